@@ -1,0 +1,123 @@
+//! The one error type: what a person reads when something is wrong, and the exit code that goes with it.
+//!
+//! In: a message that names the file, key or tensor; optionally the causes below it and a remedy. Out: the text
+//! `error: …`, `caused by: …`, `hint: …` that `main` prints, and exit code 2 (wrong input), 1 (a run failed) or
+//! 130 (interrupted).
+
+use std::fmt;
+
+/// What kind of failure this is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The input is wrong: a file, key, image, weight or argument. Exit code 2.
+    Input,
+    /// A run that was rightly asked for failed: disk full, network gone, loss not finite. Exit code 1.
+    Run,
+    /// The user interrupted. Exit code 130.
+    Interrupted,
+}
+
+/// An error with its message, its causes (outermost first) and a remedy.
+#[derive(Debug, Clone)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Wrong input: exit code 2.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(Kind::Input, message)
+    }
+
+    /// A failed run: exit code 1.
+    pub fn run(message: impl Into<String>) -> Self {
+        Self::new(Kind::Run, message)
+    }
+
+    /// The user interrupted: exit code 130.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Adds a cause: printed below the message as `caused by: …`.
+    #[must_use]
+    pub fn cause(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Sets the remedy: printed last as `hint: …`.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts a wider message on top; the old message becomes the first cause. Kind and hint stay.
+    #[must_use]
+    pub fn context(mut self, message: impl Into<String>) -> Self {
+        let inner = std::mem::replace(&mut self.message, message.into());
+        self.causes.insert(0, inner);
+        self
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message without causes and hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The process exit code: 2, 1 or 130.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Input => 2,
+            Kind::Run => 1,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {cause}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A tensor operation failed inside a run (shapes are checked before, so this is a fault or no memory).
+impl From<candle_core::Error> for Error {
+    fn from(e: candle_core::Error) -> Self {
+        Self::run("a tensor operation failed").cause(e)
+    }
+}
+
+/// Reading or writing failed; `fs_err` puts the path into the text.
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        let full = e.kind() == std::io::ErrorKind::StorageFull;
+        let error = Self::run(e.to_string());
+        if full { error.hint("the disk is full; free some space and run the same command again") } else { error }
+    }
+}

@@ -1,0 +1,2 @@
+//! tunelab
+fn main() {}
