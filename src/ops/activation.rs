@@ -1,0 +1,159 @@
+//! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer 2020).
+//!
+//! Backward recomputes the function from the argument, so nothing but the argument is kept.
+
+use super::host;
+use super::vector::{erf, exp, sigmoid};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Values that one task works on: enough to be worth a thread.
+const TASK: usize = 1 << 14;
+
+/// x · sigmoid(x).
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if host::is_host_f32(x) { x.contiguous()?.apply_op1(Function::Silu) } else { x.silu() }
+}
+
+/// x · Φ(x) with the exact normal distribution function, as `torch.nn.GELU()`.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if host::is_host_f32(x) { x.contiguous()?.apply_op1(Function::Gelu) } else { x.gelu_erf() }
+}
+
+/// x · sigmoid(1.702 x), the approximation that CLIP was trained with.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    if host::is_host_f32(x) {
+        return x.contiguous()?.apply_op1(Function::QuickGelu);
+    }
+    let e = (x * -1.702)?.exp()?;
+    x / (e + 1.0)?
+}
+
+/// x [..., 2n] → a · gelu(g) [..., n], where a is the first and g the second half of the last axis.
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    if host::is_host_f32(x) {
+        return x.contiguous()?.apply_op1(Geglu);
+    }
+    let halves = x.chunk(2, D::Minus1)?;
+    &halves[0] * halves[1].gelu_erf()?
+}
+
+/// An activation of one argument.
+#[derive(Clone, Copy)]
+enum Function {
+    Silu,
+    Gelu,
+    QuickGelu,
+}
+
+/// Φ(x)
+#[inline(always)]
+fn normal_cdf(x: f32) -> f32 {
+    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// d/dx x Φ(x) = Φ(x) + x φ(x)
+#[inline(always)]
+fn gelu_slope(x: f32) -> f32 {
+    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
+    normal_cdf(x) + x * FRAC_1_SQRT_2_PI * exp(-0.5 * x * x)
+}
+
+impl Function {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        match self {
+            Self::Silu => x * sigmoid(x),
+            Self::Gelu => x * normal_cdf(x),
+            Self::QuickGelu => x * sigmoid(1.702 * x),
+        }
+    }
+
+    #[inline(always)]
+    fn slope(self, x: f32) -> f32 {
+        match self {
+            Self::Silu => {
+                let s = sigmoid(x);
+                s * (1.0 + x * (1.0 - s))
+            }
+            Self::Gelu => gelu_slope(x),
+            Self::QuickGelu => {
+                let s = sigmoid(1.702 * x);
+                s * (1.0 + 1.702 * x * (1.0 - s))
+            }
+        }
+    }
+}
+
+impl CustomOp1 for Function {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = host::slice(x, layout)?;
+        let mut y = vec![0.0; x.len()];
+        y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
+            host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = self.value(*x)));
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let (xs, dy) = (host::values(x)?, host::values(&dy)?);
+        let mut dx = vec![0.0; xs.len()];
+        dx.par_chunks_mut(TASK).zip(xs.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(|(dx, (x, dy))| {
+            host::vectorised(|| {
+                for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
+                    *dx = dy * self.slope(*x);
+                }
+            });
+        });
+        host::tensor(dx, x.dims()).map(Some)
+    }
+}
+
+struct Geglu;
+
+impl CustomOp1 for Geglu {
+    fn name(&self) -> &'static str {
+        "geglu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = host::slice(x, layout)?;
+        let mut dims = layout.dims().to_vec();
+        let n = layout.shape().dim(D::Minus1)? / 2;
+        *dims.last_mut().unwrap_or(&mut 0) = n;
+        let mut y = vec![0.0; x.len() / 2];
+        y.par_chunks_exact_mut(n).zip(x.par_chunks_exact(2 * n)).with_min_len(4).for_each(|(y, x)| {
+            let (a, g) = x.split_at(n);
+            host::vectorised(|| {
+                for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
+                    *y = a * (g * normal_cdf(*g));
+                }
+            });
+        });
+        Ok((CpuStorage::F32(y), dims.into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let n = x.dim(D::Minus1)? / 2;
+        let (xs, dy) = (host::values(x)?, host::values(&dy)?);
+        let mut dx = vec![0.0; xs.len()];
+        let rows = dx.par_chunks_exact_mut(2 * n).zip(xs.par_chunks_exact(2 * n).zip(dy.par_chunks_exact(n)));
+        rows.with_min_len(4).for_each(|(dx, (x, dy))| {
+            let (a, g) = x.split_at(n);
+            let (da, dg) = dx.split_at_mut(n);
+            host::vectorised(|| {
+                for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
+                    *da = dy * (g * normal_cdf(*g));
+                    *dg = dy * a * gelu_slope(*g);
+                }
+            });
+        });
+        host::tensor(dx, x.dims()).map(Some)
+    }
+}

@@ -1,0 +1,339 @@
+//! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b [O] → y [B, O, H', W'].
+//!
+//! Forward: the patches of a block of output pixels are written as columns (im2col), and one matrix product gives the
+//! block; a 1x1 convolution needs no columns. Backward: dx is the transposed product followed by the adjoint of im2col
+//! (col2im), dW = dy · columnsᵀ summed over the blocks in order, db = Σ dy. The column buffer is bounded whatever the
+//! picture's size. Frozen weights get no gradient; dx is left out when nothing before x is trained.
+
+use super::gemm::{Dst, Mat, Threads, gemm};
+use super::host;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+/// Values in the column buffer at most (16 MiB), but never fewer than 64 columns.
+const COLUMN_VALUES: usize = 4 << 20;
+
+/// Zeros around the picture. The VAE's down-sampling pads only below and to the right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above and columns to the left.
+    pub before: usize,
+    /// Rows below and columns to the right.
+    pub after: usize,
+}
+
+impl Padding {
+    /// The same number of zeros on every side.
+    pub fn same(n: usize) -> Self {
+        Self { before: n, after: n }
+    }
+}
+
+/// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is [out].
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+    if !host::is_host_f32(x) {
+        return portable(x, weight, bias, stride, padding);
+    }
+    let geometry = Geometry::new(x.dims4()?, weight.dims4()?, stride, padding)?;
+    let x = x.contiguous()?;
+    let weight = weight.contiguous()?;
+    if weight.track_op() || bias.is_some_and(Tensor::track_op) {
+        let op = Trained { geometry, dx: x.track_op() };
+        match bias {
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+            None => x.apply_op2(&weight, op),
+        }
+    } else {
+        let bias = bias.map(Tensor::contiguous).transpose()?;
+        x.apply_op1(Frozen { geometry, weight, bias })
+    }
+}
+
+/// The same from candle's operations: any device, any type.
+fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+    let Padding { before, after } = padding;
+    let y = if before == after {
+        x.conv2d(weight, before, stride, 1, 1)?
+    } else {
+        x.pad_with_zeros(2, before, after)?.pad_with_zeros(3, before, after)?.conv2d(weight, 0, stride, 1, 1)?
+    };
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(y),
+    }
+}
+
+/// All sizes of one convolution.
+#[derive(Clone, Copy)]
+struct Geometry {
+    batch: usize,
+    c: usize,
+    h: usize,
+    w: usize,
+    o: usize,
+    kh: usize,
+    kw: usize,
+    stride: usize,
+    pad: usize,
+    ho: usize,
+    wo: usize,
+}
+
+impl Geometry {
+    fn new(
+        (batch, c, h, w): (usize, usize, usize, usize),
+        (o, wc, kh, kw): (usize, usize, usize, usize),
+        stride: usize,
+        padding: Padding,
+    ) -> Result<Self> {
+        let (full_h, full_w) = (h + padding.before + padding.after, w + padding.before + padding.after);
+        if wc != c || full_h < kh || full_w < kw {
+            bail!("conv2d: a weight [{o}, {wc}, {kh}, {kw}] does not fit an input [{batch}, {c}, {h}, {w}]");
+        }
+        let (ho, wo) = ((full_h - kh) / stride + 1, (full_w - kw) / stride + 1);
+        Ok(Self { batch, c, h, w, o, kh, kw, stride, pad: padding.before, ho, wo })
+    }
+
+    /// Values in one patch: the inner dimension of the product.
+    fn patch(&self) -> usize {
+        self.c * self.kh * self.kw
+    }
+
+    fn pixels_out(&self) -> usize {
+        self.ho * self.wo
+    }
+
+    fn pixels_in(&self) -> usize {
+        self.h * self.w
+    }
+
+    /// Whether the columns are the picture itself.
+    fn is_pointwise(&self) -> bool {
+        self.kh == 1 && self.kw == 1 && self.stride == 1 && self.pad == 0 && self.pixels_in() == self.pixels_out()
+    }
+
+    /// Blocks of whole output rows `(first row, rows)` whose columns fit the buffer.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        let columns = (COLUMN_VALUES / self.patch()).max(64);
+        let rows = (columns / self.wo).clamp(1, self.ho);
+        (0..self.ho).step_by(rows).map(move |first| (first, rows.min(self.ho - first)))
+    }
+
+    /// For the kernel column `kx`: the first output column whose tap lies inside the picture, one past the last, and
+    /// the input column of the first.
+    fn inside(&self, kx: usize) -> (usize, usize, usize) {
+        let first = self.pad.saturating_sub(kx).div_ceil(self.stride).min(self.wo);
+        let last = (self.w + self.pad).saturating_sub(kx).div_ceil(self.stride).clamp(first, self.wo);
+        (first, last, (first * self.stride + kx).saturating_sub(self.pad))
+    }
+
+    /// The input row under output row `oy` and kernel row `ky`, if it lies inside the picture.
+    fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
+        (oy * self.stride + ky).checked_sub(self.pad).filter(|&iy| iy < self.h)
+    }
+}
+
+/// Writes the patches under output rows `first..first + rows` of one sample as columns [c·kh·kw, rows·wo].
+fn im2col(x: &[f32], g: &Geometry, (first, rows): (usize, usize), columns: &mut [f32]) {
+    let n = rows * g.wo;
+    columns.par_chunks_mut(n).enumerate().for_each(|(tap, out)| {
+        let (c, ky, kx) = (tap / (g.kh * g.kw), tap / g.kw % g.kh, tap % g.kw);
+        let (left, right, ix) = g.inside(kx);
+        let plane = &x[c * g.pixels_in()..(c + 1) * g.pixels_in()];
+        for (oy, out) in (first..first + rows).zip(out.chunks_exact_mut(g.wo)) {
+            let Some(iy) = g.input_row(oy, ky) else {
+                out.fill(0.0);
+                continue;
+            };
+            out[..left].fill(0.0);
+            out[right..].fill(0.0);
+            let row = &plane[iy * g.w..(iy + 1) * g.w];
+            if g.stride == 1 {
+                out[left..right].copy_from_slice(&row[ix..ix + right - left]);
+            } else {
+                for (o, v) in out[left..right].iter_mut().zip(row[ix..].iter().step_by(g.stride)) {
+                    *o = *v;
+                }
+            }
+        }
+    });
+}
+
+/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split by channel, so
+/// that every pixel is summed by one thread in a fixed order.
+fn col2im(columns: &[f32], g: &Geometry, (first, rows): (usize, usize), dx: &mut [f32]) {
+    let n = rows * g.wo;
+    dx.par_chunks_mut(g.pixels_in()).enumerate().for_each(|(c, plane)| {
+        for ky in 0..g.kh {
+            for kx in 0..g.kw {
+                let tap = (c * g.kh + ky) * g.kw + kx;
+                let (left, right, ix) = g.inside(kx);
+                for (oy, column) in (first..first + rows).zip(columns[tap * n..(tap + 1) * n].chunks_exact(g.wo)) {
+                    let Some(iy) = g.input_row(oy, ky) else { continue };
+                    let row = &mut plane[iy * g.w..(iy + 1) * g.w];
+                    for (v, d) in row[ix.min(g.w)..].iter_mut().step_by(g.stride).zip(&column[left..right]) {
+                        *v += d;
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
+    let (k, n_all) = (g.patch(), g.pixels_out());
+    let mut y = vec![0.0; g.batch * g.o * n_all];
+    if let Some(b) = b {
+        y.chunks_exact_mut(n_all).zip(b.iter().cycle()).for_each(|(plane, b)| plane.fill(*b));
+    }
+    let mut columns = Vec::new();
+    for (x, y) in x.chunks_exact(g.c * g.pixels_in()).zip(y.chunks_exact_mut(g.o * n_all)) {
+        if g.is_pointwise() {
+            gemm(y, n_all, (g.o, n_all, k), Mat::rows(w, k), Mat::rows(x, n_all), 1.0, Dst::Add, Threads::All);
+            continue;
+        }
+        for block in g.blocks() {
+            let n = block.1 * g.wo;
+            columns.resize(k * n, 0.0);
+            im2col(x, g, block, &mut columns);
+            let y = &mut y[block.0 * g.wo..];
+            gemm(y, n_all, (g.o, n, k), Mat::rows(w, k), Mat::rows(&columns, n), 1.0, Dst::Add, Threads::All);
+        }
+    }
+    (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into())
+}
+
+/// dx: the transposed product, then the adjoint of im2col.
+fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (k, n_all) = (g.patch(), g.pixels_out());
+    let (w, dy) = (host::values(weight)?, host::values(dy)?);
+    let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
+    let mut columns = Vec::new();
+    for (dx, dy) in dx.chunks_exact_mut(g.c * g.pixels_in()).zip(dy.chunks_exact(g.o * n_all)) {
+        if g.is_pointwise() {
+            let (wt, dy) = (Mat::rows(&w, k).t(), Mat::rows(dy, n_all));
+            gemm(dx, n_all, (k, n_all, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
+            continue;
+        }
+        for block in g.blocks() {
+            let n = block.1 * g.wo;
+            columns.resize(k * n, 0.0);
+            let (wt, dy) = (Mat::rows(&w, k).t(), Mat::rows(&dy[block.0 * g.wo..], n_all));
+            gemm(&mut columns, n, (k, n, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
+            col2im(&columns, g, block, dx);
+        }
+    }
+    host::tensor(dx, (g.batch, g.c, g.h, g.w))
+}
+
+/// dW = dy · columnsᵀ, summed over samples and blocks in order.
+fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (k, n_all) = (g.patch(), g.pixels_out());
+    let (x, dy) = (host::values(x)?, host::values(dy)?);
+    let mut dw = vec![0.0; g.o * k];
+    let mut columns = Vec::new();
+    for (x, dy) in x.chunks_exact(g.c * g.pixels_in()).zip(dy.chunks_exact(g.o * n_all)) {
+        if g.is_pointwise() {
+            let (dy, xt) = (Mat::rows(dy, n_all), Mat::rows(x, n_all).t());
+            gemm(&mut dw, k, (g.o, k, n_all), dy, xt, 1.0, Dst::Add, Threads::All);
+            continue;
+        }
+        for block in g.blocks() {
+            let n = block.1 * g.wo;
+            columns.resize(k * n, 0.0);
+            im2col(x, g, block, &mut columns);
+            let (dy, columns) = (Mat::rows(&dy[block.0 * g.wo..], n_all), Mat::rows(&columns, n).t());
+            gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
+        }
+    }
+    host::tensor(dw, (g.o, g.c, g.kh, g.kw))
+}
+
+/// db = the sum of dy over samples and pixels.
+fn backward_bias(g: &Geometry, dy: &Tensor) -> Result<Tensor> {
+    let dy = host::values(dy)?;
+    let mut db = vec![0.0f64; g.o];
+    for (i, plane) in dy.chunks_exact(g.pixels_out()).enumerate() {
+        db[i % g.o] += plane.iter().map(|&v| f64::from(v)).sum::<f64>();
+    }
+    host::tensor(db.into_iter().map(|v| v as f32).collect(), g.o)
+}
+
+/// Weight and bias are frozen.
+struct Frozen {
+    geometry: Geometry,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// Weight or bias is trained.
+struct Trained {
+    geometry: Geometry,
+    /// Whether something before x is trained.
+    dx: bool,
+}
+
+impl CustomOp1 for Frozen {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let w = host::values(&self.weight)?;
+        let b = self.bias.as_ref().map(host::values).transpose()?;
+        Ok(forward(&self.geometry, host::slice(x, layout)?, &w, b.as_deref()))
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        backward_x(&self.geometry, &self.weight, &dy.contiguous()?).map(Some)
+    }
+}
+
+impl CustomOp2 for Trained {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok(forward(&self.geometry, host::slice(x, lx)?, host::slice(w, lw)?, None))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let dx = if self.dx { Some(backward_x(&self.geometry, w, &dy)?) } else { None };
+        Ok((dx, Some(backward_weight(&self.geometry, x, &dy)?)))
+    }
+}
+
+impl CustomOp3 for Trained {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let b = host::slice(b, lb)?;
+        Ok(forward(&self.geometry, host::slice(x, lx)?, host::slice(w, lw)?, Some(b)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _b: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let g = &self.geometry;
+        let dy = dy.contiguous()?;
+        let dx = if self.dx { Some(backward_x(g, w, &dy)?) } else { None };
+        Ok((dx, Some(backward_weight(g, x, &dy)?), Some(backward_bias(g, &dy)?)))
+    }
+}

@@ -1,0 +1,220 @@
+//! Group normalisation (Wu & He 2018), optionally followed by `SiLU`, in one pass over the picture.
+//!
+//! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean and variance.
+//! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
+
+use super::host;
+use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+/// What follows the normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// `SiLU`, x · sigmoid(x).
+    Silu,
+}
+
+/// Group normalisation; `weight` and `bias` are [C], and `groups` divides C.
+pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
+    let c = x.dim(1)?;
+    if groups == 0 || !c.is_multiple_of(groups) {
+        bail!("group_norm: {c} channels cannot be split into {groups} groups");
+    }
+    if !host::is_host_f32(x) {
+        return portable(x, groups, weight, bias, eps, then);
+    }
+    let pixels = x.elem_count() / (x.dim(0)? * c);
+    let op = Kernel { channels: c / groups, groups, pixels, eps: eps as f32, then };
+    let x = x.contiguous()?;
+    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
+    if weight.track_op() || bias.track_op() {
+        x.apply_op3(&weight, &bias, op)
+    } else {
+        x.apply_op1(Frozen { op, weight, bias })
+    }
+}
+
+/// The same from candle's operations: any device, any type.
+fn portable(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
+    let slabs = x.reshape((x.dim(0)?, groups, ()))?;
+    let centred = slabs.broadcast_sub(&slabs.mean_keepdim(D::Minus1)?)?;
+    let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = centred.broadcast_div(&(var + eps)?.sqrt()?)?.reshape(x.shape())?;
+    let mut per_channel = vec![1; x.rank()];
+    per_channel[1] = x.dim(1)?;
+    let z = normal
+        .broadcast_mul(&weight.reshape(per_channel.as_slice())?)?
+        .broadcast_add(&bias.reshape(per_channel.as_slice())?)?;
+    match then {
+        Then::Nothing => Ok(z),
+        Then::Silu => z.silu(),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Kernel {
+    /// Channels in a group.
+    channels: usize,
+    groups: usize,
+    pixels: usize,
+    eps: f32,
+    then: Then,
+}
+
+/// Weight and bias are frozen.
+struct Frozen {
+    op: Kernel,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Kernel {
+    fn slab(&self) -> usize {
+        self.channels * self.pixels
+    }
+
+    fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        let slabs = x.par_chunks_exact(self.slab()).zip(y.par_chunks_exact_mut(self.slab()));
+        slabs.enumerate().for_each(|(i, (x, y))| host::vectorised(|| self.forward_slab(i, x, y, weight, bias)));
+        y
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn forward_slab(&self, i: usize, x: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32]) {
+        let (mean, var) = moments(x);
+        let rstd = 1.0 / (var + self.eps).sqrt();
+        let first = i % self.groups * self.channels;
+        for (c, (x, y)) in x.chunks_exact(self.pixels).zip(y.chunks_exact_mut(self.pixels)).enumerate() {
+            let (scale, shift) = (rstd * weight[first + c], bias[first + c]);
+            for (y, x) in y.iter_mut().zip(x) {
+                let z = (x - mean) * scale + shift;
+                *y = match self.then {
+                    Then::Nothing => z,
+                    Then::Silu => z * sigmoid(z),
+                };
+            }
+        }
+    }
+
+    /// dx, and for each sample and channel the contributions to dweight and dbias.
+    fn backward(&self, x: &[f32], dy: &[f32], weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<(f32, f32)>) {
+        let mut dx = vec![0.0; x.len()];
+        let mut sums = vec![(0.0, 0.0); x.len() / self.pixels];
+        dx.par_chunks_exact_mut(self.slab())
+            .zip(sums.par_chunks_exact_mut(self.channels))
+            .zip(x.par_chunks_exact(self.slab()).zip(dy.par_chunks_exact(self.slab())))
+            .enumerate()
+            .for_each(|(i, ((dx, sums), (x, dy)))| {
+                let first = i % self.groups * self.channels;
+                let channels = first..first + self.channels;
+                host::vectorised(|| self.backward_slab(x, dy, &weight[channels.clone()], &bias[channels], dx, sums));
+            });
+        (dx, sums)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn backward_slab(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        dx: &mut [f32],
+        sums: &mut [(f32, f32)],
+    ) {
+        let (mean, var) = moments(x);
+        let rstd = 1.0 / (var + self.eps).sqrt();
+        // dx holds dz, the gradient behind the normalisation and its scale, until the two means are known.
+        let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
+        for (c, (dz, (x, dy))) in
+            dx.chunks_exact_mut(self.pixels).zip(x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels))).enumerate()
+        {
+            let (scale, shift) = (rstd * weight[c], bias[c]);
+            for (dz, (x, dy)) in dz.iter_mut().zip(x.iter().zip(dy)) {
+                *dz = match self.then {
+                    Then::Nothing => *dy,
+                    Then::Silu => {
+                        let z = (x - mean) * scale + shift;
+                        let s = sigmoid(z);
+                        dy * s * (1.0 + z * (1.0 - s))
+                    }
+                };
+            }
+            let dbias = sum_of(dz, |d| d);
+            let dweight = sum_of_pairs(dz, x, |d, x| d * ((x - mean) * rstd));
+            sums[c] = (dweight, dbias);
+            mean_d += f64::from(dbias) * f64::from(weight[c]);
+            mean_dx += f64::from(dweight) * f64::from(weight[c]);
+        }
+        let n = self.slab() as f64;
+        let (mean_d, mean_dx) = ((mean_d / n) as f32, (mean_dx / n) as f32);
+        for (c, (dx, x)) in dx.chunks_exact_mut(self.pixels).zip(x.chunks_exact(self.pixels)).enumerate() {
+            for (dx, x) in dx.iter_mut().zip(x) {
+                *dx = rstd * (*dx * weight[c] - mean_d - (x - mean) * rstd * mean_dx);
+            }
+        }
+    }
+}
+
+impl CustomOp1 for Frozen {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = self.op.forward(host::slice(x, layout)?, &*host::values(&self.weight)?, &*host::values(&self.bias)?);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let (weight, bias) = (host::values(&self.weight)?, host::values(&self.bias)?);
+        let (dx, _) = self.op.backward(&*host::values(x)?, &*host::values(&dy)?, &weight, &bias);
+        host::tensor(dx, x.dims()).map(Some)
+    }
+}
+
+impl CustomOp3 for Kernel {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = self.forward(host::slice(x, lx)?, host::slice(w, lw)?, host::slice(b, lb)?);
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (weight, bias) = (host::values(w)?, host::values(b)?);
+        let (dx, sums) = self.backward(&*host::values(x)?, &*host::values(&dy)?, &weight, &bias);
+        let c = weight.len();
+        let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
+        for (i, (dweight, dbias)) in sums.into_iter().enumerate() {
+            dw[i % c] += dweight;
+            db[i % c] += dbias;
+        }
+        Ok((Some(host::tensor(dx, x.dims())?), Some(host::tensor(dw, c)?), Some(host::tensor(db, c)?)))
+    }
+}

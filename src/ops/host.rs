@@ -1,0 +1,67 @@
+//! Reading tensors in host memory as slices, and splitting loops over rayon's threads and the vector units.
+
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use std::ops::Deref;
+
+/// Whether this tensor is f32 in host memory, where the operations have their own bodies.
+pub(super) fn is_host_f32(t: &Tensor) -> bool {
+    t.dtype() == candle_core::DType::F32 && t.device().is_cpu()
+}
+
+/// The values of a contiguous layout over an f32 host storage.
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("operand is not contiguous") };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// The values of a contiguous f32 tensor in host memory, borrowed for as long as this lives.
+pub(super) struct Values<'a> {
+    storage: candle_core::StorageRef<'a>,
+    start: usize,
+    end: usize,
+}
+
+/// Borrows a contiguous f32 host tensor's values.
+pub(super) fn values(t: &Tensor) -> Result<Values<'_>> {
+    let (storage, layout) = t.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("operand is not contiguous") };
+    match &*storage {
+        Storage::Cpu(cpu) => {
+            cpu.as_slice::<f32>()?;
+        }
+        _ => bail!("operand is not in host memory"),
+    }
+    Ok(Values { storage, start, end })
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(data)) => &data[self.start..self.end],
+            _ => &[],
+        }
+    }
+}
+
+/// A host tensor from values.
+pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(data, shape.into(), &Device::Cpu)
+}
+
+/// Runs a loop with the widest vector instructions that this processor has. The loop must be written so that the
+/// compiler can vectorise it; results are the same on every processor because no operation is contracted.
+#[inline(always)]
+#[allow(clippy::inline_always)] // The closure has to be inlined into the function that enables the instructions.
+pub(super) fn vectorised<F: FnOnce()>(f: F) {
+    struct Body<F>(F);
+    impl<F: FnOnce()> pulp::NullaryFnOnce for Body<F> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            (self.0)();
+        }
+    }
+    pulp::Arch::new().dispatch(Body(f));
+}
