@@ -1,1 +1,265 @@
-//! (to come)
+//! Progress on stderr: one bar for each long piece of work, or plain lines where stderr is no terminal.
+//!
+//! In: titles, totals and counts. Out: on a terminal a bar with count, speed (`it/s`, or `s/it` where that is slower than
+//! one), time left and a message such as the loss; elsewhere a line at the start, at every tenth and at the end. Nothing
+//! here goes to stdout, and no number here goes into a result.
+
+use std::fmt::Write;
+use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+/// Where progress goes; decided once. Clones share the terminal.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    mode: Mode,
+}
+
+#[derive(Debug, Clone)]
+enum Mode {
+    Terminal { bars: MultiProgress, colour: bool },
+    Plain,
+    Hidden(Arc<Mutex<Vec<String>>>),
+}
+
+impl Progress {
+    /// Bars where stderr is a terminal, else plain lines. Colours unless `NO_COLOR` is set and not empty.
+    pub fn from_env() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|v: std::ffi::OsString| !v.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        if stderr().is_terminal() && !dumb {
+            Self { mode: Mode::Terminal { bars: MultiProgress::new(), colour: !set("NO_COLOR") } }
+        } else {
+            Self::plain()
+        }
+    }
+
+    /// Plain lines, whatever stderr is.
+    pub fn plain() -> Self {
+        Self { mode: Mode::Plain }
+    }
+
+    /// Shows nothing and keeps the lines, for tests: see [`Progress::hidden_lines`].
+    pub fn hidden() -> Self {
+        Self { mode: Mode::Hidden(Arc::default()) }
+    }
+
+    /// What [`Progress::line`] was given while hidden.
+    pub fn hidden_lines(&self) -> Vec<String> {
+        match &self.mode {
+            Mode::Hidden(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A bar that counts `total` units of work, such as steps.
+    pub fn bar(&self, title: &str, total: u64) -> Bar {
+        self.start(title, total, Unit::Steps)
+    }
+
+    /// A bar that counts bytes.
+    pub fn bytes(&self, title: &str, total: u64) -> Bar {
+        self.start(title, total, Unit::Bytes)
+    }
+
+    /// Prints one line to stderr without tearing a bar.
+    pub fn line(&self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        match &self.mode {
+            Mode::Terminal { bars, .. } => bars.suspend(|| eprintln!("{text}")),
+            Mode::Plain => eprintln!("{text}"),
+            Mode::Hidden(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned()),
+        }
+    }
+
+    fn start(&self, title: &str, total: u64, unit: Unit) -> Bar {
+        let kind = match &self.mode {
+            Mode::Terminal { bars, colour } => Kind::Drawn(draw(bars, *colour, title, total, unit)),
+            Mode::Plain => Kind::Lines(Mutex::new(Lines::start(title, total, unit))),
+            Mode::Hidden(_) => Kind::Hidden,
+        };
+        Bar { kind }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Steps,
+    Bytes,
+}
+
+/// One piece of work. A bar that is dropped before [`Bar::finish`] disappears from the terminal.
+#[derive(Debug)]
+pub struct Bar {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Drawn(ProgressBar),
+    Lines(Mutex<Lines>),
+    Hidden,
+}
+
+impl Bar {
+    /// Counts `n` more units.
+    pub fn inc(&self, n: u64) {
+        match &self.kind {
+            Kind::Drawn(bar) => bar.inc(n),
+            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).inc(n),
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Counts `n` units that were done in an earlier run; they do not enter the speed.
+    pub fn skip(&self, n: u64) {
+        match &self.kind {
+            Kind::Drawn(bar) => {
+                bar.inc(n);
+                bar.reset_eta();
+            }
+            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).skip(n),
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Sets the words at the bar's end, such as `loss 0.0123`.
+    pub fn set_message(&self, message: impl Into<String>) {
+        match &self.kind {
+            Kind::Drawn(bar) => bar.set_message(message.into()),
+            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).message = message.into(),
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Ends the work; the bar stays where it was drawn.
+    pub fn finish(&self) {
+        match &self.kind {
+            Kind::Drawn(bar) => bar.abandon(),
+            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).finish(),
+            Kind::Hidden => {}
+        }
+    }
+}
+
+fn draw(bars: &MultiProgress, colour: bool, title: &str, total: u64, unit: Unit) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new(total));
+    let bar_key = if colour { "{bar:30.cyan/dim}" } else { "{bar:30}" };
+    let counts = match unit {
+        Unit::Steps => "{pos}/{len} {speed}",
+        Unit::Bytes => "{bytes}/{total_bytes} {speed}",
+    };
+    let template = format!("{{prefix}} {bar_key} {counts} {{eta}} left {{msg}}");
+    // The template is ours and valid; were it not, indicatif's own style would still show the count.
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let write_speed = move |state: &ProgressState, out: &mut dyn Write| {
+        // Writing into indicatif's line buffer cannot fail.
+        let _ = out.write_str(&speed(state.per_sec(), unit));
+    };
+    bar.set_style(style.with_key("speed", write_speed));
+    bar.set_prefix(title.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+fn speed(per_second: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes => format!("{}/s", HumanBytes(per_second.max(0.0) as u64)),
+        Unit::Steps if per_second >= 1.0 => format!("{per_second:.2} it/s"),
+        Unit::Steps if per_second > 0.0 => format!("{:.2} s/it", per_second.recip()),
+        Unit::Steps => "- it/s".to_owned(),
+    }
+}
+
+/// The plain form of a bar.
+#[derive(Debug)]
+struct Lines {
+    title: String,
+    message: String,
+    unit: Unit,
+    total: u64,
+    done: u64,
+    skipped: u64,
+    /// Tenths of the work that have been told.
+    told: u64,
+    began: Instant,
+}
+
+impl Lines {
+    fn start(title: &str, total: u64, unit: Unit) -> Self {
+        let lines = Self {
+            title: title.to_owned(),
+            message: String::new(),
+            unit,
+            total,
+            done: 0,
+            skipped: 0,
+            told: 0,
+            began: Instant::now(),
+        };
+        eprintln!("{title}: 0/{}", lines.count(total));
+        lines
+    }
+
+    fn inc(&mut self, n: u64) {
+        self.done += n;
+        let tenth = self.tenth();
+        // The last line comes with `finish`, when the last message is known.
+        if tenth > self.told && tenth < 10 {
+            self.told = tenth;
+            self.tell();
+        }
+    }
+
+    fn skip(&mut self, n: u64) {
+        self.done += n;
+        self.skipped += n;
+        self.told = self.tenth();
+        self.began = Instant::now();
+    }
+
+    fn finish(&mut self) {
+        if self.told < 10 {
+            self.told = 10;
+            self.tell();
+        }
+    }
+
+    fn tenth(&self) -> u64 {
+        self.done.saturating_mul(10).checked_div(self.total).unwrap_or(0)
+    }
+
+    fn tell(&self) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = (self.done - self.skipped) as f64 / seconds.max(1e-9);
+        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
+        let mut text =
+            format!("{}: {}/{} {}", self.title, self.count(self.done), self.count(self.total), speed(rate, self.unit));
+        if self.done < self.total {
+            text += &format!(", {} left", duration(left));
+        }
+        if !self.message.is_empty() {
+            text += &format!(", {}", self.message);
+        }
+        eprintln!("{text}");
+    }
+
+    fn count(&self, n: u64) -> String {
+        match self.unit {
+            Unit::Steps => n.to_string(),
+            Unit::Bytes => HumanBytes(n).to_string(),
+        }
+    }
+}
+
+/// `42 s`, `3 min 20 s` or `5 h 07 min`.
+fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}

@@ -1,0 +1,133 @@
+//! A diffusers folder on this machine.
+//!
+//! In: the folder that holds `model_index.json`. Out: the files of its parts, after the pipeline's and the parts' classes
+//! were checked; or one error that lists everything that is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, stays_inside};
+use super::{ModelFiles, Part};
+use crate::error::{Error, Result};
+
+/// Finds the parts of the model in `root`.
+pub fn find(root: &Path) -> Result<ModelFiles> {
+    let names = names(root)?;
+    if names.contains(MODEL_INDEX) {
+        check_classes(&root.join(MODEL_INDEX))?;
+    }
+    let needed = layout::choose(&names, &root.display().to_string())?;
+    let mut parts = PARTS.iter().zip(&needed.parts).map(|(kind, chosen)| part(root, kind, chosen));
+    // `choose` gives one choice for each part.
+    let [Some(unet), Some(vae), Some(text_encoder)] = [parts.next(), parts.next(), parts.next()] else {
+        return Err(Error::run(format!("{}: a part got no files", root.display())));
+    };
+    Ok(ModelFiles {
+        root: root.to_owned(),
+        unet: unet?,
+        vae: vae?,
+        text_encoder: text_encoder?,
+        tokenizer: root.join("tokenizer"),
+        scheduler_config: root.join(SCHEDULER),
+    })
+}
+
+/// The names of the files in `root` and one folder below it, which is all that the layout has.
+fn names(root: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in read_dir(root)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if path.is_dir() {
+            for inner in read_dir(&path)? {
+                let inner = inner?.path();
+                if let (Some(file), true) = (inner.file_name().and_then(|n| n.to_str()), inner.is_file()) {
+                    names.insert(format!("{name}/{file}"));
+                }
+            }
+        } else if path.is_file() {
+            names.insert(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn read_dir(dir: &Path) -> Result<fs_err::ReadDir> {
+    if dir.is_file() {
+        return Err(Error::input(format!("{}: a file, but a diffusers folder is needed", dir.display())).hint(
+            "a single-file checkpoint becomes such a folder in Python with \
+                   `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)`",
+        ));
+    }
+    fs_err::read_dir(dir).map_err(|e| {
+        Error::input(format!("{}: the model's folder cannot be read", dir.display()))
+            .cause(e)
+            .hint("give the folder that holds model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/")
+    })
+}
+
+/// What `model_index.json` says of one component: its library and its class.
+type Component = (Value, Value);
+
+fn check_classes(path: &Path) -> Result<()> {
+    let text = fs_err::read_to_string(path)?;
+    let index: BTreeMap<String, Value> = serde_json::from_str(&text)
+        .map_err(|e| Error::input(format!("{}: not the JSON object that was expected: {e}", path.display())))?;
+    let mut wrong = Vec::new();
+    if let Some(class) = index.get("_class_name").and_then(Value::as_str)
+        && class != "StableDiffusionPipeline"
+    {
+        wrong.push(format!("the pipeline is {class}, supported is StableDiffusionPipeline"));
+    }
+    let parts = PARTS.iter().map(|p| (p.name, p.class)).chain([("tokenizer", "CLIPTokenizer")]);
+    for (name, supported) in parts {
+        let class = index.get(name).and_then(|v| Component::deserialize(v).ok());
+        let class = class.as_ref().and_then(|c| c.1.as_str());
+        let fast = class.and_then(|c| c.strip_suffix("Fast"));
+        if class != Some(supported) && fast != Some(supported) {
+            wrong.push(format!("{name} is {}, supported is {supported}", class.unwrap_or("not there")));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(format!("{}: this pipeline is not supported:\n  {}", path.display(), wrong.join("\n  ")))
+        .hint("take a Stable Diffusion 1.x model, such as stable-diffusion-v1-5/stable-diffusion-v1-5"))
+}
+
+fn part(root: &Path, kind: &PartKind, chosen: &Chosen) -> Result<Part> {
+    let weights = match &chosen.index {
+        None => chosen.files.iter().map(|f| root.join(f)).collect(),
+        Some(index) => shards(&root.join(index))?,
+    };
+    Ok(Part { name: kind.name, config: root.join(kind.name).join("config.json"), weights, half: chosen.half })
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The shard files that an index names; all that are missing in one error.
+fn shards(index: &Path) -> Result<Vec<PathBuf>> {
+    let text = fs_err::read_to_string(index)?;
+    let wrong = |what: String| Error::input(format!("{}: {what}", index.display()));
+    let Index { weight_map } = serde_json::from_str(&text).map_err(|e| wrong(format!("damaged index: {e}")))?;
+    let files: BTreeSet<String> = weight_map.into_values().collect();
+    if let Some(name) = files.iter().find(|n| !stays_inside(n)) {
+        return Err(wrong(format!("names a file outside its folder: `{name}`")));
+    }
+    if files.is_empty() {
+        return Err(wrong("names no file".to_owned()));
+    }
+    let dir = index.parent().unwrap_or(Path::new(""));
+    let missing: Vec<_> = files.iter().filter(|f| !dir.join(f).is_file()).cloned().collect();
+    if !missing.is_empty() {
+        return Err(wrong(format!("shards are missing:\n  {}", missing.join("\n  ")))
+            .hint("download the part again; every file that the index names is needed"));
+    }
+    Ok(files.iter().map(|f| dir.join(f)).collect())
+}

@@ -1,0 +1,218 @@
+//! The checked tensors of one part of a model (UNet, VAE, text encoder), in one safetensors file or in shards.
+//!
+//! In: the files. Out: names, shapes, and tensors read one at a time in the wanted number type. Nothing is mapped into
+//! memory: a tensor is read in blocks, in parallel, each block converted and checked as it comes, so that 3.4 GB load at
+//! the disk's speed and a float32 tensor exists exactly once. NaN and infinity are refused where they enter.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use fs_err::File;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::Part;
+use super::header::{Entry, Header, Stored};
+use crate::error::{Error, Result};
+
+/// Elements in one block: 4 MiB of float32, small beside a tensor and large beside the cost of opening a file.
+const BLOCK: usize = 1 << 20;
+
+/// The tensors of one part, checked but not yet read.
+#[derive(Debug)]
+pub struct Weights {
+    files: Vec<PathBuf>,
+    tensors: BTreeMap<String, Place>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    entry: Entry,
+}
+
+impl Weights {
+    /// Opens one file or all shards of a part; checks every header against its file's length.
+    ///
+    /// Errors name the file and say what it is when it is no safetensors file, how much is missing when it is cut off,
+    /// and which tensor is stored twice.
+    pub fn open(files: &[PathBuf]) -> Result<Self> {
+        let mut weights = Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        for (file, path) in files.iter().enumerate() {
+            let header = Header::read(path)?;
+            for (name, entry) in header.tensors {
+                if let Some(first) = weights.tensors.insert(name.clone(), Place { file, entry }) {
+                    return Err(twice(&name, &files[first.file], path));
+                }
+            }
+            weights.metadata.extend(header.metadata);
+        }
+        Ok(weights)
+    }
+
+    /// Opens a part of a model folder and gives its tensors the names that current diffusers and transformers use.
+    pub fn open_part(part: &Part) -> Result<Self> {
+        let weights = Self::open(&part.weights)?;
+        match part.name {
+            "vae" => weights.with_old_attention_names(),
+            "text_encoder" => Ok(weights.with_text_model_prefix()),
+            _ => Ok(weights),
+        }
+    }
+
+    /// Maps the VAE attention's old names (`query`, `key`, `value`, `proj_attn`) to `to_q`, `to_k`, `to_v`, `to_out.0`, and
+    /// weights stored as 1×1 convolutions `[C, C, 1, 1]` to `[C, C]`.
+    pub fn with_old_attention_names(self) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (name, mut place) in self.tensors {
+            let name = new_attention_name(&name);
+            if name.contains(".attentions.") && matches!(place.entry.shape[..], [_, _, 1, 1]) {
+                place.entry.shape.truncate(2);
+            }
+            let path = &self.files[place.file];
+            if tensors.insert(name.clone(), place).is_some() {
+                return Err(Error::input(format!(
+                    "{}: `{name}` is there under its old and under its new name",
+                    path.display()
+                ))
+                .hint("load and save this VAE once with diffusers, which keeps one of them"));
+            }
+        }
+        Ok(Self { tensors, ..self })
+    }
+
+    /// Gives CLIP's tensors the prefix `text_model.` that transformers before 5 wrote and transformers 5 leaves out.
+    #[must_use]
+    pub fn with_text_model_prefix(self) -> Self {
+        const PREFIX: &str = "text_model.";
+        if self.tensors.keys().any(|name| name.starts_with(PREFIX)) {
+            return self;
+        }
+        let tensors = self.tensors.into_iter().map(|(name, place)| (format!("{PREFIX}{name}"), place)).collect();
+        Self { tensors, ..self }
+    }
+
+    /// All tensor names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|place| &place.entry.shape[..])
+    }
+
+    /// The text metadata of the files' headers (`format`, `ss_network_dim`, …).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The files, in the order in which they were opened.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Reads one tensor. Float16, bfloat16, float32 and float64 in the file become `dtype` on `device`.
+    ///
+    /// Errors: no such tensor, stored as integers, NaN or infinity in it, or the file cannot be read.
+    pub fn load(&self, name: &str, device: &Device, dtype: DType) -> Result<Tensor> {
+        let Some(Place { file, entry }) = self.tensors.get(name) else {
+            return Err(Error::input(format!("{}: there is no tensor `{name}`", list(&self.files))));
+        };
+        let values = read(&self.files[*file], name, entry)?;
+        let tensor = Tensor::from_vec(values, &entry.shape[..], device)?;
+        Ok(tensor.to_dtype(dtype)?)
+    }
+}
+
+fn twice(name: &str, first: &Path, second: &Path) -> Error {
+    Error::input(format!("tensor `{name}` is stored twice: in {} and in {}", first.display(), second.display()))
+        .hint("the shards do not belong together; delete them and download the part again")
+}
+
+/// The files' names, for a message.
+pub(super) fn list(files: &[PathBuf]) -> String {
+    match files {
+        [one] => one.display().to_string(),
+        [first, ..] => format!("{} and {} more", first.display(), files.len() - 1),
+        [] => "no file".to_owned(),
+    }
+}
+
+fn new_attention_name(name: &str) -> String {
+    const NAMES: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+    let parts: Vec<&str> = name.split('.').collect();
+    let [head @ .., _, old, leaf] = &parts[..] else { return name.to_owned() };
+    let new = NAMES.iter().find(|(from, _)| from == old).map(|(_, to)| to);
+    match (new, head.last()) {
+        (Some(new), Some(&"attentions")) => {
+            let stem = name.len() - old.len() - leaf.len() - 1;
+            format!("{}{new}.{leaf}", &name[..stem])
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// Reads all values of a tensor as float32, block by block in parallel.
+fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
+    if let Stored::Other { .. } = entry.dtype {
+        return Err(Error::input(format!("{}: tensor `{name}` holds no floating-point numbers", path.display()))
+            .hint("quantised weights are not supported; take the float16 or float32 version of this model"));
+    }
+    // Freshly zeroed memory costs nothing until it is written, and is written once.
+    let mut values = vec![0f32; entry.shape.iter().product()];
+    let blocks: Vec<_> = values
+        .par_chunks_mut(BLOCK)
+        .enumerate()
+        .map(|(i, block)| {
+            let start = entry.start + (i * BLOCK) as u64 * entry.dtype.bytes();
+            read_block(path, entry.dtype, start, block)
+        })
+        .collect();
+    for (i, block) in blocks.into_iter().enumerate() {
+        if let Some(at) = block? {
+            return Err(Error::input(format!(
+                "{}: tensor `{name}` holds NaN or infinity (first at element {})",
+                path.display(),
+                i * BLOCK + at
+            ))
+            .hint("the file is damaged, or was saved by a run whose loss was not finite: take another copy"));
+        }
+    }
+    Ok(values)
+}
+
+/// Fills `block` from position `start`; gives the place of the first value that is not finite.
+fn read_block(path: &Path, dtype: Stored, start: u64, block: &mut [f32]) -> Result<Option<usize>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; block.len() * dtype.bytes() as usize];
+    file.read_exact(&mut bytes)?;
+    decode(dtype, &bytes, block);
+    let finite = block.iter().fold(true, |all, v| all & v.is_finite());
+    Ok(if finite { None } else { block.iter().position(|v| !v.is_finite()) })
+}
+
+fn decode(dtype: Stored, bytes: &[u8], block: &mut [f32]) {
+    let pairs = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match dtype {
+        Stored::F16 => pairs().map(f16::from_bits).collect::<Vec<_>>().convert_to_f32_slice(block),
+        Stored::Bf16 => pairs().map(bf16::from_bits).collect::<Vec<_>>().convert_to_f32_slice(block),
+        Stored::F32 => {
+            for (value, b) in block.iter_mut().zip(bytes.chunks_exact(4)) {
+                *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        Stored::F64 => {
+            for (value, b) in block.iter_mut().zip(bytes.chunks_exact(8)) {
+                *value = f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
+            }
+        }
+        // `read` refuses these before any block is made.
+        Stored::Other { .. } => {}
+    }
+}
