@@ -1,1 +1,17 @@
-//! (to come)
+//! The diffusion process as pure numbers: betas, noising, training targets and the samplers.
+//!
+//! In: a repository's `scheduler_config.json` and tensors. Out: noisy latents, targets, loss weights, and the loop
+//! coefficients of the four samplers. No model and no files: the caller runs the UNet between two calls.
+//! Formulas follow diffusers' schedulers, whose results are the reference; the papers are named where they are used.
+
+mod config;
+mod ddim;
+mod dpmpp_2m;
+mod euler_a;
+mod pndm;
+mod sampler;
+mod schedule;
+mod timesteps;
+
+pub use sampler::{Sampler, SamplerRun};
+pub use schedule::{NoiseSchedule, PredictionType};

@@ -1,0 +1,237 @@
+//! What a `scheduler_config.json` may say, as diffusers writes it for any of its schedulers.
+//!
+//! In: the file's text. Out: the keys that matter here, each still optional where diffusers' classes have different
+//! defaults. Keys that no formula here reads are ignored, because such files carry those of other classes along;
+//! an option that would change the numbers and is not built is an error that names file and key.
+
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// What the UNet was trained to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PredictionType {
+    /// The noise ε.
+    Epsilon,
+    /// The velocity v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans and Ho, 2022, appendix D).
+    VPrediction,
+}
+
+/// How a sampler spreads its steps over the training timesteps (Lin et al., 2023, table 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Spacing {
+    /// Evenly from the last to the first timestep.
+    Linspace,
+    /// Multiples of ⌊T / steps⌋ from 0 upwards, plus the offset.
+    Leading,
+    /// From the last timestep downwards by T / steps.
+    Trailing,
+}
+
+/// How the betas grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum BetaSchedule {
+    #[serde(rename = "linear")]
+    Linear,
+    #[serde(rename = "scaled_linear")]
+    ScaledLinear,
+    #[serde(rename = "squaredcos_cap_v2")]
+    SquaredCosine,
+}
+
+/// The keys of `scheduler_config.json` that matter; `None` where the file leaves a key out and the sampler's own default
+/// holds. Single defaults are those of diffusers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub(super) struct Config {
+    #[serde(skip)]
+    pub file: PathBuf,
+    #[serde(rename = "_class_name")]
+    class_name: Option<String>,
+    pub num_train_timesteps: usize,
+    pub beta_start: f64,
+    pub beta_end: f64,
+    pub beta_schedule: BetaSchedule,
+    pub trained_betas: Option<Vec<f32>>,
+    pub rescale_betas_zero_snr: bool,
+    prediction_type: String,
+    pub timestep_spacing: Option<Spacing>,
+    pub steps_offset: usize,
+    pub set_alpha_to_one: Option<bool>,
+    pub skip_prk_steps: Option<bool>,
+    pub clip_sample: Option<bool>,
+    pub clip_sample_range: f64,
+    thresholding: bool,
+    algorithm_type: Option<String>,
+    solver_order: Option<usize>,
+    solver_type: Option<String>,
+    final_sigmas_type: Option<String>,
+    lambda_min_clipped: Option<f64>,
+    variance_type: Option<String>,
+    use_karras_sigmas: Option<bool>,
+    use_exponential_sigmas: Option<bool>,
+    use_beta_sigmas: Option<bool>,
+    use_lu_lambdas: Option<bool>,
+    use_flow_sigmas: Option<bool>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: PathBuf::new(),
+            class_name: None,
+            num_train_timesteps: 1000,
+            beta_start: 0.0001,
+            beta_end: 0.02,
+            beta_schedule: BetaSchedule::Linear,
+            trained_betas: None,
+            rescale_betas_zero_snr: false,
+            prediction_type: "epsilon".into(),
+            timestep_spacing: None,
+            steps_offset: 0,
+            set_alpha_to_one: None,
+            skip_prk_steps: None,
+            clip_sample: None,
+            clip_sample_range: 1.0,
+            thresholding: false,
+            algorithm_type: None,
+            solver_order: None,
+            solver_type: None,
+            final_sigmas_type: None,
+            lambda_min_clipped: None,
+            variance_type: None,
+            use_karras_sigmas: None,
+            use_exponential_sigmas: None,
+            use_beta_sigmas: None,
+            use_lu_lambdas: None,
+            use_flow_sigmas: None,
+        }
+    }
+}
+
+/// The schedulers whose configurations describe the discrete variance-preserving process that is built here.
+const CLASSES: [&str; 14] = [
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DPMSolverSDEScheduler",
+    "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
+];
+
+impl Config {
+    /// Reads the file's text and checks what every use of it needs.
+    pub fn parse(json: &str, file: &Path) -> Result<Self> {
+        let mut config: Self = serde_json::from_str(&without_infinities(json)).map_err(|e| {
+            Error::input(format!("{} is not a scheduler configuration that can be used", file.display())).cause(e)
+        })?;
+        config.file = file.to_path_buf();
+        config.check_class()?;
+        config.check_numbers()?;
+        config.prediction()?;
+        config.refuse(config.thresholding, "thresholding", "true")?;
+        config.refuse(config.use_flow_sigmas == Some(true), "use_flow_sigmas", "true")?;
+        Ok(config)
+    }
+
+    /// What the UNet predicts.
+    pub fn prediction(&self) -> Result<PredictionType> {
+        match self.prediction_type.as_str() {
+            "epsilon" => Ok(PredictionType::Epsilon),
+            "v_prediction" => Ok(PredictionType::VPrediction),
+            other => Err(self.unsupported("prediction_type", &format!("\"{other}\""))),
+        }
+    }
+
+    /// Refuses what would make DPM-Solver++ something else than the second-order multistep solver over these timesteps.
+    pub fn check_dpmpp_2m(&self) -> Result<()> {
+        let texts = [
+            ("algorithm_type", &self.algorithm_type, "dpmsolver++"),
+            ("solver_type", &self.solver_type, "midpoint"),
+            ("final_sigmas_type", &self.final_sigmas_type, "zero"),
+        ];
+        for (key, value, built) in texts {
+            if let Some(value) = value {
+                self.refuse(value != built, key, &format!("\"{value}\""))?;
+            }
+        }
+        let order = self.solver_order.unwrap_or(2);
+        self.refuse(order != 2, "solver_order", &order.to_string())?;
+        let clipped = self.lambda_min_clipped.unwrap_or(f64::NEG_INFINITY);
+        self.refuse(clipped.is_finite(), "lambda_min_clipped", &clipped.to_string())?;
+        self.refuse(self.variance_type.is_some(), "variance_type", "set")?;
+        let switches = [
+            ("use_karras_sigmas", self.use_karras_sigmas),
+            ("use_exponential_sigmas", self.use_exponential_sigmas),
+            ("use_beta_sigmas", self.use_beta_sigmas),
+            ("use_lu_lambdas", self.use_lu_lambdas),
+        ];
+        switches.into_iter().try_for_each(|(key, value)| self.refuse(value == Some(true), key, "true"))
+    }
+
+    /// An error that names the file, the key and the value that is not built.
+    pub fn unsupported(&self, key: &str, value: &str) -> Error {
+        Error::input(format!("{}: `{key}` is {value}, which is not supported", self.file.display()))
+    }
+
+    fn refuse(&self, wrong: bool, key: &str, value: &str) -> Result<()> {
+        if wrong { Err(self.unsupported(key, value)) } else { Ok(()) }
+    }
+
+    fn check_class(&self) -> Result<()> {
+        match self.class_name.as_deref() {
+            Some(name) if !CLASSES.contains(&name) => Err(self
+                .unsupported("_class_name", &format!("\"{name}\""))
+                .hint("models of the Stable Diffusion 1.x and 2.x kind can be used, for example with a PNDMScheduler")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let wrong = |key: &str, rule: &str| Error::input(format!("{}: `{key}` must be {rule}", self.file.display()));
+        if let Some(betas) = &self.trained_betas {
+            return if betas.len() == self.num_train_timesteps && betas.iter().all(|b| *b > 0.0 && *b < 1.0) {
+                Ok(())
+            } else {
+                Err(wrong("trained_betas", "`num_train_timesteps` numbers between 0 and 1"))
+            };
+        }
+        if !(2..=1_000_000).contains(&self.num_train_timesteps) {
+            return Err(wrong("num_train_timesteps", "between 2 and 1000000"));
+        }
+        if !(self.beta_start > 0.0 && self.beta_start <= self.beta_end && self.beta_end < 1.0) {
+            return Err(wrong("beta_start` and `beta_end", "in order and between 0 and 1"));
+        }
+        if self.clip_sample_range <= 0.0 {
+            return Err(wrong("clip_sample_range", "greater than 0"));
+        }
+        Ok(())
+    }
+}
+
+/// Replaces the bare words `Infinity`, `-Infinity` and `NaN`, which Python writes though JSON has no such numbers
+/// (diffusers does so in DPM-Solver's `lambda_min_clipped`), by `null`. Text inside quotes stays as it is.
+fn without_infinities(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    let mut rest = json;
+    while let Some(c) = rest.chars().next() {
+        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|word| !in_string && rest.starts_with(word));
+        out.push_str(if word.is_some() { "null" } else { &rest[..c.len_utf8()] });
+        rest = &rest[word.map_or(c.len_utf8(), str::len)..];
+        if c == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && c == '\\' && !escaped;
+    }
+    out
+}

@@ -1,0 +1,154 @@
+//! One denoising loop: which sampler, its timesteps, and one step at a time.
+//!
+//! In: a schedule, a number of steps, and at each call the UNet's answer. Out: the timestep and the scaled input of each
+//! call, and the next latents. A new [`SamplerRun`] is made for each batch of pictures, as the multistep samplers remember
+//! earlier answers.
+
+use super::ddim::Ddim;
+use super::dpmpp_2m::Dpmpp2m;
+use super::euler_a::EulerA;
+use super::pndm::Pndm;
+use super::schedule::NoiseSchedule;
+use crate::error::{Error, Result};
+use crate::random::Generator;
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The samplers by the names that experiments use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sampler {
+    /// Pseudo numerical methods (Liu et al., 2022), linear multistep only: Stable Diffusion 1.5's own.
+    #[serde(rename = "pndm")]
+    Pndm,
+    /// Denoising diffusion implicit models (Song et al., 2021) without added noise.
+    #[serde(rename = "ddim")]
+    Ddim,
+    /// Euler's method with ancestral noise (Karras et al., 2022; k-diffusion).
+    #[serde(rename = "euler_a")]
+    EulerA,
+    /// DPM-Solver++ of second order, multistep (Lu et al., 2022).
+    #[serde(rename = "dpmpp_2m")]
+    Dpmpp2m,
+}
+
+impl Sampler {
+    /// Every sampler, in the order in which they are offered.
+    pub const ALL: [Self; 4] = [Self::Pndm, Self::Ddim, Self::EulerA, Self::Dpmpp2m];
+
+    /// The name used in experiments and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pndm => "pndm",
+            Self::Ddim => "ddim",
+            Self::EulerA => "euler_a",
+            Self::Dpmpp2m => "dpmpp_2m",
+        }
+    }
+}
+
+impl fmt::Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Sampler {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|sampler| sampler.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::input(format!("unknown sampler \"{text}\"")).hint(format!("the samplers are {names}"))
+        })
+    }
+}
+
+/// The state of one denoising loop over one batch of pictures.
+#[derive(Debug)]
+pub struct SamplerRun {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Pndm(Pndm),
+    Ddim(Ddim),
+    EulerA(EulerA),
+    Dpmpp2m(Dpmpp2m),
+}
+
+impl SamplerRun {
+    /// Prepares `steps` denoising steps.
+    ///
+    /// Errors: no steps, more than the schedule has timesteps or its spacing can hold, or an option of
+    /// `scheduler_config.json` that this sampler has not.
+    pub fn new(sampler: Sampler, schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
+        let state = match sampler {
+            Sampler::Pndm => State::Pndm(Pndm::new(schedule, steps)?),
+            Sampler::Ddim => State::Ddim(Ddim::new(schedule, steps)?),
+            Sampler::EulerA => State::EulerA(EulerA::new(schedule, steps)?),
+            Sampler::Dpmpp2m => State::Dpmpp2m(Dpmpp2m::new(schedule, steps)?),
+        };
+        Ok(Self { state })
+    }
+
+    /// The UNet's timestep for each call. PNDM calls once more than it has steps, and Euler a's timesteps may lie between
+    /// two training timesteps.
+    pub fn timesteps(&self) -> &[f64] {
+        match &self.state {
+            State::Pndm(run) => &run.timesteps,
+            State::Ddim(run) => &run.timesteps,
+            State::EulerA(run) => &run.timesteps,
+            State::Dpmpp2m(run) => &run.timesteps,
+        }
+    }
+
+    /// The factor for the initial noise.
+    pub fn init_noise_sigma(&self) -> f64 {
+        match &self.state {
+            State::EulerA(run) => run.init_noise_sigma,
+            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => 1.0,
+        }
+    }
+
+    /// The latents as the UNet wants to see them at this call.
+    pub fn scale_model_input(&self, x: &Tensor, call: usize) -> Result<Tensor> {
+        match &self.state {
+            State::EulerA(run) => run.scale_model_input(x, call),
+            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => Ok(x.clone()),
+        }
+    }
+
+    /// The next latents from the UNet's (guided) answer at this call and the latents [B, C, H, W] it started from.
+    ///
+    /// Calls come in order, from 0. `generators` holds one generator per picture; only Euler a draws from them.
+    pub fn step(
+        &mut self,
+        model_output: &Tensor,
+        call: usize,
+        x: &Tensor,
+        generators: &mut [Generator],
+    ) -> Result<Tensor> {
+        match &mut self.state {
+            State::Pndm(run) => run.step(model_output, call, x),
+            State::Ddim(run) => run.step(model_output, call, x),
+            State::EulerA(run) => run.step(model_output, call, x, generators),
+            State::Dpmpp2m(run) => run.step(model_output, call, x),
+        }
+    }
+}
+
+/// Σ wᵢ xᵢ: each sampler's step is such a sum.
+pub(super) fn weighted_sum<const N: usize>(terms: [(f64, &Tensor); N]) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    for (weight, tensor) in terms {
+        let term = (tensor * weight)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    sum.ok_or_else(|| Error::run("a sum of no terms"))
+}
