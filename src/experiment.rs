@@ -54,6 +54,7 @@
 //! folder, one in `--set` at the working folder.
 
 mod problem;
+mod reader;
 mod section;
 
 use std::collections::BTreeMap;
@@ -65,7 +66,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
 pub(crate) use problem::{Problem, report};
-pub(crate) use section::{Reader, Section, above, at_least};
+pub(crate) use reader::Reader;
+pub(crate) use section::{Section, above, at_least};
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.
 const LARGEST_FILE: u64 = 1 << 20;

@@ -1,96 +1,13 @@
-//! Reading typed values out of an experiment: a missing key is `None`, a wrong one is a problem with its place.
+//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with its place.
 //!
-//! In: the tree. Out: numbers, texts and paths in range, and at the end every problem at once. A [`Reader`] remembers
-//! which keys were asked for, so what nobody asked for is unknown, and the keys need no second list.
+//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem, so that all of them
+//! are found.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Experiment, Place, Problem, Table, Value, report};
-use crate::error::Result;
-
-/// Collects what was asked and what was wrong while an experiment is read.
-pub(crate) struct Reader<'a> {
-    experiment: &'a Experiment,
-    problems: RefCell<Vec<Problem>>,
-    /// Keys by section ("" is the top level), in the order of asking.
-    asked: RefCell<BTreeMap<String, Vec<&'static str>>>,
-    /// Keys that were found unknown already, with their sections.
-    unknown: RefCell<BTreeSet<String>>,
-}
-
-impl<'a> Reader<'a> {
-    pub fn new(experiment: &'a Experiment) -> Self {
-        Self { experiment, problems: RefCell::default(), asked: RefCell::default(), unknown: RefCell::default() }
-    }
-
-    /// The top level.
-    pub fn root(&self) -> Section<'_> {
-        Section { reader: self, path: String::new(), at: Place::file(), table: Some(&self.experiment.root) }
-    }
-
-    /// The value, if nothing was wrong and every key was asked for.
-    pub fn finish<T>(self, value: T) -> Result<T> {
-        self.unknown_keys("", &self.experiment.root);
-        let problems = self.problems.into_inner();
-        if problems.is_empty() { Ok(value) } else { Err(report(problems, &self.experiment.texts)) }
-    }
-
-    fn unknown_keys(&self, section: &str, table: &Table) {
-        let asked = self.asked.borrow();
-        let known = asked.get(section).map_or(&[][..], Vec::as_slice);
-        for (key, entry) in table {
-            let inner = join(section, key);
-            if self.unknown.borrow().contains(&inner) {
-                continue;
-            }
-            if !known.contains(&key.as_str()) {
-                let place = if section.is_empty() { "at the top level".into() } else { format!("in [{section}]") };
-                let problem = Problem::new(entry.key.clone(), format!("unknown key `{key}` {place}"));
-                self.push(problem.label(advice(key, section, &asked)));
-            } else if let (true, Value::Table(table)) = (asked.contains_key(&inner), &entry.value) {
-                self.unknown_keys(&inner, table);
-            }
-        }
-    }
-
-    fn push(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-}
-
-/// What the writer of an unknown key may have meant.
-fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<&'static str>>) -> String {
-    let here = asked.get(section).map_or(&[][..], Vec::as_slice);
-    if let Some(near) = similar(key, here) {
-        return format!("did you mean `{near}`?");
-    }
-    if let Some((other, _)) = asked.iter().find(|(_, keys)| keys.contains(&key)) {
-        return if other.is_empty() {
-            "it belongs at the top level".into()
-        } else {
-            format!("it belongs in [{other}]")
-        };
-    }
-    let all: Vec<String> = here.iter().map(|k| format!("`{k}`")).collect();
-    format!("the keys here are {}", all.join(", "))
-}
-
-/// The name that `word` is a slip or a longer form of (`rnak`, `num_train_epochs`).
-fn similar<'k>(word: &str, names: &[&'k str]) -> Option<&'k str> {
-    let distance = |name: &str| strsim::damerau_levenshtein(&word.to_lowercase(), name);
-    let near = names.iter().copied().min_by_key(|name| distance(name))?;
-    if distance(near) <= (near.len() / 3).max(1) && near.len() > 1 {
-        return Some(near);
-    }
-    names.iter().copied().filter(|name| name.len() > 3 && word.contains(name)).max_by_key(|name| name.len())
-}
-
-fn join(section: &str, key: &str) -> String {
-    if section.is_empty() { key.to_string() } else { format!("{section}.{key}") }
-}
+use super::reader::{join, similar};
+use super::{Entry, Place, Problem, Reader, Table, Value};
 
 /// One table of the experiment, there or not.
 pub(crate) struct Section<'a> {
@@ -101,10 +18,14 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    pub(super) fn new(reader: &'a Reader<'a>, path: String, at: Place, table: Option<&'a Table>) -> Self {
+        reader.accept(&path, &[]);
+        Self { reader, path, at, table }
+    }
+
     /// The table `key` in this one; where the file has none, all its keys are missing.
     pub fn section(&self, key: &'static str) -> Section<'a> {
         let path = join(&self.path, key);
-        self.reader.asked.borrow_mut().entry(path.clone()).or_default();
         let entry = self.entry(key);
         let at = entry.map_or_else(|| self.at.clone(), |e| e.key.clone());
         let table = match entry.map(|e| &e.value) {
@@ -115,7 +36,7 @@ impl<'a> Section<'a> {
                 None
             }
         };
-        Section { reader: self.reader, path, at, table }
+        Section::new(self.reader, path, at, table)
     }
 
     /// Is the key written?
@@ -202,7 +123,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A folder that exists, as an absolute path; relative ones start at the file's folder, or for `--set` at the
+    /// A folder that exists, as an absolute path without links; relative ones start at the file's folder, or for `--set` at the
     /// working folder.
     pub fn folder(&self, key: &'static str) -> Option<PathBuf> {
         let text = self.text(key)?;
@@ -210,15 +131,15 @@ impl<'a> Section<'a> {
         let file = &self.reader.experiment.file;
         let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
         let written = base.join(&text);
-        let path = std::path::absolute(&written).unwrap_or(written);
-        let fault = match fs_err::metadata(&path) {
-            Ok(meta) if !meta.is_dir() => "is not a folder",
-            Ok(_) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
-            Ok(_) => return Some(path),
+        let fault = match fs_err::canonicalize(&written) {
+            Ok(path) if !path.is_dir() => "is not a folder",
+            Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
+            Ok(path) => return Some(path),
             Err(_) => "does not exist",
         };
         let label = if text.starts_with('~') { "`~` means nothing here: write the whole path" } else { "" };
-        self.problem(entry.at.clone(), format!("`{key}`: the folder {} {fault}", path.display()), label.into());
+        let written = std::path::absolute(&written).unwrap_or(written);
+        self.problem(entry.at.clone(), format!("`{key}`: the folder {} {fault}", written.display()), label.into());
         None
     }
 
@@ -228,9 +149,11 @@ impl<'a> Section<'a> {
         self.problem(at, message.into(), label.into());
     }
 
-    /// Complains about what is not written.
-    pub fn missing(&self, what: &str, label: &str) {
-        self.problem(self.at.clone(), format!("{what} in [{}]", self.path), label.into());
+    /// Complains that none of `keys` is written.
+    pub fn missing(&self, what: &str, keys: &str) {
+        let path = &self.path;
+        let label = if self.table.is_some() { format!("add {keys}") } else { format!("add [{path}] with {keys}") };
+        self.problem(self.at.clone(), format!("nothing says {what}"), label);
     }
 
     /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
@@ -239,7 +162,7 @@ impl<'a> Section<'a> {
         let list = names.iter().map(|n| format!("[{}.{n}]", self.path)).collect::<Vec<_>>().join(", ");
         let written: Vec<(&String, &Entry)> = self.table.into_iter().flatten().collect();
         for (key, entry) in written.iter().filter(|(key, _)| !names.contains(&key.as_str())) {
-            self.reader.unknown.borrow_mut().insert(join(&self.path, key));
+            self.reader.refuse(&self.path, key);
             let label = similar(key, names)
                 .map_or_else(|| format!("there is {list}"), |near| format!("did you mean `{near}`?"));
             self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
@@ -261,9 +184,7 @@ impl<'a> Section<'a> {
 
     /// These keys are known, even if nobody reads them this time.
     pub fn accept(&self, names: &[&'static str]) {
-        let mut asked = self.reader.asked.borrow_mut();
-        let keys = asked.entry(self.path.clone()).or_default();
-        keys.extend(names.iter().filter(|name| !keys.contains(name)).copied().collect::<Vec<_>>());
+        self.reader.accept(&self.path, names);
     }
 
     fn entry(&self, key: &'static str) -> Option<&'a Entry> {

@@ -27,7 +27,7 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
     let plan = Plan {
         name: name(&root, &experiment.file),
         seed: seed(&root),
-        model: source(&root.section("model")),
+        model: source(&root.section("model"), "which model to train"),
         adapter: adapter(&root.section("adapter")),
         train: train(&root.section("train")),
         dataset,
@@ -38,7 +38,7 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
 
 fn dataset(s: &Section) -> Dataset {
     Dataset {
-        source: source(s),
+        source: source(s, "which pictures to train on"),
         prompt: s.text("prompt"),
         resolution: resolution(s).unwrap_or(512),
         center_crop: s.flag("center_crop").unwrap_or(true),
@@ -106,7 +106,7 @@ fn name(root: &Section, file: &Path) -> String {
     name
 }
 
-fn source(s: &Section) -> Source {
+fn source(s: &Section, what: &str) -> Source {
     let nothing = Source::Path(PathBuf::new());
     if wins(s, "path", &["repo", "modelscope"]) {
         s.accept(&["repo", "modelscope", "revision"]);
@@ -122,7 +122,7 @@ fn source(s: &Section) -> Source {
         (None, Some(repo)) => Source::ModelScope { repo, revision: revision.unwrap_or_else(|| "master".into()) },
         (None, None) => {
             if !s.has("repo") && !s.has("modelscope") {
-                s.missing("no source", "say `path`, `repo` or `modelscope`");
+                s.missing(what, "`path`, `repo` or `modelscope`");
             }
             nothing
         }
