@@ -1,1 +1,249 @@
-//! (to come)
+//! What will be done: an experiment with no option left open.
+//!
+//! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists every problem of the
+//! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
+//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need.
+
+pub mod count;
+pub mod estimate;
+mod resolve;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::diffusion::Sampler;
+use crate::error::Result;
+use crate::experiment::Experiment;
+
+/// One experiment, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The results folder's name: a single path component.
+    pub name: String,
+    /// Seeds everything of the training: adapter, order of the data, crops, flips, noise, timesteps.
+    pub seed: u64,
+    /// Where the base model comes from.
+    pub model: Source,
+    /// The photographs and how they become tensors.
+    pub dataset: Dataset,
+    /// What is trained.
+    pub adapter: Adapter,
+    /// How it is trained.
+    pub train: Train,
+    /// How the result is looked at.
+    pub eval: Eval,
+}
+
+/// Where files come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A local folder: absolute, and it existed when the plan was made.
+    Path(PathBuf),
+    /// A repository on Hugging Face.
+    HuggingFace {
+        /// `owner/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// A ModelScope repository to try when Hugging Face cannot be reached.
+        modelscope: Option<String>,
+    },
+    /// A repository on ModelScope.
+    ModelScope {
+        /// `owner/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+    },
+}
+
+/// The photographs and how they become tensors.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dataset {
+    /// Where they come from.
+    pub source: Source,
+    /// The caption of every picture that brings none.
+    pub prompt: Option<String>,
+    /// Width and height in pixels: a multiple of 64.
+    pub resolution: usize,
+    /// Crop the middle; otherwise a random square.
+    pub center_crop: bool,
+    /// Mirror at random.
+    pub random_flip: bool,
+    /// Leave out broken pictures with a warning; otherwise they are an error.
+    pub skip_broken: bool,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adapter {
+    /// Low-rank updates beside frozen weights.
+    Lora(Lora),
+}
+
+/// W x + (alpha / rank) B A x, as PEFT does it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lora {
+    /// Rows of A: at least 1.
+    pub rank: usize,
+    /// Scale of the update, before the division by the rank: above 0.
+    pub alpha: f64,
+    /// Ends of the names of the modules that get an update; at least one.
+    pub targets: Vec<String>,
+    /// Share of A's inputs that is dropped in training: 0 to below 1.
+    pub dropout: f64,
+}
+
+/// How long training lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    /// Passes over the data.
+    Epochs(usize),
+    /// Optimiser steps.
+    Steps(usize),
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrScheduler {
+    /// Stays.
+    Constant,
+    /// Falls to 0 on a line.
+    Linear,
+    /// Falls to 0 on half a cosine.
+    Cosine,
+    /// Falls to 1e-7 on a line (power 1, as diffusers' default).
+    Polynomial,
+}
+
+/// The type of numbers in the forward and backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32-bit floats.
+    F32,
+}
+
+/// How the adapter is trained; all ranges are checked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Train {
+    /// Epochs or steps.
+    pub length: Length,
+    /// Pictures in one forward pass.
+    pub batch_size: usize,
+    /// Forward passes in one optimiser step.
+    pub gradient_accumulation: usize,
+    /// Peak learning rate: above 0, at most 1.
+    pub learning_rate: f64,
+    /// What the rate does after the warm-up.
+    pub lr_scheduler: LrScheduler,
+    /// Optimiser steps during which the rate rises from 0.
+    pub warmup_steps: usize,
+    /// Decay of the first moment.
+    pub adam_beta1: f64,
+    /// Decay of the second moment.
+    pub adam_beta2: f64,
+    /// Added to the root of the second moment.
+    pub adam_epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm.
+    pub max_grad_norm: f64,
+    /// Min-SNR weighting's gamma.
+    pub snr_gamma: Option<f64>,
+    /// Strength of the noise that is constant over a channel.
+    pub noise_offset: f64,
+    /// The type of numbers.
+    pub dtype: Dtype,
+    /// Optimiser steps between two checkpoints.
+    pub checkpoint_every: Option<usize>,
+}
+
+/// How the result is looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Eval {
+    /// What is drawn; may be empty: then no picture is.
+    pub prompts: Vec<String>,
+    /// What guidance leads away from.
+    pub negative_prompt: String,
+    /// Draw with the untrained model too.
+    pub compare_base: bool,
+    /// Pictures of each prompt.
+    pub images: usize,
+    /// Denoising steps: 1 to 1000.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 is off.
+    pub guidance_scale: f64,
+    /// The denoising method.
+    pub sampler: Sampler,
+    /// The first picture's seed; the others count up from it.
+    pub seed: u64,
+    /// Optimiser steps between two evaluation losses; 0 is never.
+    pub every: usize,
+}
+
+impl Plan {
+    /// Reads and resolves the experiment in `file` with the `--set key.path=value` arguments in `set`.
+    ///
+    /// Errors: the file cannot be read, or any problem in it; all problems are in the one error.
+    pub fn load(file: &Path, set: &[String]) -> Result<Self> {
+        resolve::resolve(&Experiment::load(file, set)?)
+    }
+
+    /// As [`Plan::load`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
+    pub fn parse(text: &str, file: &Path, set: &[String]) -> Result<Self> {
+        resolve::resolve(&Experiment::parse(text, file, set)?)
+    }
+
+    /// A valid experiment that says everything; resolving it again gives the same plan, whatever the file's name.
+    pub fn to_toml(&self) -> String {
+        write::to_toml(self)
+    }
+}
+
+impl Train {
+    /// Optimiser steps of the whole run on `pictures` photographs: an epoch's last batch and last accumulation may be
+    /// smaller than the others, as in diffusers.
+    pub fn total_steps(&self, pictures: usize) -> usize {
+        match self.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs * self.steps_per_epoch(pictures),
+        }
+    }
+
+    /// Optimiser steps of one pass over `pictures` photographs.
+    pub fn steps_per_epoch(&self, pictures: usize) -> usize {
+        pictures.div_ceil(self.batch_size).div_ceil(self.gradient_accumulation)
+    }
+}
+
+impl LrScheduler {
+    pub(crate) const NAMES: [(&'static str, Self); 4] = [
+        ("constant", Self::Constant),
+        ("linear", Self::Linear),
+        ("cosine", Self::Cosine),
+        ("polynomial", Self::Polynomial),
+    ];
+}
+
+impl fmt::Display for LrScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, s)| s == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => f.write_str("f32"),
+        }
+    }
+}

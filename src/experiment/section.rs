@@ -1,0 +1,273 @@
+//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with its place.
+//!
+//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem, so that all of them
+//! are found.
+
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use super::reader::{join, similar};
+use super::{Entry, Place, Problem, Reader, Table, Value};
+
+/// One table of the experiment, there or not.
+pub(crate) struct Section<'a> {
+    reader: &'a Reader<'a>,
+    path: String,
+    at: Place,
+    table: Option<&'a Table>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(reader: &'a Reader<'a>, path: String, at: Place, table: Option<&'a Table>) -> Self {
+        reader.accept(&path, &[]);
+        Self { reader, path, at, table }
+    }
+
+    /// The table `key` in this one; where the file has none, all its keys are missing.
+    pub fn section(&self, key: &'static str) -> Section<'a> {
+        let path = join(&self.path, key);
+        let entry = self.entry(key);
+        let at = entry.map_or_else(|| self.at.clone(), |e| e.key.clone());
+        let table = match entry.map(|e| &e.value) {
+            None => None,
+            Some(Value::Table(table)) => Some(table),
+            Some(_) => {
+                self.problem(at.clone(), format!("`{key}` must be a table"), format!("write [{path}]"));
+                None
+            }
+        };
+        Section::new(self.reader, path, at, table)
+    }
+
+    /// Is the key written?
+    pub fn has(&self, key: &'static str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// Was the key given by `--set`?
+    pub fn is_set(&self, key: &'static str) -> bool {
+        self.entry(key).is_some_and(|e| e.at.is_set())
+    }
+
+    /// A whole number in the range.
+    pub fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+        let entry = self.entry(key)?;
+        let wide = i128::from(*range.start())..=i128::from(*range.end());
+        match entry.value {
+            Value::Integer(i) if wide.contains(&i) => i64::try_from(i).ok(),
+            _ => self.wrong(key, entry, &describe_integers(&range)),
+        }
+    }
+
+    /// A count: a whole number that fits into memory's own type.
+    pub fn count(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
+        let top = i64::try_from(*range.end()).unwrap_or(i64::MAX);
+        self.integer(key, i64::try_from(*range.start()).unwrap_or(0)..=top).and_then(|i| usize::try_from(i).ok())
+    }
+
+    /// A finite number in the range; whole numbers serve too.
+    pub fn number(&self, key: &'static str, range: impl RangeBounds<f64>) -> Option<f64> {
+        let entry = self.entry(key)?;
+        let value = match entry.value {
+            Value::Float(f) => f,
+            Value::Integer(i) => i as f64,
+            _ => f64::NAN,
+        };
+        if value.is_finite() && range.contains(&value) {
+            return Some(value);
+        }
+        self.wrong(key, entry, &describe_numbers(&range))
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, key: &'static str) -> Option<bool> {
+        let entry = self.entry(key)?;
+        match entry.value {
+            Value::Flag(b) => Some(b),
+            _ => self.wrong(key, entry, "true or false"),
+        }
+    }
+
+    /// A text, which may be empty.
+    pub fn any_text(&self, key: &'static str) -> Option<String> {
+        let entry = self.entry(key)?;
+        self.text_of(key, entry)
+    }
+
+    /// A text with something in it.
+    pub fn text(&self, key: &'static str) -> Option<String> {
+        let entry = self.entry(key)?;
+        self.filled(key, entry)
+    }
+
+    /// A list of texts, each with something in it.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let entry = self.entry(key)?;
+        let Value::List(items) = &entry.value else {
+            return self.wrong(key, entry, "a list of texts, such as [\"a dog\", \"a cat\"]");
+        };
+        Some(items.iter().filter_map(|item| self.filled(key, item)).collect())
+    }
+
+    /// One of the names, turned into what it names.
+    pub fn choice<T: Clone>(&self, key: &'static str, names: &[(&'static str, T)]) -> Option<T> {
+        let entry = self.entry(key)?;
+        let words: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let expected = format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "));
+        let Value::Text(text) = &entry.value else { return self.wrong(key, entry, &expected) };
+        if let Some((_, value)) = names.iter().find(|(name, _)| name == text) {
+            return Some(value.clone());
+        }
+        let label = similar(text, &words).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+        self.problem(entry.at.clone(), format!("`{key}` must be {expected}"), label);
+        None
+    }
+
+    /// A folder that exists, as an absolute path without links; relative ones start at the file's folder, or for `--set` at the
+    /// working folder.
+    pub fn folder(&self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        let entry = self.entry(key)?;
+        let file = &self.reader.experiment.file;
+        let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
+        let written = base.join(&text);
+        let fault = match fs_err::canonicalize(&written) {
+            Ok(path) if !path.is_dir() => "is not a folder",
+            Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
+            Ok(path) => return Some(path),
+            Err(_) => "does not exist",
+        };
+        let label = if text.starts_with('~') { "`~` means nothing here: write the whole path" } else { "" };
+        let written = std::path::absolute(&written).unwrap_or(written);
+        self.problem(entry.at.clone(), format!("`{key}`: the folder {} {fault}", written.display()), label.into());
+        None
+    }
+
+    /// Complains about the value of a key that was read well but cannot be right.
+    pub fn reject(&self, key: &'static str, message: impl Into<String>, label: impl Into<String>) {
+        let at = self.entry(key).map_or_else(|| self.at.clone(), |e| e.at.clone());
+        self.problem(at, message.into(), label.into());
+    }
+
+    /// Complains that none of `keys` is written.
+    pub fn missing(&self, what: &str, keys: &str) {
+        let path = &self.path;
+        let label = if self.table.is_some() { format!("add {keys}") } else { format!("add [{path}] with {keys}") };
+        self.problem(self.at.clone(), format!("nothing says {what}"), label);
+    }
+
+    /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
+    pub fn exactly_one(&self, noun: &str, names: &[&'static str]) {
+        self.accept(names);
+        let list = names.iter().map(|n| format!("[{}.{n}]", self.path)).collect::<Vec<_>>().join(", ");
+        let written: Vec<(&String, &Entry)> = self.table.into_iter().flatten().collect();
+        for (key, entry) in written.iter().filter(|(key, _)| !names.contains(&key.as_str())) {
+            self.reader.refuse(&self.path, key);
+            let label = similar(key, names)
+                .map_or_else(|| format!("there is {list}"), |near| format!("did you mean `{near}`?"));
+            self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
+        }
+        match &written[..] {
+            [] => self.problem(self.at.clone(), format!("no {noun}"), format!("add one of {list}")),
+            [_] => {}
+            more => {
+                let keys = more.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+                let last = more.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
+                self.problem(
+                    last.clone(),
+                    format!("more than one {noun}: {keys}"),
+                    "an experiment has exactly one".into(),
+                );
+            }
+        }
+    }
+
+    /// These keys are known, even if nobody reads them this time.
+    pub fn accept(&self, names: &[&'static str]) {
+        self.reader.accept(&self.path, names);
+    }
+
+    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+        self.accept(&[key]);
+        self.table?.get(key)
+    }
+
+    fn filled(&self, key: &str, entry: &Entry) -> Option<String> {
+        let text = self.text_of(key, entry)?;
+        if text.trim().is_empty() {
+            self.problem(entry.at.clone(), format!("`{key}`: a text with nothing in it"), String::new());
+            return None;
+        }
+        Some(text)
+    }
+
+    fn text_of(&self, key: &str, entry: &Entry) -> Option<String> {
+        match &entry.value {
+            Value::Text(text) if text.contains('\0') => {
+                self.problem(entry.at.clone(), format!("`{key}` has a NUL character in it"), String::new());
+                None
+            }
+            Value::Text(text) => Some(text.clone()),
+            // `--set model.revision=1234567` means the text; nobody quotes for the shell and for TOML.
+            Value::Integer(_) | Value::Float(_) | Value::Flag(_) | Value::Date if entry.at.is_set() => {
+                Some(self.source(entry).to_string())
+            }
+            _ => self.wrong(key, entry, "text in quotes"),
+        }
+    }
+
+    fn wrong<T>(&self, key: &str, entry: &Entry, expected: &str) -> Option<T> {
+        let found = match &entry.value {
+            Value::Text(_) => "text",
+            Value::Integer(_) | Value::Float(_) => self.source(entry),
+            Value::Flag(_) => "true or false",
+            Value::Date => "a date",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        };
+        self.problem(entry.at.clone(), format!("`{key}` must be {expected}, not {found}"), String::new());
+        None
+    }
+
+    /// The value as it was written.
+    fn source(&self, entry: &Entry) -> &str {
+        let text = &self.reader.experiment.texts[entry.at.text].text;
+        entry.at.range.and_then(|(start, end)| text.get(start..end)).unwrap_or("")
+    }
+
+    fn problem(&self, at: Place, message: String, label: String) {
+        self.reader.push(Problem::new(at, message).label(label));
+    }
+}
+
+/// The range of numbers above `low`.
+pub(crate) fn above(low: f64) -> (Bound<f64>, Bound<f64>) {
+    (Bound::Excluded(low), Bound::Unbounded)
+}
+
+/// The range of numbers from `low` on.
+pub(crate) fn at_least(low: f64) -> (Bound<f64>, Bound<f64>) {
+    (Bound::Included(low), Bound::Unbounded)
+}
+
+fn describe_integers(range: &RangeInclusive<i64>) -> String {
+    match (*range.start(), *range.end()) {
+        (low, i64::MAX) => format!("a whole number, {low} or more"),
+        (low, high) => format!("a whole number from {low} to {high}"),
+    }
+}
+
+fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
+    let low = match range.start_bound() {
+        Bound::Excluded(low) => format!(" above {low}"),
+        Bound::Included(low) => format!(" from {low}"),
+        Bound::Unbounded => String::new(),
+    };
+    let high = match range.end_bound() {
+        Bound::Excluded(high) => format!(" to below {high}"),
+        Bound::Included(high) => format!(" to {high}"),
+        Bound::Unbounded if low.starts_with(" from") => " on".into(),
+        Bound::Unbounded => String::new(),
+    };
+    format!("a number{low}{high}")
+}

@@ -1,0 +1,185 @@
+//! Experiment → plan: every key with its type, range and default, each written once.
+//!
+//! In: the tree of what was written. Out: the plan, or all problems. Where the report behind the first experiment gives
+//! no value, the default is diffusers' own (`train_text_to_image_lora.py`), except that warm-up is 0 (there it is 500,
+//! which its constant schedule ignores) and the batch is 1.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use super::{Adapter, Dataset, Dtype, Eval, Length, Lora, LrScheduler, Plan, Source, Train};
+use crate::diffusion::Sampler;
+use crate::error::Result;
+use crate::experiment::{Experiment, Reader, Section, above, at_least};
+
+/// No limit that anybody meets; keeps products of counts within 64 bits.
+const ANY: usize = 1_000_000_000;
+
+const SAMPLERS: [(&str, Sampler); 4] =
+    [("pndm", Sampler::Pndm), ("ddim", Sampler::Ddim), ("euler_a", Sampler::EulerA), ("dpmpp_2m", Sampler::Dpmpp2m)];
+
+/// Checks everything and fills in the defaults.
+pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
+    let reader = Reader::new(experiment);
+    let root = reader.root();
+    let dataset = dataset(&root.section("dataset"));
+    let eval = eval(&root.section("eval"), dataset.prompt.as_deref());
+    let plan = Plan {
+        name: name(&root, &experiment.file),
+        seed: seed(&root),
+        model: source(&root.section("model"), "which model to train"),
+        adapter: adapter(&root.section("adapter")),
+        train: train(&root.section("train")),
+        dataset,
+        eval,
+    };
+    reader.finish(plan)
+}
+
+fn dataset(s: &Section) -> Dataset {
+    Dataset {
+        source: source(s, "which pictures to train on"),
+        prompt: s.text("prompt"),
+        resolution: resolution(s).unwrap_or(512),
+        center_crop: s.flag("center_crop").unwrap_or(true),
+        random_flip: s.flag("random_flip").unwrap_or(true),
+        skip_broken: s.flag("skip_broken").unwrap_or(false),
+    }
+}
+
+fn lora(s: &Section) -> Lora {
+    let rank = s.count("rank", 1..=1024).unwrap_or(4);
+    Lora {
+        rank,
+        alpha: s.number("alpha", above(0.0)).unwrap_or(rank as f64),
+        targets: targets(s).unwrap_or_else(|| ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).into()),
+        dropout: s.number("dropout", 0.0..1.0).unwrap_or(0.0),
+    }
+}
+
+fn train(s: &Section) -> Train {
+    Train {
+        length: length(s).unwrap_or(Length::Epochs(100)),
+        batch_size: s.count("batch_size", 1..=ANY).unwrap_or(1),
+        gradient_accumulation: s.count("gradient_accumulation", 1..=ANY).unwrap_or(1),
+        learning_rate: s.number("learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0))).unwrap_or(1e-4),
+        lr_scheduler: s.choice("lr_scheduler", &LrScheduler::NAMES).unwrap_or(LrScheduler::Constant),
+        warmup_steps: s.count("warmup_steps", 0..=ANY).unwrap_or(0),
+        adam_beta1: s.number("adam_beta1", 0.0..1.0).unwrap_or(0.9),
+        adam_beta2: s.number("adam_beta2", 0.0..1.0).unwrap_or(0.999),
+        adam_epsilon: s.number("adam_epsilon", above(0.0)).unwrap_or(1e-8),
+        weight_decay: s.number("weight_decay", at_least(0.0)).unwrap_or(1e-2),
+        max_grad_norm: s.number("max_grad_norm", above(0.0)).unwrap_or(1.0),
+        snr_gamma: s.number("snr_gamma", above(0.0)),
+        noise_offset: s.number("noise_offset", at_least(0.0)).unwrap_or(0.0),
+        dtype: dtype(s).unwrap_or(Dtype::F32),
+        checkpoint_every: s.count("checkpoint_every", 1..=ANY),
+    }
+}
+
+fn eval(s: &Section, dataset_prompt: Option<&str>) -> Eval {
+    Eval {
+        prompts: s.texts("prompts").unwrap_or_else(|| dataset_prompt.map(String::from).into_iter().collect()),
+        negative_prompt: s.any_text("negative_prompt").unwrap_or_default(),
+        compare_base: s.flag("compare_base").unwrap_or(true),
+        images: s.count("images", 1..=ANY).unwrap_or(1),
+        steps: s.count("steps", 1..=1000).unwrap_or(50),
+        guidance_scale: s.number("guidance_scale", at_least(0.0)).unwrap_or(7.5),
+        sampler: s.choice("sampler", &SAMPLERS).unwrap_or(Sampler::Pndm),
+        seed: seed(s),
+        every: s.count("every", 0..=ANY).unwrap_or(50),
+    }
+}
+
+fn seed(s: &Section) -> u64 {
+    s.integer("seed", 0..=i64::MAX).map_or(42, i64::unsigned_abs)
+}
+
+/// The name that is written, or the file's without its extension. It becomes a folder on any system.
+fn name(root: &Section, file: &Path) -> String {
+    let stem = file.file_stem().map_or_else(|| "experiment".into(), |s| s.to_string_lossy().into_owned());
+    let Some(name) = root.text("name") else { return stem };
+    let forbidden = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
+    if name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']) || name.len() > 200 {
+        root.reject("name", format!("`name` must be usable as a folder's name, and {name:?} is not"), "");
+    }
+    name
+}
+
+fn source(s: &Section, what: &str) -> Source {
+    let nothing = Source::Path(PathBuf::new());
+    if wins(s, "path", &["repo", "modelscope"]) {
+        s.accept(&["repo", "modelscope", "revision"]);
+        return s.folder("path").map_or(nothing, Source::Path);
+    }
+    s.accept(&["path"]);
+    let revision = s.text("revision");
+    let (repo, modelscope) = (repository(s, "repo"), repository(s, "modelscope"));
+    match (repo, modelscope) {
+        (Some(repo), modelscope) => {
+            Source::HuggingFace { repo, revision: revision.unwrap_or_else(|| "main".into()), modelscope }
+        }
+        (None, Some(repo)) => Source::ModelScope { repo, revision: revision.unwrap_or_else(|| "master".into()) },
+        (None, None) => {
+            if !s.has("repo") && !s.has("modelscope") {
+                s.missing(what, "`path`, `repo` or `modelscope`");
+            }
+            nothing
+        }
+    }
+}
+
+/// Of two keys that exclude each other `strong` wins, but not from the file against a `--set`.
+fn wins(s: &Section, strong: &'static str, weak: &[&'static str]) -> bool {
+    s.has(strong) && (s.is_set(strong) || !weak.iter().any(|key| s.is_set(key)))
+}
+
+fn repository(s: &Section, key: &'static str) -> Option<String> {
+    let text = s.text(key)?;
+    let plain =
+        |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !part.starts_with('.');
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && plain(part)) {
+        return Some(text);
+    }
+    s.reject(key, format!("`{key}` must be a repository's `owner/name`"), "for a folder say `path`");
+    None
+}
+
+fn resolution(s: &Section) -> Option<usize> {
+    let size = s.count("resolution", 64..=2048)?;
+    if size % 64 != 0 {
+        let below = size / 64 * 64;
+        let label = format!("{below} and {} are", below + 64);
+        s.reject("resolution", "`resolution` must be a multiple of 64", label);
+    }
+    Some(size)
+}
+
+fn adapter(s: &Section) -> Adapter {
+    s.exactly_one("adapter", &["lora"]);
+    Adapter::Lora(lora(&s.section("lora")))
+}
+
+fn targets(s: &Section) -> Option<Vec<String>> {
+    let targets = s.texts("targets")?;
+    if targets.is_empty() {
+        s.reject("targets", "`targets` is empty: nothing would be trained", "leave it out for the attention's layers");
+    }
+    Some(targets)
+}
+
+fn length(s: &Section) -> Option<Length> {
+    let epochs = s.count("epochs", 1..=ANY);
+    let steps = s.count("steps", 1..=ANY);
+    if wins(s, "steps", &["epochs"]) { steps.map(Length::Steps) } else { epochs.map(Length::Epochs) }
+}
+
+fn dtype(s: &Section) -> Option<Dtype> {
+    let names = [("f32", Some(Dtype::F32)), ("bf16", None), ("f16", None)];
+    let dtype = s.choice("dtype", &names)?;
+    if dtype.is_none() {
+        s.reject("dtype", "`dtype`: only \"f32\" is supported by this version", "");
+    }
+    dtype
+}
