@@ -1,0 +1,1 @@
+//! Photographs to tensors: decoding, resizing, datasets, cache, order.
