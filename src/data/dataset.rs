@@ -128,9 +128,7 @@ fn sort_files(entries: Entries, problems: &mut Problems) -> (Vec<PathBuf>, BTree
 fn missing_files(table: &Table, images: &[PathBuf]) -> Vec<String> {
     let present: BTreeSet<String> = images.iter().map(|path| name(path)).collect();
     let missing = table.rows.iter().filter(|(file, _)| !present.contains(*file));
-    missing
-        .map(|(file, row)| format!("`{}` line {}: the file `{file}` does not exist", table.file, row.line))
-        .collect()
+    missing.map(|(file, row)| format!("`{}` line {}: the file `{file}` does not exist", table.file, row.line)).collect()
 }
 
 /// What checking a file yields, beside the assurance that it can be decoded.

@@ -78,8 +78,7 @@ fn taps(from: usize, to: usize) -> Vec<Tap> {
             // A cast of a negative float gives 0, which is the edge.
             let start = (center - support + 0.5) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
-            let raw: Vec<f64> =
-                (start..end).map(|x| triangle((x as f64 - center + 0.5) * (1.0 / support))).collect();
+            let raw: Vec<f64> = (start..end).map(|x| triangle((x as f64 - center + 0.5) * (1.0 / support))).collect();
             let total: f64 = raw.iter().sum();
             Tap { start, weights: raw.iter().map(|w| fixed(w / total)).collect() }
         })
