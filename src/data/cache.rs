@@ -1,0 +1,126 @@
+//! What is computed once and kept: latent distributions and text embeddings, on disk by the hash of what they came from.
+//!
+//! In: a kind, a key and named tensors. Out: the same tensors in a later run, on the CPU. One small safetensors file for each
+//! entry, `root/<kind>/<key>.safetensors`, written under another name and renamed, with a hash of its tensors in its header.
+//! An entry that was damaged (a disk that filled up, a bit that flipped) is deleted and counts as never written, so the worst
+//! that a bad cache costs is time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::Load;
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::View;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Where the header keeps the hash.
+const HASH_FIELD: &str = "sha256";
+
+/// A cache folder. Nothing is created before the first [`Cache::put`].
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// A cache in `root`, which need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The entry's tensors; `None` where there is none, or where it was damaged, which a line on stderr tells.
+    pub fn get(&self, kind: &str, key: &str) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let file = self.file(kind, key);
+        let bytes = match fs_err::read(&file) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        match read(&bytes) {
+            Ok(tensors) => Ok(Some(tensors)),
+            Err(reason) => {
+                eprintln!("warning: the cache entry `{}` is damaged ({reason}); it is computed again", file.display());
+                fs_err::remove_file(&file)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes an entry whole or not at all. Fails with the file's name where the disk is full or cannot be written.
+    pub fn put(&self, kind: &str, key: &str, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let file = self.file(kind, key);
+        let header = HashMap::from([(HASH_FIELD.to_owned(), hash(tensors))]);
+        let bytes = safetensors::serialize(tensors, Some(header))
+            .map_err(|e| Error::run(format!("cannot make the cache entry `{}`", file.display())).cause(e))?;
+        fs_err::create_dir_all(self.root.join(kind))?;
+        let unfinished = file.with_extension(format!("{}.tmp", std::process::id()));
+        let written = fs_err::write(&unfinished, &bytes).and_then(|()| fs_err::rename(&unfinished, &file));
+        if written.is_err() {
+            // What is half written must not fill the disk further; that it could not be written is the error to tell.
+            let _ = fs_err::remove_file(&unfinished);
+        }
+        Ok(written?)
+    }
+
+    fn file(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(format!("{key}.safetensors"))
+    }
+
+    /// The cache folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The key of what is computed from `parts`: a SHA-256 in which each part is preceded by its length, so that no two lists of
+/// parts run into the same text.
+pub fn key(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+/// SHA-256 of bytes in memory, in lower-case hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let views: BTreeMap<String, _> = file.tensors().into_iter().collect();
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let stored = header.metadata().as_ref().and_then(|fields| fields.get(HASH_FIELD));
+    if stored != Some(&hash(&views)) {
+        return Err("its contents do not match its hash".to_owned());
+    }
+    let load = |view: &safetensors::tensor::TensorView| view.load(&Device::Cpu).map_err(|e| e.to_string());
+    views.iter().map(|(name, view)| Ok((name.clone(), load(view)?))).collect()
+}
+
+/// A hash of names, types, shapes and values.
+fn hash<V>(tensors: &BTreeMap<String, V>) -> String
+where
+    for<'a> &'a V: View,
+{
+    let mut hasher = Sha256::new();
+    for (name, tensor) in tensors {
+        let data = tensor.data();
+        hasher.update(format!("{name:?} {:?} {:?} {}\n", tensor.dtype(), tensor.shape(), data.len()));
+        hasher.update(&data);
+    }
+    hex(&hasher.finalize())
+}

@@ -1,0 +1,143 @@
+//! An image file's bytes → upright 8-bit RGB.
+//!
+//! PNG, JPEG (baseline, progressive, CMYK) and WebP, told apart by their first bytes and never by the file's name. What
+//! comes out is what Pillow's `exif_transpose` followed by a paste on white and `convert("RGB")` gives: EXIF orientation
+//! applied, alpha flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles ignored.
+//! (Pillow itself saturates 16-bit grey; here it is scaled.) JPEG samples may differ from libjpeg's by a few of 255,
+//! because the standard leaves the inverse transform's rounding open.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use crate::error::{Error, Result};
+
+/// The remedy for one bad picture.
+pub(super) const BROKEN_HINT: &str =
+    "replace or remove the file; `skip_broken = true` in [dataset] leaves out files that cannot be read";
+
+/// More pixels than this are refused before anything is allocated: Pillow's own limit for a "decompression bomb".
+const MAX_PIXELS: u64 = 178_956_970;
+
+/// A picture longer than this many times its width has no sensible square crop, and resizing it would need gigabytes.
+const MAX_ASPECT: u32 = 32;
+
+/// A decoded picture: interleaved 8-bit RGB, row by row from the top, no padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb {
+    /// Pixels in a row; at least 1.
+    pub width: usize,
+    /// Rows; at least 1.
+    pub height: usize,
+    /// `3 * width * height` bytes.
+    pub pixels: Vec<u8>,
+}
+
+/// Reads and decodes one image file. Every way in which it can fail is an input error that names the file.
+pub fn load_image(path: &Path) -> Result<Rgb> {
+    let bytes = fs_err::read(path).map_err(|e| Error::input(e.to_string()))?;
+    decode(&bytes).map_err(|reason| Error::input(format!("`{}` {reason}", path.display())).hint(BROKEN_HINT))
+}
+
+/// Decodes a file's bytes. The error is the rest of a sentence that begins with the file's name.
+pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Rgb, String> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    let format = reader.format().ok_or_else(|| unknown_format(bytes))?;
+    if !format.reading_enabled() {
+        return Err(format!("is a {format:?} file; pictures are read from PNG, JPEG and WebP, so convert it"));
+    }
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+        return Err("is cut off: the JPEG data ends before its end marker".to_owned());
+    }
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(|e| undecodable(format, &e))?;
+    check_size(decoder.dimensions())?;
+    let orientation = orientation(&mut decoder);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(format, &e))?;
+    image.apply_orientation(orientation);
+    Ok(flatten(image))
+}
+
+/// Bounds on side buffers of the decoders; the picture itself is bounded by [`check_size`].
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 8);
+    limits
+}
+
+fn undecodable(format: ImageFormat, cause: &dyn std::fmt::Display) -> String {
+    format!("is damaged or cut off: it cannot be decoded as {format:?} ({cause})")
+}
+
+fn unknown_format(bytes: &[u8]) -> String {
+    match bytes.get(4..12) {
+        _ if bytes.is_empty() => "is empty".to_owned(),
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => {
+            "is a HEIC file; pictures are read from PNG, JPEG and WebP, so convert it".to_owned()
+        }
+        _ => "is not an image: it does not begin as a PNG, JPEG or WebP file does".to_owned(),
+    }
+}
+
+/// Refuses a header that claims more than any photograph has.
+fn check_size((width, height): (u32, u32)) -> std::result::Result<(), String> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(format!("has no pixels ({width} x {height})"));
+    }
+    if pixels > MAX_PIXELS {
+        return Err(format!("claims {width} x {height} pixels; at most {MAX_PIXELS} pixels are accepted"));
+    }
+    if width.max(height) > width.min(height).saturating_mul(MAX_ASPECT) {
+        return Err(format!("is {width} x {height} pixels; a side may be at most {MAX_ASPECT} times the other"));
+    }
+    Ok(())
+}
+
+/// The EXIF orientation; upright where there is none or it cannot be read (a bad tag must not lose a good picture).
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
+    // Some writers of PNG and WebP keep the prefix that only JPEG's segment should have.
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
+    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
+}
+
+fn flatten(image: DynamicImage) -> Rgb {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let pixels = if image.color().has_alpha() {
+        image.into_rgba8().pixels().flat_map(|p| [0, 1, 2].map(|c| over_white(p.0[c], p.0[3]))).collect()
+    } else {
+        image.into_rgb8().into_raw()
+    };
+    Rgb { width, height, pixels }
+}
+
+/// `value` with opacity `alpha` on white, with the rounding of Pillow's paste: a division by 255 to nearest.
+fn over_white(value: u8, alpha: u8) -> u8 {
+    let sum = u32::from(value) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 128;
+    (((sum >> 8) + sum) >> 8) as u8
+}
+
+/// Whether the end marker is reached when the JPEG's segments are walked from the start.
+///
+/// The decoder fills what is missing with grey and says nothing, and looking at the last two bytes alone is not enough: an
+/// embedded thumbnail ends in the same marker, and phones append data after it.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
+        at += match (first, marker) {
+            (0xFF, 0xD9) => return true,
+            // A stuffed zero, a restart or another marker that stands alone.
+            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => 2,
+            (0xFF, 0x02..=0xFE) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+            // Coded data, or a fill byte before a marker.
+            _ => 1,
+        };
+    }
+    false
+}

@@ -1,0 +1,99 @@
+//! Pillow's `Image.resize(…, BILINEAR)` for 8-bit pictures, bit for bit, and torchvision's `Resize(size)` on top of it.
+//!
+//! Two passes, columns then rows. Each output pixel is a weighted mean under a triangle whose support grows with the
+//! reduction (that is the antialiasing); weights are normalised, put into fixed point with 22 bits, and each pass rounds to 8
+//! bits again. A float version of the same filter differs by one of 255 here and there, and so would every latent.
+
+use rayon::prelude::*;
+
+use super::image::Rgb;
+
+/// Bits after the point of a weight: 32 less 8 for the sample and 2 for the sign and overshoot.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+
+/// Which input samples make one output sample: the first one, and the weight of it and its followers.
+struct Tap {
+    start: usize,
+    weights: Vec<i32>,
+}
+
+/// Resizes so that the shorter side is `size` (at least 1) and the longer one keeps the proportion, cut to whole pixels.
+pub fn resize_short_side(image: &Rgb, size: usize) -> Rgb {
+    let (width, height) = (image.width, image.height);
+    if width <= height {
+        resize(image, size, (size * height / width).max(1))
+    } else {
+        resize(image, (size * width / height).max(1), size)
+    }
+}
+
+/// Resizes to exactly `width` x `height`, both at least 1. A side that stays is not filtered.
+pub(super) fn resize(image: &Rgb, width: usize, height: usize) -> Rgb {
+    let wide = if width == image.width { image.clone() } else { horizontal(image, width) };
+    if height == wide.height { wide } else { vertical(&wide, height) }
+}
+
+fn horizontal(image: &Rgb, width: usize) -> Rgb {
+    let taps = taps(image.width, width);
+    let mut pixels = vec![0; width * image.height * 3];
+    pixels.par_chunks_mut(width * 3).zip(image.pixels.par_chunks(image.width * 3)).for_each(|(out, row)| {
+        for (pixel, tap) in out.chunks_exact_mut(3).zip(&taps) {
+            let mut sums = [1 << (PRECISION_BITS - 1); 3];
+            for (sample, weight) in row[tap.start * 3..].chunks_exact(3).zip(&tap.weights) {
+                for (sum, &value) in sums.iter_mut().zip(sample) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            pixel.copy_from_slice(&sums.map(to_byte));
+        }
+    });
+    Rgb { width, height: image.height, pixels }
+}
+
+fn vertical(image: &Rgb, height: usize) -> Rgb {
+    let stride = image.width * 3;
+    let taps = taps(image.height, height);
+    let mut pixels = vec![0; stride * height];
+    pixels.par_chunks_mut(stride).zip(&taps).for_each(|(out, tap)| {
+        let mut sums = vec![1 << (PRECISION_BITS - 1); stride];
+        for (row, weight) in image.pixels[tap.start * stride..].chunks_exact(stride).zip(&tap.weights) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += i32::from(value) * weight;
+            }
+        }
+        for (byte, sum) in out.iter_mut().zip(sums) {
+            *byte = to_byte(sum);
+        }
+    });
+    Rgb { width: image.width, height, pixels }
+}
+
+/// The weights of every output sample when `from` samples become `to`.
+fn taps(from: usize, to: usize) -> Vec<Tap> {
+    let scale = from as f64 / to as f64;
+    let support = scale.max(1.0);
+    (0..to)
+        .map(|i| {
+            let center = (i as f64 + 0.5) * scale;
+            // A cast of a negative float gives 0, which is the edge.
+            let start = (center - support + 0.5) as usize;
+            let end = ((center + support + 0.5) as usize).min(from);
+            let raw: Vec<f64> = (start..end).map(|x| triangle((x as f64 - center + 0.5) * (1.0 / support))).collect();
+            let total: f64 = raw.iter().sum();
+            Tap { start, weights: raw.iter().map(|w| fixed(w / total)).collect() }
+        })
+        .collect()
+}
+
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
+/// A weight, never negative here, in fixed point, rounded to nearest.
+fn fixed(weight: f64) -> i32 {
+    (0.5 + weight * f64::from(1 << PRECISION_BITS)) as i32
+}
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}

@@ -1,0 +1,5 @@
+//! Photographs to tensors: decoding, resizing, crops, the dataset folder, the cache, the order.
+
+mod cache;
+mod dataset;
+mod pixels;

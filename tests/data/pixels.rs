@@ -1,0 +1,259 @@
+//! Decoding, resizing, cropping and tensors, against what Pillow 13 gave (`tests/fixtures/images`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use tunelab::data::{Rgb, center_crop, crop, flip, from_tensor, load_image, random_crop, resize_short_side, to_tensor};
+use tunelab::random::Generator;
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images").join(name)
+}
+
+fn expected() -> HashMap<String, Rgb> {
+    let tensors = candle_core::safetensors::load(fixture("expected.safetensors"), &Device::Cpu).unwrap();
+    let picture = |tensor: &Tensor| {
+        let (height, width, _) = tensor.dims3().unwrap();
+        Rgb { width, height, pixels: tensor.flatten_all().unwrap().to_vec1().unwrap() }
+    };
+    tensors.iter().map(|(name, tensor)| (name.clone(), picture(tensor))).collect()
+}
+
+fn largest_difference(a: &Rgb, b: &Rgb) -> u8 {
+    assert_eq!((a.width, a.height), (b.width, b.height));
+    a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+/// A picture in which every pixel differs from every other.
+fn numbered(width: usize, height: usize) -> Rgb {
+    let pixels = (0..width * height).flat_map(|i| [(i / width) as u8, (i % width) as u8, (i % 251) as u8]).collect();
+    Rgb { width, height, pixels }
+}
+
+#[test]
+fn every_kind_of_file_decodes_as_in_pillow() {
+    let mut files = 0;
+    for (name, pillow) in expected().into_iter().filter(|(name, _)| !name.contains('/')) {
+        // JPEG and lossy WebP leave the rounding of the inverse transform to the decoder; everything else is exact, but for
+        // Pillow's own way from grey with alpha to RGBA, which rounds once more.
+        let allowed = match () {
+            () if name == "cmyk.jpg" => 4,
+            () if name.ends_with(".jpg") || name == "lossy.webp" => 3,
+            () => 0,
+        };
+        let difference = largest_difference(&load_image(&fixture(&name)).unwrap(), &pillow);
+        assert!(difference <= allowed, "{name} differs by {difference}");
+        files += 1;
+    }
+    assert_eq!(files, 19);
+}
+
+#[test]
+fn orientation_turns_the_picture() {
+    let upright = load_image(&fixture("exif1.jpg")).unwrap();
+    assert_eq!((upright.width, upright.height), (24, 16));
+    let turned = load_image(&fixture("exif6.jpg")).unwrap();
+    assert_eq!((turned.width, turned.height), (16, 24));
+    // Orientation 6 is stored lying on its side: its first row is the stored first column read upwards.
+    assert_eq!(turned.pixels[..3], upright.pixels[15 * 24 * 3..15 * 24 * 3 + 3]);
+    let mirrored = load_image(&fixture("exif2.jpg")).unwrap();
+    assert_eq!(mirrored, flip(&upright));
+}
+
+#[test]
+fn sixteen_bits_are_scaled_and_not_saturated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grey16.png");
+    image::ImageBuffer::<image::Luma<u16>, _>::from_raw(4, 1, vec![0_u16, 0x0101, 0x8080, 0xFFFF])
+        .unwrap()
+        .save(&path)
+        .unwrap();
+    assert_eq!(load_image(&path).unwrap().pixels, [0, 0, 0, 1, 1, 1, 128, 128, 128, 255, 255, 255]);
+}
+
+#[test]
+fn resizing_is_pillows_bit_for_bit() {
+    let noise = load_image(&fixture("noise.png")).unwrap();
+    let mut sizes = 0;
+    for (name, pillow) in expected() {
+        if let Some(size) = name.strip_prefix("noise.png/") {
+            assert_eq!(resize_short_side(&noise, size.parse().unwrap()), pillow, "{name}");
+            sizes += 1;
+        }
+    }
+    assert_eq!(sizes, 6);
+}
+
+#[test]
+fn the_long_side_is_cut_to_whole_pixels() {
+    let size = |width, height| {
+        let resized = resize_short_side(&numbered(width, height), 64);
+        (resized.width, resized.height)
+    };
+    assert_eq!(size(100, 75), (85, 64));
+    assert_eq!(size(75, 100), (64, 85));
+    assert_eq!(size(64, 64), (64, 64));
+}
+
+#[test]
+fn a_centre_crop_rounds_half_to_even() {
+    let first = |width, height, size| center_crop(&numbered(width, height), size).pixels[..2].to_vec();
+    // (row, column) of the corner: (7 - 4) / 2 = 1.5 → 2, (5 - 4) / 2 = 0.5 → 0, (9 - 4) / 2 = 2.5 → 2, (8 - 4) / 2 = 2.
+    assert_eq!(first(5, 7, 4), [2, 0]);
+    assert_eq!(first(9, 8, 4), [2, 2]);
+    let cropped = center_crop(&numbered(9, 8), 4);
+    assert_eq!((cropped.width, cropped.height, cropped.pixels.len()), (4, 4, 48));
+}
+
+#[test]
+fn a_crop_takes_its_rectangle() {
+    let cropped = crop(&numbered(7, 5), 4, 3, 2, 2);
+    assert_eq!(cropped.pixels, [3, 4, 25, 3, 5, 26, 4, 4, 32, 4, 5, 33]);
+}
+
+#[test]
+fn random_crops_are_seeded_and_reach_both_ends() {
+    let picture = numbered(7, 6);
+    let corners = |seed| {
+        let mut generator = Generator::stream(seed, "crop", 0);
+        (0..60).map(|_| random_crop(&picture, 5, &mut generator).pixels[..2].to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(corners(1), corners(1));
+    assert_ne!(corners(1), corners(2));
+    for corner in [[0, 0], [1, 2], [0, 2], [1, 0]] {
+        assert!(corners(1).contains(&corner.to_vec()), "{corner:?} was never drawn");
+    }
+    let mut generator = Generator::stream(3, "crop", 0);
+    assert_eq!(random_crop(&numbered(5, 5), 5, &mut generator), numbered(5, 5));
+    assert_eq!(generator.randint(1 << 20, 1), Generator::stream(3, "crop", 0).randint(1 << 20, 1));
+}
+
+#[test]
+fn flipping_exchanges_left_and_right() {
+    let picture = Rgb { width: 2, height: 2, pixels: (0..12).collect() };
+    assert_eq!(flip(&picture).pixels, [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
+}
+
+#[test]
+fn bytes_become_planes_in_minus_one_to_one() {
+    let picture = Rgb { width: 2, height: 1, pixels: vec![0, 51, 255, 102, 204, 128] };
+    let tensor = to_tensor(&picture).unwrap();
+    assert_eq!(tensor.dims(), [3, 1, 2]);
+    let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+    for (value, wanted) in values.iter().zip([-1.0, -0.2, -0.6, 0.6, 1.0, 1.0 / 255.0]) {
+        assert!((value - wanted).abs() < 1e-6, "{value} is not {wanted}");
+    }
+}
+
+#[test]
+fn tensors_become_pictures_again_and_are_clamped() {
+    let (a, b) = (numbered(5, 3), flip(&numbered(5, 3)));
+    let batch = Tensor::stack(&[to_tensor(&a).unwrap(), to_tensor(&b).unwrap()], 0).unwrap();
+    assert_eq!(from_tensor(&batch).unwrap(), [a, b]);
+    // 0.5 · 255 = 127.5 goes to the even 128, as numpy rounds; beyond the range is clamped.
+    let values = Tensor::new(&[-3.0_f32, 0.0, 7.0], &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
+    assert_eq!(from_tensor(&values).unwrap()[0].pixels, [0, 128, 255]);
+    assert!(from_tensor(&batch.narrow(1, 0, 2).unwrap()).is_err());
+}
+
+mod bad_files {
+    use super::*;
+    use tunelab::error::Kind;
+
+    fn message(name: &str, bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs_err::write(&path, bytes).unwrap();
+        let error = load_image(&path).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        let text = error.to_string();
+        assert!(text.contains(name), "{text}");
+        assert!(text.contains("skip_broken = true"), "{text}");
+        text
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_refused() {
+        for name in ["exif6.jpg", "progressive.jpg", "cmyk.jpg", "noise.png", "alpha.webp", "lossy.webp"] {
+            let bytes = fs_err::read(fixture(name)).unwrap();
+            for tenths in 1..10 {
+                message(name, &bytes[..bytes.len() * tenths / 10]);
+            }
+            let text = message(name, &bytes[..bytes.len() - 1]);
+            assert!(text.contains("cut off"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_thumbnails_end_marker_does_not_pass_for_the_pictures() {
+        let mut bytes = fs_err::read(fixture("exif6.jpg")).unwrap();
+        let inner = bytes.clone();
+        // An application segment that holds a whole JPEG, put behind the start marker.
+        let mut segment = vec![0xFF, 0xE5];
+        segment.extend(((inner.len() + 2) as u16).to_be_bytes());
+        segment.extend(&inner);
+        bytes.splice(2..2, segment);
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join("whole.jpg"), &bytes).unwrap();
+        load_image(&folder.path().join("whole.jpg")).unwrap();
+        message("cut.jpg", &bytes[..bytes.len() - 2]);
+    }
+
+    #[test]
+    fn data_behind_the_end_marker_is_no_harm() {
+        let mut bytes = fs_err::read(fixture("exif6.jpg")).unwrap();
+        bytes.extend(b"the phone's second picture");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("phone.jpg");
+        fs_err::write(&path, bytes).unwrap();
+        assert_eq!(load_image(&path).unwrap(), load_image(&fixture("exif6.jpg")).unwrap());
+    }
+
+    #[test]
+    fn text_and_other_formats_are_named_for_what_they_are() {
+        assert!(message("note.jpg", b"a photograph of a dog").contains("not an image"));
+        assert!(message("nothing.png", b"").contains("is empty"));
+        assert!(message("moving.jpg", b"GIF89a\x01\x00\x01\x00").contains("Gif"));
+        assert!(message("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0").contains("HEIC"));
+    }
+
+    #[test]
+    fn the_extension_does_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("really_a_png.jpg");
+        fs_err::copy(fixture("noise.png"), &path).unwrap();
+        assert_eq!(load_image(&path).unwrap().width, 61);
+    }
+
+    #[test]
+    fn a_huge_header_is_refused_before_anything_is_allocated() {
+        let png = with_header(&fs_err::read(fixture("noise.png")).unwrap(), 60_000, 60_000);
+        assert!(message("huge.png", &png).contains("60000 x 60000"));
+        let png = with_header(&fs_err::read(fixture("noise.png")).unwrap(), 60_000, 1);
+        assert!(message("long.png", &png).contains("60000 x 1"));
+        let mut jpeg = fs_err::read(fixture("progressive.jpg")).unwrap();
+        let frame = jpeg.windows(2).position(|marker| marker == [0xFF, 0xC2]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xEA, 0x60, 0xEA, 0x60]);
+        assert!(message("huge.jpg", &jpeg).contains("60000 x 60000"));
+    }
+
+    /// A PNG whose header claims other dimensions, with a right checksum.
+    fn with_header(png: &[u8], width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = png.to_vec();
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let crc = bytes[12..29].iter().fold(!0_u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 })
+        });
+        bytes[29..33].copy_from_slice(&(!crc).to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load_image(Path::new("/nowhere/dog.jpg")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("/nowhere/dog.jpg"));
+    }
+}
