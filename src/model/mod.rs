@@ -1,3 +1,15 @@
-//! (to come)
+//! The networks of Stable Diffusion 1.x: tokenizer, CLIP text encoder, VAE and UNet, with diffusers' tensor names.
+//!
+//! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is built on `crate::ops`.
+//! Every size comes from the configuration, so smaller models of the same classes run through the same code.
 
+pub mod build;
+pub mod clip;
+pub mod config;
+pub mod layers;
+pub mod lora;
+pub mod resnet;
 pub mod tokenizer;
+pub mod transformer;
+pub mod unet;
+pub mod vae;

@@ -1,0 +1,186 @@
+//! Where the layers of a network get their tensors, and what of it is trained.
+//!
+//! In: checked files ([`crate::assets::Loader`]) or the tensors of a network that exists already, and what to train.
+//! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
+//! over the same memory, without gradients and with or without its adapter (for sampling, and for the base pictures).
+
+use super::lora::{Dropout, LoraConfig, LoraLayer, LoraLayers};
+use crate::assets::Loader;
+use crate::error::{Error, Result};
+use candle_core::{Device, Tensor, Var};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::rc::Rc;
+
+/// What of a network is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trained {
+    /// Nothing: every weight is frozen.
+    Nothing,
+    /// A new LoRA beside the frozen weights.
+    Lora(LoraConfig),
+    /// Every weight.
+    All,
+}
+
+/// All tensors of a network.
+#[derive(Default, Clone)]
+pub struct Parameters {
+    /// Weights by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// Adapters by module path.
+    pub lora: LoraLayers,
+    dropout: Option<Rc<Dropout>>,
+}
+
+impl Parameters {
+    /// The same numbers, apart from every gradient: for sampling while training goes on. No memory is copied.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let weights = self.weights.iter().map(|(name, t)| (name.clone(), t.detach())).collect();
+        let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.detached())).collect();
+        Self { weights, lora, dropout: None }
+    }
+
+    /// The same without the adapter: the base model, if only an adapter is trained.
+    #[must_use]
+    pub fn without_lora(mut self) -> Self {
+        self.lora.clear();
+        self
+    }
+
+    /// The trained tensors by name, in the order of their names: weights as they are called, adapters as
+    /// `<path>.lora_A.weight` and `<path>.lora_B.weight`.
+    pub fn trained(&self) -> BTreeMap<String, Tensor> {
+        let lora = self.lora.iter().flat_map(|(path, l)| {
+            [(format!("{path}.lora_A.weight"), l.down.clone()), (format!("{path}.lora_B.weight"), l.up.clone())]
+        });
+        let all = self.weights.iter().map(|(name, t)| (name.clone(), t.clone())).chain(lora);
+        all.filter(|(_, t)| t.is_variable()).collect()
+    }
+
+    /// The dropout of the adapters, for the trainer to start and stop.
+    pub fn dropout(&self) -> Option<&Dropout> {
+        self.dropout.as_deref()
+    }
+
+    /// All numbers in the weights (adapters not counted).
+    pub fn weight_count(&self) -> usize {
+        self.weights.values().map(Tensor::elem_count).sum()
+    }
+}
+
+/// Hands tensors to the layers below a path, such as `down_blocks.0.resnets.1`.
+#[derive(Clone)]
+pub struct Build {
+    shared: Rc<Shared>,
+    path: String,
+}
+
+struct Shared {
+    source: Source,
+    trained: Trained,
+    seed: u64,
+    device: Device,
+    dropout: Rc<Dropout>,
+    made: RefCell<Parameters>,
+}
+
+enum Source {
+    Files(Loader),
+    Memory(Parameters),
+}
+
+impl Build {
+    /// From files. `trained` says what becomes trainable; a new adapter draws from the streams of `seed`.
+    pub fn from_files(loader: Loader, trained: Trained, seed: u64) -> Self {
+        let device = loader.device().clone();
+        Self::new(Source::Files(loader), trained, seed, device)
+    }
+
+    /// From the tensors of an existing network, shared and as they are.
+    pub fn from_parameters(parameters: Parameters) -> Self {
+        let device = parameters.weights.values().next().map_or(Device::Cpu, |t| t.device().clone());
+        Self::new(Source::Memory(parameters), Trained::Nothing, 0, device)
+    }
+
+    fn new(source: Source, trained: Trained, seed: u64, device: Device) -> Self {
+        let p = if let Trained::Lora(config) = &trained { config.dropout } else { 0.0 };
+        let dropout = Rc::new(Dropout::new(p));
+        let made =
+            RefCell::new(Parameters { dropout: (p > 0.0).then(|| Rc::clone(&dropout)), ..Parameters::default() });
+        Self { shared: Rc::new(Shared { source, trained, seed, device, dropout, made }), path: String::new() }
+    }
+
+    /// One step down the path.
+    #[must_use]
+    pub fn pp(&self, step: impl Display) -> Self {
+        let path = if self.path.is_empty() { step.to_string() } else { format!("{}.{step}", self.path) };
+        Self { shared: Rc::clone(&self.shared), path }
+    }
+
+    /// The weight `name` below the path, of the given shape.
+    pub fn get(&self, dims: &[usize], name: &str) -> Result<Tensor> {
+        let full = self.pp(name).path;
+        let tensor = match &self.shared.source {
+            Source::Files(loader) => loader.get(dims, &full)?,
+            Source::Memory(parameters) => parameters
+                .weights
+                .get(&full)
+                .filter(|t| t.dims() == dims)
+                .cloned()
+                .ok_or_else(|| Error::run(format!("no weight `{full}` of shape {dims:?} to build from")))?,
+        };
+        // A stand-in for a missing tensor is not contiguous; it only keeps the building going until `finish` says so.
+        let tensor = if self.shared.trained == Trained::All && tensor.is_contiguous() {
+            Var::from_tensor(&tensor)?.into_inner()
+        } else {
+            tensor
+        };
+        self.shared.made.borrow_mut().weights.insert(full, tensor.clone());
+        Ok(tensor)
+    }
+
+    /// The adapter of the module at this path, whose weight has the shape `weight`, if it has one.
+    pub fn lora(&self, weight: &[usize]) -> Result<Option<LoraLayer>> {
+        let Shared { source, trained, seed, device, dropout, made } = &*self.shared;
+        let layer = match (source, trained) {
+            (Source::Memory(parameters), _) => parameters.lora.get(&self.path).cloned(),
+            (Source::Files(_), Trained::Lora(config)) if config.wants(&self.path) => {
+                Some(LoraLayer::fresh(config, &self.path, weight, *seed, dropout, device)?)
+            }
+            (Source::Files(_), _) => None,
+        };
+        if let Some(layer) = &layer {
+            layer.check(&self.path, weight)?;
+            made.borrow_mut().lora.insert(self.path.clone(), layer.clone());
+        }
+        Ok(layer)
+    }
+
+    /// Ends the building: all that was handed out. Errors if files and network do not fit, or an adapter fits no module.
+    pub fn finish(self) -> Result<Parameters> {
+        let made = self.shared.made.take();
+        match &self.shared.source {
+            Source::Files(loader) => loader.finish()?,
+            Source::Memory(parameters) => {
+                if let Some(path) = parameters.lora.keys().find(|path| !made.lora.contains_key(*path)) {
+                    return Err(Error::input(format!("the LoRA has an update for `{path}`, which the model has not"))
+                        .hint("this LoRA was trained for another base model"));
+                }
+            }
+        }
+        if let Trained::Lora(config) = &self.shared.trained {
+            let unmatched = config.targets.iter().find(|t| {
+                let one = LoraConfig { targets: vec![(*t).clone()], ..config.clone() };
+                !made.lora.keys().any(|path| one.wants(path))
+            });
+            if let Some(target) = unmatched {
+                return Err(Error::input(format!("no module of the UNet is called `{target}` ([adapter.lora] targets)"))
+                    .hint("module names end in to_q, to_k, to_v, to_out.0, proj_in, proj_out, ff.net.0.proj, ff.net.2, conv1, conv2, …"));
+            }
+        }
+        Ok(made)
+    }
+}

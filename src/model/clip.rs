@@ -1,0 +1,159 @@
+//! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel`.
+//!
+//! In: token ids [B, 77]. Out: the last hidden states after the final layer norm [B, 77, width], which is what Stable
+//! Diffusion 1.x conditions on. Tensor names are transformers'.
+
+use super::build::{Build, Parameters};
+use super::config::Config;
+use super::layers::{LayerNorm, Linear};
+use crate::error::{Error, Result};
+use crate::ops::{self, attention::Mask};
+use candle_core::{Module, Tensor};
+use candle_nn::Embedding;
+use serde_json::json;
+use std::path::Path;
+
+/// The sizes of a text encoder, from its `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipConfig {
+    /// Token ids.
+    pub vocab_size: usize,
+    /// Longest text, in tokens.
+    pub positions: usize,
+    /// Width of the hidden states.
+    pub width: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Epsilon of the layer norms.
+    pub eps: f64,
+    /// What stands between the two feed-forward layers.
+    pub activation: Activation,
+}
+
+/// The feed-forward activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x · sigmoid(1.702 x): OpenAI's CLIP.
+    QuickGelu,
+    /// The exact GELU: Stable Diffusion 2's OpenCLIP.
+    Gelu,
+}
+
+impl ClipConfig {
+    /// Reads `text_encoder/config.json`.
+    pub fn read(file: &Path) -> Result<Self> {
+        let c = Config::read(file, "CLIPTextModel")?;
+        c.only("hidden_act", &[json!("quick_gelu"), json!("gelu")])?;
+        let gelu = c.text("hidden_act", "quick_gelu")? == "gelu";
+        let config = Self {
+            vocab_size: c.size("vocab_size", Some(49408))?,
+            positions: c.size("max_position_embeddings", Some(77))?,
+            width: c.size("hidden_size", Some(512))?,
+            intermediate: c.size("intermediate_size", Some(2048))?,
+            layers: c.size("num_hidden_layers", Some(12))?,
+            heads: c.size("num_attention_heads", Some(8))?,
+            eps: c.number("layer_norm_eps", 1e-5)?,
+            activation: if gelu { Activation::Gelu } else { Activation::QuickGelu },
+        };
+        if config.width % config.heads != 0 {
+            return Err(c.error("num_attention_heads", "must divide `hidden_size`"));
+        }
+        Ok(config)
+    }
+}
+
+struct Layer {
+    norm1: LayerNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Layer {
+    fn new(build: &Build, c: &ClipConfig) -> Result<Self> {
+        let attention = build.pp("self_attn");
+        let projection = |name: &str| Linear::new(&attention.pp(name), c.width, c.width);
+        Ok(Self {
+            norm1: LayerNorm::new(&build.pp("layer_norm1"), c.width, c.eps)?,
+            q: projection("q_proj")?,
+            k: projection("k_proj")?,
+            v: projection("v_proj")?,
+            out: projection("out_proj")?,
+            norm2: LayerNorm::new(&build.pp("layer_norm2"), c.width, c.eps)?,
+            fc1: Linear::new(&build.pp("mlp.fc1"), c.width, c.intermediate)?,
+            fc2: Linear::new(&build.pp("mlp.fc2"), c.intermediate, c.width)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, c: &ClipConfig) -> Result<Tensor> {
+        let h = self.norm1.forward(x)?;
+        let (q, k, v) = (self.q.forward(&h)?, self.k.forward(&h)?, self.v.forward(&h)?);
+        let x = (self.out.forward(&ops::attention(&q, &k, &v, c.heads, Mask::Causal)?)? + x)?;
+        let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
+        let h = match c.activation {
+            Activation::QuickGelu => ops::quick_gelu(&h)?,
+            Activation::Gelu => ops::gelu(&h)?,
+        };
+        Ok((self.fc2.forward(&h)? + x)?)
+    }
+}
+
+/// The network.
+pub struct ClipText {
+    config: ClipConfig,
+    tokens: Embedding,
+    positions: Tensor,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+impl ClipText {
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    pub fn new(config: &ClipConfig, build: Build) -> Result<(Self, Parameters)> {
+        let root = build.pp("text_model");
+        let embeddings = root.pp("embeddings");
+        let tokens = embeddings.get(&[config.vocab_size, config.width], "token_embedding.weight")?;
+        let text = Self {
+            config: config.clone(),
+            tokens: Embedding::new(tokens, config.width),
+            positions: embeddings.get(&[config.positions, config.width], "position_embedding.weight")?,
+            layers: (0..config.layers)
+                .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), config))
+                .collect::<Result<_>>()?,
+            norm: LayerNorm::new(&root.pp("final_layer_norm"), config.width, config.eps)?,
+        };
+        Ok((text, build.finish()?))
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &ClipConfig {
+        &self.config
+    }
+
+    /// Ids of B texts, each of the same length of at most `positions`, → [B, length, width].
+    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        let length = ids.first().map_or(0, Vec::len);
+        let wrong = ids.iter().any(|i| i.len() != length) || length == 0 || length > self.config.positions;
+        if wrong || ids.iter().flatten().any(|&id| id as usize >= self.config.vocab_size) {
+            return Err(Error::input(format!(
+                "the tokenizer's texts do not fit the text encoder ({} positions, {} tokens)",
+                self.config.positions, self.config.vocab_size
+            ))
+            .hint("take tokenizer/ and text_encoder/ from the same repository"));
+        }
+        let flat = Tensor::from_vec(ids.concat(), (ids.len(), length), self.positions.device())?;
+        let mut x = self.tokens.forward(&flat)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &self.config)?;
+        }
+        self.norm.forward(&x)
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option that is not built.
+//!
+//! In: the file. Out: numbers, flags, lists. Errors name the file and the key.
+
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// One `config.json`.
+pub struct Config {
+    file: PathBuf,
+    values: Map<String, Value>,
+}
+
+impl Config {
+    /// Reads the file and checks the class that it is for (`_class_name` of diffusers or `architectures` of
+    /// transformers), where the file says one.
+    pub fn read(file: &Path, class: &str) -> Result<Self> {
+        let text = fs_err::read_to_string(file).map_err(|e| Error::input(e.to_string()))?;
+        let values = serde_json::from_str::<Map<String, Value>>(&text)
+            .map_err(|e| Error::input(format!("{}: not a JSON object", file.display())).cause(e))?;
+        let said = values.get("_class_name").or_else(|| values.get("architectures").and_then(|a| a.get(0)));
+        if let Some(said) = said.and_then(Value::as_str)
+            && said != class
+        {
+            return Err(Error::input(format!("{}: the class is {said}, expected {class}", file.display()))
+                .hint("tunelab trains models of Stable Diffusion 1.x's classes"));
+        }
+        Ok(Self { file: file.to_owned(), values })
+    }
+
+    /// A key's value; `null` counts as absent.
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|v| !v.is_null())
+    }
+
+    /// An error about one key.
+    pub fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
+        Error::input(format!("{}: `{key}` {what}", self.file.display()))
+    }
+
+    /// A positive whole number.
+    pub fn size(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        match (self.value(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.error(key, "is missing")),
+            (Some(v), _) => match v.as_u64() {
+                Some(n @ 1..=1_000_000) => Ok(n as usize),
+                _ => Err(self.error(key, format!("is {v}, expected a whole number from 1 to 1000000"))),
+            },
+        }
+    }
+
+    /// A finite number.
+    pub fn number(&self, key: &str, default: f64) -> Result<f64> {
+        match self.value(key) {
+            None => Ok(default),
+            Some(v) => v.as_f64().ok_or_else(|| self.error(key, format!("is {v}, expected a number"))),
+        }
+    }
+
+    /// true or false.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.value(key) {
+            None => Ok(default),
+            Some(v) => v.as_bool().ok_or_else(|| self.error(key, format!("is {v}, expected true or false"))),
+        }
+    }
+
+    /// A string.
+    pub fn text(&self, key: &str, default: &str) -> Result<String> {
+        match self.value(key) {
+            None => Ok(default.to_owned()),
+            Some(Value::String(s)) => Ok(s.clone()),
+            Some(v) => Err(self.error(key, format!("is {v}, expected a string"))),
+        }
+    }
+
+    /// A list of positive whole numbers; a single number stands for `len` equal ones.
+    pub fn sizes(&self, key: &str, len: Option<usize>, default: Option<usize>) -> Result<Vec<usize>> {
+        let Some(Value::Array(items)) = self.value(key) else {
+            return self.size(key, default).map(|n| vec![n; len.unwrap_or(1)]);
+        };
+        let sizes: Option<Vec<usize>> = items.iter().map(|v| v.as_u64().map(|n| n as usize)).collect();
+        let sizes = sizes.filter(|s| !s.is_empty() && s.iter().all(|n| (1..=1_000_000).contains(n)));
+        let sizes = sizes.ok_or_else(|| self.error(key, "must be a list of whole numbers from 1 to 1000000"))?;
+        match len {
+            Some(len) if sizes.len() != len => {
+                Err(self.error(key, format!("has {} entries, expected {len}", sizes.len())))
+            }
+            _ => Ok(sizes),
+        }
+    }
+
+    /// A list of strings.
+    pub fn texts(&self, key: &str) -> Result<Vec<String>> {
+        let items = self.value(key).and_then(Value::as_array).ok_or_else(|| self.error(key, "must be a list"))?;
+        let texts: Option<Vec<String>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+        texts.ok_or_else(|| self.error(key, "must be a list of strings"))
+    }
+
+    /// Refuses the file if `key` is there with a value other than `only`: an option that this crate does not build.
+    pub fn only(&self, key: &str, only: &[Value]) -> Result<()> {
+        match self.value(key) {
+            Some(v) if !only.contains(v) => {
+                let hint = "tunelab builds the options that Stable Diffusion 1.x and 2.x use";
+                Err(self.error(key, format!("is {v}, which is not supported")).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+}

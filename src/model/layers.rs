@@ -1,0 +1,128 @@
+//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`] by diffusers' names
+//! and adds the adapter of its path where there is one.
+
+use super::build::Build;
+use super::lora::LoraLayer;
+use crate::error::Result;
+use crate::ops::{self, Padding, group_norm::Then};
+use candle_core::Tensor;
+
+/// W x + b over the last axis.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    lora: Option<LoraLayer>,
+}
+
+impl Linear {
+    /// `weight` [outputs, inputs] and `bias` [outputs].
+    pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
+        let bias = build.get(&[outputs], "bias")?;
+        Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
+    }
+
+    /// `weight` alone.
+    pub fn no_bias(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
+        let shape = [outputs, inputs];
+        Ok(Self { weight: build.get(&shape, "weight")?, bias: None, lora: build.lora(&shape)? })
+    }
+
+    /// x [..., inputs] → [..., outputs].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        match &self.lora {
+            Some(lora) => Ok((y + lora.linear(x)?)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Two-dimensional convolution with bias.
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+    padding: Padding,
+    lora: Option<LoraLayer>,
+}
+
+impl Conv2d {
+    /// `weight` [outputs, inputs, kernel, kernel] and `bias` [outputs].
+    pub fn new(
+        build: &Build,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Result<Self> {
+        let shape = [outputs, inputs, kernel, kernel];
+        let (weight, bias) = (build.get(&shape, "weight")?, build.get(&[outputs], "bias")?);
+        Ok(Self { weight, bias, stride, padding, lora: build.lora(&shape)? })
+    }
+
+    /// 3x3, stride 1, one row of zeros around.
+    pub fn same3(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
+        Self::new(build, inputs, outputs, 3, 1, Padding::same(1))
+    }
+
+    /// 1x1.
+    pub fn pointwise(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
+        Self::new(build, inputs, outputs, 1, 1, Padding::same(0))
+    }
+
+    /// x [B, inputs, H, W] → [B, outputs, H', W'].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = ops::conv2d(x, &self.weight, Some(&self.bias), self.stride, self.padding)?;
+        match &self.lora {
+            Some(lora) => Ok((y + lora.conv2d(x, self.stride, self.padding)?)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Group normalisation, optionally followed by `SiLU`.
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// `weight` and `bias` [channels].
+    pub fn new(build: &Build, groups: usize, channels: usize, eps: f64) -> Result<Self> {
+        let (weight, bias) = (build.get(&[channels], "weight")?, build.get(&[channels], "bias")?);
+        Ok(Self { weight, bias, groups, eps })
+    }
+
+    /// The normalised picture.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Nothing)?)
+    }
+
+    /// SiLU of the normalised picture.
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Silu)?)
+    }
+}
+
+/// Layer normalisation over the last axis.
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `weight` and `bias` [width].
+    pub fn new(build: &Build, width: usize, eps: f64) -> Result<Self> {
+        let (weight, bias) = (build.get(&[width], "weight")?, build.get(&[width], "bias")?);
+        Ok(Self { weight, bias, eps })
+    }
+
+    /// The normalised rows.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    }
+}

@@ -1,0 +1,168 @@
+//! LoRA (Hu et al. 2021) as PEFT does it: W x + (alpha / rank) · B A x, with A ~ N(0, (1/rank)²) and B zero, in f32.
+//!
+//! In: which modules are targets (by the end of their path), or tensors of a file. Out: one [`LoraLayer`] a module,
+//! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
+
+use crate::error::{Error, Result};
+use crate::ops;
+use crate::random::Generator;
+use candle_core::{DType, Device, Tensor, Var};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What a new adapter looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraConfig {
+    /// Rows of A.
+    pub rank: usize,
+    /// The update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// Ends of the module paths that get an adapter: `to_q` fits `….attn1.to_q`.
+    pub targets: Vec<String>,
+    /// Probability with which an input of A is dropped in training.
+    pub dropout: f64,
+}
+
+impl LoraConfig {
+    /// Whether the module at `path` is a target: `path` is the target or ends in `.target`.
+    pub fn wants(&self, path: &str) -> bool {
+        self.targets
+            .iter()
+            .any(|t| path.strip_suffix(t.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    }
+}
+
+/// The random dropping of A's inputs; off until the trainer starts a step.
+pub struct Dropout {
+    p: f64,
+    generator: RefCell<Option<Generator>>,
+}
+
+impl Dropout {
+    /// Drops with probability `p` once a generator is given.
+    pub fn new(p: f64) -> Self {
+        Self { p, generator: RefCell::new(None) }
+    }
+
+    /// Draws the masks of the next forward pass from `generator`; `None` turns dropping off.
+    pub fn set(&self, generator: Option<Generator>) {
+        *self.generator.borrow_mut() = generator;
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut generator = self.generator.borrow_mut();
+        let Some(generator) = generator.as_mut().filter(|_| self.p > 0.0) else { return Ok(x.clone()) };
+        let keep = 1.0 / (1.0 - self.p);
+        let mask: Vec<f32> = generator
+            .rand(x.elem_count())
+            .into_iter()
+            .map(|u| if f64::from(u) < self.p { 0.0 } else { keep as f32 })
+            .collect();
+        Ok((x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_device(x.device())?)?)
+    }
+}
+
+/// The adapter of one module.
+#[derive(Clone)]
+pub struct LoraLayer {
+    /// A: [rank, in], or [rank, in, kh, kw] for a convolution.
+    pub down: Tensor,
+    /// B: [out, rank], or [out, rank, 1, 1].
+    pub up: Tensor,
+    /// alpha; the update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// A further factor, the user's `--lora-scale`.
+    pub strength: f64,
+    dropout: Option<Rc<Dropout>>,
+}
+
+impl LoraLayer {
+    /// A new adapter for the module at `path` whose weight has the shape `weight`: A random from the stream of that
+    /// path, B zero, both trained.
+    pub fn fresh(
+        config: &LoraConfig,
+        path: &str,
+        weight: &[usize],
+        seed: u64,
+        dropout: &Rc<Dropout>,
+        device: &Device,
+    ) -> Result<Self> {
+        let (mut down, mut up) = (weight.to_vec(), vec![1; weight.len()]);
+        down[0] = config.rank;
+        up[0] = weight[0];
+        up[1] = config.rank;
+        let n = down.iter().product();
+        let std = 1.0 / config.rank as f32;
+        let a = Generator::stream(seed, &format!("lora {path}"), 0).randn(n).into_iter().map(|v| v * std).collect();
+        let a = Var::from_tensor(&Tensor::from_vec::<_, f32>(a, down, device)?)?;
+        let b = Var::zeros(up, DType::F32, device)?;
+        let dropout = (config.dropout > 0.0).then(|| Rc::clone(dropout));
+        let (down, up) = (a.as_tensor().clone(), b.as_tensor().clone());
+        Ok(Self { down, up, alpha: config.alpha, strength: 1.0, dropout })
+    }
+
+    /// An adapter from given tensors, without dropout. Whether it is trained depends on the tensors.
+    pub fn from_tensors(down: Tensor, up: Tensor, alpha: f64, strength: f64) -> Self {
+        Self { down, up, alpha, strength, dropout: None }
+    }
+
+    /// Rows of A.
+    pub fn rank(&self) -> usize {
+        self.down.dims()[0]
+    }
+
+    /// The same values, apart from every gradient and without dropout.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { down: self.down.detach(), up: self.up.detach(), dropout: None, ..*self }
+    }
+
+    /// Checks the shapes against the module's weight.
+    pub fn check(&self, path: &str, weight: &[usize]) -> Result<()> {
+        let (down, up) = (self.down.dims(), self.up.dims());
+        let fits = down.len() == weight.len()
+            && up.len() == weight.len()
+            && down[1..] == weight[1..]
+            && up[0] == weight[0]
+            && up[1] == down[0]
+            && up[2..].iter().all(|&n| n == 1);
+        if fits {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "the LoRA of `{path}` has A {down:?} and B {up:?}, but the module's weight is {weight:?}"
+        ))
+        .hint("this LoRA was trained for another base model"))
+    }
+
+    /// B A x · alpha / rank for a linear module.
+    pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.drop(x)?;
+        let low = ops::linear(&x, &self.down, None)?;
+        Ok((ops::linear(&low, &self.up, None)? * self.scale())?)
+    }
+
+    /// B A x · alpha / rank for a convolution of the given stride and padding.
+    pub fn conv2d(&self, x: &Tensor, stride: usize, padding: ops::Padding) -> Result<Tensor> {
+        let x = self.drop(x)?;
+        let low = ops::conv2d(&x, &self.down, None, stride, padding)?;
+        Ok((ops::conv2d(&low, &self.up, None, 1, ops::Padding::same(0))? * self.scale())?)
+    }
+
+    fn scale(&self) -> f64 {
+        self.strength * self.alpha / self.rank() as f64
+    }
+
+    fn drop(&self, x: &Tensor) -> Result<Tensor> {
+        self.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropout.forward(x))
+    }
+}
+
+/// The adapters of one network by module path.
+pub type LoraLayers = BTreeMap<String, LoraLayer>;
+
+/// Trained numbers in these adapters.
+pub fn count(layers: &LoraLayers) -> usize {
+    layers.values().map(|l| l.down.elem_count() + l.up.elem_count()).sum()
+}

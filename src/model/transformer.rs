@@ -1,0 +1,172 @@
+//! The transformer over a picture's pixels (diffusers' `Transformer2DModel` with `BasicTransformerBlock`s).
+//!
+//! Each block: self-attention, cross-attention to the text, GEGLU feed-forward; layer norm before, residual after each.
+
+use super::build::Build;
+use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use crate::error::Result;
+use crate::ops::{self, attention::Mask};
+use candle_core::Tensor;
+
+/// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's `norm_eps`.
+const GROUP_NORM_EPS: f64 = 1e-6;
+/// Epsilon of the blocks' layer norms.
+const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// Sizes of one transformer.
+#[derive(Debug, Clone, Copy)]
+pub struct TransformerSizes {
+    /// Channels of the picture.
+    pub channels: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the text's hidden states.
+    pub text: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Groups of the group norm.
+    pub groups: usize,
+    /// Linear instead of 1x1 convolutions around the blocks (Stable Diffusion 2).
+    pub linear_projection: bool,
+}
+
+/// Multi-head attention with its four projections.
+pub struct Attention {
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    /// Queries of `width`, keys and values from states of `context` width.
+    fn new(build: &Build, width: usize, context: usize, heads: usize) -> Result<Self> {
+        Ok(Self {
+            to_q: Linear::no_bias(&build.pp("to_q"), width, width)?,
+            to_k: Linear::no_bias(&build.pp("to_k"), context, width)?,
+            to_v: Linear::no_bias(&build.pp("to_v"), context, width)?,
+            to_out: Linear::new(&build.pp("to_out.0"), width, width)?,
+            heads,
+        })
+    }
+
+    /// The same with biases on all projections: the VAE's.
+    pub fn with_biases(build: &Build, width: usize) -> Result<Self> {
+        Ok(Self {
+            to_q: Linear::new(&build.pp("to_q"), width, width)?,
+            to_k: Linear::new(&build.pp("to_k"), width, width)?,
+            to_v: Linear::new(&build.pp("to_v"), width, width)?,
+            to_out: Linear::new(&build.pp("to_out.0"), width, width)?,
+            heads: 1,
+        })
+    }
+
+    /// x [B, N, width] attends to `context` [B, M, …], or to itself.
+    pub fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        let context = context.unwrap_or(x);
+        let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
+        self.to_out.forward(&ops::attention(&q, &k, &v, self.heads, Mask::Nothing)?)
+    }
+}
+
+struct Block {
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    ff_in: Linear,
+    ff_out: Linear,
+}
+
+impl Block {
+    fn new(build: &Build, sizes: TransformerSizes) -> Result<Self> {
+        let TransformerSizes { channels: c, heads, text, .. } = sizes;
+        Ok(Self {
+            norm1: LayerNorm::new(&build.pp("norm1"), c, LAYER_NORM_EPS)?,
+            attn1: Attention::new(&build.pp("attn1"), c, c, heads)?,
+            norm2: LayerNorm::new(&build.pp("norm2"), c, LAYER_NORM_EPS)?,
+            attn2: Attention::new(&build.pp("attn2"), c, text, heads)?,
+            norm3: LayerNorm::new(&build.pp("norm3"), c, LAYER_NORM_EPS)?,
+            ff_in: Linear::new(&build.pp("ff.net.0.proj"), c, 8 * c)?,
+            ff_out: Linear::new(&build.pp("ff.net.2"), 4 * c, c)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let x = (self.attn1.forward(&self.norm1.forward(x)?, None)? + x)?;
+        let x = (self.attn2.forward(&self.norm2.forward(&x)?, Some(text))? + &x)?;
+        let h = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
+        Ok((self.ff_out.forward(&h)? + x)?)
+    }
+}
+
+/// In front of and behind the blocks: from pixels to rows and back.
+enum Projection {
+    Conv(Conv2d),
+    Linear(Linear),
+}
+
+impl Projection {
+    fn new(build: &Build, sizes: TransformerSizes) -> Result<Self> {
+        let c = sizes.channels;
+        if sizes.linear_projection {
+            Linear::new(build, c, c).map(Self::Linear)
+        } else {
+            Conv2d::pointwise(build, c, c).map(Self::Conv)
+        }
+    }
+
+    /// [B, C, H, W] → [B, H·W, C]
+    fn to_rows(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2)?.contiguous();
+        match self {
+            Self::Conv(conv) => Ok(rows(&conv.forward(x)?)?),
+            Self::Linear(linear) => linear.forward(&rows(x)?),
+        }
+    }
+
+    /// [B, H·W, C] → [B, C, H, W]
+    fn to_picture(&self, x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+        let picture = |x: &Tensor| {
+            let (b, _, c) = x.dims3()?;
+            x.transpose(1, 2)?.contiguous()?.reshape((b, c, height, width))
+        };
+        match self {
+            Self::Conv(conv) => conv.forward(&picture(x)?),
+            Self::Linear(linear) => Ok(picture(&linear.forward(x)?)?),
+        }
+    }
+}
+
+/// A transformer over the pixels of a picture, with a residual around it.
+pub struct Transformer {
+    norm: GroupNorm,
+    proj_in: Projection,
+    blocks: Vec<Block>,
+    proj_out: Projection,
+}
+
+impl Transformer {
+    /// Takes its tensors from `build`, the path of one `attentions.N`.
+    pub fn new(build: &Build, sizes: TransformerSizes) -> Result<Self> {
+        let blocks = (0..sizes.layers).map(|i| Block::new(&build.pp("transformer_blocks").pp(i), sizes));
+        Ok(Self {
+            norm: GroupNorm::new(&build.pp("norm"), sizes.groups, sizes.channels, GROUP_NORM_EPS)?,
+            proj_in: Projection::new(&build.pp("proj_in"), sizes)?,
+            blocks: blocks.collect::<Result<_>>()?,
+            proj_out: Projection::new(&build.pp("proj_out"), sizes)?,
+        })
+    }
+
+    /// x [B, C, H, W], text [B, M, width] → [B, C, H, W].
+    pub fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let mut rows = self.proj_in.to_rows(&self.norm.forward(x)?)?;
+        for block in &self.blocks {
+            rows = block.forward(&rows, text)?;
+        }
+        Ok((self.proj_out.to_picture(&rows, (height, width))? + x)?)
+    }
+}
