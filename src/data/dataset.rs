@@ -25,6 +25,10 @@ use crate::error::{Error, Result};
 /// Problems listed in one error; a folder of the wrong kind would fill the screen many times over.
 const MAX_LISTED: usize = 100;
 
+/// The remedy for a picture that nothing describes.
+const UNCAPTIONED_HINT: &str =
+    "set `prompt` in [dataset], or give each picture a caption: a row in `metadata.jsonl`, or `x.txt` beside `x.jpg`";
+
 /// One picture of a dataset: checked, hashed and captioned. Its pixels are decoded when they are asked for, so a folder of
 /// any size fits in memory.
 #[derive(Debug, Clone)]
@@ -72,7 +76,7 @@ pub fn load_dataset(
     skip_broken: bool,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
-    let base = pictures_folder(root)?;
+    let base = pictures_folder(root, warn)?;
     let mut problems = Problems::default();
     let table = Table::read(&base, prompt.is_none(), &mut problems.fatal)?;
     let entries = Entries::list(&base, table.is_some())?;
@@ -82,7 +86,7 @@ pub fn load_dataset(
     }
     let captions = Captions { prompt, table: table.as_ref(), side_cars: &side_cars };
     if let Some(unused) = captions.unused() {
-        warn(format!("`prompt` of [dataset] is used for every picture; {unused} in `{}` not used", base.display()));
+        warn(format!("`prompt` of [dataset] is used for every picture; {unused} in `{}` are not used", base.display()));
     }
     let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path), path)).collect();
     let mut pictures = Vec::new();
@@ -146,10 +150,10 @@ impl Content {
 }
 
 fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
-    let bytes = fs_err::read(base.join(path)).map_err(|e| format!("cannot be read: {e}"))?;
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return Err("is a Parquet file; extract the pictures from it and list them in a `metadata.jsonl`".to_owned());
     }
+    let bytes = fs_err::read(base.join(path)).map_err(|e| format!("cannot be read: {e}"))?;
     let Rgb { width, height, .. } = decode(&bytes)?;
     Ok(Content { sha256: sha256(&bytes), width, height })
 }
@@ -162,13 +166,13 @@ struct Captions<'a> {
 }
 
 impl Captions<'_> {
-    /// The captions that the experiment's prompt puts aside, as the middle of a sentence.
+    /// The captions that the experiment's prompt puts aside, as a sentence's subject.
     fn unused(&self) -> Option<String> {
         self.prompt?;
         match (self.table, self.side_cars.len()) {
-            (Some(table), _) => Some(format!("the captions of `{}`", table.file) + " are"),
+            (Some(table), _) => Some(format!("the captions of `{}`", table.file)),
             (None, 0) => None,
-            (None, n) => Some(format!("{n} caption file(s) (.txt)") + " are"),
+            (None, n) => Some(format!("the captions of {n} `.txt` file(s)")),
         }
     }
 
@@ -199,7 +203,7 @@ impl Problems {
             hints.push(BROKEN_HINT);
         }
         if !self.uncaptioned.is_empty() {
-            hints.push("set `prompt` in [dataset], or give each picture a caption (a row in `metadata.jsonl`, or `x.txt` beside `x.jpg`)");
+            hints.push(UNCAPTIONED_HINT);
         }
         let all = [self.fatal, self.uncaptioned, self.broken].concat();
         if all.is_empty() {

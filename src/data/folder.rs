@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// The caption tables that are read; a folder has at most one.
 pub(super) const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
+/// The hub's name for the folder of the pictures to train on.
+const TRAIN: &str = "train";
+
 /// Folders below this depth are not entered.
 const MAX_DEPTH: usize = 16;
 
@@ -51,16 +54,23 @@ impl Entries {
     }
 }
 
-/// The folder that holds the pictures: `root` itself, or `root/train` where only that exists.
-pub(super) fn pictures_folder(root: &Path) -> Result<PathBuf> {
+/// The folder that holds the pictures: `root` itself, or `root/train` where `root` has no files of its own. Folders beside
+/// `train` (a test split) are not used, and a warning names them.
+pub(super) fn pictures_folder(root: &Path, warn: &mut dyn FnMut(String)) -> Result<PathBuf> {
     if !root.is_dir() {
         let what = if root.exists() { "is a file, not a folder of pictures" } else { "does not exist" };
         return Err(Error::input(format!("the dataset folder `{}` {what}", root.display()))
             .hint("set `path` in [dataset] to a folder that holds the pictures"));
     }
-    let train = root.join("train");
-    let only_folders = Entries::list(root, false)?.files.is_empty();
-    Ok(if only_folders && train.is_dir() { train } else { root.to_owned() })
+    let Entries { files, folders } = Entries::list(root, false)?;
+    if !files.is_empty() || !folders.iter().any(|folder| folder.as_os_str() == TRAIN) {
+        return Ok(root.to_owned());
+    }
+    let beside: Vec<_> = folders.iter().map(|f| name(f)).filter(|name| name != TRAIN).collect();
+    if !beside.is_empty() {
+        warn(format!("pictures are taken from `{TRAIN}/` of `{}`; not used: {}", root.display(), beside.join(", ")));
+    }
+    Ok(root.join(TRAIN))
 }
 
 /// Names that belong to a repository or an operating system, not to the data: hidden files and folders, read-me and licence

@@ -25,7 +25,7 @@ const MAX_PIXELS: u64 = 178_956_970;
 const MAX_ASPECT: u32 = 32;
 
 /// A decoded picture: interleaved 8-bit RGB, row by row from the top, no padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rgb {
     /// Pixels in a row; at least 1.
     pub width: usize,
@@ -33,6 +33,13 @@ pub struct Rgb {
     pub height: usize,
     /// `3 * width * height` bytes.
     pub pixels: Vec<u8>,
+}
+
+/// Without the pixels, which would fill screens.
+impl std::fmt::Debug for Rgb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rgb({} x {})", self.width, self.height)
+    }
 }
 
 /// Reads and decodes one image file. Every way in which it can fail is an input error that names the file.

@@ -47,7 +47,11 @@ fn assert_has(text: &str, parts: &[&str]) {
 
 #[test]
 fn a_folder_with_one_prompt_comes_in_byte_order() {
-    let folder = folder(&[("b.png", "@noise.png"), ("B.webp", "@alpha.webp"), ("a 10.jpg", "@exif6.jpg")]);
+    let folder = folder(&[
+        ("b.png", "@formats/rgb.png"),
+        ("B.webp", "@formats/lossless_alpha.webp"),
+        ("a 10.jpg", "@orientation/6.jpg"),
+    ]);
     let (pictures, warnings) = load(folder.path(), Some("a dog"), false);
     let pictures = pictures.unwrap();
     assert_eq!(
@@ -55,18 +59,18 @@ fn a_folder_with_one_prompt_comes_in_byte_order() {
         [("B.webp".to_owned(), "a dog"), ("a 10.jpg".to_owned(), "a dog"), ("b.png".to_owned(), "a dog")]
     );
     assert!(warnings.is_empty(), "{warnings:?}");
-    assert_eq!((pictures[1].width, pictures[1].height), (16, 24));
-    assert_eq!(pictures[1].image().unwrap(), load_image(&fixture("exif6.jpg")).unwrap());
+    assert_eq!((pictures[1].width, pictures[1].height), (24, 40));
+    assert_eq!(pictures[1].image().unwrap(), load_image(&fixture("orientation/6.jpg")).unwrap());
 }
 
 #[test]
 fn the_hash_is_of_the_files_bytes() {
     let folder = folder(&[("a.png", "not yet")]);
     let path = folder.path().join("a.png");
-    fs_err::copy(fixture("noise.png"), &path).unwrap();
+    fs_err::copy(fixture("formats/rgb.png"), &path).unwrap();
     let pictures = load(folder.path(), Some("a dog"), false).0.unwrap();
     assert_eq!(pictures[0].sha256.len(), 64);
-    fs_err::copy(fixture("alpha.png"), &path).unwrap();
+    fs_err::copy(fixture("formats/rgba.png"), &path).unwrap();
     let changed = load(folder.path(), Some("a dog"), false).0.unwrap();
     assert_ne!(changed[0].sha256, pictures[0].sha256);
     // The first list no longer describes what is on the disk, and says so instead of training on it.
@@ -79,21 +83,25 @@ fn captions_from_tables_and_side_cars() {
         "{\"file_name\": \"sub/y.png\", \"text\": \" a cat \"}\n\n{\"text\": \"a, dog\", \"file_name\": \"x.jpg\"}\n";
     let csv = "\u{feff}text,file_name,more\n\"a, dog\",x.jpg,1\na cat,sub/y.png,2\n";
     for (name, table) in [("metadata.jsonl", jsonl), ("metadata.csv", csv)] {
-        let folder =
-            folder(&[("x.jpg", "@exif1.jpg"), ("sub/y.png", "@noise.png"), (name, table), ("x.txt", "not this")]);
+        let folder = folder(&[
+            ("x.jpg", "@orientation/1.jpg"),
+            ("sub/y.png", "@formats/rgb.png"),
+            (name, table),
+            ("x.txt", "not this"),
+        ]);
         let pictures = load(folder.path(), None, false).0.unwrap();
         assert_eq!(captions(&pictures), [("sub/y.png".to_owned(), "a cat"), ("x.jpg".to_owned(), "a, dog")], "{name}");
     }
-    let folder = folder(&[("x.jpg", "@exif1.jpg"), ("x.txt", "\u{feff} a corgi,\r\n tongue out \n")]);
+    let folder = folder(&[("x.jpg", "@orientation/1.jpg"), ("x.txt", "\u{feff} a corgi,\r\n tongue out \n")]);
     let pictures = load(folder.path(), None, false).0.unwrap();
     assert_eq!(captions(&pictures), [("x.jpg".to_owned(), "a corgi, tongue out")]);
 }
 
 #[test]
 fn the_experiments_prompt_wins_over_captions_and_says_so() {
-    let side_car = [("x.jpg", "@exif1.jpg"), ("x.txt", "a corgi")];
-    let table = [("x.jpg", "@exif1.jpg"), ("metadata.csv", "file_name\nx.jpg\n")];
-    for (files, unused) in [(&side_car, "1 caption file"), (&table, "metadata.csv")] {
+    let side_car = [("x.jpg", "@orientation/1.jpg"), ("x.txt", "a corgi")];
+    let table = [("x.jpg", "@orientation/1.jpg"), ("metadata.csv", "file_name\nx.jpg\n")];
+    for (files, unused) in [(&side_car, "1 `.txt` file"), (&table, "metadata.csv")] {
         let folder = folder(files);
         let (pictures, warnings) = load(folder.path(), Some("a dog"), false);
         assert_eq!(pictures.unwrap()[0].caption, "a dog");
@@ -104,8 +112,11 @@ fn the_experiments_prompt_wins_over_captions_and_says_so() {
 
 #[test]
 fn names_of_repositories_and_systems_are_passed_over() {
-    let mut files =
-        vec![("dog.jpg", "@exif1.jpg"), ("license_plate.jpg", "@exif1.jpg"), ("readme dog.png", "@noise.png")];
+    let mut files = vec![
+        ("dog.jpg", "@orientation/1.jpg"),
+        ("license_plate.jpg", "@orientation/1.jpg"),
+        ("readme dog.png", "@formats/rgb.png"),
+    ];
     files.extend(
         ["README.md", "LICENSE", ".gitattributes", ".DS_Store", "Thumbs.db", "dataset_infos.json"].map(|n| (n, "x")),
     );
@@ -120,23 +131,28 @@ fn names_of_repositories_and_systems_are_passed_over() {
 fn an_image_folder_may_keep_its_pictures_in_train() {
     let files = [
         ("README.md", "x"),
-        ("train/x.jpg", "@exif1.jpg"),
+        ("train/x.jpg", "@orientation/1.jpg"),
         ("train/metadata.jsonl", "{\"file_name\":\"x.jpg\",\"text\":\"a dog\"}"),
     ];
-    let pictures = load(folder(&files).path(), None, false).0.unwrap();
-    assert_eq!(captions(&pictures), [("x.jpg".to_owned(), "a dog")]);
-    let files =
-        [("train/x.jpg", "@exif1.jpg"), ("metadata.jsonl", "{\"file_name\":\"train/x.jpg\",\"text\":\"a dog\"}")];
+    let with_test = folder(&files);
+    fs_err::create_dir(with_test.path().join("test")).unwrap();
+    let (pictures, warnings) = load(with_test.path(), None, false);
+    assert_eq!(captions(&pictures.unwrap()), [("x.jpg".to_owned(), "a dog")]);
+    assert_has(&warnings.concat(), &["`train/`", "not used: test"]);
+    let files = [
+        ("train/x.jpg", "@orientation/1.jpg"),
+        ("metadata.jsonl", "{\"file_name\":\"train/x.jpg\",\"text\":\"a dog\"}"),
+    ];
     let pictures = load(folder(&files).path(), None, false).0.unwrap();
     assert_eq!(captions(&pictures), [("train/x.jpg".to_owned(), "a dog")]);
 }
 
 const BROKEN: [(&str, &str); 6] = [
-    ("good.jpg", "@exif1.jpg"),
+    ("good.jpg", "@orientation/1.jpg"),
     ("text.jpg", "a text file"),
     ("clip.mp4", "a film"),
     ("alone.txt", "a caption"),
-    ("more/x.jpg", "@exif1.jpg"),
+    ("more/x.jpg", "@orientation/1.jpg"),
     ("empty.png", ""),
 ];
 
@@ -159,7 +175,8 @@ fn skip_broken_leaves_out_and_names() {
 
 #[test]
 fn skip_broken_invents_no_captions() {
-    let files = [("a.jpg", "@exif1.jpg"), ("b.jpg", "@exif1.jpg"), ("a.txt", "a dog"), ("bad.jpg", "x")];
+    let files =
+        [("a.jpg", "@orientation/1.jpg"), ("b.jpg", "@orientation/1.jpg"), ("a.txt", "a dog"), ("bad.jpg", "x")];
     let error = load(folder(&files).path(), None, true).0.unwrap_err().to_string();
     assert_has(&error, &["`b.jpg` has no caption", "prompt"]);
     assert!(!error.contains("a.jpg"), "{error}");
@@ -167,7 +184,7 @@ fn skip_broken_invents_no_captions() {
 
 #[test]
 fn captions_that_are_missing_or_empty_are_named() {
-    let (_, text) = error(&[("a.jpg", "@exif1.jpg"), ("b.jpg", "@exif1.jpg"), ("b.txt", " \n")], None);
+    let (_, text) = error(&[("a.jpg", "@orientation/1.jpg"), ("b.jpg", "@orientation/1.jpg"), ("b.txt", " \n")], None);
     assert_has(&text, &["`a.jpg` has no caption", "`b.txt` is an empty caption", "hint: set `prompt`"]);
 }
 
@@ -183,7 +200,8 @@ fn faults_of_a_jsonl_table_are_named_with_their_lines() {
                  {\"file_name\": \"b.jpg\", \"text\": \"\"}\n\
                  {\"file_name\": \n\
                  [1]\n";
-    let (error, text) = error(&[("a.jpg", "@exif1.jpg"), ("b.jpg", "@exif1.jpg"), ("metadata.jsonl", table)], None);
+    let (error, text) =
+        error(&[("a.jpg", "@orientation/1.jpg"), ("b.jpg", "@orientation/1.jpg"), ("metadata.jsonl", table)], None);
     assert_has(error.message(), &["10 problems"]);
     assert_has(
         &text,
@@ -200,7 +218,7 @@ fn faults_of_a_jsonl_table_are_named_with_their_lines() {
 
 #[test]
 fn faults_of_a_csv_table_are_named_with_their_lines() {
-    let picture = ("a.jpg", "@exif1.jpg");
+    let picture = ("a.jpg", "@orientation/1.jpg");
     let (_, text) = error(&[picture, ("metadata.csv", "file_name,text\na.jpg,a dog, sitting\n")], None);
     assert_has(&text, &["`metadata.csv` line 2: 3 fields where the header has 2"]);
     let (_, text) = error(&[picture, ("metadata.csv", "image,text\na.jpg,a dog\n")], None);
@@ -218,7 +236,7 @@ fn missing_and_empty_folders_are_named() {
     assert_has(&text, &["holds no pictures", &empty.path().display().to_string()]);
     let text = load(&empty.path().join("gone"), Some("a dog"), false).0.unwrap_err().to_string();
     assert_has(&text, &["gone` does not exist", "`path` in [dataset]"]);
-    let file = folder(&[("a.jpg", "@exif1.jpg")]);
+    let file = folder(&[("a.jpg", "@orientation/1.jpg")]);
     let text = load(&file.path().join("a.jpg"), Some("a dog"), false).0.unwrap_err().to_string();
     assert_has(&text, &["is a file, not a folder"]);
     let text = load(folder(&[("bad.jpg", "x")]).path(), Some("a dog"), true).0.unwrap_err().to_string();
@@ -228,7 +246,7 @@ fn missing_and_empty_folders_are_named() {
 #[cfg(unix)]
 #[test]
 fn a_hubs_cache_links_its_files() {
-    let blobs = folder(&[("blob", "@exif1.jpg")]);
+    let blobs = folder(&[("blob", "@orientation/1.jpg")]);
     let snapshot = folder(&[]);
     std::os::unix::fs::symlink(blobs.path().join("blob"), snapshot.path().join("a.jpg")).unwrap();
     std::os::unix::fs::symlink(snapshot.path(), snapshot.path().join("circle")).unwrap();
