@@ -1,1 +1,228 @@
-//! (to come)
+//! The command line: what may be typed, and what `--help` says about it.
+//!
+//! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument ends the process with
+//! exit code 2, as a wrong experiment does. What the keys of an experiment mean is in [`crate::experiment`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::diffusion::Sampler;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 a run failed, 2 the input is wrong, 130 interrupted.
+
+Environment:
+  HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
+  MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
+  NO_COLOR                                    no colours
+  RAYON_NUM_THREADS                           threads on the CPU; results do not depend on it";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  tunelab run experiments/lora_dog.toml
+  tunelab run experiments/lora_dog.toml --set train.epochs=2 --set name=short
+  tunelab run a.toml b.toml --set model.path=/models/sd15 --device cuda:1
+
+The results of a.toml are in results/a. A finished run is not run again; --force starts over.";
+
+const PLAN_EXAMPLES: &str = "\
+Example:
+  tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16";
+
+const SAMPLE_EXAMPLES: &str = "\
+Examples:
+  tunelab sample results/lora_dog --prompt \"a dog\" \"a dog on the moon\" --images 4 -o pictures
+  tunelab sample --model /models/sd15 --lora dog.safetensors --lora-scale 0.8 --prompt \"a dog\" -o pictures
+
+Writes DIR/<prompt>/<index>.png, with the parameters inside, and DIR/grid.png. What is not given comes from the run's
+[eval], or without a run from the defaults of [eval]. Seeds count up from --seed over the pictures of a prompt.";
+
+/// A declarative lab for fine-tuning Stable Diffusion: one TOML file is one experiment.
+#[derive(Debug, Parser)]
+#[command(name = "tunelab", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run experiments and write their results.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Say every problem of every file; needs no model.
+    Check(CheckArgs),
+    /// Print the resolved experiment as TOML, with steps, parameters, memory and downloads as comments.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(PlanArgs),
+    /// Draw pictures with a run's result, or with any model and LoRA.
+    #[command(after_help = SAMPLE_EXAMPLES)]
+    Sample(SampleArgs),
+}
+
+/// Arguments of `tunelab run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Experiments, run in this order; one that fails does not stop the others.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Replace one key of the experiment: `train.epochs=2`. The value is TOML, or text. May be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Where each experiment gets a folder of its name.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// Start over, even if the results are there already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `tunelab check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Experiments.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Replace one key of each experiment first. May be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `tunelab plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// The experiment.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace one key of the experiment first. May be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `tunelab sample`; `None` is what the run, or without one the defaults of `[eval]`, say.
+#[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["run_dir", "model"])))]
+pub struct SampleArgs {
+    /// The folder of a finished run.
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// A model instead of a run: a folder, or a repository `owner/name` on Hugging Face.
+    #[arg(long, value_name = "DIR_OR_REPO")]
+    pub model: Option<String>,
+    /// A LoRA for --model, in diffusers' or kohya's form.
+    #[arg(long, value_name = "FILE", conflicts_with = "run_dir", requires = "model")]
+    pub lora: Option<PathBuf>,
+    /// How strongly the LoRA works.
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite, allow_negative_numbers = true, requires = "lora")]
+    pub lora_scale: f64,
+    /// What to draw; several texts may follow.
+    #[arg(long = "prompt", value_name = "TEXT", required = true, num_args = 1.., value_parser = filled)]
+    pub prompts: Vec<String>,
+    /// What to lead away from.
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Seed of each prompt's first picture.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Pictures of each prompt.
+    #[arg(long, value_name = "N", value_parser = count(1, 1_000_000))]
+    pub images: Option<usize>,
+    /// Denoising steps, 1 to 1000.
+    #[arg(long, value_name = "N", value_parser = count(1, 1000))]
+    pub steps: Option<usize>,
+    /// Classifier-free guidance; 1 is off.
+    #[arg(long, value_name = "G", value_parser = not_negative)]
+    pub guidance_scale: Option<f64>,
+    /// The denoising method.
+    #[arg(long, value_parser = sampler())]
+    pub sampler: Option<Sampler>,
+    /// Width in pixels, a multiple of 8; the run's resolution or 512 if not given.
+    #[arg(long, value_name = "W", value_parser = side, requires = "height")]
+    pub width: Option<usize>,
+    /// Height in pixels, a multiple of 8.
+    #[arg(long, value_name = "H", value_parser = side, requires = "width")]
+    pub height: Option<usize>,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// The folder for the pictures.
+    #[arg(short, long = "output", value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU that this build and this machine have, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by its number.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "metal" => Ok(Self::Metal),
+            _ => {
+                let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                number.map(Self::Cuda).ok_or_else(|| "use auto, cpu, cuda, cuda:N or metal".into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+fn sampler() -> impl TypedValueParser<Value = Sampler> {
+    PossibleValuesParser::new(["pndm", "ddim", "euler_a", "dpmpp_2m"]).try_map(|name| name.parse::<Sampler>())
+}
+
+fn count(low: usize, high: usize) -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u64).range(low as u64..=high as u64).map(|n| n as usize)
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite());
+    number.ok_or_else(|| "use a number".into())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    finite(text).ok().filter(|n| *n >= 0.0).ok_or_else(|| "use a number from 0 on".into())
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("there is nothing in it".into()) } else { Ok(text.into()) }
+}
+
+/// The VAE halves a side three times.
+fn side(text: &str) -> Result<usize, String> {
+    let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(8));
+    pixels.ok_or_else(|| "use a multiple of 8 from 64 to 2048".into())
+}

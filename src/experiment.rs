@@ -66,7 +66,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
 pub(crate) use problem::{Problem, report};
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, similar};
 pub(crate) use section::{Section, above, at_least};
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.

@@ -1,10 +1,12 @@
 //! tunelab: a declarative lab for fine-tuning Stable Diffusion. One TOML file is one experiment.
 
 pub mod assets;
+pub mod cli;
 pub mod data;
 pub mod diffusion;
 pub mod error;
 pub mod experiment;
+pub mod interrupt;
 pub mod model;
 pub mod ops;
 pub mod plan;

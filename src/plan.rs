@@ -4,8 +4,10 @@
 //! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
 //! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need.
 
+pub mod command;
 pub mod count;
 pub mod estimate;
+mod local;
 mod resolve;
 mod write;
 
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::diffusion::Sampler;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::experiment::Experiment;
 
 /// One experiment, resolved.
@@ -37,7 +39,7 @@ pub struct Plan {
     pub eval: Eval,
 }
 
-/// Where files come from.
+/// Where files come from: the model or the pictures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -206,6 +208,30 @@ impl Plan {
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
     }
+}
+
+impl Source {
+    /// What `--model` names: a folder that exists, otherwise a repository `owner/name` on Hugging Face.
+    ///
+    /// Errors: neither.
+    pub fn from_argument(text: &str) -> Result<Self> {
+        if let Ok(path) = fs_err::canonicalize(text)
+            && path.is_dir()
+        {
+            return Ok(Self::Path(path));
+        }
+        if is_repository(text) {
+            return Ok(Self::HuggingFace { repo: text.into(), revision: "main".into(), modelscope: None });
+        }
+        Err(Error::input(format!("no model: {text:?} is neither a folder here nor a repository's `owner/name`")))
+    }
+}
+
+/// `owner/name` as the hubs allow it.
+fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let parts: Vec<&str> = text.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && !part.starts_with('.') && plain(part))
 }
 
 impl Train {

@@ -4,10 +4,13 @@
 //! weights, with its name in diffusers and its shape. No weights are needed, so `tunelab plan` can say it before
 //! anything is downloaded, and what the loaded model says can be held against it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::Lora;
 use crate::error::{Error, Result};
+use crate::experiment::similar;
 
 /// Stable Diffusion 1.5's values, for when the model is not on this machine.
 pub const SD15_UNET: &str = r#"{
@@ -127,6 +130,31 @@ impl Unet {
     pub fn trained(&self, lora: &Lora) -> usize {
         lora.rank * self.targeted(&lora.targets).map(|m| m.shape.lora_parameters()).sum::<usize>()
     }
+}
+
+/// Can `target` name a module of some UNet of this class? Checked without a config, by the last part of the name (the
+/// blocks before it differ from model to model).
+///
+/// Errors: it cannot; with the nearest name that can.
+pub fn plausible_target(target: &str) -> std::result::Result<(), Option<String>> {
+    let unet = Unet::from_config(SD15_UNET).map_err(|_| None)?;
+    if unet.targeted(&[target.to_string()]).next().is_some() {
+        return Ok(());
+    }
+    let ends: BTreeSet<&str> =
+        unet.modules.iter().filter(|m| !matches!(m.shape, Shape::Norm { .. })).map(|m| ending(&m.name)).collect();
+    if ends.iter().any(|end| target.ends_with(&format!(".{end}"))) {
+        return Ok(());
+    }
+    let ends: Vec<&str> = ends.into_iter().collect();
+    Err(similar(target, &ends).map(String::from))
+}
+
+/// The last part of a name, with the part before it where the last is a number: `to_out.0`.
+fn ending(name: &str) -> &str {
+    let numbered = |c: char| c.is_ascii_digit() || c == '.';
+    let word = name.trim_end_matches(numbered);
+    word.rfind('.').map_or(name, |at| &name[at + 1..])
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::{Adapter, Dataset, Dtype, Eval, Length, Lora, LrScheduler, Plan, Source, Train};
+use super::{Adapter, Dataset, Dtype, Eval, Length, Lora, LrScheduler, Plan, Source, Train, count, is_repository};
 use crate::diffusion::Sampler;
 use crate::error::Result;
 use crate::experiment::{Experiment, Reader, Section, above, at_least};
@@ -136,10 +136,7 @@ fn wins(s: &Section, strong: &'static str, weak: &[&'static str]) -> bool {
 
 fn repository(s: &Section, key: &'static str) -> Option<String> {
     let text = s.text(key)?;
-    let plain =
-        |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !part.starts_with('.');
-    let parts: Vec<&str> = text.split('/').collect();
-    if parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && plain(part)) {
+    if is_repository(&text) {
         return Some(text);
     }
     s.reject(key, format!("`{key}` must be a repository's `owner/name`"), "for a folder say `path`");
@@ -165,6 +162,12 @@ fn targets(s: &Section) -> Option<Vec<String>> {
     let targets = s.texts("targets")?;
     if targets.is_empty() {
         s.reject("targets", "`targets` is empty: nothing would be trained", "leave it out for the attention's layers");
+    }
+    for target in &targets {
+        if let Err(near) = count::plausible_target(target) {
+            let label = near.map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+            s.reject_item("targets", target, format!("`targets`: no module's name ends with \"{target}\""), label);
+        }
     }
     Some(targets)
 }

@@ -1,0 +1,78 @@
+//! What of a plan is on this machine already, without loading or fetching anything.
+//!
+//! In: a plan. Out: the UNet's config and the sizes of the model's parts where they are at hand, the number of pictures
+//! of a local dataset, and the list of what would be downloaded.
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, Repo, RepoType};
+
+use super::Source;
+use super::estimate::{SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
+
+/// The files of a model that a run needs.
+const MODEL_FILES: [&str; 9] = [
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "scheduler/scheduler_config.json",
+];
+
+/// The text of the model's `unet/config.json`, if it is on this machine.
+pub(super) fn unet_config(model: &Source) -> Option<String> {
+    let file = match model {
+        Source::Path(root) => root.join("unet/config.json"),
+        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, "unet/config.json")?,
+        Source::ModelScope { .. } => return None,
+    };
+    fs_err::read_to_string(file).ok()
+}
+
+/// Bytes of the VAE and the text encoder: their files' sizes in a local folder, otherwise Stable Diffusion 1.5's.
+pub(super) fn frozen_bytes(model: &Source) -> u64 {
+    let size = |part: &str, usual| match model {
+        Source::Path(root) => weights_size(&root.join(part)).unwrap_or(usual),
+        _ => usual,
+    };
+    size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES)
+}
+
+fn weights_size(folder: &Path) -> Option<u64> {
+    let single = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+    single.iter().find_map(|file| fs_err::metadata(folder.join(file)).ok()).map(|meta| meta.len())
+}
+
+/// The model's files that a run would download first; empty for a local folder.
+pub(super) fn missing_files(model: &Source) -> Vec<&'static str> {
+    let Source::HuggingFace { repo, revision, .. } = model else {
+        return if matches!(model, Source::Path(_)) { Vec::new() } else { MODEL_FILES.to_vec() };
+    };
+    let here = |file: &str| cached(repo, revision, RepoType::Model, file).is_some();
+    let half = |file: &str| file.replace(".safetensors", ".fp16.safetensors");
+    MODEL_FILES.into_iter().filter(|file| !here(file) && !here(&half(file))).collect()
+}
+
+/// How many files of a local dataset look like pictures.
+pub(super) fn pictures(dataset: &Source) -> Option<usize> {
+    let Source::Path(root) = dataset else { return None };
+    let is_picture = |path: &Path| {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
+    };
+    let entries = fs_err::read_dir(root).ok()?;
+    Some(entries.filter_map(Result::ok).filter(|entry| is_picture(&entry.path())).count())
+}
+
+/// A file in the cache that is shared with Python's `huggingface_hub`.
+fn cached(repo: &str, revision: &str, kind: RepoType, file: &str) -> Option<PathBuf> {
+    // hf-hub wants one of the two.
+    if std::env::var_os("HF_HOME").is_none() && std::env::home_dir().is_none() {
+        return None;
+    }
+    Cache::from_env().repo(Repo::with_revision(repo.into(), kind, revision.into())).get(file)
+}
