@@ -178,7 +178,7 @@ fn line<DB: DrawingBackend>(
     Ok(())
 }
 
-fn legend<DB: DrawingBackend>(chart: &mut Chart<'_, DB>, scale: u32) -> Result<()> {
+fn legend<'a, DB: DrawingBackend + 'a>(chart: &mut Chart<'a, DB>, scale: u32) -> Result<()> {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)

@@ -82,9 +82,9 @@ fn cpu_name() -> Option<String> {
         .or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok())
 }
 
-/// Asks the processor for each feature by name; the names must be literals.
+/// Asks the processor for each feature by name.
 macro_rules! detected {
-    ($ask:ident: $($name:literal)*) => {{
+    ($ask:ident: $($name:tt)*) => {{
         let mut found = Vec::new();
         $(if std::arch::$ask!($name) { found.push($name.to_string()); })*
         found
