@@ -11,14 +11,16 @@ use std::ops::Range;
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::data::Rgb;
 use crate::error::{Error, Result};
 use crate::results::{write_atomic, write_png};
 
 use super::losses::{Losses, Point, thin};
-use super::text::{BOLD, REGULAR};
+use super::text::{Face, REGULAR};
 
 /// The pictures' width in pixels (in the SVG's units).
 const WIDTH: u32 = 1600;
@@ -28,15 +30,57 @@ const HEIGHT: u32 = 1200;
 const HEIGHT_WITHOUT_EVAL: u32 = 800;
 /// The PNG is drawn this many times larger and averaged down: plotters draws lines without antialiasing.
 const OVERSAMPLING: u32 = 3;
+/// Left of the plot: the loss axis' numbers and name.
+const MARGIN_LEFT: u32 = 210;
+/// Right of the plot: half of the last step's number.
+const MARGIN_RIGHT: u32 = 90;
 /// More points than this cannot be told apart on the picture.
 const MOST_POINTS: usize = 3000;
 
 const FONT: &str = "sans-serif";
-const RAW: RGBColor = RGBColor(168, 200, 226);
-const SMOOTHED: RGBColor = RGBColor(0, 90, 160);
+/// The size of the numbers and words, in the SVG's units: legible when the picture is half a page wide.
+const FONT_SIZE: u32 = 42;
+const RAW: RGBColor = RGBColor(158, 193, 222);
+const AVERAGE: RGBColor = RGBColor(0, 90, 160);
 const EVAL: RGBColor = RGBColor(213, 94, 0);
 const GRID: RGBColor = RGBColor(226, 226, 226);
 const INK: RGBColor = RGBColor(38, 38, 38);
+
+/// What is drawn on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    Pixels,
+    Svg,
+}
+
+impl Surface {
+    /// Multiplies every length.
+    fn scale(self) -> u32 {
+        match self {
+            Self::Pixels => OVERSAMPLING,
+            Self::Svg => 1,
+        }
+    }
+}
+
+/// One line of a panel.
+struct Curve {
+    name: String,
+    points: Vec<Point>,
+    colour: RGBColor,
+    width: u32,
+    markers: bool,
+}
+
+/// One panel: its curves on their axes.
+struct Panel {
+    name: &'static str,
+    curves: Vec<Curve>,
+    steps: Range<f64>,
+    losses: Range<f64>,
+    /// Whether the numbers and the name of the step axis are below this panel.
+    step_axis: bool,
+}
 
 /// Writes `loss.png` and `loss.svg` of the run in folder `run`, from its logs.
 pub fn write(run: &Path) -> Result<()> {
@@ -50,7 +94,7 @@ pub fn to_picture(losses: &Losses) -> Result<Rgb> {
     let (width, height) = (WIDTH * OVERSAMPLING, height(losses) * OVERSAMPLING);
     let mut pixels = vec![255; 3 * width as usize * height as usize];
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-    draw(&area, losses, OVERSAMPLING)?;
+    draw(&area, losses, Surface::Pixels)?;
     drop(area);
     Ok(average_down(&pixels, width as usize, OVERSAMPLING as usize))
 }
@@ -59,7 +103,7 @@ pub fn to_picture(losses: &Losses) -> Result<Rgb> {
 pub fn to_svg(losses: &Losses) -> Result<String> {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, (WIDTH, height(losses))).into_drawing_area();
-    draw(&area, losses, 1)?;
+    draw(&area, losses, Surface::Svg)?;
     drop(area);
     Ok(svg)
 }
@@ -68,127 +112,135 @@ fn height(losses: &Losses) -> u32 {
     if losses.eval.is_empty() { HEIGHT_WITHOUT_EVAL } else { HEIGHT }
 }
 
-/// Draws one panel or both; `scale` multiplies fonts, lines and margins.
-fn draw<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, losses: &Losses, scale: u32) -> Result<()> {
-    register_fonts()?;
+/// Draws one panel or both.
+fn draw<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, losses: &Losses, surface: Surface) -> Result<()> {
+    let broken = |_| Error::run("the built-in font cannot be read");
+    plotters::style::register_font(FONT, FontStyle::Normal, REGULAR).map_err(broken)?;
     area.fill(&WHITE).map_err(failed)?;
-    let steps = step_range(losses);
     if losses.eval.is_empty() {
-        draw_training(area, losses, steps, true, scale)?;
+        draw_panel(area, &training_panel(losses, true), surface)?;
     } else {
-        let (above, below) = area.split_vertically(area.dim_in_pixel().1 * 52 / 100);
-        draw_training(&above, losses, steps.clone(), false, scale)?;
-        draw_evaluation(&below, losses, steps, scale)?;
+        let (above, below) = area.split_vertically(area.dim_in_pixel().1 / 2);
+        draw_panel(&above, &training_panel(losses, false), surface)?;
+        draw_panel(&below, &evaluation_panel(losses), surface)?;
     }
     area.present().map_err(failed)
 }
 
-fn draw_training<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    losses: &Losses,
-    steps: Range<f64>,
-    step_axis: bool,
-    scale: u32,
-) -> Result<()> {
-    let smoothed = losses.smoothed();
-    let range = raw_range(&losses.raw, &smoothed);
-    let mut chart = panel(area, steps, range.clone(), "training loss", step_axis, scale)?;
-    let inside = |points: Vec<Point>| points.into_iter().map(move |(x, y)| (x, y.min(range.end)));
-    let raw: Vec<Point> = inside(thin(&losses.raw, MOST_POINTS)).collect();
-    let bold: Vec<Point> = inside(thin(&smoothed, MOST_POINTS)).collect();
-    let name = format!("moving average over {} steps", losses.span());
-    line(&mut chart, &raw, RAW, 2 * scale, "each step")?;
-    line(&mut chart, &bold, SMOOTHED, 6 * scale, &name)?;
-    if let [only] = raw[..] {
-        chart.draw_series([Circle::new(only, 9 * scale, SMOOTHED.filled())]).map_err(failed)?;
-    }
-    legend(&mut chart, scale)
+fn training_panel(losses: &Losses, step_axis: bool) -> Panel {
+    let range = raw_range(&losses.raw);
+    let cut = |points: Vec<Point>| points.into_iter().map(|(step, loss)| (step, loss.min(range.end))).collect();
+    let raw = Curve {
+        name: "each step".to_string(),
+        points: cut(thin(&losses.raw, MOST_POINTS)),
+        colour: RAW,
+        width: 2,
+        markers: false,
+    };
+    let average = Curve {
+        name: format!("moving average over about {} steps", losses.span()),
+        points: cut(thin(&losses.smoothed(), MOST_POINTS / 10)),
+        colour: AVERAGE,
+        width: 6,
+        markers: losses.raw.len() == 1,
+    };
+    Panel { name: "training loss", curves: vec![raw, average], steps: step_range(losses), losses: range, step_axis }
 }
 
-fn draw_evaluation<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    losses: &Losses,
-    steps: Range<f64>,
-    scale: u32,
-) -> Result<()> {
+fn evaluation_panel(losses: &Losses) -> Panel {
+    let curve = Curve {
+        name: "same pictures, noise and timesteps every time".to_string(),
+        points: thin(&losses.eval, MOST_POINTS),
+        colour: EVAL,
+        width: 5,
+        // So many markers that they touch would only make the line thicker.
+        markers: losses.eval.len() <= 60,
+    };
     let range = padded(losses.eval.iter().map(|point| point.1));
-    let mut chart = panel(area, steps, range, "evaluation loss", true, scale)?;
-    let points = thin(&losses.eval, MOST_POINTS);
-    line(&mut chart, &points, EVAL, 5 * scale, "same noise and timesteps every time")?;
-    // So many markers that they touch would only make the line thicker.
-    if points.len() <= 60 {
-        let markers = points.iter().map(|&point| Circle::new(point, 9 * scale, EVAL.filled()));
-        chart.draw_series(markers).map_err(failed)?;
-    }
-    legend(&mut chart, scale)
+    Panel { name: "evaluation loss", curves: vec![curve], steps: step_range(losses), losses: range, step_axis: true }
 }
 
-type Chart<'a, DB> =
-    ChartContext<'a, DB, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
-
-/// Axes, labels and grid lines.
-fn panel<'a, DB: DrawingBackend>(
-    area: &'a DrawingArea<DB, Shift>,
-    steps: Range<f64>,
-    losses: Range<f64>,
-    name: &str,
-    step_axis: bool,
-    scale: u32,
-) -> Result<Chart<'a, DB>> {
-    let digits = digits(&losses);
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(26 * scale)
-        .margin_right(50 * scale)
-        .margin_left(10 * scale)
-        .margin_bottom(4 * scale)
-        .x_label_area_size(if step_axis { 110 * scale } else { 24 * scale })
-        .y_label_area_size(190 * scale)
-        .build_cartesian_2d(steps, losses)
+/// A legend on top, axes and grid lines below it, then the curves.
+fn draw_panel<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, panel: &Panel, surface: Surface) -> Result<()> {
+    let scale = surface.scale();
+    let (legend, body) = area.split_vertically(76 * scale);
+    draw_legend(&legend, &panel.curves, surface)?;
+    let mut chart = ChartBuilder::on(&body)
+        .margin_top(8 * scale)
+        .margin_right(MARGIN_RIGHT * scale)
+        .margin_left(16 * scale)
+        .x_label_area_size(if panel.step_axis { 110 * scale } else { 20 * scale })
+        .y_label_area_size((MARGIN_LEFT - 16) * scale)
+        .build_cartesian_2d(panel.steps.clone(), panel.losses.clone())
         .map_err(failed)?;
+    let digits = digits(&panel.losses);
     chart
         .configure_mesh()
         .bold_line_style(GRID.stroke_width(2 * scale))
         .light_line_style(TRANSPARENT)
         .axis_style(INK.stroke_width(3 * scale))
         .set_all_tick_mark_size(10 * scale)
-        .label_style((FONT, 42 * scale).into_font().color(&INK))
-        .axis_desc_style((FONT, 44 * scale).into_font().style(FontStyle::Bold).color(&INK))
-        .x_labels(if step_axis { 8 } else { 8 })
+        .label_style((FONT, FONT_SIZE * scale).into_font().color(&INK))
+        .axis_desc_style((FONT, (FONT_SIZE + 2) * scale).into_font().color(&INK))
+        .x_labels(8)
         .y_labels(6)
-        .x_label_formatter(&|step| if step_axis { format!("{step:.0}") } else { String::new() })
+        .x_label_formatter(&|step| if panel.step_axis { whole(*step) } else { String::new() })
         .y_label_formatter(&|loss| format!("{loss:.digits$}"))
-        .x_desc(if step_axis { "step" } else { "" })
-        .y_desc(name)
+        .x_desc(if panel.step_axis { "step" } else { "" })
+        .y_desc(panel.name)
         .draw()
         .map_err(failed)?;
-    Ok(chart)
+    panel.curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve, surface))
 }
 
-fn line<DB: DrawingBackend>(
-    chart: &mut Chart<'_, DB>,
-    points: &[Point],
-    colour: RGBColor,
-    width: u32,
-    name: &str,
-) -> Result<()> {
-    let style = colour.stroke_width(width);
-    let series = chart.draw_series(LineSeries::new(points.iter().copied(), style)).map_err(failed)?;
-    let length = 6 * width.max(12) as i32;
-    series.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], style));
+type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+fn draw_curve<DB: DrawingBackend>(chart: &mut Chart<'_, DB>, curve: &Curve, surface: Surface) -> Result<()> {
+    let Curve { points, colour, width, markers, .. } = curve;
+    let width = width * surface.scale();
+    let disc = |radius: u32| move |&point: &Point| Circle::new(point, radius, colour.filled());
+    match surface {
+        Surface::Svg => chart.draw_series([PathElement::new(points.clone(), colour.stroke_width(width))]).map(drop),
+        // plotters mitres the joints of a thick line on pixels without a limit: sharp ones become long spikes. So each
+        // piece is a line of its own, and a disc rounds each joint.
+        Surface::Pixels => {
+            let pieces = points.windows(2).map(|ends| PathElement::new(ends.to_vec(), colour.stroke_width(width)));
+            chart.draw_series(pieces).map_err(failed)?;
+            chart.draw_series(points.iter().map(disc(width / 2))).map(drop)
+        }
+    }
+    .map_err(failed)?;
+    if *markers {
+        chart.draw_series(points.iter().map(disc(10 * surface.scale()))).map_err(failed)?;
+    }
     Ok(())
 }
 
-fn legend<'a, DB: DrawingBackend + 'a>(chart: &mut Chart<'a, DB>, scale: u32) -> Result<()> {
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(TRANSPARENT)
-        .margin(14 * scale)
-        .legend_area_size(90 * scale)
-        .label_font((FONT, 40 * scale).into_font().color(&INK))
-        .draw()
-        .map_err(failed)
+/// A piece of each curve and its name, from the left end of the axis; above the panel, where it hides no curve.
+fn draw_legend<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, curves: &[Curve], surface: Surface) -> Result<()> {
+    let scale = surface.scale();
+    // plotters' font size is the height from descent to ascent: 1.164 em for this font.
+    let face = Face::new(REGULAR, (FONT_SIZE * scale) as f32 / 1.164)?;
+    let unit = scale as i32;
+    // On pixels plotters centres the em box, which puts the letters above the middle of the line.
+    let lower = if surface == Surface::Pixels { 5 * unit } else { 0 };
+    let (mut x, y) = ((MARGIN_LEFT as i32 + 10) * unit, 46 * unit);
+    for curve in curves {
+        let style = curve.colour.stroke_width((curve.width + 1) * scale);
+        area.draw(&PathElement::new([(x, y), (x + 60 * unit, y)], style)).map_err(failed)?;
+        if curve.markers {
+            area.draw(&Circle::new((x + 30 * unit, y), 10 * scale, curve.colour.filled())).map_err(failed)?;
+        }
+        let words = (FONT, FONT_SIZE * scale).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(curve.name.as_str(), (x + 76 * unit, y + lower), words)).map_err(failed)?;
+        x += face.width(&curve.name) as i32 + 140 * unit;
+    }
+    Ok(())
+}
+
+/// The label of a whole step; none between two steps.
+fn whole(step: f64) -> String {
+    if (step - step.round()).abs() < 1e-6 { format!("{step:.0}") } else { String::new() }
 }
 
 /// From 0 to the last step.
@@ -197,15 +249,13 @@ fn step_range(losses: &Losses) -> Range<f64> {
     0.0..last
 }
 
-/// From 0 to the highest raw loss, unless that is an outlier: then to what nearly all steps and the average stay below.
-fn raw_range(raw: &[Point], smoothed: &[Point]) -> Range<f64> {
+/// From 0 to the highest loss, unless that is an outlier: then to well above what 98 of 100 steps stay below.
+fn raw_range(raw: &[Point]) -> Range<f64> {
     let mut losses: Vec<f64> = raw.iter().map(|point| point.1).collect();
     losses.sort_by(f64::total_cmp);
     let Some(&highest) = losses.last() else { return 0.0..1.0 };
-    let nearly_all = losses[(losses.len() - 1) * 98 / 100];
-    let average = smoothed.iter().map(|point| point.1).fold(f64::MIN, f64::max);
-    let top = highest.min((1.6 * nearly_all).max(1.2 * average));
-    let bottom = losses[0].min(0.0);
+    let nearly_all = losses[((losses.len() - 1) * 98).div_ceil(100)];
+    let (bottom, top) = (losses[0].min(0.0), highest.min(1.6 * nearly_all));
     if top > bottom { bottom..top * 1.05 } else { bottom..bottom + 1.0 }
 }
 
@@ -221,12 +271,6 @@ fn padded(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
 fn digits(range: &Range<f64>) -> usize {
     let step = (range.end - range.start) / 6.0;
     (1.0 - step.log10()).floor().clamp(0.0, 9.0) as usize
-}
-
-fn register_fonts() -> Result<()> {
-    let broken = |_| Error::run("the built-in font cannot be read");
-    plotters::style::register_font(FONT, FontStyle::Normal, REGULAR).map_err(broken)?;
-    plotters::style::register_font(FONT, FontStyle::Bold, BOLD).map_err(broken)
 }
 
 /// Replaces each square of `by` × `by` pixels by its average.

@@ -135,10 +135,12 @@ impl Face {
         parts
     }
 
-    /// The longest beginning of `line` that fits with `…` behind it.
+    /// The longest beginning of `line` that fits with `…` behind it, of whole words where there is more than one.
     fn shorten(&self, line: &str, width: f32) -> String {
         let mut kept = line.to_string();
-        while self.width(&format!("{kept}…")) > width && kept.pop().is_some() {}
+        while self.width(&format!("{kept}…")) > width && !kept.is_empty() {
+            kept.truncate(kept.rfind(' ').unwrap_or_else(|| kept.char_indices().next_back().map_or(0, |(at, _)| at)));
+        }
         format!("{}…", kept.trim_end())
     }
 }
