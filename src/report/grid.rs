@@ -1,0 +1,244 @@
+//! Pictures side by side, with words: a run's `grid.png`, `tunelab sample`'s, a data set's.
+//!
+//! In: rows (a label and pictures) and headings that each span some columns. Out: one picture on white: headings with a
+//! rule below them, labels on the left, every picture pixel for pixel as it came. Pictures smaller than their cell are
+//! centred in it; all of them enlarged by the same whole number where they are too small to write beside.
+
+use std::path::{Path, PathBuf};
+
+use crate::data::{self, Rgb};
+use crate::error::{Error, Result};
+use crate::results::{Model, PLAN_TOML, slug, write_png};
+
+use super::text::{BOLD, Colour, Face, REGULAR};
+
+const PAPER: Colour = [255, 255, 255];
+const INK: Colour = [26, 26, 26];
+const RULE: Colour = [120, 120, 120];
+const LETTERBOX: Colour = [238, 238, 238];
+
+/// Pictures are enlarged until a cell is at least this wide or high.
+const SMALLEST_CELL: usize = 160;
+
+/// A heading over `span` neighbouring columns. A wider gap parts it from the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heading {
+    /// The words; empty for none.
+    pub text: String,
+    /// How many columns it spans, at least 1.
+    pub span: usize,
+}
+
+/// A row: a label and its pictures, from the left. A row may have fewer pictures than the headings span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The words on its left, wrapped; empty for none.
+    pub label: String,
+    /// The pictures.
+    pub pictures: Vec<Rgb>,
+}
+
+/// Draws the grid. With no pictures at all it is an error: there is nothing to show.
+pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
+    let layout = Layout::new(headings, rows)?;
+    let mut canvas = blank(layout.width(), layout.height());
+    for (heading, (left, right)) in headings.iter().zip(layout.spans()) {
+        layout.draw_heading(&mut canvas, &heading.text, left, right);
+    }
+    for (index, row) in rows.iter().enumerate() {
+        let top = layout.row_top(index);
+        layout.draw_label(&mut canvas, index, top);
+        for (picture, &left) in row.pictures.iter().zip(&layout.lefts) {
+            layout.draw_picture(&mut canvas, picture, left, top);
+        }
+    }
+    Ok(canvas)
+}
+
+/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's pictures on the left, the
+/// tuned model's on the right. A run that has no base pictures gets the tuned ones only.
+pub fn write_run_grid(run: &Path) -> Result<()> {
+    let prompts = prompts(run)?;
+    let pictures = |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p)).collect() };
+    let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
+    let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
+    let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
+    let headings: Vec<Heading> =
+        shown().map(|(model, pictures)| Heading { text: model.name().into(), span: span(pictures) }).collect();
+    let row = |index: usize| shown().flat_map(|(_, pictures)| pictures[index].clone()).collect();
+    let rows: Vec<Row> =
+        prompts.iter().enumerate().map(|(index, prompt)| Row { label: prompt.clone(), pictures: row(index) }).collect();
+    write_png(&run.join("grid.png"), &grid(&headings, &rows)?, &[])
+}
+
+/// The evaluation prompts of a run's plan, in its order.
+fn prompts(run: &Path) -> Result<Vec<String>> {
+    let path = run.join(PLAN_TOML);
+    let broken = || Error::input(format!("{} has no eval.prompts", path.display()));
+    let plan: toml::Table = toml::from_str(&fs_err::read_to_string(&path)?).map_err(|e| broken().cause(e))?;
+    let prompts = plan.get("eval").and_then(|eval| eval.get("prompts")).and_then(|prompts| prompts.as_array());
+    let texts = prompts.ok_or_else(broken)?.iter().map(|prompt| prompt.as_str().map(str::to_string));
+    texts.collect::<Option<_>>().ok_or_else(broken)
+}
+
+/// The pictures 0, 1, … of one prompt, as many as there are.
+fn load_samples(run: &Path, model: Model, prompt: &str) -> Result<Vec<Rgb>> {
+    let folder = run.join("samples").join(model.name()).join(slug(prompt));
+    let paths = (0..).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
+    paths.map(|path| data::load_image(&path)).collect()
+}
+
+/// Where everything goes, in pixels.
+struct Layout {
+    /// How many times every picture is enlarged.
+    zoom: usize,
+    /// The size of a cell.
+    cell: (usize, usize),
+    /// Around the whole, and between label and pictures.
+    margin: usize,
+    /// Between neighbouring pictures.
+    gap: usize,
+    /// The left edge of each column.
+    lefts: Vec<usize>,
+    /// The columns that each heading spans: first and last.
+    spans: Vec<(usize, usize)>,
+    /// The labels' lines, a row each.
+    labels: Vec<Vec<String>>,
+    /// The height that the headings take, nothing where all are empty.
+    head: usize,
+    words: Face,
+    bold: Face,
+}
+
+impl Layout {
+    fn new(headings: &[Heading], rows: &[Row]) -> Result<Self> {
+        let pictures = || rows.iter().flat_map(|row| &row.pictures);
+        let largest = (pictures().map(|p| p.width).max(), pictures().map(|p| p.height).max());
+        let (Some(width), Some(height)) = largest else {
+            return Err(Error::run("there are no pictures to make a grid of"));
+        };
+        let zoom = SMALLEST_CELL.div_ceil(width.max(height).max(1));
+        let cell = (width * zoom, height * zoom);
+        let spans = spans(headings, rows);
+        let columns = spans.last().map_or(0, |&(_, last)| last + 1);
+        let em = font_size(columns * cell.0, cell.0);
+        let (words, bold) = (Face::new(REGULAR, em)?, Face::new(BOLD, em)?);
+        let margin = (em * 0.9).round() as usize;
+        let gap = (em * 0.35).round().max(2.0) as usize;
+        let labels = wrap_labels(&words, rows, cell);
+        let widest = labels.iter().flatten().map(|line| words.width(line)).fold(0.0, f32::max).ceil() as usize;
+        let pictures_left = if widest == 0 { margin } else { margin + widest + margin };
+        let lefts = lefts(&spans, pictures_left, cell.0, gap, margin);
+        let headed = headings.iter().any(|heading| !heading.text.is_empty());
+        let head = if headed { (em * 2.1).round() as usize } else { 0 };
+        Ok(Self { zoom, cell, margin, gap, lefts, spans, labels, head, words, bold })
+    }
+
+    fn width(&self) -> usize {
+        self.lefts.last().map_or(0, |left| left + self.cell.0) + self.margin
+    }
+
+    fn height(&self) -> usize {
+        self.row_top(self.labels.len()) - self.gap + self.margin
+    }
+
+    fn row_top(&self, row: usize) -> usize {
+        self.margin + self.head + row * (self.cell.1 + self.gap)
+    }
+
+    /// The left and right edge of what each heading spans.
+    fn spans(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.spans.iter().map(|&(first, last)| (self.lefts[first], self.lefts[last] + self.cell.0))
+    }
+
+    fn draw_heading(&self, canvas: &mut Rgb, text: &str, left: usize, right: usize) {
+        let line = self.bold.wrap(text, (right - left) as f32, 1).pop().unwrap_or_default();
+        if line.is_empty() {
+            return;
+        }
+        let x = (left + right) as f32 / 2.0 - self.bold.width(&line) / 2.0;
+        let rule = self.margin + self.head - self.gap * 3 / 2;
+        self.bold.draw(canvas, x.round(), rule as f32 - self.gap as f32 * 1.4, &line, INK);
+        let thickness = (self.gap / 5).max(1);
+        fill(canvas, (left, rule), (right - left, thickness), RULE);
+    }
+
+    /// The label's lines, centred on the height of their row.
+    fn draw_label(&self, canvas: &mut Rgb, row: usize, top: usize) {
+        let lines = &self.labels[row];
+        let line_height = self.words.line_height();
+        let middle = top as f32 + self.cell.1 as f32 / 2.0;
+        // The first baseline lies three quarters down its line: letters hang more above it than below.
+        let first = middle - lines.len() as f32 * line_height / 2.0 + line_height * 0.75;
+        for (index, line) in lines.iter().enumerate() {
+            self.words.draw(canvas, self.margin as f32, (first + index as f32 * line_height).round(), line, INK);
+        }
+    }
+
+    fn draw_picture(&self, canvas: &mut Rgb, picture: &Rgb, left: usize, top: usize) {
+        let size = (picture.width * self.zoom, picture.height * self.zoom);
+        if size != self.cell {
+            fill(canvas, (left, top), self.cell, LETTERBOX);
+        }
+        let (left, top) = (left + (self.cell.0 - size.0) / 2, top + (self.cell.1 - size.1) / 2);
+        for y in 0..size.1 {
+            for x in 0..size.0 {
+                let from = 3 * (y / self.zoom * picture.width + x / self.zoom);
+                let to = 3 * ((top + y) * canvas.width + left + x);
+                canvas.pixels[to..to + 3].copy_from_slice(&picture.pixels[from..from + 3]);
+            }
+        }
+    }
+}
+
+/// Large enough to read when the whole grid is as wide as a page, yet in proportion to one picture.
+fn font_size(pictures_width: usize, cell_width: usize) -> f32 {
+    let cell = cell_width as f32;
+    (pictures_width as f32 * 0.02).clamp(cell * 0.08, cell * 0.15).max(13.0).round()
+}
+
+/// First and last column of each heading; without headings one span over the longest row.
+fn spans(headings: &[Heading], rows: &[Row]) -> Vec<(usize, usize)> {
+    let mut next = 0;
+    let mut spans = Vec::new();
+    for heading in headings {
+        spans.push((next, next + heading.span.max(1) - 1));
+        next += heading.span.max(1);
+    }
+    let longest = rows.iter().map(|row| row.pictures.len()).max().unwrap_or(0);
+    if longest > next {
+        spans.push((next, longest - 1));
+    }
+    spans
+}
+
+/// Labels take at most a picture's width and height.
+fn wrap_labels(face: &Face, rows: &[Row], cell: (usize, usize)) -> Vec<Vec<String>> {
+    let width = cell.0.max(SMALLEST_CELL) as f32 * 0.85;
+    let lines = ((cell.1 as f32 / face.line_height()) as usize).max(1);
+    rows.iter().map(|row| face.wrap(&row.label, width, lines)).collect()
+}
+
+fn lefts(spans: &[(usize, usize)], start: usize, cell: usize, gap: usize, between_spans: usize) -> Vec<usize> {
+    let mut left = start;
+    let mut lefts = Vec::new();
+    for &(first, last) in spans {
+        for column in first..=last {
+            lefts.push(left);
+            left += cell + if column == last { between_spans } else { gap };
+        }
+    }
+    lefts
+}
+
+fn blank(width: usize, height: usize) -> Rgb {
+    let pixels = std::iter::repeat_n(PAPER, width * height).flatten().collect();
+    Rgb { width, height, pixels }
+}
+
+fn fill(canvas: &mut Rgb, (left, top): (usize, usize), (width, height): (usize, usize), colour: Colour) {
+    for y in top..top + height {
+        let row = &mut canvas.pixels[3 * (y * canvas.width + left)..][..3 * width];
+        row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&colour));
+    }
+}

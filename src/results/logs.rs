@@ -1,0 +1,97 @@
+//! The logs of a run: one row a step, written as it happens.
+//!
+//! In: a step's numbers. Out: `loss.csv` (step, epoch, loss, lr, `grad_norm`) and `eval.csv` (step, `eval_loss`), which a
+//! rerun repeats byte for byte, and `timing.csv` (step, seconds, `memory_mib`), which nothing compares. Numbers are written
+//! with as many digits as it takes to read the same number back.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::error::{Error, Result};
+
+use super::RunDir;
+
+/// The losses of the steps.
+pub const LOSS_CSV: &str = "loss.csv";
+/// The evaluation losses.
+pub const EVAL_CSV: &str = "eval.csv";
+/// How long the steps took.
+pub const TIMING_CSV: &str = "timing.csv";
+
+/// One optimizer step, as `loss.csv` holds it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossRow {
+    /// Steps done, this one included: the first is 1.
+    pub step: usize,
+    /// The epoch that the step's last batch belongs to: the first is 1.
+    pub epoch: usize,
+    /// The loss over the step's batches.
+    pub loss: f32,
+    /// The learning rate that the step used.
+    pub lr: f64,
+    /// The gradients' global norm before clipping.
+    pub grad_norm: f32,
+}
+
+/// The three logs of a run, open for rows.
+#[derive(Debug)]
+pub struct LossLog {
+    loss: Log,
+    eval: Log,
+    timing: Log,
+}
+
+impl LossLog {
+    /// Begins the three logs anew.
+    pub fn create(run: &RunDir) -> Result<Self> {
+        let log = |name, columns: &[&str]| Log::create(&run.path().join(name), columns);
+        Ok(Self {
+            loss: log(LOSS_CSV, &["step", "epoch", "loss", "lr", "grad_norm"])?,
+            eval: log(EVAL_CSV, &["step", "eval_loss"])?,
+            timing: log(TIMING_CSV, &["step", "seconds", "memory_mib"])?,
+        })
+    }
+
+    /// Adds a step: its numbers, the seconds it took and the memory in use (MiB) where that is known.
+    pub fn step(&mut self, row: &LossRow, seconds: f64, memory_mib: Option<f64>) -> Result<()> {
+        let LossRow { step, epoch, loss, lr, grad_norm } = row;
+        self.loss.row(&[
+            step.to_string(),
+            epoch.to_string(),
+            loss.to_string(),
+            lr.to_string(),
+            grad_norm.to_string(),
+        ])?;
+        let memory = memory_mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
+        self.timing.row(&[step.to_string(), format!("{seconds:.6}"), memory])
+    }
+
+    /// Adds the fixed-noise evaluation loss after `step` steps; 0 is the model before training.
+    pub fn evaluation(&mut self, step: usize, eval_loss: f32) -> Result<()> {
+        self.eval.row(&[step.to_string(), eval_loss.to_string()])
+    }
+}
+
+/// One CSV file that is written a row at a time.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    writer: csv::Writer<fs::File>,
+}
+
+impl Log {
+    fn create(path: &Path, columns: &[&str]) -> Result<Self> {
+        let mut log = Self { path: path.to_path_buf(), writer: csv::Writer::from_writer(fs::File::create(path)?) };
+        log.row(columns)?;
+        Ok(log)
+    }
+
+    /// Writes a row and hands it to the operating system at once: what a killed run has logged stays.
+    fn row(&mut self, cells: &[impl AsRef<[u8]>]) -> Result<()> {
+        let written = self.writer.write_record(cells).map_err(std::io::Error::from);
+        written
+            .and_then(|()| self.writer.flush())
+            .map_err(|e| Error::from(e).context(format!("{} could not be continued", self.path.display())))
+    }
+}

@@ -1,0 +1,238 @@
+//! What a run leaves behind: the layout of its folder, and the only code that writes files there.
+//!
+//! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`RunDir`], through which the rest of
+//! the program writes `plan.toml`, the logs, pictures, weights and, last of all, `run.json`:
+//!
+//! ```text
+//! results/lora_dog/
+//!   plan.toml              resolved, runnable; written first
+//!   loss.csv eval.csv      what a rerun repeats exactly
+//!   timing.csv             seconds and memory: never compared
+//!   loss.png loss.svg      drawn from the two logs
+//!   samples/{base,tuned}/<prompt>/<index>.png
+//!   grid.png  weights/  checkpoints/  class_images/
+//!   run.json               written last: present means finished
+//! ```
+//!
+//! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
+//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched.
+
+mod files;
+mod logs;
+mod machine;
+mod names;
+mod picture;
+mod record;
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::data::Rgb;
+use crate::error::{Error, Result};
+
+pub use files::{write_atomic, write_with};
+pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
+pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib};
+pub use names::{run_folder, slug};
+pub use picture::{Shot, read_text, write_png};
+pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, Versions};
+
+/// The resolved plan, first file of a run.
+pub const PLAN_TOML: &str = "plan.toml";
+/// The record, last file of a run.
+pub const RUN_JSON: &str = "run.json";
+
+/// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
+const WRITTEN: [&str; 12] = [
+    RUN_JSON,
+    LOSS_CSV,
+    EVAL_CSV,
+    TIMING_CSV,
+    "loss.png",
+    "loss.svg",
+    "grid.png",
+    "samples",
+    "weights",
+    "checkpoints",
+    "class_images",
+    PLAN_TOML,
+];
+
+/// Which model made a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Model {
+    /// The model as it was loaded.
+    Base,
+    /// The model after training.
+    Tuned,
+}
+
+impl Model {
+    /// The folder's name under `samples/`, and the word on the grid.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Tuned => "tuned",
+        }
+    }
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// What was found where the run's folder should be.
+#[derive(Debug)]
+pub enum Opened {
+    /// Nothing, or the caller forced a new start: the folder holds `plan.toml` only.
+    Fresh(RunDir),
+    /// The same plan, cut off before its end; whatever it wrote is still there.
+    Unfinished(RunDir),
+    /// The same plan, run to its end: there is nothing to do.
+    Finished(RunDir),
+}
+
+impl RunDir {
+    /// Opens the folder of experiment `name` under `results`, making both where needed, and writes `plan_toml` (the text
+    /// of the resolved plan) into a fresh one. With `force`, what an earlier run wrote there is removed first.
+    ///
+    /// # Errors
+    /// Wrong input: the folder holds another plan, or files that are no run's; `results` cannot be written.
+    pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
+        let run = Self { path: results.join(run_folder(name)) };
+        fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
+        match run.stored_plan()? {
+            Some(_) if force => run.clear()?,
+            Some(stored) if same_plan(&stored, plan_toml) => {
+                let finished = run.is_finished();
+                return Ok(if finished { Opened::Finished(run) } else { Opened::Unfinished(run) });
+            }
+            Some(_) => return Err(run.holds_another_plan()),
+            None => run.must_be_empty()?,
+        }
+        let plan = run.path.join(PLAN_TOML);
+        files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))?;
+        Ok(Opened::Fresh(run))
+    }
+
+    /// A run that is there already, to be read: `tunelab sample RUN_DIR`.
+    ///
+    /// # Errors
+    /// Wrong input: there is no such folder, or it holds no `plan.toml`.
+    pub fn existing(path: &Path) -> Result<Self> {
+        let run = Self { path: path.to_path_buf() };
+        match run.stored_plan()? {
+            Some(_) => Ok(run),
+            None => {
+                Err(Error::input(format!("{} is not the folder of a run: it holds no {PLAN_TOML}", path.display()))
+                    .hint("give the folder that `tunelab run` wrote, such as results/lora_dog"))
+            }
+        }
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the run came to its end.
+    pub fn is_finished(&self) -> bool {
+        self.path.join(RUN_JSON).is_file()
+    }
+
+    /// Removes what an unfinished run wrote, all but its plan, so that the same plan can start over.
+    pub fn start_over(&self) -> Result<()> {
+        WRITTEN.iter().filter(|name| **name != PLAN_TOML).try_for_each(|name| self.remove(name))
+    }
+
+    /// Writes one file of the run, whole or not at all; `relative` uses `/`.
+    pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        write_atomic(&self.path.join(relative), bytes)
+    }
+
+    /// As [`Self::write`], for writers that want a path of their own (weights): `write` gets the temporary one.
+    pub fn write_with(&self, relative: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        write_with(&self.path.join(relative), write)
+    }
+
+    /// Where picture `index` of `prompt` lies.
+    pub fn sample_path(&self, model: Model, prompt: &str, index: usize) -> PathBuf {
+        self.path.join("samples").join(model.name()).join(slug(prompt)).join(format!("{index}.png"))
+    }
+
+    /// Writes one sample with what made it in its text chunk.
+    pub fn write_sample(&self, model: Model, index: usize, picture: &Rgb, shot: &Shot) -> Result<()> {
+        let path = self.sample_path(model, &shot.prompt, index);
+        write_png(&path, picture, &[("parameters", &shot.parameters())])
+    }
+
+    /// Writes `run.json`: the run is finished now.
+    pub fn finish(&self, record: &RunRecord) -> Result<()> {
+        let json =
+            serde_json::to_string_pretty(record).map_err(|e| Error::run("run.json cannot be written").cause(e))?;
+        self.write(RUN_JSON, format!("{json}\n").as_bytes())
+    }
+
+    fn stored_plan(&self) -> Result<Option<String>> {
+        let path = self.path.join(PLAN_TOML);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::input(format!("{} cannot be read", path.display())).cause(e)),
+        }
+    }
+
+    /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
+    fn clear(&self) -> Result<()> {
+        WRITTEN.iter().try_for_each(|name| self.remove(name))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::from(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn must_be_empty(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if !files::is_temporary(&name) {
+                return Err(Error::input(format!(
+                    "{} holds {}, which no run wrote, and no {PLAN_TOML}",
+                    self.path.display(),
+                    Path::new(&name).display()
+                ))
+                .hint("move those files away, give another --results folder, or rename the experiment's file"));
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_another_plan(&self) -> Error {
+        let state = if self.is_finished() { "the results of" } else { "an unfinished run of" };
+        Error::input(format!("{} holds {state} another plan", self.path.display())).hint(
+            "give --force to remove them and start over, another --results folder, or rename the experiment's file; \
+             compare the plan.toml there with what `tunelab plan` prints",
+        )
+    }
+}
+
+/// Whether two plan texts are the same but for line ends, which version control may change.
+fn same_plan(a: &str, b: &str) -> bool {
+    a.trim_end().lines().eq(b.trim_end().lines())
+}
+
+fn unwritable(results: &Path, cause: std::io::Error) -> Error {
+    if cause.kind() == std::io::ErrorKind::StorageFull {
+        return Error::from(cause);
+    }
+    Error::input(format!("the results folder {} cannot be written", results.display()))
+        .cause(cause)
+        .hint("give a folder that can be written with --results DIR")
+}

@@ -1,0 +1,64 @@
+//! Names of folders made from what a person wrote: prompts and experiment names.
+//!
+//! In: any text (empty, emoji, path separators, names that Windows reserves). Out: one path component that every file
+//! system takes. Two prompts never share a folder: a prompt that its slug does not spell out in full gets a hash, after a
+//! character that slugs without a hash never hold.
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+/// The most characters of a slug before its hash.
+const SLUG_CHARS: usize = 60;
+
+/// Device names of Windows, which no file may have whatever its ending.
+const RESERVED: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// Files that the report writes beside the runs' folders.
+const TAKEN: [&str; 4] = ["table.csv", "table.md", "table.tex", "index.html"];
+
+/// A prompt's folder: `a dog` → `a-dog`; `A dog!` → `a-dog_` and eight hexadecimal digits.
+pub fn slug(prompt: &str) -> String {
+    let words: Vec<String> = prompt
+        .nfkd()
+        .collect::<String>()
+        .to_ascii_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric() && !is_accent(c))
+        .map(|word| word.chars().filter(char::is_ascii_alphanumeric).collect::<String>())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let mut slug = words.join("-");
+    let exact = words.join(" ") == prompt && slug.len() <= SLUG_CHARS && !slug.is_empty() && !is_reserved(&slug);
+    if exact {
+        return slug;
+    }
+    slug.truncate(SLUG_CHARS);
+    let readable = slug.trim_end_matches('-');
+    format!("{}_{}", if readable.is_empty() { "prompt" } else { readable }, short_hash(prompt))
+}
+
+/// A run's folder: the name itself where it is a plain one, otherwise a plain one with a hash.
+pub fn run_folder(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let harmless = !name.is_empty() && name.len() <= 120 && !name.starts_with(['.', '-']) && !name.ends_with('.');
+    if harmless && name.chars().all(plain) && !is_reserved(name) && !TAKEN.contains(&name.to_lowercase().as_str()) {
+        return name.to_string();
+    }
+    let readable: String = name.chars().map(|c| if plain(c) { c } else { '-' }).take(SLUG_CHARS).collect();
+    let readable = readable.trim_matches(['.', '-']);
+    format!("{}_{}", if readable.is_empty() { "run" } else { readable }, short_hash(name))
+}
+
+/// Combining marks, which normal form NFKD parts from their letters.
+fn is_accent(c: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&c)
+}
+
+fn is_reserved(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().to_lowercase();
+    let numbered = |device: &str| stem.strip_prefix(device).is_some_and(|n| n.chars().count() == 1);
+    RESERVED.contains(&stem.as_str()) || numbered("com") || numbered("lpt")
+}
+
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}

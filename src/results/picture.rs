@@ -1,0 +1,85 @@
+//! PNG files that say how they were made.
+//!
+//! In: an 8-bit RGB picture and (keyword, text) pairs. Out: a PNG whose text chunks hold them: `tEXt` where the text is
+//! Latin-1, `iTXt` otherwise (PNG specification, 11.3.4). The keyword `parameters` and the form of its text are those of
+//! AUTOMATIC1111's web interface, which most viewers of generated pictures read.
+
+use std::path::Path;
+
+use crate::data::Rgb;
+use crate::error::{Error, Result};
+
+use super::files::write_atomic;
+
+/// What made one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shot {
+    /// What the picture should show.
+    pub prompt: String,
+    /// What it should not show; may be empty.
+    pub negative_prompt: String,
+    /// Denoising steps.
+    pub steps: usize,
+    /// The sampler's name.
+    pub sampler: String,
+    /// Classifier-free guidance.
+    pub guidance_scale: f64,
+    /// The seed of this very picture.
+    pub seed: u64,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
+impl Shot {
+    /// The text for the keyword `parameters`.
+    pub fn parameters(&self) -> String {
+        let Self { prompt, negative_prompt, steps, sampler, guidance_scale, seed, width, height } = self;
+        let negative =
+            if negative_prompt.is_empty() { String::new() } else { format!("\nNegative prompt: {negative_prompt}") };
+        format!(
+            "{prompt}{negative}\nSteps: {steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, \
+             Size: {width}x{height}"
+        )
+    }
+}
+
+/// Writes `picture` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79 characters.
+pub fn write_png(path: &Path, picture: &Rgb, text: &[(&str, &str)]) -> Result<()> {
+    let bytes = encode(picture, text)
+        .map_err(|e| Error::run(format!("{} cannot be encoded as PNG", path.display())).cause(e))?;
+    write_atomic(path, &bytes)
+}
+
+/// The (keyword, text) pairs of a PNG file, in the file's order, `tEXt` before `iTXt`.
+pub fn read_text(path: &Path) -> Result<Vec<(String, String)>> {
+    let broken = |e: png::DecodingError| Error::input(format!("{} is not a readable PNG", path.display())).cause(e);
+    let file = std::io::BufReader::new(fs_err::File::open(path)?);
+    let mut reader = png::Decoder::new(file).read_info().map_err(broken)?;
+    reader.finish().map_err(broken)?;
+    let info = reader.info();
+    let latin1 = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
+    let utf8 = info.utf8_text.iter().map(|chunk| Ok((chunk.keyword.clone(), chunk.get_text().map_err(broken)?)));
+    latin1.map(Ok).chain(utf8).collect()
+}
+
+fn encode(picture: &Rgb, text: &[(&str, &str)]) -> std::result::Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (keyword, text) in text {
+        // A zero byte ends a text chunk; nothing else is forbidden.
+        let text = text.replace('\0', "");
+        if text.chars().all(|c| u32::from(c) < 256) {
+            encoder.add_text_chunk((*keyword).to_string(), text)?;
+        } else {
+            encoder.add_itxt_chunk((*keyword).to_string(), text)?;
+        }
+    }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&picture.pixels)?;
+    writer.finish()?;
+    Ok(bytes)
+}

@@ -1,0 +1,130 @@
+//! `run.json`: what was run, on what, and what came of it.
+//!
+//! In: values that the run collected. Out: the one file that the tables and pages are made from. Present means finished.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+
+/// How a run ended. A run that did not end leaves no record, so there is one way today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Every file of the run is there.
+    Finished,
+}
+
+/// The whole of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// How the run ended.
+    pub status: Status,
+    /// The experiment's name.
+    pub name: String,
+    /// The way of fine-tuning: the adapter's name in the experiment.
+    pub method: String,
+    /// What was trained on: `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// The number format of the weights that are trained: `f32`.
+    pub dtype: String,
+    /// Sizes that need no clock.
+    pub counts: Counts,
+    /// The losses at the end.
+    pub loss: Loss,
+    /// How long it took.
+    pub seconds: Seconds,
+    /// The most memory that was in use.
+    pub peak_memory: PeakMemory,
+    /// The program and what it is made of.
+    pub versions: Versions,
+    /// The computer.
+    pub machine: Machine,
+    /// The files that went in.
+    pub hashes: Hashes,
+}
+
+/// Sizes that need no clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Parameters that were trained.
+    pub trained_parameters: u64,
+    /// Parameters of the whole model (text encoder, UNet, VAE), without what was added for training.
+    pub total_parameters: u64,
+    /// Pictures in the data set.
+    pub images: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Epochs, the last one perhaps begun only.
+    pub epochs: usize,
+}
+
+/// The losses at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The last step's loss.
+    #[serde(rename = "final")]
+    pub last: Option<f32>,
+    /// The fixed-noise evaluation loss before the first step.
+    pub eval_first: Option<f32>,
+    /// The fixed-noise evaluation loss after the last one that was evaluated.
+    pub eval_last: Option<f32>,
+}
+
+/// How long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// From reading the experiment to writing this record.
+    pub total: f64,
+    /// The training loop.
+    pub training: f64,
+    /// All samples.
+    pub sampling: f64,
+    /// One optimizer step, averaged over the training loop.
+    pub per_step: f64,
+}
+
+/// The most memory that was in use, MiB; nothing where the system does not tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeakMemory {
+    /// This process's share of the computer's memory.
+    pub host_mib: Option<f64>,
+    /// The accelerator's memory.
+    pub device_mib: Option<f64>,
+}
+
+/// The program and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This crate's version.
+    pub tunelab: String,
+    /// The commit it was built from, where it was built from a repository.
+    pub commit: Option<String>,
+    /// The compiler.
+    pub rustc: Option<String>,
+    /// The crates that can change the numbers.
+    pub crates: BTreeMap<String, String>,
+}
+
+impl Versions {
+    /// What this program was built from.
+    pub fn of_this_build() -> Self {
+        let crates = option_env!("TUNELAB_CRATES").unwrap_or_default().split(',');
+        Self {
+            tunelab: env!("CARGO_PKG_VERSION").to_string(),
+            commit: option_env!("TUNELAB_COMMIT").map(str::to_string),
+            rustc: option_env!("TUNELAB_RUSTC").map(str::to_string),
+            crates: crates.filter_map(|entry| entry.split_once(' ')).map(|(k, v)| (k.into(), v.into())).collect(),
+        }
+    }
+}
+
+/// SHA-256 of the files that went in, by their path inside the model's or the data set's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    /// The model's weights and configurations.
+    pub model: BTreeMap<String, String>,
+    /// The pictures.
+    pub data: BTreeMap<String, String>,
+}
