@@ -1,0 +1,249 @@
+//! The networks against PyTorch, diffusers and peft: outputs, and the gradient of every trained tensor.
+
+use candle_core::{DType, Device, Tensor, Var};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tunelab::assets::{Loader, Part, Weights, local};
+use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::clip::{ClipConfig, ClipText};
+use tunelab::model::lora::{LoraConfig, LoraLayer};
+use tunelab::model::unet::{Unet, UnetConfig};
+use tunelab::model::vae::{Vae, VaeConfig};
+
+type Tensors = std::collections::HashMap<String, Tensor>;
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn tensors(name: &str) -> Tensors {
+    candle_core::safetensors::load(fixture(name), &Device::Cpu).unwrap()
+}
+
+fn loader(part: &Part, dtype: DType) -> Loader {
+    Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)
+}
+
+fn timesteps(t: &Tensor) -> Vec<f64> {
+    t.to_vec1::<i64>().unwrap().into_iter().map(|t| t as f64).collect()
+}
+
+/// The largest difference, relative to the reference's largest value.
+fn relative(ours: &Tensor, reference: &Tensor) -> f64 {
+    assert_eq!(ours.dims(), reference.dims());
+    let to_f64 = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+    largest(&(to_f64(ours) - to_f64(reference)).unwrap()) / largest(reference).max(1e-30)
+}
+
+fn largest(t: &Tensor) -> f64 {
+    let t = t.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    t.abs().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+#[track_caller]
+fn close(ours: &Tensor, reference: &Tensor, what: &str) {
+    let difference = relative(ours, reference);
+    assert!(difference < 1e-4, "{what}: differs by {difference:.2e}");
+}
+
+fn mse(a: &Tensor, b: &Tensor) -> Tensor {
+    (a - b).unwrap().sqr().unwrap().mean_all().unwrap()
+}
+
+/// Every `grad.*` of the fixture against the gradient of the trained tensor of that name, none left out on either side.
+fn check_gradients(loss: &Tensor, trained: &BTreeMap<String, Tensor>, reference: &Tensors) {
+    let gradients = loss.backward().unwrap();
+    let wanted: Vec<_> = reference.keys().filter_map(|k| k.strip_prefix("grad.")).collect();
+    assert_eq!(wanted.len(), trained.len(), "as many gradients as trained tensors");
+    for name in wanted {
+        let gradient = gradients.get(&trained[name]).unwrap_or_else(|| panic!("no gradient for {name}"));
+        close(gradient, &reference[&format!("grad.{name}")], name);
+    }
+}
+
+fn model() -> tunelab::assets::ModelFiles {
+    local::find(&fixture("model")).unwrap()
+}
+
+fn unet(trained: Trained, dtype: DType) -> (Unet, Parameters) {
+    let files = model();
+    let config = UnetConfig::read(&files.unet.config).unwrap();
+    Unet::new(&config, Build::from_files(loader(&files.unet, dtype), trained, 11)).unwrap()
+}
+
+#[test]
+fn text_encoder_equals_transformers() {
+    let f = tensors("text_encoder.safetensors");
+    let files = model();
+    let config = ClipConfig::read(&files.text_encoder.config).unwrap();
+    let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trained::Nothing, 0);
+    let (clip, _) = ClipText::new(&config, build).unwrap();
+    close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
+}
+
+fn ids(t: &Tensor) -> Vec<Vec<u32>> {
+    t.to_dtype(DType::U32).unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn text_encoder_gradients_equal_pytorch() {
+    let f = tensors("text_encoder_full.safetensors");
+    let files = model();
+    let config = ClipConfig::read(&files.text_encoder.config).unwrap();
+    let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trained::All, 0);
+    let (clip, parameters) = ClipText::new(&config, build).unwrap();
+    let output = clip.forward(&ids(&f["ids"])).unwrap();
+    let loss = (output * &f["weight"]).unwrap().mean_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    let embedding = "text_model.embeddings.token_embedding.weight";
+    for (name, tensor) in parameters.trained() {
+        let gradient = gradients.get(&tensor).unwrap_or_else(|| panic!("no gradient for {name}"));
+        if name == embedding {
+            let rows = gradient.index_select(&f["used_ids"].to_dtype(DType::U32).unwrap(), 0).unwrap();
+            close(&rows, &f[&format!("grad.{name}.rows")], &name);
+        } else {
+            let reference = &f[&format!("grad.{name}")];
+            if name.ends_with("k_proj.bias") {
+                // A constant added to all keys cancels in the softmax: this gradient is zero on paper.
+                assert!(largest(reference) < 1e-12 && largest(gradient) < 1e-9, "{name}");
+            } else {
+                close(gradient, reference, &name);
+            }
+        }
+    }
+    assert_eq!(parameters.trained().len(), f.keys().filter(|k| k.starts_with("grad.")).count());
+}
+
+fn vae(folder: &Path) -> Vae {
+    let files = model();
+    let weights = vec![folder.join("diffusion_pytorch_model.safetensors")];
+    let part = Part { weights, ..files.vae };
+    let config = VaeConfig::read(&part.config).unwrap();
+    Vae::new(&config, Build::from_files(loader(&part, DType::F32), Trained::Nothing, 0)).unwrap().0
+}
+
+#[test]
+fn vae_equals_diffusers_on_pictures_that_are_not_square() {
+    let f = tensors("vae.safetensors");
+    for folder in ["model/vae", "vae_old_names", "vae_old_names_conv"] {
+        let vae = vae(&fixture(folder));
+        let latents = vae.encode(&f["pictures"]).unwrap();
+        close(&latents.mean, &f["mean"], "mean");
+        close(&latents.std, &f["std"], "deviation");
+        close(&vae.decode(&f["latents"]).unwrap(), &f["decoded"], "decoded");
+    }
+}
+
+#[test]
+fn unet_equals_diffusers_with_three_timesteps_in_a_batch() {
+    let f = tensors("unet_forward.safetensors");
+    let (unet, _) = unet(Trained::Nothing, DType::F32);
+    for prefix in ["", "odd."] {
+        let get = |name: &str| &f[&format!("{prefix}{name}")];
+        let output = unet.forward(get("latents"), &timesteps(get("timesteps")), get("text")).unwrap();
+        close(&output, get("output"), "output");
+    }
+}
+
+/// The same network in f64 is composed of candle's own operations: a second opinion on every kernel of `ops`.
+#[test]
+fn unet_of_portable_operations_equals_diffusers() {
+    let f = tensors("unet_full.safetensors");
+    let (unet, parameters) = unet(Trained::All, DType::F64);
+    let get = |name: &str| f[name].to_dtype(DType::F64).unwrap();
+    let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text")).unwrap();
+    close(&output, &f["output"], "output");
+    check_gradients(&mse(&output, &get("target")), &parameters.trained(), &f);
+}
+
+#[test]
+fn full_gradients_equal_pytorch() {
+    let f = tensors("unet_full.safetensors");
+    let (unet, parameters) = unet(Trained::All, DType::F32);
+    let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+    close(&output, &f["output"], "output");
+    let loss = mse(&output, &f["target"]);
+    close(&loss, &f["loss"], "loss");
+    assert_eq!(parameters.trained().len(), parameters.weights.len());
+    check_gradients(&loss, &parameters.trained(), &f);
+}
+
+/// The UNet with the fixture's A and B as trained adapters.
+fn with_lora(f: &Tensors, alpha: f64) -> (Unet, Parameters) {
+    let (base, mut parameters) = unet(Trained::Nothing, DType::F32);
+    for (name, down) in f {
+        let Some(path) = name.strip_suffix(".lora_A.weight").filter(|n| !n.starts_with("grad.")) else { continue };
+        let var = |t: &Tensor| Var::from_tensor(t).unwrap().into_inner();
+        let up = &f[&format!("{path}.lora_B.weight")];
+        parameters.lora.insert(path.to_owned(), LoraLayer::from_tensors(var(down), var(up), alpha, 1.0));
+    }
+    Unet::new(base.config(), Build::from_parameters(parameters)).unwrap()
+}
+
+#[test]
+fn lora_equals_peft_in_output_and_every_gradient() {
+    for (file, alpha) in [("unet_lora.safetensors", 5.0), ("unet_lora_conv.safetensors", 3.0)] {
+        let f = tensors(file);
+        let (unet, parameters) = with_lora(&f, alpha);
+        let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+        close(&output, &f["output"], "output");
+        assert!(relative(&f["base_output"], &f["output"]) > 0.01, "the adapter changes the output");
+        let loss = mse(&output, &f["target"]);
+        close(&loss, &f["loss"], "loss");
+        let trained = parameters.trained();
+        check_gradients(&loss, &trained, &f);
+        let gradients = loss.backward().unwrap();
+        assert!(parameters.weights.values().all(|w| gradients.get(w).is_none()), "frozen weights have no gradient");
+
+        let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora())).unwrap();
+        let output = base.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+        close(&output, &f["base_output"], "base output");
+    }
+}
+
+fn lora_config(targets: &[&str]) -> LoraConfig {
+    LoraConfig { rank: 3, alpha: 5.0, targets: targets.iter().map(|&t| t.to_owned()).collect(), dropout: 0.0 }
+}
+
+#[test]
+fn a_new_adapter_changes_nothing_and_its_a_is_drawn_per_module() {
+    let f = tensors("unet_forward.safetensors");
+    let (unet, parameters) = unet(Trained::Lora(lora_config(&["to_q", "to_k", "to_v", "to_out.0"])), DType::F32);
+    let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+    close(&output, &f["output"], "output");
+    let values: Vec<f32> =
+        parameters.lora.values().flat_map(|l| l.down.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect();
+    let n = values.len() as f64;
+    let std = (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n).sqrt();
+    assert!((std - 1.0 / 3.0).abs() < 0.02, "A has deviation 1/rank, not {std}");
+    let firsts: std::collections::BTreeSet<String> = parameters
+        .lora
+        .values()
+        .map(|l| format!("{:?}", l.down.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]))
+        .collect();
+    assert_eq!(firsts.len(), parameters.lora.len());
+}
+
+#[test]
+fn an_unmatched_target_is_named() {
+    let files = model();
+    let config = UnetConfig::read(&files.unet.config).unwrap();
+    let build = Build::from_files(loader(&files.unet, DType::F32), Trained::Lora(lora_config(&["to_q", "to_z"])), 1);
+    let error = Unet::new(&config, build).err().unwrap();
+    assert!(error.to_string().contains("`to_z`"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn lora_for_another_shape_is_named() {
+    let f = tensors("unet_lora.safetensors");
+    let (base, mut parameters) = unet(Trained::Nothing, DType::F32);
+    let path = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
+    let (a, b) = (
+        &f["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"],
+        &f[&format!("{path}.lora_B.weight")],
+    );
+    parameters.lora.insert(path.to_owned(), LoraLayer::from_tensors(a.clone(), b.clone(), 4.0, 1.0));
+    let error = Unet::new(base.config(), Build::from_parameters(parameters)).err().unwrap();
+    assert!(error.to_string().contains(path), "{error}");
+}
