@@ -4,7 +4,8 @@
 //! p ← p - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε), with t counted from 1.
 
 use super::host;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use super::vector::sum_of;
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
@@ -142,4 +143,15 @@ impl Constants {
             *p = *p * self.decay - self.rate * *m / (v.sqrt() * self.correction + self.epsilon);
         }
     }
+}
+
+/// Σ g² of one tensor, in f64 over blocks of fixed length.
+pub fn squared_norm(gradient: &Tensor) -> Result<f64> {
+    if !host::is_host_f32(gradient) {
+        return Ok(f64::from(gradient.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    }
+    let gradient = gradient.contiguous()?;
+    let values = host::values(&gradient)?;
+    let sums: Vec<f64> = values.par_chunks(TASK).map(|block| f64::from(sum_of(block, |v| v * v))).collect();
+    Ok(sums.iter().sum())
 }

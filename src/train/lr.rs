@@ -3,37 +3,11 @@
 //! In: the schedule, the base rate, the step and the run's length. Out: the rate. The formulas are those of
 //! `diffusers.optimization`, with a linear warm-up before each of them.
 
-use serde::{Deserialize, Serialize};
+use crate::plan::LrScheduler;
 use std::f64::consts::PI;
-use std::fmt;
 
 /// Where the polynomial schedule ends (an absolute rate).
 const POLYNOMIAL_END: f64 = 1e-7;
-
-/// How the learning rate goes after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LrScheduler {
-    /// Stays at the base rate.
-    Constant,
-    /// Falls evenly to 0.
-    Linear,
-    /// Falls along half a cosine wave to 0.
-    Cosine,
-    /// Falls evenly to 1e-7 (diffusers' polynomial with its power of 1).
-    Polynomial,
-}
-
-impl fmt::Display for LrScheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Constant => "constant",
-            Self::Linear => "linear",
-            Self::Cosine => "cosine",
-            Self::Polynomial => "polynomial",
-        })
-    }
-}
 
 /// The learning rate of optimizer step `step` (counted from 0) in a run of `total` steps.
 ///

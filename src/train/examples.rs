@@ -1,0 +1,236 @@
+//! What training learns from: for each picture the distribution of its latents, and its caption's hidden states.
+//!
+//! In: pictures, the VAE, the text encoder. Out: [`Examples`], from which every step draws anew: crop, flip and latents are
+//! random, so the VAE's distribution (mean and deviation) is kept and not one sample of it. With a centre crop it is
+//! computed once for each picture and its mirror image and cached on disk by content; with a random crop the VAE
+//! runs in every step.
+
+use crate::data::{self, Cache, Picture, Rgb};
+use crate::error::Result;
+use crate::model::clip::ClipText;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::vae::{LatentDistribution, Vae};
+use crate::plan::Dataset;
+use crate::progress::Progress;
+use crate::random::Generator;
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+
+/// Changes with the meaning of what is cached, so that older entries are not used.
+const CACHE_VERSION: &str = "1";
+
+/// All pictures with their captions, ready for training.
+pub struct Examples {
+    examples: Vec<Example>,
+    /// Hidden states [1, 77, width] of each caption.
+    texts: BTreeMap<String, Tensor>,
+    resolution: usize,
+    flip: bool,
+    scaling_factor: f64,
+    device: Device,
+}
+
+struct Example {
+    latents: Latents,
+    caption: String,
+}
+
+/// Where the latents of one picture come from.
+enum Latents {
+    /// The centre crop's, and its mirror image's if flips are wanted.
+    Fixed(Vec<LatentDistribution>),
+    /// Resized; every step crops and encodes it.
+    Live(Rgb),
+}
+
+/// What a step learns from.
+pub struct Batch {
+    /// Scaled latents [B, C, H/8, W/8].
+    pub latents: Tensor,
+    /// Hidden states [B, 77, width].
+    pub text: Tensor,
+}
+
+/// What examples are made from.
+pub struct Sources<'a> {
+    /// Pictures to latents.
+    pub vae: &'a Vae,
+    /// SHA-256 of the VAE's weights and configuration.
+    pub vae_hash: &'a str,
+    /// Where latents are kept between runs.
+    pub cache: &'a Cache,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// For the bar.
+    pub progress: &'a Progress,
+}
+
+impl Examples {
+    /// Encodes every picture, or finds it in the cache. `texts` holds the hidden states of all captions.
+    pub fn new(
+        pictures: &[Picture],
+        dataset: &Dataset,
+        texts: BTreeMap<String, Tensor>,
+        from: &Sources,
+    ) -> Result<Self> {
+        let bar = from.progress.bar("latents", pictures.len() as u64);
+        let mut examples = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            let latents = if dataset.center_crop {
+                Latents::Fixed(encode_cached(picture, dataset, from)?)
+            } else {
+                Latents::Live(data::resize_short_side(&picture.image()?, dataset.resolution))
+            };
+            examples.push(Example { latents, caption: picture.caption.clone() });
+            bar.inc(1);
+        }
+        bar.finish();
+        Ok(Self {
+            examples,
+            texts,
+            resolution: dataset.resolution,
+            flip: dataset.random_flip,
+            scaling_factor: from.vae.config().scaling_factor,
+            device: from.device.clone(),
+        })
+    }
+
+    /// The number of pictures.
+    pub fn len(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.examples.is_empty()
+    }
+
+    /// The batch of the pictures `indices`: crops, flips and latents drawn from the streams of `seed` at `draw`.
+    pub fn batch(&self, indices: &[usize], vae: &Vae, seed: u64, draw: u64) -> Result<Batch> {
+        let mut flips = Generator::stream(seed, "flip", draw);
+        let mut crops = Generator::stream(seed, "crop", draw);
+        let mut normal = Generator::stream(seed, "latents", draw);
+        let mut latents = Vec::with_capacity(indices.len());
+        for &i in indices {
+            let flipped = self.flip && flips.rand(1)[0] < 0.5;
+            let sample = match &self.examples[i].latents {
+                Latents::Fixed(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
+                Latents::Live(resized) => {
+                    let square = data::random_crop(resized, self.resolution, &mut crops);
+                    let square = if flipped { data::flip(&square) } else { square };
+                    self.sample(&encode(&square, vae, &self.device)?, &mut normal)?
+                }
+            };
+            latents.push(sample);
+        }
+        Ok(Batch { latents: (Tensor::cat(&latents, 0)? * self.scaling_factor)?, text: self.texts_of(indices)? })
+    }
+
+    /// The pictures `indices` as they are: centre crop, no flip, the mean of the latents.
+    pub fn still(&self, indices: &[usize], vae: &Vae) -> Result<Batch> {
+        let mut latents = Vec::with_capacity(indices.len());
+        for &i in indices {
+            latents.push(match &self.examples[i].latents {
+                Latents::Fixed(sides) => sides[0].mean.clone(),
+                Latents::Live(resized) => {
+                    encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean
+                }
+            });
+        }
+        Ok(Batch { latents: (Tensor::cat(&latents, 0)? * self.scaling_factor)?, text: self.texts_of(indices)? })
+    }
+
+    /// mean + deviation · n, n standard normal.
+    fn sample(&self, d: &LatentDistribution, normal: &mut Generator) -> Result<Tensor> {
+        let n = Tensor::from_vec(normal.randn(d.mean.elem_count()), d.mean.shape(), &self.device)?;
+        Ok((&d.mean + (&d.std * n)?)?)
+    }
+
+    fn texts_of(&self, indices: &[usize]) -> Result<Tensor> {
+        let texts: Vec<&Tensor> = indices.iter().map(|&i| &self.texts[&self.examples[i].caption]).collect();
+        Ok(Tensor::cat(&texts, 0)?)
+    }
+}
+
+fn encode(square: &Rgb, vae: &Vae, device: &Device) -> Result<LatentDistribution> {
+    vae.encode(&data::to_tensor(square)?.unsqueeze(0)?.to_device(device)?)
+}
+
+/// The distribution of the centre crop's latents, and of its mirror image's if flips are wanted.
+fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result<Vec<LatentDistribution>> {
+    let sides: &[bool] = if dataset.random_flip { &[false, true] } else { &[false] };
+    let mut square = None;
+    let mut distributions = Vec::with_capacity(2);
+    for &flipped in sides {
+        let resolution = dataset.resolution.to_string();
+        let side = if flipped { "flipped" } else { "plain" };
+        let key = data::key(&[CACHE_VERSION, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
+        if let Some(found) = from.cache.get("latents", &key)?
+            && let (Some(mean), Some(std)) = (found.get("mean"), found.get("std"))
+        {
+            let (mean, std) = (mean.to_device(from.device)?, std.to_device(from.device)?);
+            distributions.push(LatentDistribution { mean, std });
+            continue;
+        }
+        let plain: &Rgb = match &square {
+            Some(square) => square,
+            None => square.insert(data::center_crop(
+                &data::resize_short_side(&picture.image()?, dataset.resolution),
+                dataset.resolution,
+            )),
+        };
+        let d = encode(&if flipped { data::flip(plain) } else { plain.clone() }, from.vae, from.device)?;
+        let entry = BTreeMap::from([("mean".to_owned(), d.mean.clone()), ("std".to_owned(), d.std.clone())]);
+        from.cache.put("latents", &key, &entry)?;
+        distributions.push(d);
+    }
+    Ok(distributions)
+}
+
+/// Turns texts into hidden states, each once, and keeps them on disk.
+pub struct TextStates<'a> {
+    /// Text to ids.
+    pub tokenizer: &'a Tokenizer,
+    /// Ids to hidden states.
+    pub clip: &'a ClipText,
+    /// SHA-256 of the text encoder's weights and configuration.
+    pub clip_hash: &'a str,
+    /// Where hidden states are kept between runs.
+    pub cache: &'a Cache,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl TextStates<'_> {
+    /// Hidden states [1, 77, width] of every text; `warn` hears of every text that had to be cut.
+    pub fn encode<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t str>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut states = BTreeMap::new();
+        for text in texts {
+            if !states.contains_key(text) {
+                states.insert(text.to_owned(), self.encode_one(text, warn)?);
+            }
+        }
+        Ok(states)
+    }
+
+    fn encode_one(&self, text: &str, warn: &mut dyn FnMut(String)) -> Result<Tensor> {
+        let encoded = self.tokenizer.encode(text)?;
+        if let Some(cut) = encoded.cut {
+            warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
+        }
+        let ids = encoded.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        let key = data::key(&[CACHE_VERSION, self.clip_hash, &ids]);
+        if let Some(found) = self.cache.get("text", &key)?
+            && let Some(states) = found.get("states")
+        {
+            return Ok(states.to_device(self.device)?);
+        }
+        let states = self.clip.forward(&[encoded.ids])?;
+        self.cache.put("text", &key, &BTreeMap::from([("states".to_owned(), states.clone())]))?;
+        Ok(states)
+    }
+}

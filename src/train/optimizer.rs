@@ -1,0 +1,107 @@
+//! AdamW over all trained tensors, after clipping to a global norm.
+//!
+//! In: the trained tensors by name and their gradients. Out: the tensors changed in place. The norm is summed in the order
+//! of the names, in f64, so it does not depend on threads or on how tensors are stored.
+
+use crate::error::{Error, Result};
+use crate::ops::adamw::{Moments, Step, adamw, squared_norm};
+use crate::plan::Train;
+use candle_core::{Tensor, Var};
+use std::collections::BTreeMap;
+
+/// Added to the norm before dividing by it, as torch does.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Trained tensors, their moments and the number of steps done.
+pub struct Optimizer {
+    tensors: BTreeMap<String, (Var, Moments)>,
+    settings: Settings,
+    steps: i32,
+}
+
+/// What stays the same over all steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm.
+    pub max_grad_norm: f64,
+}
+
+impl From<&Train> for Settings {
+    fn from(t: &Train) -> Self {
+        Self {
+            beta1: t.adam_beta1,
+            beta2: t.adam_beta2,
+            epsilon: t.adam_epsilon,
+            weight_decay: t.weight_decay,
+            max_grad_norm: t.max_grad_norm,
+        }
+    }
+}
+
+/// Gradients by the names of their tensors.
+pub type Gradients = BTreeMap<String, Tensor>;
+
+impl Optimizer {
+    /// For the given trained tensors, with zero moments.
+    pub fn new(trained: BTreeMap<String, Tensor>, settings: Settings) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in trained {
+            let var = Var::from_tensor(&tensor)?;
+            let moments = Moments::zeros(&var)?;
+            tensors.insert(name, (var, moments));
+        }
+        Ok(Self { tensors, settings, steps: 0 })
+    }
+
+    /// Trained numbers.
+    pub fn count(&self) -> usize {
+        self.tensors.values().map(|(var, _)| var.elem_count()).sum()
+    }
+
+    /// The gradient of every trained tensor of `loss`. A tensor that the loss does not reach is an error: it would
+    /// never learn.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Gradients> {
+        let mut store = loss.backward()?;
+        let take = |(name, (var, _)): (&String, &(Var, Moments))| match store.remove(var) {
+            Some(gradient) => Ok((name.clone(), gradient)),
+            None => Err(Error::run(format!("the loss does not depend on `{name}`, so it cannot be trained"))),
+        };
+        self.tensors.iter().map(take).collect()
+    }
+
+    /// One step with the given learning rate. Returns the global norm of the gradients before clipping.
+    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<f64> {
+        let mut squares = 0.0;
+        for gradient in gradients.values() {
+            squares += squared_norm(gradient)?;
+        }
+        let norm = squares.sqrt();
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        self.steps += 1;
+        let s = self.settings;
+        let step = Step {
+            learning_rate,
+            beta1: s.beta1,
+            beta2: s.beta2,
+            epsilon: s.epsilon,
+            weight_decay: s.weight_decay,
+            t: self.steps,
+            gradient_scale: (s.max_grad_norm / (norm + CLIP_EPSILON)).min(1.0),
+        };
+        for (name, (var, moments)) in &mut self.tensors {
+            let gradient = gradients.get(name).ok_or_else(|| Error::run(format!("no gradient for `{name}`")))?;
+            adamw(var, gradient, moments, &step)?;
+        }
+        Ok(norm)
+    }
+}
