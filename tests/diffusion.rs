@@ -104,7 +104,8 @@ fn check_loop(fixture: &HashMap<String, Tensor>, key: &str, sampler: Sampler, st
 }
 
 /// The last latents of short loops and of other configurations: the same loop in diffusers 0.42.1 (`from_config` of SD 1.5's
-/// configuration with these changes), two pictures of shape [1, 1, 2].
+/// configuration with these changes, null being a key left out), two pictures of shape
+/// [1, 1, 2].
 const LAST_LATENTS: &[(Sampler, &str, usize, [f32; 4])] = &[
     (Sampler::Pndm, "{}", 1, [0.731599, 1.933108, -0.211621, -1.36953]),
     (Sampler::Pndm, "{}", 2, [0.642096, 1.881619, -0.174314, -1.423103]),
@@ -155,6 +156,20 @@ const LAST_LATENTS: &[(Sampler, &str, usize, [f32; 4])] = &[
         r#"{"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading", "steps_offset": 0}"#,
         6,
         [1.089799, 3.065201, -0.178255, -2.095941],
+    ),
+    (Sampler::Pndm, r#"{"set_alpha_to_one": true}"#, 6, [1.254006, 3.092425, -0.169459, -2.057877]),
+    (Sampler::Ddim, r#"{"set_alpha_to_one": true}"#, 6, [1.412125, 3.669856, -0.191996, -2.645114]),
+    (
+        Sampler::Pndm,
+        r#"{"set_alpha_to_one": null, "clip_sample": null}"#,
+        6,
+        [1.271428, 3.142135, -0.172628, -2.078609],
+    ),
+    (
+        Sampler::Ddim,
+        r#"{"set_alpha_to_one": null, "clip_sample": null}"#,
+        6,
+        [0.707684, 0.867679, -0.191996, -0.805908],
     ),
     (Sampler::EulerA, "{}", 1, [0.02095, 0.055271, -0.006073, -0.039138]),
     (Sampler::EulerA, "{}", 2, [5.987898, 19.488815, -1.221366, -14.557284]),

@@ -58,15 +58,25 @@ fn what_does_not_fit_is_returned() {
 #[test]
 fn another_padding_token_is_honoured() {
     let config = r#"{"pad_token": "!", "model_max_length": 10, "bos_token": {"content": "<|startoftext|>", "normalized": true},
-        "eos_token": {"content": "<|endoftext|>", "normalized": true}, "unk_token": "<|endoftext|>"}"#;
+        "eos_token": {"content": "<|endoftext|>", "normalized": true}, "unk_token": {"content": "<|endoftext|>", "normalized": true}}"#;
     let dir = changed("tokenizer_config.json", Some(config));
     let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
     assert_eq!(tokenizer.len(), 10);
     assert_eq!(tokenizer.encode("wow!!! a").unwrap().ids, [49406, 2781, 0, 0, 0, 320, 49407, 0, 0, 0]);
+    // Begin and end token are described as normalized here, so they are found in capitals too.
+    let ids = tokenizer.encode("A <|STARTOFTEXT|> b <|ENDOFTEXT|>").unwrap().ids;
+    assert_eq!(ids, [49406, 320, 49406, 321, 49407, 49407, 0, 0, 0, 0]);
     let dir = changed("tokenizer_config.json", None);
     std::fs::write(dir.path().join("special_tokens_map.json"), r#"{"pad_token": "!"}"#).unwrap();
     let ids = Tokenizer::from_dir(dir.path()).unwrap().encode("a dog").unwrap().ids;
     assert_eq!((ids.len(), &ids[..6]), (77, &[49406, 320, 1929, 49407, 0, 0][..]));
+}
+
+/// In SD 1.5's files the end token is named as plain padding last, so it is found only as it is written.
+#[test]
+fn special_tokens_in_capitals() {
+    let ids = clip().encode("A <|STARTOFTEXT|> b <|ENDOFTEXT|>").unwrap().ids;
+    assert_eq!(ids[..11], [49406, 320, 49406, 321, 27, 347, 40786, 4160, 91, 285, 49407]);
 }
 
 /// A `tokenizer.json` wins over the two other files, and its own padding and truncation are left out.
