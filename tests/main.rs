@@ -1,4 +1,11 @@
 //! The one integration binary; each module is one room's tests.
+mod assets;
+mod cli;
 mod data;
+mod diffusion;
+mod lr;
 mod model;
+mod plan;
+mod random;
 mod report;
+mod tokenizer;

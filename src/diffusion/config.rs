@@ -59,6 +59,7 @@ pub(super) struct Config {
     pub timestep_spacing: Option<Spacing>,
     pub steps_offset: usize,
     pub set_alpha_to_one: Option<bool>,
+    /// Where the file leaves this out, the Runge-Kutta start is skipped too, other than in diffusers: it is not built.
     pub skip_prk_steps: Option<bool>,
     pub clip_sample: Option<bool>,
     pub clip_sample_range: f64,
@@ -198,6 +199,9 @@ impl Config {
 
     fn check_numbers(&self) -> Result<()> {
         let wrong = |key: &str, rule: &str| Error::input(format!("{}: `{key}` must be {rule}", self.file.display()));
+        if self.clip_sample_range <= 0.0 {
+            return Err(wrong("clip_sample_range", "greater than 0"));
+        }
         if let Some(betas) = &self.trained_betas {
             return if betas.len() == self.num_train_timesteps && betas.iter().all(|b| *b > 0.0 && *b < 1.0) {
                 Ok(())
@@ -210,9 +214,6 @@ impl Config {
         }
         if !(self.beta_start > 0.0 && self.beta_start <= self.beta_end && self.beta_end < 1.0) {
             return Err(wrong("beta_start` and `beta_end", "in order and between 0 and 1"));
-        }
-        if self.clip_sample_range <= 0.0 {
-            return Err(wrong("clip_sample_range", "greater than 0"));
         }
         Ok(())
     }

@@ -30,8 +30,13 @@ impl Ddim {
             let t = *t as usize;
             (schedule.alpha(t), t.checked_sub(stride).map_or(final_alpha, |earlier| schedule.alpha(earlier)))
         });
+        let alphas: Vec<(f64, f64)> = alphas.collect();
+        if schedule.prediction_type() == PredictionType::Epsilon && alphas.iter().any(|(alpha, _)| *alpha == 0.0) {
+            // Pure noise says nothing about x₀: step 1 would divide by zero.
+            return Err(config.unsupported("rescale_betas_zero_snr", "true, with `prediction_type` \"epsilon\""));
+        }
         let clip = config.clip_sample.unwrap_or(true).then_some(config.clip_sample_range);
-        Ok(Self { alphas: alphas.collect(), timesteps, prediction_type: schedule.prediction_type(), clip })
+        Ok(Self { alphas, timesteps, prediction_type: schedule.prediction_type(), clip })
     }
 
     pub fn step(&self, model_output: &Tensor, call: usize, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,418 @@
+//! Noise schedule and samplers against diffusers.
+
+#![allow(
+    clippy::unreadable_literal,
+    clippy::excessive_precision,
+    clippy::float_cmp,
+    reason = "numbers as diffusers printed them; what is exact is compared exactly"
+)]
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+use tunelab::diffusion::{NoiseSchedule, PredictionType, Sampler, SamplerRun};
+use tunelab::error::{Error, Kind};
+use tunelab::random::Generator;
+
+/// SD 1.5's `scheduler_config.json`, with some keys set.
+fn schedule_with(changes: &Value) -> Result<NoiseSchedule, Error> {
+    let file = "tests/fixtures/model/scheduler/scheduler_config.json";
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    NoiseSchedule::from_config(&config.to_string(), Path::new("model/scheduler/scheduler_config.json"))
+}
+
+fn fixture(name: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(format!("tests/fixtures/{name}.safetensors"), &Device::Cpu).unwrap()
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Every number within `tolerance` of the largest expected one.
+#[track_caller]
+fn close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0_f32, |largest, b| largest.max(b.abs()));
+    for (i, (a, b)) in got.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * largest, "{what}[{i}]: {a} instead of {b}");
+    }
+}
+
+/// The fixtures' stand-in for the UNet: 0.6 cos(t / 1000) x + 0.1 sin(3 x).
+fn cheap_model(x: &Tensor, timestep: f64) -> Tensor {
+    let straight = (x * (0.6 * (timestep / 1000.0).cos())).unwrap();
+    let bent = ((x * 3.0).unwrap().sin().unwrap() * 0.1).unwrap();
+    (straight + bent).unwrap()
+}
+
+/// Two pictures of `shape`, noise and ancestral noise from generators 11 and 12: latents before each call and after the last.
+fn denoise(run: &mut SamplerRun, shape: [usize; 3]) -> Vec<Tensor> {
+    let mut generators = [Generator::manual_seed(11), Generator::manual_seed(12)];
+    let noise: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(shape.iter().product())).collect();
+    let x = Tensor::from_vec(noise, (2, shape[0], shape[1], shape[2]), &Device::Cpu).unwrap();
+    let mut trace = vec![(x * run.init_noise_sigma()).unwrap()];
+    for call in 0..run.timesteps().len() {
+        let x = &trace[call];
+        let output = cheap_model(&run.scale_model_input(x, call).unwrap(), run.timesteps()[call]);
+        trace.push(run.step(&output, call, x, &mut generators).unwrap());
+    }
+    trace
+}
+
+#[test]
+fn whole_loops_equal_diffusers_at_every_step() {
+    let fixture = fixture("samplers");
+    let mut loops = 0;
+    for sampler in Sampler::ALL {
+        for prediction in ["epsilon", "v_prediction"] {
+            for steps in [50, 10, 7] {
+                let key = format!("{sampler}.{prediction}.{steps}");
+                check_loop(&fixture, &key, sampler, steps, &json!({ "prediction_type": prediction }));
+                loops += 1;
+            }
+        }
+    }
+    for sampler in [Sampler::EulerA, Sampler::Dpmpp2m] {
+        let key = format!("{sampler}.leading.10");
+        check_loop(&fixture, &key, sampler, 10, &json!({ "timestep_spacing": "leading" }));
+        loops += 1;
+    }
+    assert_eq!(loops, fixture.keys().filter(|key| key.ends_with('x')).count(), "a stored loop is not compared");
+}
+
+fn check_loop(fixture: &HashMap<String, Tensor>, key: &str, sampler: Sampler, steps: usize, changes: &Value) {
+    let mut run = SamplerRun::new(sampler, &schedule_with(changes).unwrap(), steps).unwrap();
+    assert_eq!(run.timesteps(), fixture[&format!("{key}.timesteps")].to_vec1::<f64>().unwrap(), "{key}");
+    let sigma: f64 = fixture[&format!("{key}.init_noise_sigma")].to_scalar().unwrap();
+    assert!(
+        (run.init_noise_sigma() / sigma - 1.0).abs() < 1e-6,
+        "{key}: {} instead of {sigma}",
+        run.init_noise_sigma()
+    );
+    let expected = &fixture[&format!("{key}.x")];
+    let trace = denoise(&mut run, [4, 4, 6]);
+    assert_eq!(trace.len(), expected.dims()[0], "{key}");
+    for (call, x) in trace.iter().enumerate() {
+        let what = format!("{key}, before call {call}");
+        close(&numbers(x), &numbers(&expected.get(call).unwrap()), 2e-5, &what);
+    }
+}
+
+/// The last latents of short loops and of other configurations: the same loop in diffusers 0.42.1 (`from_config` of SD 1.5's
+/// configuration with these changes, null being a key left out), two pictures of shape
+/// [1, 1, 2].
+const LAST_LATENTS: &[(Sampler, &str, usize, [f32; 4])] = &[
+    (Sampler::Pndm, "{}", 1, [0.731599, 1.933108, -0.211621, -1.36953]),
+    (Sampler::Pndm, "{}", 2, [0.642096, 1.881619, -0.174314, -1.423103]),
+    (Sampler::Pndm, "{}", 3, [0.700658, 1.769748, -0.12135, -1.41328]),
+    (Sampler::Pndm, r#"{"timestep_spacing": "linspace"}"#, 6, [1.938671, 4.658493, -0.240386, -3.202299]),
+    (
+        Sampler::Pndm,
+        r#"{"timestep_spacing": "trailing", "set_alpha_to_one": true}"#,
+        6,
+        [2.05942, 5.631988, -0.237067, -3.715919],
+    ),
+    (
+        Sampler::Pndm,
+        r#"{"clip_sample": true, "clip_sample_range": 0.5, "prediction_type": "v_prediction"}"#,
+        6,
+        [0.202122, 0.746196, -0.052428, -0.476116],
+    ),
+    (
+        Sampler::Pndm,
+        r#"{"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading", "steps_offset": 0}"#,
+        6,
+        [0.966284, 2.420811, -0.160844, -1.83022],
+    ),
+    (Sampler::Ddim, "{}", 1, [0.731599, 1.933108, -0.211621, -1.36953]),
+    (Sampler::Ddim, "{}", 2, [0.659391, 2.141604, -0.133476, -1.601457]),
+    (Sampler::Ddim, "{}", 3, [0.892682, 2.669857, -0.152565, -1.911986]),
+    (Sampler::Ddim, r#"{"timestep_spacing": "linspace"}"#, 6, [2.323561, 6.88799, -0.361226, -4.810992]),
+    (
+        Sampler::Ddim,
+        r#"{"timestep_spacing": "trailing", "set_alpha_to_one": true}"#,
+        6,
+        [2.57717, 7.516351, -0.353906, -5.306634],
+    ),
+    (
+        Sampler::Ddim,
+        r#"{"clip_sample": true, "clip_sample_range": 0.5, "prediction_type": "v_prediction"}"#,
+        6,
+        [0.180025, 0.512829, -0.044092, -0.461193],
+    ),
+    (
+        Sampler::Ddim,
+        r#"{"rescale_betas_zero_snr": true, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}"#,
+        6,
+        [0.151309, 0.648421, -0.036737, -0.401123],
+    ),
+    (
+        Sampler::Ddim,
+        r#"{"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading", "steps_offset": 0}"#,
+        6,
+        [1.089799, 3.065201, -0.178255, -2.095941],
+    ),
+    (Sampler::Pndm, r#"{"set_alpha_to_one": true}"#, 6, [1.254006, 3.092425, -0.169459, -2.057877]),
+    (Sampler::Ddim, r#"{"set_alpha_to_one": true}"#, 6, [1.412125, 3.669856, -0.191996, -2.645114]),
+    (
+        Sampler::Pndm,
+        r#"{"set_alpha_to_one": null, "clip_sample": null}"#,
+        6,
+        [1.271428, 3.142135, -0.172628, -2.078609],
+    ),
+    (
+        Sampler::Ddim,
+        r#"{"set_alpha_to_one": null, "clip_sample": null}"#,
+        6,
+        [0.707684, 0.867679, -0.191996, -0.805908],
+    ),
+    (Sampler::EulerA, "{}", 1, [0.02095, 0.055271, -0.006073, -0.039138]),
+    (Sampler::EulerA, "{}", 2, [5.987898, 19.488815, -1.221366, -14.557284]),
+    (Sampler::EulerA, "{}", 3, [2.563483, 9.696958, -0.573218, -7.78302]),
+    (Sampler::EulerA, r#"{"timestep_spacing": "linspace"}"#, 6, [0.389917, 2.830787, -0.040617, -3.764075]),
+    (
+        Sampler::EulerA,
+        r#"{"timestep_spacing": "trailing", "set_alpha_to_one": true}"#,
+        6,
+        [0.733556, 1.98903, -0.060292, -3.352708],
+    ),
+    (
+        Sampler::EulerA,
+        r#"{"clip_sample": true, "clip_sample_range": 0.5, "prediction_type": "v_prediction"}"#,
+        6,
+        [0.12399, -0.162918, -0.017989, -0.19527],
+    ),
+    (
+        Sampler::EulerA,
+        r#"{"rescale_betas_zero_snr": true, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}"#,
+        6,
+        [0.387266, -0.179236, -0.034339, 0.028541],
+    ),
+    (
+        Sampler::EulerA,
+        r#"{"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading", "steps_offset": 0}"#,
+        6,
+        [0.141878, 1.179563, -0.009699, -1.875828],
+    ),
+    (Sampler::Dpmpp2m, "{}", 1, [6.134816, 19.901421, -1.243068, -14.870514]),
+    (Sampler::Dpmpp2m, "{}", 2, [3.813981, 11.351954, -0.680016, -8.645222]),
+    (Sampler::Dpmpp2m, "{}", 3, [2.585903, 7.931634, -0.383434, -5.79718]),
+    (Sampler::Dpmpp2m, r#"{"timestep_spacing": "linspace"}"#, 6, [2.057013, 6.155268, -0.264649, -4.208485]),
+    (
+        Sampler::Dpmpp2m,
+        r#"{"timestep_spacing": "trailing", "set_alpha_to_one": true}"#,
+        6,
+        [2.057368, 6.156619, -0.264584, -4.209893],
+    ),
+    (
+        Sampler::Dpmpp2m,
+        r#"{"clip_sample": true, "clip_sample_range": 0.5, "prediction_type": "v_prediction"}"#,
+        6,
+        [0.184332, 0.771652, -0.046329, -0.475908],
+    ),
+    (
+        Sampler::Dpmpp2m,
+        r#"{"rescale_betas_zero_snr": true, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}"#,
+        6,
+        [0.167645, 0.720503, -0.041927, -0.438273],
+    ),
+    (
+        Sampler::Dpmpp2m,
+        r#"{"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading", "steps_offset": 0}"#,
+        6,
+        [1.141238, 3.086049, -0.177254, -2.052981],
+    ),
+];
+
+#[test]
+fn few_steps_and_other_configurations_equal_diffusers() {
+    for (sampler, changes, steps, expected) in LAST_LATENTS {
+        let schedule = schedule_with(&serde_json::from_str(changes).unwrap()).unwrap();
+        let mut run = SamplerRun::new(*sampler, &schedule, *steps).unwrap();
+        let trace = denoise(&mut run, [1, 1, 2]);
+        close(&numbers(&trace[trace.len() - 1]), expected, 1e-5, &format!("{sampler}, {steps} steps, {changes}"));
+    }
+}
+
+/// Timesteps of six steps in diffusers 0.42.1; without a spacing in the configuration each sampler has its own.
+const TIMESTEPS: &[(Sampler, Option<&str>, &[f64])] = &[
+    (Sampler::Pndm, None, &[831.0, 665.0, 665.0, 499.0, 333.0, 167.0, 1.0]),
+    (Sampler::Pndm, Some("linspace"), &[999.0, 799.0, 799.0, 599.0, 400.0, 200.0, 0.0]),
+    (Sampler::Pndm, Some("leading"), &[831.0, 665.0, 665.0, 499.0, 333.0, 167.0, 1.0]),
+    (Sampler::Pndm, Some("trailing"), &[999.0, 832.0, 832.0, 666.0, 499.0, 332.0, 166.0]),
+    (Sampler::Ddim, None, &[831.0, 665.0, 499.0, 333.0, 167.0, 1.0]),
+    (Sampler::Ddim, Some("linspace"), &[999.0, 799.0, 599.0, 400.0, 200.0, 0.0]),
+    (Sampler::Ddim, Some("leading"), &[831.0, 665.0, 499.0, 333.0, 167.0, 1.0]),
+    (Sampler::Ddim, Some("trailing"), &[999.0, 832.0, 666.0, 499.0, 332.0, 166.0]),
+    (Sampler::EulerA, None, &[999.0, 799.2000122070312, 599.4000244140625, 399.6000061035156, 199.8000030517578, 0.0]),
+    (
+        Sampler::EulerA,
+        Some("linspace"),
+        &[999.0, 799.2000122070312, 599.4000244140625, 399.6000061035156, 199.8000030517578, 0.0],
+    ),
+    (Sampler::EulerA, Some("leading"), &[831.0, 665.0, 499.0, 333.0, 167.0, 1.0]),
+    (Sampler::EulerA, Some("trailing"), &[999.0, 832.0, 666.0, 499.0, 332.0, 166.0]),
+    (Sampler::Dpmpp2m, None, &[999.0, 832.0, 666.0, 500.0, 333.0, 166.0]),
+    (Sampler::Dpmpp2m, Some("linspace"), &[999.0, 832.0, 666.0, 500.0, 333.0, 166.0]),
+    (Sampler::Dpmpp2m, Some("leading"), &[853.0, 711.0, 569.0, 427.0, 285.0, 143.0]),
+    (Sampler::Dpmpp2m, Some("trailing"), &[999.0, 832.0, 666.0, 499.0, 332.0, 166.0]),
+];
+
+#[test]
+fn timesteps_equal_diffusers_in_every_spacing() {
+    for (sampler, spacing, expected) in TIMESTEPS {
+        let changes = spacing.map_or(json!({}), |spacing| json!({ "timestep_spacing": spacing }));
+        let run = SamplerRun::new(*sampler, &schedule_with(&changes).unwrap(), 6).unwrap();
+        assert_eq!(run.timesteps(), *expected, "{sampler} {spacing:?}");
+    }
+}
+
+#[test]
+fn schedules_equal_diffusers() {
+    let fixture = fixture("schedule");
+    let timesteps: Vec<usize> =
+        fixture["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| usize::try_from(t).unwrap()).collect();
+    let (latents, noise) = (&fixture["latents"], &fixture["noise"]);
+    for name in ["scaled_linear", "linear", "squaredcos_cap_v2"] {
+        let stored = |what: &str| numbers(&fixture[&format!("{name}.{what}")]);
+        let epsilon = schedule_with(&json!({ "beta_schedule": name })).unwrap();
+        let velocity = schedule_with(&json!({ "beta_schedule": name, "prediction_type": "v_prediction" })).unwrap();
+        assert_eq!(epsilon.len(), 1000);
+        for (t, (a, b)) in epsilon.alphas_cumprod().iter().zip(stored("alphas_cumprod")).enumerate() {
+            assert!((a - b).abs() <= 1e-6 * b, "{name}, timestep {t}: {a} instead of {b}");
+        }
+        let noisy = epsilon.add_noise(latents, noise, &timesteps).unwrap();
+        close(&numbers(&noisy), &stored("noisy"), 1e-6, name);
+        close(&numbers(&epsilon.target(latents, noise, &timesteps).unwrap()), &numbers(noise), 0.0, name);
+        let target = velocity.target(latents, noise, &timesteps).unwrap();
+        close(&numbers(&target), &stored("velocity"), 1e-6, name);
+        for (i, t) in timesteps.iter().enumerate() {
+            let pairs = [
+                ("snr", epsilon.snr(*t)),
+                ("min_snr_5.epsilon", epsilon.min_snr_weight(*t, 5.0)),
+                ("min_snr_5.v_prediction", velocity.min_snr_weight(*t, 5.0)),
+            ];
+            for (what, got) in pairs {
+                let expected = f64::from(stored(what)[i]);
+                assert!((got - expected).abs() <= 1e-5 * expected, "{name}.{what} at {t}: {got} instead of {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_decide_what_is_read() {
+    let trained: Vec<f32> = (0..10).map(|i| 0.01 + 0.02 * i as f32).collect();
+    let schedule = schedule_with(&json!({ "trained_betas": trained, "num_train_timesteps": 10 })).unwrap();
+    let product: f32 = trained.iter().map(|beta| 1.0 - beta).product();
+    close(&schedule.alphas_cumprod()[9..], &[product], 1e-6, "trained betas");
+
+    let zero = schedule_with(&json!({ "rescale_betas_zero_snr": true, "prediction_type": "v_prediction" })).unwrap();
+    assert_eq!(zero.prediction_type(), PredictionType::VPrediction);
+    assert_eq!(zero.alphas_cumprod()[999], 0.0);
+    close(&zero.alphas_cumprod()[..1], &[0.999_15], 1e-5, "the first timestep stays");
+    assert_eq!(zero.min_snr_weight(999, 5.0), 0.0);
+    let epsilon = schedule_with(&json!({ "rescale_betas_zero_snr": true })).unwrap();
+    assert_eq!(epsilon.min_snr_weight(999, 5.0), 1.0);
+}
+
+/// diffusers writes `-Infinity`, which is not JSON, into DPM-Solver's configuration.
+#[test]
+fn a_configuration_with_infinity_is_read() {
+    let text = r#"{"_class_name": "DPMSolverMultistepScheduler", "note": "a \"-Infinity\" stays",
+        "lambda_min_clipped": -Infinity, "flow_shift": 1.0, "beta_schedule": "scaled_linear"}"#;
+    let schedule = NoiseSchedule::from_config(text, Path::new("x.json")).unwrap();
+    assert!(SamplerRun::new(Sampler::Dpmpp2m, &schedule, 20).is_ok());
+}
+
+#[track_caller]
+fn refused(result: Result<impl Sized, Error>, words: &[&str]) {
+    let Err(error) = result else { panic!("not refused: {words:?}") };
+    assert_eq!(error.kind(), Kind::Input);
+    for word in words {
+        assert!(error.to_string().contains(word), "no {word:?} in: {error}");
+    }
+}
+
+#[test]
+fn unsupported_options_name_file_and_key() {
+    let file = "model/scheduler/scheduler_config.json";
+    let options = [
+        ("prediction_type", json!("sample")),
+        ("thresholding", json!(true)),
+        ("use_flow_sigmas", json!(true)),
+        ("_class_name", json!("FlowMatchEulerDiscreteScheduler")),
+        ("beta_start", json!(-0.1)),
+        ("trained_betas", json!([0.1, 0.2])),
+        ("num_train_timesteps", json!(1)),
+    ];
+    for (key, value) in options {
+        let mut changes = json!({});
+        changes[key] = value;
+        refused(schedule_with(&changes), &[file, key]);
+    }
+    refused(schedule_with(&json!({ "beta_schedule": "sigmoid" })), &[file, "sigmoid"]);
+    refused(NoiseSchedule::from_config("{\"beta_start\": ", Path::new(file)), &[file]);
+}
+
+#[test]
+fn a_sampler_refuses_what_it_has_not() {
+    let pndm = |changes| SamplerRun::new(Sampler::Pndm, &schedule_with(&changes).unwrap(), 20);
+    refused(pndm(json!({ "skip_prk_steps": false })), &["scheduler_config.json", "skip_prk_steps"]);
+    refused(pndm(json!({ "rescale_betas_zero_snr": true })), &["rescale_betas_zero_snr"]);
+    let noise_only = schedule_with(&json!({ "rescale_betas_zero_snr": true, "timestep_spacing": "trailing" })).unwrap();
+    refused(SamplerRun::new(Sampler::Ddim, &noise_only, 20), &["rescale_betas_zero_snr", "epsilon"]);
+    let options = [
+        ("algorithm_type", json!("sde-dpmsolver++")),
+        ("solver_type", json!("heun")),
+        ("solver_order", json!(3)),
+        ("final_sigmas_type", json!("sigma_min")),
+        ("lambda_min_clipped", json!(-5.1)),
+        ("use_karras_sigmas", json!(true)),
+    ];
+    for (key, value) in options {
+        let mut changes = json!({});
+        changes[key] = value;
+        let schedule = schedule_with(&changes).unwrap();
+        refused(SamplerRun::new(Sampler::Dpmpp2m, &schedule, 20), &["scheduler_config.json", key]);
+        assert!(SamplerRun::new(Sampler::Pndm, &schedule, 20).is_ok(), "pndm has no {key}");
+    }
+}
+
+#[test]
+fn impossible_numbers_of_steps_are_refused() {
+    let schedule = schedule_with(&json!({})).unwrap();
+    for sampler in Sampler::ALL {
+        refused(SamplerRun::new(sampler, &schedule, 0), &["0 sampling steps"]);
+        refused(SamplerRun::new(sampler, &schedule, 1001), &["1001 sampling steps", "1000"]);
+    }
+    // With the offset of 1 the first of 1000 timesteps would be 1000; DPM-Solver++ needs one level more than it has steps.
+    refused(SamplerRun::new(Sampler::Pndm, &schedule, 1000), &["1000 sampling steps"]);
+    refused(SamplerRun::new(Sampler::Dpmpp2m, &schedule, 1000), &["1000 sampling steps"]);
+    assert!(SamplerRun::new(Sampler::Pndm, &schedule, 999).is_ok());
+}
+
+#[test]
+fn wrong_batches_are_errors() {
+    let schedule = schedule_with(&json!({})).unwrap();
+    let x = Tensor::zeros((2, 4, 4, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(schedule.add_noise(&x, &x, &[1]).is_err());
+    assert!(schedule.target(&x, &x, &[1, 1000]).is_err());
+    let mut run = SamplerRun::new(Sampler::EulerA, &schedule, 5).unwrap();
+    assert!(run.step(&x, 0, &x, &mut [Generator::manual_seed(1)]).is_err());
+}
+
+#[test]
+fn sampler_names() {
+    for (sampler, name) in Sampler::ALL.into_iter().zip(["pndm", "ddim", "euler_a", "dpmpp_2m"]) {
+        assert_eq!(sampler.to_string(), name);
+        assert_eq!(name.parse::<Sampler>().unwrap(), sampler);
+        assert_eq!(serde_json::from_value::<Sampler>(json!(name)).unwrap(), sampler);
+    }
+    refused("euler".parse::<Sampler>(), &["\"euler\"", "pndm, ddim, euler_a, dpmpp_2m"]);
+}
