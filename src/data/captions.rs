@@ -1,14 +1,14 @@
 //! Where captions are written: a table for the whole folder, or a text file beside each picture.
 //!
 //! `metadata.jsonl` holds one object a line, `metadata.csv` a header line and then rows; both name a picture in `file_name`
-//! (relative, with `/`) and describe it in `text`, as the hub's ImageFolder has it. `x.txt` holds the caption of `x.jpg`.
+//! (relative, with `/`) and describe it in `text`, as the hub's `ImageFolder` has it. `x.txt` holds the caption of `x.jpg`.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::folder::METADATA;
+use super::folder::{self, METADATA, METADATA_CSV};
 use crate::error::{Error, Result};
 
 /// One row of a caption table.
@@ -44,21 +44,23 @@ impl Table {
         };
         let content = fs_err::read_to_string(base.join(file)).map_err(|e| Error::input(e.to_string()))?;
         let content = content.trim_start_matches('\u{feff}');
-        let lines = if file.ends_with(".csv") { csv_lines(content, texts) } else { json_lines(content, texts) };
+        let lines = if file == METADATA_CSV { csv_lines(content, texts) } else { json_lines(content, texts) };
         let mut table = Self { file, rows: BTreeMap::new() };
         for (line, row) in lines {
-            if let Err(reason) = row.and_then(|(name, text)| table.add(line, name, text)) {
+            if let Err(reason) = row.and_then(|(name, text)| table.add(line, &name, text)) {
                 problems.push(format!("`{file}` line {line}: {reason}"));
             }
         }
         Ok(Some(table))
     }
 
-    fn add(&mut self, line: u64, name: String, text: Option<String>) -> std::result::Result<(), String> {
+    fn add(&mut self, line: u64, name: &str, text: Option<String>) -> std::result::Result<(), String> {
         // Only names below the folder: a table from the hub must not reach other files of this machine.
-        if name.is_empty() || !Path::new(&name).components().all(|part| matches!(part, Component::Normal(_))) {
+        let parts = || Path::new(name).components().filter(|part| *part != Component::CurDir);
+        if parts().count() == 0 || !parts().all(|part| matches!(part, Component::Normal(_))) {
             return Err(format!("the file name `{name}` must be a relative path inside the folder, without `..`"));
         }
+        let name = folder::name(&parts().collect::<PathBuf>());
         if text.as_deref() == Some("") {
             return Err(format!("`{name}` has an empty caption"));
         }

@@ -186,10 +186,10 @@ impl Captions<'_> {
             return text.ok_or_else(|| format!("`{}` has no row in `{}`", name(path), table.file));
         }
         let text = path.with_extension("txt");
-        match self.side_cars.contains(&text) {
-            true => read_side_car(&base.join(&text)).map_err(|reason| format!("`{}` {reason}", name(&text))),
-            false => Err(format!("`{}` has no caption", name(path))),
+        if !self.side_cars.contains(&text) {
+            return Err(format!("`{}` has no caption", name(path)));
         }
+        read_side_car(&base.join(&text)).map_err(|reason| format!("`{}` {reason}", name(&text)))
     }
 }
 

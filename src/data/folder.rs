@@ -1,7 +1,7 @@
 //! Which files of a dataset folder are to be looked at.
 //!
 //! In: the folder. Out: the folder that really holds the pictures (a dataset repository may keep them in `train/`, as the
-//! hub's ImageFolder layout has it) and the relative paths in it, sorted by their bytes so that no file system's order
+//! hub's `ImageFolder` layout has it) and the relative paths in it, sorted by their bytes so that no file system's order
 //! reaches a result. Names that come with every repository or operating system are passed over; nothing else is.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The caption tables that are read; a folder has at most one.
-pub(super) const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+pub(super) const METADATA: [&str; 2] = ["metadata.jsonl", METADATA_CSV];
+
+/// The one of them that has columns.
+pub(super) const METADATA_CSV: &str = "metadata.csv";
 
 /// The hub's name for the folder of the pictures to train on.
 const TRAIN: &str = "train";

@@ -81,7 +81,7 @@ fn the_hash_is_of_the_files_bytes() {
 fn captions_from_tables_and_side_cars() {
     let jsonl =
         "{\"file_name\": \"sub/y.png\", \"text\": \" a cat \"}\n\n{\"text\": \"a, dog\", \"file_name\": \"x.jpg\"}\n";
-    let csv = "\u{feff}text,file_name,more\n\"a, dog\",x.jpg,1\na cat,sub/y.png,2\n";
+    let csv = "\u{feff}text,file_name,more\n\"a, dog\",x.jpg,1\na cat,./sub//y.png,2\n";
     for (name, table) in [("metadata.jsonl", jsonl), ("metadata.csv", csv)] {
         let folder = folder(&[
             ("x.jpg", "@orientation/1.jpg"),
