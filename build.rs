@@ -25,6 +25,8 @@ fn main() {
 fn commit() -> Option<String> {
     let git = git_folder()?;
     let head = watched(&git.join("HEAD"))?;
+    // HEAD names a branch and stays the same when that branch moves; its log does not.
+    watched(&git.join("logs/HEAD"));
     let Some(branch) = head.strip_prefix("ref: ") else { return Some(head) };
     // A work tree keeps HEAD for itself; its branches are in the main repository's folder.
     let common = watched(&git.join("commondir")).map_or_else(|| git.clone(), |path| git.join(path));

@@ -1,6 +1,6 @@
 //! Words on pictures: measured, wrapped and drawn with the built-in font.
 //!
-//! In: text, a size in pixels per em, a colour, a picture. Out: the picture with the text on it. DejaVu Sans is compiled
+//! In: text, a size in pixels per em, a colour, a picture. Out: the picture with the text on it. `DejaVu` Sans is compiled
 //! in (assets/font), so the result needs no installed font and is the same everywhere. A character that the font lacks is
 //! drawn as an empty box, never left out.
 
@@ -10,9 +10,9 @@ use unicode_normalization::UnicodeNormalization;
 use crate::data::Rgb;
 use crate::error::{Error, Result};
 
-/// DejaVu Sans.
+/// `DejaVu` Sans.
 pub const REGULAR: &[u8] = include_bytes!("../../assets/font/DejaVuSans.ttf");
-/// DejaVu Sans Bold.
+/// `DejaVu` Sans Bold.
 pub const BOLD: &[u8] = include_bytes!("../../assets/font/DejaVuSans-Bold.ttf");
 
 /// The width of the box for a missing character, in em.

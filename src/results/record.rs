@@ -50,7 +50,7 @@ pub struct RunRecord {
 pub struct Counts {
     /// Parameters that were trained.
     pub trained_parameters: u64,
-    /// Parameters of the whole model (text encoder, UNet, VAE), without what was added for training.
+    /// Parameters of the whole model (text encoder, `UNet`, VAE), without what was added for training.
     pub total_parameters: u64,
     /// Pictures in the data set.
     pub images: usize,

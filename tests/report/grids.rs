@@ -1,0 +1,127 @@
+//! Pictures side by side, and the words beside them.
+
+use super::*;
+
+fn heading(text: &str, span: usize) -> Heading {
+    Heading { text: text.to_string(), span }
+}
+
+#[test]
+fn every_cell_holds_its_picture_in_its_place() {
+    let rows: Vec<Row> = (0..2)
+        .map(|row| Row {
+            label: ["a dog", "a cat on a sofa"][row].to_string(),
+            pictures: (0..4).map(|column| picture(180, 170, (100 + 10 * row + column) as u8)).collect(),
+        })
+        .collect();
+    let drawn = grid::grid(&[heading("base", 2), heading("tuned", 2)], &rows).unwrap();
+    let places: Vec<Vec<(usize, usize)>> = rows
+        .iter()
+        .map(|row| row.pictures.iter().map(|part| find(&drawn, part).expect("a cell's picture")).collect())
+        .collect();
+    assert!(places[0].is_sorted_by(|a, b| a.0 + 180 < b.0 && a.1 == b.1));
+    assert!((0..4).all(|column| places[0][column].0 == places[1][column].0));
+    assert!(places[0][0].1 + 170 < places[1][0].1);
+    // The gap between "base" and "tuned" is wider than the ones within.
+    assert!(places[0][2].0 - places[0][1].0 > places[0][1].0 - places[0][0].0);
+    // Words: each label left of its row, each heading above its pictures.
+    for (row, place) in places.iter().enumerate() {
+        let band = place[0].1..place[0].1 + 170;
+        assert!(dark_pixels(&drawn, 0..place[0].0, band) > 50, "row {row} has no label");
+    }
+    for side in [0, 2] {
+        assert!(dark_pixels(&drawn, places[0][side].0..places[0][side + 1].0 + 180, 0..places[0][0].1) > 50);
+    }
+    assert_eq!(grid::grid(&[heading("base", 2), heading("tuned", 2)], &rows).unwrap(), drawn);
+}
+
+#[test]
+fn pictures_of_other_sizes_are_centred_in_their_cell() {
+    let rows = [Row { label: String::new(), pictures: vec![picture(200, 100, 1), picture(120, 160, 2)] }];
+    let drawn = grid::grid(&[], &rows).unwrap();
+    let (wide, tall) = (find(&drawn, &rows[0].pictures[0]).unwrap(), find(&drawn, &rows[0].pictures[1]).unwrap());
+    assert_eq!(wide.1, tall.1 + 30);
+    assert_eq!(pixel(&drawn, wide.0, wide.1 - 1), pixel(&drawn, tall.0 - 1, tall.1));
+    assert_ne!(pixel(&drawn, wide.0, wide.1 - 1), pixel(&drawn, 0, 0), "the letterbox cannot be told from the paper");
+    assert_eq!(dark_pixels(&drawn, 0..drawn.width, 0..tall.1), 0, "no words were asked for");
+}
+
+#[test]
+fn tiny_pictures_are_enlarged_by_whole_pixels() {
+    let tiny = picture(16, 16, 200);
+    let drawn = grid::grid(&[], &[Row { label: "x".into(), pictures: vec![tiny.clone()] }]).unwrap();
+    let enlarged = Rgb {
+        width: 160,
+        height: 160,
+        pixels: (0..160 * 160).flat_map(|i| pixel(&tiny, i % 160 / 10, i / 160 / 10)).collect(),
+    };
+    assert!(find(&drawn, &enlarged).is_some());
+}
+
+#[test]
+fn a_grid_of_nothing_is_an_error() {
+    assert!(grid::grid(&[heading("base", 1)], &[Row { label: "a dog".into(), pictures: vec![] }]).is_err());
+}
+
+#[test]
+fn labels_of_any_length_stay_in_their_place() {
+    for label in ["dog ".repeat(200), "d".repeat(900), "🐕".repeat(300), "一只狗".repeat(50), "\t\n".to_string()] {
+        let rows = [
+            Row { label, pictures: vec![picture(170, 170, 77)] },
+            Row { label: String::new(), pictures: vec![picture(170, 170, 78)] },
+        ];
+        let drawn = grid::grid(&[], &rows).unwrap();
+        let (first, second) =
+            (find(&drawn, &rows[0].pictures[0]).unwrap(), find(&drawn, &rows[1].pictures[0]).unwrap());
+        assert!(drawn.width < 2 * 170 + 60, "the label took {} pixels", drawn.width);
+        assert_eq!(dark_pixels(&drawn, 0..first.0, second.1..drawn.height), 0, "a label ran into the next row");
+    }
+}
+
+#[test]
+fn a_run_s_grid_is_made_from_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    let parts: Vec<Rgb> = (0..4).map(|i| picture(160, 160, 100 + i)).collect();
+    for (prompt, side) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let path = run.sample_path([Model::Base, Model::Tuned][side], ["a dog", "a cat"][prompt], 0);
+        write_png(&path, &parts[2 * prompt + side], &[]).unwrap();
+    }
+    grid::write_run_grid(run.path()).unwrap();
+    let drawn = tunelab::data::load_image(&run.path().join("grid.png")).unwrap();
+    let at: Vec<_> = parts.iter().map(|part| find(&drawn, part).unwrap()).collect();
+    assert!(at[0].0 < at[1].0 && at[0].1 == at[1].1 && at[0].1 < at[2].1 && at[2].0 == at[0].0 && at[3].0 == at[1].0);
+
+    fs::remove_dir_all(run.path().join("samples/base")).unwrap();
+    grid::write_run_grid(run.path()).unwrap();
+    let tuned = tunelab::data::load_image(&run.path().join("grid.png")).unwrap();
+    assert!(tuned.width < drawn.width && find(&tuned, &parts[3]).is_some());
+}
+
+#[test]
+fn text_is_wrapped_kerned_and_cut() {
+    let face = text::Face::new(text::REGULAR, 20.0).unwrap();
+    assert!(face.width("AV") < face.width("A") + face.width("V"), "no kerning");
+    let lines = face.wrap("a photo of a dog on the beach", 120.0, 9);
+    assert!(lines.len() > 1 && lines.iter().all(|line| face.width(line) <= 120.0), "{lines:?}");
+    assert_eq!(lines.join(" "), "a photo of a dog on the beach");
+    let cut = face.wrap(&"word ".repeat(100), 120.0, 2);
+    assert_eq!(cut.len(), 2);
+    assert!(cut[1].ends_with('…') && face.width(&cut[1]) <= 120.0, "{cut:?}");
+    assert!(cut.iter().all(|line| line.trim_end_matches('…').split(' ').all(|word| word == "word")), "{cut:?}");
+    assert!(face.wrap(" \n ", 120.0, 2).is_empty());
+}
+
+#[test]
+fn a_missing_character_is_a_visible_box() {
+    let face = text::Face::new(text::REGULAR, 40.0).unwrap();
+    let draw = |what: &str| {
+        let mut canvas = Rgb { width: 60, height: 60, pixels: vec![255; 3 * 60 * 60] };
+        face.draw(&mut canvas, 5.0, 50.0, what, [0, 0, 0]);
+        dark_pixels(&canvas, 0..60, 0..60)
+    };
+    assert!(draw("狗") > 50);
+    assert_eq!(draw("🐕"), draw("狗"));
+    assert_eq!(draw("\u{200d}\u{fe0f}"), 0);
+    assert!(draw("é") > draw("e"));
+}
