@@ -36,10 +36,11 @@ Example:
 const SAMPLE_EXAMPLES: &str = "\
 Examples:
   tunelab sample results/lora_dog --prompt \"a dog\" \"a dog on the moon\" --images 4 -o pictures
-  tunelab sample --model /models/sd15 --lora dog.safetensors --lora-scale 0.8 --prompt \"a dog\" -o pictures
+  tunelab sample --model /models/sd15 --lora dog.safetensors --prompt \"a dog\" -o pictures
 
-Writes DIR/<prompt>/<index>.png, with the parameters inside, and DIR/grid.png. What is not given comes from the run's
-[eval], or without a run from the defaults of [eval]. Seeds count up from --seed over the pictures of a prompt.";
+Writes DIR/<prompt>/<index>.png, with the parameters inside, and DIR/grid.png.
+What is not given comes from the run's [eval], or without a run from the defaults of [eval].
+Seeds count up from --seed over the pictures of a prompt.";
 
 /// A declarative lab for fine-tuning Stable Diffusion: one TOML file is one experiment.
 #[derive(Debug, Parser)]
@@ -122,7 +123,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "run_dir", requires = "model")]
     pub lora: Option<PathBuf>,
     /// How strongly the LoRA works.
-    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite, allow_negative_numbers = true, requires = "lora")]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite, allow_negative_numbers = true, requires = "lora", conflicts_with = "run_dir")]
     pub lora_scale: f64,
     /// What to draw; several texts may follow.
     #[arg(long = "prompt", value_name = "TEXT", required = true, num_args = 1.., value_parser = filled)]

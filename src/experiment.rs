@@ -58,6 +58,7 @@ mod reader;
 mod section;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -161,27 +162,21 @@ impl Experiment {
 
 fn read(file: &Path) -> Result<String> {
     let shown = file.display();
-    let meta = fs_err::metadata(file).map_err(|e| {
+    if file.is_dir() {
+        let error = Error::input(format!("{shown} is a folder, not an experiment's TOML file"));
+        let plan = file.join("plan.toml");
+        let hint = format!("the experiment of this results folder is {}", plan.display());
+        return Err(if plan.is_file() { error.hint(hint) } else { error });
+    }
+    let mut bytes = Vec::new();
+    fs_err::File::open(file).and_then(|open| open.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(|e| {
         Error::input(format!("cannot read the experiment {shown}"))
             .cause(e)
             .hint("give the path of a TOML file, such as experiments/lora_dog.toml")
     })?;
-    if meta.is_dir() {
-        let error = Error::input(format!("{shown} is a folder, not an experiment's TOML file"));
-        let plan = file.join("plan.toml");
-        return Err(if plan.is_file() {
-            error.hint(format!("the experiment of this results folder is {}", plan.display()))
-        } else {
-            error
-        });
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Error::input(format!("{shown} is larger than 1 MiB: this is no experiment's TOML file")));
     }
-    if meta.len() > LARGEST_FILE {
-        return Err(Error::input(format!(
-            "{shown} is too large ({} bytes) to be an experiment's TOML file",
-            meta.len()
-        )));
-    }
-    let bytes = fs_err::read(file).map_err(|e| Error::input(format!("cannot read the experiment {shown}")).cause(e))?;
     String::from_utf8(bytes).map_err(|e| {
         Error::input(format!("{shown} is not text in UTF-8 (first bad byte at {})", e.utf8_error().valid_up_to()))
     })

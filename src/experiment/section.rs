@@ -15,12 +15,14 @@ pub(crate) struct Section<'a> {
     path: String,
     at: Place,
     table: Option<&'a Table>,
+    /// Something else was written where the table belongs: said once is enough.
+    broken: bool,
 }
 
 impl<'a> Section<'a> {
     pub(super) fn new(reader: &'a Reader<'a>, path: String, at: Place, table: Option<&'a Table>) -> Self {
         reader.accept(&path, &[]);
-        Self { reader, path, at, table }
+        Self { reader, path, at, table, broken: false }
     }
 
     /// The table `key` in this one; where the file has none, all its keys are missing.
@@ -36,7 +38,7 @@ impl<'a> Section<'a> {
                 None
             }
         };
-        Section::new(self.reader, path, at, table)
+        Section { broken: entry.is_some() && table.is_none(), ..Section::new(self.reader, path, at, table) }
     }
 
     /// Is the key written?
@@ -55,6 +57,7 @@ impl<'a> Section<'a> {
         let wide = i128::from(*range.start())..=i128::from(*range.end());
         match entry.value {
             Value::Integer(i) if wide.contains(&i) => i64::try_from(i).ok(),
+            Value::Integer(i) if i > *wide.end() => self.wrong(key, entry, &format!("at most {}", wide.end())),
             _ => self.wrong(key, entry, &describe_integers(&range)),
         }
     }
@@ -160,6 +163,9 @@ impl<'a> Section<'a> {
 
     /// Complains that none of `keys` is written.
     pub fn missing(&self, what: &str, keys: &str) {
+        if self.broken {
+            return;
+        }
         let path = &self.path;
         let label = if self.table.is_some() { format!("add {keys}") } else { format!("add [{path}] with {keys}") };
         self.problem(self.at.clone(), format!("nothing says {what}"), label);
@@ -168,7 +174,7 @@ impl<'a> Section<'a> {
     /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
     pub fn exactly_one(&self, noun: &str, names: &[&'static str]) {
         self.accept(names);
-        let list = names.iter().map(|n| format!("[{}.{n}]", self.path)).collect::<Vec<_>>().join(", ");
+        let list = names.iter().map(|n| format!("[{}.{n}]", self.path)).collect::<Vec<_>>().join(" or ");
         let written: Vec<(&String, &Entry)> = self.table.into_iter().flatten().collect();
         for (key, entry) in written.iter().filter(|(key, _)| !names.contains(&key.as_str())) {
             self.reader.refuse(&self.path, key);
@@ -177,8 +183,10 @@ impl<'a> Section<'a> {
             self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
         }
         match &written[..] {
-            [] => self.problem(self.at.clone(), format!("no {noun}"), format!("add one of {list}")),
-            [_] => {}
+            [] if !self.broken => {
+                self.problem(self.at.clone(), format!("no {noun}"), format!("add {list}"));
+            }
+            [] | [_] => {}
             more => {
                 let keys = more.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
                 let last = more.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
@@ -261,7 +269,7 @@ pub(crate) fn at_least(low: f64) -> (Bound<f64>, Bound<f64>) {
 
 fn describe_integers(range: &RangeInclusive<i64>) -> String {
     match (*range.start(), *range.end()) {
-        (low, i64::MAX) => format!("a whole number, {low} or more"),
+        (low, 1_000_000_000..) => format!("a whole number, {low} or more"),
         (low, high) => format!("a whole number from {low} to {high}"),
     }
 }
@@ -269,13 +277,12 @@ fn describe_integers(range: &RangeInclusive<i64>) -> String {
 fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
     let low = match range.start_bound() {
         Bound::Excluded(low) => format!(" above {low}"),
-        Bound::Included(low) => format!(" from {low}"),
+        Bound::Included(low) => format!(", {low} or more"),
         Bound::Unbounded => String::new(),
     };
     let high = match range.end_bound() {
-        Bound::Excluded(high) => format!(" to below {high}"),
-        Bound::Included(high) => format!(" to {high}"),
-        Bound::Unbounded if low.starts_with(" from") => " on".into(),
+        Bound::Excluded(high) => format!(" and below {high}"),
+        Bound::Included(high) => format!(" and at most {high}"),
         Bound::Unbounded => String::new(),
     };
     format!("a number{low}{high}")

@@ -61,13 +61,12 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let config = local::unet_config(&plan.model);
     let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
-    let assumed = if config.is_some() { "" } else { " (if the model, which is not here yet, is Stable Diffusion 1.x)" };
     let Adapter::Lora(lora) = &plan.adapter;
     let memory = estimate(plan, &unet, local::frozen_bytes(&plan.model));
     let mut lines = vec![
         steps(plan),
         format!(
-            "trains {} of the UNet's {} parameters: LoRA of rank {} beside {} modules{assumed}",
+            "trains {} of the UNet's {} parameters: LoRA of rank {} beside {} modules",
             grouped(unet.trained(lora)),
             grouped(unet.parameters()),
             lora.rank,
@@ -81,20 +80,24 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
             size(memory.activations)
         ),
     ];
+    if config.is_none() {
+        lines.push("these two lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
+    }
     lines.extend(downloads(plan, &unet));
     Ok(lines)
 }
 
 fn steps(plan: &Plan) -> String {
-    let batch = plan.train.batch_size * plan.train.gradient_accumulation;
+    let batch = counted(plan.train.batch_size * plan.train.gradient_accumulation, "picture");
     match (plan.train.length, local::pictures(&plan.dataset.source)) {
-        (Length::Steps(steps), _) => format!("{} steps of {batch} pictures", grouped(steps)),
+        (Length::Steps(steps), _) => format!("{} of {batch}", counted(steps, "step")),
         (Length::Epochs(epochs), Some(pictures)) => {
-            let steps = grouped(plan.train.total_steps(pictures));
-            format!("{steps} steps: {epochs} epochs of {pictures} pictures, {batch} to a step")
+            let steps = counted(plan.train.total_steps(pictures), "step");
+            format!("{steps} of {batch}: {} over {}", counted(epochs, "epoch"), counted(pictures, "picture"))
         }
         (Length::Epochs(epochs), None) => {
-            format!("{epochs} epochs, {batch} pictures to a step: the steps are known once the dataset is here")
+            let epochs = counted(epochs, "epoch");
+            format!("{epochs} in steps of {batch}; how many steps is known once the pictures are here")
         }
     }
 }
@@ -139,6 +142,11 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")
+}
+
+/// `1 step`, `500 steps`.
+fn counted(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// Decimal units, as download pages and disk vendors count.

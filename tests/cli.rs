@@ -1,0 +1,269 @@
+//! The real binary: exit codes, what goes to stdout and what to stderr, and the wording of bad arguments.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use insta::assert_snapshot;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
+    // No cache: what `plan` says must not depend on the machine.
+    command.args(args).env("HF_HOME", "/nonexistent").env("NO_COLOR", "1").env_remove("RUST_BACKTRACE");
+    command
+}
+
+fn tunelab(args: &[&str]) -> Output {
+    command(args).output().expect("the binary starts")
+}
+
+fn code(args: &[&str]) -> i32 {
+    tunelab(args).status.code().expect("no signal")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let file = folder.join(name);
+    fs_err::write(&file, text).expect("writable");
+    file.to_str().expect("UTF-8").into()
+}
+
+const GOOD: &str = "model.repo = 'a/m'\ndataset.repo = 'a/d'\nadapter.lora = {}\n";
+
+#[test]
+fn check_says_ok_on_stdout_and_problems_on_stderr() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = write(folder.path(), "good.toml", GOOD);
+    let bad = write(folder.path(), "bad.toml", &format!("{GOOD}train.epoch = 1\n"));
+    let worse = write(folder.path(), "worse.toml", "x = ");
+
+    let output = tunelab(&["check", &good]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), format!("ok {good}\n")));
+    assert!(output.stderr.is_empty());
+
+    let output = tunelab(&["check", &bad, &good, &worse]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), format!("ok {good}\n")));
+    let text = stderr(&output);
+    assert!(text.contains("did you mean `epochs`?") && text.contains("not valid TOML"), "{text}");
+    assert!(text.ends_with("error: 2 of 3 experiments have problems\n"), "{text}");
+}
+
+#[test]
+fn check_finds_two_experiments_of_one_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let one = write(folder.path(), "one.toml", GOOD);
+    let two = write(folder.path(), "two.toml", &format!("name = 'one'\n{GOOD}"));
+    let output = tunelab(&["check", &one, &two]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("has the same name as"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_file_that_is_no_experiment_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let here = folder.path().to_str().expect("UTF-8");
+    let missing = format!("{here}/missing.toml");
+    let large = write(folder.path(), "large.toml", &"#".repeat((1 << 20) + 1));
+    let binary = folder.path().join("binary.toml");
+    fs_err::write(&binary, b"seed = 1\n\xff\xfe").expect("writable");
+    let shown = |file: &str| {
+        let output = tunelab(&["check", file]);
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output).replace(here, "HERE")
+    };
+    assert_snapshot!(shown(&missing), @r"
+    error: cannot read the experiment HERE/missing.toml
+      caused by: failed to open file `HERE/missing.toml`: No such file or directory (os error 2)
+
+    hint: give the path of a TOML file, such as experiments/lora_dog.toml
+    ");
+    assert_snapshot!(shown(&large), @r"error: HERE/large.toml is larger than 1 MiB: this is no experiment's TOML file");
+    assert_snapshot!(shown(binary.to_str().expect("UTF-8")), @r"error: HERE/binary.toml is not text in UTF-8 (first bad byte at 9)");
+    fs_err::write(folder.path().join("plan.toml"), GOOD).expect("writable");
+    assert_snapshot!(shown(here), @r"
+    error: HERE is a folder, not an experiment's TOML file
+
+    hint: the experiment of this results folder is HERE/plan.toml
+    ");
+}
+
+#[test]
+fn plan_prints_an_experiment_with_what_it_amounts_to() {
+    let output =
+        tunelab(&["plan", "experiments/lora_dog.toml", "--set", "dataset.path=tests", "--set", "train.steps=9"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let here = Path::new(".").canonicalize().expect("it exists");
+    assert_snapshot!(stdout(&output).replace(here.to_str().expect("UTF-8"), "ROOT"), @r#"
+    # 9 steps of 1 picture
+    # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
+    # memory, estimated: 5.0 GB (model 4.3 GB, adapter and optimiser 12.8 MB, activations 0.7 GB)
+    # these two lines assume Stable Diffusion 1.5: the model is not on this machine yet
+    # downloads the model from Hugging Face (stable-diffusion-v1-5/stable-diffusion-v1-5) or ModelScope (AI-ModelScope/stable-diffusion-v1-5), about 4.3 GB:
+    #   unet/config.json
+    #   unet/diffusion_pytorch_model.safetensors
+    #   vae/config.json
+    #   vae/diffusion_pytorch_model.safetensors
+    #   text_encoder/config.json
+    #   text_encoder/model.safetensors
+    #   tokenizer/vocab.json
+    #   tokenizer/merges.txt
+    #   scheduler/scheduler_config.json
+
+    name = "lora_dog"
+    seed = 42
+
+    [model]
+    repo = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    revision = "main"
+    modelscope = "AI-ModelScope/stable-diffusion-v1-5"
+
+    [dataset]
+    path = "ROOT/tests"
+    prompt = "a dog"
+    resolution = 256
+    center_crop = true
+    random_flip = true
+    skip_broken = false
+
+    [adapter.lora]
+    rank = 4
+    alpha = 4.0
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    dropout = 0.0
+
+    [train]
+    steps = 9
+    batch_size = 1
+    gradient_accumulation = 1
+    learning_rate = 0.0001
+    lr_scheduler = "constant"
+    warmup_steps = 0
+    adam_beta1 = 0.9
+    adam_beta2 = 0.999
+    adam_epsilon = 1e-8
+    weight_decay = 0.01
+    max_grad_norm = 1.0
+    noise_offset = 0.0
+    dtype = "f32"
+
+    [eval]
+    prompts = ["a dog", "a cat"]
+    negative_prompt = ""
+    compare_base = true
+    images = 1
+    steps = 50
+    guidance_scale = 7.5
+    sampler = "pndm"
+    seed = 42
+    every = 50
+    "#);
+}
+
+#[test]
+fn plan_counts_the_pictures_and_the_models_own_parameters() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["a.jpg", "b.PNG", "c.webp", "metadata.csv"] {
+        write(folder.path(), name, "");
+    }
+    fs_err::create_dir(folder.path().join("unet")).expect("writable");
+    let config = r#"{"in_channels": 4, "out_channels": 4, "block_out_channels": [32, 64], "layers_per_block": 1,
+        "attention_head_dim": 2, "cross_attention_dim": 16, "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "use_linear_projection": true}"#;
+    write(&folder.path().join("unet"), "config.json", config);
+    let here = folder.path().to_str().expect("UTF-8");
+    let (model, data) = (format!("model.path={here}"), format!("dataset.path={here}"));
+    let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model, "--set", &data]);
+    let text = stdout(&output);
+    assert!(text.starts_with("# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
+    // By hand, for rank 4: three attentions of width 32 and one of 64, each (2·4 widths × 2) − 2 widths + 2 × 16 wide.
+    let widths = 3 * (14 * 32 + 32) + (14 * 64 + 32);
+    assert!(text.contains(&format!("trains {},{:03} of", 4 * widths / 1000, 4 * widths % 1000)), "{text}");
+    assert!(!text.contains("downloads"), "{text}");
+
+    write(&folder.path().join("unet"), "config.json", "{\"_class_name\": \"Transformer2DModel\"}");
+    let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("the UNet's config.json"), "{}", stderr(&output));
+}
+
+#[test]
+fn plan_knows_what_pythons_cache_holds() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let repo = folder.path().join("hub/models--a--m");
+    fs_err::create_dir_all(repo.join("snapshots/0123/vae")).expect("writable");
+    fs_err::create_dir_all(repo.join("refs")).expect("writable");
+    write(&repo.join("refs"), "main", "0123");
+    write(&repo.join("snapshots/0123/vae"), "diffusion_pytorch_model.fp16.safetensors", "");
+    let good = write(folder.path(), "good.toml", GOOD);
+    let output = command(&["plan", &good]).env("HF_HOME", folder.path()).output().expect("the binary starts");
+    let text = stdout(&output);
+    assert!(text.contains("about 3.9 GB:\n#   unet/config.json\n"), "{text}");
+    assert!(!text.contains("vae/diffusion"), "{text}");
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    for args in [
+        &[][..],
+        &["rnu"],
+        &["run"],
+        &["run", "x.toml", "--device", "gpu"],
+        &["run", "x.toml", "--set"],
+        &["sample", "--prompt", "a dog", "-o", "out"],
+        &["sample", "results/x", "--model", "m", "--prompt", "a dog", "-o", "out"],
+        &["sample", "results/x", "--lora", "l", "--prompt", "a dog", "-o", "out"],
+        &["sample", "results/x", "--lora-scale", "1", "--prompt", "a dog", "-o", "out"],
+        &["sample", "results/x", "-o", "out"],
+        &["sample", "results/x", "--prompt", " ", "-o", "out"],
+        &["sample", "results/x", "--prompt", "a dog"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--width", "512"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--width", "500", "--height", "512"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--sampler", "euler"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--images", "0"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--guidance-scale", "nan"],
+    ] {
+        assert_eq!(code(args), 2, "{args:?}");
+    }
+    assert_eq!((code(&["--help"]), code(&["--version"]), code(&["sample", "--help"])), (0, 0, 0));
+}
+
+#[test]
+fn run_refuses_a_wrong_experiment_before_anything_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let results = folder.path().join("results");
+    let results = results.to_str().expect("UTF-8");
+    let run = ["run", "experiments/lora_dog.toml", "--set", "adapter.lora.rnak=4", "--results", results];
+    let output = tunelab(&run);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean `rank`?"), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && !Path::new(results).exists());
+}
+
+#[test]
+fn a_bad_device_is_explained() {
+    assert_snapshot!(stderr(&tunelab(&["run", "x.toml", "--device", "cuda:one"])), @r"
+    error: invalid value 'cuda:one' for '--device <DEVICE>': use auto, cpu, cuda, cuda:N or metal
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let mut child = command(&["plan", "experiments/lora_dog.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let mut words = String::new();
+    let _ = BufReader::new(child.stderr.take().expect("piped")).read_line(&mut words);
+    assert_eq!((child.wait().expect("it ends").code(), words.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,724 @@
+//! Experiments: what resolves, to what, and what is said about every kind of mistake.
+//!
+//! The snapshots are the texts that a person reads, whole, so that a change of wording or of a caret's place is seen.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+use tunelab::diffusion::Sampler;
+use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
+use tunelab::plan::estimate::{SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, estimate};
+use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Plan, Source};
+
+/// The least that an experiment must say.
+const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
+
+fn with(text: &str, set: &[&str]) -> tunelab::error::Result<Plan> {
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    Plan::parse(text, Path::new("lab/x.toml"), &set)
+}
+
+fn good(text: &str, set: &[&str]) -> Plan {
+    with(text, set).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The error's text for the least experiment and some more lines.
+fn complaint(more: &str) -> String {
+    bad(&format!("{LEAST}{more}"), &[])
+}
+
+fn bad(text: &str, set: &[&str]) -> String {
+    match with(text, set) {
+        Ok(plan) => panic!("no error, but {plan:?}"),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn defaults_are_diffusers_own() {
+    let plan = good(LEAST, &[]);
+    assert_eq!((plan.name.as_str(), plan.seed), ("x", 42));
+    assert_eq!(plan.dataset.resolution, 512);
+    assert_eq!((plan.dataset.center_crop, plan.dataset.random_flip, plan.dataset.skip_broken), (true, true, false));
+    let Adapter::Lora(lora) = &plan.adapter;
+    assert_eq!((lora.rank, lora.alpha, lora.dropout), (4, 4.0, 0.0));
+    assert_eq!(lora.targets, ["to_q", "to_k", "to_v", "to_out.0"]);
+    let train = &plan.train;
+    assert_eq!((train.length, train.batch_size, train.gradient_accumulation), (Length::Epochs(100), 1, 1));
+    assert_eq!((train.learning_rate, train.lr_scheduler, train.warmup_steps), (1e-4, LrScheduler::Constant, 0));
+    assert_eq!((train.adam_beta1, train.adam_beta2, train.adam_epsilon), (0.9, 0.999, 1e-8));
+    assert_eq!((train.weight_decay, train.max_grad_norm, train.snr_gamma), (1e-2, 1.0, None));
+    assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, None));
+    let eval = &plan.eval;
+    assert_eq!((eval.steps, eval.guidance_scale, eval.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
+    assert!(eval.prompts.is_empty() && eval.negative_prompt.is_empty() && eval.compare_base);
+}
+
+#[test]
+fn some_defaults_follow_other_keys() {
+    let plan = good(LEAST, &["adapter.lora.rank=16", "dataset.prompt=a sks dog"]);
+    let Adapter::Lora(lora) = &plan.adapter;
+    assert_eq!((lora.rank, lora.alpha), (16, 16.0));
+    assert_eq!(plan.eval.prompts, ["a sks dog"]);
+}
+
+#[test]
+fn the_committed_experiment_states_the_reports_settings() {
+    let plan = Plan::load(Path::new("experiments/lora_dog.toml"), &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((plan.name.as_str(), plan.dataset.resolution), ("lora_dog", 256));
+    assert_eq!((plan.train.length, plan.train.batch_size, plan.train.learning_rate), (Length::Epochs(100), 1, 1e-4));
+    assert_eq!(plan.train.total_steps(5), 500);
+    assert_eq!(plan.eval.prompts, ["a dog", "a cat"]);
+    let Source::HuggingFace { modelscope: Some(modelscope), .. } = &plan.model else { panic!("{:?}", plan.model) };
+    assert_eq!(modelscope, "AI-ModelScope/stable-diffusion-v1-5");
+}
+
+#[test]
+fn resolving_the_resolved_plan_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let here = folder.path().to_str().expect("UTF-8");
+    let path = format!("dataset.path={here}");
+    let variants: [&[&str]; 9] = [
+        &[],
+        &[&path, "model.modelscope=b/other", "model.revision=0123456"],
+        &["name=other", "seed=9223372036854775807", "eval.seed=0", "eval.every=0"],
+        &["train.steps=7", "train.snr_gamma=5", "train.checkpoint_every=3", "train.noise_offset=0.1"],
+        &["adapter.lora={rank=1024, alpha=1e-300, dropout=0.999}", "adapter.lora.targets=[\"ff.net.2\", 'conv1']"],
+        &["train.learning_rate=1", "train.adam_epsilon=1e-16", "train.max_grad_norm=1e300", "train.weight_decay=0"],
+        &["eval.prompts=[\"\\\"quotes\\\" \\\\ / \\u0001\\u007f\\ttab\", \"一只狗 🐶\", \"two\\nlines\"]"],
+        &["dataset.prompt=  kept as it is  ", "eval.negative_prompt='''it's\n\"odd\"'''", "eval.prompts=[]"],
+        &[
+            "train.lr_scheduler=polynomial",
+            "eval.sampler=dpmpp_2m",
+            "dataset.random_flip=false",
+            "eval.guidance_scale=0",
+        ],
+    ];
+    for set in variants {
+        let plan = good(LEAST, set);
+        let text = plan.to_toml();
+        let again = Plan::parse(&text, Path::new("elsewhere/plan.toml"), &[]).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(again, plan, "{text}");
+        assert_eq!(again.to_toml(), text);
+    }
+}
+
+#[test]
+fn everything_that_is_written_reaches_the_plan() {
+    // No value is a default, so a key that is read into the wrong field, or not at all, shows.
+    let plan = good(
+        "seed = 1\nmodel = {repo = 'a/m', revision = 'v1', modelscope = 'b/m'}\ndataset = {modelscope = 'b/d', prompt = 'p',
+            resolution = 448, center_crop = false, random_flip = false, skip_broken = true}
+        adapter.lora = {rank = 3, alpha = 6, targets = ['to_v'], dropout = 0.5}
+        train = {steps = 11, batch_size = 2, gradient_accumulation = 5, learning_rate = 0.02, lr_scheduler = 'cosine',
+            warmup_steps = 7, adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3,
+            max_grad_norm = 0.7, snr_gamma = 5, noise_offset = 0.05, dtype = 'f32', checkpoint_every = 13}
+        eval = {prompts = ['q'], negative_prompt = 'n', compare_base = false, images = 17, steps = 19,
+            guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
+        &[],
+    );
+    assert_snapshot!(plan.to_toml(), @r#"
+    name = "x"
+    seed = 1
+
+    [model]
+    repo = "a/m"
+    revision = "v1"
+    modelscope = "b/m"
+
+    [dataset]
+    modelscope = "b/d"
+    revision = "master"
+    prompt = "p"
+    resolution = 448
+    center_crop = false
+    random_flip = false
+    skip_broken = true
+
+    [adapter.lora]
+    rank = 3
+    alpha = 6.0
+    targets = ["to_v"]
+    dropout = 0.5
+
+    [train]
+    steps = 11
+    batch_size = 2
+    gradient_accumulation = 5
+    learning_rate = 0.02
+    lr_scheduler = "cosine"
+    warmup_steps = 7
+    adam_beta1 = 0.8
+    adam_beta2 = 0.95
+    adam_epsilon = 1e-6
+    weight_decay = 0.3
+    max_grad_norm = 0.7
+    snr_gamma = 5.0
+    noise_offset = 0.05
+    dtype = "f32"
+    checkpoint_every = 13
+
+    [eval]
+    prompts = ["q"]
+    negative_prompt = "n"
+    compare_base = false
+    images = 17
+    steps = 19
+    guidance_scale = 2.0
+    sampler = "euler_a"
+    seed = 23
+    every = 29
+    "#);
+}
+
+#[test]
+fn every_key_is_documented() {
+    let docs = include_str!("../src/experiment.rs");
+    let rows: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! | `")).collect();
+    let everything = ["train.epochs=1", "train.snr_gamma=1", "train.checkpoint_every=1", "dataset.prompt=p"];
+    let resolved = good(LEAST, &everything).to_toml() + "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n";
+    let mut section = String::new();
+    let mut keys = 0;
+    for line in resolved.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let (full, short) = (format!("{section}{key}`"), format!("`.{key}`"));
+            let documented = |row: &&str| row.starts_with(&full) || (row.starts_with(&section) && row.contains(&short));
+            assert!(rows.iter().any(|row| documented(&row)), "{section}{key} is not in the table of src/experiment.rs");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40, "{resolved}");
+}
+
+#[test]
+fn a_set_argument_replaces_the_files_value_and_its_mistakes() {
+    let text = format!("{LEAST}[train]\nepochs = 'many'\nbatch_size = 2\n");
+    let plan = good(&text, &["train.epochs=2", "train.epochs=3"]);
+    assert_eq!((plan.train.length, plan.train.batch_size), (Length::Epochs(3), 2));
+}
+
+#[test]
+fn a_path_beside_a_repository_wins_and_steps_beside_epochs() {
+    let here = std::env::current_dir().expect("a working folder").canonicalize().expect("it exists");
+    let plan = good(&format!("{LEAST}[train]\nepochs = 3\nsteps = 5\n"), &["model.path=."]);
+    assert_eq!(plan.model, Source::Path(here));
+    assert_eq!(plan.train.length, Length::Steps(5));
+}
+
+#[test]
+fn of_two_keys_that_exclude_each_other_the_argument_beats_the_file() {
+    let text = "model.path = '/no/such/folder'\ndataset.repo = 'a/set'\nadapter.lora = {}\ntrain.steps = 5\n";
+    let plan = good(text, &["model.repo=b/model", "train.epochs=2"]);
+    let expected = Source::HuggingFace { repo: "b/model".into(), revision: "main".into(), modelscope: None };
+    assert_eq!(plan.model, expected);
+    assert_eq!(plan.train.length, Length::Epochs(2));
+}
+
+#[test]
+fn paths_in_the_file_start_at_the_file_and_in_an_argument_at_the_working_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().canonicalize().expect("it exists");
+    fs_err::create_dir_all(root.join("pictures")).expect("writable");
+    let text = "model.repo = 'a/m'\ndataset.path = 'pictures'\nadapter.lora = {}";
+    let plan = Plan::parse(text, &root.join("x.toml"), &["model.path=tests".into()]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(plan.dataset.source, Source::Path(root.join("pictures")));
+    assert_eq!(plan.model, Source::Path(Path::new("tests").canonicalize().expect("it exists")));
+}
+
+#[test]
+fn steps_count_the_last_smaller_batch() {
+    let plan = good(LEAST, &["train.epochs=3", "train.batch_size=2", "train.gradient_accumulation=2"]);
+    assert_eq!(plan.train.steps_per_epoch(5), 2);
+    assert_eq!(plan.train.total_steps(5), 6);
+}
+
+#[test]
+fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
+    assert_snapshot!(complaint("[adapter.lora2]\n"), @r"
+    error: unknown adapter `lora2`
+      --> lab/x.toml:4:10
+       |
+     4 | [adapter.lora2]
+       |          ^^^^^ did you mean `lora`?
+
+    error: more than one adapter: `lora`, `lora2`
+      --> lab/x.toml:4:10
+       |
+     4 | [adapter.lora2]
+       |          ^^^^^ an experiment has exactly one
+
+    hint: 2 problems in lab/x.toml
+    ");
+    assert_snapshot!(bad("model.repo = 'a/m'\ndataset.repo = 'a/d'\n[adapter.lora]\nrnak = 4\n", &[]), @r"
+    error: unknown key `rnak` in [adapter.lora]
+      --> lab/x.toml:4:1
+       |
+     4 | rnak = 4
+       | ^^^^ did you mean `rank`?
+    ");
+    assert_snapshot!(complaint("[train]\nlr = 1e-4\nnum_train_epochs = 3\nfrobnicate = 1\nprompts = ['x']\n"), @r"
+    error: unknown key `lr` in [train]
+      --> lab/x.toml:5:1
+       |
+     5 | lr = 1e-4
+       | ^^ did you mean `learning_rate`?
+
+    error: unknown key `num_train_epochs` in [train]
+      --> lab/x.toml:6:1
+       |
+     6 | num_train_epochs = 3
+       | ^^^^^^^^^^^^^^^^ did you mean `epochs`?
+
+    error: unknown key `frobnicate` in [train]
+      --> lab/x.toml:7:1
+       |
+     7 | frobnicate = 1
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `checkpoint_every`
+
+    error: unknown key `prompts` in [train]
+      --> lab/x.toml:8:1
+       |
+     8 | prompts = ['x']
+       | ^^^^^^^ it belongs in [eval]
+
+    hint: 4 problems in lab/x.toml
+    ");
+}
+
+#[test]
+fn every_problem_of_a_file_is_said_at_once_in_the_files_order() {
+    let text = "sed = 3
+
+[modle]
+repo = \"a/b\"
+
+[dataset]
+path = \"../nope\"
+resolution = 500
+random_flip = 1
+
+[adapter.lora]
+rank = 0
+alpha = 0
+dropout = 1.0
+targets = [\"to_qq\", \"\"]
+
+[train]
+steps = 99999999999999999999
+learning_rate = \"fast\"
+lr_scheduler = \"cosin\"
+dtype = \"bf16\"
+snr_gamma = nan
+warmup_steps = 1.5
+
+[eval]
+prompts = [\"狗 🐶\", \" \", 3, \"x\\u0000\"]
+sampler = \"euler\"
+steps = 1001
+guidance_scale = -1
+images = 1979-05-27
+";
+    let root = std::env::current_dir().expect("a working folder");
+    let text = bad(text, &["eval.every=-1", "eval.evry=1"]).replace(root.to_str().expect("UTF-8"), "ROOT");
+    assert_snapshot!(text, @r#"
+    error: nothing says which model to train
+      --> lab/x.toml
+       = add [model] with `path`, `repo` or `modelscope`
+
+    error: unknown key `sed` at the top level
+      --> lab/x.toml:1:1
+       |
+     1 | sed = 3
+       | ^^^ did you mean `seed`?
+
+    error: unknown key `modle` at the top level
+      --> lab/x.toml:3:2
+       |
+     3 | [modle]
+       |  ^^^^^ did you mean `model`?
+
+    error: `path`: the folder ROOT/lab/../nope does not exist
+      --> lab/x.toml:7:8
+       |
+     7 | path = "../nope"
+       |        ^^^^^^^^^
+
+    error: `resolution` must be a multiple of 64
+      --> lab/x.toml:8:14
+       |
+     8 | resolution = 500
+       |              ^^^ 448 and 512 are
+
+    error: `random_flip` must be true or false, not 1
+      --> lab/x.toml:9:15
+       |
+     9 | random_flip = 1
+       |               ^
+
+    error: `rank` must be a whole number from 1 to 1024, not 0
+      --> lab/x.toml:12:8
+       |
+    12 | rank = 0
+       |        ^
+
+    error: `alpha` must be a number above 0, not 0
+      --> lab/x.toml:13:9
+       |
+    13 | alpha = 0
+       |         ^
+
+    error: `dropout` must be a number, 0 or more and below 1, not 1.0
+      --> lab/x.toml:14:11
+       |
+    14 | dropout = 1.0
+       |           ^^^
+
+    error: `targets`: no module's name ends with "to_qq"
+      --> lab/x.toml:15:12
+       |
+    15 | targets = ["to_qq", ""]
+       |            ^^^^^^^ did you mean "to_q"?
+
+    error: `targets`: a text with nothing in it
+      --> lab/x.toml:15:21
+       |
+    15 | targets = ["to_qq", ""]
+       |                     ^^
+
+    error: `steps` must be at most 1000000000, not 99999999999999999999
+      --> lab/x.toml:18:9
+       |
+    18 | steps = 99999999999999999999
+       |         ^^^^^^^^^^^^^^^^^^^^
+
+    error: `learning_rate` must be a number above 0 and at most 1, not text
+      --> lab/x.toml:19:17
+       |
+    19 | learning_rate = "fast"
+       |                 ^^^^^^
+
+    error: `lr_scheduler` must be one of "constant", "linear", "cosine", "polynomial"
+      --> lab/x.toml:20:16
+       |
+    20 | lr_scheduler = "cosin"
+       |                ^^^^^^^ did you mean "cosine"?
+
+    error: `dtype`: only "f32" is supported by this version
+      --> lab/x.toml:21:9
+       |
+    21 | dtype = "bf16"
+       |         ^^^^^^
+
+    error: `snr_gamma` must be a number above 0, not nan
+      --> lab/x.toml:22:13
+       |
+    22 | snr_gamma = nan
+       |             ^^^
+
+    error: `warmup_steps` must be a whole number, 0 or more, not 1.5
+      --> lab/x.toml:23:16
+       |
+    23 | warmup_steps = 1.5
+       |                ^^^
+
+    error: `prompts`: a text with nothing in it
+      --> lab/x.toml:26:19
+       |
+    26 | prompts = ["狗 🐶", " ", 3, "x\u0000"]
+       |                     ^^^
+
+    error: `prompts` must be text in quotes, not 3
+      --> lab/x.toml:26:24
+       |
+    26 | prompts = ["狗 🐶", " ", 3, "x\u0000"]
+       |                          ^
+
+    error: `prompts` has a NUL character in it
+      --> lab/x.toml:26:27
+       |
+    26 | prompts = ["狗 🐶", " ", 3, "x\u0000"]
+       |                             ^^^^^^^^^
+
+    error: `sampler` must be one of "pndm", "ddim", "euler_a", "dpmpp_2m"
+      --> lab/x.toml:27:11
+       |
+    27 | sampler = "euler"
+       |           ^^^^^^^ did you mean "euler_a"?
+
+    error: `steps` must be at most 1000, not 1001
+      --> lab/x.toml:28:9
+       |
+    28 | steps = 1001
+       |         ^^^^
+
+    error: `guidance_scale` must be a number, 0 or more, not -1
+      --> lab/x.toml:29:18
+       |
+    29 | guidance_scale = -1
+       |                  ^^
+
+    error: `images` must be a whole number, 1 or more, not a date
+      --> lab/x.toml:30:10
+       |
+    30 | images = 1979-05-27
+       |          ^^^^^^^^^^
+
+    error: `every` must be a whole number, 0 or more, not -1
+      --> --set
+       |
+       | eval.every=-1
+       |            ^^
+
+    error: unknown key `evry` in [eval]
+      --> --set
+       |
+       | eval.evry=1
+       |      ^^^^ did you mean `every`?
+
+    hint: 26 problems in lab/x.toml
+    "#);
+}
+
+#[test]
+fn an_adapter_is_needed_and_only_one() {
+    let sources = "model.repo = 'a/m'\ndataset.repo = 'a/d'\n";
+    assert_snapshot!(bad(sources, &[]), @r"
+    error: no adapter
+      --> lab/x.toml
+       = add [adapter.lora]
+    ");
+    assert_snapshot!(bad(&format!("{sources}[adapter]\n"), &[]), @r"
+    error: no adapter
+      --> lab/x.toml:3:2
+       |
+     3 | [adapter]
+       |  ^^^^^^^ add [adapter.lora]
+    ");
+    assert_snapshot!(bad(&format!("{sources}[adapter.lora]\n[adapter.full]\n"), &[]), @r"
+    error: unknown adapter `full`
+      --> lab/x.toml:4:10
+       |
+     4 | [adapter.full]
+       |          ^^^^ there is [adapter.lora]
+
+    error: more than one adapter: `full`, `lora`
+      --> lab/x.toml:4:10
+       |
+     4 | [adapter.full]
+       |          ^^^^ an experiment has exactly one
+
+    hint: 2 problems in lab/x.toml
+    ");
+    assert_snapshot!(bad(&format!("{sources}[adapter]\nlora = 4\n"), &[]), @r"
+    error: `lora` must be a table
+      --> lab/x.toml:4:1
+       |
+     4 | lora = 4
+       | ^^^^ write [adapter.lora]
+    ");
+}
+
+#[test]
+fn a_source_is_needed() {
+    assert_snapshot!(bad("[model]\nrevision = 'main'\n[adapter.lora]\n", &[]), @r"
+    error: nothing says which pictures to train on
+      --> lab/x.toml
+       = add [dataset] with `path`, `repo` or `modelscope`
+
+    error: nothing says which model to train
+      --> lab/x.toml:1:2
+       |
+     1 | [model]
+       |  ^^^^^ add `path`, `repo` or `modelscope`
+
+    hint: 2 problems in lab/x.toml
+    ");
+    assert_snapshot!(bad("model.repo = '../models/sd15'\ndataset.repo = 'dog'\nadapter.lora = {}", &[]), @r"
+    error: `repo` must be a repository's `owner/name`
+      --> lab/x.toml:1:14
+       |
+     1 | model.repo = '../models/sd15'
+       |              ^^^^^^^^^^^^^^^^ for a folder say `path`
+
+    error: `repo` must be a repository's `owner/name`
+      --> lab/x.toml:2:16
+       |
+     2 | dataset.repo = 'dog'
+       |                ^^^^^ for a folder say `path`
+
+    hint: 2 problems in lab/x.toml
+    ");
+}
+
+#[test]
+fn broken_toml_is_shown_in_the_same_way() {
+    assert_snapshot!(bad("[model\nrepo = \nseed = 1\nseed = 2\n", &[]), @r"
+    error: not valid TOML: unclosed table, expected `]`
+      --> lab/x.toml:1:7
+       |
+     1 | [model
+       |       ^
+    ");
+    assert_snapshot!(bad(&format!("{LEAST}seed = 1\nseed = 2\n"), &[]), @r"
+    error: not valid TOML: duplicate key
+      --> lab/x.toml:5:1
+       |
+     5 | seed = 2
+       | ^^^^
+    ");
+    assert_snapshot!(bad("", &["noequals", "a b=3", "=4", "train.epochs=two words", "seed.x=1"]), @r"
+    error: --set needs key.path=value
+      --> --set
+       |
+       | noequals
+       | ^^^^^^^^ there is no `=`
+
+    error: --set needs key.path=value: key with no value, expected `=`
+      --> --set
+       |
+       | a b=3
+       |   ^
+
+    error: --set needs key.path=value: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
+      --> --set
+       |
+       | =4
+       | ^
+
+    hint: 3 problems in lab/x.toml
+    ");
+}
+
+#[test]
+fn a_table_where_a_value_belongs_and_the_other_way_round() {
+    assert_snapshot!(bad("model = 'a/m'\ndataset.repo = 'a/d'\nadapter.lora = {}\n[[train]]\nepochs = 1\n[seed]\n", &[]), @r"
+    error: `model` must be a table
+      --> lab/x.toml:1:1
+       |
+     1 | model = 'a/m'
+       | ^^^^^ write [model]
+
+    error: `train` must be a table
+      --> lab/x.toml:4:3
+       |
+     4 | [[train]]
+       |   ^^^^^ write [train]
+
+    error: `seed` must be a whole number, 0 or more, not a table
+      --> lab/x.toml:6:1
+       |
+     6 | [seed]
+       | ^^^^^^
+
+    hint: 3 problems in lab/x.toml
+    ");
+}
+
+#[test]
+fn a_name_must_be_a_folders_name() {
+    for name in ["../up", "a/b", "a\\b", ".", "..", "x:y", "dot.", "new\nline"] {
+        let text = bad(&format!("name = {name:?}\n{LEAST}"), &[]);
+        assert!(text.contains("`name` must be usable as a folder's name"), "{text}");
+    }
+    assert_eq!(good(&format!("name = '狗 1'\n{LEAST}"), &[]).name, "狗 1");
+}
+
+#[test]
+fn ranges_end_where_they_say() {
+    let set = |arg: &str| with(LEAST, &[arg]).is_ok();
+    for inside in [
+        "adapter.lora.rank=1024",
+        "adapter.lora.dropout=0",
+        "train.learning_rate=1",
+        "eval.steps=1000",
+        "dataset.resolution=2048",
+        "dataset.resolution=64",
+        "eval.guidance_scale=0",
+        "train.warmup_steps=0",
+        "adapter.lora.targets=['transformer_blocks.0.attn1.to_q', 'up_blocks.7.attentions.0.proj_in']",
+    ] {
+        assert!(set(inside), "{inside}");
+    }
+    for outside in [
+        "adapter.lora.rank=1025",
+        "adapter.lora.dropout=1",
+        "train.learning_rate=1.01",
+        "eval.steps=1001",
+        "dataset.resolution=2112",
+        "dataset.resolution=0",
+        "train.learning_rate=0",
+        "train.max_grad_norm=inf",
+        "train.epochs=0",
+        "train.steps=0",
+        "train.batch_size=0",
+        "train.gradient_accumulation=0",
+        "seed=-1",
+        "train.checkpoint_every=0",
+        "eval.images=0",
+        "train.noise_offset=-0.1",
+        "train.snr_gamma=0",
+        "train.adam_beta1=1",
+        "adapter.lora.targets=[]",
+        "adapter.lora.targets=to_q",
+        "dataset.prompt=",
+        "model.repo=a/b/c",
+        "train.dtype=f16",
+        "eval.compare_base=yes",
+    ] {
+        assert!(!set(outside), "{outside}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
+    let text = LEAST.replace('\n', "\r\n");
+    assert_eq!(good(&format!("\u{feff}{text}"), &[]), good(LEAST, &[]));
+    let shown = complaint("\r\n[train]\r\n\tepoch = 1\r\n");
+    assert!(
+        shown.ends_with("  --> lab/x.toml:6:2\n   |\n 6 |  epoch = 1\n   |  ^^^^^ did you mean `epochs`?"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn parameters_of_stable_diffusion_are_counted_from_its_config() {
+    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(unet.parameters(), 859_520_964);
+    let Adapter::Lora(mut lora) = good(LEAST, &[]).adapter;
+    assert_eq!(unet.targeted(&lora.targets).count(), 128);
+    for rank in [1, 4, 16] {
+        lora.rank = rank;
+        assert_eq!(unet.trained(&lora), 199_296 * rank);
+    }
+    // A name's end counts only from a point on: `q` is the end of `to_q`, but no module's name.
+    assert_eq!(unet.targeted(&["q".into()]).count(), 0);
+    // 3 × 3 kernels stay in A, as PEFT has it.
+    lora = tunelab::plan::Lora { rank: 2, targets: vec!["conv_in".into()], ..lora };
+    assert_eq!(unet.trained(&lora), 2 * (4 * 9 + 320));
+}
+
+#[test]
+fn a_target_that_no_module_can_have_is_told_from_one_of_another_model() {
+    assert_eq!(plausible_target("to_out.0"), Ok(()));
+    assert_eq!(plausible_target("attn2.to_k"), Ok(()));
+    assert_eq!(plausible_target("down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"), Ok(()));
+    assert_eq!(plausible_target("to_w"), Err(Some("to_k".into())));
+    assert_eq!(plausible_target("query"), Err(None));
+}
+
+#[test]
+fn memory_is_near_what_pytorch_needs_for_the_same_work() {
+    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let others = SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES;
+    let bytes = |set: &[&str]| estimate(&good(LEAST, set), &unet, others).total() as f64;
+    let small = bytes(&["dataset.resolution=256"]);
+    assert!((4.7e9..5.3e9).contains(&small), "{small}");
+    let one = bytes(&[]);
+    let more = bytes(&["train.batch_size=3"]) - one;
+    assert!(one > small && (more / 2.0 - (bytes(&["train.batch_size=2"]) - one)).abs() < 1.0);
+}
