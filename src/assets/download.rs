@@ -13,7 +13,7 @@ use ureq::Body;
 use ureq::http::Response;
 
 use super::sha256;
-use super::web::{Failed, Web};
+use super::web::{Tried, Web};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -35,7 +35,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Fetches one file; broken transfers are taken up again as often as the settings say.
-pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Result<(), Failed> {
+pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()> {
     for dir in [wanted.part, wanted.to].into_iter().filter_map(|p| p.parent()) {
         web.settings().make_dir(dir)?;
     }
@@ -55,7 +55,7 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
 }
 
 /// One attempt: appends what is missing to the part file.
-fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Result<(), Failed> {
+fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()> {
     let mut out = open_part(web, wanted)?;
     let mut have = length(&out)?;
     if wanted.size.is_some_and(|size| have > size) {
@@ -145,7 +145,7 @@ fn receive(
     out: &mut File,
     range: std::ops::Range<u64>,
     progress: &Progress,
-) -> Result<(), Failed> {
+) -> Tried<()> {
     let known = range.end != u64::MAX;
     let bar = progress.bytes(wanted.name, if known { range.end } else { 0 });
     bar.skip(range.start);

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::settings::{HubSettings, Hubs};
-use super::web::Failed;
+use super::web::Tried;
 use super::{ModelFiles, hub, local, modelscope};
 use crate::error::{Error, Result};
 use crate::plan::Source;
@@ -27,7 +27,7 @@ pub fn find_dataset(source: &Source, progress: &Progress) -> Result<PathBuf> {
 }
 
 /// One hub's way to find something: repository, revision, settings, progress.
-type Find<T> = fn(&str, &str, &HubSettings, &Progress) -> Result<T, Failed>;
+type Find<T> = fn(&str, &str, &HubSettings, &Progress) -> Tried<T>;
 
 impl Hubs {
     /// As [`find_model`], with these settings.

@@ -17,18 +17,13 @@ use ureq::http::Response;
 use super::download::{Wanted, fetch};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
-use super::web::{Failed, Web, encode};
+use super::web::{Failed, Tried, Web, encode};
 use super::{ModelFiles, local, pictures};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// Finds the model `repo` at `revision`, from the cache or from the hub.
-pub fn find_model(
-    repo: &str,
-    revision: &str,
-    settings: &HubSettings,
-    progress: &Progress,
-) -> Result<ModelFiles, Failed> {
+pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<ModelFiles> {
     let remote = Remote::new(repo, revision, RepoType::Model, settings)?;
     let cached = remote.cached().map(|dir| local::find(&dir));
     if let Some(Ok(files)) = cached {
@@ -45,12 +40,7 @@ pub fn find_model(
 }
 
 /// Finds the data set `repo` at `revision`, from the cache or from the hub; gives a folder of pictures.
-pub fn find_dataset(
-    repo: &str,
-    revision: &str,
-    settings: &HubSettings,
-    progress: &Progress,
-) -> Result<PathBuf, Failed> {
+pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
     if let Some(dir) = remote.cached()
         && pictures::is_complete(&remote.list(&dir), &dir)
@@ -118,7 +108,7 @@ impl<'a> Remote<'a> {
         &self,
         choose: impl FnOnce(&BTreeSet<String>) -> Result<Vec<String>>,
         progress: &Progress,
-    ) -> Result<(PathBuf, Vec<String>), Failed> {
+    ) -> Tried<(PathBuf, Vec<String>)> {
         let web = Web::new(self.settings, self.name);
         let url = format!("{}/api/{}", self.settings.endpoint, self.repo.api_url());
         let listing: Listing = web.json(&url, &format!("revision `{}`", self.revision))?;
@@ -138,14 +128,7 @@ impl<'a> Remote<'a> {
         Ok((snapshot, wanted))
     }
 
-    fn fetch_file(
-        &self,
-        web: &Web<'_>,
-        name: &str,
-        commit: &str,
-        snapshot: &Path,
-        progress: &Progress,
-    ) -> Result<(), Failed> {
+    fn fetch_file(&self, web: &Web<'_>, name: &str, commit: &str, snapshot: &Path, progress: &Progress) -> Tried<()> {
         let (endpoint, repo) = (&self.settings.endpoint, self.repo.url());
         let url = format!("{endpoint}/{repo}/resolve/{}/{}", self.repo.url_revision(), encode(name, "/"));
         let stated = stated(web, &url, name)?;
@@ -167,7 +150,7 @@ impl<'a> Remote<'a> {
 }
 
 /// Reads a file's headers: relative redirects are followed, the one to the storage only where the size is still unknown.
-fn stated(web: &Web<'_>, url: &str, name: &str) -> Result<Stated, Failed> {
+fn stated(web: &Web<'_>, url: &str, name: &str) -> Tried<Stated> {
     let mut response = first_byte(web, url, name)?;
     for _ in 0..5 {
         let Some(path) = header(&response, "location").filter(|l| l.starts_with('/') && !l.starts_with("//")) else {
@@ -194,7 +177,7 @@ fn stated(web: &Web<'_>, url: &str, name: &str) -> Result<Stated, Failed> {
 }
 
 /// A request for one byte, whose answer's headers describe the whole file.
-fn first_byte(web: &Web<'_>, url: &str, name: &str) -> Result<Response<Body>, Failed> {
+fn first_byte(web: &Web<'_>, url: &str, name: &str) -> Tried<Response<Body>> {
     let response = web.get(url, Some("bytes=0-0".to_owned()), false)?;
     // An empty file has no first byte; its headers come all the same.
     if response.status() != 416 {

@@ -28,7 +28,7 @@ pub use find::{find_dataset, find_model};
 pub use loader::Loader;
 pub use save::write_safetensors;
 pub use settings::{Hub, HubSettings, Hubs, Token};
-pub use web::Failed;
+pub use web::{Failed, Tried};
 pub use weights::Weights;
 
 /// The files of one model in the diffusers layout.

@@ -14,7 +14,7 @@ use super::download::{Wanted, fetch};
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
-use super::web::{Failed, Web, encode};
+use super::web::{Tried, Web, encode};
 use super::{ModelFiles, local, pictures};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -23,12 +23,7 @@ use crate::progress::Progress;
 const PAGE: usize = 100;
 
 /// Finds the model `repo` at `revision`, from the cache or from ModelScope.
-pub fn find_model(
-    repo: &str,
-    revision: &str,
-    settings: &HubSettings,
-    progress: &Progress,
-) -> Result<ModelFiles, Failed> {
+pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<ModelFiles> {
     let remote = Remote::new(repo, revision, "models", settings)?;
     if let Ok(files) = local::find(&remote.dir) {
         return Ok(files);
@@ -41,12 +36,7 @@ pub fn find_model(
 }
 
 /// Finds the data set `repo` at `revision`, from the cache or from ModelScope; gives a folder of pictures.
-pub fn find_dataset(
-    repo: &str,
-    revision: &str,
-    settings: &HubSettings,
-    progress: &Progress,
-) -> Result<PathBuf, Failed> {
+pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, "datasets", settings)?;
     let list = remote.beside("txt");
     if pictures::is_complete(&list, &remote.dir) {
@@ -135,7 +125,7 @@ impl<'a> Remote<'a> {
         format!("{}/api/v1/{}", self.web.settings().endpoint, self.kind)
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(&self, url: &str, what: &str) -> Result<T, Failed> {
+    fn ask<T: serde::de::DeserializeOwned>(&self, url: &str, what: &str) -> Tried<T> {
         let Answer { code, message, data } = self.web.json::<Answer<T>>(url, what)?;
         match data {
             Some(data) if code == 200 => Ok(data),
@@ -146,14 +136,14 @@ impl<'a> Remote<'a> {
         }
     }
 
-    fn list_model(&self) -> Result<Listing, Failed> {
+    fn list_model(&self) -> Tried<Listing> {
         let revision = encode(self.revision, "");
         let url = format!("{}/{}/repo/files?Revision={revision}&Recursive=True", self.base(), self.repo);
         let Files { files } = self.ask(&url, &format!("files at revision `{}`", self.revision))?;
         Ok(listing(files.unwrap_or_default()))
     }
 
-    fn list_dataset(&self) -> Result<Listing, Failed> {
+    fn list_dataset(&self) -> Tried<Listing> {
         let DatasetId { id } = self.ask(&format!("{}/{}", self.base(), self.repo), "description")?;
         let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
         let (revision, mut files) = (encode(self.revision, ""), Vec::new());
@@ -174,7 +164,7 @@ impl<'a> Remote<'a> {
         Ok(listing(files))
     }
 
-    fn fetch(&self, names: &[String], listed: &Listing, progress: &Progress) -> Result<(), Failed> {
+    fn fetch(&self, names: &[String], listed: &Listing, progress: &Progress) -> Tried<()> {
         for name in names {
             let to = self.dir.join(name);
             let Some(file) = listed.get(name).filter(|_| !to.is_file()) else { continue };

@@ -16,6 +16,9 @@ use crate::error::Error;
 /// A listing of more bytes than this is no listing.
 const MAX_JSON: u64 = 64 << 20;
 
+/// Something from a hub, or why it did not come.
+pub type Tried<T> = std::result::Result<T, Failed>;
+
 /// Why something did not come.
 #[derive(Debug)]
 pub struct Failed {
@@ -65,7 +68,7 @@ impl<'a> Web<'a> {
     }
 
     /// Asks for `url`, with a `Range` where one is given; redirects are followed if `follow`. Any status may come back.
-    pub(super) fn get(&self, url: &str, range: Option<String>, follow: bool) -> Result<Response<Body>, Failed> {
+    pub(super) fn get(&self, url: &str, range: Option<String>, follow: bool) -> Tried<Response<Body>> {
         let mut request = self.agent.get(url);
         if !follow {
             request = request.config().max_redirects(0).build();
@@ -84,7 +87,7 @@ impl<'a> Web<'a> {
     }
 
     /// A JSON answer; `what` is what was asked for, for the message.
-    pub(super) fn json<T: DeserializeOwned>(&self, url: &str, what: &str) -> Result<T, Failed> {
+    pub(super) fn json<T: DeserializeOwned>(&self, url: &str, what: &str) -> Tried<T> {
         let mut response = self.get(url, None, true)?;
         self.check(&response, what)?;
         let mut text = Vec::new();
@@ -99,11 +102,11 @@ impl<'a> Web<'a> {
     }
 
     /// An error for every status that is no success and no redirect.
-    pub(super) fn check(&self, response: &Response<Body>, what: &str) -> Result<(), Failed> {
+    pub(super) fn check(&self, response: &Response<Body>, what: &str) -> Tried<()> {
         let status = response.status().as_u16();
         let code = response.headers().get("x-error-code").and_then(|v| v.to_str().ok()).unwrap_or_default();
         match status {
-            200..400 => Ok(()),
+            200..=399 => Ok(()),
             401 | 403 => Err(self.refused(status, code)),
             404 => Err(self.absent(what, code)),
             408 | 429 | 500.. => Err(self.unreachable(&format!("it answered with status {status} to {what}"))),

@@ -132,8 +132,10 @@ impl Kernel {
         let rstd = 1.0 / (var + self.eps).sqrt();
         // dx holds dz, the gradient behind the normalisation and its scale, until the two means are known.
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
-        for (c, (dz, (x, dy))) in
-            dx.chunks_exact_mut(self.pixels).zip(x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels))).enumerate()
+        for (c, (dz, (x, dy))) in dx
+            .chunks_exact_mut(self.pixels)
+            .zip(x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)))
+            .enumerate()
         {
             let (scale, shift) = (rstd * weight[c], bias[c]);
             for (dz, (x, dy)) in dz.iter_mut().zip(x.iter().zip(dy)) {
