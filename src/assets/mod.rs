@@ -10,15 +10,25 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 
+mod download;
+mod find;
 mod header;
+pub mod hub;
 mod layout;
 mod loader;
 pub mod local;
+pub mod modelscope;
+mod pictures;
 mod save;
+mod settings;
+mod web;
 mod weights;
 
+pub use find::{find_dataset, find_model};
 pub use loader::Loader;
 pub use save::write_safetensors;
+pub use settings::{Hub, HubSettings, Hubs, Token};
+pub use web::{Failed, Tried};
 pub use weights::Weights;
 
 /// The files of one model in the diffusers layout.

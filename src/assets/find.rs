@@ -1,0 +1,88 @@
+//! From the `Source` that an experiment names to files on this machine.
+//!
+//! In: a local folder, a Hugging Face or a ModelScope repository. Out: the model's files or the data set's folder. A
+//! ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be reached, and only
+//! then: a refusal or a wrong name is told, not hidden behind another source.
+
+use std::path::{Path, PathBuf};
+
+use super::settings::{HubSettings, Hubs};
+use super::web::Tried;
+use super::{ModelFiles, hub, local, modelscope};
+use crate::error::{Error, Result};
+use crate::plan::Source;
+use crate::progress::Progress;
+
+/// ModelScope's name for what is `main` elsewhere.
+const MASTER: &str = "master";
+
+/// Finds the model's files, fetching what is not there; settings from the environment.
+pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {
+    Hubs::from_env().find_model(source, progress)
+}
+
+/// Finds the data set's folder, fetching what is not there; settings from the environment.
+pub fn find_dataset(source: &Source, progress: &Progress) -> Result<PathBuf> {
+    Hubs::from_env().find_dataset(source, progress)
+}
+
+/// One hub's way to find something: repository, revision, settings, progress.
+type Find<T> = fn(&str, &str, &HubSettings, &Progress) -> Tried<T>;
+
+impl Hubs {
+    /// As [`find_model`], with these settings.
+    pub fn find_model(&self, source: &Source, progress: &Progress) -> Result<ModelFiles> {
+        let files = self.find(source, progress, local::find, hub::find_model, modelscope::find_model)?;
+        for part in [&files.unet, &files.vae, &files.text_encoder].into_iter().filter(|p| p.half) {
+            progress.line(format!("{}: only float16 weights are there; they are widened to float32", part.name));
+        }
+        Ok(files)
+    }
+
+    /// As [`find_dataset`], with these settings.
+    pub fn find_dataset(&self, source: &Source, progress: &Progress) -> Result<PathBuf> {
+        self.find(source, progress, folder, hub::find_dataset, modelscope::find_dataset)
+    }
+
+    fn find<T>(
+        &self,
+        source: &Source,
+        progress: &Progress,
+        here: fn(&Path) -> Result<T>,
+        huggingface: Find<T>,
+        modelscope: Find<T>,
+    ) -> Result<T> {
+        match source {
+            Source::Path(path) => here(path),
+            Source::ModelScope { repo, revision } => {
+                modelscope(repo, revision, &self.modelscope, progress).map_err(|f| f.error)
+            }
+            Source::HuggingFace { repo, revision, modelscope: second } => {
+                let first = huggingface(repo, revision, &self.huggingface, progress);
+                match (first, second) {
+                    (Ok(found), _) => Ok(found),
+                    (Err(failed), Some(second)) if failed.unreachable => {
+                        progress.line(format!(
+                            "Hugging Face cannot be reached at {}; trying ModelScope's {second}",
+                            self.huggingface.endpoint
+                        ));
+                        modelscope(second, MASTER, &self.modelscope, progress).map_err(|f| both(failed.error, &f.error))
+                    }
+                    (Err(failed), _) => Err(failed.error),
+                }
+            }
+        }
+    }
+}
+
+fn both(first: Error, second: &Error) -> Error {
+    first.cause(format!("ModelScope, tried next: {}", second.message()))
+}
+
+fn folder(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let what = if path.exists() { "not a folder" } else { "there is no such folder" };
+    Err(Error::input(format!("{}: {what}", path.display())).hint("give a folder of pictures under `[dataset] path`"))
+}

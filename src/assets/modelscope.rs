@@ -1,0 +1,188 @@
+//! ModelScope repositories over its HTTP API, kept in the same cache as its Python library keeps them.
+//!
+//! In: a repository and a revision. Out: the folder in which every file that is needed lies whole. Addresses as in the Python
+//! SDK (modelscope/hub/api.py, file_download.py): a model's files are listed by name, a data set's by number and by page.
+//! The cache has one folder for a repository, `models/OWNER/NAME` with `___` for `.`; as it does not tell revisions apart,
+//! any other than `master` gets a folder of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::download::{Wanted, fetch};
+use super::hub::check_name;
+use super::layout::{self, stays_inside};
+use super::settings::HubSettings;
+use super::web::{Tried, Web, encode};
+use super::{ModelFiles, local, pictures};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Entries in one page of a data set's listing.
+const PAGE: usize = 100;
+
+/// Finds the model `repo` at `revision`, from the cache or from ModelScope.
+pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<ModelFiles> {
+    let remote = Remote::new(repo, revision, "models", settings)?;
+    if let Ok(files) = local::find(&remote.dir) {
+        return Ok(files);
+    }
+    let listed = remote.list_model()?;
+    let names = listed.keys().cloned().collect();
+    let wanted: Vec<String> = layout::choose(&names, repo)?.all().cloned().collect();
+    remote.fetch(&wanted, &listed, progress)?;
+    Ok(local::find(&remote.dir)?)
+}
+
+/// Finds the data set `repo` at `revision`, from the cache or from ModelScope; gives a folder of pictures.
+pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
+    let remote = Remote::new(repo, revision, "datasets", settings)?;
+    let list = remote.beside("txt");
+    if pictures::is_complete(&list, &remote.dir) {
+        return Ok(remote.dir);
+    }
+    let listed = remote.list_dataset()?;
+    let wanted = pictures::choose(&listed.keys().cloned().collect(), repo)?;
+    remote.fetch(&wanted, &listed, progress)?;
+    pictures::note(&list, &wanted)?;
+    Ok(remote.dir)
+}
+
+/// One repository at one revision, here and there.
+struct Remote<'a> {
+    web: Web<'a>,
+    repo: &'a str,
+    revision: &'a str,
+    /// `models` or `datasets`, in addresses and in the cache.
+    kind: &'static str,
+    /// Where its files go.
+    dir: PathBuf,
+}
+
+/// Every answer of the API.
+#[derive(Deserialize)]
+struct Answer<T> {
+    #[serde(rename = "Code")]
+    code: i64,
+    #[serde(rename = "Message", default)]
+    message: Option<String>,
+    #[serde(rename = "Data")]
+    data: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    #[serde(rename = "Files")]
+    files: Option<Vec<Listed>>,
+}
+
+#[derive(Deserialize)]
+struct DatasetId {
+    #[serde(rename = "Id")]
+    id: serde_json::Value,
+}
+
+/// One file as the listing describes it.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(rename = "Path")]
+    path: String,
+    #[serde(rename = "Type", default)]
+    kind: String,
+    #[serde(rename = "Size")]
+    size: Option<u64>,
+    #[serde(rename = "Sha256")]
+    sha256: Option<String>,
+}
+
+type Listing = BTreeMap<String, Listed>;
+
+impl<'a> Remote<'a> {
+    fn new(repo: &'a str, revision: &'a str, kind: &'static str, settings: &'a HubSettings) -> Result<Self> {
+        check_name(repo, revision)?;
+        let Some((owner, name)) = repo.split_once('/') else {
+            return Err(Error::input(format!("`{repo}` is not the name of a ModelScope repository"))
+                .hint("write it as `owner/name`, such as AI-ModelScope/stable-diffusion-v1-5"));
+        };
+        let mut folder = name.replace('.', "___");
+        if revision != "master" {
+            folder = format!("{folder}@{}", encode(revision, ""));
+        }
+        let dir = settings.cache()?.join(kind).join(owner).join(folder);
+        Ok(Self { web: Web::new(settings, repo), repo, revision, kind, dir })
+    }
+
+    /// A path for this program's own notes on this repository, outside the folder of its files.
+    fn beside(&self, extension: &str) -> PathBuf {
+        let mut name = self.dir.file_name().unwrap_or_default().to_owned();
+        name.push(".");
+        name.push(extension);
+        self.dir.parent().unwrap_or(Path::new("")).join(".tunelab").join(name)
+    }
+
+    fn base(&self) -> String {
+        format!("{}/api/v1/{}", self.web.settings().endpoint, self.kind)
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&self, url: &str, what: &str) -> Tried<T> {
+        let Answer { code, message, data } = self.web.json::<Answer<T>>(url, what)?;
+        match data {
+            Some(data) if code == 200 => Ok(data),
+            _ => Err(Error::input(format!("ModelScope has no {what} of `{}`", self.repo))
+                .cause(format!("it answered: {} (code {code})", message.unwrap_or_default()))
+                .hint("check the spelling of the name and of the revision; a private repository needs MODELSCOPE_API_TOKEN")
+                .into()),
+        }
+    }
+
+    fn list_model(&self) -> Tried<Listing> {
+        let revision = encode(self.revision, "");
+        let url = format!("{}/{}/repo/files?Revision={revision}&Recursive=True", self.base(), self.repo);
+        let Files { files } = self.ask(&url, &format!("files at revision `{}`", self.revision))?;
+        Ok(listing(files.unwrap_or_default()))
+    }
+
+    fn list_dataset(&self) -> Tried<Listing> {
+        let DatasetId { id } = self.ask(&format!("{}/{}", self.base(), self.repo), "description")?;
+        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        let (revision, mut files) = (encode(self.revision, ""), Vec::new());
+        for page in 1.. {
+            let url = format!(
+                "{}/{}/repo/tree?Revision={revision}&Root=%2F&Recursive=True&PageNumber={page}&PageSize={PAGE}",
+                self.base(),
+                encode(&id, "")
+            );
+            let answer: Files = self.ask(&url, &format!("files at revision `{}`", self.revision))?;
+            let more = answer.files.unwrap_or_default();
+            let last = more.len() < PAGE;
+            files.extend(more);
+            if last {
+                break;
+            }
+        }
+        Ok(listing(files))
+    }
+
+    fn fetch(&self, names: &[String], listed: &Listing, progress: &Progress) -> Tried<()> {
+        for name in names {
+            let to = self.dir.join(name);
+            let Some(file) = listed.get(name).filter(|_| !to.is_file()) else { continue };
+            let mut part = to.clone().into_os_string();
+            part.push(".incomplete");
+            let (revision, path) = (encode(self.revision, ""), encode(name, ""));
+            let url = format!("{}/{}/repo?Revision={revision}&FilePath={path}", self.base(), self.repo);
+            let sha256 = file.sha256.as_ref().map(|s| s.to_lowercase()).filter(|s| s.len() == 64);
+            let wanted =
+                Wanted { url: &url, name, part: Path::new(&part), to: &to, size: file.size, sha256: sha256.as_deref() };
+            fetch(&self.web, &wanted, progress)?;
+        }
+        Ok(())
+    }
+}
+
+/// The files, without folders and without names that would leave the cache.
+fn listing(files: Vec<Listed>) -> Listing {
+    let kept = files.into_iter().filter(|f| f.kind != "tree" && stays_inside(&f.path));
+    kept.map(|f| (f.path.clone(), f)).collect()
+}

@@ -1,0 +1,181 @@
+//! Where the hubs are, where their files are kept, and who asks: all that the environment says, read once.
+//!
+//! In: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` (else the token file that `hf auth login` writes), and
+//! `MODELSCOPE_ENDPOINT`, `MODELSCOPE_CACHE`, `MODELSCOPE_API_TOKEN`. Out: settings that tests make by hand instead.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// How long a connection may be silent before it is given up.
+const TIME_OUT: Duration = Duration::from_secs(30);
+
+/// How often a transfer that broke is taken up again.
+const RETRIES: u32 = 5;
+
+/// Which hub the settings are for; decides the form of its addresses and the names of its variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hub {
+    /// huggingface.co and its mirrors.
+    HuggingFace,
+    /// modelscope.cn.
+    ModelScope,
+}
+
+impl Hub {
+    /// The name for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "Hugging Face",
+            Self::ModelScope => "ModelScope",
+        }
+    }
+
+    pub(super) fn endpoint_variable(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "HF_ENDPOINT",
+            Self::ModelScope => "MODELSCOPE_ENDPOINT",
+        }
+    }
+
+    pub(super) fn cache_variable(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "HF_HOME",
+            Self::ModelScope => "MODELSCOPE_CACHE",
+        }
+    }
+
+    pub(super) fn token_variable(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "HF_TOKEN",
+            Self::ModelScope => "MODELSCOPE_API_TOKEN",
+        }
+    }
+}
+
+/// A token: sent to its hub, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A token; `None` where the text is blank.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// One hub's settings.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// Which hub.
+    pub hub: Hub,
+    /// Its address without a slash at the end.
+    pub endpoint: String,
+    /// The folder of its cache; `None` where the environment names none and there is no home folder.
+    pub cache: Option<PathBuf>,
+    /// Who asks.
+    pub token: Option<Token>,
+    /// How long a connection may be silent.
+    pub time_out: Duration,
+    /// How often a broken transfer is taken up again within one run.
+    pub retries: u32,
+}
+
+impl HubSettings {
+    /// Hugging Face as the environment has it; the same cache and token file as its Python library.
+    pub fn huggingface_from_env() -> Self {
+        let home = path("HF_HOME").or_else(|| Some(user_cache()?.join("huggingface")));
+        let token_file = path("HF_TOKEN_PATH").or_else(|| Some(home.as_ref()?.join("token")));
+        let stored = || Token::new(&fs_err::read_to_string(token_file?).ok()?);
+        Self {
+            hub: Hub::HuggingFace,
+            endpoint: endpoint("HF_ENDPOINT", "https://huggingface.co"),
+            cache: path("HF_HUB_CACHE").or_else(|| Some(home.as_ref()?.join("hub"))),
+            token: variable("HF_TOKEN").and_then(|t| Token::new(&t)).or_else(stored),
+            time_out: TIME_OUT,
+            retries: RETRIES,
+        }
+    }
+
+    /// ModelScope as the environment has it; the same cache as its Python library.
+    pub fn modelscope_from_env() -> Self {
+        let default = || Some(std::env::home_dir()?.join(".cache").join("modelscope").join("hub"));
+        Self {
+            hub: Hub::ModelScope,
+            endpoint: endpoint("MODELSCOPE_ENDPOINT", "https://www.modelscope.cn"),
+            cache: path("MODELSCOPE_CACHE").or_else(default),
+            token: variable("MODELSCOPE_API_TOKEN").and_then(|t| Token::new(&t)),
+            time_out: TIME_OUT,
+            retries: RETRIES,
+        }
+    }
+
+    /// The cache folder, or an error that says which variable names one.
+    pub(super) fn cache(&self) -> Result<&Path> {
+        self.cache.as_deref().ok_or_else(|| {
+            Error::input(format!("there is no home folder to keep {}'s files in", self.hub.name()))
+                .hint(format!("set {} to a folder that can be written", self.hub.cache_variable()))
+        })
+    }
+
+    /// Makes a folder inside the cache.
+    pub(super) fn make_dir(&self, dir: &Path) -> Result<()> {
+        fs_err::create_dir_all(dir).map_err(|e| {
+            Error::input(format!("{}: the cache folder cannot be written", dir.display()))
+                .cause(e)
+                .hint(format!("set {} to a folder that can be written", self.hub.cache_variable()))
+        })
+    }
+}
+
+/// Both hubs.
+#[derive(Debug, Clone)]
+pub struct Hubs {
+    /// Hugging Face.
+    pub huggingface: HubSettings,
+    /// ModelScope.
+    pub modelscope: HubSettings,
+}
+
+impl Hubs {
+    /// Both as the environment has them.
+    pub fn from_env() -> Self {
+        Self { huggingface: HubSettings::huggingface_from_env(), modelscope: HubSettings::modelscope_from_env() }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.trim().is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    let text = variable(name)?;
+    match text.strip_prefix("~/") {
+        Some(rest) => Some(std::env::home_dir()?.join(rest)),
+        None => Some(PathBuf::from(text)),
+    }
+}
+
+fn user_cache() -> Option<PathBuf> {
+    path("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))
+}
+
+/// An address with its scheme and without a slash at its end; `hf-mirror.com` alone is taken to mean https.
+fn endpoint(name: &str, default: &str) -> String {
+    let text = variable(name).unwrap_or_else(|| default.to_owned());
+    let text = text.trim().trim_end_matches('/');
+    if text.contains("://") { text.to_owned() } else { format!("https://{text}") }
+}

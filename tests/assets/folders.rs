@@ -1,0 +1,122 @@
+//! Local model folders.
+
+use tunelab::assets::{find_dataset, find_model, sha256};
+use tunelab::error::Error;
+use tunelab::plan::Source;
+use tunelab::progress::Progress;
+
+use super::{Files, model, safetensors, write_all};
+
+fn refused(files: &Files) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    write_all(dir.path(), files);
+    let error: Error = find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn a_diffusers_folder_is_found_with_its_shards() {
+    let mut files = model();
+    files.remove("unet/diffusion_pytorch_model.safetensors");
+    for (i, elements) in [(1, 3), (2, 4)] {
+        let name = format!("unet/diffusion_pytorch_model-0000{i}-of-00002.safetensors");
+        files.insert(name, safetensors(1.0, elements));
+    }
+    let index = r#"{"metadata": {"total_size": 28}, "weight_map": {
+        "b": "diffusion_pytorch_model-00002-of-00002.safetensors",
+        "a": "diffusion_pytorch_model-00001-of-00002.safetensors",
+        "c": "diffusion_pytorch_model-00002-of-00002.safetensors"}}"#;
+    files.insert("unet/diffusion_pytorch_model.safetensors.index.json".into(), index.into());
+    let dir = tempfile::tempdir().unwrap();
+    write_all(dir.path(), &files);
+    let found = find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap();
+    let names: Vec<_> = found.unet.weights.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["diffusion_pytorch_model-00001-of-00002.safetensors", "diffusion_pytorch_model-00002-of-00002.safetensors"]
+    );
+    assert!(!found.unet.half);
+    assert_eq!(found.text_encoder.weights, [dir.path().join("text_encoder/model.safetensors")]);
+    assert_eq!(found.tokenizer, dir.path().join("tokenizer"));
+
+    files.remove("unet/diffusion_pytorch_model-00002-of-00002.safetensors");
+    assert!(refused(&files).contains("shards are missing:\n  diffusion_pytorch_model-00002-of-00002.safetensors"));
+    let outside = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
+    files.insert("unet/diffusion_pytorch_model.safetensors.index.json".into(), outside.into());
+    assert!(refused(&files).contains("a file outside its folder: `../../etc/passwd`"));
+}
+
+#[test]
+fn everything_that_is_missing_is_listed_at_once() {
+    let mut files = model();
+    for name in ["scheduler/scheduler_config.json", "tokenizer/merges.txt", "vae/config.json"] {
+        files.remove(name);
+    }
+    files.retain(|name, _| !name.starts_with("unet/"));
+    let text = refused(&files);
+    for part in [
+        "scheduler/scheduler_config.json",
+        "tokenizer/tokenizer.json (or vocab.json and merges.txt)",
+        "vae/config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("vae/diffusion_pytorch_model"), "{text}");
+}
+
+#[test]
+fn pickled_weights_are_named_and_not_read() {
+    let mut files = model();
+    files.remove("vae/diffusion_pytorch_model.safetensors");
+    files.insert("vae/diffusion_pytorch_model.bin".into(), b"PK".to_vec());
+    let text = refused(&files);
+    assert!(text.contains("only pickled weights") && text.contains("vae/diffusion_pytorch_model.bin"), "{text}");
+    assert!(!text.contains("text_encoder/pytorch_model.bin"), "that part has safetensors too: {text}");
+}
+
+#[test]
+fn a_single_file_checkpoint_is_told_from_a_folder() {
+    let files = Files::from([("v1-5-pruned.safetensors".into(), safetensors(1.0, 2))]);
+    let text = refused(&files);
+    assert!(text.contains("single-file checkpoint (v1-5-pruned.safetensors)") && text.contains("unet/"), "{text}");
+    let dir = tempfile::tempdir().unwrap();
+    write_all(dir.path(), &files);
+    let source = Source::Path(dir.path().join("v1-5-pruned.safetensors"));
+    let text = find_model(&source, &Progress::hidden()).unwrap_err().to_string();
+    assert!(text.contains("a file, but a diffusers folder is needed"), "{text}");
+}
+
+#[test]
+fn unsupported_classes_are_named() {
+    let mut files = model();
+    let index = String::from_utf8(files["model_index.json"].clone()).unwrap();
+    let index = index
+        .replace("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+        .replace("AutoencoderKL", "AutoencoderTiny");
+    files.insert("model_index.json".into(), index.into_bytes());
+    let text = refused(&files);
+    assert!(text.contains("StableDiffusionXLPipeline") && text.contains("vae is AutoencoderTiny"), "{text}");
+    assert!(!text.contains("unet is"), "{text}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let source = Source::Path("/no/such/folder".into());
+    for error in
+        [find_model(&source, &Progress::hidden()).unwrap_err(), find_dataset(&source, &Progress::hidden()).unwrap_err()]
+    {
+        assert!(error.to_string().contains("/no/such/folder") && error.exit_code() == 2, "{error}");
+    }
+}
+
+#[test]
+fn a_files_hash_is_sha_256() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("abc");
+    std::fs::write(&path, "abc").unwrap();
+    // FIPS 180-4's own example.
+    assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}

@@ -1,0 +1,313 @@
+//! Hugging Face, as `server` acts it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tunelab::assets::{Hub, HubSettings, Hubs, ModelFiles, Token, sha256};
+use tunelab::error::{Error, Kind, Result};
+use tunelab::plan::Source;
+use tunelab::progress::Progress;
+
+use super::server::{COMMIT, Fault, Server};
+use super::{Files, NEEDED, PICTURES, model, pictures};
+
+const REPO: &str = "some-one/small.sd";
+
+pub fn settings(hub: Hub, endpoint: String, cache: &Path) -> HubSettings {
+    HubSettings {
+        hub,
+        endpoint,
+        cache: Some(cache.to_owned()),
+        token: Token::new("hf_secret"),
+        time_out: Duration::from_millis(400),
+        retries: 0,
+    }
+}
+
+/// One server, one cache.
+pub struct World {
+    pub server: Server,
+    pub cache: tempfile::TempDir,
+    pub hubs: Hubs,
+    pub progress: Progress,
+}
+
+impl World {
+    pub fn new(files: Files) -> Self {
+        let (server, cache) = (Server::start(files), tempfile::tempdir().unwrap());
+        let hubs = Hubs {
+            huggingface: settings(Hub::HuggingFace, server.endpoint(), cache.path()),
+            modelscope: settings(Hub::ModelScope, server.endpoint(), cache.path()),
+        };
+        Self { server, cache, hubs, progress: Progress::hidden() }
+    }
+
+    fn model(&self) -> Result<ModelFiles> {
+        self.hubs.find_model(&source(None), &self.progress)
+    }
+
+    fn error(&self) -> Error {
+        self.model().expect_err("the server misbehaves")
+    }
+}
+
+fn source(modelscope: Option<&str>) -> Source {
+    Source::HuggingFace { repo: REPO.into(), revision: "main".into(), modelscope: modelscope.map(str::to_owned) }
+}
+
+/// The names of the files below the cache that end so.
+fn ending(dir: &Path, end: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(ending(&path, end));
+        } else if path.to_string_lossy().ends_with(end) {
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
+    let world = World::new(model());
+    let files = world.model().unwrap();
+    let repo = world.cache.path().join("models--some-one--small.sd");
+    assert_eq!(files.root, repo.join("snapshots").join(COMMIT));
+    assert_eq!(std::fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
+    let expected = model();
+    let unet = &expected["unet/diffusion_pytorch_model.safetensors"];
+    assert_eq!(&std::fs::read(&files.unet.weights[0]).unwrap(), unet);
+    assert_eq!(std::fs::read(&files.vae.config).unwrap(), expected["vae/config.json"]);
+    let blob = repo.join("blobs").join(sha256(&files.unet.weights[0]).unwrap());
+    assert_eq!(blob.canonicalize().unwrap(), files.unet.weights[0].canonicalize().unwrap());
+    assert!(std::fs::read_link(&files.unet.weights[0]).unwrap().is_relative());
+    assert_eq!(std::fs::read_dir(repo.join("blobs")).unwrap().count(), NEEDED);
+
+    world.server.take_log();
+    assert_eq!(world.model().unwrap().unet.weights, files.unet.weights);
+    assert_eq!(world.server.take_log().len(), 0);
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_not_to_its_storage() {
+    let world = World::new(model());
+    world.model().unwrap();
+    let log = world.server.take_log();
+    let (storage, hub): (Vec<_>, Vec<_>) = log.iter().partition(|r| r.target.starts_with("/storage/"));
+    assert_eq!(storage.len(), 3);
+    assert!(storage.iter().all(|r| r.authorization.is_none()));
+    assert!(hub.iter().all(|r| r.authorization.as_deref() == Some("Bearer hf_secret")));
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_stopped() {
+    let world = World::new(model());
+    world.server.set(Fault::CutOnce(1_000_000));
+    let error = world.error();
+    assert_eq!(error.kind(), Kind::Run);
+    assert!(
+        error.to_string().contains("unet/diffusion_pytorch_model.safetensors: broke off after 1000000 of"),
+        "{error}"
+    );
+    assert_eq!(ending(world.cache.path(), ".incomplete").len(), 1);
+
+    world.server.take_log();
+    let files = world.model().unwrap();
+    let ranges: Vec<_> =
+        world.server.take_log().into_iter().filter(|r| r.target.starts_with("/storage/unet")).collect();
+    assert_eq!(ranges.len(), 1);
+    assert_eq!(ranges[0].range.as_deref(), Some("bytes=1000000-"));
+    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(ending(world.cache.path(), ".incomplete").len(), 0);
+}
+
+#[test]
+fn a_cut_download_is_taken_up_again_in_the_same_run() {
+    let mut world = World::new(model());
+    world.hubs.huggingface.retries = 1;
+    world.server.set(Fault::CutOnce(1_000_000));
+    world.model().unwrap();
+    assert!(world.progress.hidden_lines().iter().any(|l| l.contains("the transfer broke")));
+}
+
+#[test]
+fn a_server_that_ignores_ranges_starts_the_file_again() {
+    let world = World::new(model());
+    world.server.set(Fault::CutOnce(1_000_000));
+    world.error();
+    world.server.set(Fault::IgnoresRange);
+    let files = world.model().unwrap();
+    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+}
+
+#[test]
+fn a_wrong_hash_is_an_error_and_leaves_nothing() {
+    let world = World::new(model());
+    world.server.set(Fault::WrongBytes);
+    let error = world.error().to_string();
+    assert!(
+        error.contains("unet/diffusion_pytorch_model.safetensors: the download is damaged: its SHA-256"),
+        "{error}"
+    );
+    assert_eq!(ending(world.cache.path(), ".incomplete").len(), 0);
+    world.server.set(Fault::None);
+    world.model().unwrap();
+}
+
+#[test]
+fn a_wrong_size_is_an_error_and_leaves_nothing() {
+    let world = World::new(model());
+    world.server.set(Fault::WrongSize);
+    let size = model()["unet/diffusion_pytorch_model.safetensors"].len();
+    let error = world.error().to_string();
+    assert!(error.contains(&format!("the hub states {size} bytes, but {} are sent", size + 1)), "{error}");
+    assert_eq!(ending(world.cache.path(), ".incomplete").len(), 0);
+}
+
+#[test]
+fn refusals_name_the_repository_and_the_remedy_and_never_the_token() {
+    let cases = [
+        (401, "RepoNotFound", "the token is refused", "HF_TOKEN is set: is it still valid?"),
+        (401, "GatedRepo", "access to `some-one/small.sd` is refused", "accept the licence"),
+        (403, "", "access to `some-one/small.sd` is refused", "accept the licence"),
+        (404, "RepoNotFound", "not found", "spelling"),
+        (404, "RevisionNotFound", "has no such revision", "spelling"),
+    ];
+    let world = World::new(model());
+    for (status, code, message, hint) in cases {
+        world.server.set(Fault::Refuse(status, code));
+        let error = world.error();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 2, "{text}");
+        assert!(text.contains(message) && text.contains(hint) && text.contains(REPO), "{status} {code}: {text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+    assert!(!format!("{:?}", world.hubs).contains("secret"));
+}
+
+#[test]
+fn without_a_token_a_401_says_to_set_one() {
+    let mut world = World::new(model());
+    world.hubs.huggingface.token = None;
+    world.server.set(Fault::Refuse(401, ""));
+    let text = world.error().to_string();
+    assert!(text.contains("does not exist or is private") && text.contains("HF_TOKEN must be set"), "{text}");
+}
+
+#[test]
+fn a_silent_hub_times_out() {
+    let world = World::new(model());
+    world.server.set(Fault::Silent);
+    let began = Instant::now();
+    let error = world.error();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let text = error.to_string();
+    assert_eq!(error.exit_code(), 1);
+    assert!(text.contains(&world.server.endpoint()) && text.contains("HF_ENDPOINT") && text.contains("path"), "{text}");
+}
+
+#[test]
+fn modelscope_is_asked_when_hugging_face_cannot_be_reached_and_a_line_says_so() {
+    let mut world = World::new(model());
+    // Nothing listens on port 9 (discard) of this machine.
+    world.hubs.huggingface.endpoint = "http://127.0.0.1:9".into();
+    let files = world.hubs.find_model(&source(Some("else/where")), &world.progress).unwrap();
+    assert!(files.root.ends_with("models/else/where"));
+    let lines = world.progress.hidden_lines();
+    assert!(lines.iter().any(|l| l.contains("trying ModelScope's else/where")), "{lines:?}");
+}
+
+#[test]
+fn modelscope_is_not_asked_when_hugging_face_refuses() {
+    let world = World::new(model());
+    world.server.set(Fault::Refuse(404, ""));
+    world.hubs.find_model(&source(Some("else/where")), &world.progress).unwrap_err();
+    assert_eq!(world.server.take_log().len(), 1);
+}
+
+#[test]
+fn both_hubs_out_of_reach_are_both_told() {
+    let mut world = World::new(model());
+    world.hubs.huggingface.endpoint = "http://127.0.0.1:9".into();
+    world.hubs.modelscope.endpoint = "http://127.0.0.1:9".into();
+    let text = world.hubs.find_model(&source(Some("else/where")), &world.progress).unwrap_err().to_string();
+    assert!(text.contains("Hugging Face cannot be reached") && text.contains("ModelScope"), "{text}");
+}
+
+#[test]
+fn the_float16_variant_is_taken_only_where_there_is_no_other() {
+    let mut files = model();
+    let vae = files.remove("vae/diffusion_pytorch_model.safetensors").unwrap();
+    files.insert("vae/diffusion_pytorch_model.fp16.safetensors".into(), vae);
+    let world = World::new(files);
+    let found = world.model().unwrap();
+    assert!(found.vae.half && found.vae.weights[0].ends_with("diffusion_pytorch_model.fp16.safetensors"));
+    assert!(!found.unet.half && found.unet.weights[0].ends_with("diffusion_pytorch_model.safetensors"));
+    assert!(world.progress.hidden_lines().iter().any(|l| l.starts_with("vae: only float16")));
+}
+
+#[test]
+fn everything_that_the_repository_lacks_is_listed() {
+    let mut files = model();
+    files.remove("unet/config.json");
+    files.remove("text_encoder/model.safetensors");
+    let text = World::new(files).error().to_string();
+    for part in ["unet/config.json", "text_encoder/model.safetensors", "pickled", "text_encoder/pytorch_model.bin"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn names_that_leave_the_cache_are_never_written() {
+    let mut files = pictures();
+    files.insert("../../../escaped.png".into(), b"x".to_vec());
+    files.insert("/tmp/tunelab-escaped.png".into(), b"x".to_vec());
+    let world = World::new(files);
+    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    assert!(dir.join("01.jpeg").is_file());
+    assert!(world.server.take_log().iter().all(|r| !r.target.contains("escaped")));
+}
+
+#[test]
+fn a_data_set_comes_as_its_pictures_and_captions_and_then_asks_for_nothing() {
+    let world = World::new(pictures());
+    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    for name in PICTURES {
+        assert_eq!(std::fs::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
+    }
+    assert!(!dir.join("README.md").exists() && !dir.join("LICENSE.txt").exists() && !dir.join("x.py").exists());
+    world.server.take_log();
+    assert_eq!(world.hubs.find_dataset(&source(None), &world.progress).unwrap(), dir);
+    assert_eq!(world.server.take_log().len(), 0);
+}
+
+#[test]
+fn a_packed_data_set_is_a_clear_error() {
+    let world = World::new(Files::from([("data/train.parquet".into(), vec![1])]));
+    let text = world.hubs.find_dataset(&source(None), &world.progress).unwrap_err().to_string();
+    assert!(text.contains("packed (data/train.parquet)") && text.contains(REPO), "{text}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_names_the_variable() {
+    let mut world = World::new(model());
+    let file = world.cache.path().join("a-file");
+    std::fs::write(&file, "x").unwrap();
+    world.hubs.huggingface.cache = Some(file.join("hub"));
+    let error = world.error();
+    assert!(error.to_string().contains("set HF_HOME") && error.exit_code() == 2, "{error}");
+    world.hubs.huggingface.cache = None;
+    assert!(world.error().to_string().contains("set HF_HOME"));
+}
+
+#[test]
+fn odd_repository_names_are_refused_before_anything_is_asked() {
+    let world = World::new(model());
+    for repo in ["../x", "a/b/c", "", "a b/c", "/etc/x"] {
+        let source = Source::HuggingFace { repo: repo.into(), revision: "main".into(), modelscope: None };
+        assert_eq!(world.hubs.find_model(&source, &world.progress).unwrap_err().exit_code(), 2, "{repo}");
+    }
+    assert_eq!(world.server.take_log().len(), 0);
+}
