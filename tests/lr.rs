@@ -3,7 +3,8 @@
 #![allow(clippy::float_cmp, reason = "the ends of the schedules are exact")]
 
 use serde_json::Value;
-use tunelab::train::lr::{LrScheduler, learning_rate};
+use tunelab::plan::LrScheduler;
+use tunelab::train::lr::learning_rate;
 
 /// The schedule and warm-up that a diffusers name stands for: its `constant` knows no warm-up.
 fn schedule(name: &str, warmup: usize) -> (LrScheduler, usize) {
