@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod cli;
 pub mod data;
+pub mod device;
 pub mod diffusion;
 pub mod error;
 pub mod experiment;

@@ -1,11 +1,225 @@
-//! (stand-in until the room is there)
-use crate::cli::RunArgs;
-use crate::error::{Error, Result};
+//! The recipe: the order of everything that `tunelab run` does.
+//!
+//! In: experiment files. Out: for each a folder of results; the table of all of them at the end. `prepare` gathers what a
+//! run needs, `weights` writes what it trained.
 
-/// Stand-in.
+mod prepare;
+mod weights;
+
+pub use weights::LORA_FILE;
+
+use crate::cli::RunArgs;
+use crate::device;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::model::build::Build;
+use crate::model::unet::Unet;
+use crate::plan::{Adapter, Plan};
+use crate::progress::Progress;
+use crate::report::{curve, grid, table};
+use crate::results::{
+    Counts, Loss, LossLog, Machine, Model, Opened, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
+    memory_now_mib, peak_memory_mib,
+};
+use crate::sample::Painter;
+use crate::train::evaluation::Evaluation;
+use crate::train::trainer::{Materials, Trainer};
+use candle_core::Device;
+use prepare::Prepared;
+use std::path::Path;
+use std::time::Instant;
+
+/// `tunelab run`: every experiment in order. One that fails does not stop the others; the error is the only one, or says
+/// how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
+    let progress = Progress::from_env();
+    let interrupt = Interrupt::install()?;
+    let mut failures = Vec::new();
     for file in &args.files {
-        crate::plan::Plan::load(file, &args.set)?;
+        match run_file(file, args, &progress, &interrupt) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => failures.push((file, error)),
+        }
     }
-    Err(Error::run("`tunelab run` is not there yet"))
+    if args.files.len() == 1 {
+        return failures.pop().map_or(Ok(()), |(_, error)| Err(error));
+    }
+    for (file, error) in &failures {
+        progress.line(format!("\n{}\n{error}", file.display()));
+    }
+    match failures.iter().map(|(_, e)| e.kind()).max_by_key(|kind| *kind == Kind::Run) {
+        None => Ok(()),
+        Some(kind) => {
+            let message = format!("{} of {} experiments failed", failures.len(), args.files.len());
+            Err(if kind == Kind::Run { Error::run(message) } else { Error::input(message) })
+        }
+    }
+}
+
+fn run_file(file: &Path, args: &RunArgs, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
+    let plan = Plan::load(file, &args.set)?;
+    let device = device::open(args.device)?;
+    let run = match RunDir::open(&args.results, &plan.name, &plan.to_toml(), args.force)? {
+        Opened::Fresh(run) => run,
+        Opened::Unfinished(run) => {
+            progress.line(format!("{}: an earlier run was cut off; starting over", run.path().display()));
+            run.start_over()?;
+            run
+        }
+        Opened::Finished(run) => {
+            progress.line(format!("{}: finished already with this plan (--force runs it again)", run.path().display()));
+            return Ok(());
+        }
+    };
+    Experiment { plan: &plan, run: &run, device: &device, progress, interrupt }.run()?;
+    let warn = &mut |text: String| progress.line(format!("warning: {text}"));
+    let rows = table::write(&args.results, warn)?;
+    println!("{}", table::to_terminal(&rows));
+    progress.line(format!("results in {}", run.path().display()));
+    Ok(())
+}
+
+/// One experiment under way.
+struct Experiment<'a> {
+    plan: &'a Plan,
+    run: &'a RunDir,
+    device: &'a Device,
+    progress: &'a Progress,
+    interrupt: &'a Interrupt,
+}
+
+impl Experiment<'_> {
+    fn run(&self) -> Result<()> {
+        let begun = Instant::now();
+        let with = Prepared::new(self.plan, self.run, self.device, self.progress)?;
+        let frozen = with.parameters.detached();
+        let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.clone()))?;
+        let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.without_lora()))?;
+        let mut sampling = 0.0;
+        if self.plan.eval.compare_base {
+            sampling += self.sample(Model::Base, &base, &with)?;
+        }
+        let (losses, steps, epochs, training) = self.train(&with, &tuned)?;
+        weights::write(self.run, self.plan, &with, steps, epochs)?;
+        sampling += self.sample(Model::Tuned, &tuned, &with)?;
+        curve::write(self.run.path())?;
+        if !self.plan.eval.prompts.is_empty() {
+            grid::write_run_grid(self.run.path())?;
+        }
+        let total = begun.elapsed().as_secs_f64();
+        let seconds = Seconds { total, training, sampling, per_step: training / steps.max(1) as f64 };
+        self.run.finish(&self.record(&with, losses, steps, epochs, seconds))
+    }
+
+    /// Trains to the end; the losses, the numbers of steps and epochs, and the seconds of the steps alone.
+    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<(Loss, usize, usize, f64)> {
+        let mut log = LossLog::create(self.run)?;
+        let every = self.plan.eval.every;
+        let evaluation = if every == 0 {
+            None
+        } else {
+            Some(Evaluation::new(&with.examples, &with.vae, &with.schedule, self.plan.seed)?)
+        };
+        let mut trainer = Trainer::new(Materials {
+            unet: &with.unet,
+            parameters: &with.parameters,
+            vae: &with.vae,
+            examples: &with.examples,
+            schedule: &with.schedule,
+            train: &self.plan.train,
+            seed: self.plan.seed,
+        })?;
+        let total = trainer.total();
+        let (trained, pictures) = (trainer.trained_parameters(), with.pictures.len());
+        self.progress.line(format!("training {trained} parameters on {pictures} pictures for {total} steps"));
+        let mut losses = Loss { last: None, eval_first: None, eval_last: None };
+        let evaluate = |step: usize, log: &mut LossLog, losses: &mut Loss| -> Result<()> {
+            let Some(evaluation) = &evaluation else { return Ok(()) };
+            let loss = evaluation.loss(tuned)?;
+            losses.eval_first.get_or_insert(loss);
+            losses.eval_last = Some(loss);
+            log.evaluation(step, loss)
+        };
+        evaluate(0, &mut log, &mut losses)?;
+        let bar = self.progress.bar("training", total as u64);
+        let (mut seconds, mut epochs) = (0.0, 0);
+        let mut begun = Instant::now();
+        while let Some(step) = trainer.step()? {
+            let took = begun.elapsed().as_secs_f64();
+            seconds += took;
+            log.step(&step, took, memory_now_mib())?;
+            bar.set_message(format!("loss {:.4}", step.loss));
+            bar.inc(1);
+            (losses.last, epochs) = (Some(step.loss), step.epoch);
+            if every > 0 && (step.step % every == 0 || step.step == total) {
+                evaluate(step.step, &mut log, &mut losses)?;
+            }
+            self.interrupt.check()?;
+            begun = Instant::now();
+        }
+        bar.finish();
+        Ok((losses, total, epochs, seconds))
+    }
+
+    /// Draws every evaluation prompt; returns the seconds that it took.
+    fn sample(&self, model: Model, unet: &Unet, with: &Prepared) -> Result<f64> {
+        let begun = Instant::now();
+        let eval = &self.plan.eval;
+        let painter = Painter {
+            unet,
+            vae: &with.vae,
+            schedule: &with.schedule,
+            device: self.device,
+            interrupt: self.interrupt,
+        };
+        let calls = painter.calls(eval.sampler, eval.steps)? * eval.images * eval.prompts.len();
+        let bar = self.progress.bar(&format!("{} pictures", model.name()), calls as u64);
+        for prompt in &eval.prompts {
+            for index in 0..eval.images {
+                let shot = Shot {
+                    prompt: prompt.clone(),
+                    negative_prompt: eval.negative_prompt.clone(),
+                    steps: eval.steps,
+                    sampler: eval.sampler.to_string(),
+                    guidance_scale: eval.guidance_scale,
+                    seed: eval.seed.wrapping_add(index as u64),
+                    width: self.plan.dataset.resolution,
+                    height: self.plan.dataset.resolution,
+                };
+                let states = (&with.prompts[prompt], &with.prompts[&eval.negative_prompt]);
+                let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
+                self.run.write_sample(model, index, &picture, &shot)?;
+            }
+        }
+        bar.finish();
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    fn record(&self, with: &Prepared, loss: Loss, steps: usize, epochs: usize, seconds: Seconds) -> RunRecord {
+        let trained = with.parameters.trained();
+        let method = match &self.plan.adapter {
+            Adapter::Lora(_) => "lora",
+        };
+        RunRecord {
+            status: Status::Finished,
+            name: self.plan.name.clone(),
+            method: method.to_owned(),
+            device: device::name(self.device),
+            dtype: self.plan.train.dtype.to_string(),
+            counts: Counts {
+                trained_parameters: trained.values().map(|t| t.elem_count() as u64).sum(),
+                total_parameters: with.total_parameters as u64,
+                images: with.pictures.len(),
+                steps,
+                epochs,
+            },
+            loss,
+            seconds,
+            peak_memory: PeakMemory { host_mib: peak_memory_mib(), device_mib: None },
+            versions: Versions::of_this_build(),
+            machine: Machine::detect(),
+            hashes: with.hashes.clone(),
+        }
+    }
 }

@@ -1,8 +1,82 @@
-//! (stand-in until the room is there)
-use crate::cli::SampleArgs;
-use crate::error::{Error, Result};
+//! From prompt and seed to picture, and the `tunelab sample` command.
+//!
+//! The same steps as diffusers' `StableDiffusionPipeline` (Rombach et al. 2022, classifier-free guidance by Ho & Salimans
+//! 2022): the initial noise of seed s is `torch.randn` of a CPU generator seeded with s, the batch is [negative; prompt].
 
-/// Stand-in.
-pub fn command(_: &SampleArgs) -> Result<()> {
-    Err(Error::run("`tunelab sample` is not there yet"))
+mod command;
+
+pub use command::command;
+
+use crate::data::{self, Rgb};
+use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::model::unet::Unet;
+use crate::model::vae::Vae;
+use crate::progress::Bar;
+use crate::random::Generator;
+use crate::results::Shot;
+use candle_core::{Device, Tensor};
+
+/// The networks that draw, without gradients.
+pub struct Painter<'a> {
+    /// The noise predictor.
+    pub unet: &'a Unet,
+    /// Latents to pictures.
+    pub vae: &'a Vae,
+    /// The model's noise schedule.
+    pub schedule: &'a NoiseSchedule,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Looked at before every denoising step.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Painter<'_> {
+    /// Calls of the UNet for one picture: what a bar counts.
+    pub fn calls(&self, sampler: Sampler, steps: usize) -> Result<usize> {
+        Ok(SamplerRun::new(sampler, self.schedule, steps)?.timesteps().len())
+    }
+
+    /// Draws one picture. `prompt` and `negative` are hidden states [1, 77, width]; `bar` advances by 1 a call.
+    pub fn paint(&self, shot: &Shot, sampler: Sampler, prompt: &Tensor, negative: &Tensor, bar: &Bar) -> Result<Rgb> {
+        let latents = self.latents(shot, sampler, prompt, negative, bar)?;
+        let decoded = self.vae.decode(&(latents / self.vae.config().scaling_factor)?)?;
+        let picture = data::from_tensor(&decoded)?.pop();
+        picture.ok_or_else(|| Error::run("the VAE gave no picture"))
+    }
+
+    /// The denoised latents [1, C, H/8, W/8], still times `scaling_factor`.
+    pub fn latents(
+        &self,
+        shot: &Shot,
+        sampler: Sampler,
+        prompt: &Tensor,
+        negative: &Tensor,
+        bar: &Bar,
+    ) -> Result<Tensor> {
+        let mut run = SamplerRun::new(sampler, self.schedule, shot.steps)?;
+        let downscale = self.vae.config().downscale();
+        let shape = [1, self.unet.config().in_channels, shot.height / downscale, shot.width / downscale];
+        let mut generators = [Generator::manual_seed(shot.seed)];
+        let noise = Tensor::from_vec(generators[0].randn(shape.iter().product()), &shape, self.device)?;
+        let mut x = (noise * run.init_noise_sigma())?;
+        // As in diffusers, guidance of 1 or less runs the prompt alone.
+        let guided = shot.guidance_scale > 1.0;
+        let text = if guided { Tensor::cat(&[negative, prompt], 0)? } else { prompt.clone() };
+        let timesteps = run.timesteps().to_vec();
+        for (call, &t) in timesteps.iter().enumerate() {
+            self.interrupt.check()?;
+            let input = run.scale_model_input(&x, call)?;
+            let output = if guided {
+                let both = self.unet.forward(&Tensor::cat(&[&input, &input], 0)?, &[t, t], &text)?.chunk(2, 0)?;
+                (&both[0] + ((&both[1] - &both[0])? * shot.guidance_scale)?)?
+            } else {
+                self.unet.forward(&input, &[t], &text)?
+            };
+            x = run.step(&output, call, &x, &mut generators)?;
+            bar.inc(1);
+        }
+        Ok(x)
+    }
 }

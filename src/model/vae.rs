@@ -222,6 +222,7 @@ pub struct Vae {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
+    parameter_count: usize,
 }
 
 /// A normal distribution over latents, before `scaling_factor`.
@@ -244,13 +245,20 @@ impl Vae {
             quant_conv: pointwise(config.quant_conv, "quant_conv", 2 * z)?,
             post_quant_conv: pointwise(config.post_quant_conv, "post_quant_conv", z)?,
             decoder: Decoder::new(&build.pp("decoder"), config)?,
+            parameter_count: 0,
         };
-        Ok((vae, build.finish()?))
+        let parameters = build.finish()?;
+        Ok((Self { parameter_count: parameters.weight_count(), ..vae }, parameters))
     }
 
     /// The sizes.
     pub fn config(&self) -> &VaeConfig {
         &self.config
+    }
+
+    /// Numbers in all of its tensors.
+    pub fn parameter_count(&self) -> usize {
+        self.parameter_count
     }
 
     /// Pictures [B, 3, H, W] in [-1, 1] → the distribution of their latents. The logarithm of the variance is clamped

@@ -1,0 +1,206 @@
+//! The `tunelab sample` command: pictures of a run's result, or of any model with or without a LoRA.
+//!
+//! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
+
+use super::Painter;
+use crate::assets::{self, ModelFiles};
+use crate::cli::SampleArgs;
+use crate::data::Rgb;
+use crate::device;
+use crate::diffusion::Sampler;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::model::build::{Build, Parameters};
+use crate::model::clip::ClipText;
+use crate::model::lora_file::{self, Component, Modules};
+use crate::model::tokenizer::Tokenizer;
+use crate::model::unet::Unet;
+use crate::model::{load, vae::Vae};
+use crate::plan::{Plan, Source};
+use crate::progress::Progress;
+use crate::report::grid::{Heading, Row, grid};
+use crate::results::{PLAN_TOML, RunDir, Shot, slug, write_png};
+use candle_core::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// What is drawn with and how, all options resolved.
+struct Settings {
+    model: Source,
+    lora: Option<(PathBuf, f64)>,
+    negative_prompt: String,
+    seed: u64,
+    images: usize,
+    steps: usize,
+    guidance_scale: f64,
+    sampler: Sampler,
+    /// Width and height; the model's own if none.
+    size: Option<(usize, usize)>,
+}
+
+impl Settings {
+    fn new(args: &SampleArgs) -> Result<Self> {
+        let mut settings = match (&args.run_dir, &args.model) {
+            (Some(run), _) => Self::of_run(run)?,
+            (None, Some(model)) => Self::of_model(model, args)?,
+            (None, None) => return Err(Error::input("give a run's folder or --model")),
+        };
+        if let Some(negative) = &args.negative_prompt {
+            settings.negative_prompt.clone_from(negative);
+        }
+        settings.seed = args.seed.unwrap_or(settings.seed);
+        settings.images = args.images.unwrap_or(settings.images);
+        settings.steps = args.steps.unwrap_or(settings.steps);
+        settings.guidance_scale = args.guidance_scale.unwrap_or(settings.guidance_scale);
+        settings.sampler = args.sampler.unwrap_or(settings.sampler);
+        settings.size = args.width.zip(args.height).or(settings.size);
+        Ok(settings)
+    }
+
+    /// A run's own settings, with the LoRA that it trained.
+    fn of_run(path: &Path) -> Result<Self> {
+        let run = RunDir::existing(path)?;
+        let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
+        let lora = run.path().join("weights").join(crate::run::LORA_FILE);
+        if !lora.is_file() {
+            return Err(Error::input(format!("{} has no trained weights yet", path.display()))
+                .hint("let `tunelab run` finish this experiment first"));
+        }
+        let eval = plan.eval;
+        Ok(Self {
+            model: plan.model,
+            lora: Some((lora, 1.0)),
+            negative_prompt: eval.negative_prompt,
+            seed: eval.seed,
+            images: eval.images,
+            steps: eval.steps,
+            guidance_scale: eval.guidance_scale,
+            sampler: eval.sampler,
+            size: Some((plan.dataset.resolution, plan.dataset.resolution)),
+        })
+    }
+
+    /// Any model with diffusers' defaults.
+    fn of_model(model: &str, args: &SampleArgs) -> Result<Self> {
+        Ok(Self {
+            model: Source::from_argument(model)?,
+            lora: args.lora.clone().map(|file| (file, args.lora_scale)),
+            negative_prompt: String::new(),
+            seed: 0,
+            images: 1,
+            steps: 50,
+            guidance_scale: 7.5,
+            sampler: Sampler::Pndm,
+            size: None,
+        })
+    }
+
+    fn shot(&self, prompt: &str, index: usize, (width, height): (usize, usize)) -> Shot {
+        Shot {
+            prompt: prompt.to_owned(),
+            negative_prompt: self.negative_prompt.clone(),
+            steps: self.steps,
+            sampler: self.sampler.to_string(),
+            guidance_scale: self.guidance_scale,
+            seed: self.seed.wrapping_add(index as u64),
+            width,
+            height,
+        }
+    }
+}
+
+/// All networks of a pipeline.
+struct Networks {
+    tokenizer: Tokenizer,
+    clip: ClipText,
+    unet: Unet,
+    vae: Vae,
+}
+
+impl Networks {
+    fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device) -> Result<Self> {
+        let (mut clip, text_parameters) = load::text_encoder(files, device)?;
+        let vae = load::vae(files, device)?;
+        let (mut unet, unet_parameters) = load::unet(files, device, crate::model::build::Trained::Nothing, 0)?;
+        load::check_sizes(unet.config(), vae.config(), clip.config())?;
+        if let Some((file, strength)) = lora {
+            let modules = Modules::new(&unet_parameters.weights, &text_parameters.weights);
+            let mut adapters = lora_file::read(file, &modules, device, *strength)?;
+            let with = |p: Parameters, lora| Build::from_parameters(Parameters { lora, ..p });
+            if let Some(lora) = adapters.remove(&Component::Unet) {
+                unet = Unet::new(unet.config(), with(unet_parameters, lora))?.0;
+            }
+            if let Some(lora) = adapters.remove(&Component::TextEncoder) {
+                clip = ClipText::new(clip.config(), with(text_parameters, lora))?.0;
+            }
+        }
+        Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
+    }
+
+    fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
+        let encoded = self.tokenizer.encode(text)?;
+        if let Some(cut) = encoded.cut {
+            progress.line(format!("warning: “{text}” is too long for the text encoder; this is left out: “{cut}”"));
+        }
+        self.clip.forward(&[encoded.ids])
+    }
+}
+
+/// `tunelab sample`: draws every prompt's pictures and the grid of all.
+pub fn command(args: &SampleArgs) -> Result<()> {
+    let settings = Settings::new(args)?;
+    let targets = targets(args, &settings)?;
+    let progress = Progress::from_env();
+    let interrupt = Interrupt::install()?;
+    let device = device::open(args.device)?;
+    let files = assets::find_model(&settings.model, &progress)?;
+    let schedule = load::schedule(&files)?;
+    let networks = Networks::load(&files, settings.lora.as_ref(), &device)?;
+    let (unet, vae) = (&networks.unet, &networks.vae);
+    let own = unet.config().sample_size * vae.config().downscale();
+    let size = settings.size.unwrap_or((own, own));
+    if size.0 % vae.config().downscale() != 0 || size.1 % vae.config().downscale() != 0 {
+        let (w, h, by) = (size.0, size.1, vae.config().downscale());
+        return Err(Error::input(format!("{w}x{h}: this model's pictures need sides that are multiples of {by}")));
+    }
+    let painter = Painter { unet, vae, schedule: &schedule, device: &device, interrupt: &interrupt };
+    let negative = networks.states(&settings.negative_prompt, &progress)?;
+    let calls = painter.calls(settings.sampler, settings.steps)? * targets.iter().map(|(_, p)| p.len()).sum::<usize>();
+    let bar = progress.bar("sampling", calls as u64);
+    let mut rows = Vec::new();
+    for (prompt, paths) in &targets {
+        let states = networks.states(prompt, &progress)?;
+        let mut pictures: Vec<Rgb> = Vec::with_capacity(paths.len());
+        for (index, path) in paths.iter().enumerate() {
+            let shot = settings.shot(prompt, index, size);
+            let picture = painter.paint(&shot, settings.sampler, &states, &negative, &bar)?;
+            write_png(path, &picture, &[("parameters", &shot.parameters())])?;
+            pictures.push(picture);
+        }
+        rows.push(Row { label: prompt.clone(), pictures });
+    }
+    bar.finish();
+    let heading = Heading { text: String::new(), span: settings.images };
+    let file = args.output.join("grid.png");
+    write_png(&file, &grid(&[heading], &rows)?, &[])?;
+    progress.line(format!("wrote {}", file.display()));
+    Ok(())
+}
+
+/// Each prompt (once) with the files of its pictures. None of them may be there already.
+fn targets(args: &SampleArgs, settings: &Settings) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let mut targets: Vec<(String, Vec<PathBuf>)> = Vec::new();
+    for prompt in &args.prompts {
+        if targets.iter().all(|(other, _)| other != prompt) {
+            let folder = args.output.join(slug(prompt));
+            let paths = (0..settings.images).map(|index| folder.join(format!("{index}.png"))).collect();
+            targets.push((prompt.clone(), paths));
+        }
+    }
+    let grid = args.output.join("grid.png");
+    let taken = targets.iter().flat_map(|(_, paths)| paths).chain([&grid]).find(|path| path.exists());
+    if let Some(path) = taken {
+        return Err(Error::input(format!("{} is there already", path.display()))
+            .hint("give another folder with -o, or remove this one"));
+    }
+    Ok(targets)
+}
