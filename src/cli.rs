@@ -202,7 +202,7 @@ impl fmt::Display for DeviceChoice {
 }
 
 fn sampler() -> impl TypedValueParser<Value = Sampler> {
-    PossibleValuesParser::new(["pndm", "ddim", "euler_a", "dpmpp_2m"]).try_map(|name| name.parse::<Sampler>())
+    PossibleValuesParser::new(Sampler::ALL.map(Sampler::name)).try_map(|name| name.parse::<Sampler>())
 }
 
 fn count(low: usize, high: usize) -> impl TypedValueParser<Value = usize> {

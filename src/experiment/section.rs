@@ -155,9 +155,8 @@ impl<'a> Section<'a> {
     /// Complains about one text of a list.
     pub fn reject_item(&self, key: &'static str, item: &str, message: impl Into<String>, label: impl Into<String>) {
         let Some(Entry { value: Value::List(items), .. }) = self.entry(key) else { return };
-        for entry in items.iter().filter(|entry| matches!(&entry.value, Value::Text(text) if text == item)) {
+        if let Some(entry) = items.iter().find(|entry| matches!(&entry.value, Value::Text(text) if text == item)) {
             self.problem(entry.at.clone(), message.into(), label.into());
-            return;
         }
     }
 

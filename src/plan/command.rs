@@ -53,8 +53,8 @@ fn unique<'f>(names: &mut BTreeMap<String, &'f PathBuf>, plan: Plan, file: &'f P
 /// Errors: the file's problems, or a model folder whose UNet is of another kind.
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let plan = Plan::load(&args.file, &args.set)?;
-    let comments: String = summary(&plan)?.iter().map(|line| format!("# {line}\n")).collect();
-    print(&format!("{comments}\n{}", plan.to_toml()))
+    let comments = summary(&plan)?.join("\n# ");
+    print(&format!("# {comments}\n\n{}", plan.to_toml()))
 }
 
 /// What a plan amounts to, in lines for a person: steps, trained parameters, memory, downloads.

@@ -15,9 +15,6 @@ use crate::experiment::{Experiment, Reader, Section, above, at_least};
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
 
-const SAMPLERS: [(&str, Sampler); 4] =
-    [("pndm", Sampler::Pndm), ("ddim", Sampler::Ddim), ("euler_a", Sampler::EulerA), ("dpmpp_2m", Sampler::Dpmpp2m)];
-
 /// Checks everything and fills in the defaults.
 pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
     let reader = Reader::new(experiment);
@@ -85,7 +82,7 @@ fn eval(s: &Section, dataset_prompt: Option<&str>) -> Eval {
         images: s.count("images", 1..=ANY).unwrap_or(1),
         steps: s.count("steps", 1..=1000).unwrap_or(50),
         guidance_scale: s.number("guidance_scale", at_least(0.0)).unwrap_or(7.5),
-        sampler: s.choice("sampler", &SAMPLERS).unwrap_or(Sampler::Pndm),
+        sampler: s.choice("sampler", &Sampler::ALL.map(|sampler| (sampler.name(), sampler))).unwrap_or(Sampler::Pndm),
         seed: seed(s),
         every: s.count("every", 0..=ANY).unwrap_or(50),
     }

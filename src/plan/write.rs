@@ -102,11 +102,11 @@ struct Writer(String);
 
 impl Writer {
     fn table(&mut self, name: &str) {
-        self.0 += &format!("\n[{name}]\n");
+        self.0.extend(["\n[", name, "]\n"]);
     }
 
     fn line(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.0 += &format!("{key} = {value}\n");
+        self.0.extend([key, " = ", &value.to_string(), "\n"]);
     }
 
     /// The shortest digits that read back as the same number, always with a point or an exponent.
@@ -136,7 +136,7 @@ fn quoted(text: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out += "\\n",
-            c if c.is_control() => out += &format!("\\u{:04X}", u32::from(c)),
+            c if c.is_control() => out.extend([r"\u", &format!("{:04X}", u32::from(c))]),
             c => out.push(c),
         }
     }
