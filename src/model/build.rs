@@ -50,6 +50,12 @@ impl Parameters {
         self
     }
 
+    /// The same with these adapters.
+    #[must_use]
+    pub fn with_lora(self, lora: LoraLayers) -> Self {
+        Self { lora, ..self }
+    }
+
     /// The trained tensors by name, in the order of their names: weights as they are called, adapters as
     /// `<path>.lora_A.weight` and `<path>.lora_B.weight`.
     pub fn trained(&self) -> BTreeMap<String, Tensor> {

@@ -125,7 +125,7 @@ impl Networks {
         if let Some((file, strength)) = lora {
             let modules = Modules::new(&unet_parameters.weights, &text_parameters.weights);
             let mut adapters = lora_file::read(file, &modules, device, *strength)?;
-            let with = |p: Parameters, lora| Build::from_parameters(Parameters { lora, ..p });
+            let with = |p: Parameters, lora| Build::from_parameters(p.with_lora(lora));
             if let Some(lora) = adapters.remove(&Component::Unet) {
                 unet = Unet::new(unet.config(), with(unet_parameters, lora))?.0;
             }
