@@ -209,7 +209,7 @@ impl Lines {
         // The last line comes with `finish`, when the last message is known.
         if tenth > self.told && tenth < 10 {
             self.told = tenth;
-            self.tell();
+            eprintln!("{}", self.text(self.began.elapsed()));
         }
     }
 
@@ -223,7 +223,7 @@ impl Lines {
     fn finish(&mut self) {
         if self.told < 10 {
             self.told = 10;
-            self.tell();
+            eprintln!("{}", self.text(self.began.elapsed()));
         }
     }
 
@@ -231,19 +231,18 @@ impl Lines {
         self.done.saturating_mul(10).checked_div(self.total).unwrap_or(0)
     }
 
-    fn tell(&self) {
-        let seconds = self.began.elapsed().as_secs_f64();
-        let rate = (self.done - self.skipped) as f64 / seconds.max(1e-9);
-        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-        let mut text =
-            format!("{}: {}/{} {}", self.title, self.count(self.done), self.count(self.total), speed(rate, self.unit));
-        if self.done < self.total {
-            text += &format!(", {} left", duration(left));
+    /// The line for now, `passed` after the work began.
+    fn text(&self, passed: Duration) -> String {
+        let rate = (self.done - self.skipped) as f64 / passed.as_secs_f64().max(1e-9);
+        let (done, total) = (self.count(self.done), self.count(self.total));
+        let mut text = format!("{}: {done}/{total} {}", self.title, speed(rate, self.unit));
+        if self.done < self.total && rate > 0.0 {
+            text = format!("{text}, {} left", duration((self.total - self.done) as f64 / rate));
         }
         if !self.message.is_empty() {
-            text += &format!(", {}", self.message);
+            text = format!("{text}, {}", self.message);
         }
-        eprintln!("{text}");
+        text
     }
 
     fn count(&self, n: u64) -> String {
@@ -261,5 +260,29 @@ fn duration(seconds: f64) -> String {
         0..60 => format!("{s} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_has_count_speed_time_left_and_message() {
+        let mut lines = Lines::start("training", 40, Unit::Steps);
+        lines.message = "loss 0.123".to_owned();
+        lines.skip(10);
+        lines.inc(3);
+        assert_eq!(lines.text(Duration::from_secs(12)), "training: 13/40 4.00 s/it, 1 min 48 s left, loss 0.123");
+        lines.inc(27);
+        assert_eq!(lines.text(Duration::from_secs(12)), "training: 40/40 2.50 it/s, loss 0.123");
+    }
+
+    #[test]
+    fn bytes_and_long_times_read_well() {
+        let mut lines = Lines::start("unet", 4 << 30, Unit::Bytes);
+        lines.inc(1 << 30);
+        let text = lines.text(Duration::from_hours(2));
+        assert_eq!(text, "unet: 1.00 GiB/4.00 GiB 145.63 KiB/s, 6 h 00 min left");
     }
 }

@@ -3,7 +3,7 @@
 //! In: a repository and a revision. Out: the snapshot's folder, in which every file that is needed lies whole. What the cache
 //! holds completely is used without a question to the network, so a branch stays where it was when it first came; delete the
 //! repository's folder under `HF_HOME` to follow it. The cache's layout is `hf_hub`'s; the transfers are ours, because its
-//! own (0.5) have no time-outs and check no hash. As there, a file's size, ETag (the SHA-256 of large files) and commit come
+//! own (0.5) have no time-outs and check no hash. As there, a file's size, `ETag` (the SHA-256 of large files) and commit come
 //! from the headers of its `resolve` address, before any redirect to the storage.
 
 use std::collections::BTreeSet;
@@ -219,7 +219,7 @@ fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a commit or ETag can be the name of a file.
+/// Whether a commit or `ETag` can be the name of a file.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) && !name.starts_with('.')
 }

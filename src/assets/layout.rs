@@ -100,11 +100,11 @@ fn weights(names: &BTreeSet<String>, part: &PartKind) -> Option<Chosen> {
 /// `unet/diffusion_pytorch_model-00001-of-00002.safetensors`, with `.fp16` before the number or before the ending.
 fn is_shard(name: &str, dir: &str, stem: &str, variant: &str) -> bool {
     let middle = name.strip_prefix(&format!("{dir}/{stem}")).and_then(|n| n.strip_suffix(".safetensors"));
-    middle.is_some_and(|m| m.contains("-of-") && m.contains(".fp16") == !variant.is_empty())
+    middle.is_some_and(|m| m.contains("-of-") && m.contains(".fp16") != variant.is_empty())
 }
 
 fn incomplete(names: &BTreeSet<String>, place: &str, missing: &[String]) -> Error {
-    let single = names.iter().find(|n| !n.contains('/') && (n.ends_with(".safetensors") || n.ends_with(".ckpt")));
+    let single = names.iter().find(|n| !n.contains('/') && has_extension(n, &["safetensors", "ckpt"]));
     if let (Some(single), true) = (single, PARTS.iter().all(|p| in_folder(names, p.name).next().is_none())) {
         return Error::input(format!("{place}: holds a single-file checkpoint ({single}), not a diffusers folder"))
             .hint(
@@ -117,7 +117,7 @@ fn incomplete(names: &BTreeSet<String>, place: &str, missing: &[String]) -> Erro
         .iter()
         .filter(|p| missing.iter().any(|m| m.starts_with(&format!("{}/{}", p.name, p.stem))))
         .flat_map(|p| in_folder(names, p.name))
-        .filter(|n| Path::new(n).extension().is_some_and(|e| e == "bin" || e == "ckpt"))
+        .filter(|n| has_extension(n, &["bin", "ckpt"]))
         .cloned()
         .collect();
     if pickles.is_empty() {
@@ -131,6 +131,10 @@ fn incomplete(names: &BTreeSet<String>, place: &str, missing: &[String]) -> Erro
 
 fn in_folder<'a>(names: &'a BTreeSet<String>, dir: &'a str) -> impl Iterator<Item = &'a String> {
     names.iter().filter(move |n| n.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')))
+}
+
+fn has_extension(name: &str, extensions: &[&str]) -> bool {
+    Path::new(name).extension().is_some_and(|e| extensions.iter().any(|known| e == *known))
 }
 
 /// Whether a name from a server or an index stays below the folder that it is joined to.

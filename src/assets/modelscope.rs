@@ -1,7 +1,7 @@
 //! ModelScope repositories over its HTTP API, kept in the same cache as its Python library keeps them.
 //!
 //! In: a repository and a revision. Out: the folder in which every file that is needed lies whole. Addresses as in the Python
-//! SDK (modelscope/hub/api.py, file_download.py): a model's files are listed by name, a data set's by number and by page.
+//! SDK (`modelscope/hub/api.py`, `file_download.py`): a model's files are listed by name, a data set's by number and by page.
 //! The cache has one folder for a repository, `models/OWNER/NAME` with `___` for `.`; as it does not tell revisions apart,
 //! any other than `master` gets a folder of its own.
 

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Tensor, WithDType};
@@ -70,32 +70,34 @@ fn stored(dtype: DType) -> Result<&'static str> {
 }
 
 fn write(path: &Path, header: &[u8], order: &[(&String, &Tensor)]) -> Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut out = File::create(path)?;
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header)?;
     for (_, tensor) in order {
         write_tensor(&mut out, tensor)?;
     }
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    file.sync_all()?;
+    out.sync_all()?;
     Ok(())
 }
 
 fn write_tensor(out: &mut impl Write, tensor: &Tensor) -> Result<()> {
     match tensor.dtype() {
-        DType::F16 => values(tensor, |v: f16| out.write_all(&v.to_le_bytes())),
-        DType::BF16 => values(tensor, |v: bf16| out.write_all(&v.to_le_bytes())),
-        DType::F64 => values(tensor, |v: f64| out.write_all(&v.to_le_bytes())),
-        DType::U8 => values(tensor, |v: u8| out.write_all(&[v])),
-        DType::U32 => values(tensor, |v: u32| out.write_all(&v.to_le_bytes())),
-        DType::I64 => values(tensor, |v: i64| out.write_all(&v.to_le_bytes())),
-        _ => values(tensor, |v: f32| out.write_all(&v.to_le_bytes())),
+        DType::F16 => values(out, tensor, f16::to_le_bytes),
+        DType::BF16 => values(out, tensor, bf16::to_le_bytes),
+        DType::F64 => values(out, tensor, f64::to_le_bytes),
+        DType::U8 => values(out, tensor, u8::to_le_bytes),
+        DType::U32 => values(out, tensor, u32::to_le_bytes),
+        DType::I64 => values(out, tensor, i64::to_le_bytes),
+        _ => values(out, tensor, f32::to_le_bytes),
     }
 }
 
-fn values<T: WithDType>(tensor: &Tensor, mut each: impl FnMut(T) -> std::io::Result<()>) -> Result<()> {
-    for value in tensor.flatten_all()?.to_vec1::<T>()? {
-        each(value)?;
+fn values<T: WithDType, const N: usize>(out: &mut impl Write, tensor: &Tensor, bytes: fn(T) -> [u8; N]) -> Result<()> {
+    let mut block = Vec::new();
+    for values in tensor.flatten_all()?.to_vec1::<T>()?.chunks(1 << 18) {
+        block.clear();
+        block.extend(values.iter().flat_map(|&v| bytes(v)));
+        out.write_all(&block)?;
     }
     Ok(())
 }

@@ -18,8 +18,8 @@ use super::Part;
 use super::header::{Entry, Header, Stored};
 use crate::error::{Error, Result};
 
-/// Elements in one block: 4 MiB of float32, small beside a tensor and large beside the cost of opening a file.
-const BLOCK: usize = 1 << 20;
+/// Elements in one block: 1 MiB of float32, which stays in a core's cache from the reading to the check.
+const BLOCK: usize = 1 << 18;
 
 /// The tensors of one part, checked but not yet read.
 #[derive(Debug)]
@@ -165,14 +165,21 @@ fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
     }
     // Freshly zeroed memory costs nothing until it is written, and is written once.
     let mut values = vec![0f32; entry.shape.iter().product()];
-    let blocks: Vec<_> = values
+    // Each worker opens the file and takes a buffer once, not once a block.
+    let blocks = values
         .par_chunks_mut(BLOCK)
         .enumerate()
-        .map(|(i, block)| {
-            let start = entry.start + (i * BLOCK) as u64 * entry.dtype.bytes();
-            read_block(path, entry.dtype, start, block)
-        })
-        .collect();
+        .map_init(
+            || (File::open(path), Vec::new()),
+            |(file, bytes), (i, block)| {
+                let file = file.as_mut().map_err(|e| Error::run(e.to_string()))?;
+                file.seek(SeekFrom::Start(entry.start + (i * BLOCK) as u64 * entry.dtype.bytes()))?;
+                bytes.resize(block.len() * entry.dtype.bytes() as usize, 0);
+                file.read_exact(bytes)?;
+                Ok(decode(entry.dtype, bytes, block))
+            },
+        )
+        .collect::<Vec<Result<_>>>();
     for (i, block) in blocks.into_iter().enumerate() {
         if let Some(at) = block? {
             return Err(Error::input(format!(
@@ -186,18 +193,8 @@ fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Fills `block` from position `start`; gives the place of the first value that is not finite.
-fn read_block(path: &Path, dtype: Stored, start: u64, block: &mut [f32]) -> Result<Option<usize>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = vec![0; block.len() * dtype.bytes() as usize];
-    file.read_exact(&mut bytes)?;
-    decode(dtype, &bytes, block);
-    let finite = block.iter().fold(true, |all, v| all & v.is_finite());
-    Ok(if finite { None } else { block.iter().position(|v| !v.is_finite()) })
-}
-
-fn decode(dtype: Stored, bytes: &[u8], block: &mut [f32]) {
+/// Fills `block` from the file's bytes; gives the place of the first value that is not finite.
+fn decode(dtype: Stored, bytes: &[u8], block: &mut [f32]) -> Option<usize> {
     let pairs = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     match dtype {
         Stored::F16 => pairs().map(f16::from_bits).collect::<Vec<_>>().convert_to_f32_slice(block),
@@ -215,4 +212,6 @@ fn decode(dtype: Stored, bytes: &[u8], block: &mut [f32]) {
         // `read` refuses these before any block is made.
         Stored::Other { .. } => {}
     }
+    let finite = block.iter().fold(true, |all, v| all & v.is_finite());
+    if finite { None } else { block.iter().position(|v| !v.is_finite()) }
 }

@@ -1,6 +1,8 @@
 //! Local model folders.
 
-use tunelab::assets::{find_dataset, find_model, sha256};
+use std::path::Path;
+
+use tunelab::assets::{Part, Weights, find_dataset, find_model, sha256};
 use tunelab::error::Error;
 use tunelab::plan::Source;
 use tunelab::progress::Progress;
@@ -45,6 +47,22 @@ fn a_diffusers_folder_is_found_with_its_shards() {
     let outside = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
     files.insert("unet/diffusion_pytorch_model.safetensors.index.json".into(), outside.into());
     assert!(refused(&files).contains("a file outside its folder: `../../etc/passwd`"));
+}
+
+#[test]
+fn what_diffusers_and_transformers_write_opens() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let found = find_model(&Source::Path(root.join("model")), &Progress::hidden()).unwrap();
+    for part in [&found.unet, &found.vae, &found.text_encoder] {
+        assert!(Weights::open_part(part).unwrap().names().count() > 10, "{}", part.name);
+    }
+    let mut names = [Vec::new(), Vec::new()];
+    for (names, dir) in names.iter_mut().zip(["vae_old_names", "model/vae"]) {
+        let weights = vec![root.join(dir).join("diffusion_pytorch_model.safetensors")];
+        let part = Part { name: "vae", weights, ..found.vae.clone() };
+        *names = Weights::open_part(&part).unwrap().names().map(str::to_owned).collect();
+    }
+    assert_eq!(names[0], names[1]);
 }
 
 #[test]

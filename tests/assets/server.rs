@@ -117,11 +117,13 @@ fn serve(mut stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Res
         std::thread::sleep(Duration::from_secs(20));
         return Ok(());
     };
-    let mut head = format!("HTTP/1.1 {} Reply\r\nConnection: close\r\n", reply.status);
-    head += &format!("Content-Length: {}\r\n", reply.body.len());
-    for (name, value) in &reply.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    let headers: Vec<_> = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "HTTP/1.1 {} Reply\r\nConnection: close\r\nContent-Length: {}\r\n{}",
+        reply.status,
+        reply.body.len(),
+        headers.concat()
+    );
     stream.write_all((head + "\r\n").as_bytes())?;
     let sent = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
     stream.write_all(&reply.body[..sent])?;
@@ -247,5 +249,5 @@ fn modelscope_listing(page: usize, state: &State) -> Reply {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
 }

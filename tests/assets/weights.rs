@@ -230,7 +230,7 @@ fn the_vae_attentions_old_names_become_the_new_ones() {
     for (i, new) in ["to_q", "to_k", "to_v", "to_out.0"].into_iter().enumerate() {
         let tensor = weights.load(&format!("{at}.{new}.weight"), &Device::Cpu, DType::F32).unwrap();
         assert_eq!(tensor.dims(), [2, 2]);
-        assert_eq!(values(&tensor)[1], 10.0 * i as f32 + 1.0);
+        assert_eq!(values(&tensor)[1..2], [10.0 * i as f32 + 1.0]);
     }
     assert_eq!(weights.shape(&format!("{at}.to_out.0.bias")), Some(&[2][..]));
     assert_eq!(weights.shape(&norm), Some(&[2][..]));
