@@ -38,7 +38,8 @@
 //! | `train.snr_gamma` | above 0: min-SNR weighting | none |
 //! | `train.noise_offset` | from 0 | 0 |
 //! | `train.dtype` | `f32` | `f32` |
-//! | `train.checkpoint_every` | steps | none |
+//! | `train.checkpoint_every` | steps; 0 is none | 100 |
+//! | `train.keep_checkpoints` | how many stay | 1 |
 //! | `eval.prompts` | what to draw after training; an empty list draws nothing | the dataset's prompt |
 //! | `eval.negative_prompt` | | empty |
 //! | `eval.compare_base` | draw with the untrained model too | true |

@@ -164,8 +164,10 @@ pub struct Train {
     pub noise_offset: f64,
     /// The type of numbers.
     pub dtype: Dtype,
-    /// Optimiser steps between two checkpoints.
-    pub checkpoint_every: Option<usize>,
+    /// Optimizer steps between two checkpoints; 0 is none but the one that an interrupt writes.
+    pub checkpoint_every: usize,
+    /// How many checkpoints stay, the newest.
+    pub keep_checkpoints: usize,
 }
 
 /// How the result is looked at.

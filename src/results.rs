@@ -17,6 +17,7 @@
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
 //! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched.
 
+mod ending;
 mod files;
 mod logs;
 mod machine;
@@ -31,6 +32,7 @@ use fs_err as fs;
 use crate::data::Rgb;
 use crate::error::{Error, Result};
 
+pub use ending::Ending;
 pub use files::{write_atomic, write_with};
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
 pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib};
@@ -141,11 +143,6 @@ impl RunDir {
     /// Whether the run came to its end.
     pub fn is_finished(&self) -> bool {
         self.path.join(RUN_JSON).is_file()
-    }
-
-    /// Removes what an unfinished run wrote, all but its plan, so that the same plan can start over.
-    pub fn start_over(&self) -> Result<()> {
-        WRITTEN.iter().filter(|name| **name != PLAN_TOML).try_for_each(|name| self.remove(name))
     }
 
     /// Writes one file of the run, whole or not at all; `relative` uses `/`.

@@ -18,12 +18,13 @@ use crate::plan::{Adapter, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid, table};
 use crate::results::{
-    Counts, Loss, LossLog, Machine, Model, Opened, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
+    Counts, Ending, LossLog, Machine, Model, Opened, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
     memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
+use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluation::Evaluation;
-use crate::train::trainer::{Materials, Trainer};
+use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
 use std::path::Path;
@@ -63,8 +64,7 @@ fn run_file(file: &Path, args: &RunArgs, progress: &Progress, interrupt: &Interr
     let run = match RunDir::open(&args.results, &plan.name, &plan.to_toml(), args.force)? {
         Opened::Fresh(run) => run,
         Opened::Unfinished(run) => {
-            progress.line(format!("{}: an earlier run was cut off; starting over", run.path().display()));
-            run.start_over()?;
+            progress.line(format!("{}: going on with a run that was cut off", run.path().display()));
             run
         }
         Opened::Finished(run) => {
@@ -100,66 +100,57 @@ impl Experiment<'_> {
         if self.plan.eval.compare_base {
             sampling += self.sample(Model::Base, &base, &with)?;
         }
-        let (losses, steps, epochs, training) = self.train(&with, &tuned)?;
-        weights::write(self.run, self.plan, &with, steps, epochs)?;
+        self.train(&with, &tuned)?;
+        let end = Ending::read(self.run)?;
+        weights::write(self.run, self.plan, &with, end.steps, end.epochs)?;
         sampling += self.sample(Model::Tuned, &tuned, &with)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
         }
         let total = begun.elapsed().as_secs_f64();
-        let seconds = Seconds { total, training, sampling, per_step: training / steps.max(1) as f64 };
-        self.run.finish(&self.record(&with, losses, steps, epochs, seconds))
+        let per_step = end.training_seconds / end.steps.max(1) as f64;
+        let seconds = Seconds { total, training: end.training_seconds, sampling, per_step };
+        self.run.finish(&self.record(&with, &end, seconds))
     }
 
-    /// Trains to the end; the losses, the numbers of steps and epochs, and the seconds of the steps alone.
-    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<(Loss, usize, usize, f64)> {
-        let mut log = LossLog::create(self.run)?;
+    /// Trains to the end, from the newest checkpoint if there is one.
+    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<()> {
+        let t = &self.plan.train;
         let every = self.plan.eval.every;
-        let evaluation = if every == 0 {
-            None
-        } else {
-            Some(Evaluation::new(&with.examples, &with.vae, &with.schedule, self.plan.seed)?)
-        };
-        let mut trainer = Trainer::new(Materials {
-            unet: &with.unet,
-            parameters: &with.parameters,
-            vae: &with.vae,
-            examples: &with.examples,
-            schedule: &with.schedule,
-            train: &self.plan.train,
-            seed: self.plan.seed,
-        })?;
-        let total = trainer.total();
-        let (trained, pictures) = (trainer.trained_parameters(), with.pictures.len());
+        let evaluation = (every > 0)
+            .then(|| Evaluation::new(&with.examples, &with.vae, &with.schedule, self.plan.seed))
+            .transpose()?;
+        let mut trainer = Trainer::new(with.materials(self.plan))?;
+        if let Some(checkpoint) = Checkpoint::newest(self.run)? {
+            trainer.resume(&checkpoint)?;
+            self.progress.line(format!("going on after step {}", checkpoint.step));
+        }
+        let mut log = LossLog::resume(self.run, trainer.done())?;
+        let (trained, pictures, total) = (trainer.trained_parameters(), with.pictures.len(), trainer.total());
         self.progress.line(format!("training {trained} parameters on {pictures} pictures for {total} steps"));
-        let mut losses = Loss { last: None, eval_first: None, eval_last: None };
-        let evaluate = |step: usize, log: &mut LossLog, losses: &mut Loss| -> Result<()> {
-            let Some(evaluation) = &evaluation else { return Ok(()) };
-            let loss = evaluation.loss(tuned)?;
-            losses.eval_first.get_or_insert(loss);
-            losses.eval_last = Some(loss);
-            log.evaluation(step, loss)
-        };
-        evaluate(0, &mut log, &mut losses)?;
+        if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
+            log.evaluation(0, evaluation.loss(tuned)?)?;
+        }
         let bar = self.progress.bar("training", total as u64);
-        let (mut seconds, mut epochs) = (0.0, 0);
+        bar.skip(trainer.done() as u64);
         let mut begun = Instant::now();
-        while let Some(step) = trainer.step()? {
-            let took = begun.elapsed().as_secs_f64();
-            seconds += took;
-            log.step(&step, took, memory_now_mib())?;
-            bar.set_message(format!("loss {:.4}", step.loss));
+        while let Some(row) = trainer.step()? {
+            log.step(&row, begun.elapsed().as_secs_f64(), memory_now_mib())?;
+            bar.set_message(format!("loss {:.4}", row.loss));
             bar.inc(1);
-            (losses.last, epochs) = (Some(step.loss), step.epoch);
-            if every > 0 && (step.step % every == 0 || step.step == total) {
-                evaluate(step.step, &mut log, &mut losses)?;
+            let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
+            if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
+                log.evaluation(row.step, evaluation.loss(tuned)?)?;
+            }
+            if due(t.checkpoint_every) || self.interrupt.requested() {
+                trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
             self.interrupt.check()?;
             begun = Instant::now();
         }
         bar.finish();
-        Ok((losses, total, epochs, seconds))
+        Ok(())
     }
 
     /// Draws every evaluation prompt; returns the seconds that it took.
@@ -187,6 +178,10 @@ impl Experiment<'_> {
                     width: self.plan.dataset.resolution,
                     height: self.plan.dataset.resolution,
                 };
+                if self.run.sample_path(model, prompt, index).is_file() {
+                    bar.skip(painter.calls(eval.sampler, eval.steps)? as u64);
+                    continue;
+                }
                 let states = (&with.prompts[prompt], &with.prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
                 self.run.write_sample(model, index, &picture, &shot)?;
@@ -196,7 +191,7 @@ impl Experiment<'_> {
         Ok(begun.elapsed().as_secs_f64())
     }
 
-    fn record(&self, with: &Prepared, loss: Loss, steps: usize, epochs: usize, seconds: Seconds) -> RunRecord {
+    fn record(&self, with: &Prepared, end: &Ending, seconds: Seconds) -> RunRecord {
         let trained = with.parameters.trained();
         let method = match &self.plan.adapter {
             Adapter::Lora(_) => "lora",
@@ -211,10 +206,10 @@ impl Experiment<'_> {
                 trained_parameters: trained.values().map(|t| t.elem_count() as u64).sum(),
                 total_parameters: with.total_parameters as u64,
                 images: with.pictures.len(),
-                steps,
-                epochs,
+                steps: end.steps,
+                epochs: end.epochs,
             },
-            loss,
+            loss: end.loss.clone(),
             seconds,
             peak_memory: PeakMemory { host_mib: peak_memory_mib(), device_mib: None },
             versions: Versions::of_this_build(),

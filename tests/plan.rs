@@ -51,7 +51,7 @@ fn defaults_are_diffusers_own() {
     assert_eq!((train.learning_rate, train.lr_scheduler, train.warmup_steps), (1e-4, LrScheduler::Constant, 0));
     assert_eq!((train.adam_beta1, train.adam_beta2, train.adam_epsilon), (0.9, 0.999, 1e-8));
     assert_eq!((train.weight_decay, train.max_grad_norm, train.snr_gamma), (1e-2, 1.0, None));
-    assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, None));
+    assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, 100));
     let eval = &plan.eval;
     assert_eq!((eval.steps, eval.guidance_scale, eval.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
     assert!(eval.prompts.is_empty() && eval.negative_prompt.is_empty() && eval.compare_base);
@@ -115,7 +115,7 @@ fn everything_that_is_written_reaches_the_plan() {
         adapter.lora = {rank = 3, alpha = 6, targets = ['to_v'], dropout = 0.5}
         train = {steps = 11, batch_size = 2, gradient_accumulation = 5, learning_rate = 0.02, lr_scheduler = 'cosine',
             warmup_steps = 7, adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3,
-            max_grad_norm = 0.7, snr_gamma = 5, noise_offset = 0.05, dtype = 'f32', checkpoint_every = 13}
+            max_grad_norm = 0.7, snr_gamma = 5, noise_offset = 0.05, dtype = 'f32', checkpoint_every = 13, keep_checkpoints = 2}
         eval = {prompts = ['q'], negative_prompt = 'n', compare_base = false, images = 17, steps = 19,
             guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
         &[],
@@ -160,6 +160,7 @@ fn everything_that_is_written_reaches_the_plan() {
     noise_offset = 0.05
     dtype = "f32"
     checkpoint_every = 13
+    keep_checkpoints = 2
 
     [eval]
     prompts = ["q"]
@@ -278,7 +279,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `checkpoint_every`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `checkpoint_every`, `keep_checkpoints`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -502,7 +503,7 @@ fn ranges_end_where_they_say() {
         "train.batch_size=0",
         "train.gradient_accumulation=0",
         "seed=-1",
-        "train.checkpoint_every=0",
+        "train.keep_checkpoints=0",
         "eval.images=0",
         "train.noise_offset=-0.1",
         "train.snr_gamma=0",

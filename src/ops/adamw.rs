@@ -5,9 +5,9 @@
 
 use super::host;
 use super::vector::sum_of;
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use rayon::prelude::*;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Values that one task works on.
 const TASK: usize = 1 << 15;
@@ -47,6 +47,30 @@ impl Moments {
             return Ok(Self::Host(Mutex::new([vec![0.0; n], vec![0.0; n]])));
         }
         Ok(Self::Device([var.zeros_like()?, var.zeros_like()?]))
+    }
+}
+
+impl Moments {
+    /// A copy of both moments, of the given shape, in host memory.
+    pub fn to_tensors(&self, shape: &Shape) -> Result<[Tensor; 2]> {
+        match self {
+            Self::Host(state) => {
+                let [m, v] = &*state.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok([host::tensor(m.clone(), shape)?, host::tensor(v.clone(), shape)?])
+            }
+            Self::Device([m, v]) => Ok([m.to_device(&Device::Cpu)?, v.to_device(&Device::Cpu)?]),
+        }
+    }
+
+    /// The moments of a trained tensor from such a copy.
+    pub fn from_tensors(var: &Var, [m, v]: [&Tensor; 2]) -> Result<Self> {
+        if m.shape() != var.shape() || v.shape() != var.shape() {
+            bail!("moments {m:?} and {v:?} do not fit a tensor {:?}", var.shape());
+        }
+        if host::is_host_f32(var) {
+            return Ok(Self::Host(Mutex::new([m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?])));
+        }
+        Ok(Self::Device([m.to_device(var.device())?, v.to_device(var.device())?]))
     }
 }
 
@@ -118,7 +142,7 @@ impl InplaceOp2 for Kernel<'_> {
         let (Some((start, end)), CpuStorage::F32(p)) = (lp.contiguous_offsets(), p) else {
             bail!("adamw: the trained tensor is not contiguous f32")
         };
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let [m, v] = &mut *state;
         let p = &mut p[start..end];
         if p.len() != g.len() || m.len() != g.len() {

@@ -70,7 +70,8 @@ fn train(s: &Section) -> Train {
         snr_gamma: s.number("snr_gamma", above(0.0)),
         noise_offset: s.number("noise_offset", at_least(0.0)).unwrap_or(0.0),
         dtype: dtype(s).unwrap_or(Dtype::F32),
-        checkpoint_every: s.count("checkpoint_every", 1..=ANY),
+        checkpoint_every: s.count("checkpoint_every", 0..=ANY).unwrap_or(100),
+        keep_checkpoints: s.count("keep_checkpoints", 1..=ANY).unwrap_or(1),
     }
 }
 

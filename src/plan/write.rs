@@ -79,9 +79,8 @@ fn train(out: &mut Writer, train: &super::Train) {
     }
     out.float("noise_offset", train.noise_offset);
     out.text("dtype", &train.dtype.to_string());
-    if let Some(every) = train.checkpoint_every {
-        out.line("checkpoint_every", every);
-    }
+    out.line("checkpoint_every", train.checkpoint_every);
+    out.line("keep_checkpoints", train.keep_checkpoints);
 }
 
 fn eval(out: &mut Writer, eval: &super::Eval) {

@@ -11,6 +11,7 @@ use fs_err as fs;
 use crate::error::{Error, Result};
 
 use super::RunDir;
+use super::files::write_atomic;
 
 /// The losses of the steps.
 pub const LOSS_CSV: &str = "loss.csv";
@@ -53,6 +54,15 @@ impl LossLog {
         })
     }
 
+    /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0 they begin anew.
+    pub fn resume(run: &RunDir, step: usize) -> Result<Self> {
+        if step == 0 {
+            return Self::create(run);
+        }
+        let log = |name| Log::resume(&run.path().join(name), step);
+        Ok(Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: log(TIMING_CSV)? })
+    }
+
     /// Adds a step: its numbers, the seconds it took and the memory in use (MiB) where that is known.
     pub fn step(&mut self, row: &LossRow, seconds: f64, memory_mib: Option<f64>) -> Result<()> {
         let LossRow { step, epoch, loss, lr, grad_norm } = row;
@@ -85,6 +95,19 @@ impl Log {
         let mut log = Self { path: path.to_path_buf(), writer: csv::Writer::from_writer(fs::File::create(path)?) };
         log.row(columns)?;
         Ok(log)
+    }
+
+    /// Keeps the header and the rows of the steps up to `step`; a row that was cut in the middle goes.
+    fn resume(path: &Path, step: usize) -> Result<Self> {
+        let old = fs::read_to_string(path)?;
+        let is_kept = |line: &str| {
+            let first = line.split(',').next().unwrap_or_default();
+            line.ends_with('\n') && first.parse::<usize>().map_or(first == "step", |n| n <= step)
+        };
+        let kept: String = old.split_inclusive('\n').filter(|line| is_kept(line)).collect();
+        write_atomic(path, kept.as_bytes())?;
+        let file = fs::OpenOptions::new().append(true).open(path)?;
+        Ok(Self { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) })
     }
 
     /// Writes a row and hands it to the operating system at once: what a killed run has logged stays.

@@ -16,6 +16,7 @@ use crate::plan::{Adapter, Plan};
 use crate::progress::Progress;
 use crate::results::{Hashes, RunDir};
 use crate::train::examples::{Examples, Sources, TextStates};
+use crate::train::trainer::Materials;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -85,6 +86,21 @@ impl Prepared {
         let data = pictures.iter().map(|p| (p.path.display().to_string(), p.sha256.clone())).collect();
         let hashes = Hashes { model, data };
         Ok(Self { pictures, examples, prompts, vae, unet, parameters, schedule, total_parameters, hashes })
+    }
+}
+
+impl Prepared {
+    /// What the trainer needs of it.
+    pub fn materials<'a>(&'a self, plan: &'a Plan) -> Materials<'a> {
+        Materials {
+            unet: &self.unet,
+            parameters: &self.parameters,
+            vae: &self.vae,
+            examples: &self.examples,
+            schedule: &self.schedule,
+            train: &plan.train,
+            seed: plan.seed,
+        }
     }
 }
 

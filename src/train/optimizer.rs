@@ -61,6 +61,36 @@ impl Optimizer {
         Ok(Self { tensors, settings, steps: 0 })
     }
 
+    /// Trained tensors and moments, by the names that a checkpoint uses.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for (name, (var, moments)) in &self.tensors {
+            let [m, v] = moments.to_tensors(var.shape())?;
+            state.insert(format!("value.{name}"), var.as_tensor().detach());
+            state.insert(format!("moment1.{name}"), m);
+            state.insert(format!("moment2.{name}"), v);
+        }
+        Ok(state)
+    }
+
+    /// Goes on from such a state after `steps` steps. Errors if it belongs to other tensors.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: usize) -> Result<()> {
+        if state.len() != 3 * self.tensors.len() {
+            return Err(Error::input("the checkpoint belongs to a run that trains other tensors")
+                .hint("run with --force to start over"));
+        }
+        for (name, (var, moments)) in &mut self.tensors {
+            let get = |kind: &str| {
+                let found = state.get(&format!("{kind}.{name}")).filter(|t| t.shape() == var.shape());
+                found.ok_or_else(|| Error::input(format!("the checkpoint has no {kind} for `{name}` of its shape")))
+            };
+            var.set(&get("value")?.to_device(var.device())?)?;
+            *moments = Moments::from_tensors(var, [get("moment1")?, get("moment2")?])?;
+        }
+        self.steps = i32::try_from(steps).map_err(|e| Error::input("too many steps").cause(e))?;
+        Ok(())
+    }
+
     /// Trained numbers.
     pub fn count(&self) -> usize {
         self.tensors.values().map(|(var, _)| var.elem_count()).sum()

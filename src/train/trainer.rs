@@ -3,6 +3,7 @@
 //! In: the UNet with its trained tensors, examples, the plan. Out: a [`Step`] a call, `None` at the end. All that is random
 //! comes from streams named by purpose and numbered by batch, so a step depends on the seed and its number alone.
 
+use super::checkpoint::Checkpoint;
 use super::examples::Examples;
 use super::lr::learning_rate;
 use super::objective::training_loss;
@@ -67,6 +68,27 @@ impl<'a> Trainer<'a> {
     /// Trained numbers.
     pub fn trained_parameters(&self) -> usize {
         self.optimizer.count()
+    }
+
+    /// Optimizer steps done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// The state between two steps.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint { step: self.done, draws: self.draws, tensors: self.optimizer.state()? })
+    }
+
+    /// Goes on from a checkpoint of the same plan.
+    pub fn resume(&mut self, from: &Checkpoint) -> Result<()> {
+        self.optimizer.restore(&from.tensors, from.step)?;
+        (self.done, self.draws) = (from.step, from.draws);
+        let batches = self.with.examples.len().div_ceil(self.with.train.batch_size) as u64;
+        self.begin_epoch((from.draws / batches) as usize);
+        let drawn = (from.draws % batches) as usize;
+        self.batches.truncate(self.batches.len() - drawn);
+        Ok(())
     }
 
     fn begin_epoch(&mut self, epoch: usize) {

@@ -51,14 +51,29 @@ fn a_folder_that_no_run_wrote_is_left_alone_even_by_force() {
 }
 
 #[test]
-fn starting_over_keeps_the_plan_only() {
+fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    drop(LossLog::create(&run).unwrap());
-    run.write("samples/base/a-dog/0.png", b"x").unwrap();
-    run.start_over().unwrap();
-    let left: Vec<_> = fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["plan.toml"]);
+    let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25 };
+    let mut log = LossLog::create(&run).unwrap();
+    log.evaluation(0, 2.0).unwrap();
+    for step in 1..=12 {
+        log.step(&row(step), 0.5, None).unwrap();
+    }
+    log.evaluation(12, 1.0).unwrap();
+    drop(log);
+    let loss = run.path().join("loss.csv");
+    fs::write(&loss, format!("{}13,1,0.", fs::read_to_string(&loss).unwrap())).unwrap();
+
+    let mut log = LossLog::resume(&run, 10).unwrap();
+    log.step(&LossRow { loss: 0.75, ..row(11) }, 0.5, None).unwrap();
+    let text = fs::read_to_string(&loss).unwrap();
+    assert_eq!(text.lines().count(), 12);
+    assert!(text.ends_with("10,1,0.5,0.0001,0.25\n11,1,0.75,0.0001,0.25\n"), "{text}");
+    assert_eq!(fs::read_to_string(run.path().join("eval.csv")).unwrap(), "step,eval_loss\n0,2\n");
+    let end = Ending::read(&run).unwrap();
+    assert_eq!((end.steps, end.epochs, end.loss.last, end.loss.eval_last), (11, 1, Some(0.75), Some(2.0)));
+    assert!((end.training_seconds - 5.5).abs() < 1e-9);
 }
 
 #[test]

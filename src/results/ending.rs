@@ -1,0 +1,45 @@
+//! How a training ended, read from its logs: the same for a run that was cut off and went on.
+//!
+//! In: `loss.csv`, `eval.csv`, `timing.csv` of a run. Out: counts, losses and seconds for `run.json`.
+
+use super::record::Loss;
+use super::{EVAL_CSV, LOSS_CSV, RunDir, TIMING_CSV};
+use crate::error::{Error, Result};
+
+/// What the logs say of the whole training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Epochs, the last one perhaps begun only.
+    pub epochs: usize,
+    /// The losses at the end.
+    pub loss: Loss,
+    /// All steps together, without evaluation and sampling.
+    pub training_seconds: f64,
+}
+
+impl Ending {
+    /// Reads the logs of a run whose training is done.
+    pub fn read(run: &RunDir) -> Result<Self> {
+        let losses = rows(run, LOSS_CSV)?;
+        let evaluations = rows(run, EVAL_CSV)?;
+        let number = |rows: Option<&Vec<String>>, column: usize| rows?.get(column)?.parse::<f32>().ok();
+        let count = |column: usize| losses.last().and_then(|row| row.get(column)?.parse().ok()).unwrap_or(0);
+        let seconds = rows(run, TIMING_CSV)?.iter().filter_map(|row| row.get(1)?.parse::<f64>().ok()).sum();
+        let loss = Loss {
+            last: number(losses.last(), 2),
+            eval_first: number(evaluations.first(), 1),
+            eval_last: number(evaluations.last(), 1),
+        };
+        Ok(Self { steps: count(0), epochs: count(1), loss, training_seconds: seconds })
+    }
+}
+
+fn rows(run: &RunDir, name: &str) -> Result<Vec<Vec<String>>> {
+    let path = run.path().join(name);
+    let file = fs_err::File::open(&path)?;
+    let broken = |e: csv::Error| Error::run(format!("{} cannot be read", path.display())).cause(e);
+    let cells = |row: csv::StringRecord| row.iter().map(str::to_owned).collect();
+    csv::Reader::from_reader(file).into_records().map(|row| row.map(cells).map_err(broken)).collect()
+}
