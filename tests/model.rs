@@ -247,3 +247,28 @@ fn lora_for_another_shape_is_named() {
     let error = Unet::new(base.config(), Build::from_parameters(parameters)).err().unwrap();
     assert!(error.to_string().contains(path), "{error}");
 }
+
+/// Gradient checkpointing computes the stages again; nothing may change, for full training and for an adapter.
+#[test]
+fn recomputed_gradients_equal_plain_ones() {
+    let f = tensors("unet_full.safetensors");
+    let lora = tensors("unet_lora.safetensors");
+    for full in [true, false] {
+        let build = || if full { unet(Trained::All, DType::F32) } else { with_lora(&lora, 5.0) };
+        let gradients = |recompute: bool| {
+            let (mut unet, parameters) = build();
+            let collected = recompute.then(|| unet.recompute());
+            let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+            let mut store = mse(&output, &f["target"]).backward().unwrap();
+            let mut take = |t: &Tensor| store.remove(t).or_else(|| collected.as_ref().and_then(|c| c.take(t)));
+            let all: BTreeMap<String, Tensor> =
+                parameters.trained().into_iter().map(|(name, t)| (name, take(&t).unwrap())).collect();
+            all
+        };
+        let (plain, recomputed) = (gradients(false), gradients(true));
+        assert_eq!(plain.len(), recomputed.len());
+        for (name, gradient) in &plain {
+            assert!(relative(&recomputed[name], gradient) < 1e-6, "{name}");
+        }
+    }
+}

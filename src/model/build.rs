@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What of a network is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,7 @@ pub struct Parameters {
     pub weights: BTreeMap<String, Tensor>,
     /// Adapters by module path.
     pub lora: LoraLayers,
-    dropout: Option<Rc<Dropout>>,
+    dropout: Option<Arc<Dropout>>,
 }
 
 impl Parameters {
@@ -67,8 +68,8 @@ impl Parameters {
     }
 
     /// The dropout of the adapters, for the trainer to start and stop.
-    pub fn dropout(&self) -> Option<&Dropout> {
-        self.dropout.as_deref()
+    pub fn dropout(&self) -> Option<&Arc<Dropout>> {
+        self.dropout.as_ref()
     }
 
     /// All numbers in the weights (adapters not counted).
@@ -89,7 +90,7 @@ struct Shared {
     trained: Trained,
     seed: u64,
     device: Device,
-    dropout: Rc<Dropout>,
+    dropout: Arc<Dropout>,
     made: RefCell<Parameters>,
 }
 
@@ -113,9 +114,9 @@ impl Build {
 
     fn new(source: Source, trained: Trained, seed: u64, device: Device) -> Self {
         let p = if let Trained::Lora(config) = &trained { config.dropout } else { 0.0 };
-        let dropout = Rc::new(Dropout::new(p));
+        let dropout = Arc::new(Dropout::new(p));
         let made =
-            RefCell::new(Parameters { dropout: (p > 0.0).then(|| Rc::clone(&dropout)), ..Parameters::default() });
+            RefCell::new(Parameters { dropout: (p > 0.0).then(|| Arc::clone(&dropout)), ..Parameters::default() });
         Self { shared: Rc::new(Shared { source, trained, seed, device, dropout, made }), path: String::new() }
     }
 

@@ -7,9 +7,8 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::random::Generator;
 use candle_core::{DType, Device, Tensor, Var};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a new adapter looks like.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,22 +35,31 @@ impl LoraConfig {
 /// The random dropping of A's inputs; off until the trainer starts a step.
 pub struct Dropout {
     p: f64,
-    generator: RefCell<Option<Generator>>,
+    generator: Mutex<Option<Generator>>,
 }
 
 impl Dropout {
     /// Drops with probability `p` once a generator is given.
     pub fn new(p: f64) -> Self {
-        Self { p, generator: RefCell::new(None) }
+        Self { p, generator: Mutex::new(None) }
     }
 
     /// Draws the masks of the next forward pass from `generator`; `None` turns dropping off.
     pub fn set(&self, generator: Option<Generator>) {
-        *self.generator.borrow_mut() = generator;
+        *self.lock() = generator;
+    }
+
+    /// The generator as it is now: to draw the same masks once more.
+    pub fn state(&self) -> Option<Generator> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Generator>> {
+        self.generator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut generator = self.generator.borrow_mut();
+        let mut generator = self.lock();
         let Some(generator) = generator.as_mut().filter(|_| self.p > 0.0) else { return Ok(x.clone()) };
         let keep = 1.0 / (1.0 - self.p);
         let mask: Vec<f32> = generator
@@ -74,7 +82,7 @@ pub struct LoraLayer {
     pub alpha: f64,
     /// A further factor, the user's `--lora-scale`.
     pub strength: f64,
-    dropout: Option<Rc<Dropout>>,
+    dropout: Option<Arc<Dropout>>,
 }
 
 impl LoraLayer {
@@ -85,7 +93,7 @@ impl LoraLayer {
         path: &str,
         weight: &[usize],
         seed: u64,
-        dropout: &Rc<Dropout>,
+        dropout: &Arc<Dropout>,
         device: &Device,
     ) -> Result<Self> {
         let (mut down, mut up) = (weight.to_vec(), vec![1; weight.len()]);
@@ -97,7 +105,7 @@ impl LoraLayer {
         let a = Generator::stream(seed, &format!("lora {path}"), 0).randn(n).into_iter().map(|v| v * std).collect();
         let a = Var::from_tensor(&Tensor::from_vec::<_, f32>(a, down, device)?)?;
         let b = Var::zeros(up, DType::F32, device)?;
-        let dropout = (config.dropout > 0.0).then(|| Rc::clone(dropout));
+        let dropout = (config.dropout > 0.0).then(|| Arc::clone(dropout));
         let (down, up) = (a.as_tensor().clone(), b.as_tensor().clone());
         Ok(Self { down, up, alpha: config.alpha, strength: 1.0, dropout })
     }

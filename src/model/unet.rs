@@ -6,6 +6,8 @@
 use super::build::{Build, Parameters};
 use super::config::Config;
 use super::layers::{Conv2d, GroupNorm, Linear};
+use super::lora::Dropout;
+use super::recompute::{self, Collected, Stage};
 use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
 use super::transformer::{Transformer, TransformerSizes};
 use crate::error::{Error, Result};
@@ -13,6 +15,7 @@ use crate::ops::{self, Padding};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The sizes of a UNet, from its `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,13 +158,13 @@ fn attention_levels(c: &Config, key: &str, [with, without]: [&str; 2], n: usize)
 
 /// One level on the way down.
 struct Down {
-    blocks: Vec<(Resnet, Option<Transformer>)>,
+    stages: Vec<Arc<Stage>>,
     downsample: Option<Downsample>,
 }
 
 /// One level on the way up.
 struct Up {
-    blocks: Vec<(Resnet, Option<Transformer>)>,
+    stages: Vec<Arc<Stage>>,
     upsample: Option<Upsample>,
 }
 
@@ -172,10 +175,12 @@ pub struct Unet {
     time_1: Linear,
     time_2: Linear,
     down: Vec<Down>,
-    middle: (Resnet, Transformer, Resnet),
+    middle: [Arc<Stage>; 2],
     up: Vec<Up>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
+    dropout: Option<Arc<Dropout>>,
+    recompute: Option<Arc<Collected>>,
 }
 
 impl Unet {
@@ -192,8 +197,24 @@ impl Unet {
             up: (0..config.channels.len()).map(|i| Self::up(config, &build, i)).collect::<Result<_>>()?,
             norm_out: GroupNorm::new(&build.pp("conv_norm_out"), config.groups, config.channels[0], config.eps)?,
             conv_out: Conv2d::same3(&build.pp("conv_out"), config.channels[0], config.out_channels)?,
+            dropout: None,
+            recompute: None,
         };
-        Ok((unet, build.finish()?))
+        let parameters = build.finish()?;
+        Ok((Self { dropout: parameters.dropout().cloned(), ..unet }, parameters))
+    }
+
+    /// From now on every forward pass keeps the inputs of the stages only (gradient checkpointing); the gradients of
+    /// their tensors are found in the returned collection after each backward pass.
+    pub fn recompute(&mut self) -> Arc<Collected> {
+        Arc::clone(self.recompute.get_or_insert_default())
+    }
+
+    fn stage(&self, stage: &Arc<Stage>, x: &Tensor, time: &Tensor, text: &Tensor) -> Result<Tensor> {
+        match &self.recompute {
+            Some(collected) => recompute::run(stage, [x, time, text], self.dropout.as_ref(), collected),
+            None => stage.forward(x, time, text),
+        }
     }
 
     /// The sizes.
@@ -204,24 +225,26 @@ impl Unet {
     fn down(config: &UnetConfig, build: &Build, level: usize) -> Result<Down> {
         let build = build.pp("down_blocks").pp(level);
         let outputs = config.channels[level];
-        let blocks = (0..config.layers[level]).map(|j| {
+        let stages = (0..config.layers[level]).map(|j| {
             let inputs = if j == 0 { config.channels[level.saturating_sub(1)] } else { outputs };
             let resnet = Resnet::new(&build.pp("resnets").pp(j), config.resnet(), inputs, outputs)?;
             let attention = config.down_attention[level]
                 .then(|| Transformer::new(&build.pp("attentions").pp(j), config.transformer(level)));
-            Ok((resnet, attention.transpose()?))
+            Ok(Arc::new(Stage { resnet, attention: attention.transpose()? }))
         });
-        let blocks = blocks.collect::<Result<_>>()?;
+        let stages = stages.collect::<Result<_>>()?;
         let coarser = level + 1 < config.channels.len();
         let downsample = coarser.then(|| Downsample::new(&build, outputs, Padding::same(1))).transpose()?;
-        Ok(Down { blocks, downsample })
+        Ok(Down { stages, downsample })
     }
 
-    fn middle(config: &UnetConfig, build: &Build) -> Result<(Resnet, Transformer, Resnet)> {
+    fn middle(config: &UnetConfig, build: &Build) -> Result<[Arc<Stage>; 2]> {
         let level = config.channels.len() - 1;
         let c = config.channels[level];
         let resnet = |j: usize| Resnet::new(&build.pp("resnets").pp(j), config.resnet(), c, c);
-        Ok((resnet(0)?, Transformer::new(&build.pp("attentions.0"), config.transformer(level))?, resnet(1)?))
+        let attention = Transformer::new(&build.pp("attentions.0"), config.transformer(level))?;
+        let first = Stage { resnet: resnet(0)?, attention: Some(attention) };
+        Ok([Arc::new(first), Arc::new(Stage { resnet: resnet(1)?, attention: None })])
     }
 
     fn up(config: &UnetConfig, build: &Build, i: usize) -> Result<Up> {
@@ -232,17 +255,17 @@ impl Unet {
         let below = config.channels[(level + 1).min(last)];
         let above = config.channels[level.saturating_sub(1)];
         let layers = config.layers[level] + 1;
-        let blocks = (0..layers).map(|j| {
+        let stages = (0..layers).map(|j| {
             let inputs = if j == 0 { below } else { outputs };
             let skip = if j + 1 == layers { above } else { outputs };
             let resnet = Resnet::new(&build.pp("resnets").pp(j), config.resnet(), inputs + skip, outputs)?;
             let attention = config.up_attention[i]
                 .then(|| Transformer::new(&build.pp("attentions").pp(j), config.transformer(level)));
-            Ok((resnet, attention.transpose()?))
+            Ok(Arc::new(Stage { resnet, attention: attention.transpose()? }))
         });
-        let blocks = blocks.collect::<Result<_>>()?;
+        let stages = stages.collect::<Result<_>>()?;
         let upsample = (level > 0).then(|| Upsample::new(&build, outputs)).transpose()?;
-        Ok(Up { blocks, upsample })
+        Ok(Up { stages, upsample })
     }
 
     /// `latents` [B, C, H, W], `timesteps` one a sample (0 to 999, may lie between), `text` [B, M, width] → prediction.
@@ -255,11 +278,8 @@ impl Unet {
         let mut x = self.conv_in.forward(latents)?;
         let mut skips = vec![x.clone()];
         for level in &self.down {
-            for (resnet, attention) in &level.blocks {
-                x = resnet.forward(&x, Some(&time))?;
-                if let Some(attention) = attention {
-                    x = attention.forward(&x, text)?;
-                }
+            for stage in &level.stages {
+                x = self.stage(stage, &x, &time, text)?;
                 skips.push(x.clone());
             }
             if let Some(downsample) = &level.downsample {
@@ -267,16 +287,13 @@ impl Unet {
                 skips.push(x.clone());
             }
         }
-        x = self.middle.0.forward(&x, Some(&time))?;
-        x = self.middle.1.forward(&x, text)?;
-        x = self.middle.2.forward(&x, Some(&time))?;
+        for stage in &self.middle {
+            x = self.stage(stage, &x, &time, text)?;
+        }
         for level in &self.up {
-            for (resnet, attention) in &level.blocks {
+            for stage in &level.stages {
                 let skip = skips.pop().ok_or_else(|| Error::run("the UNet's configuration has too few skips"))?;
-                x = resnet.forward(&Tensor::cat(&[&x, &skip], 1)?, Some(&time))?;
-                if let Some(attention) = attention {
-                    x = attention.forward(&x, text)?;
-                }
+                x = self.stage(stage, &Tensor::cat(&[&x, &skip], 1)?, &time, text)?;
             }
             if let (Some(upsample), Some(skip)) = (&level.upsample, skips.last()) {
                 // To the size of the next skip: it is odd where the latents' size is no multiple of 2 at this level.
