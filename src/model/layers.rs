@@ -81,7 +81,7 @@ impl Conv2d {
     }
 }
 
-/// Group normalisation, optionally followed by `SiLU`.
+/// Group normalisation, optionally followed by SiLU.
 pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
