@@ -17,7 +17,7 @@ pub enum Then {
     Silu,
 }
 
-/// Group normalisation; `weight` and `bias` are [C], and `groups` divides C.
+/// Group normalisation; `weight` and `bias` are `[C]`, and `groups` divides C.
 pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
     let c = x.dim(1)?;
     if groups == 0 || !c.is_multiple_of(groups) {

@@ -7,7 +7,7 @@ use super::vector::{moments, sum_of, sum_of_pairs};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Layer normalisation; `weight` and `bias` are [C].
+/// Layer normalisation; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     if !host::is_host_f32(x) {
         return portable(x, weight, bias, eps);
