@@ -9,12 +9,11 @@ use candle_core::Device;
 /// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens, otherwise the CPU.
 pub fn open(choice: DeviceChoice) -> Result<Device> {
     match choice {
-        DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Cuda(n) => cuda(n),
         DeviceChoice::Metal => metal(),
         DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
         DeviceChoice::Auto if cfg!(feature = "metal") => Ok(metal().unwrap_or(Device::Cpu)),
-        DeviceChoice::Auto => Ok(Device::Cpu),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
     }
 }
 

@@ -157,13 +157,8 @@ impl Experiment<'_> {
     fn sample(&self, model: Model, unet: &Unet, with: &Prepared) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
-        let painter = Painter {
-            unet,
-            vae: &with.vae,
-            schedule: &with.schedule,
-            device: self.device,
-            interrupt: self.interrupt,
-        };
+        let painter =
+            Painter { unet, vae: &with.vae, schedule: &with.schedule, device: self.device, interrupt: self.interrupt };
         let calls = painter.calls(eval.sampler, eval.steps)? * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", model.name()), calls as u64);
         for prompt in &eval.prompts {

@@ -38,7 +38,7 @@ fn safetensors(start: f32, elements: usize) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.safetensors");
     save(&path, &[("weight", counting(start, &[elements]))]);
-    std::fs::read(path).unwrap()
+    fs_err::read(path).unwrap()
 }
 
 /// The files of a small Stable Diffusion repository, with some that nobody needs.
@@ -81,7 +81,7 @@ const PICTURES: [&str; 4] = ["01.jpeg", "01.txt", "b/02.PNG", "metadata.jsonl"];
 fn write_all(root: &Path, files: &Files) {
     for (name, bytes) in files {
         let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, bytes).unwrap();
     }
 }

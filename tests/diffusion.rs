@@ -18,7 +18,7 @@ use tunelab::random::Generator;
 /// SD 1.5's `scheduler_config.json`, with some keys set.
 fn schedule_with(changes: &Value) -> Result<NoiseSchedule, Error> {
     let file = "tests/fixtures/model/scheduler/scheduler_config.json";
-    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let mut config: Value = serde_json::from_str(&fs_err::read_to_string(file).unwrap()).unwrap();
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
     }

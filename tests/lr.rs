@@ -21,7 +21,7 @@ fn schedule(name: &str, warmup: usize) -> (LrScheduler, usize) {
 #[test]
 fn every_step_equals_diffusers() {
     let cases: Vec<Value> =
-        serde_json::from_str(&std::fs::read_to_string("tests/fixtures/lr_schedules.json").unwrap()).unwrap();
+        serde_json::from_str(&fs_err::read_to_string("tests/fixtures/lr_schedules.json").unwrap()).unwrap();
     assert!(cases.len() >= 8);
     for case in cases {
         let name = case["name"].as_str().unwrap();

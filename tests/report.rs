@@ -17,8 +17,8 @@ use tunelab::report::grid::{Heading, Row};
 use tunelab::report::losses::{Losses, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
-    Counts, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord, Seconds, Shot,
-    Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
+    Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
+    Seconds, Shot, Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";

@@ -14,13 +14,13 @@ fn clip() -> Tokenizer {
 /// A copy of the fixture's folder in which one file is changed (or, with `None`, missing).
 fn changed(file: &str, text: Option<&str>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(FOLDER).unwrap() {
+    for entry in fs_err::read_dir(FOLDER).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }
     match text {
-        Some(text) => std::fs::write(dir.path().join(file), text).unwrap(),
-        None => std::fs::remove_file(dir.path().join(file)).unwrap(),
+        Some(text) => fs_err::write(dir.path().join(file), text).unwrap(),
+        None => fs_err::remove_file(dir.path().join(file)).unwrap(),
     }
     dir
 }
@@ -29,7 +29,7 @@ fn changed(file: &str, text: Option<&str>) -> tempfile::TempDir {
 fn every_prompt_has_the_ids_of_transformers() {
     let clip = clip();
     let cases: Vec<Value> =
-        serde_json::from_str(&std::fs::read_to_string("tests/fixtures/tokenizer_cases.json").unwrap()).unwrap();
+        serde_json::from_str(&fs_err::read_to_string("tests/fixtures/tokenizer_cases.json").unwrap()).unwrap();
     assert!(cases.len() >= 40);
     let mut cut = 0;
     for case in cases {
@@ -67,7 +67,7 @@ fn another_padding_token_is_honoured() {
     let ids = tokenizer.encode("A <|STARTOFTEXT|> b <|ENDOFTEXT|>").unwrap().ids;
     assert_eq!(ids, [49406, 320, 49406, 321, 49407, 49407, 0, 0, 0, 0]);
     let dir = changed("tokenizer_config.json", None);
-    std::fs::write(dir.path().join("special_tokens_map.json"), r#"{"pad_token": "!"}"#).unwrap();
+    fs_err::write(dir.path().join("special_tokens_map.json"), r#"{"pad_token": "!"}"#).unwrap();
     let ids = Tokenizer::from_dir(dir.path()).unwrap().encode("a dog").unwrap().ids;
     assert_eq!((ids.len(), &ids[..6]), (77, &[49406, 320, 1929, 49407, 0, 0][..]));
 }

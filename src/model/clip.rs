@@ -59,7 +59,7 @@ impl ClipConfig {
             eps: c.number("layer_norm_eps", 1e-5)?,
             activation: if gelu { Activation::Gelu } else { Activation::QuickGelu },
         };
-        if config.width % config.heads != 0 {
+        if !config.width.is_multiple_of(config.heads) {
             return Err(c.error("num_attention_heads", "must divide `hidden_size`"));
         }
         Ok(config)

@@ -15,7 +15,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `weight` [outputs, inputs] and `bias` [outputs].
+    /// `weight` [outputs, inputs] and `bias` `[outputs]`.
     pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
         let bias = build.get(&[outputs], "bias")?;
         Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
@@ -47,7 +47,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// `weight` [outputs, inputs, kernel, kernel] and `bias` [outputs].
+    /// `weight` [outputs, inputs, kernel, kernel] and `bias` `[outputs]`.
     pub fn new(
         build: &Build,
         inputs: usize,
@@ -81,7 +81,7 @@ impl Conv2d {
     }
 }
 
-/// Group normalisation, optionally followed by `SiLU`.
+/// Group normalisation, optionally followed by SiLU.
 pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
@@ -90,7 +90,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// `weight` and `bias` [channels].
+    /// `weight` and `bias` `[channels]`.
     pub fn new(build: &Build, groups: usize, channels: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (build.get(&[channels], "weight")?, build.get(&[channels], "bias")?);
         Ok(Self { weight, bias, groups, eps })
@@ -115,7 +115,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// `weight` and `bias` [width].
+    /// `weight` and `bias` `[width]`.
     pub fn new(build: &Build, width: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (build.get(&[width], "weight")?, build.get(&[width], "bias")?);
         Ok(Self { weight, bias, eps })

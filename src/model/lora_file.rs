@@ -93,12 +93,7 @@ impl Modules {
 
 /// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no module is named in the
 /// error.
-pub fn read(
-    file: &Path,
-    modules: &Modules,
-    device: &Device,
-    strength: f64,
-) -> Result<BTreeMap<Component, LoraLayers>> {
+pub fn read(file: &Path, modules: &Modules, device: &Device, strength: f64) -> Result<BTreeMap<Component, LoraLayers>> {
     let weights = Weights::open(&[file.to_owned()])?;
     let config = AdapterConfig::read(&weights, file)?;
     let mut parts: BTreeMap<(Component, String), Parts> = BTreeMap::new();
@@ -155,9 +150,10 @@ fn like_weight(t: Tensor, rank: usize) -> Result<Tensor> {
 }
 
 fn unusable(file: &Path, strange: &[String]) -> Error {
-    let shown: String = strange.iter().take(10).map(|name| format!("\n    {name}")).collect();
+    let shown: String = strange.iter().take(10).flat_map(|name| ["\n    ", name]).collect();
     let more = if strange.len() > 10 { format!("\n    … and {} more", strange.len() - 10) } else { String::new() };
-    let what = if strange.is_empty() { "holds no LoRA".to_owned() } else { "has tensors that fit no module:".to_owned() };
+    let what =
+        if strange.is_empty() { "holds no LoRA".to_owned() } else { "has tensors that fit no module:".to_owned() };
     Error::input(format!("{} {what}{shown}{more}", file.display()))
         .hint("tunelab reads plain LoRA of Stable Diffusion's UNet and text encoder (no LoHa, LoKr or DoRA)")
 }

@@ -1,6 +1,6 @@
 //! The residual block of UNet and VAE (diffusers' `ResnetBlock2D`), and the layers that halve and double a picture.
 //!
-//! h = conv1(SiLU(norm1(x))) + time_emb_proj(SiLU(temb)); y = shortcut(x) + conv2(SiLU(norm2(h))).
+//! h = conv1(SiLU(norm1(x))) + `time_emb_proj`(SiLU(temb)); y = shortcut(x) + conv2(SiLU(norm2(h))).
 
 use super::build::Build;
 use super::layers::{Conv2d, GroupNorm, Linear};
@@ -45,7 +45,7 @@ impl Resnet {
         })
     }
 
-    /// x [B, inputs, H, W], `time` [B, width] after its `SiLU` → [B, outputs, H, W].
+    /// x [B, inputs, H, W], `time` [B, width] after its SiLU → [B, outputs, H, W].
     pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
         if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {

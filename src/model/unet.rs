@@ -78,7 +78,7 @@ impl UnetConfig {
             linear_projection: c.flag("use_linear_projection", false)?,
             channels,
         };
-        if config.channels.iter().any(|w| w % config.groups != 0) || config.channels[0] % 2 != 0 {
+        if config.channels.iter().any(|w| w % config.groups != 0) || !config.channels[0].is_multiple_of(2) {
             return Err(c.error("block_out_channels", "must be even multiples of `norm_num_groups`"));
         }
         if config.channels.iter().zip(&config.heads).any(|(w, h)| w % h != 0) {

@@ -158,7 +158,6 @@ impl InplaceOp2 for Kernel<'_> {
 
 impl Constants {
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     fn update(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
             let g = g * self.gradient_scale;

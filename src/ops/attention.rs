@@ -178,7 +178,6 @@ impl Kernel {
 
 /// In place, with the largest value taken off first.
 #[inline(always)]
-#[allow(clippy::inline_always)]
 fn softmax(row: &mut [f32]) {
     let top = max(row);
     for v in row.iter_mut() {

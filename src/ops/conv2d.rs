@@ -1,4 +1,4 @@
-//! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b [O] → y [B, O, H', W'].
+//! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
 //! Forward: the patches of a block of output pixels are written as columns (im2col), and one matrix product gives the
 //! block; a 1x1 convolution needs no columns. Backward: dx is the transposed product followed by the adjoint of im2col
@@ -29,7 +29,7 @@ impl Padding {
     }
 }
 
-/// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is [out].
+/// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     if !host::is_host_f32(x) {
         return portable(x, weight, bias, stride, padding);

@@ -2,7 +2,7 @@
 //!
 //! The work is the `gemm` crate's (packed, AVX2 and AVX-512 kernels chosen at run time). Each element of the result is
 //! summed over `k` in blocks whose size depends on the shape alone, so it is the same for any number of threads.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the only foreign kernel that is called by pointer")]
 
 use gemm::Parallelism;
 
@@ -53,7 +53,7 @@ pub(super) enum Threads {
 ///
 /// # Panics
 /// If a matrix does not lie inside its slice, which is a fault of the calling operation.
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "a product of strided matrices has as many")]
 pub(super) fn gemm(
     dst: &mut [f32],
     dst_row: usize,

@@ -1,4 +1,4 @@
-//! Group normalisation (Wu & He 2018), optionally followed by `SiLU`, in one pass over the picture.
+//! Group normalisation (Wu & He 2018), optionally followed by SiLU, in one pass over the picture.
 //!
 //! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean and variance.
 //! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
@@ -13,11 +13,11 @@ use rayon::prelude::*;
 pub enum Then {
     /// Nothing.
     Nothing,
-    /// `SiLU`, x · sigmoid(x).
+    /// SiLU, x · sigmoid(x).
     Silu,
 }
 
-/// Group normalisation; `weight` and `bias` are [C], and `groups` divides C.
+/// Group normalisation; `weight` and `bias` are `[C]`, and `groups` divides C.
 pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
     let c = x.dim(1)?;
     if groups == 0 || !c.is_multiple_of(groups) {
@@ -84,7 +84,6 @@ impl Kernel {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     fn forward_slab(&self, i: usize, x: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32]) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
@@ -118,7 +117,6 @@ impl Kernel {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     fn backward_slab(
         &self,
         x: &[f32],
@@ -170,14 +168,14 @@ impl CustomOp1 for Frozen {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.op.forward(host::slice(x, layout)?, &*host::values(&self.weight)?, &*host::values(&self.bias)?);
+        let y = self.op.forward(host::slice(x, layout)?, &host::values(&self.weight)?, &host::values(&self.bias)?);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let (weight, bias) = (host::values(&self.weight)?, host::values(&self.bias)?);
-        let (dx, _) = self.op.backward(&*host::values(x)?, &*host::values(&dy)?, &weight, &bias);
+        let (dx, _) = self.op.backward(&host::values(x)?, &host::values(&dy)?, &weight, &bias);
         host::tensor(dx, x.dims()).map(Some)
     }
 }
@@ -210,7 +208,7 @@ impl CustomOp3 for Kernel {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let (weight, bias) = (host::values(w)?, host::values(b)?);
-        let (dx, sums) = self.backward(&*host::values(x)?, &*host::values(&dy)?, &weight, &bias);
+        let (dx, sums) = self.backward(&host::values(x)?, &host::values(&dy)?, &weight, &bias);
         let c = weight.len();
         let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
         for (i, (dweight, dbias)) in sums.into_iter().enumerate() {

@@ -53,7 +53,6 @@ pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 /// Runs a loop with the widest vector instructions that this processor has. The loop must be written so that the
 /// compiler can vectorise it; results are the same on every processor because no operation is contracted.
 #[inline(always)]
-#[allow(clippy::inline_always)] // The closure has to be inlined into the function that enables the instructions.
 pub(super) fn vectorised<F: FnOnce()>(f: F) {
     struct Body<F>(F);
     impl<F: FnOnce()> pulp::NullaryFnOnce for Body<F> {

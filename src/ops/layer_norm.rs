@@ -7,7 +7,7 @@ use super::vector::{moments, sum_of, sum_of_pairs};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Layer normalisation; `weight` and `bias` are [C].
+/// Layer normalisation; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     if !host::is_host_f32(x) {
         return portable(x, weight, bias, eps);
@@ -89,7 +89,6 @@ impl Kernel {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
     fn statistics(self, row: &[f32]) -> (f32, f32) {
         let (mean, var) = moments(row);
         (mean, 1.0 / (var + self.eps).sqrt())
@@ -102,13 +101,13 @@ impl CustomOp1 for Frozen {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.op.forward(host::slice(x, layout)?, &*host::values(&self.weight)?, &*host::values(&self.bias)?);
+        let y = self.op.forward(host::slice(x, layout)?, &host::values(&self.weight)?, &host::values(&self.bias)?);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
-        let dx = self.op.backward(&*host::values(x)?, &*host::values(&dy)?, &*host::values(&self.weight)?);
+        let dx = self.op.backward(&host::values(x)?, &host::values(&dy)?, &host::values(&self.weight)?);
         host::tensor(dx, x.dims()).map(Some)
     }
 }

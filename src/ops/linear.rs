@@ -1,4 +1,4 @@
-//! `y = x Wᵀ + b`: x [..., in], W [out, in], b [out] → y [..., out].
+//! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy. A frozen weight is owned by the operation and gets no gradient; dx is
 //! left out when nothing before x is trained.
@@ -7,7 +7,7 @@ use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 
-/// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is [out].
+/// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !host::is_host_f32(x) {
         return portable(x, weight, bias);

@@ -8,6 +8,11 @@
 //!
 //! No result depends on the number of threads: work is split by output elements, and every sum has a fixed order.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what a vectorised loop calls must be inlined into the function that enables the instructions"
+)]
+
 pub mod activation;
 pub mod adamw;
 pub mod attention;

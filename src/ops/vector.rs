@@ -2,15 +2,12 @@
 //!
 //! Sums run in 16 fixed lanes, so their order, and with it their rounding, depends on the length alone.
 
-// These must be inlined into the function that enables the vector instructions.
-#![allow(clippy::inline_always)]
-
 const LANES: usize = 16;
 
 /// eˣ, relative error below 2e-7; arguments below -87.3 give 1.2e-38 instead of 0.
 /// Cephes' polynomial after the reduction x = n ln 2 + r.
 #[inline(always)]
-#[allow(clippy::excessive_precision)] // The constants are the published ones.
+#[expect(clippy::excessive_precision, reason = "the constants are the published ones")]
 pub(super) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding it rounds to the nearest integer
     let x = x.clamp(-87.3, 88.3);
@@ -36,7 +33,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 
 /// The error function; absolute error below 2e-7. Abramowitz and Stegun 7.1.26.
 #[inline(always)]
-#[allow(clippy::excessive_precision)] // The constants are the published ones.
+#[expect(clippy::excessive_precision, reason = "the constants are the published ones")]
 pub(super) fn erf(x: f32) -> f32 {
     let a = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
@@ -118,7 +115,7 @@ mod tests {
     #[test]
     fn erf_follows_the_table() {
         // Abramowitz and Stegun, table 7.1
-        for (x, want) in [(0.1, 0.112_462_916), (0.5, 0.520_499_878), (1.0, 0.842_700_793), (2.0, 0.995_322_265)] {
+        for (x, want) in [(0.1, 0.112_462_916), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_3)] {
             assert!((erf(x) - want).abs() < 3e-7, "erf({x})");
             assert!((erf(-x) + want).abs() < 3e-7, "erf(-{x})");
         }
@@ -131,7 +128,7 @@ mod tests {
         let var = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
         let (m, v) = moments(&values);
         assert!((f64::from(m) - mean).abs() < 1e-5 && (f64::from(v) - var).abs() < 1e-4);
-        assert_eq!(max(&values), 8.0);
+        assert!((max(&values) - 8.0).abs() < 1e-6);
         let dot: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
         assert!((f64::from(sum_of_pairs(&values, &values, |a, b| a * b)) - dot).abs() < 1e-6 * dot);
     }

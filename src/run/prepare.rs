@@ -122,7 +122,8 @@ fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
 /// One hash for all files of a part.
 fn hash_of_part(model: &BTreeMap<String, String>, part: &str) -> String {
     let prefix = format!("{part}/");
-    let hashes: Vec<&str> = model.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, h)| h.as_str()).collect();
+    let hashes: Vec<&str> =
+        model.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, h)| h.as_str()).collect();
     data::key(&hashes)
 }
 

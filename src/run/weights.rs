@@ -24,13 +24,7 @@ pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, steps: usize, epochs: u
 }
 
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
-fn kohya_metadata(
-    plan: &Plan,
-    lora: &Lora,
-    with: &Prepared,
-    steps: usize,
-    epochs: usize,
-) -> BTreeMap<String, String> {
+fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epochs: usize) -> BTreeMap<String, String> {
     let t = &plan.train;
     let side = plan.dataset.resolution;
     let v_prediction = with.schedule.prediction_type() == crate::diffusion::PredictionType::VPrediction;

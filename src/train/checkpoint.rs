@@ -27,10 +27,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Writes the checkpoint into the run's folder and keeps the newest `keep`.
     pub fn write(&self, run: &RunDir, keep: usize) -> Result<()> {
-        let metadata = BTreeMap::from([
-            ("step".to_owned(), self.step.to_string()),
-            ("draws".to_owned(), self.draws.to_string()),
-        ]);
+        let metadata =
+            BTreeMap::from([("step".to_owned(), self.step.to_string()), ("draws".to_owned(), self.draws.to_string())]);
         let name = format!("{FOLDER}/step-{:08}.safetensors", self.step);
         run.write_with(&name, |file| write_safetensors(file, &self.tensors, &metadata))?;
         for (_, old) in list(run.path())?.into_iter().rev().skip(keep.max(1)) {

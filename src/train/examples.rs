@@ -21,7 +21,7 @@ const CACHE_VERSION: &str = "1";
 
 /// All pictures with their captions, ready for training.
 pub struct Examples {
-    examples: Vec<Example>,
+    pictures: Vec<Example>,
     /// Hidden states [1, 77, width] of each caption.
     texts: BTreeMap<String, Tensor>,
     resolution: usize,
@@ -86,7 +86,7 @@ impl Examples {
         }
         bar.finish();
         Ok(Self {
-            examples,
+            pictures: examples,
             texts,
             resolution: dataset.resolution,
             flip: dataset.random_flip,
@@ -97,12 +97,12 @@ impl Examples {
 
     /// The number of pictures.
     pub fn len(&self) -> usize {
-        self.examples.len()
+        self.pictures.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.examples.is_empty()
+        self.pictures.is_empty()
     }
 
     /// The batch of the pictures `indices`: crops, flips and latents drawn from the streams of `seed` at `draw`.
@@ -113,7 +113,7 @@ impl Examples {
         let mut latents = Vec::with_capacity(indices.len());
         for &i in indices {
             let flipped = self.flip && flips.rand(1)[0] < 0.5;
-            let sample = match &self.examples[i].latents {
+            let sample = match &self.pictures[i].latents {
                 Latents::Fixed(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
                 Latents::Live(resized) => {
                     let square = data::random_crop(resized, self.resolution, &mut crops);
@@ -130,11 +130,9 @@ impl Examples {
     pub fn still(&self, indices: &[usize], vae: &Vae) -> Result<Batch> {
         let mut latents = Vec::with_capacity(indices.len());
         for &i in indices {
-            latents.push(match &self.examples[i].latents {
+            latents.push(match &self.pictures[i].latents {
                 Latents::Fixed(sides) => sides[0].mean.clone(),
-                Latents::Live(resized) => {
-                    encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean
-                }
+                Latents::Live(resized) => encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean,
             });
         }
         Ok(Batch { latents: (Tensor::cat(&latents, 0)? * self.scaling_factor)?, text: self.texts_of(indices)? })
@@ -147,7 +145,7 @@ impl Examples {
     }
 
     fn texts_of(&self, indices: &[usize]) -> Result<Tensor> {
-        let texts: Vec<&Tensor> = indices.iter().map(|&i| &self.texts[&self.examples[i].caption]).collect();
+        let texts: Vec<&Tensor> = indices.iter().map(|&i| &self.texts[&self.pictures[i].caption]).collect();
         Ok(Tensor::cat(&texts, 0)?)
     }
 }

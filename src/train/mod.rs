@@ -1,8 +1,9 @@
 //! Training: examples (cached latents and text), the objective, the optimizer, the trainer, checkpoints, the
 //! evaluation loss.
 //!
-//! In: a plan's `train` table, a UNet with trained tensors, pictures with captions. Out: one [`trainer::Step`] after the
-//! other, until the plan's length is reached; the trained tensors change in place.
+//! In: a plan's `train` table, a UNet with trained tensors, pictures with captions. Out: one
+//! [`LossRow`](crate::results::LossRow) after the other, until the plan's length is reached; the trained tensors change
+//! in place.
 
 pub mod checkpoint;
 pub mod evaluation;

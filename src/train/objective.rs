@@ -22,7 +22,14 @@ pub struct Draw {
 impl Draw {
     /// Draw number `draw` of the streams of `seed`, for latents of the given shape. The offset adds to every channel of a
     /// sample one normal number times `noise_offset` (Guttenberg 2023).
-    pub fn new(dims: &[usize], schedule_len: usize, noise_offset: f64, seed: u64, draw: u64, device: &Device) -> Result<Self> {
+    pub fn new(
+        dims: &[usize],
+        schedule_len: usize,
+        noise_offset: f64,
+        seed: u64,
+        draw: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let noise = Generator::stream(seed, "noise", draw).randn(dims.iter().product());
         let mut noise = Tensor::from_vec(noise, dims, device)?;
         if noise_offset > 0.0 {

@@ -1,6 +1,6 @@
 //! The training loop's body: one call of [`Trainer::step`] is one optimizer step.
 //!
-//! In: the UNet with its trained tensors, examples, the plan. Out: a [`Step`] a call, `None` at the end. All that is random
+//! In: the UNet with its trained tensors, examples, the plan. Out: a [`LossRow`] a call, `None` at the end. All that is random
 //! comes from streams named by purpose and numbered by batch, so a step depends on the seed and its number alone.
 
 use super::checkpoint::Checkpoint;

@@ -134,7 +134,7 @@ fn a_folder_that_is_not_there_is_named() {
 fn a_files_hash_is_sha_256() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("abc");
-    std::fs::write(&path, "abc").unwrap();
+    fs_err::write(&path, "abc").unwrap();
     // FIPS 180-4's own example.
     assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }

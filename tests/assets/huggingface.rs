@@ -58,7 +58,7 @@ fn source(modelscope: Option<&str>) -> Source {
 /// The names of the files below the cache that end so.
 fn ending(dir: &Path, end: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in fs_err::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(ending(&path, end));
@@ -75,15 +75,15 @@ fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
     let files = world.model().unwrap();
     let repo = world.cache.path().join("models--some-one--small.sd");
     assert_eq!(files.root, repo.join("snapshots").join(COMMIT));
-    assert_eq!(std::fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
+    assert_eq!(fs_err::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
     let expected = model();
     let unet = &expected["unet/diffusion_pytorch_model.safetensors"];
-    assert_eq!(&std::fs::read(&files.unet.weights[0]).unwrap(), unet);
-    assert_eq!(std::fs::read(&files.vae.config).unwrap(), expected["vae/config.json"]);
+    assert_eq!(&fs_err::read(&files.unet.weights[0]).unwrap(), unet);
+    assert_eq!(fs_err::read(&files.vae.config).unwrap(), expected["vae/config.json"]);
     let blob = repo.join("blobs").join(sha256(&files.unet.weights[0]).unwrap());
     assert_eq!(blob.canonicalize().unwrap(), files.unet.weights[0].canonicalize().unwrap());
-    assert!(std::fs::read_link(&files.unet.weights[0]).unwrap().is_relative());
-    assert_eq!(std::fs::read_dir(repo.join("blobs")).unwrap().count(), NEEDED);
+    assert!(fs_err::read_link(&files.unet.weights[0]).unwrap().is_relative());
+    assert_eq!(fs_err::read_dir(repo.join("blobs")).unwrap().count(), NEEDED);
 
     world.server.take_log();
     assert_eq!(world.model().unwrap().unet.weights, files.unet.weights);
@@ -119,7 +119,7 @@ fn a_cut_download_goes_on_where_it_stopped() {
         world.server.take_log().into_iter().filter(|r| r.target.starts_with("/storage/unet")).collect();
     assert_eq!(ranges.len(), 1);
     assert_eq!(ranges[0].range.as_deref(), Some("bytes=1000000-"));
-    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
     assert_eq!(ending(world.cache.path(), ".incomplete").len(), 0);
 }
 
@@ -139,7 +139,7 @@ fn a_server_that_ignores_ranges_starts_the_file_again() {
     world.error();
     world.server.set(Fault::IgnoresRange);
     let files = world.model().unwrap();
-    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_data_set_comes_as_its_pictures_and_captions_and_then_asks_for_nothing() {
     let world = World::new(pictures());
     let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
     for name in PICTURES {
-        assert_eq!(std::fs::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
+        assert_eq!(fs_err::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
     }
     assert!(!dir.join("README.md").exists() && !dir.join("LICENSE.txt").exists() && !dir.join("x.py").exists());
     world.server.take_log();
@@ -294,7 +294,7 @@ fn a_packed_data_set_is_a_clear_error() {
 fn a_cache_that_cannot_be_written_names_the_variable() {
     let mut world = World::new(model());
     let file = world.cache.path().join("a-file");
-    std::fs::write(&file, "x").unwrap();
+    fs_err::write(&file, "x").unwrap();
     world.hubs.huggingface.cache = Some(file.join("hub"));
     let error = world.error();
     assert!(error.to_string().contains("set HF_HOME") && error.exit_code() == 2, "{error}");

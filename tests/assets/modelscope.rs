@@ -22,8 +22,8 @@ fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
     let files = find(&world).unwrap();
     assert_eq!(files.root, world.cache.path().join("models/some-one/small___sd"));
     let expected = model();
-    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), expected["unet/diffusion_pytorch_model.safetensors"]);
-    assert_eq!(std::fs::read(&files.scheduler_config).unwrap(), expected["scheduler/scheduler_config.json"]);
+    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), expected["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(fs_err::read(&files.scheduler_config).unwrap(), expected["scheduler/scheduler_config.json"]);
     assert!(!files.root.join("unet/diffusion_pytorch_model.fp16.safetensors").exists());
     let log = world.server.take_log();
     assert!(log.iter().all(|r| r.cookie.as_deref() == Some("m_session_id=hf_secret")));
@@ -44,7 +44,7 @@ fn a_cut_download_goes_on_where_it_stopped() {
     let files = find(&world).unwrap();
     let ranges: Vec<_> = world.server.take_log().into_iter().filter_map(|r| r.range).collect();
     assert_eq!(ranges, ["bytes=1000000-"]);
-    assert_eq!(std::fs::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_wrong_hash_is_an_error_and_leaves_nothing() {
     let text = find(&world).unwrap_err().to_string();
     assert!(text.contains("its SHA-256 is"), "{text}");
     let unet = world.cache.path().join("models/some-one/small___sd/unet");
-    let left: Vec<_> = std::fs::read_dir(unet).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs_err::read_dir(unet).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["config.json"]);
 }
 
@@ -83,7 +83,7 @@ fn a_data_set_of_two_pages_comes_as_its_pictures_and_then_asks_for_nothing() {
     let world = World::new(pictures());
     let dir = world.hubs.find_dataset(&source(), &world.progress).unwrap();
     for name in PICTURES {
-        assert_eq!(std::fs::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
+        assert_eq!(fs_err::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
     }
     assert!(!dir.join("README.md").exists());
     let pages = world.server.take_log().iter().filter(|r| r.target.contains("/datasets/4711/repo/tree?")).count();

@@ -18,7 +18,7 @@ fn the_crate_of_the_format_reads_what_we_write() {
     ]);
     let metadata = BTreeMap::from([("ss_z".to_owned(), "ü \"1\"".to_owned()), ("format".to_owned(), "pt".to_owned())]);
     write_safetensors(&path, &tensors, &metadata).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
+    let bytes = fs_err::read(&path).unwrap();
     let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let b = read.tensor("b").unwrap();
     assert_eq!(b.shape(), [3, 2]);
@@ -29,7 +29,7 @@ fn the_crate_of_the_format_reads_what_we_write() {
     let weights = Weights::open(std::slice::from_ref(&path)).unwrap();
     assert_eq!(weights.metadata(), &metadata);
     assert_eq!(values(&weights.load("a", &Device::Cpu, DType::F32).unwrap()), [5.0, 6.0, 7.0]);
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn the_same_content_gives_the_same_bytes() {
     let write = |name: &str| {
         let path = dir.path().join(name);
         write_safetensors(&path, &tensors, &metadata).unwrap();
-        std::fs::read(path).unwrap()
+        fs_err::read(path).unwrap()
     };
     assert!(write("a") == write("b"));
 }
@@ -49,11 +49,11 @@ fn the_same_content_gives_the_same_bytes() {
 fn what_was_there_stays_when_writing_fails() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.safetensors");
-    std::fs::write(&path, "earlier").unwrap();
+    fs_err::write(&path, "earlier").unwrap();
     // A folder in the temporary file's place makes the writing fail.
-    std::fs::create_dir(dir.path().join(".out.safetensors.tmp")).unwrap();
+    fs_err::create_dir(dir.path().join(".out.safetensors.tmp")).unwrap();
     let tensors = BTreeMap::from([("a".to_owned(), counting(1.0, &[1]))]);
     let error = write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap_err();
     assert!(error.to_string().contains("out.safetensors"), "{error}");
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "earlier");
+    assert_eq!(fs_err::read_to_string(&path).unwrap(), "earlier");
 }

@@ -15,7 +15,7 @@ fn open(path: &Path) -> Result<Weights> {
 fn refused(bytes: &[u8], name: &str) -> Error {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
+    fs_err::write(&path, bytes).unwrap();
     let error = open(&path).map(|w| w.names().count()).expect_err("the file is damaged");
     assert!(error.to_string().contains(name), "the file is named: {error}");
     assert_eq!(error.exit_code(), 2);
@@ -81,7 +81,7 @@ fn a_truncated_file_says_what_it_has_and_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.safetensors");
     save(&path, &[("a", counting(1.0, &[100]))]);
-    let bytes = std::fs::read(&path).unwrap();
+    let bytes = fs_err::read(&path).unwrap();
     let text = refused(&bytes[..bytes.len() - 40], "cut.safetensors").to_string();
     assert!(text.contains(&format!("expects {} bytes, it has {}", bytes.len(), bytes.len() - 40)), "{text}");
     assert!(text.contains("download"), "{text}");
