@@ -1,14 +1,12 @@
-//! What training learns from: for each picture the distribution of its latents, and its caption's hidden states.
+//! What training learns from: for each picture the distribution of its latents, and its caption.
 //!
-//! In: pictures, the VAE, the text encoder. Out: [`Examples`], from which every step draws anew: crop, flip and latents are
+//! In: pictures and the VAE. Out: [`Examples`], from which every step draws anew: crop, flip and latents are
 //! random, so the VAE's distribution (mean and deviation) is kept and not one sample of it. With a centre crop it is
 //! computed once for each picture and its mirror image and cached on disk by content; with a random crop the VAE
 //! runs in every step.
 
 use crate::data::{self, Cache, Picture, Rgb};
 use crate::error::Result;
-use crate::model::clip::ClipText;
-use crate::model::tokenizer::Tokenizer;
 use crate::model::vae::{LatentDistribution, Vae};
 use crate::plan::Dataset;
 use crate::progress::Progress;
@@ -22,8 +20,6 @@ const CACHE_VERSION: &str = "1";
 /// All pictures with their captions, ready for training.
 pub struct Examples {
     pictures: Vec<Example>,
-    /// Hidden states [1, 77, width] of each caption.
-    texts: BTreeMap<String, Tensor>,
     resolution: usize,
     flip: bool,
     scaling_factor: f64,
@@ -47,8 +43,8 @@ enum Latents {
 pub struct Batch {
     /// Scaled latents [B, C, H/8, W/8].
     pub latents: Tensor,
-    /// Hidden states [B, 77, width].
-    pub text: Tensor,
+    /// Their captions.
+    pub captions: Vec<String>,
 }
 
 /// What examples are made from.
@@ -183,52 +179,4 @@ fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result
         distributions.push(d);
     }
     Ok(distributions)
-}
-
-/// Turns texts into hidden states, each once, and keeps them on disk.
-pub struct TextStates<'a> {
-    /// Text to ids.
-    pub tokenizer: &'a Tokenizer,
-    /// Ids to hidden states.
-    pub clip: &'a ClipText,
-    /// SHA-256 of the text encoder's weights and configuration.
-    pub clip_hash: &'a str,
-    /// Where hidden states are kept between runs.
-    pub cache: &'a Cache,
-    /// Where to compute.
-    pub device: &'a Device,
-}
-
-impl TextStates<'_> {
-    /// Hidden states [1, 77, width] of every text; `warn` hears of every text that had to be cut.
-    pub fn encode<'t>(
-        &self,
-        texts: impl IntoIterator<Item = &'t str>,
-        warn: &mut dyn FnMut(String),
-    ) -> Result<BTreeMap<String, Tensor>> {
-        let mut states = BTreeMap::new();
-        for text in texts {
-            if !states.contains_key(text) {
-                states.insert(text.to_owned(), self.encode_one(text, warn)?);
-            }
-        }
-        Ok(states)
-    }
-
-    fn encode_one(&self, text: &str, warn: &mut dyn FnMut(String)) -> Result<Tensor> {
-        let encoded = self.tokenizer.encode(text)?;
-        if let Some(cut) = encoded.cut {
-            warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
-        }
-        let ids = encoded.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        let key = data::key(&[CACHE_VERSION, self.clip_hash, &ids]);
-        if let Some(found) = self.cache.get("text", &key)?
-            && let Some(states) = found.get("states")
-        {
-            return Ok(states.to_device(self.device)?);
-        }
-        let states = self.clip.forward(&[encoded.ids])?;
-        self.cache.put("text", &key, &BTreeMap::from([("states".to_owned(), states.clone())]))?;
-        Ok(states)
-    }
 }
