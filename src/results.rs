@@ -37,7 +37,7 @@ pub use files::{write_atomic, write_with};
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
 pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib};
 pub use names::{run_folder, slug};
-pub use picture::{Shot, read_text, write_png};
+pub use picture::{Shot, read_text, write_figure, write_png};
 pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, Versions};
 
 /// The resolved plan, first file of a run.
@@ -46,7 +46,7 @@ pub const PLAN_TOML: &str = "plan.toml";
 pub const RUN_JSON: &str = "run.json";
 
 /// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 12] = [
+const WRITTEN: [&str; 13] = [
     RUN_JSON,
     LOSS_CSV,
     EVAL_CSV,
@@ -54,6 +54,7 @@ const WRITTEN: [&str; 12] = [
     "loss.png",
     "loss.svg",
     "grid.png",
+    "data.png",
     "samples",
     "weights",
     "checkpoints",

@@ -1,7 +1,8 @@
 //! The losses of a run as a reader of curves wants them.
 //!
-//! In: `loss.csv` and `eval.csv` of a run's folder. Out: [`Losses`]; the debiased exponential moving average of the raw
-//! loss (the zero start's weight divided out, as in Adam's moments); few enough points to draw.
+//! In: `loss.csv` and `eval.csv` of a run's folder; columns that are not asked for are passed over. Out: [`Losses`]; their
+//! debiased exponential moving average (the zero start's weight divided out, as in Adam's moments); few enough points to
+//! draw.
 
 use std::path::Path;
 
@@ -16,6 +17,10 @@ pub type Point = (f64, f64);
 pub struct Losses {
     /// Each step's loss.
     pub raw: Vec<Point>,
+    /// The instance pictures' part of each step's loss; empty but for DreamBooth.
+    pub instance: Vec<Point>,
+    /// The class pictures' part, without its weight; empty but for DreamBooth.
+    pub prior: Vec<Point>,
     /// The fixed-noise evaluation losses; step 0 is the model before training.
     pub eval: Vec<Point>,
 }
@@ -23,10 +28,17 @@ pub struct Losses {
 impl Losses {
     /// Reads the logs of the run in folder `run`. A run without evaluation may have no `eval.csv`.
     pub fn read(run: &Path) -> Result<Self> {
-        let eval = run.join(EVAL_CSV);
+        let (loss, eval) = (run.join(LOSS_CSV), run.join(EVAL_CSV));
+        let required = |column: &str| {
+            let missing = || Error::input(format!("{}: there is no column {column}", loss.display()));
+            read_column(&loss, column)?.ok_or_else(missing)
+        };
+        let eval = if eval.is_file() { read_column(&eval, "eval_loss")? } else { None };
         Ok(Self {
-            raw: read_column(&run.join(LOSS_CSV), "loss")?,
-            eval: if eval.is_file() { read_column(&eval, "eval_loss")? } else { Vec::new() },
+            raw: required("loss")?,
+            instance: read_column(&loss, "instance_loss")?.unwrap_or_default(),
+            prior: read_column(&loss, "prior_loss")?.unwrap_or_default(),
+            eval: eval.unwrap_or_default(),
         })
     }
 
@@ -35,17 +47,22 @@ impl Losses {
         (self.raw.len() / 10).clamp(5, 500)
     }
 
-    /// The moving average of the raw loss: weight 2 / (span + 1) on the newest.
+    /// The moving average of the raw loss over [`Self::span`].
     pub fn smoothed(&self) -> Vec<Point> {
-        let keep = 1.0 - 2.0 / (self.span() as f64 + 1.0);
-        let (mut sum, mut weight) = (0.0, 0.0);
-        let average = self.raw.iter().map(|&(step, loss)| {
-            sum = keep * sum + (1.0 - keep) * loss;
-            weight = keep * weight + (1.0 - keep);
-            (step, sum / weight)
-        });
-        average.collect()
+        smooth(&self.raw, self.span())
     }
+}
+
+/// The moving average over about `span` points: weight 2 / (span + 1) on the newest; a span of 1 changes nothing.
+pub fn smooth(points: &[Point], span: usize) -> Vec<Point> {
+    let keep = 1.0 - 2.0 / (span.max(1) as f64 + 1.0);
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let average = points.iter().map(|&(step, loss)| {
+        sum = keep * sum + (1.0 - keep) * loss;
+        weight = keep * weight + (1.0 - keep);
+        (step, sum / weight)
+    });
+    average.collect()
 }
 
 /// At most about `limit` points with the same outline: of each run of neighbours the lowest and the highest stay.
@@ -67,14 +84,14 @@ fn extremes(bucket: &[Point]) -> Vec<Point> {
     ends
 }
 
-/// The finite values of `column` with their steps.
-fn read_column(path: &Path, column: &str) -> Result<Vec<Point>> {
+/// The finite values of `column` with their steps; `None` where there is no such column. An empty cell is no value.
+fn read_column(path: &Path, column: &str) -> Result<Option<Vec<Point>>> {
     let broken = |what: String| Error::input(format!("{}: {what}", path.display()));
-    let mut reader = csv::Reader::from_reader(fs_err::File::open(path)?);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(fs_err::File::open(path)?);
     let headers = reader.headers().map_err(|e| broken(e.to_string()))?.clone();
-    let at =
-        |name: &str| headers.iter().position(|h| h == name).ok_or_else(|| broken(format!("there is no column {name}")));
-    let (step_at, value_at) = (at("step")?, at(column)?);
+    let at = |name: &str| headers.iter().position(|header| header == name);
+    let step_at = at("step").ok_or_else(|| broken("there is no column step".to_string()))?;
+    let Some(value_at) = at(column) else { return Ok(None) };
     let mut points = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| broken(e.to_string()))?;
@@ -82,8 +99,11 @@ fn read_column(path: &Path, column: &str) -> Result<Vec<Point>> {
             let cell = record.get(at).unwrap_or_default();
             cell.parse::<f64>().map_err(|_| broken(format!("{cell:?} in column {} is no number", &headers[at])))
         };
-        points.push((number(step_at)?, number(value_at)?));
+        // A killed run may leave a last row without its end.
+        if record.get(value_at).is_some_and(|cell| !cell.is_empty()) {
+            points.push((number(step_at)?, number(value_at)?));
+        }
     }
     points.retain(|(_, value)| value.is_finite());
-    Ok(points)
+    Ok(Some(points))
 }

@@ -47,7 +47,18 @@ impl Shot {
 
 /// Writes `picture` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79 characters.
 pub fn write_png(path: &Path, picture: &Rgb, text: &[(&str, &str)]) -> Result<()> {
-    let bytes = encode(picture, text)
+    write(path, picture, text, None)
+}
+
+/// Writes a figure that is `pixels_per_inch` fine, so that a text program puts it in at its size on paper.
+pub fn write_figure(path: &Path, picture: &Rgb, pixels_per_inch: f64) -> Result<()> {
+    let per_metre = (pixels_per_inch / 0.0254).round() as u32;
+    let fine = png::PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter };
+    write(path, picture, &[], Some(fine))
+}
+
+fn write(path: &Path, picture: &Rgb, text: &[(&str, &str)], fine: Option<png::PixelDimensions>) -> Result<()> {
+    let bytes = encode(picture, text, fine)
         .map_err(|e| Error::run(format!("{} cannot be encoded as PNG", path.display())).cause(e))?;
     write_atomic(path, &bytes)
 }
@@ -64,11 +75,16 @@ pub fn read_text(path: &Path) -> Result<Vec<(String, String)>> {
     latin1.map(Ok).chain(utf8).collect()
 }
 
-fn encode(picture: &Rgb, text: &[(&str, &str)]) -> std::result::Result<Vec<u8>, png::EncodingError> {
+fn encode(
+    picture: &Rgb,
+    text: &[(&str, &str)],
+    fine: Option<png::PixelDimensions>,
+) -> std::result::Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_pixel_dims(fine);
     for (keyword, text) in text {
         // A zero byte ends a text chunk; nothing else is forbidden.
         let text = text.replace('\0', "");

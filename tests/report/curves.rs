@@ -10,7 +10,7 @@ fn noisy(steps: usize) -> Losses {
         (step as f64, 0.02 + 0.5 * noise.powi(3) + 0.1 / (1.0 + step as f64 / 200.0))
     });
     let eval = (0..=steps / 50).map(|i| ((i * 50) as f64, 0.13 + 0.03 / (1.0 + i as f64)));
-    Losses { raw: raw.collect(), eval: eval.collect() }
+    Losses { raw: raw.collect(), eval: eval.collect(), ..Losses::default() }
 }
 
 fn count(of: &Rgb, colour: impl Fn([u8; 3]) -> bool) -> usize {
@@ -31,10 +31,10 @@ fn ink([r, g, b]: [u8; 3]) -> bool {
 
 #[test]
 fn the_moving_average_is_debiased() {
-    let constant = Losses { raw: (1..=40).map(|step| (f64::from(step), 0.25)).collect(), eval: vec![] };
+    let constant = Losses { raw: (1..=40).map(|step| (f64::from(step), 0.25)).collect(), ..Losses::default() };
     assert!(constant.smoothed().iter().all(|&(_, loss)| (loss - 0.25).abs() < 1e-12));
     // By hand: span 5, weight 1/3: (2/3 * 1 + 3) / (2/3 + 1).
-    let two = Losses { raw: vec![(1.0, 1.0), (2.0, 3.0)], eval: vec![] };
+    let two = Losses { raw: vec![(1.0, 1.0), (2.0, 3.0)], ..Losses::default() };
     assert_eq!(two.span(), 5);
     assert!((two.smoothed()[1].1 - 2.2).abs() < 1e-12);
 }
@@ -74,7 +74,7 @@ fn an_outlier_does_not_flatten_the_rest() {
 
 #[test]
 fn of_a_few_steps_none_is_an_outlier() {
-    let losses = Losses { raw: vec![(1.0, 0.07), (2.0, 0.2)], eval: vec![] };
+    let losses = Losses { raw: vec![(1.0, 0.07), (2.0, 0.2)], ..Losses::default() };
     let svg = curve::to_svg(&losses).unwrap();
     assert!(svg.lines().any(|line| line == "0.20" || line == "0.2"), "the axis ends below the second step");
 }
@@ -92,7 +92,7 @@ fn few_and_many_points_work() {
             assert!(curve::to_svg(&losses).unwrap().len() < 1_000_000);
         }
     }
-    let flat = Losses { raw: vec![(1.0, 0.0), (2.0, 0.0)], eval: vec![(0.0, 0.0), (2.0, 0.0)] };
+    let flat = Losses { raw: vec![(1.0, 0.0), (2.0, 0.0)], eval: vec![(0.0, 0.0), (2.0, 0.0)], ..Losses::default() };
     assert!(count(&curve::to_picture(&flat).unwrap(), orange) > 50);
     assert!(curve::to_picture(&Losses::default()).is_ok());
 }

@@ -1,0 +1,106 @@
+//! Curves of several runs over each other: `tunelab plot`, and `results/loss.{png,svg}` of the whole tree.
+//!
+//! In: runs' names and [`Losses`]. Out: a figure with the moving averages of the training losses above and the evaluation
+//! losses below. All runs are smoothed over the same span, so that differences are the runs' own. Runs differ in colour
+//! (Okabe and Ito's palette without its yellow), dash and marker, so that they stay apart in grey print too.
+
+use super::axis::Axis;
+use super::chart::{self, Curve, Marker, Panel};
+use super::curve::{MOST_POINTS, step_axis};
+use super::drawing::Drawing;
+use super::losses::{Losses, Point, smooth, thin};
+use super::text::Colour;
+use crate::error::{Error, Result};
+
+const PALETTE: [Colour; 7] =
+    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [230, 159, 0], [38, 38, 38]];
+const DASHES: [&[f64]; 4] = [&[], &[4.0, 2.4], &[1.0, 2.2], &[5.0, 2.2, 1.0, 2.2]];
+/// Markers on a curve that has more points than that.
+const FEW_MARKS: usize = 7;
+/// Up to so many evaluations are marked each.
+const MOST_MARKS: usize = 16;
+
+/// Which losses are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Training and, where any run has them, evaluation losses.
+    Both,
+    /// Training losses only.
+    Training,
+    /// Evaluation losses only.
+    Evaluation,
+}
+
+/// How they are shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Which losses.
+    pub which: Which,
+    /// Whether the loss axes are logarithmic.
+    pub log: bool,
+    /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a tenth of the longest run.
+    pub smoothing: Option<usize>,
+}
+
+/// Draws the runs' curves.
+///
+/// # Errors
+/// Wrong input: there is no loss to show.
+pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Drawing> {
+    let span = look.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
+    let training = || runs.iter().map(|(_, losses)| smooth(&losses.raw, span)).collect::<Vec<_>>();
+    let evaluation = || runs.iter().map(|(_, losses)| losses.eval.clone()).collect::<Vec<_>>();
+    let mut panels = Vec::new();
+    if look.which != Which::Evaluation {
+        panels.push(panel("training loss", &names(runs), &training(), look.log));
+    }
+    let evaluated = runs.iter().any(|(_, losses)| !losses.eval.is_empty());
+    if look.which == Which::Evaluation || (look.which == Which::Both && evaluated) {
+        // One legend serves both panels.
+        let names = if panels.is_empty() { names(runs) } else { vec![String::new(); runs.len()] };
+        panels.push(panel("evaluation loss", &names, &evaluation(), look.log));
+    }
+    if panels.iter().all(|panel| panel.curves.is_empty()) {
+        return Err(Error::input("these runs have no such losses to plot")
+            .hint("runs write evaluation losses where their [eval] has `every` above 0"));
+    }
+    chart::draw(step_axis(runs.iter().map(|(_, losses)| losses)), &panels)
+}
+
+fn names(runs: &[(String, Losses)]) -> Vec<String> {
+    runs.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn panel(name: &'static str, names: &[String], lines: &[Vec<Point>], log: bool) -> Panel {
+    let values = lines.iter().flat_map(|points| settled(points)).map(|point| point.1);
+    let losses = Axis::around(values, 0.08, log);
+    let drawn = names.iter().zip(lines).enumerate().filter(|(_, (_, points))| !points.is_empty());
+    let curves = drawn.map(|(index, (name, points))| curve(index, name, points)).collect();
+    Panel { name, losses, curves }
+}
+
+/// The points that set the scale: without the first twentieth of a long curve, where an average is still one step's loss.
+fn settled(points: &[Point]) -> &[Point] {
+    &points[if points.len() < 60 { 0 } else { points.len() / 20 }..]
+}
+
+fn curve(index: usize, name: &str, points: &[Point]) -> Curve {
+    let points = thin(points, MOST_POINTS / 10);
+    Curve {
+        name: name.to_string(),
+        colour: PALETTE[index % PALETTE.len()],
+        width: 1.1,
+        dash: DASHES[index % DASHES.len()],
+        marks: Some((Marker::ALL[index % Marker::ALL.len()], marks(&points, index))),
+        points,
+    }
+}
+
+/// All of a few points; of many some, further along for each later run, so that markers do not lie on each other.
+fn marks(points: &[Point], index: usize) -> Vec<Point> {
+    if points.len() <= MOST_MARKS {
+        return points.to_vec();
+    }
+    let every = points.len() / FEW_MARKS;
+    points.iter().skip((index * every / 4) % every + every / 4).step_by(every).copied().collect()
+}
