@@ -33,10 +33,14 @@ pub struct Plan {
     pub dataset: Dataset,
     /// What is trained.
     pub adapter: Adapter,
+    /// How a batch and its loss are formed.
+    pub objective: Objective,
     /// How it is trained.
     pub train: Train,
     /// How the result is looked at.
     pub eval: Eval,
+    /// Somebody else's figures for the same experiment, for the table.
+    pub reference: Option<Reference>,
 }
 
 /// Where files come from: the model or the pictures.
@@ -86,6 +90,8 @@ pub struct Dataset {
 pub enum Adapter {
     /// Low-rank updates beside frozen weights.
     Lora(Lora),
+    /// The weights themselves, all of them.
+    Full(Full),
 }
 
 /// W x + (alpha / rank) B A x, as PEFT does it.
@@ -99,6 +105,66 @@ pub struct Lora {
     pub targets: Vec<String>,
     /// Share of A's inputs that is dropped in training: 0 to below 1.
     pub dropout: f64,
+    /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder, with the same rank and alpha.
+    pub text_encoder: bool,
+}
+
+/// Every weight of the UNet.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Full {
+    /// Also every weight of the text encoder.
+    pub text_encoder: bool,
+    /// Keep a moving average of the weights with this decay, and save it in their place: above 0, below 1.
+    pub ema_decay: Option<f64>,
+    /// Also write one `.safetensors` checkpoint of the whole model.
+    pub single_file: bool,
+}
+
+/// How a batch and its loss are formed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Each photograph with its caption.
+    Captions,
+    /// Each photograph with the instance prompt, and beside it a class image with the class prompt.
+    DreamBooth(DreamBooth),
+}
+
+/// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023). The instance prompt is
+/// [`Dataset::prompt`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DreamBooth {
+    /// What class images show: "a dog".
+    pub class_prompt: String,
+    /// How many class images there are; at least 1.
+    pub class_images: usize,
+    /// The user's own class images: absolute, and it existed when the plan was made. None are made then.
+    pub class_path: Option<PathBuf>,
+    /// The class half's weight in the loss: 0 or more.
+    pub prior_loss_weight: f64,
+    /// The first class image's seed; the others count up from it.
+    pub class_seed: u64,
+    /// Denoising steps: 1 to 1000.
+    pub class_steps: usize,
+    /// Classifier-free guidance; 1 is off.
+    pub class_guidance_scale: f64,
+    /// The denoising method.
+    pub class_sampler: Sampler,
+}
+
+/// What somebody else (a report, a paper) measured for the same experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reference {
+    /// The row's name in the table.
+    pub label: String,
+    /// How many numbers were trained.
+    pub trained_parameters: Option<u64>,
+    /// Of the whole training.
+    pub seconds: Option<f64>,
+    /// Of one optimiser step.
+    pub seconds_per_step: Option<f64>,
+    /// What it ran on.
+    pub device: Option<String>,
 }
 
 /// How long training lasts.
@@ -164,6 +230,8 @@ pub struct Train {
     pub noise_offset: f64,
     /// The type of numbers.
     pub dtype: Dtype,
+    /// Compute activations again in the backward pass and do not keep them: slower, smaller, the same gradients.
+    pub gradient_checkpointing: bool,
     /// Optimizer steps between two checkpoints; 0 is none but the one that an interrupt writes.
     pub checkpoint_every: usize,
     /// How many checkpoints stay, the newest.

@@ -190,6 +190,7 @@ impl Experiment<'_> {
         let trained = with.parameters.trained();
         let method = match &self.plan.adapter {
             Adapter::Lora(_) => "lora",
+            Adapter::Full(_) => "full",
         };
         RunRecord {
             status: Status::Finished,

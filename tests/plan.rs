@@ -43,7 +43,7 @@ fn defaults_are_diffusers_own() {
     assert_eq!((plan.name.as_str(), plan.seed), ("x", 42));
     assert_eq!(plan.dataset.resolution, 512);
     assert_eq!((plan.dataset.center_crop, plan.dataset.random_flip, plan.dataset.skip_broken), (true, true, false));
-    let Adapter::Lora(lora) = &plan.adapter;
+    let Adapter::Lora(lora) = &plan.adapter else { panic!("{:?}", plan.adapter) };
     assert_eq!((lora.rank, lora.alpha, lora.dropout), (4, 4.0, 0.0));
     assert_eq!(lora.targets, ["to_q", "to_k", "to_v", "to_out.0"]);
     let train = &plan.train;
@@ -60,7 +60,7 @@ fn defaults_are_diffusers_own() {
 #[test]
 fn some_defaults_follow_other_keys() {
     let plan = good(LEAST, &["adapter.lora.rank=16", "dataset.prompt=a sks dog"]);
-    let Adapter::Lora(lora) = &plan.adapter;
+    let Adapter::Lora(lora) = &plan.adapter else { panic!("{:?}", plan.adapter) };
     assert_eq!((lora.rank, lora.alpha), (16, 16.0));
     assert_eq!(plan.eval.prompts, ["a sks dog"]);
 }
@@ -534,7 +534,7 @@ fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
 fn parameters_of_stable_diffusion_are_counted_from_its_config() {
     let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(unet.parameters(), 859_520_964);
-    let Adapter::Lora(mut lora) = good(LEAST, &[]).adapter;
+    let Adapter::Lora(mut lora) = good(LEAST, &[]).adapter else { panic!("not a LoRA") };
     assert_eq!(unet.targeted(&lora.targets).count(), 128);
     for rank in [1, 4, 16] {
         lora.rank = rank;

@@ -172,30 +172,49 @@ impl<'a> Section<'a> {
 
     /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
     pub fn exactly_one(&self, noun: &str, names: &[&'static str]) {
-        self.accept(names);
-        let list = names.iter().map(|n| format!("[{}.{n}]", self.path)).collect::<Vec<_>>().join(" or ");
-        let written: Vec<(&String, &Entry)> = self.table.into_iter().flatten().collect();
-        for (key, entry) in written.iter().filter(|(key, _)| !names.contains(&key.as_str())) {
+        for (key, entry) in self.table.into_iter().flatten().filter(|(key, _)| !names.contains(&key.as_str())) {
             self.reader.refuse(&self.path, key);
-            let label = similar(key, names)
-                .map_or_else(|| format!("there is {list}"), |near| format!("did you mean `{near}`?"));
+            let near = similar(key, names).map(|near| format!("did you mean `{near}`?"));
+            let label = near.unwrap_or_else(|| format!("there is {}", self.tables(names)));
             self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
         }
+        self.one(noun, names, self.table.into_iter().flatten().collect());
+    }
+
+    /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they are.
+    pub fn one_of(&self, noun: &str, names: &[&'static str]) {
+        let named = |(key, _): &(&String, &Entry)| names.contains(&key.as_str());
+        self.one(noun, names, self.table.into_iter().flatten().filter(named).collect());
+    }
+
+    fn one(&self, noun: &str, names: &[&'static str], written: Vec<(&String, &Entry)>) {
+        self.accept(names);
         match &written[..] {
             [] if !self.broken => {
-                self.problem(self.at.clone(), format!("no {noun}"), format!("add {list}"));
+                self.problem(self.at.clone(), format!("no {noun}"), format!("add {}", self.tables(names)));
             }
             [] | [_] => {}
             more => {
                 let keys = more.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
                 let last = more.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
-                self.problem(
-                    last.clone(),
-                    format!("more than one {noun}: {keys}"),
-                    "an experiment has exactly one".into(),
-                );
+                let label = "an experiment has exactly one".into();
+                self.problem(last.clone(), format!("more than one {noun}: {keys}"), label);
             }
         }
+    }
+
+    /// `[adapter.lora], [adapter.full] or [adapter.dreambooth]`.
+    fn tables(&self, names: &[&'static str]) -> String {
+        let shown: Vec<String> = names.iter().map(|name| format!("[{}.{name}]", self.path)).collect();
+        match &shown[..] {
+            [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+            _ => shown.concat(),
+        }
+    }
+
+    /// Is it a table in the file?
+    pub fn is_written(&self) -> bool {
+        self.table.is_some()
     }
 
     /// These keys are known, even if nobody reads them this time.

@@ -61,17 +61,10 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let config = local::unet_config(&plan.model);
     let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
-    let Adapter::Lora(lora) = &plan.adapter;
     let memory = estimate(plan, &unet, local::frozen_bytes(&plan.model));
     let mut lines = vec![
         steps(plan),
-        format!(
-            "trains {} of the UNet's {} parameters: LoRA of rank {} beside {} modules",
-            grouped(unet.trained(lora)),
-            grouped(unet.parameters()),
-            lora.rank,
-            unet.targeted(&lora.targets).count()
-        ),
+        trained(plan, &unet),
         format!(
             "memory, estimated: {} (model {}, adapter and optimiser {}, activations {})",
             size(memory.total()),
@@ -85,6 +78,19 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     }
     lines.extend(downloads(plan, &unet));
     Ok(lines)
+}
+
+fn trained(plan: &Plan, unet: &Unet) -> String {
+    let all = grouped(unet.parameters());
+    match &plan.adapter {
+        Adapter::Lora(lora) => format!(
+            "trains {} of the UNet's {all} parameters: LoRA of rank {} beside {} modules",
+            grouped(unet.trained(lora)),
+            lora.rank,
+            unet.targeted(&lora.targets).count()
+        ),
+        Adapter::Full(_) => format!("trains all of the UNet's {all} parameters"),
+    }
 }
 
 fn steps(plan: &Plan) -> String {

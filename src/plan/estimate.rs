@@ -42,12 +42,15 @@ impl Memory {
 
 /// The memory that training needs; `others` are the bytes of the VAE and the text encoder.
 pub fn estimate(plan: &Plan, unet: &Unet, others: u64) -> Memory {
-    let Adapter::Lora(lora) = &plan.adapter;
+    let trained = match &plan.adapter {
+        Adapter::Lora(lora) => unet.trained(lora),
+        Adapter::Full(_) => unet.parameters(),
+    };
     // The VAE halves a picture three times.
     let pixels = (plan.dataset.resolution as u64 / 8).pow(2);
     Memory {
         weights: unet.parameters() as u64 * FLOAT + others,
-        adapter: 4 * FLOAT * unet.trained(lora) as u64,
+        adapter: 4 * FLOAT * trained as u64,
         activations: plan.train.batch_size as u64 * FLOAT * activations(unet, pixels),
     }
 }

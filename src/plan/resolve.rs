@@ -7,7 +7,10 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::{Adapter, Dataset, Dtype, Eval, Length, Lora, LrScheduler, Plan, Source, Train, count, is_repository};
+use super::{
+    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Plan, Reference, Source,
+    Train, count, is_repository,
+};
 use crate::diffusion::Sampler;
 use crate::error::Result;
 use crate::experiment::{Experiment, Reader, Section, above, at_least};
@@ -21,13 +24,19 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
     let root = reader.root();
     let dataset = dataset(&root.section("dataset"));
     let eval = eval(&root.section("eval"), dataset.prompt.as_deref());
+    let (adapter, objective) = adapter(&root.section("adapter"));
+    if matches!(objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
+        root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
+    }
     let plan = Plan {
         name: name(&root, &experiment.file),
         seed: seed(&root),
         model: source(&root.section("model"), "which model to train"),
-        adapter: adapter(&root.section("adapter")),
-        train: train(&root.section("train")),
+        train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
+        reference: root.has("reference").then(|| reference(&root.section("reference"))),
         dataset,
+        adapter,
+        objective,
         eval,
     };
     reader.finish(plan)
@@ -51,15 +60,51 @@ fn lora(s: &Section) -> Lora {
         alpha: s.number("alpha", above(0.0)).unwrap_or(rank as f64),
         targets: targets(s).unwrap_or_else(|| ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).into()),
         dropout: s.number("dropout", 0.0..1.0).unwrap_or(0.0),
+        text_encoder: s.flag("text_encoder").unwrap_or(false),
     }
 }
 
-fn train(s: &Section) -> Train {
+fn full(s: &Section) -> Full {
+    Full {
+        text_encoder: s.flag("text_encoder").unwrap_or(false),
+        ema_decay: s.number("ema_decay", (Bound::Excluded(0.0), Bound::Excluded(1.0))),
+        single_file: s.flag("single_file").unwrap_or(false),
+    }
+}
+
+fn dreambooth(s: &Section) -> DreamBooth {
+    if s.is_written() && !s.has("class_prompt") {
+        s.missing("what the class images show", "`class_prompt`, such as \"a dog\"");
+    }
+    DreamBooth {
+        class_prompt: s.text("class_prompt").unwrap_or_default(),
+        class_images: s.count("class_images", 1..=ANY).unwrap_or(100),
+        class_path: s.folder("class_path"),
+        prior_loss_weight: s.number("prior_loss_weight", at_least(0.0)).unwrap_or(1.0),
+        class_seed: s.integer("class_seed", 0..=i64::MAX).map_or(42, i64::unsigned_abs),
+        class_steps: s.count("class_steps", 1..=1000).unwrap_or(50),
+        class_guidance_scale: s.number("class_guidance_scale", at_least(0.0)).unwrap_or(7.5),
+        class_sampler: s.choice("class_sampler", &samplers()).unwrap_or(Sampler::Pndm),
+    }
+}
+
+/// The rates of diffusers' examples: text-to-image LoRA and full, DreamBooth LoRA and full.
+fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
+    match (adapter, objective) {
+        (Adapter::Lora(_), _) => 1e-4,
+        (Adapter::Full(_), Objective::Captions) => 1e-5,
+        (Adapter::Full(_), Objective::DreamBooth(_)) => 5e-6,
+    }
+}
+
+fn train(s: &Section, usual_learning_rate: f64) -> Train {
     Train {
         length: length(s).unwrap_or(Length::Epochs(100)),
         batch_size: s.count("batch_size", 1..=ANY).unwrap_or(1),
         gradient_accumulation: s.count("gradient_accumulation", 1..=ANY).unwrap_or(1),
-        learning_rate: s.number("learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0))).unwrap_or(1e-4),
+        learning_rate: s
+            .number("learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0)))
+            .unwrap_or(usual_learning_rate),
         lr_scheduler: s.choice("lr_scheduler", &LrScheduler::NAMES).unwrap_or(LrScheduler::Constant),
         warmup_steps: s.count("warmup_steps", 0..=ANY).unwrap_or(0),
         adam_beta1: s.number("adam_beta1", 0.0..1.0).unwrap_or(0.9),
@@ -70,6 +115,7 @@ fn train(s: &Section) -> Train {
         snr_gamma: s.number("snr_gamma", above(0.0)),
         noise_offset: s.number("noise_offset", at_least(0.0)).unwrap_or(0.0),
         dtype: dtype(s).unwrap_or(Dtype::F32),
+        gradient_checkpointing: s.flag("gradient_checkpointing").unwrap_or(false),
         checkpoint_every: s.count("checkpoint_every", 0..=ANY).unwrap_or(100),
         keep_checkpoints: s.count("keep_checkpoints", 1..=ANY).unwrap_or(1),
     }
@@ -83,9 +129,26 @@ fn eval(s: &Section, dataset_prompt: Option<&str>) -> Eval {
         images: s.count("images", 1..=ANY).unwrap_or(1),
         steps: s.count("steps", 1..=1000).unwrap_or(50),
         guidance_scale: s.number("guidance_scale", at_least(0.0)).unwrap_or(7.5),
-        sampler: s.choice("sampler", &Sampler::ALL.map(|sampler| (sampler.name(), sampler))).unwrap_or(Sampler::Pndm),
+        sampler: s.choice("sampler", &samplers()).unwrap_or(Sampler::Pndm),
         seed: seed(s),
         every: s.count("every", 0..=ANY).unwrap_or(50),
+    }
+}
+
+fn samplers() -> [(&'static str, Sampler); 4] {
+    Sampler::ALL.map(|sampler| (sampler.name(), sampler))
+}
+
+fn reference(s: &Section) -> Reference {
+    if !s.has("label") {
+        s.missing("what the reference row is called", "`label`, such as \"report, LoRA\"");
+    }
+    Reference {
+        label: s.text("label").unwrap_or_default(),
+        trained_parameters: s.integer("trained_parameters", 0..=i64::MAX).map(i64::unsigned_abs),
+        seconds: s.number("seconds", at_least(0.0)),
+        seconds_per_step: s.number("seconds_per_step", at_least(0.0)),
+        device: s.text("device"),
     }
 }
 
@@ -151,9 +214,23 @@ fn resolution(s: &Section) -> Option<usize> {
     Some(size)
 }
 
-fn adapter(s: &Section) -> Adapter {
-    s.exactly_one("adapter", &["lora"]);
-    Adapter::Lora(lora(&s.section("lora")))
+fn adapter(s: &Section) -> (Adapter, Objective) {
+    s.exactly_one("adapter", &["lora", "full", "dreambooth"]);
+    if !s.has("dreambooth") {
+        return (trained(s), Objective::Captions);
+    }
+    let inner = s.section("dreambooth");
+    inner.one_of("adapter in DreamBooth", &["lora", "full"]);
+    (trained(&inner), Objective::DreamBooth(dreambooth(&inner)))
+}
+
+/// What the table `lora` or `full` in this one says.
+fn trained(s: &Section) -> Adapter {
+    if s.has("full") && !s.has("lora") {
+        Adapter::Full(full(&s.section("full")))
+    } else {
+        Adapter::Lora(lora(&s.section("lora")))
+    }
 }
 
 fn targets(s: &Section) -> Option<Vec<String>> {

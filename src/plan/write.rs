@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Adapter, Length, Plan, Source};
+use super::{Adapter, Length, Objective, Plan, Reference, Source};
 
 /// The plan as an experiment's text.
 pub(super) fn to_toml(plan: &Plan) -> String {
@@ -23,9 +23,12 @@ pub(super) fn to_toml(plan: &Plan) -> String {
     out.line("random_flip", plan.dataset.random_flip);
     out.line("skip_broken", plan.dataset.skip_broken);
 
-    adapter(&mut out, &plan.adapter);
+    objective(&mut out, &plan.objective, &plan.adapter);
     train(&mut out, &plan.train);
     eval(&mut out, &plan.eval);
+    if let Some(figures) = &plan.reference {
+        reference(&mut out, figures);
+    }
     out.0
 }
 
@@ -46,15 +49,58 @@ fn source(out: &mut Writer, source: &Source) {
     }
 }
 
-fn adapter(out: &mut Writer, adapter: &Adapter) {
+/// DreamBooth's table is around the adapter's.
+fn objective(out: &mut Writer, objective: &Objective, trained: &Adapter) {
+    let Objective::DreamBooth(dreambooth) = objective else { return adapter(out, "adapter", trained) };
+    out.table("adapter.dreambooth");
+    out.text("class_prompt", &dreambooth.class_prompt);
+    out.line("class_images", dreambooth.class_images);
+    if let Some(path) = &dreambooth.class_path {
+        out.path("class_path", path);
+    }
+    out.float("prior_loss_weight", dreambooth.prior_loss_weight);
+    out.line("class_seed", dreambooth.class_seed);
+    out.line("class_steps", dreambooth.class_steps);
+    out.float("class_guidance_scale", dreambooth.class_guidance_scale);
+    out.text("class_sampler", &dreambooth.class_sampler.to_string());
+    adapter(out, "adapter.dreambooth", trained);
+}
+
+fn adapter(out: &mut Writer, around: &str, adapter: &Adapter) {
     match adapter {
         Adapter::Lora(lora) => {
-            out.table("adapter.lora");
+            out.table(&format!("{around}.lora"));
             out.line("rank", lora.rank);
             out.float("alpha", lora.alpha);
             out.texts("targets", &lora.targets);
             out.float("dropout", lora.dropout);
+            out.line("text_encoder", lora.text_encoder);
         }
+        Adapter::Full(full) => {
+            out.table(&format!("{around}.full"));
+            out.line("text_encoder", full.text_encoder);
+            if let Some(decay) = full.ema_decay {
+                out.float("ema_decay", decay);
+            }
+            out.line("single_file", full.single_file);
+        }
+    }
+}
+
+fn reference(out: &mut Writer, figures: &Reference) {
+    out.table("reference");
+    out.text("label", &figures.label);
+    if let Some(count) = figures.trained_parameters {
+        out.line("trained_parameters", count);
+    }
+    if let Some(seconds) = figures.seconds {
+        out.float("seconds", seconds);
+    }
+    if let Some(seconds) = figures.seconds_per_step {
+        out.float("seconds_per_step", seconds);
+    }
+    if let Some(device) = &figures.device {
+        out.text("device", device);
     }
 }
 
@@ -79,6 +125,7 @@ fn train(out: &mut Writer, train: &super::Train) {
     }
     out.float("noise_offset", train.noise_offset);
     out.text("dtype", &train.dtype.to_string());
+    out.line("gradient_checkpointing", train.gradient_checkpointing);
     out.line("checkpoint_every", train.checkpoint_every);
     out.line("keep_checkpoints", train.keep_checkpoints);
 }

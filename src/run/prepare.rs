@@ -5,14 +5,14 @@
 use crate::assets::{self, ModelFiles};
 use crate::data::{self, Cache, Picture};
 use crate::diffusion::NoiseSchedule;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::build::{Parameters, Trained};
 use crate::model::load;
 use crate::model::lora::LoraConfig;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::plan::{Adapter, Plan};
+use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
 use crate::results::{Hashes, RunDir};
 use crate::train::examples::{Examples, Sources, TextStates};
@@ -50,6 +50,9 @@ pub struct Prepared {
 impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(plan: &Plan, run: &RunDir, device: &Device, progress: &Progress) -> Result<Self> {
+        if matches!(plan.objective, Objective::DreamBooth(_)) {
+            return Err(Error::run("[adapter.dreambooth] is under construction"));
+        }
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let prompt = plan.dataset.prompt.as_deref();
@@ -63,6 +66,7 @@ impl Prepared {
                 targets: l.targets.clone(),
                 dropout: l.dropout,
             }),
+            Adapter::Full(_) => return Err(Error::run("[adapter.full] is under construction")),
         };
         let (unet, parameters) = load::unet(&files, device, trained, plan.seed)?;
         let vae = load::vae(&files, device)?;

@@ -4,7 +4,7 @@
 //! usual `ss_*` metadata. No clock goes in, so a rerun writes the same bytes.
 
 use super::prepare::Prepared;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::lora_file::{write_diffusers, write_kohya};
 use crate::plan::{Adapter, Lora, Plan, Source};
 use crate::results::RunDir;
@@ -16,7 +16,7 @@ pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
 /// Writes the trained adapter twice.
 pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, steps: usize, epochs: usize) -> Result<()> {
-    let Adapter::Lora(lora) = &plan.adapter;
+    let Adapter::Lora(lora) = &plan.adapter else { return Err(Error::run("[adapter.full] is under construction")) };
     let layers = &with.parameters.lora;
     run.write_with(&format!("weights/{LORA_FILE}"), |file| write_diffusers(file, layers, &lora.targets, lora.dropout))?;
     let metadata = kohya_metadata(plan, lora, with, steps, epochs);
