@@ -54,110 +54,74 @@
 //! and `epochs`) one given by `--set` wins over one from the file. A relative path in the file starts at the file's
 //! folder, one in `--set` at the working folder.
 
+mod overlay;
 mod problem;
 mod reader;
 mod section;
+mod tree;
+mod variants;
 
-use std::collections::BTreeMap;
 use std::io::Read;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use overlay::Rivals;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
 pub(crate) use section::{Section, above, at_least};
+pub(crate) use tree::{Entry, Place, Table, Text, Value};
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// One experiment as it was written: the file with the `--set` arguments laid over it.
+/// One experiment as it was written: the file, with one of its variants and the `--set` arguments laid over it.
 #[derive(Debug)]
 pub struct Experiment {
     pub(crate) file: PathBuf,
-    pub(crate) texts: Vec<Text>,
+    pub(crate) texts: Rc<[Text]>,
     pub(crate) root: Table,
-}
-
-/// A text that values were read from: the file, or one `--set` argument.
-#[derive(Debug)]
-pub(crate) struct Text {
-    pub title: String,
-    pub text: String,
-}
-
-/// A stretch of one text; without a range, the text as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    /// 0 is the file, n the n-th `--set`.
-    pub text: usize,
-    pub range: Option<(usize, usize)>,
-}
-
-impl Place {
-    fn new(text: usize, range: &Range<usize>) -> Self {
-        Self { text, range: Some((range.start, range.end)) }
-    }
-
-    /// The file as a whole: for what is missing.
-    pub fn file() -> Self {
-        Self { text: 0, range: None }
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.text > 0
-    }
-}
-
-/// The entries of one table.
-pub(crate) type Table = BTreeMap<String, Entry>;
-
-/// One value, where it stands, and where its key stands (for an element of a list: the element).
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub key: Place,
-    pub at: Place,
-    pub value: Value,
-}
-
-/// A TOML value.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Text(String),
-    /// Wider than TOML's 64 bits, so that a number out of range is told from one that is none.
-    Integer(i128),
-    Float(f64),
-    Flag(bool),
-    Date,
-    List(Vec<Entry>),
-    Table(Table),
+    /// The variant's name, where the file states several.
+    pub(crate) variant: Option<String>,
 }
 
 impl Experiment {
-    /// Reads the file and lays the `--set` arguments over it.
+    /// Reads the file and lays the `--set` arguments over each of its variants; one experiment, if it has none.
     ///
-    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), an argument is no `key.path=value`.
-    pub fn load(file: &Path, set: &[String]) -> Result<Self> {
+    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), an argument is no `key.path=value`,
+    /// a variant has no name or another's.
+    pub fn load(file: &Path, set: &[String]) -> Result<Vec<Self>> {
         Self::parse(&read(file)?, file, set)
     }
 
     /// As [`Experiment::load`] with the file's text at hand; `file` gives the name and the folder of relative paths.
-    pub fn parse(text: &str, file: &Path, set: &[String]) -> Result<Self> {
+    pub fn parse(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut texts = vec![Text { title: file.display().to_string(), text: text.into() }];
         texts.extend(set.iter().map(|arg| Text { title: "--set".into(), text: arg.clone() }));
         let mut problems = Vec::new();
-        let mut root = parse_document(&texts[0].text, &mut problems);
+        let mut base = tree::parse_document(text, &mut problems);
+        let mut arguments = Vec::new();
         for (i, arg) in set.iter().enumerate() {
-            match parse_argument(arg, i + 1) {
-                Ok(table) => overlay(&mut root, table),
+            match tree::parse_argument(arg, i + 1) {
+                Ok(table) => arguments.push(table),
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(Self { file: file.into(), texts, root }) } else { Err(report(problems, &texts)) }
+        let variants = variants::take(&mut base, &mut arguments, &mut problems);
+        if !problems.is_empty() {
+            return Err(report(problems, &texts));
+        }
+        let texts: Rc<[Text]> = texts.into();
+        let laid = variants.into_iter().map(|(variant, over)| {
+            let mut root = base.clone();
+            overlay::lay(&mut root, over, Rivals::Variant);
+            for argument in &arguments {
+                overlay::lay(&mut root, argument.clone(), Rivals::Argument);
+            }
+            Self { file: file.into(), texts: Rc::clone(&texts), root, variant }
+        });
+        Ok(laid.collect())
     }
 }
 
@@ -181,87 +145,4 @@ fn read(file: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| {
         Error::input(format!("{shown} is not text in UTF-8 (first bad byte at {})", e.utf8_error().valid_up_to()))
     })
-}
-
-/// All syntax errors of the file go to `problems`, as far as the parser can find its feet again.
-fn parse_document(text: &str, problems: &mut Vec<Problem>) -> Table {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    problems.extend(errors.iter().map(|e| syntax_problem(e, 0)));
-    convert_table(table.get_ref(), 0)
-}
-
-fn syntax_problem(e: &toml::de::Error, text: usize) -> Problem {
-    let place = e.span().map_or(Place { text, range: None }, |range| Place::new(text, &range));
-    Problem::new(place, format!("not valid TOML: {}", e.message()))
-}
-
-/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y` without quotes).
-fn parse_argument(arg: &str, text: usize) -> std::result::Result<Table, Problem> {
-    if let Ok(table) = DeTable::parse(arg)
-        && arg.contains('=')
-    {
-        return Ok(convert_table(table.get_ref(), text));
-    }
-    let Some((key, value)) = arg.split_once('=') else {
-        let whole = Place::new(text, &(0..arg.len()));
-        return Err(Problem::new(whole, "--set needs key.path=value").label("there is no `=`"));
-    };
-    let stand_in = format!("{key}=0");
-    let table = DeTable::parse(&stand_in).map_err(|e| {
-        let range = e.span().map_or(0..key.len(), |r| r.start.min(key.len())..r.end.min(key.len()));
-        Problem::new(Place::new(text, &range), format!("--set needs key.path=value: {}", e.message()))
-    })?;
-    let mut table = convert_table(table.get_ref(), text);
-    let value_at = Place::new(text, &(key.len() + 1..arg.len()));
-    set_leaf(&mut table, &value_at, value);
-    Ok(table)
-}
-
-/// Replaces the one leaf of a parsed `key.path=0`.
-fn set_leaf(table: &mut Table, at: &Place, text: &str) {
-    for entry in table.values_mut() {
-        if let Value::Table(inner) = &mut entry.value {
-            set_leaf(inner, at, text);
-        } else {
-            entry.value = Value::Text(text.into());
-            entry.at = at.clone();
-        }
-    }
-}
-
-/// Lays `over` on `base`: tables are merged, everything else is replaced.
-fn overlay(base: &mut Table, over: Table) {
-    for (key, entry) in over {
-        match (base.get_mut(&key), entry) {
-            (Some(Entry { value: Value::Table(below), .. }), Entry { value: Value::Table(above), .. }) => {
-                overlay(below, above);
-            }
-            (_, entry) => {
-                base.insert(key, entry);
-            }
-        }
-    }
-}
-
-fn convert_table(table: &DeTable, text: usize) -> Table {
-    table
-        .iter()
-        .map(|(key, value)| (key.get_ref().to_string(), convert(value, Place::new(text, &key.span()), text)))
-        .collect()
-}
-
-fn convert(value: &Spanned<DeValue>, key: Place, text: usize) -> Entry {
-    let at = Place::new(text, &value.span());
-    let value = match value.get_ref() {
-        DeValue::String(s) => Value::Text(s.to_string()),
-        DeValue::Integer(i) => Value::Integer(i128::from_str_radix(i.as_str(), i.radix()).unwrap_or(i128::MAX)),
-        DeValue::Float(f) => Value::Float(f.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(b) => Value::Flag(*b),
-        DeValue::Datetime(_) => Value::Date,
-        DeValue::Array(items) => {
-            Value::List(items.iter().map(|v| convert(v, Place::new(text, &v.span()), text)).collect())
-        }
-        DeValue::Table(table) => Value::Table(convert_table(table, text)),
-    };
-    Entry { key, at, value }
 }

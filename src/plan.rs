@@ -9,6 +9,7 @@ pub mod count;
 pub mod estimate;
 mod local;
 mod resolve;
+pub mod text_encoder;
 mod write;
 
 use std::fmt;
@@ -262,16 +263,39 @@ pub struct Eval {
 }
 
 impl Plan {
-    /// Reads and resolves the experiment in `file` with the `--set key.path=value` arguments in `set`.
+    /// Reads and resolves the experiment in `file`, or each of its variants in their order, with the
+    /// `--set key.path=value` arguments in `set`.
     ///
     /// Errors: the file cannot be read, or any problem in it; all problems are in the one error.
-    pub fn load(file: &Path, set: &[String]) -> Result<Self> {
+    pub fn load_all(file: &Path, set: &[String]) -> Result<Vec<Self>> {
         resolve::resolve(&Experiment::load(file, set)?)
     }
 
-    /// As [`Plan::load`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
-    pub fn parse(text: &str, file: &Path, set: &[String]) -> Result<Self> {
+    /// As [`Plan::load_all`], for a file without variants, such as a run's `plan.toml`.
+    ///
+    /// Errors: also if the file states several variants.
+    pub fn load(file: &Path, set: &[String]) -> Result<Self> {
+        Self::only(Self::load_all(file, set)?, file)
+    }
+
+    /// As [`Plan::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
+    pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
         resolve::resolve(&Experiment::parse(text, file, set)?)
+    }
+
+    /// As [`Plan::parse_all`], for a text without variants.
+    pub fn parse(text: &str, file: &Path, set: &[String]) -> Result<Self> {
+        Self::only(Self::parse_all(text, file, set)?, file)
+    }
+
+    fn only(mut plans: Vec<Self>, file: &Path) -> Result<Self> {
+        match (plans.pop(), plans.len()) {
+            (Some(plan), 0) => Ok(plan),
+            (_, others) => {
+                let message = format!("{} states {} variants, and one experiment is wanted", file.display(), others + 1);
+                Err(Error::input(message))
+            }
+        }
     }
 
     /// A valid experiment that says everything; resolving it again gives the same plan, whatever the file's name.

@@ -3,18 +3,22 @@
 //! In: experiment files. Out: for each a folder of results; the table of all of them at the end. `prepare` gathers what a
 //! run needs, `weights` writes what it trained.
 
+mod class_images;
 mod prepare;
+mod single_file;
 mod weights;
 
 pub use weights::LORA_FILE;
 
 use crate::cli::RunArgs;
 use crate::device;
+use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
-use crate::plan::{Adapter, Plan};
+use crate::model::vae::Vae;
+use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid, table};
 use crate::results::{
@@ -24,6 +28,7 @@ use crate::results::{
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluation::Evaluation;
+use crate::train::texts::States;
 use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
@@ -92,18 +97,20 @@ struct Experiment<'a> {
 impl Experiment<'_> {
     fn run(&self) -> Result<()> {
         let begun = Instant::now();
-        let with = Prepared::new(self.plan, self.run, self.device, self.progress)?;
+        let with = Prepared::new(self)?;
         let frozen = with.parameters.detached();
         let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.clone()))?;
-        let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.without_lora()))?;
         let mut sampling = 0.0;
         if self.plan.eval.compare_base {
-            sampling += self.sample(Model::Base, &base, &with)?;
+            // Before the first step: full fine-tuning changes these very weights.
+            let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.without_lora()))?;
+            sampling += self.sample(Model::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
         }
         self.train(&with, &tuned)?;
         let end = Ending::read(self.run)?;
-        weights::write(self.run, self.plan, &with, end.steps, end.epochs)?;
-        sampling += self.sample(Model::Tuned, &tuned, &with)?;
+        weights::write(self.run, self.plan, &with, &end)?;
+        sampling +=
+            self.sample(Model::Tuned, &self.painter(&tuned, &with.vae, &with.schedule), &with.prompts_now()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
@@ -121,16 +128,18 @@ impl Experiment<'_> {
         let evaluation = (every > 0)
             .then(|| Evaluation::new(&with.examples, &with.vae, &with.schedule, self.plan.seed))
             .transpose()?;
+        let still_texts = with.still_texts()?;
+        let still = with.predictor(tuned, &still_texts, self.plan);
         let mut trainer = Trainer::new(with.materials(self.plan))?;
         if let Some(checkpoint) = Checkpoint::newest(self.run)? {
             trainer.resume(&checkpoint)?;
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
-        let mut log = LossLog::resume(self.run, trainer.done())?;
+        let mut log = LossLog::resume(self.run, trainer.done(), with.class.is_some())?;
         let (trained, pictures, total) = (trainer.trained_parameters(), with.pictures.len(), trainer.total());
         self.progress.line(format!("training {trained} parameters on {pictures} pictures for {total} steps"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, evaluation.loss(tuned)?)?;
+            log.evaluation(0, evaluation.loss(still)?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
@@ -141,7 +150,7 @@ impl Experiment<'_> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, evaluation.loss(tuned)?)?;
+                log.evaluation(row.step, evaluation.loss(still)?)?;
             }
             if due(t.checkpoint_every) || self.interrupt.requested() {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
@@ -150,19 +159,26 @@ impl Experiment<'_> {
             begun = Instant::now();
         }
         bar.finish();
-        Ok(())
+        trainer.finish()
     }
 
-    /// Draws every evaluation prompt; returns the seconds that it took.
-    fn sample(&self, model: Model, unet: &Unet, with: &Prepared) -> Result<f64> {
+    fn painter<'a>(&'a self, unet: &'a Unet, vae: &'a Vae, schedule: &'a NoiseSchedule) -> Painter<'a> {
+        Painter { unet, vae, schedule, device: self.device, interrupt: self.interrupt }
+    }
+
+    /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
+    fn sample(&self, model: Model, painter: &Painter, prompts: &States) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
-        let painter =
-            Painter { unet, vae: &with.vae, schedule: &with.schedule, device: self.device, interrupt: self.interrupt };
-        let calls = painter.calls(eval.sampler, eval.steps)? * eval.images * eval.prompts.len();
-        let bar = self.progress.bar(&format!("{} pictures", model.name()), calls as u64);
+        let calls = painter.calls(eval.sampler, eval.steps)?;
+        let all = calls * eval.images * eval.prompts.len();
+        let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);
         for prompt in &eval.prompts {
             for index in 0..eval.images {
+                if self.run.sample_path(model, prompt, index).is_file() {
+                    bar.skip(calls as u64);
+                    continue;
+                }
                 let shot = Shot {
                     prompt: prompt.clone(),
                     negative_prompt: eval.negative_prompt.clone(),
@@ -173,11 +189,7 @@ impl Experiment<'_> {
                     width: self.plan.dataset.resolution,
                     height: self.plan.dataset.resolution,
                 };
-                if self.run.sample_path(model, prompt, index).is_file() {
-                    bar.skip(painter.calls(eval.sampler, eval.steps)? as u64);
-                    continue;
-                }
-                let states = (&with.prompts[prompt], &with.prompts[&eval.negative_prompt]);
+                let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
                 self.run.write_sample(model, index, &picture, &shot)?;
             }
@@ -187,10 +199,11 @@ impl Experiment<'_> {
     }
 
     fn record(&self, with: &Prepared, end: &Ending, seconds: Seconds) -> RunRecord {
-        let trained = with.parameters.trained();
-        let method = match &self.plan.adapter {
-            Adapter::Lora(_) => "lora",
-            Adapter::Full(_) => "full",
+        let method = match (&self.plan.objective, &self.plan.adapter) {
+            (Objective::Captions, Adapter::Lora(_)) => "lora",
+            (Objective::Captions, Adapter::Full(_)) => "full",
+            (Objective::DreamBooth(_), Adapter::Lora(_)) => "dreambooth lora",
+            (Objective::DreamBooth(_), Adapter::Full(_)) => "dreambooth full",
         };
         RunRecord {
             status: Status::Finished,
@@ -199,7 +212,7 @@ impl Experiment<'_> {
             device: device::name(self.device),
             dtype: self.plan.train.dtype.to_string(),
             counts: Counts {
-                trained_parameters: trained.values().map(|t| t.elem_count() as u64).sum(),
+                trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
                 total_parameters: with.total_parameters as u64,
                 images: with.pictures.len(),
                 steps: end.steps,

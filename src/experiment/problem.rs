@@ -39,10 +39,16 @@ impl Problem {
     }
 }
 
-/// All problems as one error, in the order of their places, each beginning with `error: `.
+/// All problems as one error, each once (variants share most of a file), in the order of their places, each beginning with
+/// `error: `.
 pub(crate) fn report(mut problems: Vec<Problem>, texts: &[Text]) -> Error {
     problems.sort_by(|a, b| a.place.cmp(&b.place));
-    let shown: Vec<String> = problems.iter().map(|p| p.render(texts)).collect();
+    let mut shown: Vec<String> = Vec::new();
+    for text in problems.iter().map(|problem| problem.render(texts)) {
+        if !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
     let error = Error::input(shown.join("\n\nerror: "));
     if shown.len() > 1 { error.hint(format!("{} problems in {}", shown.len(), texts[0].title)) } else { error }
 }

@@ -1,13 +1,12 @@
 //! What was asked while an experiment was read, and everything that was wrong with it.
 //!
-//! In: the tree. Out: the value made from it, or all problems. What nobody asked for is unknown, so the keys need no
+//! In: the tree. Out: all its problems. What nobody asked for is unknown, so the keys need no
 //! second list, and the names that were asked for serve as suggestions.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Experiment, Place, Problem, Section, Table, Value, report};
-use crate::error::Result;
+use super::{Experiment, Place, Problem, Section, Table, Value};
 
 /// Collects what was asked and what was wrong while an experiment is read.
 pub(crate) struct Reader<'a> {
@@ -29,11 +28,10 @@ impl<'a> Reader<'a> {
         Section::new(self, String::new(), Place::file(), Some(&self.experiment.root))
     }
 
-    /// The value, if nothing was wrong and every key was asked for.
-    pub fn finish<T>(self, value: T) -> Result<T> {
+    /// Everything that was wrong, unknown keys included.
+    pub fn finish(self) -> Vec<Problem> {
         self.unknown_keys("", &self.experiment.root);
-        let problems = self.problems.into_inner();
-        if problems.is_empty() { Ok(value) } else { Err(report(problems, &self.experiment.texts)) }
+        self.problems.into_inner()
     }
 
     fn unknown_keys(&self, section: &str, table: &Table) {

@@ -46,11 +46,6 @@ impl<'a> Section<'a> {
         self.entry(key).is_some()
     }
 
-    /// Was the key given by `--set`?
-    pub fn is_set(&self, key: &'static str) -> bool {
-        self.entry(key).is_some_and(|e| e.at.is_set())
-    }
-
     /// A whole number in the range.
     pub fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
         let entry = self.entry(key)?;

@@ -15,10 +15,15 @@ fn build(part: &Part, device: &Device, trained: Trained, seed: u64) -> Result<Bu
     Ok(Build::from_files(Loader::new(Weights::open_part(part)?, device, DType::F32), trained, seed))
 }
 
-/// The text encoder, frozen.
-pub fn text_encoder(files: &ModelFiles, device: &Device) -> Result<(ClipText, Parameters)> {
+/// The text encoder; a new adapter draws from the streams of `seed`.
+pub fn text_encoder(
+    files: &ModelFiles,
+    device: &Device,
+    trained: Trained,
+    seed: u64,
+) -> Result<(ClipText, Parameters)> {
     let config = ClipConfig::read(&files.text_encoder.config)?;
-    ClipText::new(&config, build(&files.text_encoder, device, Trained::Nothing, 0)?)
+    ClipText::new(&config, build(&files.text_encoder, device, trained, seed)?)
 }
 
 /// The VAE, frozen.

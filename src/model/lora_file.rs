@@ -174,10 +174,7 @@ impl AdapterConfig {
 
     /// alpha such that the update is scaled by alpha / rank; without metadata the rank itself.
     fn alpha(&self, component: Component, path: &str, rank: usize) -> f64 {
-        let prefix = match component {
-            Component::Unet => "unet",
-            Component::TextEncoder => "text_encoder",
-        };
+        let prefix = component.prefix();
         let get = |key: &str| self.0.get(&format!("{prefix}.{key}"));
         let pattern = get("alpha_pattern").and_then(Value::as_object).into_iter().flatten();
         let special = pattern.filter(|(key, _)| path == *key || path.ends_with(&format!(".{key}"))).map(|(_, v)| v);
@@ -187,36 +184,81 @@ impl AdapterConfig {
     }
 }
 
-/// Writes the UNet's adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors` with the configuration in its
-/// header, so that alpha ≠ rank survives.
-pub fn write_diffusers(file: &Path, lora: &LoraLayers, targets: &[String], dropout: f64) -> Result<()> {
-    let (rank, alpha) = lora.values().next().map_or((1, 1.0), |l| (l.rank(), l.alpha));
-    let mut targets = targets.to_vec();
-    targets.sort();
-    let alpha = if alpha.fract() == 0.0 { json!(alpha as i64) } else { json!(alpha) };
-    let config = json!({
-        "unet.alpha_pattern": {}, "unet.bias": "none", "unet.init_lora_weights": "gaussian", "unet.lora_alpha": alpha,
-        "unet.lora_dropout": dropout, "unet.peft_type": "LORA", "unet.r": rank, "unet.rank_pattern": {},
-        "unet.target_modules": targets, "unet.use_dora": false, "unet.use_rslora": false,
-    });
-    let metadata = BTreeMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("lora_adapter_metadata".to_owned(), config.to_string()),
-    ]);
-    let tensors = lora.iter().flat_map(|(path, l)| {
-        [(format!("unet.{path}.lora_A.weight"), l.down.clone()), (format!("unet.{path}.lora_B.weight"), l.up.clone())]
-    });
-    write_safetensors(file, &tensors.collect(), &metadata)
+/// The adapters of one network, to be written.
+pub struct Written<'a> {
+    /// The network.
+    pub component: Component,
+    /// Its adapters.
+    pub layers: &'a LoraLayers,
+    /// The ends of their modules' names.
+    pub targets: &'a [String],
 }
 
-/// Writes the UNet's adapters in kohya's naming, with `.alpha`: for A1111, ComfyUI, stable-diffusion.cpp and diffusers.
-pub fn write_kohya(file: &Path, lora: &LoraLayers, metadata: &BTreeMap<String, String>) -> Result<()> {
+impl Component {
+    /// As diffusers' files begin their names.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Unet => "unet",
+            Self::TextEncoder => "text_encoder",
+        }
+    }
+
+    /// As kohya's files begin theirs.
+    fn kohya_prefix(self) -> &'static str {
+        match self {
+            Self::Unet => "lora_unet_",
+            Self::TextEncoder => "lora_te_",
+        }
+    }
+}
+
+/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors` with the configuration in its header, so
+/// that alpha ≠ rank survives.
+pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
+    let mut config = Map::new();
     let mut tensors = BTreeMap::new();
-    for (path, l) in lora {
-        let module = format!("lora_unet_{}", path.replace('.', "_"));
-        tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
-        tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
-        tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
+    for Written { component, layers, targets } in networks {
+        let prefix = component.prefix();
+        for (path, l) in *layers {
+            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), l.down.clone());
+            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), l.up.clone());
+        }
+        let (rank, alpha) = layers.values().next().map_or((1, 1.0), |l| (l.rank(), l.alpha));
+        let alpha = if alpha.fract() == 0.0 { json!(alpha as i64) } else { json!(alpha) };
+        let mut targets = targets.to_vec();
+        targets.sort();
+        let entries = [
+            ("alpha_pattern", json!({})),
+            ("bias", json!("none")),
+            ("init_lora_weights", json!("gaussian")),
+            ("lora_alpha", alpha),
+            ("lora_dropout", json!(dropout)),
+            ("peft_type", json!("LORA")),
+            ("r", json!(rank)),
+            ("rank_pattern", json!({})),
+            ("target_modules", json!(targets)),
+            ("use_dora", json!(false)),
+            ("use_rslora", json!(false)),
+        ];
+        config.extend(entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)));
+    }
+    let metadata = BTreeMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        ("lora_adapter_metadata".to_owned(), Value::Object(config).to_string()),
+    ]);
+    write_safetensors(file, &tensors, &metadata)
+}
+
+/// Writes adapters in kohya's naming, with `.alpha`: for A1111, ComfyUI, stable-diffusion.cpp and diffusers.
+pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    for Written { component, layers, .. } in networks {
+        for (path, l) in *layers {
+            let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
+            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
+            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
+            tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
+        }
     }
     write_safetensors(file, &tensors, metadata)
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::count::{SD15_UNET, Unet};
-use super::estimate::estimate;
-use super::{Adapter, Length, Plan, Source, local};
+use super::count::{SD15_UNET, Trained, Unet};
+use super::estimate::{Memory, estimate};
+use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
+use super::{Adapter, Length, Objective, Plan, Source, local};
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::error::{Error, Result};
 
@@ -57,40 +58,76 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     print(&format!("# {comments}\n\n{}", plan.to_toml()))
 }
 
-/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, downloads.
+/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images, downloads.
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
-    let config = local::unet_config(&plan.model);
+    let config = local::config(&plan.model, "unet");
     let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
-    let memory = estimate(plan, &unet, local::frozen_bytes(&plan.model));
-    let mut lines = vec![
-        steps(plan),
-        trained(plan, &unet),
-        format!(
-            "memory, estimated: {} (model {}, adapter and optimiser {}, activations {})",
-            size(memory.total()),
-            size(memory.weights),
-            size(memory.adapter),
-            size(memory.activations)
-        ),
-    ];
+    let text = local::config(&plan.model, "text_encoder");
+    let text = TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?;
+    let mut lines = vec![steps(plan), trained(&plan.adapter, &unet, &text)];
+    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::frozen_bytes(&plan.model))));
     if config.is_none() {
-        lines.push("these two lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
+        lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
+    lines.extend(class_images(&plan.objective));
     lines.extend(downloads(plan, &unet));
     Ok(lines)
 }
 
-fn trained(plan: &Plan, unet: &Unet) -> String {
-    let all = grouped(unet.parameters());
-    match &plan.adapter {
-        Adapter::Lora(lora) => format!(
-            "trains {} of the UNet's {all} parameters: LoRA of rank {} beside {} modules",
-            grouped(unet.trained(lora)),
-            lora.rank,
-            unet.targeted(&lora.targets).count()
-        ),
+fn trained(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> String {
+    let count = Trained::new(adapter, unet, text);
+    let (all, total) = (grouped(unet.parameters()), grouped(count.total()));
+    let with_text = count.text_encoder > 0;
+    match adapter {
+        Adapter::Lora(lora) => {
+            let modules = unet.targeted(&lora.targets).count() + if with_text { text.lora_modules() } else { 0 };
+            let of = if with_text {
+                format!("{} of the UNet's {all} and of the text encoder's {}", total, grouped(text.parameters()))
+            } else {
+                format!("{total} of the UNet's {all}")
+            };
+            format!("trains {of} parameters: LoRA of rank {} beside {modules} modules", lora.rank)
+        }
+        Adapter::Full(_) if with_text => {
+            let parts = format!("{} of the UNet and {} of the text encoder", all, grouped(count.text_encoder));
+            format!("trains all {total} parameters: {parts}")
+        }
         Adapter::Full(_) => format!("trains all of the UNet's {all} parameters"),
     }
+}
+
+fn memory(plan: &Plan, memory: &Memory) -> [String; 2] {
+    let parts = [
+        ("weights", memory.weights),
+        ("gradients", memory.gradients),
+        ("moments", memory.moments),
+        ("average", memory.average),
+        ("activations", memory.activations),
+    ];
+    let shown = parts.iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| format!("{name} {}", size(*bytes)));
+    let shown: Vec<String> = shown.collect();
+    let saved = size(memory.checkpointing_saves);
+    let checkpointing = if plan.train.gradient_checkpointing {
+        format!("gradient checkpointing saves {saved} of activations, for about a third more time")
+    } else {
+        format!("train.gradient_checkpointing would save {saved} of activations, for about a third more time")
+    };
+    [format!("memory, estimated: {} ({})", size(memory.total()), shown.join(", ")), checkpointing]
+}
+
+fn class_images(objective: &Objective) -> Option<String> {
+    let Objective::DreamBooth(dreambooth) = objective else { return None };
+    if let Some(path) = &dreambooth.class_path {
+        let found = local::pictures_in(path).unwrap_or(0);
+        return Some(format!("class images: {} in {}, none is made", counted(found, "picture"), path.display()));
+    }
+    Some(format!(
+        "class images: {} of {:?} in {} of {}, unless they are here",
+        grouped(dreambooth.class_images),
+        dreambooth.class_prompt,
+        counted(dreambooth.class_steps, "step"),
+        dreambooth.class_sampler
+    ))
 }
 
 fn steps(plan: &Plan) -> String {

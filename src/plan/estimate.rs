@@ -1,17 +1,25 @@
 //! How much memory a plan needs, roughly, before anything is loaded.
 //!
-//! In: the plan and the UNet's modules. Out: bytes, in parts. The formula, all in 32-bit floats:
+//! In: the plan and the sizes of its networks. Out: bytes, in parts. The formula, all in 32-bit floats:
 //!
-//! - *weights*: UNet, VAE and text encoder as they are stored;
-//! - *adapter*: four numbers for each trained one (value, gradient, two moments of AdamW);
-//! - *activations*, for each picture of the batch: half as much again as the outputs of all the UNet's modules (the other half
-//!   stands for activation functions and residual sums), and one map of attention weights for each head.
+//! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
+//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
+//! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): half as much again as the outputs of
+//!   all the UNet's modules (the other half stands for activation functions and residual sums), and one map of attention
+//!   weights for each head; the text encoder's likewise, if it is trained.
 //!
-//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 5.0 GB, which is what PyTorch needs for it.
+//! Gradient checkpointing keeps only what goes into each block (a resnet or a transformer: as much as the block's first norm
+//! puts out) and computes one block at a time again, so the activations are the sum of those inputs and the largest block.
+//!
+//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 5.0 GB, which is what PyTorch needs for it; training all
+//! of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for moments.
 //! It is an estimate: what a device's libraries keep for themselves is not in it.
 
-use super::count::{Shape, Unet};
-use super::{Adapter, Plan};
+use std::collections::BTreeMap;
+
+use super::count::{Module, Shape, Trained, Unet};
+use super::text_encoder::TextEncoder;
+use super::{Adapter, Objective, Plan};
 
 /// Numbers in Stable Diffusion 1.5's VAE, times their size.
 pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;
@@ -25,48 +33,110 @@ const TOKENS: u64 = 77;
 /// Bytes that a run will need, in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// The frozen model.
+    /// The model, and a LoRA beside it.
     pub weights: u64,
-    /// What is trained, with gradients and the optimiser's state.
-    pub adapter: u64,
-    /// What the forward pass keeps for the backward pass.
+    /// Of what is trained.
+    pub gradients: u64,
+    /// AdamW's two.
+    pub moments: u64,
+    /// The weights' moving average.
+    pub average: u64,
+    /// What the forward pass keeps for the backward pass, as the plan has it.
     pub activations: u64,
+    /// What gradient checkpointing takes off the activations, or would.
+    pub checkpointing_saves: u64,
 }
 
 impl Memory {
     /// All parts together.
     pub fn total(&self) -> u64 {
-        self.weights + self.adapter + self.activations
+        self.weights + self.gradients + self.moments + self.average + self.activations
     }
 }
 
 /// The memory that training needs; `others` are the bytes of the VAE and the text encoder.
-pub fn estimate(plan: &Plan, unet: &Unet, others: u64) -> Memory {
-    let trained = match &plan.adapter {
-        Adapter::Lora(lora) => unet.trained(lora),
-        Adapter::Full(_) => unet.parameters(),
+pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: u64) -> Memory {
+    let trained = Trained::new(&plan.adapter, unet, text);
+    let numbers = FLOAT * trained.total() as u64;
+    let (beside, average) = match &plan.adapter {
+        Adapter::Lora(_) => (numbers, 0),
+        Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
     };
+    let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
+    let samples = plan.train.batch_size as u64 * halves;
     // The VAE halves a picture three times.
     let pixels = (plan.dataset.resolution as u64 / 8).pow(2);
+    let of_text = if trained.text_encoder > 0 { text.activations() as u64 } else { 0 };
+    let blocks = Blocks::new(unet, pixels);
+    let bytes = |numbers: u64| samples * FLOAT * numbers;
+    let (all, kept) = (bytes(blocks.all() + of_text), bytes(blocks.checkpointed() + of_text));
     Memory {
-        weights: unet.parameters() as u64 * FLOAT + others,
-        adapter: 4 * FLOAT * trained as u64,
-        activations: plan.train.batch_size as u64 * FLOAT * activations(unet, pixels),
+        weights: unet.parameters() as u64 * FLOAT + others + beside,
+        gradients: numbers,
+        moments: 2 * numbers,
+        average,
+        activations: if plan.train.gradient_checkpointing { kept } else { all },
+        checkpointing_saves: all - kept,
     }
 }
 
-/// Numbers kept for one picture whose latent has this many pixels.
-fn activations(unet: &Unet, pixels: u64) -> u64 {
-    let (mut outputs, mut maps) = (0, 0);
-    for module in &unet.modules {
-        let at_level = (pixels >> (2 * module.level)).max(1);
-        let rows = if matches!(module.shape, Shape::Linear { on_text: true, .. }) { TOKENS } else { at_level };
-        outputs += rows * module.shape.outputs() as u64;
-        if module.name.ends_with("attn1.to_q") {
-            maps += unet.heads as u64 * at_level * at_level;
-        } else if module.name.ends_with("attn2.to_q") {
-            maps += unet.heads as u64 * at_level * TOKENS;
+/// What the UNet's blocks keep for one sample, in numbers.
+struct Blocks {
+    /// By the block's name: what it keeps, and what goes into it.
+    blocks: BTreeMap<String, (u64, u64)>,
+    /// Kept outside of them.
+    outside: u64,
+}
+
+impl Blocks {
+    /// For a latent picture of this many pixels.
+    fn new(unet: &Unet, pixels: u64) -> Self {
+        let mut found = Self { blocks: BTreeMap::new(), outside: 0 };
+        for module in &unet.modules {
+            let kept = activations(module, unet.heads as u64, pixels);
+            let Some(name) = block(&module.name) else {
+                found.outside += kept;
+                continue;
+            };
+            let (all, input) = found.blocks.entry(name.into()).or_default();
+            *all += kept;
+            // A block begins with a norm over its input.
+            if *input == 0 {
+                *input = rows(module, pixels) * module.shape.outputs() as u64;
+            }
         }
+        found
     }
-    outputs * 3 / 2 + maps
+
+    fn all(&self) -> u64 {
+        self.outside + self.blocks.values().map(|(all, _)| all).sum::<u64>()
+    }
+
+    fn checkpointed(&self) -> u64 {
+        let largest = self.blocks.values().map(|(all, _)| *all).max().unwrap_or(0);
+        self.outside + largest + self.blocks.values().map(|(_, input)| input).sum::<u64>()
+    }
+}
+
+/// `down_blocks.0.resnets.1` of `down_blocks.0.resnets.1.conv1`; nothing for what is in no resnet or transformer.
+fn block(module: &str) -> Option<&str> {
+    let kind = ["resnets.", "attentions."].into_iter().find_map(|kind| Some(module.find(kind)? + kind.len()))?;
+    Some(&module[..kind + module[kind..].find('.')?])
+}
+
+/// Positions that a module works on.
+fn rows(module: &Module, pixels: u64) -> u64 {
+    let on_text = matches!(module.shape, Shape::Linear { on_text: true, .. });
+    if on_text { TOKENS } else { (pixels >> (2 * module.level)).max(1) }
+}
+
+/// Numbers that a module keeps.
+fn activations(module: &Module, heads: u64, pixels: u64) -> u64 {
+    let rows = rows(module, pixels);
+    let map = match &module.name {
+        name if name.ends_with("attn1.to_q") => heads * rows * rows,
+        name if name.ends_with("attn2.to_q") => heads * rows * TOKENS,
+        _ => 0,
+    };
+    rows * module.shape.outputs() as u64 * 3 / 2 + map
 }

@@ -1,6 +1,6 @@
 //! What of a plan is on this machine already, without loading or fetching anything.
 //!
-//! In: a plan. Out: the UNet's config and the sizes of the model's parts where they are at hand, the number of pictures
+//! In: a plan. Out: the networks' configs and the sizes of the model's parts where they are at hand, the number of pictures
 //! of a local dataset, and the list of what would be downloaded.
 
 use std::path::{Path, PathBuf};
@@ -23,11 +23,12 @@ const MODEL_FILES: [&str; 9] = [
     "scheduler/scheduler_config.json",
 ];
 
-/// The text of the model's `unet/config.json`, if it is on this machine.
-pub(super) fn unet_config(model: &Source) -> Option<String> {
+/// The text of the `config.json` of the model's `part`, if it is on this machine.
+pub(super) fn config(model: &Source, part: &str) -> Option<String> {
+    let name = format!("{part}/config.json");
     let file = match model {
-        Source::Path(root) => root.join("unet/config.json"),
-        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, "unet/config.json")?,
+        Source::Path(root) => root.join(name),
+        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, &name)?,
         Source::ModelScope { .. } => return None,
     };
     fs_err::read_to_string(file).ok()
@@ -59,7 +60,11 @@ pub(super) fn missing_files(model: &Source) -> Vec<&'static str> {
 
 /// How many files of a local dataset look like pictures.
 pub(super) fn pictures(dataset: &Source) -> Option<usize> {
-    let Source::Path(root) = dataset else { return None };
+    if let Source::Path(root) = dataset { pictures_in(root) } else { None }
+}
+
+/// How many files of a folder look like pictures.
+pub(super) fn pictures_in(root: &Path) -> Option<usize> {
     let is_picture = |path: &Path| {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
         ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())

@@ -5,7 +5,7 @@
 //! which its constant schedule ignores) and the batch is 1.
 
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{
     Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Plan, Reference, Source,
@@ -13,14 +13,27 @@ use super::{
 };
 use crate::diffusion::Sampler;
 use crate::error::Result;
-use crate::experiment::{Experiment, Reader, Section, above, at_least};
+use crate::experiment::{Experiment, Reader, Section, above, at_least, report};
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
 
-/// Checks everything and fills in the defaults.
-pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
-    let reader = Reader::new(experiment);
+/// Checks everything and fills in the defaults, for each of a file's variants.
+pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Plan>> {
+    let mut problems = Vec::new();
+    let mut plans = Vec::new();
+    for experiment in variants {
+        let reader = Reader::new(experiment);
+        plans.push(plan(&reader, experiment));
+        problems.extend(reader.finish());
+    }
+    match variants.first() {
+        Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
+        _ => Ok(plans),
+    }
+}
+
+fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     let root = reader.root();
     let dataset = dataset(&root.section("dataset"));
     let eval = eval(&root.section("eval"), dataset.prompt.as_deref());
@@ -28,8 +41,8 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
     if matches!(objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
         root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
     }
-    let plan = Plan {
-        name: name(&root, &experiment.file),
+    Plan {
+        name: name(&root, experiment),
         seed: seed(&root),
         model: source(&root.section("model"), "which model to train"),
         train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
@@ -38,8 +51,7 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan> {
         adapter,
         objective,
         eval,
-    };
-    reader.finish(plan)
+    }
 }
 
 fn dataset(s: &Section) -> Dataset {
@@ -156,20 +168,21 @@ fn seed(s: &Section) -> u64 {
     s.integer("seed", 0..=i64::MAX).map_or(42, i64::unsigned_abs)
 }
 
-/// The name that is written, or the file's without its extension. It becomes a folder on any system.
-fn name(root: &Section, file: &Path) -> String {
-    let stem = file.file_stem().map_or_else(|| "experiment".into(), |s| s.to_string_lossy().into_owned());
-    let Some(name) = root.text("name") else { return stem };
+/// The name that is written, or the file's without its extension; then the variant's. It becomes a folder on any system.
+fn name(root: &Section, experiment: &Experiment) -> String {
+    let stem = experiment.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = root.text("name").unwrap_or_else(|| stem.unwrap_or_else(|| "experiment".into()));
     let forbidden = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
-    if name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']) || name.len() > 200 {
+    let refused = name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']) || name.len() > 200;
+    if refused && root.has("name") {
         root.reject("name", format!("`name` must be usable as a folder's name, and {name:?} is not"), "");
     }
-    name
+    experiment.variant.as_ref().map_or(name.clone(), |variant| format!("{name}-{variant}"))
 }
 
 fn source(s: &Section, what: &str) -> Source {
     let nothing = Source::Path(PathBuf::new());
-    if wins(s, "path", &["repo", "modelscope"]) {
+    if s.has("path") {
         s.accept(&["repo", "modelscope", "revision"]);
         return s.folder("path").map_or(nothing, Source::Path);
     }
@@ -188,11 +201,6 @@ fn source(s: &Section, what: &str) -> Source {
             nothing
         }
     }
-}
-
-/// Of two keys that exclude each other `strong` wins, but not from the file against a `--set`.
-fn wins(s: &Section, strong: &'static str, weak: &[&'static str]) -> bool {
-    s.has(strong) && (s.is_set(strong) || !weak.iter().any(|key| s.is_set(key)))
 }
 
 fn repository(s: &Section, key: &'static str) -> Option<String> {
@@ -250,7 +258,7 @@ fn targets(s: &Section) -> Option<Vec<String>> {
 fn length(s: &Section) -> Option<Length> {
     let epochs = s.count("epochs", 1..=ANY);
     let steps = s.count("steps", 1..=ANY);
-    if wins(s, "steps", &["epochs"]) { steps.map(Length::Steps) } else { epochs.map(Length::Epochs) }
+    if s.has("steps") { steps.map(Length::Steps) } else { epochs.map(Length::Epochs) }
 }
 
 fn dtype(s: &Section) -> Option<Dtype> {

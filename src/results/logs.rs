@@ -20,6 +20,9 @@ pub const EVAL_CSV: &str = "eval.csv";
 /// How long the steps took.
 pub const TIMING_CSV: &str = "timing.csv";
 
+/// `loss.csv`'s; the last two with prior preservation only.
+const LOSS_COLUMNS: [&str; 7] = ["step", "epoch", "loss", "lr", "grad_norm", "instance_loss", "prior_loss"];
+
 /// One optimizer step, as `loss.csv` holds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossRow {
@@ -33,6 +36,8 @@ pub struct LossRow {
     pub lr: f64,
     /// The gradients' global norm before clipping.
     pub grad_norm: f32,
+    /// With prior preservation: the instance loss, and the class loss before it is weighted.
+    pub parts: Option<[f32; 2]>,
 }
 
 /// The three logs of a run, open for rows.
@@ -44,20 +49,20 @@ pub struct LossLog {
 }
 
 impl LossLog {
-    /// Begins the three logs anew.
-    pub fn create(run: &RunDir) -> Result<Self> {
+    /// Begins the three logs anew; `parts` adds the columns `instance_loss` and `prior_loss` to `loss.csv`.
+    pub fn create(run: &RunDir, parts: bool) -> Result<Self> {
         let log = |name, columns: &[&str]| Log::create(&run.path().join(name), columns);
         Ok(Self {
-            loss: log(LOSS_CSV, &["step", "epoch", "loss", "lr", "grad_norm"])?,
+            loss: log(LOSS_CSV, &LOSS_COLUMNS[..if parts { 7 } else { 5 }])?,
             eval: log(EVAL_CSV, &["step", "eval_loss"])?,
             timing: log(TIMING_CSV, &["step", "seconds", "memory_mib"])?,
         })
     }
 
     /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0 they begin anew.
-    pub fn resume(run: &RunDir, step: usize) -> Result<Self> {
+    pub fn resume(run: &RunDir, step: usize, parts: bool) -> Result<Self> {
         if step == 0 {
-            return Self::create(run);
+            return Self::create(run, parts);
         }
         let log = |name| Log::resume(&run.path().join(name), step);
         Ok(Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: log(TIMING_CSV)? })
@@ -65,14 +70,11 @@ impl LossLog {
 
     /// Adds a step: its numbers, the seconds it took and the memory in use (MiB) where that is known.
     pub fn step(&mut self, row: &LossRow, seconds: f64, memory_mib: Option<f64>) -> Result<()> {
-        let LossRow { step, epoch, loss, lr, grad_norm } = row;
-        self.loss.row(&[
-            step.to_string(),
-            epoch.to_string(),
-            loss.to_string(),
-            lr.to_string(),
-            grad_norm.to_string(),
-        ])?;
+        let LossRow { step, epoch, loss, lr, grad_norm, parts } = row;
+        let mut cells =
+            vec![step.to_string(), epoch.to_string(), loss.to_string(), lr.to_string(), grad_norm.to_string()];
+        cells.extend(parts.iter().flatten().map(f32::to_string));
+        self.loss.row(&cells)?;
         let memory = memory_mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
         self.timing.row(&[step.to_string(), format!("{seconds:.6}"), memory])
     }

@@ -1,110 +1,211 @@
-//! Everything that a run needs before its first step: model, data, hidden states, latents.
+//! Everything that a run needs before its first step: model, data, class images, hidden states, latents.
 //!
-//! In: the plan. Out: [`Prepared`]. The text encoder is dropped as soon as every text has its hidden states.
+//! In: the experiment. Out: [`Prepared`]. A text encoder that is not trained is dropped as soon as every text has its
+//! hidden states.
 
+use super::{Experiment, class_images};
 use crate::assets::{self, ModelFiles};
 use crate::data::{self, Cache, Picture};
 use crate::diffusion::NoiseSchedule;
-use crate::error::{Error, Result};
-use crate::model::build::{Parameters, Trained};
+use crate::error::Result;
+use crate::model::build::{Build, Parameters, Trained};
+use crate::model::clip::ClipText;
 use crate::model::load;
 use crate::model::lora::LoraConfig;
+use crate::model::recompute::Collected;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::plan::{Adapter, Objective, Plan};
-use crate::progress::Progress;
-use crate::results::{Hashes, RunDir};
-use crate::train::examples::{Examples, Sources, TextStates};
+use crate::results::Hashes;
+use crate::train::examples::{Examples, Role, Sources};
+use crate::train::objective::Predictor;
+use crate::train::texts::{self, Ids, States, Texts};
 use crate::train::trainer::Materials;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Beside the runs: latents and hidden states by content, shared by all of them.
+/// Beside the runs: latents, hidden states and class images by content, shared by all of them.
 const CACHE_FOLDER: &str = ".cache";
+
+/// The text model's projections that an adapter is put beside.
+pub const TEXT_TARGETS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
 
 /// What a run works with.
 pub struct Prepared {
+    /// The model's files.
+    pub files: ModelFiles,
     /// The photographs.
     pub pictures: Vec<Picture>,
     /// What training learns from.
     pub examples: Examples,
-    /// Hidden states [1, 77, width] of the evaluation prompts and the negative prompt.
-    pub prompts: BTreeMap<String, Tensor>,
+    /// The class images of prior preservation, and the weight of their loss.
+    pub class: Option<(Examples, f64)>,
+    /// Captions and prompts for training.
+    pub texts: Texts,
+    /// The base model's hidden states [1, 77, width] of the evaluation prompts and the negative prompt.
+    pub prompts: States,
     /// The autoencoder.
     pub vae: Vae,
     /// The UNet with its trained tensors.
     pub unet: Unet,
     /// The UNet's tensors.
     pub parameters: Parameters,
+    /// The text encoder's tensors, if it is trained.
+    pub text_parameters: Option<Parameters>,
     /// How noise is added.
     pub schedule: NoiseSchedule,
     /// Numbers in text encoder, UNet and VAE.
     pub total_parameters: usize,
     /// Of everything that went in.
     pub hashes: Hashes,
+    collected: Option<Arc<Collected>>,
+    prompt_ids: Ids,
 }
 
 impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
-    pub fn new(plan: &Plan, run: &RunDir, device: &Device, progress: &Progress) -> Result<Self> {
-        if matches!(plan.objective, Objective::DreamBooth(_)) {
-            return Err(Error::run("[adapter.dreambooth] is under construction"));
-        }
+    pub fn new(of: &Experiment) -> Result<Self> {
+        let Experiment { plan, run, device, progress, .. } = *of;
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
-        let prompt = plan.dataset.prompt.as_deref();
-        let pictures = data::load_dataset(&root, prompt, plan.dataset.skip_broken, warn)?;
+        let pictures =
+            data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
         let files = assets::find_model(&plan.model, progress)?;
         let schedule = load::schedule(&files)?;
-        let trained = match &plan.adapter {
-            Adapter::Lora(l) => Trained::Lora(LoraConfig {
-                rank: l.rank,
-                alpha: l.alpha,
-                targets: l.targets.clone(),
-                dropout: l.dropout,
-            }),
-            Adapter::Full(_) => return Err(Error::run("[adapter.full] is under construction")),
-        };
-        let (unet, parameters) = load::unet(&files, device, trained, plan.seed)?;
+        let [unet_trained, text_trained] = trained(&plan.adapter);
+        let is_text_trained = text_trained != Trained::Nothing;
+        let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed)?;
         let vae = load::vae(&files, device)?;
+        let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;
+        load::check_sizes(unet.config(), vae.config(), clip.config())?;
+        let total_parameters = parameters.weight_count() + text_parameters.weight_count() + vae.parameter_count();
         let model = hash_model(&files)?;
         let cache = Cache::new(run.path().with_file_name(CACHE_FOLDER));
 
-        let (clip, clip_parameters) = load::text_encoder(&files, device)?;
-        load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
+        let class_prompt = match &plan.objective {
+            Objective::DreamBooth(prior) => Some(prior.class_prompt.as_str()),
+            Objective::Captions => None,
+        };
+        let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt);
+        let ids = texts::tokenize(&tokenizer, captions, warn)?;
+        let prompts = plan.eval.prompts.iter().map(String::as_str);
+        let prompts = prompts.chain([plan.eval.negative_prompt.as_str(), ""]).chain(class_prompt);
+        let prompt_ids = texts::tokenize(&tokenizer, prompts, warn)?;
         let clip_hash = hash_of_part(&model, "text_encoder");
-        let texts = TextStates { tokenizer: &tokenizer, clip: &clip, clip_hash: &clip_hash, cache: &cache, device };
-        let captions = texts.encode(pictures.iter().map(|p| p.caption.as_str()), warn)?;
-        let eval = plan.eval.prompts.iter().chain([&plan.eval.negative_prompt]).map(String::as_str);
-        let prompts = texts.encode(eval, warn)?;
-        let total_parameters = parameters.weight_count() + clip_parameters.weight_count() + vae.parameter_count();
-        drop((clip, clip_parameters));
+        let states = |ids: &Ids| {
+            let (clip, _) = ClipText::new(clip.config(), Build::from_parameters(text_parameters.detached()))?;
+            texts::encode_cached(&clip, &clip_hash, ids, &cache, device)
+        };
+        let prompts = states(&prompt_ids)?;
+        let texts = if is_text_trained { None } else { Some(Texts::Fixed(states(&ids)?)) };
+        let texts = texts.unwrap_or_else(|| Texts::Trained(clip, ids));
+        let text_parameters = is_text_trained.then_some(text_parameters);
 
         let vae_hash = hash_of_part(&model, "vae");
         let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress };
-        let examples = Examples::new(&pictures, &plan.dataset, captions, &sources)?;
-        let data = pictures.iter().map(|p| (p.path.display().to_string(), p.sha256.clone())).collect();
+        let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
+        let class = match &plan.objective {
+            Objective::Captions => None,
+            Objective::DreamBooth(prior) => {
+                let (base, _) =
+                    Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora()))?;
+                let painter = of.painter(&base, &vae, &schedule);
+                let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
+                class_images::show(of, &pictures, &found)?;
+                Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
+            }
+        };
+        let data = pictures.iter().map(|p| (slashed(&p.path), p.sha256.clone())).collect();
+        let collected = plan.train.gradient_checkpointing.then(|| unet.recompute());
         let hashes = Hashes { model, data };
-        Ok(Self { pictures, examples, prompts, vae, unet, parameters, schedule, total_parameters, hashes })
+        Ok(Self {
+            files,
+            pictures,
+            examples,
+            class,
+            texts,
+            prompts,
+            vae,
+            unet,
+            parameters,
+            text_parameters,
+            schedule,
+            total_parameters,
+            hashes,
+            collected,
+            prompt_ids,
+        })
+    }
+
+    /// What the trainer needs of it.
+    pub fn materials<'a>(&'a self, plan: &'a Plan) -> Materials<'a> {
+        let networks = [("unet", Some(&self.parameters)), ("text_encoder", self.text_parameters.as_ref())];
+        let networks = || networks.into_iter().filter_map(|(name, p)| Some((name, p?)));
+        let dropouts = networks().filter_map(|(name, p)| Some((name, Arc::clone(p.dropout()?)))).collect();
+        Materials {
+            predictor: self.predictor(&self.unet, &self.texts, plan),
+            trained: self.trained(),
+            dropouts,
+            collected: self.collected.clone(),
+            vae: &self.vae,
+            examples: &self.examples,
+            class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
+            train: &plan.train,
+            ema_decay: if let Adapter::Full(full) = &plan.adapter { full.ema_decay } else { None },
+            seed: plan.seed,
+        }
+    }
+
+    /// The trained tensors of both networks, `unet.…` and `text_encoder.…`.
+    pub fn trained(&self) -> BTreeMap<String, Tensor> {
+        let named = |prefix: &str, p: &Parameters| -> Vec<(String, Tensor)> {
+            p.trained().into_iter().map(|(name, t)| (format!("{prefix}.{name}"), t)).collect()
+        };
+        let text = self.text_parameters.iter().flat_map(|p| named("text_encoder", p));
+        named("unet", &self.parameters).into_iter().chain(text).collect()
+    }
+
+    /// A UNet and texts with this model's noise schedule.
+    pub fn predictor<'a>(&'a self, unet: &'a Unet, texts: &'a Texts, plan: &Plan) -> Predictor<'a> {
+        Predictor { unet, texts, schedule: &self.schedule, snr_gamma: plan.train.snr_gamma }
+    }
+
+    /// The captions for a predictor without gradients: the trained text encoder's numbers as they are at each moment.
+    pub fn still_texts(&self) -> Result<Texts> {
+        match (&self.texts, &self.text_parameters) {
+            (Texts::Trained(clip, ids), Some(parameters)) => {
+                let (still, _) = ClipText::new(clip.config(), Build::from_parameters(parameters.detached()))?;
+                Ok(Texts::Trained(still, ids.clone()))
+            }
+            (Texts::Trained(..), None) => Err(crate::error::Error::run("the text encoder has no tensors")),
+            (Texts::Fixed(states), _) => Ok(Texts::Fixed(states.clone())),
+        }
+    }
+
+    /// The hidden states of the evaluation prompts, of the text encoder as it is now.
+    pub fn prompts_now(&self) -> Result<States> {
+        match self.still_texts()? {
+            Texts::Trained(clip, _) => texts::encode(&clip, &self.prompt_ids),
+            Texts::Fixed(_) => Ok(self.prompts.clone()),
+        }
     }
 }
 
-impl Prepared {
-    /// What the trainer needs of it.
-    pub fn materials<'a>(&'a self, plan: &'a Plan) -> Materials<'a> {
-        Materials {
-            unet: &self.unet,
-            parameters: &self.parameters,
-            vae: &self.vae,
-            examples: &self.examples,
-            schedule: &self.schedule,
-            train: &plan.train,
-            seed: plan.seed,
+/// What of the UNet and of the text encoder is trained.
+fn trained(adapter: &Adapter) -> [Trained; 2] {
+    match adapter {
+        Adapter::Lora(l) => {
+            let config =
+                |targets| Trained::Lora(LoraConfig { rank: l.rank, alpha: l.alpha, targets, dropout: l.dropout });
+            let text = || config(TEXT_TARGETS.map(str::to_owned).to_vec());
+            [config(l.targets.clone()), if l.text_encoder { text() } else { Trained::Nothing }]
         }
+        Adapter::Full(full) => [Trained::All, if full.text_encoder { Trained::All } else { Trained::Nothing }],
     }
 }
 

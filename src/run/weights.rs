@@ -1,30 +1,141 @@
 //! What a run leaves to other programs: `weights/`.
 //!
-//! In: the trained tensors and the plan. Out: the adapter for diffusers and PEFT, and beside it in kohya's naming with the
-//! usual `ss_*` metadata. No clock goes in, so a rerun writes the same bytes.
+//! In: the trained tensors and the plan. Out: for LoRA the adapter for diffusers and PEFT, and beside it in kohya's naming
+//! with the usual `ss_*` metadata; for full fine-tuning a folder that diffusers loads, and one single file if asked
+//! for. No clock goes in, so a rerun writes the same bytes.
 
-use super::prepare::Prepared;
+use super::single_file;
+use super::prepare::{Prepared, TEXT_TARGETS};
+use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
-use crate::model::lora_file::{write_diffusers, write_kohya};
-use crate::plan::{Adapter, Lora, Plan, Source};
-use crate::results::RunDir;
-use serde_json::json;
+use crate::model::lora_file::{self, Component, Written};
+use crate::plan::{Adapter, Full, Lora, Objective, Plan, Source};
+use crate::results::{Ending, RunDir};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The adapter's file under `weights/`, by the name that diffusers looks for.
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
-/// Writes the trained adapter twice.
-pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, steps: usize, epochs: usize) -> Result<()> {
-    let Adapter::Lora(lora) = &plan.adapter else { return Err(Error::run("[adapter.full] is under construction")) };
-    let layers = &with.parameters.lora;
-    run.write_with(&format!("weights/{LORA_FILE}"), |file| write_diffusers(file, layers, &lora.targets, lora.dropout))?;
-    let metadata = kohya_metadata(plan, lora, with, steps, epochs);
-    run.write_with(&format!("weights/{}.safetensors", plan.name), |file| write_kohya(file, layers, &metadata))
+/// Writes what was trained.
+pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<()> {
+    match &plan.adapter {
+        Adapter::Lora(lora) => write_lora(run, plan, lora, with, end),
+        Adapter::Full(full) => write_model(run, plan, full, with),
+    }
+}
+
+fn write_lora(run: &RunDir, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
+    let text_targets = TEXT_TARGETS.map(str::to_owned);
+    let unet = Written { component: Component::Unet, layers: &with.parameters.lora, targets: &lora.targets };
+    let text = with.text_parameters.as_ref().map(|text| Written {
+        component: Component::TextEncoder,
+        layers: &text.lora,
+        targets: &text_targets,
+    });
+    let networks: Vec<Written> = [unet].into_iter().chain(text).collect();
+    let file = format!("weights/{LORA_FILE}");
+    run.write_with(&file, |file| lora_file::write_diffusers(file, &networks, lora.dropout))?;
+    let metadata = kohya_metadata(plan, lora, with, end);
+    let name = format!("weights/{}.safetensors", plan.name);
+    run.write_with(&name, |file| lora_file::write_kohya(file, &networks, &metadata))
+}
+
+/// A diffusers pipeline: the trained parts are written, the others copied from the base model.
+fn write_model(run: &RunDir, plan: &Plan, full: &Full, with: &Prepared) -> Result<()> {
+    let files = &with.files;
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let save = |part: &Part, file: &str, weights| {
+        run.write_with(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
+        copy(run, &part.config, &format!("weights/{}/config.json", part.name))
+    };
+    save(&files.unet, "diffusion_pytorch_model.safetensors", &with.parameters.weights)?;
+    match &with.text_parameters {
+        Some(text) => save(&files.text_encoder, "model.safetensors", &text.weights)?,
+        None => copy_part(run, &files.text_encoder, "model")?,
+    }
+    copy_part(run, &files.vae, "diffusion_pytorch_model")?;
+    copy_folder(run, &files.tokenizer, "tokenizer")?;
+    copy(run, &files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
+    if full.single_file {
+        let name = format!("weights/{}.safetensors", plan.name);
+        run.write_with(&name, |file| single_file::write(file, with))?;
+    }
+    // Last: with it the folder is a model.
+    let index = model_index(&files.root)?;
+    run.write("weights/model_index.json", format!("{index:#}\n").as_bytes())
+}
+
+/// The base model's index without what is not copied (safety checker and its like).
+fn model_index(root: &Path) -> Result<Value> {
+    let known = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
+    let path = root.join("model_index.json");
+    let mut index: Map<String, Value> = if path.is_file() {
+        let text = fs_err::read_to_string(&path)?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{}: not a JSON object", path.display())).cause(e))?
+    } else {
+        let kinds = [
+            ("unet", ["diffusers", "UNet2DConditionModel"]),
+            ("vae", ["diffusers", "AutoencoderKL"]),
+            ("text_encoder", ["transformers", "CLIPTextModel"]),
+            ("tokenizer", ["transformers", "CLIPTokenizer"]),
+            ("scheduler", ["diffusers", "PNDMScheduler"]),
+        ];
+        kinds.into_iter().map(|(part, kind)| (part.to_owned(), json!(kind))).collect()
+    };
+    index.insert("_class_name".to_owned(), json!("StableDiffusionPipeline"));
+    index.insert("requires_safety_checker".to_owned(), json!(false));
+    for (name, value) in &mut index {
+        if value.is_array() && !known.contains(&name.as_str()) {
+            *value = json!([null, null]);
+        }
+    }
+    for name in ["safety_checker", "feature_extractor", "image_encoder"] {
+        index.insert(name.to_owned(), json!([null, null]));
+    }
+    Ok(Value::Object(index))
+}
+
+/// Weights and configuration of a part that was not trained; shards keep their names and their index.
+fn copy_part(run: &RunDir, part: &Part, stem: &str) -> Result<()> {
+    copy(run, &part.config, &format!("weights/{}/config.json", part.name))?;
+    if let [only] = part.weights.as_slice() {
+        return copy(run, only, &format!("weights/{}/{stem}.safetensors", part.name));
+    }
+    for shard in &part.weights {
+        copy(run, shard, &format!("weights/{}/{}", part.name, file_name(shard)))?;
+    }
+    let index = format!("{stem}.safetensors.index.json");
+    let folder = part.config.parent().unwrap_or(Path::new("."));
+    copy(run, &folder.join(&index), &format!("weights/{}/{index}", part.name))
+}
+
+/// Every plain file of a folder.
+fn copy_folder(run: &RunDir, folder: &Path, name: &str) -> Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            copy(run, &path, &format!("weights/{name}/{}", file_name(&path)))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(run: &RunDir, from: &Path, to: &str) -> Result<()> {
+    run.write_with(to, |path| {
+        fs_err::copy(from, path)?;
+        Ok(())
+    })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
-fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epochs: usize) -> BTreeMap<String, String> {
+fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BTreeMap<String, String> {
     let t = &plan.train;
     let side = plan.dataset.resolution;
     let v_prediction = with.schedule.prediction_type() == crate::diffusion::PredictionType::VPrediction;
@@ -32,6 +143,12 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epoch
     for picture in &with.pictures {
         *captions.entry(&picture.caption).or_default() += 1;
     }
+    let (class_images, prior_loss_weight) = match &plan.objective {
+        Objective::DreamBooth(prior) => {
+            (with.class.as_ref().map_or(0, |(class, _)| class.len()), prior.prior_loss_weight.to_string())
+        }
+        Objective::Captions => (0, "1.0".to_owned()),
+    };
     let entries = [
         ("ss_v2", "False".to_owned()),
         ("ss_base_model_version", if v_prediction { "sd_v1_v" } else { "sd_v1" }.to_owned()),
@@ -44,13 +161,14 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epoch
         ("ss_sd_model_name", model_name(&plan.model)),
         ("ss_resolution", format!("({side}, {side})")),
         ("ss_num_train_images", with.pictures.len().to_string()),
-        ("ss_num_reg_images", "0".to_owned()),
-        ("ss_num_epochs", epochs.to_string()),
-        ("ss_epoch", epochs.to_string()),
-        ("ss_steps", steps.to_string()),
-        ("ss_max_train_steps", steps.to_string()),
+        ("ss_num_reg_images", class_images.to_string()),
+        ("ss_num_epochs", end.epochs.to_string()),
+        ("ss_epoch", end.epochs.to_string()),
+        ("ss_steps", end.steps.to_string()),
+        ("ss_max_train_steps", end.steps.to_string()),
         ("ss_learning_rate", t.learning_rate.to_string()),
         ("ss_unet_lr", t.learning_rate.to_string()),
+        ("ss_text_encoder_lr", if lora.text_encoder { t.learning_rate.to_string() } else { "None".to_owned() }),
         ("ss_lr_scheduler", t.lr_scheduler.to_string()),
         ("ss_lr_warmup_steps", t.warmup_steps.to_string()),
         ("ss_optimizer", "AdamW".to_owned()),
@@ -60,8 +178,10 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epoch
         ("ss_batch_size_per_device", t.batch_size.to_string()),
         ("ss_total_batch_size", t.batch_size.to_string()),
         ("ss_gradient_accumulation_steps", t.gradient_accumulation.to_string()),
+        ("ss_gradient_checkpointing", if t.gradient_checkpointing { "True" } else { "False" }.to_owned()),
         ("ss_noise_offset", t.noise_offset.to_string()),
         ("ss_min_snr_gamma", t.snr_gamma.map_or("None".to_owned(), |g| g.to_string())),
+        ("ss_prior_loss_weight", prior_loss_weight),
         ("ss_cache_latents", if plan.dataset.center_crop { "True" } else { "False" }.to_owned()),
         ("ss_tag_frequency", json!({ plan.name.as_str(): captions }).to_string()),
         ("modelspec.sai_model_spec", "1.0.0".to_owned()),
@@ -76,7 +196,7 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epoch
 /// The repository, or the folder's last name: no path of this machine goes into a file that is shared.
 fn model_name(source: &Source) -> String {
     match source {
-        Source::Path(path) => path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        Source::Path(path) => file_name(path),
         Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => repo.clone(),
     }
 }

@@ -10,7 +10,7 @@ use crate::device;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::build::{Build, Parameters};
+use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
 use crate::model::lora_file::{self, Component, Modules};
 use crate::model::tokenizer::Tokenizer;
@@ -118,9 +118,9 @@ struct Networks {
 
 impl Networks {
     fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device) -> Result<Self> {
-        let (mut clip, text_parameters) = load::text_encoder(files, device)?;
+        let (mut clip, text_parameters) = load::text_encoder(files, device, Trained::Nothing, 0)?;
         let vae = load::vae(files, device)?;
-        let (mut unet, unet_parameters) = load::unet(files, device, crate::model::build::Trained::Nothing, 0)?;
+        let (mut unet, unet_parameters) = load::unet(files, device, Trained::Nothing, 0)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         if let Some((file, strength)) = lora {
             let modules = Modules::new(&unet_parameters.weights, &text_parameters.weights);

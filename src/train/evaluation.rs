@@ -5,10 +5,9 @@
 //! from low noise to high, each with its own noise, without crops, flips, noise offset or min-SNR weights.
 
 use super::examples::Examples;
-use super::objective::{Draw, loss};
+use super::objective::{Draw, Predictor};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
-use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::random::Generator;
 use candle_core::Tensor;
@@ -18,7 +17,6 @@ const PAIRS: usize = 8;
 
 /// The fixed question.
 pub struct Evaluation {
-    schedule: NoiseSchedule,
     pairs: Vec<(super::examples::Batch, Draw)>,
 }
 
@@ -32,14 +30,15 @@ impl Evaluation {
             let noise = Tensor::from_vec(noise, shape, batch.latents.device())?;
             Ok((batch, Draw { noise, timesteps: vec![(2 * i + 1) * schedule.len() / (2 * PAIRS)] }))
         };
-        Ok(Self { schedule: schedule.clone(), pairs: (0..PAIRS).map(pair).collect::<Result<_>>()? })
+        Ok(Self { pairs: (0..PAIRS).map(pair).collect::<Result<_>>()? })
     }
 
-    /// The mean squared error over all pairs, of a UNet without gradients.
-    pub fn loss(&self, unet: &Unet) -> Result<f32> {
+    /// The mean squared error over all pairs, of networks without gradients.
+    pub fn loss(&self, predictor: Predictor) -> Result<f32> {
+        let plain = Predictor { snr_gamma: None, ..predictor };
         let mut sum = 0.0;
         for (batch, draw) in &self.pairs {
-            sum += f64::from(loss(unet, &self.schedule, batch, draw, None)?.to_scalar::<f32>()?);
+            sum += f64::from(plain.loss(batch, draw)?.to_scalar::<f32>()?);
         }
         Ok((sum / PAIRS as f64) as f32)
     }

@@ -20,10 +20,20 @@ const CACHE_VERSION: &str = "1";
 /// All pictures with their captions, ready for training.
 pub struct Examples {
     pictures: Vec<Example>,
+    role: Role,
     resolution: usize,
     flip: bool,
     scaling_factor: f64,
     device: Device,
+}
+
+/// Which half of a DreamBooth batch the pictures make; also names their streams of randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The subject.
+    Instance,
+    /// Any member of the class.
+    Class,
 }
 
 struct Example {
@@ -62,14 +72,10 @@ pub struct Sources<'a> {
 }
 
 impl Examples {
-    /// Encodes every picture, or finds it in the cache. `texts` holds the hidden states of all captions.
-    pub fn new(
-        pictures: &[Picture],
-        dataset: &Dataset,
-        texts: BTreeMap<String, Tensor>,
-        from: &Sources,
-    ) -> Result<Self> {
-        let bar = from.progress.bar("latents", pictures.len() as u64);
+    /// Encodes every picture, or finds it in the cache.
+    pub fn new(pictures: &[Picture], role: Role, dataset: &Dataset, from: &Sources) -> Result<Self> {
+        let title = if role == Role::Instance { "latents" } else { "class latents" };
+        let bar = from.progress.bar(title, pictures.len() as u64);
         let mut examples = Vec::with_capacity(pictures.len());
         for picture in pictures {
             let latents = if dataset.center_crop {
@@ -83,7 +89,7 @@ impl Examples {
         bar.finish();
         Ok(Self {
             pictures: examples,
-            texts,
+            role,
             resolution: dataset.resolution,
             flip: dataset.random_flip,
             scaling_factor: from.vae.config().scaling_factor,
@@ -103,9 +109,11 @@ impl Examples {
 
     /// The batch of the pictures `indices`: crops, flips and latents drawn from the streams of `seed` at `draw`.
     pub fn batch(&self, indices: &[usize], vae: &Vae, seed: u64, draw: u64) -> Result<Batch> {
-        let mut flips = Generator::stream(seed, "flip", draw);
-        let mut crops = Generator::stream(seed, "crop", draw);
-        let mut normal = Generator::stream(seed, "latents", draw);
+        let stream = |name: &str| match self.role {
+            Role::Instance => Generator::stream(seed, name, draw),
+            Role::Class => Generator::stream(seed, &format!("class {name}"), draw),
+        };
+        let (mut flips, mut crops, mut normal) = (stream("flip"), stream("crop"), stream("latents"));
         let mut latents = Vec::with_capacity(indices.len());
         for &i in indices {
             let flipped = self.flip && flips.rand(1)[0] < 0.5;
@@ -119,7 +127,7 @@ impl Examples {
             };
             latents.push(sample);
         }
-        Ok(Batch { latents: (Tensor::cat(&latents, 0)? * self.scaling_factor)?, text: self.texts_of(indices)? })
+        self.batch_of(indices, &latents)
     }
 
     /// The pictures `indices` as they are: centre crop, no flip, the mean of the latents.
@@ -131,7 +139,7 @@ impl Examples {
                 Latents::Live(resized) => encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean,
             });
         }
-        Ok(Batch { latents: (Tensor::cat(&latents, 0)? * self.scaling_factor)?, text: self.texts_of(indices)? })
+        self.batch_of(indices, &latents)
     }
 
     /// mean + deviation · n, n standard normal.
@@ -140,9 +148,9 @@ impl Examples {
         Ok((&d.mean + (&d.std * n)?)?)
     }
 
-    fn texts_of(&self, indices: &[usize]) -> Result<Tensor> {
-        let texts: Vec<&Tensor> = indices.iter().map(|&i| &self.texts[&self.pictures[i].caption]).collect();
-        Ok(Tensor::cat(&texts, 0)?)
+    fn batch_of(&self, indices: &[usize], latents: &[Tensor]) -> Result<Batch> {
+        let captions = indices.iter().map(|&i| self.pictures[i].caption.clone()).collect();
+        Ok(Batch { latents: (Tensor::cat(latents, 0)? * self.scaling_factor)?, captions })
     }
 }
 

@@ -6,9 +6,11 @@
 //! in place.
 
 pub mod checkpoint;
+pub mod ema;
 pub mod evaluation;
 pub mod examples;
 pub mod lr;
 pub mod objective;
 pub mod optimizer;
+pub mod texts;
 pub mod trainer;

@@ -1,13 +1,14 @@
-//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset and min-SNR weights if asked for.
+//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, min-SNR weights (Hang et al. 2023)
+//! and prior preservation (Ruiz et al. 2023) where they are asked for.
 //!
 //! In: clean latents and text states, the UNet. Out: one scalar whose gradient reaches every trained tensor. Each sample has
 //! its own timestep. Noise and timesteps come from named streams, so a step's draw depends on its number alone.
 
 use super::examples::Batch;
+use super::texts::Texts;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::unet::Unet;
-use crate::plan::Train;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
 
@@ -43,36 +44,64 @@ impl Draw {
     }
 }
 
-/// The mean over the batch of each sample's mean squared error, weighted by min-SNR if `snr_gamma` is set
-/// (Hang et al. 2023).
-pub fn loss(
-    unet: &Unet,
-    schedule: &NoiseSchedule,
-    batch: &Batch,
-    draw: &Draw,
-    snr_gamma: Option<f64>,
-) -> Result<Tensor> {
-    let noisy = schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?;
-    let target = schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?;
-    let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
-    let prediction = unet.forward(&noisy, &timesteps, &batch.text)?;
-    let squares = (prediction - target)?.sqr()?;
-    let Some(gamma) = snr_gamma else { return Ok(squares.mean_all()?) };
-    let weights: Vec<f32> = draw.timesteps.iter().map(|&t| schedule.min_snr_weight(t, gamma) as f32).collect();
-    let weights = Tensor::from_vec(weights, draw.timesteps.len(), squares.device())?;
-    Ok((squares.flatten_from(1)?.mean(1)? * weights)?.mean_all()?)
+/// What predicts, and from what.
+#[derive(Clone, Copy)]
+pub struct Predictor<'a> {
+    /// The noise predictor.
+    pub unet: &'a Unet,
+    /// Captions to hidden states.
+    pub texts: &'a Texts,
+    /// How noise is added.
+    pub schedule: &'a NoiseSchedule,
+    /// Min-SNR weights with this gamma.
+    pub snr_gamma: Option<f64>,
 }
 
-/// The loss of training batch number `draw`.
-pub fn training_loss(
-    unet: &Unet,
-    schedule: &NoiseSchedule,
-    batch: &Batch,
-    train: &Train,
-    seed: u64,
-    draw: u64,
-) -> Result<Tensor> {
-    let latents = &batch.latents;
-    let draw = Draw::new(latents.dims(), schedule.len(), train.noise_offset, seed, draw, latents.device())?;
-    loss(unet, schedule, batch, &draw, train.snr_gamma)
+/// Instance and class losses, before the class loss is weighted.
+pub struct Parts {
+    /// The mean over the instance half.
+    pub instance: Tensor,
+    /// The mean over the class half.
+    pub prior: Tensor,
+}
+
+impl Predictor<'_> {
+    /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is asked for.
+    pub fn loss(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
+        self.mean(&self.squares(batch, draw)?, &draw.timesteps)
+    }
+
+    /// Prior preservation: one forward pass over both halves, [instance; class], and each half's own mean. `draw` is for
+    /// the halves together. The min-SNR weights of a half are those of its own timesteps.
+    pub fn dreambooth(&self, instance: &Batch, class: &Batch, draw: &Draw) -> Result<Parts> {
+        let n = instance.captions.len();
+        let both = Batch {
+            latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
+            captions: [instance.captions.clone(), class.captions.clone()].concat(),
+        };
+        let squares = self.squares(&both, draw)?;
+        let (first, second) = draw.timesteps.split_at(n);
+        Ok(Parts {
+            instance: self.mean(&squares.narrow(0, 0, n)?, first)?,
+            prior: self.mean(&squares.narrow(0, n, second.len())?, second)?,
+        })
+    }
+
+    /// (prediction - target)², [B, C, H, W].
+    fn squares(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
+        let noisy = self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?;
+        let target = self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?;
+        let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
+        let captions: Vec<&str> = batch.captions.iter().map(String::as_str).collect();
+        let prediction = self.unet.forward(&noisy, &timesteps, &self.texts.states(&captions)?)?;
+        Ok((prediction - target)?.sqr()?)
+    }
+
+    fn mean(&self, squares: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
+        let Some(gamma) = self.snr_gamma else { return Ok(squares.mean_all()?) };
+        let weights: Vec<f32> =
+            timesteps.iter().map(|&t| self.schedule.min_snr_weight(t, gamma) as f32).collect();
+        let weights = Tensor::from_vec(weights, timesteps.len(), squares.device())?;
+        Ok((squares.flatten_from(1)?.mean(1)? * weights)?.mean_all()?)
+    }
 }

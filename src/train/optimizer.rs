@@ -4,6 +4,7 @@
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
 use crate::error::{Error, Result};
+use crate::model::recompute::Collected;
 use crate::ops::adamw::{Moments, Step, adamw, squared_norm};
 use crate::plan::Train;
 use candle_core::{Tensor, Var};
@@ -75,7 +76,7 @@ impl Optimizer {
 
     /// Goes on from such a state after `steps` steps. Errors if it belongs to other tensors.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: usize) -> Result<()> {
-        if state.len() != 3 * self.tensors.len() {
+        if state.len() < 3 * self.tensors.len() {
             return Err(Error::input("the checkpoint belongs to a run that trains other tensors")
                 .hint("run with --force to start over"));
         }
@@ -91,6 +92,20 @@ impl Optimizer {
         Ok(())
     }
 
+    /// The trained tensors as they are now.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.tensors.iter().map(|(name, (var, _))| (name.clone(), var.as_tensor().clone())).collect()
+    }
+
+    /// Replaces the trained tensors' values; the moments stay.
+    pub fn set(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, (var, _)) in &self.tensors {
+            let value = values.get(name).ok_or_else(|| Error::run(format!("no value for `{name}`")))?;
+            var.set(value)?;
+        }
+        Ok(())
+    }
+
     /// Trained numbers.
     pub fn count(&self) -> usize {
         self.tensors.values().map(|(var, _)| var.elem_count()).sum()
@@ -98,9 +113,15 @@ impl Optimizer {
 
     /// The gradient of every trained tensor of `loss`. A tensor that the loss does not reach is an error: it would
     /// never learn.
-    pub fn gradients(&self, loss: &Tensor) -> Result<Gradients> {
+    ///
+    /// `collected` holds what a UNet that recomputes its stages leaves beside the graph.
+    pub fn gradients(&self, loss: &Tensor, collected: Option<&Collected>) -> Result<Gradients> {
+        if let Some(collected) = collected {
+            collected.clear();
+        }
         let mut store = loss.backward()?;
-        let take = |(name, (var, _)): (&String, &(Var, Moments))| match store.remove(var) {
+        let mut find = |var: &Var| store.remove(var).or_else(|| collected.and_then(|c| c.take(var)));
+        let take = |(name, (var, _)): (&String, &(Var, Moments))| match find(var) {
             Some(gradient) => Ok((name.clone(), gradient)),
             None => Err(Error::run(format!("the loss does not depend on `{name}`, so it cannot be trained"))),
         };

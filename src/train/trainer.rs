@@ -6,40 +6,64 @@
 use super::checkpoint::Checkpoint;
 use super::examples::Examples;
 use super::lr::learning_rate;
-use super::objective::training_loss;
+use super::ema::Ema;
+use super::objective::{Draw, Predictor};
 use super::optimizer::{Gradients, Optimizer};
 use crate::data;
-use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
-use crate::model::build::Parameters;
-use crate::model::unet::Unet;
+use crate::model::lora::Dropout;
+use crate::model::recompute::Collected;
 use crate::model::vae::Vae;
 use crate::plan::Train;
 use crate::random::Generator;
 use crate::results::LossRow;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What training needs, for as long as it lasts.
 pub struct Materials<'a> {
-    /// The UNet whose tensors are trained.
-    pub unet: &'a Unet,
-    /// Its tensors.
-    pub parameters: &'a Parameters,
+    /// The UNet, the texts and the noise schedule.
+    pub predictor: Predictor<'a>,
+    /// The tensors to train, by name.
+    pub trained: BTreeMap<String, Tensor>,
+    /// The dropout of the adapters, by network.
+    pub dropouts: Vec<(&'static str, Arc<Dropout>)>,
+    /// Where a UNet that recomputes its stages leaves their gradients.
+    pub collected: Option<Arc<Collected>>,
     /// For examples that are cropped at random.
     pub vae: &'a Vae,
     /// The pictures.
     pub examples: &'a Examples,
-    /// How noise is added.
-    pub schedule: &'a NoiseSchedule,
+    /// The class images of prior preservation and the weight of their loss.
+    pub class: Option<(&'a Examples, f64)>,
     /// Rates, batch size, length.
     pub train: &'a Train,
+    /// Keep a moving average with this decay.
+    pub ema_decay: Option<f64>,
     /// The experiment's seed.
     pub seed: u64,
+}
+
+impl Materials<'_> {
+    /// Items of an epoch: with class images the longer of both lists; the shorter one begins again, as in diffusers.
+    pub fn epoch_len(&self) -> usize {
+        self.examples.len().max(self.class.map_or(0, |(class, _)| class.len()))
+    }
+}
+
+/// A batch's loss and, with prior preservation, its two parts.
+#[derive(Default, Clone, Copy)]
+struct Losses {
+    total: f64,
+    parts: [f64; 2],
 }
 
 /// The state of a training run.
 pub struct Trainer<'a> {
     with: Materials<'a>,
     optimizer: Optimizer,
+    ema: Option<Ema>,
     total: usize,
     /// Optimizer steps done.
     done: usize,
@@ -53,9 +77,10 @@ pub struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// At the first step.
     pub fn new(with: Materials<'a>) -> Result<Self> {
-        let optimizer = Optimizer::new(with.parameters.trained(), with.train.into())?;
-        let total = with.train.total_steps(with.examples.len());
-        let mut trainer = Self { with, optimizer, total, done: 0, epoch: 0, batches: Vec::new(), draws: 0 };
+        let ema = with.ema_decay.map(|decay| Ema::new(decay, &with.trained)).transpose()?;
+        let optimizer = Optimizer::new(with.trained.clone(), with.train.into())?;
+        let total = with.train.total_steps(with.epoch_len());
+        let mut trainer = Self { with, optimizer, ema, total, done: 0, epoch: 0, batches: Vec::new(), draws: 0 };
         trainer.begin_epoch(0);
         Ok(trainer)
     }
@@ -77,14 +102,21 @@ impl<'a> Trainer<'a> {
 
     /// The state between two steps.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(Checkpoint { step: self.done, draws: self.draws, tensors: self.optimizer.state()? })
+        let mut tensors = self.optimizer.state()?;
+        let averages = self.ema.iter().flat_map(|ema| ema.averages());
+        tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
+        Ok(Checkpoint { step: self.done, draws: self.draws, tensors })
     }
 
     /// Goes on from a checkpoint of the same plan.
     pub fn resume(&mut self, from: &Checkpoint) -> Result<()> {
         self.optimizer.restore(&from.tensors, from.step)?;
+        if let Some(ema) = &mut self.ema {
+            let named = |(name, t): (&String, &Tensor)| Some((name.strip_prefix("average.")?.to_owned(), t.clone()));
+            ema.restore(&from.tensors.iter().filter_map(named).collect())?;
+        }
         (self.done, self.draws) = (from.step, from.draws);
-        let batches = self.with.examples.len().div_ceil(self.with.train.batch_size) as u64;
+        let batches = self.with.epoch_len().div_ceil(self.with.train.batch_size) as u64;
         self.begin_epoch((from.draws / batches) as usize);
         let drawn = (from.draws % batches) as usize;
         self.batches.truncate(self.batches.len() - drawn);
@@ -93,7 +125,7 @@ impl<'a> Trainer<'a> {
 
     fn begin_epoch(&mut self, epoch: usize) {
         self.epoch = epoch;
-        self.batches = data::batches(self.with.examples.len(), self.with.train.batch_size, self.with.seed, epoch);
+        self.batches = data::batches(self.with.epoch_len(), self.with.train.batch_size, self.with.seed, epoch);
         self.batches.reverse();
     }
 
@@ -107,40 +139,81 @@ impl<'a> Trainer<'a> {
             self.begin_epoch(self.epoch + 1);
         }
         let accumulation = self.with.train.gradient_accumulation.min(self.batches.len());
+        let share = 1.0 / accumulation as f64;
         let mut gradients = Gradients::new();
-        let mut loss = 0.0;
+        let mut losses = Losses::default();
         for _ in 0..accumulation {
             let batch = self.batches.pop().unwrap_or_default();
-            loss += self.accumulate(&batch, 1.0 / accumulation as f64, &mut gradients)?;
+            let one = self.accumulate(&batch, share, &mut gradients)?;
+            losses.total += share * one.total;
+            losses.parts = [0, 1].map(|i| losses.parts[i] + share * one.parts[i]);
         }
         let t = self.with.train;
         let lr = learning_rate(t.lr_scheduler, t.learning_rate, self.done, t.warmup_steps, self.total);
         let grad_norm = self.optimizer.step(&gradients, lr)?;
         self.finite("gradient", grad_norm)?;
         self.done += 1;
-        let (loss, grad_norm) = (loss as f32, grad_norm as f32);
-        Ok(Some(LossRow { step: self.done, epoch: self.epoch + 1, loss, lr, grad_norm }))
+        if let Some(ema) = &mut self.ema {
+            ema.update(&self.optimizer.tensors(), self.done)?;
+        }
+        Ok(Some(LossRow {
+            step: self.done,
+            epoch: self.epoch + 1,
+            loss: losses.total as f32,
+            lr,
+            grad_norm: grad_norm as f32,
+            parts: self.with.class.map(|_| losses.parts.map(|v| v as f32)),
+        }))
     }
 
-    /// Adds `share` times the gradients of one batch's loss; returns `share` times the loss.
-    fn accumulate(&mut self, indices: &[usize], share: f64, sums: &mut Gradients) -> Result<f64> {
-        let Materials { unet, parameters, vae, examples, schedule, train, seed } = self.with;
-        let batch = examples.batch(indices, vae, seed, self.draws)?;
-        if let Some(dropout) = parameters.dropout() {
-            dropout.set(Some(Generator::stream(seed, "lora dropout", self.draws)));
+    /// Ends the training: with a moving average, its values become the tensors'.
+    pub fn finish(mut self) -> Result<()> {
+        match self.ema.take() {
+            Some(ema) => self.optimizer.set(ema.averages()),
+            None => Ok(()),
         }
-        let loss = (training_loss(unet, schedule, &batch, train, seed, self.draws)? * share)?;
+    }
+
+    /// Adds `share` times the gradients of one batch's loss.
+    fn accumulate(&mut self, indices: &[usize], share: f64, sums: &mut Gradients) -> Result<Losses> {
+        for (network, dropout) in &self.with.dropouts {
+            dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), self.draws)));
+        }
+        let (loss, parts) = self.loss(indices)?;
         self.draws += 1;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        self.finite("loss", value)?;
-        for (name, gradient) in self.optimizer.gradients(&loss)? {
+        let total = f64::from(loss.to_scalar::<f32>()?);
+        self.finite("loss", total)?;
+        for (name, gradient) in self.optimizer.gradients(&(loss * share)?, self.with.collected.as_deref())? {
             let sum = match sums.remove(&name) {
                 Some(sum) => (sum + gradient)?,
                 None => gradient,
             };
             sums.insert(name, sum);
         }
-        Ok(value)
+        Ok(Losses { total, parts })
+    }
+
+    /// The loss of the next batch, and the instance and class losses with prior preservation.
+    fn loss(&self, indices: &[usize]) -> Result<(Tensor, [f64; 2])> {
+        let Materials { predictor, vae, examples, train, seed, .. } = &self.with;
+        let of = |examples: &Examples| {
+            let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
+            examples.batch(&wrapped, vae, *seed, self.draws)
+        };
+        let draw = |latents: &Tensor, samples: usize| {
+            let (_, c, h, w) = latents.dims4()?;
+            let steps = predictor.schedule.len();
+            Draw::new(&[samples, c, h, w], steps, train.noise_offset, *seed, self.draws, latents.device())
+        };
+        let instance = of(examples)?;
+        let Some((class, weight)) = self.with.class else {
+            let draw = draw(&instance.latents, indices.len())?;
+            return Ok((predictor.loss(&instance, &draw)?, [0.0; 2]));
+        };
+        let draw = draw(&instance.latents, 2 * indices.len())?;
+        let parts = predictor.dreambooth(&instance, &of(class)?, &draw)?;
+        let values = [parts.instance.to_scalar::<f32>()?, parts.prior.to_scalar::<f32>()?].map(f64::from);
+        Ok(((parts.instance + (parts.prior * weight)?)?, values))
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

@@ -1,0 +1,55 @@
+//! Laying one table over another: a variant over the file, a `--set` argument over both.
+//!
+//! In: two tables. Out: the first with the second's values. Tables are merged, everything else is replaced, and of keys
+//! that exclude each other those of the table above win.
+
+use super::{Entry, Table, Value};
+
+/// Which keys give way to a rival that is laid over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rivals {
+    /// Sources and lengths, and also adapters: a variant may compare ways of training.
+    Variant,
+    /// Sources and lengths. An argument goes to every variant, and `--set adapter.lora.rank=8` must not turn the one that
+    /// trains everything into a LoRA: that stays an error.
+    Argument,
+}
+
+/// By table: groups of keys of which only one group can count.
+const RIVALS: [(&str, &[&[&str]]); 5] = [
+    ("model", &[&["path"], &["repo", "modelscope"]]),
+    ("dataset", &[&["path"], &["repo", "modelscope"]]),
+    ("train", &[&["epochs"], &["steps"]]),
+    ("adapter", &[&["lora"], &["full"], &["dreambooth"]]),
+    ("adapter.dreambooth", &[&["lora"], &["full"]]),
+];
+
+/// Lays `over` on `base`.
+pub(super) fn lay(base: &mut Table, over: Table, rivals: Rivals) {
+    merge(base, over, rivals, "");
+}
+
+fn merge(base: &mut Table, over: Table, rivals: Rivals, path: &str) {
+    for key in over.keys() {
+        base.retain(|other, _| !excludes(key, other, rivals, path));
+    }
+    for (key, entry) in over {
+        match (base.get_mut(&key), entry) {
+            (Some(Entry { value: Value::Table(below), .. }), Entry { value: Value::Table(above), .. }) => {
+                let path = super::reader::join(path, &key);
+                merge(below, above, rivals, &path);
+            }
+            (_, entry) => {
+                base.insert(key, entry);
+            }
+        }
+    }
+}
+
+/// Does `key`, laid over a table that has `other`, take its place?
+fn excludes(key: &str, other: &str, rivals: Rivals, path: &str) -> bool {
+    let counts = rivals == Rivals::Variant || !path.starts_with("adapter");
+    let Some((_, groups)) = RIVALS.iter().find(|(table, _)| *table == path).filter(|_| counts) else { return false };
+    let group = |key: &str| groups.iter().position(|group| group.contains(&key));
+    group(key).zip(group(other)).is_some_and(|(a, b)| a != b)
+}

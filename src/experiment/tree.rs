@@ -1,0 +1,134 @@
+//! Text → tree: the values of a TOML document or of a `--set` argument, each with its place.
+//!
+//! In: texts. Out: tables whose entries know where they stand, or what is wrong with the text.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Problem;
+
+/// A text that values were read from: the file, or one `--set` argument.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub title: String,
+    pub text: String,
+}
+
+/// A stretch of one text; without a range, the text as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// 0 is the file, n the n-th `--set`.
+    pub text: usize,
+    pub range: Option<(usize, usize)>,
+}
+
+impl Place {
+    fn new(text: usize, range: &Range<usize>) -> Self {
+        Self { text, range: Some((range.start, range.end)) }
+    }
+
+    /// The file as a whole: for what is missing.
+    pub fn file() -> Self {
+        Self { text: 0, range: None }
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.text > 0
+    }
+}
+
+/// The entries of one table.
+pub(crate) type Table = BTreeMap<String, Entry>;
+
+/// One value, where it stands, and where its key stands (for an element of a list: the element).
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub key: Place,
+    pub at: Place,
+    pub value: Value,
+}
+
+/// A TOML value.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Text(String),
+    /// Wider than TOML's 64 bits, so that a number out of range is told from one that is none.
+    Integer(i128),
+    Float(f64),
+    Flag(bool),
+    Date,
+    List(Vec<Entry>),
+    Table(Table),
+}
+
+/// All syntax errors of the file go to `problems`, as far as the parser can find its feet again.
+pub(super) fn parse_document(text: &str, problems: &mut Vec<Problem>) -> Table {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    problems.extend(errors.iter().map(|e| syntax_problem(e, 0)));
+    convert_table(table.get_ref(), 0)
+}
+
+fn syntax_problem(e: &toml::de::Error, text: usize) -> Problem {
+    let place = e.span().map_or(Place { text, range: None }, |range| Place::new(text, &range));
+    Problem::new(place, format!("not valid TOML: {}", e.message()))
+}
+
+/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y` without quotes).
+pub(super) fn parse_argument(arg: &str, text: usize) -> std::result::Result<Table, Problem> {
+    if let Ok(table) = DeTable::parse(arg)
+        && arg.contains('=')
+    {
+        return Ok(convert_table(table.get_ref(), text));
+    }
+    let Some((key, value)) = arg.split_once('=') else {
+        let whole = Place::new(text, &(0..arg.len()));
+        return Err(Problem::new(whole, "--set needs key.path=value").label("there is no `=`"));
+    };
+    let stand_in = format!("{key}=0");
+    let table = DeTable::parse(&stand_in).map_err(|e| {
+        let range = e.span().map_or(0..key.len(), |r| r.start.min(key.len())..r.end.min(key.len()));
+        Problem::new(Place::new(text, &range), format!("--set needs key.path=value: {}", e.message()))
+    })?;
+    let mut table = convert_table(table.get_ref(), text);
+    let value_at = Place::new(text, &(key.len() + 1..arg.len()));
+    set_leaf(&mut table, &value_at, value);
+    Ok(table)
+}
+
+/// Replaces the one leaf of a parsed `key.path=0`.
+fn set_leaf(table: &mut Table, at: &Place, text: &str) {
+    for entry in table.values_mut() {
+        if let Value::Table(inner) = &mut entry.value {
+            set_leaf(inner, at, text);
+        } else {
+            entry.value = Value::Text(text.into());
+            entry.at = at.clone();
+        }
+    }
+}
+
+fn convert_table(table: &DeTable, text: usize) -> Table {
+    table
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), convert(value, Place::new(text, &key.span()), text)))
+        .collect()
+}
+
+fn convert(value: &Spanned<DeValue>, key: Place, text: usize) -> Entry {
+    let at = Place::new(text, &value.span());
+    let value = match value.get_ref() {
+        DeValue::String(s) => Value::Text(s.to_string()),
+        DeValue::Integer(i) => Value::Integer(i128::from_str_radix(i.as_str(), i.radix()).unwrap_or(i128::MAX)),
+        DeValue::Float(f) => Value::Float(f.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(b) => Value::Flag(*b),
+        DeValue::Datetime(_) => Value::Date,
+        DeValue::Array(items) => {
+            Value::List(items.iter().map(|v| convert(v, Place::new(text, &v.span()), text)).collect())
+        }
+        DeValue::Table(table) => Value::Table(convert_table(table, text)),
+    };
+    Entry { key, at, value }
+}

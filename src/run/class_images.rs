@@ -1,0 +1,109 @@
+//! The class images of prior preservation (Ruiz et al. 2023): made by the base model, or the user's own.
+//!
+//! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the class prompt. Images
+//! that are made lie in a folder named by the hash of everything that makes them: model, prompt, sampler, steps,
+//! guidance, size and seed. So they are made once, shared by all experiments that ask for the same, topped up where
+//! more are asked for, and never taken for another prompt or model.
+
+use super::Experiment;
+use crate::data::{self, Picture};
+use crate::error::{Error, Result};
+use crate::plan::DreamBooth;
+use crate::report::grid;
+use crate::results::{Shot, write_png};
+use crate::sample::Painter;
+use crate::train::texts::States;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Changes when the same settings would give other pictures.
+const VERSION: &str = "1";
+
+/// The class images, found or made. `states` holds the hidden states of the class prompt and of the empty prompt.
+pub fn find(
+    of: &Experiment,
+    prior: &DreamBooth,
+    painter: &Painter,
+    states: &States,
+    model: &BTreeMap<String, String>,
+    cache: &Path,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<Picture>> {
+    if let Some(own) = &prior.class_path {
+        return data::load_dataset(own, Some(&prior.class_prompt), of.plan.dataset.skip_broken, warn);
+    }
+    let folder = cache.join("class_images").join(key(of, prior, model));
+    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !file(&folder, i).is_file()).collect();
+    make(of, prior, painter, states, &folder, &missing)?;
+    let mut pictures = data::load_dataset(&folder, Some(&prior.class_prompt), false, warn)?;
+    pictures.truncate(prior.class_images);
+    Ok(pictures)
+}
+
+/// The name of the folder: a hash of everything that decides how the pictures look.
+fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) -> String {
+    let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+    let settings = [
+        VERSION.to_owned(),
+        data::key(&model),
+        prior.class_prompt.clone(),
+        prior.class_sampler.to_string(),
+        prior.class_steps.to_string(),
+        prior.class_guidance_scale.to_string(),
+        prior.class_seed.to_string(),
+        of.plan.dataset.resolution.to_string(),
+    ];
+    data::key(&settings.each_ref().map(String::as_str))
+}
+
+/// Picture `index`; the names sort as the numbers do.
+fn file(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("{index:06}.png"))
+}
+
+/// Draws the pictures `missing`, each from its own seed.
+fn make(
+    of: &Experiment,
+    prior: &DreamBooth,
+    painter: &Painter,
+    states: &States,
+    folder: &Path,
+    missing: &[usize],
+) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let unknown = || Error::run("the class prompt was not prepared");
+    let prompt = states.get(&prior.class_prompt).ok_or_else(unknown)?;
+    let negative = states.get("").ok_or_else(unknown)?;
+    let calls = painter.calls(prior.class_sampler, prior.class_steps)?;
+    let bar = of.progress.bar("class images", (calls * missing.len()) as u64);
+    for (done, &index) in missing.iter().enumerate() {
+        bar.set_message(format!("picture {} of {}", done + 1, missing.len()));
+        let shot = Shot {
+            prompt: prior.class_prompt.clone(),
+            negative_prompt: String::new(),
+            steps: prior.class_steps,
+            sampler: prior.class_sampler.to_string(),
+            guidance_scale: prior.class_guidance_scale,
+            seed: prior.class_seed.wrapping_add(index as u64),
+            width: of.plan.dataset.resolution,
+            height: of.plan.dataset.resolution,
+        };
+        let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
+        write_png(&file(folder, index), &picture, &[("parameters", &shot.parameters())])?;
+    }
+    bar.finish();
+    Ok(())
+}
+
+/// Writes the grid of the data into the run's folder: the instance images as they are trained on, and class images.
+pub fn show(of: &Experiment, instance: &[Picture], class: &[Picture]) -> Result<()> {
+    let square = |picture: &Picture| {
+        let side = of.plan.dataset.resolution;
+        Ok(data::center_crop(&data::resize_short_side(&picture.image()?, side), side))
+    };
+    let load = |pictures: &[Picture], most: usize| pictures.iter().take(most).map(square).collect::<Result<Vec<_>>>();
+    let (some, others) = (load(instance, grid::MOST_INSTANCE)?, load(class, grid::MOST_CLASS)?);
+    grid::write_data_grid(of.run.path(), &some, instance.len(), &others, class.len())
+}

@@ -1,0 +1,148 @@
+//! The whole model as one `.safetensors` checkpoint in CompVis' naming, which A1111, ComfyUI, stable-diffusion.cpp and
+//! diffusers' `from_single_file` load.
+//!
+//! In: the trained networks and the base model's files. Out: one file. Names are translated by position: the levels and
+//! blocks of diffusers are numbered through in the original code (Rombach et al. 2022).
+
+use super::prepare::Prepared;
+use crate::assets::{Part, Weights, write_safetensors};
+use crate::error::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Writes UNet, VAE and text encoder.
+pub fn write(file: &Path, with: &Prepared) -> Result<()> {
+    let text = match &with.text_parameters {
+        Some(trained) => trained.weights.clone(),
+        None => load(&with.files.text_encoder)?,
+    };
+    let layers = &with.unet.config().layers;
+    let levels = with.vae.config().channels.len();
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in &with.parameters.weights {
+        tensors.insert(format!("model.diffusion_model.{}", translated(name, unet(name, layers))?), tensor.clone());
+    }
+    for (name, tensor) in load(&with.files.vae)? {
+        let new = translated(&name, vae(&name, levels))?;
+        // The original's attention is made of 1x1 convolutions.
+        let is_projection = new.contains(".attn_1.") && tensor.rank() == 2;
+        let tensor = if is_projection { tensor.unsqueeze(2)?.unsqueeze(3)? } else { tensor };
+        tensors.insert(format!("first_stage_model.{new}"), tensor);
+    }
+    tensors.extend(text.into_iter().map(|(name, t)| (format!("cond_stage_model.transformer.{name}"), t)));
+    write_safetensors(file, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+}
+
+fn translated(name: &str, new: Option<String>) -> Result<String> {
+    new.ok_or_else(|| Error::run(format!("`{name}` has no place in a single-file checkpoint")))
+}
+
+/// All tensors of a part that was not trained.
+fn load(part: &Part) -> Result<BTreeMap<String, Tensor>> {
+    let weights = Weights::open_part(part)?;
+    let names: Vec<String> = weights.names().map(str::to_owned).collect();
+    let one = |name: String| {
+        let tensor = weights.load(&name, &Device::Cpu, DType::F32)?;
+        Ok((name, tensor))
+    };
+    names.into_iter().filter(|name| !name.ends_with("position_ids")).map(one).collect()
+}
+
+/// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
+fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usize, &'a str)> {
+    let (level, rest) = name.strip_prefix(blocks)?.split_once('.')?;
+    let (kind, rest) = rest.split_once('.')?;
+    let (index, rest) = rest.split_once('.')?;
+    Some((level.parse().ok()?, kind, index.parse().ok()?, rest))
+}
+
+/// The original name of a UNet tensor; `layers` are the residual blocks of each level.
+fn unet(name: &str, layers: &[usize]) -> Option<String> {
+    let ends = [
+        ("time_embedding.linear_1.", "time_embed.0."),
+        ("time_embedding.linear_2.", "time_embed.2."),
+        ("conv_in.", "input_blocks.0.0."),
+        ("conv_norm_out.", "out.0."),
+        ("conv_out.", "out.2."),
+        ("mid_block.attentions.0.", "middle_block.1."),
+    ];
+    if let Some((rest, new)) = ends.iter().find_map(|(old, new)| Some((name.strip_prefix(old)?, new))) {
+        return Some(format!("{new}{rest}"));
+    }
+    if let Some(rest) = name.strip_prefix("mid_block.resnets.") {
+        let (index, rest) = rest.split_once('.')?;
+        return Some(format!("middle_block.{}.{}", 2 * index.parse::<usize>().ok()?, unet_resnet(rest)?));
+    }
+    if let Some((level, kind, index, rest)) = position(name, "down_blocks.") {
+        // Every finer level has its residual blocks and one block for its down-sampling; block 0 is conv_in.
+        let first = 1 + layers[..level].iter().map(|n| n + 1).sum::<usize>();
+        return match kind {
+            "resnets" => Some(format!("input_blocks.{}.0.{}", first + index, unet_resnet(rest)?)),
+            "attentions" => Some(format!("input_blocks.{}.1.{rest}", first + index)),
+            _ => Some(format!("input_blocks.{}.0.op.{}", first + layers.get(level)?, rest.strip_prefix("conv.")?)),
+        };
+    }
+    let (level, kind, index, rest) = position(name, "up_blocks.")?;
+    let coarsest = layers.len() - 1;
+    let blocks = |level: usize| layers[coarsest - level] + 1;
+    let first: usize = (0..level).map(blocks).sum();
+    match kind {
+        "resnets" => Some(format!("output_blocks.{}.0.{}", first + index, unet_resnet(rest)?)),
+        "attentions" => Some(format!("output_blocks.{}.1.{rest}", first + index)),
+        // Behind the attention where the level has one; Stable Diffusion's coarsest has none.
+        _ => Some(format!("output_blocks.{}.{}.{rest}", first + blocks(level) - 1, if level == 0 { 1 } else { 2 })),
+    }
+}
+
+fn unet_resnet(rest: &str) -> Option<String> {
+    let parts = [
+        ("norm1.", "in_layers.0."),
+        ("conv1.", "in_layers.2."),
+        ("time_emb_proj.", "emb_layers.1."),
+        ("norm2.", "out_layers.0."),
+        ("conv2.", "out_layers.3."),
+        ("conv_shortcut.", "skip_connection."),
+    ];
+    parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
+}
+
+/// The original name of a VAE tensor; `levels` are its levels.
+fn vae(name: &str, levels: usize) -> Option<String> {
+    if name.starts_with("quant_conv.") || name.starts_with("post_quant_conv.") {
+        return Some(name.to_owned());
+    }
+    let (side, rest) = name.split_once('.')?;
+    if let Some(rest) = rest.strip_prefix("conv_norm_out.") {
+        return Some(format!("{side}.norm_out.{rest}"));
+    }
+    if rest.starts_with("conv_in.") || rest.starts_with("conv_out.") {
+        return Some(name.to_owned());
+    }
+    if let Some(rest) = rest.strip_prefix("mid_block.resnets.") {
+        let (index, rest) = rest.split_once('.')?;
+        return Some(format!("{side}.mid.block_{}.{}", index.parse::<usize>().ok()? + 1, vae_resnet(rest)));
+    }
+    if let Some(rest) = rest.strip_prefix("mid_block.attentions.0.") {
+        let parts =
+            [("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."), ("to_v.", "v."), ("to_out.0.", "proj_out.")];
+        let new = parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
+        return Some(format!("{side}.mid.attn_1.{new}"));
+    }
+    if let Some((level, kind, index, rest)) = position(rest, "down_blocks.") {
+        return match kind {
+            "resnets" => Some(format!("{side}.down.{level}.block.{index}.{}", vae_resnet(rest))),
+            _ => Some(format!("{side}.down.{level}.downsample.{rest}")),
+        };
+    }
+    let (level, kind, index, rest) = position(rest, "up_blocks.")?;
+    let level = levels - 1 - level;
+    match kind {
+        "resnets" => Some(format!("{side}.up.{level}.block.{index}.{}", vae_resnet(rest))),
+        _ => Some(format!("{side}.up.{level}.upsample.{rest}")),
+    }
+}
+
+fn vae_resnet(rest: &str) -> String {
+    rest.replace("conv_shortcut.", "nin_shortcut.")
+}
