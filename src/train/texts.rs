@@ -46,7 +46,7 @@ pub fn encode(clip: &ClipText, ids: &Ids) -> Result<States> {
 
 /// As [`encode`], from the cache where they are there; `clip_hash` names the text encoder's weights.
 pub fn encode_cached(clip: &ClipText, clip_hash: &str, ids: &Ids, cache: &Cache, device: &Device) -> Result<States> {
-    let one = |ids: &Vec<u32>| {
+    let one = |ids: &Vec<u32>| -> Result<Tensor> {
         let words = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         let key = data::key(&[CACHE_VERSION, clip_hash, &words]);
         if let Some(found) = cache.get("text", &key)?
