@@ -60,15 +60,20 @@ impl Settings {
     fn of_run(path: &Path) -> Result<Self> {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
-        let lora = run.path().join("weights").join(crate::run::LORA_FILE);
-        if !lora.is_file() {
+        let weights = run.path().join("weights");
+        let lora = weights.join(crate::run::LORA_FILE);
+        let (model, lora) = if weights.join("model_index.json").is_file() {
+            (Source::Path(weights), None)
+        } else if lora.is_file() {
+            (plan.model, Some((lora, 1.0)))
+        } else {
             return Err(Error::input(format!("{} has no trained weights yet", path.display()))
                 .hint("let `tunelab run` finish this experiment first"));
-        }
+        };
         let eval = plan.eval;
         Ok(Self {
-            model: plan.model,
-            lora: Some((lora, 1.0)),
+            model,
+            lora,
             negative_prompt: eval.negative_prompt,
             seed: eval.seed,
             images: eval.images,
