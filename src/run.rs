@@ -6,8 +6,6 @@
 mod prepare;
 mod weights;
 
-pub use weights::LORA_FILE;
-
 use crate::cli::RunArgs;
 use crate::device;
 use crate::error::{Error, Kind, Result};

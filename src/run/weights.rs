@@ -7,12 +7,9 @@ use super::prepare::Prepared;
 use crate::error::Result;
 use crate::model::lora_file::{write_diffusers, write_kohya};
 use crate::plan::{Adapter, Lora, Plan, Source};
-use crate::results::RunDir;
+use crate::results::{LORA_FILE, RunDir};
 use serde_json::json;
 use std::collections::BTreeMap;
-
-/// The adapter's file under `weights/`, by the name that diffusers looks for.
-pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
 /// Writes the trained adapter twice.
 pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, steps: usize, epochs: usize) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::model::{load, vae::Vae};
 use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{PLAN_TOML, RunDir, Shot, slug, write_png};
+use crate::results::{LORA_FILE, PLAN_TOML, RunDir, Shot, slug, write_png};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ impl Settings {
     fn of_run(path: &Path) -> Result<Self> {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
-        let lora = run.path().join("weights").join(crate::run::LORA_FILE);
+        let lora = run.path().join("weights").join(LORA_FILE);
         if !lora.is_file() {
             return Err(Error::input(format!("{} has no trained weights yet", path.display()))
                 .hint("let `tunelab run` finish this experiment first"));
