@@ -15,7 +15,7 @@
 //! | `model.modelscope` | repository on ModelScope, used when Hugging Face cannot be reached or `repo` is not given | |
 //! | `model.revision` | branch, tag or commit of `repo` (of `modelscope` where there is no `repo`) | `main` (`master`) |
 //! | `dataset.path`, `.repo`, `.modelscope`, `.revision` | as for the model | |
-//! | `dataset.prompt` | the caption of every picture that has none of its own | |
+//! | `dataset.prompt` | the caption of every picture; without it each needs its own | |
 //! | `dataset.resolution` | 64 to 2048, a multiple of 64 | 512 |
 //! | `dataset.center_crop` | `false`: crop at random | true |
 //! | `dataset.random_flip` | mirror every second picture, at random | true |

@@ -1,4 +1,87 @@
 //! tunelab: a declarative lab for fine-tuning Stable Diffusion. One TOML file is one experiment.
+//!
+//! The crate exists to *compare* ways of fine-tuning. So everything that is not under study is the same code, the same
+//! noise and the same pictures' seeds, and a result is a folder of plain files that say how they came about. It is a
+//! library and a thin program, [`cli`], around it.
+//!
+//! # The straight line
+//!
+//! A run is a line of values. Each stage takes the one before it and never asks back:
+//!
+//! ```text
+//! text ─► Experiment ─► Plan ─► Prepared ─► Trainer ─► files
+//! ```
+//!
+//! | value | what it is | made by |
+//! |---|---|---|
+//! | [`experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
+//! | [`plan::Plan`] | what will be done: no option left open, every problem found | [`plan::Plan::load`] |
+//! | `Prepared` | files found, checked and hashed; networks; latents and hidden states | `run::prepare` |
+//! | [`train::trainer::Trainer`] | the state between two steps; each call of `step` is one optimizer step | [`run`] |
+//! | files | plan, logs, weights, pictures, record; then curve, grid and table from these | [`results`], [`report`] |
+//!
+//! [`run`] holds this line, and with it the order of all events, on two screens: read it first.
+//!
+//! # Rooms
+//!
+//! In order of dependence: a room may use those above it, never one below (a test holds this).
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`error`] | the one error type: message, causes, hint, exit code |
+//! | [`interrupt`] | Ctrl-C as a value that a loop asks between two steps |
+//! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
+//! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
+//! | [`diffusion`] | noise schedule, training targets, the four samplers: pure numbers |
+//! | [`cli`] | the command line |
+//! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
+//! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
+//! | [`device`] | which device computes |
+//! | [`assets`] | models and data sets found, fetched, checked, hashed; tensors read and written |
+//! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
+//! | [`results`] | layout of a run's folder and the only writer of files in it |
+//! | [`report`] | curve, grid, table: pure functions of the results tree |
+//! | [`ops`] | differentiable operations whose backward computes nothing for frozen weights |
+//! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
+//! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
+//! | [`sample`] | prompt and seed → picture; `sample` |
+//! | [`run`] | the recipe; `run` |
+//!
+//! # Rules
+//!
+//! 1. **Variation is an enum.** [`plan::Adapter`], [`diffusion::Sampler`], [`plan::Source`]: the compiler lists every place
+//!    that a new case has to think about. There is no trait of our own; those that are implemented are candle's and the
+//!    standard library's.
+//! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
+//!    callbacks, hooks, observers or globals.
+//! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
+//!    can be made again at any time. What a rerun must repeat (`loss.csv`, `eval.csv`) and what it cannot (`timing.csv`) are
+//!    different files.
+//! 4. **Randomness has names.** [`random::Generator::stream`] is a function of the experiment's seed, a name ("noise", "data
+//!    order", …) and a number. What one part draws never moves another's numbers, and a resumed run needs no saved state.
+//! 5. **No result depends on threads.** Work is split by output elements and every sum has a fixed order; nothing that is
+//!    compared holds a clock, a hash map's order or a number of threads.
+//! 6. **Wrong input is told all at once,** with the place, the reason and the remedy, before anything is computed.
+//!    Only safetensors weights are opened, and every claim of a header is checked against the file.
+//! 7. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
+//!    is denied but for the one call into the matrix product.
+//!
+//! # Where exactness is shown
+//!
+//! The tests compare with numbers that PyTorch, diffusers, transformers, PEFT and Pillow computed on small random models
+//! (`tests/fixtures`, with the script and the pinned versions that made them; running the tests needs neither Python nor a
+//! network). No fixture stands at a neutral value: norm weights are not 1, alpha is not the rank, B is not 0, pictures
+//! are not square, and the timesteps of a batch differ, for each of these would hide an error. The README has the table of
+//! what is compared with what, and how closely.
+//!
+//! # What is deliberately not done
+//!
+//! - **No pickle.** Opening a `.ckpt` or `.bin` can run any code.
+//! - **No plugin interface, no configuration of code by names.** A new method is a new case of an enum.
+//! - **No half precision** of the trained weights and their arithmetic; `dtype` says so if it is asked for.
+//! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
+//! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
+//! - **No overwriting.** A finished run stays; `--force` is the only way to start over.
 
 pub mod assets;
 pub mod cli;

@@ -73,7 +73,7 @@ pub enum Source {
 pub struct Dataset {
     /// Where they come from.
     pub source: Source,
-    /// The caption of every picture that brings none.
+    /// The caption of every picture; `None`: each brings its own.
     pub prompt: Option<String>,
     /// Width and height in pixels: a multiple of 64.
     pub resolution: usize,

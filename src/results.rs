@@ -42,6 +42,8 @@ pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, V
 
 /// The resolved plan, first file of a run.
 pub const PLAN_TOML: &str = "plan.toml";
+/// The trained adapter in a run's `weights/`, by the name that diffusers looks for.
+pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 /// The record, last file of a run.
 pub const RUN_JSON: &str = "run.json";
 

@@ -8,8 +8,6 @@ mod prepare;
 mod single_file;
 mod weights;
 
-pub use weights::LORA_FILE;
-
 use crate::cli::RunArgs;
 use crate::device;
 use crate::diffusion::NoiseSchedule;

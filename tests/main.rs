@@ -7,5 +7,7 @@ mod lr;
 mod model;
 mod plan;
 mod random;
+mod readme;
 mod report;
+mod rooms;
 mod tokenizer;

@@ -10,13 +10,10 @@ use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::lora_file::{self, Component, Written};
 use crate::plan::{Adapter, Full, Lora, Objective, Plan, Source};
-use crate::results::{Ending, RunDir};
+use crate::results::{Ending, LORA_FILE, RunDir};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// The adapter's file under `weights/`, by the name that diffusers looks for.
-pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
 /// Writes what was trained.
 pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<()> {

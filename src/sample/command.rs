@@ -19,7 +19,7 @@ use crate::model::{load, vae::Vae};
 use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{PLAN_TOML, RunDir, Shot, slug, write_png};
+use crate::results::{LORA_FILE, PLAN_TOML, RunDir, Shot, slug, write_png};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let weights = run.path().join("weights");
-        let lora = weights.join(crate::run::LORA_FILE);
+        let lora = weights.join(LORA_FILE);
         let (model, lora) = if weights.join("model_index.json").is_file() {
             (Source::Path(weights), None)
         } else if lora.is_file() {
