@@ -292,7 +292,8 @@ impl Plan {
         match (plans.pop(), plans.len()) {
             (Some(plan), 0) => Ok(plan),
             (_, others) => {
-                let message = format!("{} states {} variants, and one experiment is wanted", file.display(), others + 1);
+                let message =
+                    format!("{} states {} variants, and one experiment is wanted", file.display(), others + 1);
                 Err(Error::input(message))
             }
         }
