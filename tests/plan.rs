@@ -196,11 +196,11 @@ fn every_key_is_documented() {
         "dataset.prompt=p",
         "reference={label='r',trained_parameters=1,seconds=1,seconds_per_step=1,device='d'}",
     ];
-    let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\nclass_path='.'\n[adapter.dreambooth.lora]\n";
+    let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
     let texts = [
         good(LEAST, &everything).to_toml(),
         good(FULL, &["adapter.full.ema_decay=0.9"]).to_toml(),
-        good(&format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"), &[]).to_toml(),
+        good(&format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"), &["adapter.dreambooth.class_path=."]).to_toml(),
         "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n".into(),
     ];
     let mut section = String::new();
