@@ -7,6 +7,7 @@
 pub mod command;
 pub mod count;
 pub mod estimate;
+pub mod files;
 mod local;
 mod resolve;
 pub mod text_encoder;

@@ -5,6 +5,7 @@
 
 mod command;
 
+pub(crate) use command::Networks;
 pub use command::command;
 
 use crate::data::{self, Rgb};

@@ -8,4 +8,6 @@ mod model;
 mod plan;
 mod random;
 mod report;
+mod several;
 mod tokenizer;
+mod variants;

@@ -200,7 +200,11 @@ fn every_key_is_documented() {
     let texts = [
         good(LEAST, &everything).to_toml(),
         good(FULL, &["adapter.full.ema_decay=0.9"]).to_toml(),
-        good(&format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"), &["adapter.dreambooth.class_path=."]).to_toml(),
+        good(
+            &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
+            &["adapter.dreambooth.class_path=."],
+        )
+        .to_toml(),
         "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n".into(),
     ];
     let mut section = String::new();

@@ -14,6 +14,7 @@ use crate::report::table;
 use crate::results::{Opened, RunDir, run_folder};
 use candle_core::Device;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 /// What became of an experiment.
@@ -120,7 +121,9 @@ impl Room<'_> {
     fn show_table(&self, lines: &[Line]) -> Result<()> {
         if lines.iter().any(|line| matches!(line.outcome, Outcome::Done | Outcome::DrawnAgain)) {
             // Its warnings were given when it was written.
-            println!("{}", table::to_terminal(&table::read(&self.args.results, &mut |_| {})?));
+            let rows = table::read(&self.args.results, &mut |_| {})?;
+            // Nobody may be listening any more, which is no fault.
+            let _ = writeln!(io::stdout(), "{}", table::to_terminal(&rows));
         }
         Ok(())
     }

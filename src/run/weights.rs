@@ -13,10 +13,26 @@ use crate::plan::{Adapter, Full, Lora, Objective, Plan, Source};
 use crate::results::{Ending, RunDir};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The adapter's file under `weights/`, by the name that diffusers looks for.
-pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
+const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
+
+/// What a finished run trained: a model, and the LoRA for it, if it trained one.
+///
+/// Errors: wrong input, if the weights are not there.
+pub fn of_run(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
+    let folder = run.path().join("weights");
+    let (last, model, lora) = match &plan.adapter {
+        Adapter::Lora(_) => (folder.join(LORA_FILE), plan.model.clone(), Some(folder.join(LORA_FILE))),
+        Adapter::Full(_) => (folder.join("model_index.json"), Source::Path(folder), None),
+    };
+    if last.is_file() {
+        return Ok((model, lora));
+    }
+    Err(Error::input(format!("{} has no trained weights", run.path().display()))
+        .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
+}
 
 /// Writes what was trained.
 pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<()> {
