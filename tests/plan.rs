@@ -6,8 +6,8 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use tunelab::diffusion::Sampler;
-use tunelab::plan::count::{SD15_UNET, Trained, Unet, plausible_target};
-use tunelab::plan::estimate::{Memory, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, estimate};
+use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
+use tunelab::plan::estimate::{Memory, Trained, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, estimate};
 use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
 

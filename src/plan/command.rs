@@ -5,8 +5,8 @@
 
 use std::io::{self, Write};
 
-use super::count::{SD15_UNET, Trained, Unet};
-use super::estimate::{Memory, estimate};
+use super::count::{SD15_UNET, Unet};
+use super::estimate::{Memory, Trained, estimate};
 use super::files::{self, Loaded};
 use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use super::{Adapter, DreamBooth, Length, Objective, Plan, Source, local};

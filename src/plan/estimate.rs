@@ -1,6 +1,6 @@
-//! How much memory a plan needs, roughly, before anything is loaded.
+//! How much a plan trains, and how much memory it needs, roughly, before anything is loaded.
 //!
-//! In: the plan and the sizes of its networks. Out: bytes, in parts. The formula, all in 32-bit floats:
+//! In: the plan and the sizes of its networks. Out: counts, and bytes in parts. The formula, all in 32-bit floats:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
 //! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use super::count::{Module, Shape, Trained, Unet};
+use super::count::{Module, Shape, Unet};
 use super::text_encoder::TextEncoder;
 use super::{Adapter, Objective, Plan};
 
@@ -30,6 +30,31 @@ pub const SD15_TEXT_ENCODER_BYTES: u64 = 123_060_480 * FLOAT;
 const FLOAT: u64 = 4;
 /// Tokens of a caption.
 const TOKENS: u64 = 77;
+
+/// What a plan trains, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trained {
+    /// Of the UNet, or beside it.
+    pub unet: usize,
+    /// Of the text encoder, or beside it.
+    pub text_encoder: usize,
+}
+
+impl Trained {
+    /// What the adapter trains of these networks.
+    pub fn new(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> Self {
+        let (of_unet, of_text, with_text) = match adapter {
+            Adapter::Lora(lora) => (unet.trained(lora), lora.rank * text.lora_parameters(), lora.text_encoder),
+            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
+        };
+        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
+    }
+
+    /// Both together.
+    pub fn total(&self) -> usize {
+        self.unet + self.text_encoder
+    }
+}
 
 /// Bytes that a run will need, in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
