@@ -181,7 +181,12 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
         let classes = text.lines().find(|line| line.starts_with("# class images")).unwrap_or_default();
         lines.join("\n") + "\n" + classes
     };
-    assert_snapshot!(comments(&["experiments/sft_dog.toml"]), @"");
+    assert_snapshot!(comments(&["experiments/sft_dog.toml"]), @r"
+    # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
+    # trains all of the UNet's 859,520,964 parameters
+    # memory, estimated: 15.3 GB (weights 4.3 GB, gradients 3.4 GB, moments 6.9 GB, activations 0.7 GB)
+    # train.gradient_checkpointing would save 0.6 GB of activations, for about a third more time
+    ");
     let more = [
         "--set",
         "adapter.full.text_encoder=true",
@@ -190,8 +195,19 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
         "--set",
         "train.gradient_checkpointing=true",
     ];
-    assert_snapshot!(comments(&[&["experiments/sft_dog.toml"][..], &more].concat()), @"");
-    assert_snapshot!(comments(&["experiments/dreambooth_dog.toml", "--set", "adapter.dreambooth.lora.text_encoder=true"]), @"");
+    assert_snapshot!(comments(&[&["experiments/sft_dog.toml"][..], &more].concat()), @r"
+    # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
+    # trains all 982,581,444 parameters: 859,520,964 of the UNet and 123,060,480 of the text encoder
+    # memory, estimated: 20.2 GB (weights 4.3 GB, gradients 3.9 GB, moments 7.9 GB, average 3.9 GB, activations 0.2 GB)
+    # gradient checkpointing saves 0.6 GB of activations, for about a third more time
+    ");
+    assert_snapshot!(comments(&["experiments/dreambooth_dog.toml", "--set", "adapter.dreambooth.lora.text_encoder=true"]), @r#"
+    # 20 epochs in steps of 1 picture and as many class images; how many steps is known once the pictures are here
+    # trains 1,092,096 of the UNet's 859,520,964 and of the text encoder's 123,060,480 parameters: LoRA of rank 4 beside 176 modules
+    # memory, estimated: 5.7 GB (weights 4.3 GB, gradients 4.4 MB, moments 8.7 MB, activations 1.5 GB)
+    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # class images: 45 of "a dog" in 50 steps of pndm, unless they are here
+    "#);
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["a.png", "b.png", "c.png"] {
@@ -201,8 +217,16 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
     let (data, class) = (format!("dataset.path={here}"), format!("adapter.dreambooth.class_path={here}"));
     let dog = ["experiments/dreambooth_dog.toml", "--set", &data];
     // An epoch lasts until all class images were there, as in diffusers.
-    assert_snapshot!(comments(&dog).lines().next().unwrap_or_default(), @"");
-    assert_snapshot!(comments(&[&dog[..], &["--set", &class]].concat()).replace(here, "HERE"), @"");
+    assert_snapshot!(comments(&dog).lines().next().unwrap_or_default(), @r"
+    # 900 steps of 1 picture and as many class images: 20 epochs over 45 class images
+    ");
+    assert_snapshot!(comments(&[&dog[..], &["--set", &class]].concat()).replace(here, "HERE"), @r"
+    # 60 steps of 1 picture and as many class images: 20 epochs over 3 pictures
+    # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
+    # memory, estimated: 5.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 1.4 GB)
+    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # class images: 3 pictures in HERE, none is made
+    ");
 }
 
 #[test]

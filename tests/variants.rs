@@ -100,6 +100,31 @@ fn mistakes_in_variants_have_their_carets_and_those_outside_are_said_once() {
     let text =
         "sead = 3\n".to_owned() + THREE + "[variant.train]\nepoch = 1\n[[variant]]\nname = 'more'\ntrian.steps = 'a'\n";
     assert_snapshot!(bad(&text.replace("train.steps = 7\n", ""), &["eval.imges=2"]), @r"
+    error: unknown key `sead` at the top level
+      --> x.toml:1:1
+       |
+     1 | sead = 3
+       | ^^^^ did you mean `seed`?
+
+    error: unknown key `epoch` in [train]
+      --> x.toml:19:1
+       |
+    19 | epoch = 1
+       | ^^^^^ did you mean `epochs`?
+
+    error: unknown key `trian` at the top level
+      --> x.toml:22:1
+       |
+    22 | trian.steps = 'a'
+       | ^^^^^ did you mean `train`?
+
+    error: unknown key `imges` in [eval]
+      --> --set
+       |
+       | eval.imges=2
+       |      ^^^^^ did you mean `images`?
+
+    hint: 4 problems in x.toml
     ");
 }
 
@@ -107,13 +132,53 @@ fn mistakes_in_variants_have_their_carets_and_those_outside_are_said_once() {
 fn a_variant_has_a_name_of_its_own() {
     let base = "model.repo = 'a/m'\ndataset.repo = 'a/d'\nadapter.lora = {}\n";
     let text = "[[variant]]\nname = 'a'\n[[variant]]\nseed = 3\n[[variant]]\nname = 'A'\n[[variant]]\nname = 'a/b'\n";
-    assert_snapshot!(bad(&format!("{base}{text}"), &["variant.name=c"]), @r"
-    ");
+    assert_snapshot!(bad(&format!("{base}{text}"), &["variant.name=c"]), @r#"
+    error: this variant has no name
+      --> x.toml:6:1
+       |
+     6 | [[variant]]
+       | ^^^^^^^^^^^ add `name`
+
+    error: two variants are called "A"
+      --> x.toml:9:8
+       |
+     9 | name = 'A'
+       |        ^^^
+
+    error: a variant's `name` must be letters, digits, `_`, `-` and `.`
+      --> x.toml:11:8
+       |
+    11 | name = 'a/b'
+       |        ^^^^^ it becomes the end of a folder's name
+
+    error: `variant` cannot be set
+      --> --set
+       |
+       | variant.name=c
+       | ^^^^^^^ --set goes to every variant
+
+    hint: 4 problems in x.toml
+    "#);
     assert_snapshot!(bad(&format!("variant = []\n{base}"), &[]), @r"
+    error: `variant` is empty: there is nothing to run
+      --> x.toml:1:1
+       |
+     1 | variant = []
+       | ^^^^^^^ leave it out
     ");
     assert_snapshot!(bad(&format!("{base}[variant]\nname = 'a'"), &[]), @r"
+    error: `variant` must be a list of tables
+      --> x.toml:4:2
+       |
+     4 | [variant]
+       |  ^^^^^^^ write [[variant]]
     ");
     assert_snapshot!(bad(&format!("variant = [1]\n{base}"), &[]), @r"
+    error: a variant must be a table
+      --> x.toml:1:12
+       |
+     1 | variant = [1]
+       |            ^ write [[variant]]
     ");
 }
 
