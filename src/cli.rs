@@ -26,8 +26,10 @@ Examples:
   tunelab run experiments/lora_dog.toml
   tunelab run experiments/lora_dog.toml --set train.epochs=2 --set name=short
   tunelab run a.toml b.toml --set model.path=/models/sd15 --device cuda:1
+  tunelab run experiments/
 
-The results of a.toml are in results/a. A finished run is not run again; --force starts over.";
+The results of a.toml are in results/a, those of its [[variant]] x in results/a-x.
+A finished run is not run again; if only [eval]'s pictures have changed, they are drawn again; --force starts over.";
 
 const PLAN_EXAMPLES: &str = "\
 Example:
@@ -70,10 +72,10 @@ pub enum Command {
 /// Arguments of `tunelab run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Experiments, run in this order; one that fails does not stop the others.
-    #[arg(required = true, value_name = "FILE")]
+    /// Experiments, or folders of them, run in this order; one that fails does not stop the others.
+    #[arg(required = true, value_name = "FILE_OR_FOLDER")]
     pub files: Vec<PathBuf>,
-    /// Replace one key of the experiment: `train.epochs=2`. The value is TOML, or text. May be repeated.
+    /// Replace one key of each experiment and variant: `train.epochs=2`. The value is TOML, or text. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
     /// Where each experiment gets a folder of its name.
@@ -90,8 +92,8 @@ pub struct RunArgs {
 /// Arguments of `tunelab check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Experiments.
-    #[arg(required = true, value_name = "FILE")]
+    /// Experiments, or folders of them.
+    #[arg(required = true, value_name = "FILE_OR_FOLDER")]
     pub files: Vec<PathBuf>,
     /// Replace one key of each experiment first. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]

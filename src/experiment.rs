@@ -24,11 +24,22 @@
 //! | `adapter.lora.alpha` | above 0; the update is scaled by alpha / rank | the rank |
 //! | `adapter.lora.targets` | ends of module names | `to_q to_k to_v to_out.0` |
 //! | `adapter.lora.dropout` | 0 to below 1 | 0 |
+//! | `adapter.lora.text_encoder` | also beside the text encoder's attention | false |
+//! | `adapter.full.text_encoder` | also every weight of the text encoder | false |
+//! | `adapter.full.ema_decay` | above 0, below 1: save a moving average of the weights | none |
+//! | `adapter.full.single_file` | also write one checkpoint of the whole model | false |
+//! | `adapter.dreambooth.class_prompt` | what the class images show; `dataset.prompt` is the subject's name | |
+//! | `adapter.dreambooth.class_images` | how many | 100 |
+//! | `adapter.dreambooth.class_path` | folder of your own class images; none are made then | |
+//! | `adapter.dreambooth.prior_loss_weight` | from 0 | 1 |
+//! | `adapter.dreambooth.class_seed` | seed of the first class image | 42 |
+//! | `adapter.dreambooth.class_steps`, `.class_guidance_scale`, `.class_sampler` | as in `eval` | 50, 7.5, `pndm` |
+//! | `adapter.dreambooth.lora.…`, `adapter.dreambooth.full.…` | what is trained: the keys of `adapter.lora` or `adapter.full` | |
 //! | `train.epochs` | passes over the data | 100 |
 //! | `train.steps` | optimiser steps; wins over `epochs` | |
 //! | `train.batch_size` | pictures in one forward pass | 1 |
 //! | `train.gradient_accumulation` | forward passes in one step | 1 |
-//! | `train.learning_rate` | above 0, at most 1 | 1e-4 |
+//! | `train.learning_rate` | above 0, at most 1 | LoRA 1e-4, full 1e-5, full with DreamBooth 5e-6 |
 //! | `train.lr_scheduler` | `constant`, `linear`, `cosine`, `polynomial` | `constant` |
 //! | `train.warmup_steps` | the rate rises from 0 during these | 0 |
 //! | `train.adam_beta1`, `.adam_beta2` | 0 to below 1 | 0.9, 0.999 |
@@ -38,6 +49,7 @@
 //! | `train.snr_gamma` | above 0: min-SNR weighting | none |
 //! | `train.noise_offset` | from 0 | 0 |
 //! | `train.dtype` | `f32` | `f32` |
+//! | `train.gradient_checkpointing` | compute activations twice and do not keep them | false |
 //! | `train.checkpoint_every` | steps; 0 is none | 100 |
 //! | `train.keep_checkpoints` | how many stay | 1 |
 //! | `eval.prompts` | what to draw after training; an empty list draws nothing | the dataset's prompt |
@@ -49,9 +61,20 @@
 //! | `eval.sampler` | `pndm`, `ddim`, `euler_a`, `dpmpp_2m` | `pndm` |
 //! | `eval.seed` | seed of the first picture | 42 |
 //! | `eval.every` | steps between two evaluation losses; 0 is never | 50 |
+//! | `reference.label` | name of a row of the table with somebody else's figures | |
+//! | `reference.trained_parameters`, `.seconds`, `.seconds_per_step`, `.device` | the figures | none |
 //!
-//! `--set` replaces what the file says for that key, and where two keys exclude each other (`path` and `repo`, `steps`
-//! and `epochs`) one given by `--set` wins over one from the file. A relative path in the file starts at the file's
+//! There is exactly one of `adapter.lora`, `adapter.full` and `adapter.dreambooth`.
+//!
+//! # Several runs in one file
+//!
+//! Each `[[variant]]` is a run of its own, in the folder `<name>-<variant's name>`: the file's keys, and over them the
+//! variant's. It may say any key (`adapter.lora.rank = 16`); another adapter than the file's takes that one's place.
+//!
+//! # Arguments
+//!
+//! `--set` replaces what the file and its variants say for that key, and where two keys exclude each other (`path` and
+//! `repo`, `steps` and `epochs`) one given by `--set` or a variant wins over one from the file. A relative path in the file starts at the file's
 //! folder, one in `--set` at the working folder.
 
 mod overlay;

@@ -4,9 +4,11 @@
 //! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
 //! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need.
 
+mod adapter;
 pub mod command;
 pub mod count;
 pub mod estimate;
+pub mod files;
 mod local;
 mod resolve;
 pub mod text_encoder;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
+pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 
 /// One experiment, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,74 +86,6 @@ pub struct Dataset {
     pub random_flip: bool,
     /// Leave out broken pictures with a warning; otherwise they are an error.
     pub skip_broken: bool,
-}
-
-/// What is trained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Adapter {
-    /// Low-rank updates beside frozen weights.
-    Lora(Lora),
-    /// The weights themselves, all of them.
-    Full(Full),
-}
-
-/// W x + (alpha / rank) B A x, as PEFT does it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Lora {
-    /// Rows of A: at least 1.
-    pub rank: usize,
-    /// Scale of the update, before the division by the rank: above 0.
-    pub alpha: f64,
-    /// Ends of the names of the modules that get an update; at least one.
-    pub targets: Vec<String>,
-    /// Share of A's inputs that is dropped in training: 0 to below 1.
-    pub dropout: f64,
-    /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder, with the same rank and alpha.
-    pub text_encoder: bool,
-}
-
-/// Every weight of the UNet.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Full {
-    /// Also every weight of the text encoder.
-    pub text_encoder: bool,
-    /// Keep a moving average of the weights with this decay, and save it in their place: above 0, below 1.
-    pub ema_decay: Option<f64>,
-    /// Also write one `.safetensors` checkpoint of the whole model.
-    pub single_file: bool,
-}
-
-/// How a batch and its loss are formed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    /// Each photograph with its caption.
-    Captions,
-    /// Each photograph with the instance prompt, and beside it a class image with the class prompt.
-    DreamBooth(DreamBooth),
-}
-
-/// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023). The instance prompt is
-/// [`Dataset::prompt`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DreamBooth {
-    /// What class images show: "a dog".
-    pub class_prompt: String,
-    /// How many class images there are; at least 1.
-    pub class_images: usize,
-    /// The user's own class images: absolute, and it existed when the plan was made. None are made then.
-    pub class_path: Option<PathBuf>,
-    /// The class half's weight in the loss: 0 or more.
-    pub prior_loss_weight: f64,
-    /// The first class image's seed; the others count up from it.
-    pub class_seed: u64,
-    /// Denoising steps: 1 to 1000.
-    pub class_steps: usize,
-    /// Classifier-free guidance; 1 is off.
-    pub class_guidance_scale: f64,
-    /// The denoising method.
-    pub class_sampler: Sampler,
 }
 
 /// What somebody else (a report, a paper) measured for the same experiment.
@@ -292,7 +227,8 @@ impl Plan {
         match (plans.pop(), plans.len()) {
             (Some(plan), 0) => Ok(plan),
             (_, others) => {
-                let message = format!("{} states {} variants, and one experiment is wanted", file.display(), others + 1);
+                let message =
+                    format!("{} states {} variants, and one experiment is wanted", file.display(), others + 1);
                 Err(Error::input(message))
             }
         }

@@ -17,6 +17,7 @@
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
 //! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched.
 
+mod changes;
 mod ending;
 mod files;
 mod logs;
@@ -31,6 +32,7 @@ use fs_err as fs;
 
 use crate::data::Rgb;
 use crate::error::{Error, Result};
+use changes::{Change, change};
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
@@ -46,10 +48,13 @@ pub const PLAN_TOML: &str = "plan.toml";
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 /// The record, last file of a run.
 pub const RUN_JSON: &str = "run.json";
+/// The record while a finished run's pictures are drawn again.
+const RESAMPLING_JSON: &str = "resampling.json";
 
 /// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 13] = [
+const WRITTEN: [&str; 14] = [
     RUN_JSON,
+    RESAMPLING_JSON,
     LOSS_CSV,
     EVAL_CSV,
     TIMING_CSV,
@@ -96,6 +101,8 @@ pub enum Opened {
     Fresh(RunDir),
     /// The same plan, cut off before its end; whatever it wrote is still there.
     Unfinished(RunDir),
+    /// Trained to its end, and then what `[eval]` says of pictures changed: only pictures are missing.
+    Resample(RunDir),
     /// The same plan, run to its end: there is nothing to do.
     Finished(RunDir),
 }
@@ -111,16 +118,52 @@ impl RunDir {
         fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
         match run.stored_plan()? {
             Some(_) if force => run.clear()?,
-            Some(stored) if same_plan(&stored, plan_toml) => {
-                let finished = run.is_finished();
-                return Ok(if finished { Opened::Finished(run) } else { Opened::Unfinished(run) });
-            }
-            Some(_) => return Err(run.holds_another_plan()),
+            Some(stored) => return run.reopen(&stored, plan_toml, results),
             None => run.must_be_empty()?,
         }
-        let plan = run.path.join(PLAN_TOML);
-        files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))?;
+        run.write_plan(plan_toml, results)?;
         Ok(Opened::Fresh(run))
+    }
+
+    fn reopen(self, stored: &str, wanted: &str, results: &Path) -> Result<Opened> {
+        let trained = self.is_finished() || self.path.join(RESAMPLING_JSON).is_file();
+        match change(stored, wanted) {
+            Change::Nothing => {}
+            Change::Reference => self.write_plan(wanted, results)?,
+            Change::Pictures if trained => self.forget_pictures(wanted, results)?,
+            Change::Pictures | Change::Training => return Err(self.holds_another_plan()),
+        }
+        Ok(match (self.is_finished(), trained) {
+            (true, _) => Opened::Finished(self),
+            (false, true) => Opened::Resample(self),
+            (false, false) => Opened::Unfinished(self),
+        })
+    }
+
+    fn write_plan(&self, plan_toml: &str, results: &Path) -> Result<()> {
+        let plan = self.path.join(PLAN_TOML);
+        files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))
+    }
+
+    /// The record goes aside first and the plan changes last, so that a cut at any point leaves a run that says that its
+    /// pictures are to be drawn.
+    fn forget_pictures(&self, plan_toml: &str, results: &Path) -> Result<()> {
+        if self.is_finished() {
+            fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
+        }
+        self.remove("samples")?;
+        self.remove("grid.png")?;
+        self.write_plan(plan_toml, results)
+    }
+
+    /// What the run recorded before its pictures were to be drawn again.
+    pub fn earlier_record(&self) -> Result<RunRecord> {
+        let path = self.path.join(RESAMPLING_JSON);
+        serde_json::from_str(&fs::read_to_string(&path)?).map_err(|e| {
+            Error::input(format!("{} cannot be read", path.display()))
+                .cause(e)
+                .hint("give --force to remove the results and start over")
+        })
     }
 
     /// A run that is there already, to be read: `tunelab sample RUN_DIR`.
@@ -173,7 +216,8 @@ impl RunDir {
     pub fn finish(&self, record: &RunRecord) -> Result<()> {
         let json =
             serde_json::to_string_pretty(record).map_err(|e| Error::run("run.json cannot be written").cause(e))?;
-        self.write(RUN_JSON, format!("{json}\n").as_bytes())
+        self.write(RUN_JSON, format!("{json}\n").as_bytes())?;
+        self.remove(RESAMPLING_JSON)
     }
 
     fn stored_plan(&self) -> Result<Option<String>> {
@@ -221,11 +265,6 @@ impl RunDir {
              compare the plan.toml there with what `tunelab plan` prints",
         )
     }
-}
-
-/// Whether two plan texts are the same but for line ends, which version control may change.
-fn same_plan(a: &str, b: &str) -> bool {
-    a.trim_end().lines().eq(b.trim_end().lines())
 }
 
 fn unwritable(results: &Path, cause: std::io::Error) -> Error {

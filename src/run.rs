@@ -1,26 +1,29 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
-//! In: experiment files. Out: for each a folder of results; the table of all of them at the end. `prepare` gathers what a
-//! run needs, `weights` writes what it trained.
+//! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
+//! a run needs, `weights` writes what it trained, `resample` draws again.
 
 mod class_images;
 mod prepare;
+mod resample;
+mod several;
 mod single_file;
 mod weights;
 
-use crate::cli::RunArgs;
+pub use several::run;
+
 use crate::device;
 use crate::diffusion::NoiseSchedule;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
-use crate::report::{curve, grid, table};
+use crate::report::{curve, grid};
 use crate::results::{
-    Counts, Ending, LossLog, Machine, Model, Opened, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
+    Counts, Ending, LossLog, Machine, Model, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
     memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
@@ -30,58 +33,7 @@ use crate::train::texts::States;
 use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
-use std::path::Path;
 use std::time::Instant;
-
-/// `tunelab run`: every experiment in order. One that fails does not stop the others; the error is the only one, or says
-/// how many failed.
-pub fn run(args: &RunArgs) -> Result<()> {
-    let progress = Progress::from_env();
-    let interrupt = Interrupt::install()?;
-    let mut failures = Vec::new();
-    for file in &args.files {
-        match run_file(file, args, &progress, &interrupt) {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-            Err(error) => failures.push((file, error)),
-        }
-    }
-    if args.files.len() == 1 {
-        return failures.pop().map_or(Ok(()), |(_, error)| Err(error));
-    }
-    for (file, error) in &failures {
-        progress.line(format!("\n{}\n{error}", file.display()));
-    }
-    match failures.iter().map(|(_, e)| e.kind()).max_by_key(|kind| *kind == Kind::Run) {
-        None => Ok(()),
-        Some(kind) => {
-            let message = format!("{} of {} experiments failed", failures.len(), args.files.len());
-            Err(if kind == Kind::Run { Error::run(message) } else { Error::input(message) })
-        }
-    }
-}
-
-fn run_file(file: &Path, args: &RunArgs, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
-    let plan = Plan::load(file, &args.set)?;
-    let device = device::open(args.device)?;
-    let run = match RunDir::open(&args.results, &plan.name, &plan.to_toml(), args.force)? {
-        Opened::Fresh(run) => run,
-        Opened::Unfinished(run) => {
-            progress.line(format!("{}: going on with a run that was cut off", run.path().display()));
-            run
-        }
-        Opened::Finished(run) => {
-            progress.line(format!("{}: finished already with this plan (--force runs it again)", run.path().display()));
-            return Ok(());
-        }
-    };
-    Experiment { plan: &plan, run: &run, device: &device, progress, interrupt }.run()?;
-    let warn = &mut |text: String| progress.line(format!("warning: {text}"));
-    let rows = table::write(&args.results, warn)?;
-    println!("{}", table::to_terminal(&rows));
-    progress.line(format!("results in {}", run.path().display()));
-    Ok(())
-}
 
 /// One experiment under way.
 struct Experiment<'a> {

@@ -4,8 +4,11 @@
 //! 2022): the initial noise of seed s is `torch.randn` of a CPU generator seeded with s, the batch is [negative; prompt].
 
 mod command;
+mod trained;
 
+pub(crate) use command::Networks;
 pub use command::command;
+pub use trained::trained_model;
 
 use crate::data::{self, Rgb};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};

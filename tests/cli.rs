@@ -103,8 +103,9 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     assert_snapshot!(stdout(&output).replace(here.to_str().expect("UTF-8"), "ROOT"), @r#"
     # 9 steps of 1 picture
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
-    # memory, estimated: 5.0 GB (model 4.3 GB, adapter and optimiser 12.8 MB, activations 0.7 GB)
-    # these two lines assume Stable Diffusion 1.5: the model is not on this machine yet
+    # memory, estimated: 5.0 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.7 GB)
+    # train.gradient_checkpointing would save 0.6 GB of activations, for about a third more time
+    # these lines assume Stable Diffusion 1.5: the model is not on this machine yet
     # downloads the model from Hugging Face (stable-diffusion-v1-5/stable-diffusion-v1-5) or ModelScope (AI-ModelScope/stable-diffusion-v1-5), about 4.3 GB:
     #   unet/config.json
     #   unet/diffusion_pytorch_model.safetensors
@@ -137,6 +138,7 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     alpha = 4.0
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
     dropout = 0.0
+    text_encoder = false
 
     [train]
     steps = 9
@@ -152,6 +154,9 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     max_grad_norm = 1.0
     noise_offset = 0.0
     dtype = "f32"
+    gradient_checkpointing = false
+    checkpoint_every = 100
+    keep_checkpoints = 1
 
     [eval]
     prompts = ["a dog", "a cat"]
@@ -164,6 +169,87 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     seed = 42
     every = 50
     "#);
+}
+
+#[test]
+fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
+    let comments = |args: &[&str]| {
+        let output = tunelab(&[&["plan"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("# these lines")).collect();
+        let classes = text.lines().find(|line| line.starts_with("# class images")).unwrap_or_default();
+        lines.join("\n") + "\n" + classes
+    };
+    assert_snapshot!(comments(&["experiments/sft_dog.toml"]), @r"
+    # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
+    # trains all of the UNet's 859,520,964 parameters
+    # memory, estimated: 15.3 GB (weights 4.3 GB, gradients 3.4 GB, moments 6.9 GB, activations 0.7 GB)
+    # train.gradient_checkpointing would save 0.6 GB of activations, for about a third more time
+    ");
+    let more = [
+        "--set",
+        "adapter.full.text_encoder=true",
+        "--set",
+        "adapter.full.ema_decay=0.999",
+        "--set",
+        "train.gradient_checkpointing=true",
+    ];
+    assert_snapshot!(comments(&[&["experiments/sft_dog.toml"][..], &more].concat()), @r"
+    # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
+    # trains all 982,581,444 parameters: 859,520,964 of the UNet and 123,060,480 of the text encoder
+    # memory, estimated: 20.2 GB (weights 4.3 GB, gradients 3.9 GB, moments 7.9 GB, average 3.9 GB, activations 0.2 GB)
+    # gradient checkpointing saves 0.6 GB of activations, for about a third more time
+    ");
+    assert_snapshot!(comments(&["experiments/dreambooth_dog.toml", "--set", "adapter.dreambooth.lora.text_encoder=true"]), @r#"
+    # 20 epochs in steps of 1 picture and as many class images; how many steps is known once the pictures are here
+    # trains 1,092,096 of the UNet's 859,520,964 and of the text encoder's 123,060,480 parameters: LoRA of rank 4 beside 176 modules
+    # memory, estimated: 5.7 GB (weights 4.3 GB, gradients 4.4 MB, moments 8.7 MB, activations 1.5 GB)
+    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # class images: 45 of "a dog" in 50 steps of pndm, unless they are here
+    "#);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["a.png", "b.png", "c.png"] {
+        write(folder.path(), name, "");
+    }
+    let here = folder.path().to_str().expect("UTF-8");
+    let (data, class) = (format!("dataset.path={here}"), format!("adapter.dreambooth.class_path={here}"));
+    let dog = ["experiments/dreambooth_dog.toml", "--set", &data];
+    // An epoch lasts until all class images were there, as in diffusers.
+    assert_snapshot!(comments(&dog).lines().next().unwrap_or_default(), @r"
+    # 900 steps of 1 picture and as many class images: 20 epochs over 45 class images
+    ");
+    assert_snapshot!(comments(&[&dog[..], &["--set", &class]].concat()).replace(here, "HERE"), @r"
+    # 60 steps of 1 picture and as many class images: 20 epochs over 3 pictures
+    # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
+    # memory, estimated: 5.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 1.4 GB)
+    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # class images: 3 pictures in HERE, none is made
+    ");
+}
+
+#[test]
+fn plan_and_check_go_through_variants_and_folders() {
+    let output = tunelab(&["plan", "experiments/lora_rank.toml"]);
+    let text = stdout(&output);
+    let headings: Vec<&str> = text.lines().filter(|line| line.starts_with("# =")).collect();
+    assert_eq!(
+        headings,
+        ["# ===== lora_rank-rank1 =====", "# ===== lora_rank-rank4 =====", "# ===== lora_rank-rank16 ====="]
+    );
+    let output = tunelab(&["check", "experiments"]);
+    assert_snapshot!(stdout(&output), @r"
+    ok experiments/dreambooth_dog.toml
+    ok experiments/dreambooth_paper.toml
+    ok experiments/lora_dog.toml
+    ok experiments/lora_rank.toml (3 variants)
+    ok experiments/lora_vs_sft.toml (2 variants)
+    ok experiments/sft_dog.toml
+    ");
+    let output = tunelab(&["check", "src"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "error: the folder src holds no experiment (*.toml)\n");
 }
 
 #[test]

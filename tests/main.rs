@@ -10,4 +10,6 @@ mod random;
 mod readme;
 mod report;
 mod rooms;
+mod several;
 mod tokenizer;
+mod variants;

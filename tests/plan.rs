@@ -7,11 +7,17 @@ use std::path::Path;
 use insta::assert_snapshot;
 use tunelab::diffusion::Sampler;
 use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
-use tunelab::plan::estimate::{SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, estimate};
-use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Plan, Source};
+use tunelab::plan::estimate::{Memory, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
+use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
 
 /// The least that an experiment must say.
 const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
+
+const FULL: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.full = {}\n";
+
+const DREAMBOOTH: &str = "model.repo = 'a/model'\ndataset = {repo = 'a/set', prompt = 'a sks dog'}
+adapter.dreambooth = {class_prompt = 'a dog', full = {}}\n";
 
 fn with(text: &str, set: &[&str]) -> tunelab::error::Result<Plan> {
     let set: Vec<String> = set.iter().map(ToString::to_string).collect();
@@ -81,7 +87,7 @@ fn resolving_the_resolved_plan_changes_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let here = folder.path().to_str().expect("UTF-8");
     let path = format!("dataset.path={here}");
-    let variants: [&[&str]; 9] = [
+    let variants: [&[&str]; 11] = [
         &[],
         &[&path, "model.modelscope=b/other", "model.revision=0123456"],
         &["name=other", "seed=9223372036854775807", "eval.seed=0", "eval.every=0"],
@@ -96,9 +102,13 @@ fn resolving_the_resolved_plan_changes_nothing() {
             "dataset.random_flip=false",
             "eval.guidance_scale=0",
         ],
+        &["train.gradient_checkpointing=true", "reference={label='a \"b\"', seconds=12, seconds_per_step=2.55}"],
+        &["adapter.lora.text_encoder=true", "reference={label='x', trained_parameters=797184, device='RTX 3090'}"],
     ];
-    for set in variants {
-        let plan = good(LEAST, set);
+    let own = format!("adapter.dreambooth.class_path={here}");
+    let dreambooth = good(DREAMBOOTH, &[&own, "adapter.dreambooth.full.ema_decay=0.9999"]);
+    let full = good(FULL, &["adapter.full={text_encoder=true,single_file=true}"]);
+    for plan in variants.iter().map(|set| good(LEAST, set)).chain([dreambooth, full]) {
         let text = plan.to_toml();
         let again = Plan::parse(&text, Path::new("elsewhere/plan.toml"), &[]).unwrap_or_else(|e| panic!("{e}\n{text}"));
         assert_eq!(again, plan, "{text}");
@@ -143,6 +153,7 @@ fn everything_that_is_written_reaches_the_plan() {
     alpha = 6.0
     targets = ["to_v"]
     dropout = 0.5
+    text_encoder = false
 
     [train]
     steps = 11
@@ -159,6 +170,7 @@ fn everything_that_is_written_reaches_the_plan() {
     snr_gamma = 5.0
     noise_offset = 0.05
     dtype = "f32"
+    gradient_checkpointing = false
     checkpoint_every = 13
     keep_checkpoints = 2
 
@@ -179,21 +191,39 @@ fn everything_that_is_written_reaches_the_plan() {
 fn every_key_is_documented() {
     let docs = include_str!("../src/experiment.rs");
     let rows: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! | `")).collect();
-    let everything = ["train.epochs=1", "train.snr_gamma=1", "train.checkpoint_every=1", "dataset.prompt=p"];
-    let resolved = good(LEAST, &everything).to_toml() + "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n";
-    let mut section = String::new();
+    let everything = [
+        "train={epochs=1,snr_gamma=1,checkpoint_every=1}",
+        "dataset.prompt=p",
+        "reference={label='r',trained_parameters=1,seconds=1,seconds_per_step=1,device='d'}",
+    ];
+    let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
+    let texts = [
+        good(LEAST, &everything).to_toml(),
+        good(FULL, &["adapter.full.ema_decay=0.9"]).to_toml(),
+        good(
+            &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
+            &["adapter.dreambooth.class_path=."],
+        )
+        .to_toml(),
+        "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n".into(),
+    ];
     let mut keys = 0;
-    for line in resolved.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = format!("{name}.");
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            let (full, short) = (format!("{section}{key}`"), format!("`.{key}`"));
-            let documented = |row: &&str| row.starts_with(&full) || (row.starts_with(&section) && row.contains(&short));
-            assert!(rows.iter().any(documented), "{section}{key} is not in the table of src/experiment.rs");
-            keys += 1;
+    for text in &texts {
+        let mut section = String::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                // The inner adapter's keys are the outer one's.
+                section = format!("{}.", name.replace("dreambooth.lora", "lora"));
+            } else if let Some((key, _)) = line.split_once(" = ") {
+                let (full, short) = (format!("{section}{key}`"), format!("`.{key}`"));
+                let documented =
+                    |row: &&str| row.starts_with(&full) || (row.starts_with(&section) && row.contains(&short));
+                assert!(rows.iter().any(documented), "{section}{key} is not in the table of src/experiment.rs");
+                keys += 1;
+            }
         }
     }
-    assert!(keys > 40, "{resolved}");
+    assert!(keys > 120, "{keys}");
 }
 
 #[test]
@@ -279,7 +309,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `checkpoint_every`, `keep_checkpoints`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -335,29 +365,21 @@ fn an_adapter_is_needed_and_only_one() {
     assert_snapshot!(bad(sources, &[]), @r"
     error: no adapter
       --> lab/x.toml
-       = add [adapter.lora]
+       = add [adapter.lora], [adapter.full] or [adapter.dreambooth]
     ");
     assert_snapshot!(bad(&format!("{sources}[adapter]\n"), &[]), @r"
     error: no adapter
       --> lab/x.toml:3:2
        |
      3 | [adapter]
-       |  ^^^^^^^ add [adapter.lora]
+       |  ^^^^^^^ add [adapter.lora], [adapter.full] or [adapter.dreambooth]
     ");
     assert_snapshot!(bad(&format!("{sources}[adapter.lora]\n[adapter.full]\n"), &[]), @r"
-    error: unknown adapter `full`
-      --> lab/x.toml:4:10
-       |
-     4 | [adapter.full]
-       |          ^^^^ there is [adapter.lora]
-
     error: more than one adapter: `full`, `lora`
       --> lab/x.toml:4:10
        |
      4 | [adapter.full]
        |          ^^^^ an experiment has exactly one
-
-    hint: 2 problems in lab/x.toml
     ");
     assert_snapshot!(bad(&format!("{sources}[adapter]\nlora = 4\n"), &[]), @r"
     error: `lora` must be a table
@@ -366,6 +388,171 @@ fn an_adapter_is_needed_and_only_one() {
      4 | lora = 4
        | ^^^^ write [adapter.lora]
     ");
+    assert_snapshot!(bad(&format!("{sources}[adapter.fulll]\nema_decay = 1\n"), &[]), @r"
+    error: unknown adapter `fulll`
+      --> lab/x.toml:3:10
+       |
+     3 | [adapter.fulll]
+       |          ^^^^^ did you mean `full`?
+    ");
+}
+
+#[test]
+fn full_fine_tuning_says_which_key_is_wrong() {
+    let sources = "model.repo = 'a/m'\ndataset.repo = 'a/d'\n";
+    let text = format!("{sources}[adapter.full]\nrank = 4\nema_decay = 1\nsingle_flie = true\n");
+    assert_snapshot!(bad(&text, &[]), @r"
+    error: unknown key `rank` in [adapter.full]
+      --> lab/x.toml:4:1
+       |
+     4 | rank = 4
+       | ^^^^ the keys here are `text_encoder`, `ema_decay`, `single_file`
+
+    error: `ema_decay` must be a number above 0 and below 1, not 1
+      --> lab/x.toml:5:13
+       |
+     5 | ema_decay = 1
+       |             ^
+
+    error: unknown key `single_flie` in [adapter.full]
+      --> lab/x.toml:6:1
+       |
+     6 | single_flie = true
+       | ^^^^^^^^^^^ did you mean `single_file`?
+
+    hint: 3 problems in lab/x.toml
+    ");
+}
+
+#[test]
+fn dreambooth_needs_two_prompts_and_one_adapter() {
+    let sources = "model.repo = 'a/m'\ndataset.repo = 'a/d'\n";
+    assert_snapshot!(bad(&format!("{sources}[adapter.dreambooth]\nclas_images = 45\n"), &[]), @r#"
+    error: nothing says what DreamBooth calls its subject
+      --> lab/x.toml:2:1
+       |
+     2 | dataset.repo = 'a/d'
+       | ^^^^^^^ add `prompt`, such as "a sks dog"
+
+    error: no adapter in DreamBooth
+      --> lab/x.toml:3:10
+       |
+     3 | [adapter.dreambooth]
+       |          ^^^^^^^^^^ add [adapter.dreambooth.lora] or [adapter.dreambooth.full]
+
+    error: nothing says what the class images show
+      --> lab/x.toml:3:10
+       |
+     3 | [adapter.dreambooth]
+       |          ^^^^^^^^^^ add `class_prompt`, such as "a dog"
+
+    error: unknown key `clas_images` in [adapter.dreambooth]
+      --> lab/x.toml:4:1
+       |
+     4 | clas_images = 45
+       | ^^^^^^^^^^^ did you mean `class_images`?
+
+    hint: 4 problems in lab/x.toml
+    "#);
+    let both = "[adapter.dreambooth.lora]\nrnak = 4\n[adapter.dreambooth.full]\n";
+    let text = format!("{sources}dataset.prompt = 'a sks dog'\nadapter.dreambooth.class_prompt = 'a dog'\n{both}");
+    assert_snapshot!(bad(&text.replace("adapter.dreambooth.class_prompt = 'a dog'\n", ""), &["adapter.dreambooth.class_prompt=a dog"]), @r"
+    error: unknown key `rnak` in [adapter.dreambooth.lora]
+      --> lab/x.toml:5:1
+       |
+     5 | rnak = 4
+       | ^^^^ did you mean `rank`?
+
+    error: more than one adapter in DreamBooth: `full`, `lora`
+      --> lab/x.toml:6:21
+       |
+     6 | [adapter.dreambooth.full]
+       |                     ^^^^ an experiment has exactly one
+
+    hint: 2 problems in lab/x.toml
+    ");
+    let ranges = [
+        "class_images=0",
+        "class_prompt=",
+        "prior_loss_weight=-0.1",
+        "class_steps=1001",
+        "class_seed=-1",
+        "class_guidance_scale=-1",
+        "class_sampler=euler",
+        "class_path=/no/such/folder",
+        "lora={}",
+    ];
+    for key in ranges {
+        assert!(with(DREAMBOOTH, &[&format!("adapter.dreambooth.{key}")]).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn everything_of_dreambooth_reaches_the_plan() {
+    let plan = good(
+        DREAMBOOTH,
+        &[
+            "adapter.dreambooth={class_images=45, prior_loss_weight=0.5, class_seed=7, class_steps=25}",
+            "adapter.dreambooth={class_guidance_scale=5, class_sampler='ddim', class_path='tests'}",
+            "adapter.dreambooth.full={text_encoder=true, ema_decay=0.99, single_file=true}",
+        ],
+    );
+    let here = Path::new(".").canonicalize().expect("it exists");
+    let text = plan.to_toml().replace(here.to_str().expect("UTF-8"), "ROOT");
+    let (_, text) = text.split_once("[adapter").expect("an adapter");
+    let (text, _) = text.split_once("\n[train]").expect("a training");
+    assert_snapshot!(text, @r#"
+    .dreambooth]
+    class_prompt = "a dog"
+    class_images = 45
+    class_path = "ROOT/tests"
+    prior_loss_weight = 0.5
+    class_seed = 7
+    class_steps = 25
+    class_guidance_scale = 5.0
+    class_sampler = "ddim"
+
+    [adapter.dreambooth.full]
+    text_encoder = true
+    ema_decay = 0.99
+    single_file = true
+    "#);
+    let Objective::DreamBooth(dreambooth) = good(DREAMBOOTH, &[]).objective else { panic!("{:?}", plan.objective) };
+    assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_seed), (100, 1.0, 42));
+    let eval = (dreambooth.class_steps, dreambooth.class_guidance_scale, dreambooth.class_sampler);
+    assert_eq!(eval, (50, 7.5, Sampler::Pndm));
+}
+
+#[test]
+fn the_usual_learning_rate_depends_on_what_is_trained_and_how() {
+    let rate = |text: &str| good(text, &[]).train.learning_rate;
+    assert_eq!((rate(LEAST), rate(FULL), rate(DREAMBOOTH)), (1e-4, 1e-5, 5e-6));
+    assert_eq!(rate(&DREAMBOOTH.replace("full", "lora")), 1e-4);
+}
+
+#[test]
+fn a_reference_needs_its_label() {
+    assert_snapshot!(complaint("[reference]\nseconds = -1\ns_per_it = 2\n"), @r#"
+    error: nothing says what the reference row is called
+      --> lab/x.toml:4:2
+       |
+     4 | [reference]
+       |  ^^^^^^^^^ add `label`, such as "report, LoRA"
+
+    error: `seconds` must be a number, 0 or more, not -1
+      --> lab/x.toml:5:11
+       |
+     5 | seconds = -1
+       |           ^^
+
+    error: unknown key `s_per_it` in [reference]
+      --> lab/x.toml:6:1
+       |
+     6 | s_per_it = 2
+       | ^^^^^^^^ the keys here are `label`, `trained_parameters`, `seconds`, `seconds_per_step`, `device`
+
+    hint: 3 problems in lab/x.toml
+    "#);
 }
 
 #[test]
@@ -558,12 +745,78 @@ fn a_target_that_no_module_can_have_is_told_from_one_of_another_model() {
 
 #[test]
 fn memory_is_near_what_pytorch_needs_for_the_same_work() {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let others = SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES;
-    let bytes = |set: &[&str]| estimate(&good(LEAST, set), &unet, others).total() as f64;
+    let bytes = |set: &[&str]| memory(LEAST, set).total() as f64;
     let small = bytes(&["dataset.resolution=256"]);
     assert!((4.7e9..5.3e9).contains(&small), "{small}");
     let one = bytes(&[]);
     let more = bytes(&["train.batch_size=3"]) - one;
     assert!(one > small && (more / 2.0 - (bytes(&["train.batch_size=2"]) - one)).abs() < 1.0);
+}
+
+fn memory(text: &str, set: &[&str]) -> Memory {
+    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
+    estimate(&good(text, set), &unet, &text_encoder, SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES)
+}
+
+#[test]
+fn full_fine_tuning_holds_every_weight_four_times() {
+    let unet = 4 * 859_520_964_u64;
+    let full = memory(FULL, &["dataset.resolution=256"]);
+    assert_eq!(full.weights, unet + SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES);
+    assert_eq!((full.gradients, full.moments, full.average), (unet, 2 * unet, 0));
+    let both = memory(FULL, &["adapter.full.text_encoder=true", "adapter.full.ema_decay=0.999"]);
+    assert_eq!((both.gradients, both.average), (unet + SD15_TEXT_ENCODER_BYTES, unet + SD15_TEXT_ENCODER_BYTES));
+    assert_eq!(both.weights, full.weights);
+}
+
+#[test]
+fn checkpointing_keeps_the_stages_inputs_and_the_largest_stage() {
+    let plain = memory(LEAST, &["dataset.resolution=256"]);
+    let less = memory(LEAST, &["dataset.resolution=256", "train.gradient_checkpointing=true"]);
+    assert_eq!(plain.activations - less.activations, less.checkpointing_saves);
+    assert_eq!(plain.checkpointing_saves, less.checkpointing_saves);
+    // By hand, in numbers of a 32 × 32 latent: what goes into the 22 stages, level by level, downwards, middle, upwards.
+    let inputs = 1024 * (320 + 320)
+        + 256 * (320 + 640)
+        + 64 * (640 + 1280)
+        + 16 * (1280 + 1280)
+        + 16 * (1280 + 1280)
+        + 16 * 3 * 2560
+        + 64 * (2560 + 2560 + 1920)
+        + 256 * (1920 + 1280 + 960)
+        + 1024 * (960 + 640 + 640);
+    // The largest is the first of the uppermost level: its attention maps alone are 8 · 1024 · (1024 + 77).
+    let rows = 960 + 320 + 320 + 320 + 320 // norms, convolutions and shortcut of the resnet
+        + 4 * 320 + 320 // norms, projection in
+        + 4 * 320 + 2 * 320 // attentions on the picture: q, k, v, out; q, out
+        + 8 * 320 + 320 + 320; // feed-forward, projection out
+    let of_text = 77 * 2 * 320 * 3 / 2;
+    let largest = 1024 * rows * 3 / 2 + 320 * 3 / 2 + of_text + 8 * 1024 * (1024 + 77);
+    // conv_in, time embedding, two of three resamplers upwards and downwards at each level, conv_norm_out, conv_out.
+    let outside = (1024 * 320 + 2 * 1280)
+        + (256 * 320 + 64 * 640 + 16 * 1280)
+        + (64 * 1280 + 256 * 1280 + 1024 * 640)
+        + 1024 * (320 + 4);
+    assert_eq!(less.activations, 4 * (inputs + largest + outside * 3 / 2));
+}
+
+#[test]
+fn dreambooth_passes_two_samples_for_each_photograph() {
+    let captions = memory(FULL, &["dataset.resolution=256"]);
+    let dreambooth = memory(DREAMBOOTH, &["dataset.resolution=256"]);
+    assert_eq!(dreambooth.activations, 2 * captions.activations);
+}
+
+#[test]
+fn the_text_encoder_is_counted_from_its_config() {
+    let text = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((text.parameters(), text.lora_modules()), (123_060_480, 48));
+    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let trained = |plan: &Plan| Trained::new(&plan.adapter, &unet, &text).total();
+    assert_eq!(trained(&good(LEAST, &["adapter.lora.rank=4"])), 797_184);
+    assert_eq!(trained(&good(LEAST, &["adapter.lora={rank=4,text_encoder=true}"])), 797_184 + 4 * 48 * 2 * 768);
+    assert_eq!(trained(&good(FULL, &[])), 859_520_964);
+    assert_eq!(trained(&good(FULL, &["adapter.full.text_encoder=true"])), 859_520_964 + 123_060_480);
+    assert!(TextEncoder::from_config("{}").is_err());
 }

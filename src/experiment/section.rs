@@ -207,11 +207,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Is it a table in the file?
-    pub fn is_written(&self) -> bool {
-        self.table.is_some()
-    }
-
     /// These keys are known, even if nobody reads them this time.
     pub fn accept(&self, names: &[&'static str]) {
         self.reader.accept(&self.path, names);

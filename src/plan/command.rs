@@ -3,27 +3,28 @@
 //! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as TOML with what it amounts
 //! to as comments.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
-use super::count::{SD15_UNET, Trained, Unet};
-use super::estimate::{Memory, estimate};
+use super::count::{SD15_UNET, Unet};
+use super::estimate::{Memory, Trained, estimate};
+use super::files::{self, Loaded};
 use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use super::{Adapter, Length, Objective, Plan, Source, local};
+use super::{Adapter, DreamBooth, Length, Objective, Plan, Source, local};
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::error::{Error, Result};
 
-/// `tunelab check FILE…`: every problem of every file.
+/// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
 /// Errors: a file has problems (they are in the error, or on stderr where there are several files), or two files would
 /// write into the same results folder.
 pub fn check(args: &CheckArgs) -> Result<()> {
-    let mut names: BTreeMap<String, &PathBuf> = BTreeMap::new();
-    let mut failures = Vec::new();
-    for file in &args.files {
-        match Plan::load(file, &args.set).and_then(|plan| unique(&mut names, plan, file)) {
-            Ok(()) => print(&format!("ok {}\n", file.display()))?,
+    let loaded = files::load(&args.files, &args.set)?;
+    let mut failures = files::clashes(&loaded);
+    let count = loaded.len();
+    for Loaded { file, plans } in loaded {
+        match plans {
+            Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
+            Ok(_) => print(&format!("ok {}\n", file.display()))?,
             Err(error) => failures.push(error),
         }
     }
@@ -36,26 +37,22 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     }
     match failures.len() {
         0 => Ok(()),
-        bad => Err(Error::input(format!("{bad} of {} experiments have problems", args.files.len()))),
+        bad => Err(Error::input(format!("{bad} of {count} experiments have problems"))),
     }
 }
 
-fn unique<'f>(names: &mut BTreeMap<String, &'f PathBuf>, plan: Plan, file: &'f PathBuf) -> Result<()> {
-    let message = format!("{} has the same name as", file.display());
-    match names.insert(plan.name, file) {
-        Some(other) if other != file => Err(Error::input(format!("{message} {}", other.display()))
-            .hint("both would write into one results folder; give one of them another `name`")),
-        _ => Ok(()),
-    }
-}
-
-/// `tunelab plan FILE`: the resolved plan with what it amounts to.
+/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant.
 ///
 /// Errors: the file's problems, or a model folder whose UNet is of another kind.
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let plan = Plan::load(&args.file, &args.set)?;
-    let comments = summary(&plan)?.join("\n# ");
-    print(&format!("# {comments}\n\n{}", plan.to_toml()))
+    let plans = Plan::load_all(&args.file, &args.set)?;
+    let several = plans.len() > 1;
+    let mut texts = Vec::new();
+    for plan in &plans {
+        let heading = if several { format!("# ===== {} =====\n", plan.name) } else { String::new() };
+        texts.push(format!("{heading}# {}\n\n{}", summary(plan)?.join("\n# "), plan.to_toml()));
+    }
+    print(&texts.join("\n"))
 }
 
 /// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images, downloads.
@@ -132,16 +129,28 @@ fn class_images(objective: &Objective) -> Option<String> {
 
 fn steps(plan: &Plan) -> String {
     let batch = counted(plan.train.batch_size * plan.train.gradient_accumulation, "picture");
+    let beside = if matches!(plan.objective, Objective::DreamBooth(_)) { " and as many class images" } else { "" };
     match (plan.train.length, local::pictures(&plan.dataset.source)) {
-        (Length::Steps(steps), _) => format!("{} of {batch}", counted(steps, "step")),
+        (Length::Steps(steps), _) => format!("{} of {batch}{beside}", counted(steps, "step")),
         (Length::Epochs(epochs), Some(pictures)) => {
-            let steps = counted(plan.train.total_steps(pictures), "step");
-            format!("{steps} of {batch}: {} over {}", counted(epochs, "epoch"), counted(pictures, "picture"))
+            let longest = pictures.max(class_count(&plan.objective));
+            let steps = counted(plan.train.total_steps(longest), "step");
+            let over = if longest > pictures { "class image" } else { "picture" };
+            format!("{steps} of {batch}{beside}: {} over {}", counted(epochs, "epoch"), counted(longest, over))
         }
         (Length::Epochs(epochs), None) => {
             let epochs = counted(epochs, "epoch");
-            format!("{epochs} in steps of {batch}; how many steps is known once the pictures are here")
+            format!("{epochs} in steps of {batch}{beside}; how many steps is known once the pictures are here")
         }
+    }
+}
+
+/// Class images that an epoch goes through: it lasts until the longer of the two sets is through, as in diffusers.
+fn class_count(objective: &Objective) -> usize {
+    match objective {
+        Objective::Captions => 0,
+        Objective::DreamBooth(DreamBooth { class_path: Some(path), .. }) => local::pictures_in(path).unwrap_or(0),
+        Objective::DreamBooth(dreambooth) => dreambooth.class_images,
     }
 }
 

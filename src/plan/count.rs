@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::text_encoder::TextEncoder;
-use super::{Adapter, Lora};
+use super::Lora;
 use crate::error::{Error, Result};
 use crate::experiment::similar;
 
@@ -87,31 +86,6 @@ impl Shape {
             Self::Linear { outputs, .. } | Self::Conv { outputs, .. } => outputs,
             Self::Norm { channels } => channels,
         }
-    }
-}
-
-/// What a plan trains, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trained {
-    /// Of the UNet, or beside it.
-    pub unet: usize,
-    /// Of the text encoder, or beside it.
-    pub text_encoder: usize,
-}
-
-impl Trained {
-    /// What the adapter trains of these networks.
-    pub fn new(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> Self {
-        let (of_unet, of_text, with_text) = match adapter {
-            Adapter::Lora(lora) => (unet.trained(lora), lora.rank * text.lora_parameters(), lora.text_encoder),
-            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
-        };
-        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
-    }
-
-    /// Both together.
-    pub fn total(&self) -> usize {
-        self.unet + self.text_encoder
     }
 }
 

@@ -1,6 +1,6 @@
-//! How much memory a plan needs, roughly, before anything is loaded.
+//! How much a plan trains, and how much memory it needs, roughly, before anything is loaded.
 //!
-//! In: the plan and the sizes of its networks. Out: bytes, in parts. The formula, all in 32-bit floats:
+//! In: the plan and the sizes of its networks. Out: counts, and bytes in parts. The formula, all in 32-bit floats:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
 //! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
@@ -8,8 +8,9 @@
 //!   all the UNet's modules (the other half stands for activation functions and residual sums), and one map of attention
 //!   weights for each head; the text encoder's likewise, if it is trained.
 //!
-//! Gradient checkpointing keeps only what goes into each block (a resnet or a transformer: as much as the block's first norm
-//! puts out) and computes one block at a time again, so the activations are the sum of those inputs and the largest block.
+//! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind it, as
+//! [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and computes one stage at a time again, so
+//! the activations are the sum of those inputs and the largest stage.
 //!
 //! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 5.0 GB, which is what PyTorch needs for it; training all
 //! of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for moments.
@@ -17,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use super::count::{Module, Shape, Trained, Unet};
+use super::count::{Module, Shape, Unet};
 use super::text_encoder::TextEncoder;
 use super::{Adapter, Objective, Plan};
 
@@ -29,6 +30,31 @@ pub const SD15_TEXT_ENCODER_BYTES: u64 = 123_060_480 * FLOAT;
 const FLOAT: u64 = 4;
 /// Tokens of a caption.
 const TOKENS: u64 = 77;
+
+/// What a plan trains, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trained {
+    /// Of the UNet, or beside it.
+    pub unet: usize,
+    /// Of the text encoder, or beside it.
+    pub text_encoder: usize,
+}
+
+impl Trained {
+    /// What the adapter trains of these networks.
+    pub fn new(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> Self {
+        let (of_unet, of_text, with_text) = match adapter {
+            Adapter::Lora(lora) => (unet.trained(lora), lora.rank * text.lora_parameters(), lora.text_encoder),
+            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
+        };
+        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
+    }
+
+    /// Both together.
+    pub fn total(&self) -> usize {
+        self.unet + self.text_encoder
+    }
+}
 
 /// Bytes that a run will need, in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +93,9 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: u64) -> Me
     // The VAE halves a picture three times.
     let pixels = (plan.dataset.resolution as u64 / 8).pow(2);
     let of_text = if trained.text_encoder > 0 { text.activations() as u64 } else { 0 };
-    let blocks = Blocks::new(unet, pixels);
+    let stages = Stages::new(unet, pixels);
     let bytes = |numbers: u64| samples * FLOAT * numbers;
-    let (all, kept) = (bytes(blocks.all() + of_text), bytes(blocks.checkpointed() + of_text));
+    let (all, kept) = (bytes(stages.all() + of_text), bytes(stages.checkpointed() + of_text));
     Memory {
         weights: unet.parameters() as u64 * FLOAT + others + beside,
         gradients: numbers,
@@ -80,27 +106,27 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: u64) -> Me
     }
 }
 
-/// What the UNet's blocks keep for one sample, in numbers.
-struct Blocks {
-    /// By the block's name: what it keeps, and what goes into it.
-    blocks: BTreeMap<String, (u64, u64)>,
+/// What the UNet's stages keep for one sample, in numbers.
+struct Stages {
+    /// By the stage's name: what it keeps, and what goes into it.
+    stages: BTreeMap<String, (u64, u64)>,
     /// Kept outside of them.
     outside: u64,
 }
 
-impl Blocks {
+impl Stages {
     /// For a latent picture of this many pixels.
     fn new(unet: &Unet, pixels: u64) -> Self {
-        let mut found = Self { blocks: BTreeMap::new(), outside: 0 };
+        let mut found = Self { stages: BTreeMap::new(), outside: 0 };
         for module in &unet.modules {
             let kept = activations(module, unet.heads as u64, pixels);
-            let Some(name) = block(&module.name) else {
+            let Some(name) = stage(&module.name) else {
                 found.outside += kept;
                 continue;
             };
-            let (all, input) = found.blocks.entry(name.into()).or_default();
+            let (all, input) = found.stages.entry(name).or_default();
             *all += kept;
-            // A block begins with a norm over its input.
+            // A stage begins with a norm over its input.
             if *input == 0 {
                 *input = rows(module, pixels) * module.shape.outputs() as u64;
             }
@@ -109,25 +135,29 @@ impl Blocks {
     }
 
     fn all(&self) -> u64 {
-        self.outside + self.blocks.values().map(|(all, _)| all).sum::<u64>()
+        self.outside + self.stages.values().map(|(all, _)| all).sum::<u64>()
     }
 
     fn checkpointed(&self) -> u64 {
-        let largest = self.blocks.values().map(|(all, _)| *all).max().unwrap_or(0);
-        self.outside + largest + self.blocks.values().map(|(_, input)| input).sum::<u64>()
+        let largest = self.stages.values().map(|(all, _)| *all).max().unwrap_or(0);
+        self.outside + largest + self.stages.values().map(|(_, input)| input).sum::<u64>()
     }
 }
 
-/// `down_blocks.0.resnets.1` of `down_blocks.0.resnets.1.conv1`; nothing for what is in no resnet or transformer.
-fn block(module: &str) -> Option<&str> {
-    let kind = ["resnets.", "attentions."].into_iter().find_map(|kind| Some(module.find(kind)? + kind.len()))?;
-    Some(&module[..kind + module[kind..].find('.')?])
+/// The stage that a module belongs to: a resnet and the transformer of the same number behind it, such as `down_blocks.0.1` for
+/// `down_blocks.0.resnets.1.conv1`. Nothing for what is in neither.
+fn stage(module: &str) -> Option<String> {
+    let (level, rest) = module.split_once(".resnets.").or_else(|| module.split_once(".attentions."))?;
+    Some(format!("{level}.{}", rest.split('.').next()?))
 }
 
 /// Positions that a module works on.
 fn rows(module: &Module, pixels: u64) -> u64 {
-    let on_text = matches!(module.shape, Shape::Linear { on_text: true, .. });
-    if on_text { TOKENS } else { (pixels >> (2 * module.level)).max(1) }
+    match module.shape {
+        Shape::Linear { on_text: true, .. } => TOKENS,
+        _ if module.name.contains("time_emb") => 1,
+        _ => (pixels >> (2 * module.level)).max(1),
+    }
 }
 
 /// Numbers that a module keeps.

@@ -85,7 +85,7 @@ fn full(s: &Section) -> Full {
 }
 
 fn dreambooth(s: &Section) -> DreamBooth {
-    if s.is_written() && !s.has("class_prompt") {
+    if !s.has("class_prompt") {
         s.missing("what the class images show", "`class_prompt`, such as \"a dog\"");
     }
     DreamBooth {

@@ -2,7 +2,7 @@
 //!
 //! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
 
-use super::Painter;
+use super::{Painter, trained_model};
 use crate::assets::{self, ModelFiles};
 use crate::cli::SampleArgs;
 use crate::data::Rgb;
@@ -56,24 +56,15 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A run's own settings, with the LoRA that it trained.
+    /// A run's own settings, with the model or the LoRA that it trained.
     fn of_run(path: &Path) -> Result<Self> {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
-        let weights = run.path().join("weights");
-        let lora = weights.join(LORA_FILE);
-        let (model, lora) = if weights.join("model_index.json").is_file() {
-            (Source::Path(weights), None)
-        } else if lora.is_file() {
-            (plan.model, Some((lora, 1.0)))
-        } else {
-            return Err(Error::input(format!("{} has no trained weights yet", path.display()))
-                .hint("let `tunelab run` finish this experiment first"));
-        };
+        let (model, lora) = trained_model(&run, &plan)?;
         let eval = plan.eval;
         Ok(Self {
             model,
-            lora,
+            lora: lora.map(|file| (file, 1.0)),
             negative_prompt: eval.negative_prompt,
             seed: eval.seed,
             images: eval.images,
@@ -114,15 +105,16 @@ impl Settings {
 }
 
 /// All networks of a pipeline.
-struct Networks {
+pub(crate) struct Networks {
     tokenizer: Tokenizer,
     clip: ClipText,
-    unet: Unet,
-    vae: Vae,
+    pub unet: Unet,
+    pub vae: Vae,
 }
 
 impl Networks {
-    fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device) -> Result<Self> {
+    /// A model, with a LoRA and how strongly it works, if there is one.
+    pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device) -> Result<Self> {
         let (mut clip, text_parameters) = load::text_encoder(files, device, Trained::Nothing, 0)?;
         let vae = load::vae(files, device)?;
         let (mut unet, unet_parameters) = load::unet(files, device, Trained::Nothing, 0)?;
@@ -141,7 +133,8 @@ impl Networks {
         Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
     }
 
-    fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
+    /// The hidden states [1, 77, width] of a text.
+    pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
             progress.line(format!("warning: “{text}” is too long for the text encoder; this is left out: “{cut}”"));

@@ -1,0 +1,70 @@
+//! The experiments that a command names: files, or folders of files.
+//!
+//! In: paths and `--set` arguments. Out: each file with its plans or its problems, in the order of the arguments, each file
+//! once; and whether two of them would write into one results folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::Plan;
+use crate::error::{Error, Result};
+
+/// A file and what it says: one plan, or one for each variant.
+#[derive(Debug)]
+pub struct Loaded {
+    /// As it was named, or found in a folder that was named.
+    pub file: PathBuf,
+    /// Its plans, or all its problems.
+    pub plans: Result<Vec<Plan>>,
+}
+
+/// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their names.
+///
+/// Errors: a folder cannot be read or holds no such file. What is wrong in a file is in its own result.
+pub fn load(paths: &[PathBuf], set: &[String]) -> Result<Vec<Loaded>> {
+    let mut seen = BTreeSet::new();
+    let mut loaded = Vec::new();
+    for file in paths.iter().map(|path| expand(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+        let same = fs_err::canonicalize(&file).unwrap_or_else(|_| file.clone());
+        if seen.insert(same) {
+            loaded.push(Loaded { plans: Plan::load_all(&file, set), file });
+        }
+    }
+    Ok(loaded)
+}
+
+/// The files that a path stands for. A results folder stays itself: reading it says what to name in its place.
+fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() || path.join("plan.toml").is_file() {
+        return Ok(vec![path.into()]);
+    }
+    let entries = fs_err::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.map_err(|e| Error::input(format!("cannot read the folder {}", path.display())).cause(e))?;
+    let is_toml = |file: &PathBuf| file.extension().is_some_and(|e| e == "toml") && file.is_file();
+    let mut files: Vec<PathBuf> = entries.iter().map(fs_err::DirEntry::path).filter(is_toml).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::input(format!("the folder {} holds no experiment (*.toml)", path.display())));
+    }
+    Ok(files)
+}
+
+/// Complains about each file that states an experiment of a name that another states before it. Upper and lower case are
+/// one, as some file systems have it.
+pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
+    let mut names: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for Loaded { file, plans } in loaded {
+        for plan in plans.iter().flatten() {
+            if let Some(other) = names.insert(plan.name.to_lowercase(), file) {
+                let (file, other, name) = (file.display(), other.display(), &plan.name);
+                let message = format!("{file} has the same name as {other}: {name}");
+                errors.push(
+                    Error::input(message)
+                        .hint("both would write into one results folder; give one of them another `name`"),
+                );
+            }
+        }
+    }
+    errors
+}

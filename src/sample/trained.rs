@@ -1,0 +1,22 @@
+//! What a finished run trained.
+//!
+//! In: the run's folder and plan. Out: the model to draw with, and the LoRA for it, if it trained one.
+
+use crate::error::{Error, Result};
+use crate::plan::{Adapter, Plan, Source};
+use crate::results::{LORA_FILE, RunDir};
+use std::path::PathBuf;
+
+/// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
+pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
+    let folder = run.path().join("weights");
+    let (last, model, lora) = match &plan.adapter {
+        Adapter::Lora(_) => (folder.join(LORA_FILE), plan.model.clone(), Some(folder.join(LORA_FILE))),
+        Adapter::Full(_) => (folder.join("model_index.json"), Source::Path(folder), None),
+    };
+    if last.is_file() {
+        return Ok((model, lora));
+    }
+    Err(Error::input(format!("{} has no trained weights", run.path().display()))
+        .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
+}
