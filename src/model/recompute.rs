@@ -64,7 +64,8 @@ pub fn run(
         collected: Arc::clone(collected),
     };
     // The node must be part of the graph even if nothing before the stage is trained: its own tensors may be.
-    let x = if inputs.iter().any(|t| t.track_op()) { inputs[0].clone() } else { Var::from_tensor(inputs[0])?.into_inner() };
+    let x =
+        if inputs.iter().any(|t| t.track_op()) { inputs[0].clone() } else { Var::from_tensor(inputs[0])?.into_inner() };
     Ok(x.contiguous()?.apply_op3(&inputs[1].contiguous()?, &inputs[2].contiguous()?, op)?)
 }
 
@@ -131,7 +132,8 @@ impl CustomOp3 for Recompute {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [x, time, text] = self.backward([x, time, text], dy).map_err(|e: Error| candle_core::Error::msg(e.to_string()))?;
+        let [x, time, text] =
+            self.backward([x, time, text], dy).map_err(|e: Error| candle_core::Error::msg(e.to_string()))?;
         Ok((x, time, text))
     }
 }
