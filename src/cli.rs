@@ -44,6 +44,31 @@ Writes DIR/<prompt>/<index>.png, with the parameters inside, and DIR/grid.png.
 What is not given comes from the run's [eval], or without a run from the defaults of [eval].
 Seeds count up from --seed over the pictures of a prompt.";
 
+const TABLE_EXAMPLES: &str = "\
+Examples:
+  tunelab table
+  tunelab table --baseline lora_dog
+  tunelab table results/lora_dog results/sft_dog
+
+Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder.
+Columns headed × are ratios to the baseline. Figures that a plan's [reference] gives have rows of their own
+below their run; their ratios are to the baseline's [reference].";
+
+const PLOT_EXAMPLES: &str = "\
+Examples:
+  tunelab plot
+  tunelab plot results/lora_dog results/sft_dog -o compared.svg
+  tunelab plot --eval --log -o evaluation.png
+
+The figure is 3.4 inches wide with 8-point letters: it fits a paper's column as it is. PNG is 600 pixels an inch.";
+
+const REPORT_EXAMPLES: &str = "\
+Example:
+  tunelab report --results results
+
+Writes report.md and index.html (environment, settings, data, curves, pictures, table, commands), and makes
+table.{md,csv,tex} and loss.{png,svg} of the whole folder anew.";
+
 /// A declarative lab for fine-tuning Stable Diffusion: one TOML file is one experiment.
 #[derive(Debug, Parser)]
 #[command(name = "tunelab", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -67,6 +92,15 @@ pub enum Command {
     /// Draw pictures with a run's result, or with any model and LoRA.
     #[command(after_help = SAMPLE_EXAMPLES)]
     Sample(SampleArgs),
+    /// Compare finished runs in a table.
+    #[command(after_help = TABLE_EXAMPLES)]
+    Table(TableArgs),
+    /// Draw the losses of several runs over each other.
+    #[command(after_help = PLOT_EXAMPLES)]
+    Plot(PlotArgs),
+    /// Write up the whole results folder, as Markdown and as a page.
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
 }
 
 /// Arguments of `tunelab run`.
@@ -160,6 +194,57 @@ pub struct SampleArgs {
     /// The folder for the pictures.
     #[arg(short, long = "output", value_name = "DIR")]
     pub output: PathBuf,
+}
+
+/// Arguments of `tunelab table`.
+#[derive(Debug, Clone, Args)]
+pub struct TableArgs {
+    /// Folders of finished runs, in the order of their rows; all in the results folder if none is given.
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dirs: Vec<PathBuf>,
+    /// The folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "results", conflicts_with = "run_dirs")]
+    pub results: PathBuf,
+    /// The run that ratios refer to; the first row if not given.
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+}
+
+/// Arguments of `tunelab plot`.
+#[derive(Debug, Clone, Args)]
+pub struct PlotArgs {
+    /// Folders of runs, finished or not; all in the results folder if none is given.
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dirs: Vec<PathBuf>,
+    /// The folder of all runs, and of loss.png and loss.svg.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// The figure; its ending says the form. DIR/loss.png and DIR/loss.svg if not given.
+    #[arg(short, long, value_name = "FILE.png|FILE.svg")]
+    pub output: Option<PathBuf>,
+    /// Logarithmic loss axes.
+    #[arg(long)]
+    pub log: bool,
+    /// Average training losses over about so many steps; 1 shows them as they are. A tenth of the longest run if not given.
+    #[arg(long, value_name = "SPAN", value_parser = count(1, 1_000_000))]
+    pub smoothing: Option<usize>,
+    /// Evaluation losses only.
+    #[arg(long, conflicts_with = "loss")]
+    pub eval: bool,
+    /// Training losses only.
+    #[arg(long)]
+    pub loss: bool,
+}
+
+/// Arguments of `tunelab report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// The folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// The run that the table's ratios refer to; the first row if not given.
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
 }
 
 /// Where to compute.

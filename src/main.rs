@@ -6,7 +6,7 @@ use std::process::{self, ExitCode};
 
 use clap::Parser;
 use tunelab::cli::{Cli, Command};
-use tunelab::{plan, run, sample};
+use tunelab::{plan, report, run, sample};
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(confess));
@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
         Command::Sample(args) => sample::command(&args),
+        Command::Table(args) => report::command::table(&args),
+        Command::Plot(args) => report::command::plot(&args),
+        Command::Report(args) => report::command::report(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -146,12 +146,7 @@ impl Frame {
         let name = words((7.0, f64::midpoint(self.top, self.bottom)), panel.name, SIZE, Anchor::Middle);
         out.push(upwards(name));
         if with_steps {
-            out.push(words(
-                (f64::midpoint(self.left, self.right), self.bottom + 21.0),
-                "step",
-                SIZE,
-                Anchor::Middle,
-            ));
+            out.push(words((f64::midpoint(self.left, self.right), self.bottom + 21.0), "step", SIZE, Anchor::Middle));
         }
     }
 

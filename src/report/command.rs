@@ -1,0 +1,152 @@
+//! The commands that make something of results: `tunelab table`, `tunelab plot`, `tunelab report`.
+//!
+//! In: their arguments. Out: the table on stdout, files in the results folder; what was written is said on stderr.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::cli::{PlotArgs, ReportArgs, TableArgs};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
+
+use super::curve::PIXELS_PER_INCH;
+use super::drawing::Drawing;
+use super::losses::Losses;
+use super::page;
+use super::plot::{self, Look, Which};
+use super::runs::{Run, Runs};
+use super::table::{Table, to_terminal};
+
+/// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then writes.
+///
+/// # Errors
+/// Wrong input: no finished run there, or no such baseline.
+pub fn table(args: &TableArgs) -> Result<()> {
+    if !args.run_dirs.is_empty() {
+        let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
+        return print(&to_terminal(&Table::new(&runs, args.baseline.as_deref())?));
+    }
+    let progress = Progress::from_env();
+    let table = Table::new(&finished(&args.results, &progress)?.finished, args.baseline.as_deref())?;
+    table.write(&args.results)?;
+    print(&to_terminal(&table))?;
+    let files = ["md", "csv", "tex"].map(|ending| args.results.join(format!("table.{ending}")));
+    said(&progress, &files);
+    Ok(())
+}
+
+/// `tunelab plot`: curves of the runs named, or of all in the tree, over each other.
+///
+/// # Errors
+/// Wrong input: a folder without losses, or an output that is neither PNG nor SVG.
+pub fn plot(args: &PlotArgs) -> Result<()> {
+    let progress = Progress::from_env();
+    let files = match &args.output {
+        Some(file) => vec![file.clone()],
+        None => ["png", "svg"].map(|ending| args.results.join(format!("loss.{ending}"))).to_vec(),
+    };
+    files.iter().try_for_each(|file| form(file).map(drop))?;
+    let folders = if args.run_dirs.is_empty() { logged(&args.results)? } else { args.run_dirs.clone() };
+    let runs = folders.iter().map(|folder| named_losses(folder)).collect::<Result<Vec<_>>>()?;
+    let which = match (args.eval, args.loss) {
+        (true, _) => Which::Evaluation,
+        (_, true) => Which::Training,
+        _ => Which::Both,
+    };
+    let drawing = plot::draw(&runs, Look { which, log: args.log, smoothing: args.smoothing })?;
+    files.iter().try_for_each(|file| write(file, &drawing))?;
+    said(&progress, &files);
+    Ok(())
+}
+
+/// `tunelab report`: everything that is made from the tree as a whole.
+///
+/// # Errors
+/// Wrong input: no finished run there.
+pub fn report(args: &ReportArgs) -> Result<()> {
+    let progress = Progress::from_env();
+    let results = &args.results;
+    let runs = finished(results, &progress)?;
+    let table = Table::new(&runs.finished, args.baseline.as_deref())?;
+    table.write(results)?;
+    let losses = runs.finished.iter().map(|run| Ok((run.name().to_string(), Losses::read(&run.path)?)));
+    let look = Look { which: Which::Both, log: false, smoothing: None };
+    let drawing = plot::draw(&losses.collect::<Result<Vec<_>>>()?, look)?;
+    let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
+    figures.iter().try_for_each(|file| write(file, &drawing))?;
+    page::write(results, &runs, &table)?;
+    said(&progress, &[results.join("report.md"), results.join("index.html")]);
+    Ok(())
+}
+
+fn finished(results: &Path, progress: &Progress) -> Result<Runs> {
+    let runs = Runs::read(results, &mut |text| progress.line(format!("warning: {text}")))?;
+    if runs.finished.is_empty() {
+        return Err(Error::input(format!("{} holds no finished run", results.display()))
+            .hint("run an experiment first, or name another folder with --results DIR"));
+    }
+    Ok(runs)
+}
+
+/// Folders in `results` that hold a run with losses, finished or not, sorted.
+fn logged(results: &Path) -> Result<Vec<PathBuf>> {
+    let runs = Runs::read(results, &mut |_| {})?;
+    let finished = runs.finished.into_iter().map(|run| run.path);
+    let mut folders: Vec<PathBuf> =
+        finished.chain(runs.unfinished).filter(|folder| folder.join(LOSS_CSV).is_file()).collect();
+    folders.sort();
+    if folders.is_empty() {
+        return Err(Error::input(format!("{} holds no run with losses", results.display()))
+            .hint("run an experiment first, or name another folder with --results DIR"));
+    }
+    Ok(folders)
+}
+
+/// A run's losses, named as its plan names it; a folder with losses alone is named as itself.
+fn named_losses(folder: &Path) -> Result<(String, Losses)> {
+    if !folder.join(LOSS_CSV).is_file() {
+        return Err(Error::input(format!("{} holds no {LOSS_CSV}", folder.display()))
+            .hint("give folders that `tunelab run` wrote, such as results/lora_dog"));
+    }
+    let plan = fs_err::read_to_string(folder.join(PLAN_TOML)).unwrap_or_default();
+    let name = plan.parse::<toml::Table>().ok().and_then(|plan| Some(plan.get("name")?.as_str()?.to_string()));
+    let folder_name = || folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    Ok((name.unwrap_or_else(folder_name), Losses::read(folder)?))
+}
+
+/// What a figure is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Png,
+    Svg,
+}
+
+fn form(file: &Path) -> Result<Form> {
+    match file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref() {
+        Some("png") => Ok(Form::Png),
+        Some("svg") => Ok(Form::Svg),
+        _ => Err(Error::input(format!("{} is neither .png nor .svg", file.display()))
+            .hint("the ending of --output says the form: -o loss.png or -o loss.svg")),
+    }
+}
+
+fn write(file: &Path, drawing: &Drawing) -> Result<()> {
+    match form(file)? {
+        Form::Png => write_figure(file, &drawing.to_picture(PIXELS_PER_INCH)?, PIXELS_PER_INCH),
+        Form::Svg => write_atomic(file, drawing.to_svg().as_bytes()),
+    }
+}
+
+fn said(progress: &Progress, files: &[PathBuf]) {
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    progress.line(format!("wrote {}", names.join(", ")));
+}
+
+/// A reader that has gone away wants no more, which is no fault.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
+        _ => Ok(()),
+    }
+}

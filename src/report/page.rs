@@ -1,0 +1,134 @@
+//! The write-up of a results tree: `report.md` and `index.html`.
+//!
+//! In: the tree's finished runs and the files beside them. Out: a document in the order of a report: environment, settings,
+//! data, curves, pictures, table, and the commands that repeat it all. It holds no date and no absolute path of its own, so it
+//! can be moved with its tree and comes out the same each time.
+
+mod commands;
+mod data;
+mod environment;
+mod settings;
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::results::write_atomic;
+
+use super::document::{Block, Grid, Picture, to_html, to_markdown};
+use super::runs::{Run, Runs};
+use super::table::{Table, duration, to_cells};
+
+const TITLE: &str = "Fine-tuning experiments";
+
+/// Writes `report.md` and `index.html` into `results`.
+pub fn write(results: &Path, runs: &Runs, table: &Table) -> Result<()> {
+    let blocks = blocks(results, runs, table);
+    write_atomic(&results.join("report.md"), to_markdown(&blocks).as_bytes())?;
+    write_atomic(&results.join("index.html"), to_html(TITLE, &blocks).as_bytes())
+}
+
+/// The whole document.
+pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
+    let finished = &runs.finished;
+    let mut out = vec![Block::Heading(1, TITLE.to_string()), Block::Text(summary(runs))];
+    out.extend(environment::blocks(finished));
+    out.extend(settings::blocks(finished));
+    out.extend(data::blocks(finished));
+    out.extend(curves(results, finished));
+    out.extend(pictures(finished));
+    out.extend(table_blocks(table));
+    out.extend(commands::blocks(finished));
+    out
+}
+
+fn summary(runs: &Runs) -> String {
+    let names: Vec<&str> = runs.finished.iter().map(Run::name).collect();
+    let seconds: f64 = runs.finished.iter().map(|run| run.record.seconds.total).sum();
+    let count = names.len();
+    let mut text = format!(
+        "{count} finished {} ({}), {} in all.",
+        if count == 1 { "run" } else { "runs" },
+        names.join(", "),
+        duration(seconds)
+    );
+    if !runs.unfinished.is_empty() {
+        let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names: Vec<String> = runs.unfinished.iter().map(folder).collect();
+        text += &format!(" Not finished and left out: {}.", names.join(", "));
+    }
+    text
+}
+
+/// The overlay of all runs, then each run's own.
+fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
+    let mut out = vec![Block::Heading(2, "Curves".into())];
+    let mut show = |folder: &Path, prefix: &str, caption: String| {
+        let path = |ending: &str| folder.join(ending).is_file().then(|| format!("{prefix}{ending}"));
+        out.extend(
+            path("loss.png")
+                .map(|png| Block::Picture(Picture { path: png, caption, vector: path("loss.svg"), narrow: true })),
+        );
+    };
+    if runs.len() > 1 {
+        show(
+            results,
+            "",
+            "All runs: training losses, averaged over the same number of steps, and evaluation losses".into(),
+        );
+    }
+    for run in runs {
+        show(&run.path, &format!("{}/", run.folder()), format!("{}: losses", run.name()));
+    }
+    if out.len() == 1 { Vec::new() } else { out }
+}
+
+fn pictures(runs: &[Run]) -> Vec<Block> {
+    let shown = runs.iter().filter(|run| run.path.join("grid.png").is_file());
+    let picture = |run: &Run| {
+        Block::Picture(Picture {
+            path: format!("{}/grid.png", run.folder()),
+            caption: format!("{}: the same prompts and seeds before and after training", run.name()),
+            vector: None,
+            narrow: false,
+        })
+    };
+    let pictures: Vec<Block> = shown.map(picture).collect();
+    if pictures.is_empty() { pictures } else { [vec![Block::Heading(2, "Pictures".into())], pictures].concat() }
+}
+
+fn table_blocks(table: &Table) -> Vec<Block> {
+    let (headings, rows, note) = to_cells(table);
+    let mut out = vec![Block::Heading(2, "Table".into()), Block::Table(Grid { headings, rows })];
+    if !note.is_empty() {
+        out.push(Block::Text(note));
+    }
+    out.push(Block::Text("The same as numbers: table.csv, table.md, table.tex.".into()));
+    out
+}
+
+/// Names of runs that share something; nothing where all do.
+fn shared_by(runs: &[&Run], of: usize) -> String {
+    if runs.len() == of {
+        return if of == 1 { runs[0].name().to_string() } else { "all runs".to_string() };
+    }
+    runs.iter().map(|run| run.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs with equal keys together, in the order in which the keys first come.
+fn groups<K: PartialEq>(runs: &[Run], key: impl Fn(&Run) -> K) -> Vec<(K, Vec<&Run>)> {
+    let mut groups: Vec<(K, Vec<&Run>)> = Vec::new();
+    for run in runs {
+        let key = key(run);
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, members)) => members.push(run),
+            None => groups.push((key, vec![run])),
+        }
+    }
+    groups
+}
+
+/// A table of two columns.
+fn pairs(heading: &str, rows: Vec<(String, String)>) -> Block {
+    let rows = rows.into_iter().map(|(name, value)| vec![name, value]).collect();
+    Block::Table(Grid { headings: vec![heading.to_string(), "value".into()], rows })
+}

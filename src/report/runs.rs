@@ -1,0 +1,137 @@
+//! The runs of a results tree, as tables and pages read them.
+//!
+//! In: folders that `tunelab run` wrote. Out: [`Run`]: the record and the plan of a finished run. Plans are read as data, not
+//! resolved, so that results of earlier versions stay readable.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::error::{Error, Result};
+use crate::results::{PLAN_TOML, RUN_JSON, RunRecord};
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its `run.json`.
+    pub record: RunRecord,
+    /// Its `plan.toml`.
+    pub plan: toml::Table,
+}
+
+/// Somebody else's figures for the same experiment: the plan's `[reference]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// What the row is called.
+    pub label: String,
+    /// How many numbers were trained.
+    pub trained_parameters: Option<u64>,
+    /// The whole training.
+    pub seconds: Option<f64>,
+    /// One optimizer step.
+    pub seconds_per_step: Option<f64>,
+    /// What it ran on.
+    pub device: Option<String>,
+}
+
+/// The runs of a tree.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// Sorted by name.
+    pub finished: Vec<Run>,
+    /// Folders of runs without their record, sorted.
+    pub unfinished: Vec<PathBuf>,
+}
+
+impl Runs {
+    /// Reads a results folder. A run that cannot be read is left out; `warn` gets the reason.
+    pub fn read(results: &Path, warn: &mut dyn FnMut(String)) -> Result<Self> {
+        let missing = |e| {
+            Error::input(format!("the results folder {} cannot be read", results.display()))
+                .cause(e)
+                .hint("run an experiment first, or name the folder with --results DIR")
+        };
+        let mut runs = Self::default();
+        for entry in fs::read_dir(results).map_err(missing)? {
+            let path = entry?.path();
+            if path.join(RUN_JSON).is_file() {
+                match Run::open(&path) {
+                    Ok(run) => runs.finished.push(run),
+                    Err(e) => warn(format!("{} is left out: {e}", path.display())),
+                }
+            } else if path.join(PLAN_TOML).is_file() {
+                runs.unfinished.push(path);
+            }
+        }
+        runs.finished.sort_by(|a, b| (&a.record.name, &a.path).cmp(&(&b.record.name, &b.path)));
+        runs.unfinished.sort();
+        Ok(runs)
+    }
+}
+
+impl Run {
+    /// Reads the folder of one finished run.
+    ///
+    /// # Errors
+    /// Wrong input: there is no `run.json`, or it or `plan.toml` cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (record, plan) = (path.join(RUN_JSON), path.join(PLAN_TOML));
+        if !record.is_file() {
+            let hint = if plan.is_file() {
+                format!("the run was cut off; `tunelab run {}` goes on with it", plan.display())
+            } else {
+                "give a folder that `tunelab run` wrote, such as results/lora_dog".to_string()
+            };
+            let message = format!("{} is not the folder of a finished run: it holds no {RUN_JSON}", path.display());
+            return Err(Error::input(message).hint(hint));
+        }
+        let broken = |file: &Path| Error::input(format!("{} cannot be read", file.display()));
+        let text = fs::read_to_string(&record)?;
+        let record = serde_json::from_str(&text).map_err(|e| broken(&record).cause(e))?;
+        let text = fs::read_to_string(&plan).map_err(|e| broken(&plan).cause(e))?;
+        let plan = toml::from_str(&text).map_err(|e| broken(&plan).cause(e.message()))?;
+        Ok(Self { path: path.to_path_buf(), record, plan })
+    }
+
+    /// The name that tables and pictures show.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// The name of its folder, as links begin.
+    pub fn folder(&self) -> String {
+        let name = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The device with the card's name where that is beyond doubt: `cuda:0, NVIDIA A10`.
+    pub fn device(&self) -> String {
+        let RunRecord { device, machine, .. } = &self.record;
+        match machine.gpus.first() {
+            Some(gpu) if device.starts_with("cuda") && machine.gpus.iter().all(|other| other.name == gpu.name) => {
+                format!("{device}, {}", gpu.name)
+            }
+            _ => device.clone(),
+        }
+    }
+
+    /// The plan's `[reference]`, where it has one with a label.
+    pub fn reference(&self) -> Option<Reference> {
+        let table = self.plan.get("reference")?.as_table()?;
+        let number = |key: &str| {
+            let value = table.get(key)?;
+            value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+        };
+        let text = |key: &str| table.get(key)?.as_str().map(str::to_string);
+        let trained = table.get("trained_parameters").and_then(toml::Value::as_integer);
+        Some(Reference {
+            label: text("label")?,
+            trained_parameters: trained.and_then(|count| u64::try_from(count).ok()),
+            seconds: number("seconds"),
+            seconds_per_step: number("seconds_per_step"),
+            device: text("device"),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! The table's columns as readers see them: headings, rounded cells, and which columns have anything to say.
+
+use super::Table;
+use super::row::{Kind, Row};
+
+/// Which side a column's cells keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// A column.
+struct Column {
+    heading: &'static str,
+    align: Align,
+    /// Whether it repeats the column before it as a ratio.
+    is_ratio: bool,
+    cell: fn(&Row) -> Option<String>,
+}
+
+/// The rounded table: only columns in which at least one row has something; ratios only where there are rows to compare.
+pub(super) struct Sheet {
+    pub headings: Vec<(&'static str, Align)>,
+    pub rows: Vec<(Kind, Vec<String>)>,
+    /// What the ratios mean; empty where there are none.
+    pub note: String,
+}
+
+impl Sheet {
+    pub fn new(table: &Table) -> Self {
+        let compared = table.rows.iter().filter(|row| row.kind == Kind::Run).count() > 1;
+        let has = |column: &&Column| {
+            let filled = table.rows.iter().filter(|row| (column.cell)(row).is_some()).count();
+            if column.is_ratio { compared && filled > 1 } else { filled > 0 || table.rows.is_empty() }
+        };
+        let columns: Vec<&Column> = COLUMNS.iter().filter(has).collect();
+        let cells = |row: &Row| columns.iter().map(|c| (c.cell)(row).unwrap_or_else(|| NONE.to_string())).collect();
+        let ratios = columns.iter().any(|column| column.is_ratio);
+        Self {
+            headings: columns.iter().map(|column| (column.heading, column.align)).collect(),
+            rows: table.rows.iter().map(|row| (row.kind, cells(row))).collect(),
+            note: if ratios { note(table) } else { String::new() },
+        }
+    }
+}
+
+fn note(table: &Table) -> String {
+    let baseline = table.baseline.as_deref().unwrap_or_default();
+    let references = table.rows.iter().any(|row| row.kind == Kind::Reference && row.ratios != super::Ratios::default());
+    let theirs =
+        if references { format!("; of reported figures, to those reported for {baseline}") } else { String::new() };
+    format!("×: ratio to {baseline}{theirs}.")
+}
+
+const NONE: &str = "–";
+
+const fn left(heading: &'static str, cell: fn(&Row) -> Option<String>) -> Column {
+    Column { heading, align: Align::Left, is_ratio: false, cell }
+}
+
+const fn right(heading: &'static str, cell: fn(&Row) -> Option<String>) -> Column {
+    Column { heading, align: Align::Right, is_ratio: false, cell }
+}
+
+const fn ratio(cell: fn(&Row) -> Option<String>) -> Column {
+    Column { heading: "×", align: Align::Right, is_ratio: true, cell }
+}
+
+const COLUMNS: [Column; 16] = [
+    left("run", |row| Some(row.name.clone())),
+    left("method", |row| Some(row.method.clone())),
+    right("trained parameters", |row| row.trained_parameters.map(grouped)),
+    ratio(|row| row.ratios.trained_parameters.map(times)),
+    right("total parameters", |row| row.total_parameters.map(grouped)),
+    right("training time", |row| row.training_seconds.map(duration)),
+    ratio(|row| row.ratios.training_seconds.map(times)),
+    right("s/it", |row| row.seconds_per_step.map(|seconds| format!("{seconds:.3}"))),
+    ratio(|row| row.ratios.seconds_per_step.map(times)),
+    right("final loss", |row| row.final_loss.map(|loss| format!("{loss:.4}"))),
+    right("eval loss", |row| row.eval_loss_last.map(|loss| format!("{loss:.4}"))),
+    right("host memory", |row| row.peak_host_mib.map(gibibytes)),
+    ratio(|row| row.ratios.peak_host.map(times)),
+    right("GPU memory", |row| row.peak_device_mib.map(gibibytes)),
+    ratio(|row| row.ratios.peak_device.map(times)),
+    left("device", |row| row.device.clone()),
+];
+
+/// `×1078`, `×9.14`, `×0.95`: three digits, more only before the point.
+fn times(ratio: f64) -> String {
+    let digits = if ratio >= 99.95 {
+        0
+    } else if ratio >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("×{ratio:.digits$}")
+}
+
+/// 797184 → `797,184`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let cut = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    digits.char_indices().map(|(at, digit)| if cut(at) { format!(",{digit}") } else { digit.to_string() }).collect()
+}
+
+/// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        ..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// Mebibytes as `9.00 GiB`.
+pub fn gibibytes(mib: f64) -> String {
+    format!("{:.2} GiB", mib / 1024.0)
+}
