@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::data::Rgb;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use changes::{Change, change};
 
 pub use ending::Ending;
@@ -97,7 +97,7 @@ pub struct RunDir {
 /// What was found where the run's folder should be.
 #[derive(Debug)]
 pub enum Opened {
-    /// Nothing, or the caller forced a new start: the folder holds `plan.toml` only.
+    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder holds `plan.toml` only.
     Fresh(RunDir),
     /// The same plan, cut off before its end; whatever it wrote is still there.
     Unfinished(RunDir),
@@ -118,6 +118,7 @@ impl RunDir {
         fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
         match run.stored_plan()? {
             Some(_) if force => run.clear()?,
+            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
             Some(stored) => return run.reopen(&stored, plan_toml, results),
             None => run.must_be_empty()?,
         }
@@ -136,7 +137,10 @@ impl RunDir {
         Ok(match (self.is_finished(), trained) {
             (true, _) => Opened::Finished(self),
             (false, true) => Opened::Resample(self),
-            (false, false) => Opened::Unfinished(self),
+            (false, false) => {
+                files::remove_temporaries(&self.path)?;
+                Opened::Unfinished(self)
+            }
         })
     }
 
@@ -231,6 +235,7 @@ impl RunDir {
 
     /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
     fn clear(&self) -> Result<()> {
+        files::remove_temporaries(&self.path)?;
         WRITTEN.iter().try_for_each(|name| self.remove(name))
     }
 
@@ -241,6 +246,18 @@ impl RunDir {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::from(e)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the run ended before it left anything, say at a folder of pictures that is not there: a plan with that
+    /// mistake mended may take its place.
+    fn holds_only_its_plan(&self) -> Result<bool> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if name != PLAN_TOML && !files::is_temporary(&name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn must_be_empty(&self) -> Result<()> {
@@ -268,7 +285,7 @@ impl RunDir {
 }
 
 fn unwritable(results: &Path, cause: std::io::Error) -> Error {
-    if cause.kind() == std::io::ErrorKind::StorageFull {
+    if is_full(&cause) {
         return Error::from(cause);
     }
     Error::input(format!("the results folder {} cannot be written", results.display()))

@@ -11,5 +11,6 @@ mod readme;
 mod report;
 mod rooms;
 mod several;
+mod run;
 mod tokenizer;
 mod variants;

@@ -197,7 +197,7 @@ fn grouped(number: usize) -> String {
 }
 
 /// `1 step`, `500 steps`.
-fn counted(number: usize, noun: &str) -> String {
+pub(crate) fn counted(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
@@ -208,7 +208,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// Writes data to stdout. A reader that has gone away (`tunelab plan x | head -1`) wants no more, which is no fault.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
         _ => Ok(()),

@@ -3,7 +3,7 @@
 //! In: the folder of a run whose training is done. Out: new samples and grid, and `run.json` with the new seconds. Training's
 //! own files stay as they are.
 
-use super::{Experiment, weights};
+use super::Experiment;
 use crate::assets;
 use crate::error::Result;
 use crate::model::load;

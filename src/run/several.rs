@@ -121,9 +121,9 @@ impl Room<'_> {
     fn show_table(&self, lines: &[Line]) -> Result<()> {
         if lines.iter().any(|line| matches!(line.outcome, Outcome::Done | Outcome::DrawnAgain)) {
             // Its warnings were given when it was written.
-            let rows = table::read(&self.args.results, &mut |_| {})?;
+            let table = table::write(&self.args.results, &mut |_| {})?;
             // Nobody may be listening any more, which is no fault.
-            let _ = writeln!(io::stdout(), "{}", table::to_terminal(&rows));
+            let _ = writeln!(io::stdout(), "{}", table::to_terminal(&table));
         }
         Ok(())
     }
