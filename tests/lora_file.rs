@@ -24,7 +24,6 @@ fn modules() -> Modules {
     Modules::new(&unet.weights, &text.weights)
 }
 
-
 /// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not the rank.
 fn layers() -> LoraLayers {
     let of = |path: &str, down: &[usize], up: &[usize], seed| {
@@ -161,7 +160,11 @@ fn adapters_of_the_text_encoder_are_read() {
     let spellings = [
         ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj", ".lora_A.weight", ".lora_B.weight"),
         ("text_encoder.encoder.layers.0.self_attn.q_proj", ".lora_A.weight", ".lora_B.weight"),
-        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj", ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+        (
+            "text_encoder.text_model.encoder.layers.0.self_attn.q_proj",
+            ".lora_linear_layer.down.weight",
+            ".lora_linear_layer.up.weight",
+        ),
         ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", ".lora_down.weight", ".lora_up.weight"),
         ("lora_te1_text_model_encoder_layers_0_self_attn_q_proj", ".lora_down.weight", ".lora_up.weight"),
     ];
@@ -216,7 +219,8 @@ fn message(error: &Error) -> String {
 #[test]
 fn other_kinds_of_adapters_are_named() {
     let kohya = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
-    let pair = [(format!("{kohya}.lora_down.weight"), ones(&[2, 8])), (format!("{kohya}.lora_up.weight"), ones(&[8, 2]))];
+    let pair =
+        [(format!("{kohya}.lora_down.weight"), ones(&[2, 8])), (format!("{kohya}.lora_up.weight"), ones(&[8, 2]))];
     for (what, suffix) in [("LoHa", "hada_w1_a"), ("LoKr", "lokr_w1"), ("DoRA", "dora_scale")] {
         let strange = format!("{kohya}.{suffix}");
         let tensors = [(&*pair[0].0, pair[0].1.clone()), (&*pair[1].0, pair[1].1.clone()), (&*strange, ones(&[8, 2]))];

@@ -13,4 +13,4 @@ mod random;
 mod report;
 mod sample;
 mod tokenizer;
-// mod train;
+mod train;

@@ -122,7 +122,9 @@ fn conv2d_of_a_transposed_picture() {
 
 #[test]
 fn attention() {
-    for (n, m, mask) in [(13, 13, Mask::Nothing), (13, 13, Mask::Causal), (6, 77, Mask::Nothing), (19, 1, Mask::Nothing)] {
+    for (n, m, mask) in
+        [(13, 13, Mask::Nothing), (13, 13, Mask::Causal), (6, 77, Mask::Nothing), (19, 1, Mask::Nothing)]
+    {
         let (q, kv) = ([2, n, 15], [2, m, 15]);
         let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], 3, mask);
         let what = format!("{n} queries, {m} keys, {mask:?}");
@@ -225,7 +227,12 @@ fn threads_change_nothing() {
                 ops::layer_norm(&ops::attention(&rows, &rows, &rows, 4, Mask::Nothing)?, &t[2], &t[3], 1e-5)
             })
             .unwrap();
-            [Some(y)].into_iter().chain(gradients).flat_map(|t| values(&t.unwrap())).map(f32::to_bits).collect::<Vec<_>>()
+            [Some(y)]
+                .into_iter()
+                .chain(gradients)
+                .flat_map(|t| values(&t.unwrap()))
+                .map(f32::to_bits)
+                .collect::<Vec<_>>()
         })
     };
     assert!(all(1) == all(4));
