@@ -1,24 +1,15 @@
 //! The networks against PyTorch, diffusers and peft: outputs, and the gradient of every trained tensor.
 
+use crate::fixture::{Tensors, close, fixture, largest, model, relative, tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use tunelab::assets::{Loader, Part, Weights, local};
+use std::path::Path;
+use tunelab::assets::{Loader, Part, Weights};
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
-
-type Tensors = std::collections::HashMap<String, Tensor>;
-
-pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn tensors(name: &str) -> Tensors {
-    candle_core::safetensors::load(fixture(name), &Device::Cpu).unwrap()
-}
 
 fn loader(part: &Part, dtype: DType) -> Loader {
     Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)
@@ -26,24 +17,6 @@ fn loader(part: &Part, dtype: DType) -> Loader {
 
 fn timesteps(t: &Tensor) -> Vec<f64> {
     t.to_vec1::<i64>().unwrap().into_iter().map(|t| t as f64).collect()
-}
-
-/// The largest difference, relative to the reference's largest value.
-fn relative(ours: &Tensor, reference: &Tensor) -> f64 {
-    assert_eq!(ours.dims(), reference.dims());
-    let to_f64 = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
-    largest(&(to_f64(ours) - to_f64(reference)).unwrap()) / largest(reference).max(1e-30)
-}
-
-fn largest(t: &Tensor) -> f64 {
-    let t = t.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    t.abs().unwrap().max(0).unwrap().to_scalar().unwrap()
-}
-
-#[track_caller]
-fn close(ours: &Tensor, reference: &Tensor, what: &str) {
-    let difference = relative(ours, reference);
-    assert!(difference < 1e-4, "{what}: differs by {difference:.2e}");
 }
 
 fn mse(a: &Tensor, b: &Tensor) -> Tensor {
@@ -59,10 +32,6 @@ fn check_gradients(loss: &Tensor, trained: &BTreeMap<String, Tensor>, reference:
         let gradient = gradients.get(&trained[name]).unwrap_or_else(|| panic!("no gradient for {name}"));
         close(gradient, &reference[&format!("grad.{name}")], name);
     }
-}
-
-fn model() -> tunelab::assets::ModelFiles {
-    local::find(&fixture("model")).unwrap()
 }
 
 fn unet(trained: Trained, dtype: DType) -> (Unet, Parameters) {

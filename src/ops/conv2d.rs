@@ -49,13 +49,17 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize,
     }
 }
 
-/// The same from candle's operations: any device, any type.
+/// The same from candle's operations: any device, any type. With a stride the picture is padded and cut to what the kernel
+/// reaches first, because candle's gradient supposes that height and width leave equally many pixels over.
 fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     let Padding { before, after } = padding;
-    let y = if before == after {
-        x.conv2d(weight, before, stride, 1, 1)?
+    let y = if stride == 1 && before == after {
+        x.conv2d(weight, before, 1, 1, 1)?
     } else {
-        x.pad_with_zeros(2, before, after)?.pad_with_zeros(3, before, after)?.conv2d(weight, 0, stride, 1, 1)?
+        let g = Geometry::new(x.dims4()?, weight.dims4()?, stride, padding)?;
+        let padded = x.pad_with_zeros(2, before, after)?.pad_with_zeros(3, before, after)?;
+        let reached = padded.narrow(2, 0, (g.ho - 1) * stride + g.kh)?.narrow(3, 0, (g.wo - 1) * stride + g.kw)?;
+        reached.contiguous()?.conv2d(weight, 0, stride, 1, 1)?
     };
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),

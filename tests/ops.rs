@@ -1,0 +1,239 @@
+//! Every operation's own body for f32 on the host against the same function composed of candle's operations in f64: value
+//! and every gradient, at awkward shapes.
+
+use crate::fixture::{randn, values, within};
+use candle_core::{DType, Result, Tensor, Var};
+use tunelab::ops::attention::Mask;
+use tunelab::ops::group_norm::Then;
+use tunelab::ops::{self, Padding};
+
+/// Rounding of sums in f32, relative to the largest value.
+const LIMIT: f64 = 2e-5;
+
+/// One operand: its shape, and whether it is trained.
+#[derive(Clone, Copy)]
+enum Operand<'a> {
+    Trained(&'a [usize]),
+    Frozen(&'a [usize]),
+}
+use Operand::{Frozen, Trained};
+
+/// Value and gradients (none for a frozen operand) of Σ y · w, with w random and the same in both types.
+fn run(
+    operands: &[Operand],
+    dtype: DType,
+    op: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) -> Result<(Tensor, Vec<Option<Tensor>>)> {
+    let make = |(i, operand): (usize, &Operand)| {
+        let (Trained(dims) | Frozen(dims)) = operand;
+        let t = randn(dims, 100 + i as u64).to_dtype(dtype)?;
+        Ok(if matches!(operand, Trained(_)) { Var::from_tensor(&t)?.into_inner() } else { t })
+    };
+    let tensors: Vec<Tensor> = operands.iter().enumerate().map(make).collect::<Result<_>>()?;
+    let y = op(&tensors)?;
+    let w = randn(y.dims(), 99).to_dtype(dtype)?;
+    let store = (&y * w)?.sum_all()?.backward()?;
+    let gradients = tensors.iter().map(|t| store.get(t).cloned()).collect();
+    Ok((y, gradients))
+}
+
+/// Compares both bodies of `op`.
+#[track_caller]
+fn agree(what: &str, operands: &[Operand], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let (y, gradients) = run(operands, DType::F32, &op).unwrap();
+    let (reference, wanted) = run(operands, DType::F64, &op).unwrap();
+    within(&y, &reference, LIMIT, what);
+    for (i, operand) in operands.iter().enumerate() {
+        let name = format!("{what}: gradient of operand {i}");
+        match (operand, &gradients[i], &wanted[i]) {
+            (Trained(_), Some(ours), Some(reference)) => within(ours, reference, LIMIT, &name),
+            (Frozen(_), None, _) => {}
+            _ => panic!("{name}: there is {}", if gradients[i].is_some() { "one" } else { "none" }),
+        }
+    }
+}
+
+#[test]
+fn linear() {
+    for bias in [true, false] {
+        let op = |t: &[Tensor]| ops::linear(&t[0], &t[1], bias.then(|| &t[2]));
+        let b = if bias { Trained(&[5]) } else { Frozen(&[5]) };
+        agree("linear", &[Trained(&[3, 13, 7]), Trained(&[5, 7]), b], op);
+        agree("frozen weight", &[Trained(&[3, 13, 7]), Frozen(&[5, 7]), Frozen(&[5])], op);
+        agree("frozen argument", &[Frozen(&[1, 7]), Trained(&[5, 7]), b], op);
+    }
+    agree("frozen weight, trained bias", &[Trained(&[4, 7]), Trained(&[5, 7]), Trained(&[5])], |t| {
+        ops::linear(&t[0], &t[1].detach(), Some(&t[2]))?.broadcast_add(&t[1].sum_all()?)
+    });
+}
+
+#[test]
+fn linear_of_transposed_operands() {
+    agree("transposed", &[Trained(&[3, 7, 13]), Trained(&[7, 5])], |t| {
+        ops::linear(&t[0].transpose(1, 2)?, &t[1].t()?, None)
+    });
+    agree("narrowed", &[Trained(&[9, 7]), Frozen(&[8, 7]), Frozen(&[8])], |t| {
+        ops::linear(&t[0].narrow(0, 2, 5)?, &t[1].narrow(0, 3, 4)?, Some(&t[2].narrow(0, 3, 4)?))
+    });
+}
+
+/// Height, width, kernel, stride, padding.
+const CONVOLUTIONS: [(usize, usize, [usize; 2], usize, Padding); 8] = [
+    (9, 14, [3, 3], 1, Padding { before: 1, after: 1 }),
+    (9, 14, [3, 3], 2, Padding { before: 1, after: 1 }),
+    (8, 13, [3, 3], 2, Padding { before: 0, after: 1 }),
+    (9, 14, [3, 3], 2, Padding { before: 0, after: 1 }),
+    (2, 1, [3, 3], 1, Padding { before: 1, after: 1 }),
+    (1, 4, [3, 5], 1, Padding { before: 2, after: 2 }),
+    (6, 5, [1, 1], 1, Padding { before: 0, after: 0 }),
+    (7, 5, [1, 1], 2, Padding { before: 0, after: 0 }),
+];
+
+#[test]
+fn conv2d() {
+    for (h, w, [kh, kw], stride, padding) in CONVOLUTIONS {
+        let what = format!("{h}x{w}, kernel {kh}x{kw}, stride {stride}, {padding:?}");
+        let (x, k, b) = ([3, 5, h, w], [7, 5, kh, kw], [7]);
+        let op = |t: &[Tensor]| ops::conv2d(&t[0], &t[1], Some(&t[2]), stride, padding);
+        agree(&what, &[Trained(&x), Trained(&k), Trained(&b)], op);
+        agree(&what, &[Trained(&x), Frozen(&k), Frozen(&b)], op);
+        agree(&what, &[Frozen(&x), Trained(&k), Trained(&b)], op);
+        agree(&what, &[Trained(&x), Trained(&k)], |t| ops::conv2d(&t[0], &t[1], None, stride, padding));
+    }
+}
+
+/// 64 channels of 97x101 pixels need 5.6 million column values: two blocks.
+#[test]
+fn conv2d_in_several_blocks() {
+    for (stride, padding) in [(1, Padding::same(1)), (2, Padding { before: 0, after: 1 })] {
+        let side = 97 * stride;
+        agree("blocks", &[Trained(&[1, 64, side, 101 * stride]), Trained(&[2, 64, 3, 3]), Trained(&[2])], |t| {
+            ops::conv2d(&t[0], &t[1], Some(&t[2]), stride, padding)
+        });
+    }
+}
+
+#[test]
+fn conv2d_of_a_transposed_picture() {
+    agree("transposed", &[Trained(&[2, 5, 9, 6]), Trained(&[5, 4, 3, 3])], |t| {
+        ops::conv2d(&t[0].transpose(2, 3)?, &t[1].transpose(0, 1)?, None, 1, Padding::same(1))
+    });
+}
+
+#[test]
+fn attention() {
+    for (n, m, mask) in
+        [(13, 13, Mask::Nothing), (13, 13, Mask::Causal), (6, 77, Mask::Nothing), (19, 1, Mask::Nothing)]
+    {
+        let (q, kv) = ([2, n, 15], [2, m, 15]);
+        let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], 3, mask);
+        let what = format!("{n} queries, {m} keys, {mask:?}");
+        agree(&what, &[Trained(&q), Trained(&kv), Trained(&kv)], op);
+        agree(&what, &[Trained(&q), Frozen(&kv), Frozen(&kv)], op);
+    }
+}
+
+/// A block holds 2¹⁸ scores: here several blocks, the last one smaller.
+#[test]
+fn attention_in_several_blocks() {
+    for (n, m, mask) in [(611, 1009, Mask::Nothing), (701, 701, Mask::Causal)] {
+        let (q, kv) = ([1, n, 6], [1, m, 6]);
+        agree(&format!("{n} queries, {m} keys"), &[Trained(&q), Trained(&kv), Trained(&kv)], |t| {
+            ops::attention(&t[0], &t[1], &t[2], 2, mask)
+        });
+    }
+}
+
+#[test]
+fn attention_of_one_tensor_three_times() {
+    agree("self", &[Trained(&[2, 11, 9])], |t| ops::attention(&t[0], &t[0], &t[0], 3, Mask::Nothing));
+}
+
+#[test]
+fn group_norm() {
+    for then in [Then::Nothing, Then::Silu] {
+        for x in [vec![3, 12, 5, 7], vec![2, 12, 1, 1], vec![1, 12, 33]] {
+            let op = |t: &[Tensor]| ops::group_norm(&t[0], 4, &t[1], &t[2], 1e-5, then);
+            let what = format!("{x:?} {then:?}");
+            agree(&what, &[Trained(&x), Trained(&[12]), Trained(&[12])], op);
+            agree(&what, &[Trained(&x), Frozen(&[12]), Frozen(&[12])], op);
+        }
+    }
+}
+
+/// A slab of more than 4096 values is summed in blocks; a large mean must not eat the variance.
+#[test]
+fn group_norm_of_a_large_picture_far_from_zero() {
+    agree("large", &[Trained(&[1, 4, 61, 67]), Trained(&[4]), Trained(&[4])], |t| {
+        ops::group_norm(&(&t[0] + 8.0)?, 2, &t[1], &t[2], 1e-6, Then::Silu)
+    });
+}
+
+#[test]
+fn layer_norm() {
+    let op = |t: &[Tensor]| ops::layer_norm(&t[0], &t[1], &t[2], 1e-5);
+    for x in [vec![3, 5, 19], vec![1, 19], vec![700, 19]] {
+        agree("layer norm", &[Trained(&x), Trained(&[19]), Trained(&[19])], op);
+        agree("frozen", &[Trained(&x), Frozen(&[19]), Frozen(&[19])], op);
+    }
+}
+
+#[test]
+fn activations() {
+    let x = [Trained(&[3, 7, 22][..])];
+    let wide = |f: fn(&Tensor) -> Result<Tensor>| move |t: &[Tensor]| f(&(&t[0] * 3.0)?);
+    agree("geglu", &x, wide(ops::geglu));
+    agree("silu", &x, wide(ops::silu));
+    agree("gelu", &x, wide(ops::gelu));
+    agree("quick gelu", &x, wide(ops::quick_gelu));
+    agree("geglu, transposed", &[Trained(&[22, 7])], |t| ops::geglu(&t[0].t()?));
+}
+
+#[test]
+fn upsample_to_sizes_that_are_no_multiples() {
+    for (h, w, height, width) in [(3, 5, 6, 10), (3, 5, 5, 9), (5, 7, 9, 13), (1, 1, 3, 4), (4, 4, 4, 7)] {
+        agree(&format!("{h}x{w} to {height}x{width}"), &[Trained(&[2, 3, h, w])], |t| {
+            ops::upsample_nearest(&t[0], height, width)
+        });
+    }
+}
+
+/// candle's own upsampling overwrites what its argument had accumulated; ours adds.
+#[test]
+fn an_argument_that_is_used_twice_gets_both_gradients() {
+    agree("upsample and skip", &[Trained(&[2, 3, 4, 5])], |t| {
+        ops::upsample_nearest(&t[0], 4, 5)? + ops::upsample_nearest(&t[0], 4, 5)?.sqr()? + (&t[0] * 0.5)?
+    });
+    agree("convolution and skip", &[Trained(&[2, 3, 4, 5]), Trained(&[3, 3, 3, 3])], |t| {
+        let y = ops::conv2d(&t[0], &t[1], None, 1, Padding::same(1))?;
+        ops::conv2d(&(&y + &t[0])?, &t[1], None, 1, Padding::same(1))? + &t[0]
+    });
+    agree("linear twice", &[Trained(&[6, 4]), Trained(&[4, 4]), Trained(&[4])], |t| {
+        ops::linear(&ops::linear(&t[0], &t[1], Some(&t[2]))?, &t[1], Some(&t[2]))? * &t[0]
+    });
+}
+
+/// The number of threads splits the work but changes no bit.
+#[test]
+fn threads_change_nothing() {
+    let all = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let operands = [Trained(&[3, 16, 21, 19][..]), Trained(&[16, 16, 3, 3]), Trained(&[16]), Trained(&[16])];
+            let (y, gradients) = run(&operands, DType::F32, &|t| {
+                let y = ops::group_norm(&t[0], 4, &t[2], &t[3], 1e-5, Then::Silu)?;
+                let y = ops::conv2d(&y, &t[1], Some(&t[2]), 1, Padding::same(1))?;
+                let rows = y.flatten_from(2)?.transpose(1, 2)?;
+                ops::layer_norm(&ops::attention(&rows, &rows, &rows, 4, Mask::Nothing)?, &t[2], &t[3], 1e-5)
+            })
+            .unwrap();
+            [Some(y)]
+                .into_iter()
+                .chain(gradients)
+                .flat_map(|t| values(&t.unwrap()))
+                .map(f32::to_bits)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert!(all(1) == all(4));
+}

@@ -1,0 +1,160 @@
+//! Whole pictures against diffusers' pipeline: every sampler, two sizes, without a LoRA and with one in five spellings.
+
+use crate::fixture::{Tensors, fixture, model, relative, tensors, values, within};
+use candle_core::{Device, Tensor};
+use tunelab::data::Rgb;
+use tunelab::diffusion::{NoiseSchedule, Sampler};
+use tunelab::interrupt::Interrupt;
+use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::lora_file::{self, Component, Modules};
+use tunelab::model::tokenizer::Tokenizer;
+use tunelab::model::{load, unet::Unet, vae::Vae};
+use tunelab::progress::Progress;
+use tunelab::random::Generator;
+use tunelab::results::Shot;
+use tunelab::sample::Painter;
+
+const SPELLINGS: [&str; 5] = ["pytorch_lora_weights", "no_metadata", "old_down_up", "old_processor", "kohya"];
+const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
+
+/// The fixture's pipeline: the base model, and the hidden states of both prompts.
+struct Pipeline {
+    base: Unet,
+    parameters: Parameters,
+    vae: Vae,
+    schedule: NoiseSchedule,
+    prompt: Tensor,
+    negative: Tensor,
+}
+
+impl Pipeline {
+    fn load() -> Self {
+        let files = model();
+        let (base, parameters) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
+        let (clip, _) = load::text_encoder(&files, &Device::Cpu).unwrap();
+        let tokenizer = Tokenizer::from_dir(&files.tokenizer).unwrap();
+        let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
+        let (prompt, negative) = (states("a dog"), states("blurry"));
+        let vae = load::vae(&files, &Device::Cpu).unwrap();
+        Self { base, parameters, vae, schedule: load::schedule(&files).unwrap(), prompt, negative }
+    }
+
+    /// The UNet with one of the fixture's LoRA files.
+    fn with_lora(&self, spelling: &str, strength: f64) -> Unet {
+        let modules = Modules::new(&self.parameters.weights, &std::collections::BTreeMap::new());
+        let file = fixture("lora").join(format!("{spelling}.safetensors"));
+        let mut adapters = lora_file::read(&file, &modules, &Device::Cpu, strength).unwrap();
+        let lora = adapters.remove(&Component::Unet).unwrap();
+        assert_eq!(lora.len(), 128);
+        let parameters = self.parameters.clone().with_lora(lora);
+        Unet::new(self.base.config(), Build::from_parameters(parameters)).unwrap().0
+    }
+
+    /// Picture and final latents.
+    fn draw(&self, unet: &Unet, sampler: Sampler, shot: &Shot) -> (Rgb, Tensor) {
+        let interrupt = Interrupt::default();
+        let (vae, schedule) = (&self.vae, &self.schedule);
+        let painter = Painter { unet, vae, schedule, device: &Device::Cpu, interrupt: &interrupt };
+        let bar = Progress::hidden().bar("", 0);
+        let picture = painter.paint(shot, sampler, &self.prompt, &self.negative, &bar).unwrap();
+        (picture, painter.latents(shot, sampler, &self.prompt, &self.negative, &bar).unwrap())
+    }
+}
+
+/// The settings of `pipeline.safetensors`.
+fn shot(sampler: Sampler, (height, width): (usize, usize)) -> Shot {
+    Shot {
+        prompt: "a dog".to_owned(),
+        negative_prompt: "blurry".to_owned(),
+        steps: 10,
+        sampler: sampler.to_string(),
+        guidance_scale: 7.5,
+        seed: 7,
+        width,
+        height,
+    }
+}
+
+/// The largest difference of two pictures, of 255.
+fn worst(picture: &Rgb, pixels: &[u8]) -> u8 {
+    assert_eq!(picture.pixels.len(), pixels.len());
+    picture.pixels.iter().zip(pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+/// Draws one picture and compares it and its latents with the reference of that name; the largest difference in pixels.
+fn check(pipeline: &Pipeline, unet: &Unet, sampler: Sampler, size: (usize, usize), f: &Tensors, which: &str) -> u8 {
+    let name = format!("{which}.{sampler}.{}x{}", size.0, size.1);
+    let (picture, latents) = pipeline.draw(unet, sampler, &shot(sampler, size));
+    within(&latents, &f[&format!("{name}.final_latents")], 1e-4, &name);
+    let pixels = &f[&format!("{name}.pixels")];
+    assert_eq!(pixels.dims(), [picture.height, picture.width, 3]);
+    let difference = worst(&picture, &pixels.flatten_all().unwrap().to_vec1().unwrap());
+    assert!(difference <= 2, "{name}: differs by {difference} of 255");
+    difference
+}
+
+#[test]
+fn pictures_equal_diffusers_for_every_sampler_and_spelling() {
+    let (pipeline, f) = (Pipeline::load(), tensors("pipeline.safetensors"));
+    let mut drawn = 0;
+    for sampler in Sampler::ALL {
+        for size in SIZES {
+            let base = check(&pipeline, &pipeline.base, sampler, size, &f, "base");
+            let lora = SPELLINGS.map(|s| check(&pipeline, &pipeline.with_lora(s, 1.0), sampler, size, &f, "lora"));
+            println!("{sampler} {size:?}: base within {base}, the five spellings within {lora:?} of 255");
+            drawn += 2;
+        }
+    }
+    assert_eq!(f.keys().filter(|name| name.ends_with(".pixels")).count(), drawn, "every reference is compared");
+}
+
+#[test]
+fn initial_noise_equals_torch() {
+    let f = tensors("pipeline.safetensors");
+    for (height, width) in SIZES {
+        let wanted = values(&f[&format!("initial_latents.{height}x{width}")]);
+        let ours = Generator::manual_seed(7).randn(4 * height / 8 * width / 8);
+        assert!(ours.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{height}x{width}");
+        assert_eq!(ours.len(), wanted.len());
+    }
+}
+
+#[test]
+fn strength_of_the_lora_goes_from_the_base_to_the_whole() {
+    let pipeline = Pipeline::load();
+    let sampler = Sampler::Ddim;
+    let draw = |unet: &Unet| pipeline.draw(unet, sampler, &shot(sampler, (64, 64))).1;
+    let base = draw(&pipeline.base);
+    let [none, half, whole] = [0.0, 0.5, 1.0].map(|s| draw(&pipeline.with_lora("kohya", s)));
+    assert_eq!(values(&none), values(&base), "0 is the base model, bit for bit");
+    assert!(relative(&half, &base) > 0.01 && relative(&half, &whole) > 0.01);
+    let middle = ((&base + &whole).unwrap() * 0.5).unwrap();
+    assert!(relative(&half, &middle) < relative(&half, &base), "0.5 lies between");
+}
+
+#[test]
+fn guidance_of_one_runs_the_prompt_alone() {
+    let pipeline = Pipeline::load();
+    let sampler = Sampler::Dpmpp2m;
+    let at = |scale: f64| {
+        let shot = Shot { guidance_scale: scale, ..shot(sampler, (64, 64)) };
+        pipeline.draw(&pipeline.base, sampler, &shot).1
+    };
+    // Just above 1 the batch of two runs, and its formula gives the prompt's prediction.
+    within(&at(1.0), &at(1.0 + 1e-9), 1e-4, "1 and hardly more");
+    let more = relative(&at(1.0), &at(7.5));
+    assert!(more > 1e-3, "guidance of 7.5 moves the latents by {more:.2e}");
+    assert_eq!(values(&at(0.5)), values(&at(1.0)), "below 1 as well");
+}
+
+#[test]
+fn seeds_and_prompts_make_the_picture() {
+    let pipeline = Pipeline::load();
+    let sampler = Sampler::EulerA;
+    let draw = |seed: u64| pipeline.draw(&pipeline.base, sampler, &Shot { seed, ..shot(sampler, (64, 64)) }).0.pixels;
+    assert_eq!(draw(7), draw(7));
+    assert_ne!(draw(7), draw(8));
+    let swapped = Pipeline { prompt: pipeline.negative.clone(), negative: pipeline.prompt.clone(), ..Pipeline::load() };
+    let other = swapped.draw(&pipeline.base, sampler, &shot(sampler, (64, 64))).0.pixels;
+    assert_ne!(draw(7), other);
+}

@@ -1,0 +1,133 @@
+//! Training: the optimizer, the objective and the trainer's loop, on the fixtures' small model.
+
+mod adapter;
+mod objective;
+mod optimizer;
+mod overfit;
+mod trainer;
+
+use crate::fixture::{fixture, model, randn, values};
+use candle_core::Device;
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+use tunelab::data::{Cache, load_dataset};
+use tunelab::diffusion::NoiseSchedule;
+use tunelab::error::Result;
+use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::lora::LoraConfig;
+use tunelab::model::{load, unet::Unet, vae::Vae};
+use tunelab::plan::{Dataset, Dtype, Length, LrScheduler, Source, Train};
+use tunelab::progress::Progress;
+use tunelab::results::LossRow;
+use tunelab::train::evaluation::Evaluation;
+use tunelab::train::examples::{Examples, Sources};
+use tunelab::train::trainer::{Materials, Trainer};
+
+/// The experiment's seed in these tests.
+const SEED: u64 = 5;
+
+/// Everything that a training run needs.
+struct Bench {
+    unet: Unet,
+    parameters: Parameters,
+    vae: Vae,
+    examples: Examples,
+    schedule: NoiseSchedule,
+}
+
+impl Bench {
+    /// The small model and `pictures` photographs of 64x64, each with a caption of its own.
+    fn new(trained: Trained, pictures: usize) -> Self {
+        Self::at(64, trained, pictures)
+    }
+
+    /// The same with photographs of another size.
+    fn at(resolution: usize, trained: Trained, pictures: usize) -> Self {
+        let files = model();
+        let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED).unwrap();
+        let vae = load::vae(&files, &Device::Cpu).unwrap();
+        let examples = examples(&vae, pictures, resolution);
+        Self { unet, parameters, vae, examples, schedule: load::schedule(&files).unwrap() }
+    }
+
+    fn trainer<'a>(&'a self, train: &'a Train) -> Trainer<'a> {
+        let Self { unet, parameters, vae, examples, schedule } = self;
+        Trainer::new(Materials { unet, parameters, vae, examples, schedule, train, seed: SEED }).unwrap()
+    }
+
+    /// The rows of a whole run.
+    fn rows(&self, train: &Train) -> Result<Vec<LossRow>> {
+        let mut trainer = self.trainer(train);
+        let mut rows = Vec::new();
+        while let Some(row) = trainer.step()? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The evaluation loss as `run` takes it: of the UNet without gradients and dropout.
+    fn evaluate(&self) -> f32 {
+        let evaluation = Evaluation::new(&self.examples, &self.vae, &self.schedule, SEED).unwrap();
+        let frozen = Build::from_parameters(self.parameters.detached());
+        evaluation.loss(&Unet::new(self.unet.config(), frozen).unwrap().0).unwrap()
+    }
+
+    /// The bits of every trained tensor.
+    fn trained(&self) -> BTreeMap<String, Vec<u32>> {
+        self.parameters.trained().into_iter().map(|(name, t)| (name, bits(&t))).collect()
+    }
+}
+
+fn bits(t: &candle_core::Tensor) -> Vec<u32> {
+    values(t).into_iter().map(f32::to_bits).collect()
+}
+
+/// Crops of one fixture picture each, flipped at random if there are several, with hidden states drawn at random.
+fn examples(vae: &Vae, pictures: usize, resolution: usize) -> Examples {
+    let folder = TempDir::new().unwrap();
+    let mut found: Vec<_> =
+        fs_err::read_dir(fixture("resize/short_side")).unwrap().map(|e| e.unwrap().path()).collect();
+    found.retain(|path| path.to_string_lossy().ends_with(".cropped.png"));
+    found.sort();
+    for (i, path) in found.iter().take(pictures).enumerate() {
+        fs_err::copy(path, folder.path().join(format!("{i}.png"))).unwrap();
+        fs_err::write(folder.path().join(format!("{i}.txt")), format!("picture {i}")).unwrap();
+    }
+    let pictures = load_dataset(folder.path(), None, false, &mut |_| {}).unwrap();
+    let captions = pictures.iter().enumerate();
+    let texts = captions.map(|(i, p)| (p.caption.clone(), randn(&[1, 77, 24], i as u64))).collect();
+    let source = Source::Path(folder.path().to_owned());
+    let random_flip = pictures.len() > 1;
+    let dataset = Dataset { source, prompt: None, resolution, center_crop: true, random_flip, skip_broken: false };
+    let cache = Cache::new(folder.path().join("cache"));
+    let progress = Progress::hidden();
+    let sources = Sources { vae, vae_hash: "the fixture's", cache: &cache, device: &Device::Cpu, progress: &progress };
+    Examples::new(&pictures, &dataset, texts, &sources).unwrap()
+}
+
+/// Settings that nothing else depends on; each test changes what it is about.
+fn settings(steps: usize) -> Train {
+    Train {
+        length: Length::Steps(steps),
+        batch_size: 1,
+        gradient_accumulation: 1,
+        learning_rate: 1e-3,
+        lr_scheduler: LrScheduler::Constant,
+        warmup_steps: 0,
+        adam_beta1: 0.9,
+        adam_beta2: 0.999,
+        adam_epsilon: 1e-8,
+        weight_decay: 1e-2,
+        max_grad_norm: 1.0,
+        snr_gamma: None,
+        noise_offset: 0.0,
+        dtype: Dtype::F32,
+        checkpoint_every: None,
+    }
+}
+
+/// A LoRA with alpha that is not the rank.
+fn lora(dropout: f64) -> Trained {
+    let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
+    Trained::Lora(LoraConfig { rank: 3, alpha: 5.0, targets, dropout })
+}
