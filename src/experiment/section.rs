@@ -173,18 +173,18 @@ impl<'a> Section<'a> {
             let label = near.unwrap_or_else(|| format!("there is {}", self.tables(names)));
             self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
         }
-        self.one(noun, names, self.table.into_iter().flatten().collect());
+        self.one(noun, names, &self.table.into_iter().flatten().collect::<Vec<_>>());
     }
 
     /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they are.
     pub fn one_of(&self, noun: &str, names: &[&'static str]) {
         let named = |(key, _): &(&String, &Entry)| names.contains(&key.as_str());
-        self.one(noun, names, self.table.into_iter().flatten().filter(named).collect());
+        self.one(noun, names, &self.table.into_iter().flatten().filter(named).collect::<Vec<_>>());
     }
 
-    fn one(&self, noun: &str, names: &[&'static str], written: Vec<(&String, &Entry)>) {
+    fn one(&self, noun: &str, names: &[&'static str], written: &[(&String, &Entry)]) {
         self.accept(names);
-        match &written[..] {
+        match written {
             [] if !self.broken => {
                 self.problem(self.at.clone(), format!("no {noun}"), format!("add {}", self.tables(names)));
             }

@@ -75,7 +75,7 @@ impl Room<'_> {
         let several = queue.len() > 1;
         let mut lines: Vec<Line> = Vec::new();
         for (place, plan) in queue {
-            let stopped = lines.iter().any(|line| line.is_interrupted());
+            let stopped = lines.iter().any(Line::is_interrupted);
             if several && !stopped {
                 self.progress.line(format!("\n{}", place.display()));
             }
