@@ -11,7 +11,7 @@ use tunelab::error::{Error, Kind};
 use tunelab::model::build::Trained;
 use tunelab::model::load;
 use tunelab::model::lora::{LoraLayer, LoraLayers};
-use tunelab::model::lora_file::{Component, Modules, read, write_diffusers, write_kohya};
+use tunelab::model::lora_file::{Component, Modules, Written, read, write_diffusers, write_kohya};
 
 const QUERY: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
 const CONVOLUTION: &str = "mid_block.resnets.0.conv1";
@@ -20,7 +20,7 @@ const RANK: usize = 3;
 
 fn modules() -> Modules {
     let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
-    let (_, text) = load::text_encoder(&model(), &Device::Cpu).unwrap();
+    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
     Modules::new(&unet.weights, &text.weights)
 }
 
@@ -36,6 +36,29 @@ fn layers() -> LoraLayers {
         of(CONVOLUTION, &[RANK, 32, 3, 3], &[32, RANK, 1, 1], 5),
         of("down_blocks.0.attentions.0.proj_in", &[RANK, 8, 1, 1], &[8, RANK, 1, 1], 7),
     ])
+}
+
+fn of_unet<'a>(layers: &'a LoraLayers, targets: &'a [String]) -> Written<'a> {
+    Written { component: Component::Unet, layers, targets }
+}
+
+/// Both networks in one file, as a run with `text_encoder = true` writes it.
+#[test]
+fn adapters_of_the_text_encoder_are_written_and_read_in_both_namings() {
+    let folder = TempDir::new().unwrap();
+    let text = LoraLayer::from_tensors(randn(&[2, 24], 11), randn(&[24, 2], 12), 7.0, 1.0);
+    let text = BTreeMap::from([(TEXT_QUERY.to_owned(), text)]);
+    let (unet, targets) = (layers(), ["q_proj".to_owned()]);
+    let networks =
+        || [of_unet(&unet, &[]), Written { component: Component::TextEncoder, layers: &text, targets: &targets }];
+    let [diffusers, kohya] = ["d", "k"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    write_diffusers(&diffusers, &networks(), 0.0).unwrap();
+    write_kohya(&kohya, &networks(), &BTreeMap::new()).unwrap();
+    for file in [diffusers, kohya] {
+        let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
+        equal(&adapters[&Component::Unet], &unet);
+        equal(&adapters[&Component::TextEncoder], &text);
+    }
 }
 
 #[track_caller]
@@ -56,7 +79,7 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("pytorch_lora_weights.safetensors");
     let targets = ["to_q", "to_out.0", "conv1", "proj_in"].map(str::to_owned);
-    write_diffusers(&file, &layers(), &targets, 0.25).unwrap();
+    write_diffusers(&file, &[of_unet(&layers(), &targets)], 0.25).unwrap();
     let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
     equal(&adapters[&Component::Unet], &layers());
     assert_eq!(adapters.len(), 1);
@@ -83,7 +106,7 @@ fn names_and_metadata_are_those_of_a_file_that_diffusers_saved() {
     let file = fixture("lora/pytorch_lora_weights.safetensors");
     let layers = read(&file, &modules(), &Device::Cpu, 1.0).unwrap().remove(&Component::Unet).unwrap();
     let ours = folder.path().join("ours.safetensors");
-    write_diffusers(&ours, &layers, &["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned), 0.0).unwrap();
+    write_diffusers(&ours, &[of_unet(&layers, &["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned))], 0.0).unwrap();
     let ours = Weights::open(&[ours]).unwrap();
     assert_eq!(ours.names().collect::<Vec<_>>(), theirs.names().collect::<Vec<_>>());
     let config = |w: &Weights| serde_json::from_str::<Value>(&w.metadata()["lora_adapter_metadata"]).unwrap();
@@ -102,7 +125,7 @@ fn the_file_in_kohyas_naming_is_read_again_bit_for_bit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("kohya.safetensors");
     let metadata = BTreeMap::from([("ss_network_alpha".to_owned(), "5.5".to_owned())]);
-    write_kohya(&file, &layers(), &metadata).unwrap();
+    write_kohya(&file, &[of_unet(&layers(), &[])], &metadata).unwrap();
     equal(&read(&file, &modules(), &Device::Cpu, 1.0).unwrap()[&Component::Unet], &layers());
 
     let written = Weights::open(std::slice::from_ref(&file)).unwrap();

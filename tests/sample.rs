@@ -31,7 +31,7 @@ impl Pipeline {
     fn load() -> Self {
         let files = model();
         let (base, parameters) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
-        let (clip, _) = load::text_encoder(&files, &Device::Cpu).unwrap();
+        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
         let tokenizer = Tokenizer::from_dir(&files.tokenizer).unwrap();
         let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
         let (prompt, negative) = (states("a dog"), states("blurry"));

@@ -20,7 +20,9 @@ use tunelab::plan::{Dataset, Dtype, Length, LrScheduler, Source, Train};
 use tunelab::progress::Progress;
 use tunelab::results::LossRow;
 use tunelab::train::evaluation::Evaluation;
-use tunelab::train::examples::{Examples, Sources};
+use tunelab::train::examples::{Examples, Role, Sources};
+use tunelab::train::objective::Predictor;
+use tunelab::train::texts::Texts;
 use tunelab::train::trainer::{Materials, Trainer};
 
 /// The experiment's seed in these tests.
@@ -32,6 +34,7 @@ struct Bench {
     parameters: Parameters,
     vae: Vae,
     examples: Examples,
+    texts: Texts,
     schedule: NoiseSchedule,
 }
 
@@ -46,13 +49,28 @@ impl Bench {
         let files = model();
         let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED).unwrap();
         let vae = load::vae(&files, &Device::Cpu).unwrap();
-        let examples = examples(&vae, pictures, resolution);
-        Self { unet, parameters, vae, examples, schedule: load::schedule(&files).unwrap() }
+        let (examples, texts) = examples(&vae, pictures, resolution);
+        Self { unet, parameters, vae, examples, texts, schedule: load::schedule(&files).unwrap() }
     }
 
     fn trainer<'a>(&'a self, train: &'a Train) -> Trainer<'a> {
-        let Self { unet, parameters, vae, examples, schedule } = self;
-        Trainer::new(Materials { unet, parameters, vae, examples, schedule, train, seed: SEED }).unwrap()
+        Trainer::new(Materials {
+            predictor: self.predictor(&self.unet, train.snr_gamma),
+            trained: self.parameters.trained(),
+            dropouts: self.parameters.dropout().map(|d| ("unet", d.clone())).into_iter().collect(),
+            collected: None,
+            vae: &self.vae,
+            examples: &self.examples,
+            class: None,
+            train,
+            ema_decay: None,
+            seed: SEED,
+        })
+        .unwrap()
+    }
+
+    fn predictor<'a>(&'a self, unet: &'a Unet, snr_gamma: Option<f64>) -> Predictor<'a> {
+        Predictor { unet, texts: &self.texts, schedule: &self.schedule, snr_gamma }
     }
 
     /// The rows of a whole run.
@@ -69,7 +87,8 @@ impl Bench {
     fn evaluate(&self) -> f32 {
         let evaluation = Evaluation::new(&self.examples, &self.vae, &self.schedule, SEED).unwrap();
         let frozen = Build::from_parameters(self.parameters.detached());
-        evaluation.loss(&Unet::new(self.unet.config(), frozen).unwrap().0).unwrap()
+        let (unet, _) = Unet::new(self.unet.config(), frozen).unwrap();
+        evaluation.loss(self.predictor(&unet, None)).unwrap()
     }
 
     /// The bits of every trained tensor.
@@ -83,7 +102,7 @@ fn bits(t: &candle_core::Tensor) -> Vec<u32> {
 }
 
 /// Crops of one fixture picture each, flipped at random if there are several, with hidden states drawn at random.
-fn examples(vae: &Vae, pictures: usize, resolution: usize) -> Examples {
+fn examples(vae: &Vae, pictures: usize, resolution: usize) -> (Examples, Texts) {
     let folder = TempDir::new().unwrap();
     let mut found: Vec<_> =
         fs_err::read_dir(fixture("resize/short_side")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -102,7 +121,7 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize) -> Examples {
     let cache = Cache::new(folder.path().join("cache"));
     let progress = Progress::hidden();
     let sources = Sources { vae, vae_hash: "the fixture's", cache: &cache, device: &Device::Cpu, progress: &progress };
-    Examples::new(&pictures, &dataset, texts, &sources).unwrap()
+    (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), Texts::Fixed(texts))
 }
 
 /// Settings that nothing else depends on; each test changes what it is about.
@@ -122,7 +141,9 @@ fn settings(steps: usize) -> Train {
         snr_gamma: None,
         noise_offset: 0.0,
         dtype: Dtype::F32,
-        checkpoint_every: None,
+        checkpoint_every: 0,
+        keep_checkpoints: 1,
+        gradient_checkpointing: false,
     }
 }
 

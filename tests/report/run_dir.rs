@@ -54,8 +54,8 @@ fn a_folder_that_no_run_wrote_is_left_alone_even_by_force() {
 fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25 };
-    let mut log = LossLog::create(&run).unwrap();
+    let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
+    let mut log = LossLog::create(&run, false).unwrap();
     log.evaluation(0, 2.0).unwrap();
     for step in 1..=12 {
         log.step(&row(step), 0.5, None).unwrap();
@@ -65,7 +65,7 @@ fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     let loss = run.path().join("loss.csv");
     fs::write(&loss, format!("{}13,1,0.", fs::read_to_string(&loss).unwrap())).unwrap();
 
-    let mut log = LossLog::resume(&run, 10).unwrap();
+    let mut log = LossLog::resume(&run, 10, false).unwrap();
     log.step(&LossRow { loss: 0.75, ..row(11) }, 0.5, None).unwrap();
     let text = fs::read_to_string(&loss).unwrap();
     assert_eq!(text.lines().count(), 12);

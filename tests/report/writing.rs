@@ -49,7 +49,7 @@ fn a_full_disk_stops_a_log_and_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let run = fresh(folder.path());
         std::os::unix::fs::symlink("/dev/full", run.path().join("loss.csv")).unwrap();
-        let error = LossLog::create(&run).unwrap_err();
+        let error = LossLog::create(&run, false).unwrap_err();
         assert_eq!(error.exit_code(), 1);
         assert!(error.message().contains("loss.csv"), "{error}");
         assert!(error.to_string().contains("disk is full"), "{error}");
@@ -60,11 +60,11 @@ fn a_full_disk_stops_a_log_and_names_it() {
 fn log_rows_are_there_at_once_and_read_back_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    let mut log = LossLog::create(&run).unwrap();
+    let mut log = LossLog::create(&run, false).unwrap();
     log.evaluation(0, 0.1 + 0.2).unwrap();
     let losses = [0.123_456_79_f32, 1e-7, 3.4e38, f32::MIN_POSITIVE, 0.1];
     for (index, &loss) in losses.iter().enumerate() {
-        let row = LossRow { step: index + 1, epoch: 2, loss, lr: 1e-4 / 3.0, grad_norm: loss * 3.0 };
+        let row = LossRow { step: index + 1, epoch: 2, loss, lr: 1e-4 / 3.0, grad_norm: loss * 3.0, parts: None };
         log.step(&row, 0.25, (index > 0).then_some(1234.56)).unwrap();
     }
     // The log is still open: a run that dies now has left these rows.

@@ -4,14 +4,14 @@ use super::{Bench, SEED, bits, lora, settings};
 use crate::fixture::{randn, values};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use tunelab::model::lora::{Dropout, LoraConfig, LoraLayer};
 use tunelab::plan::Train;
 use tunelab::random::Generator;
 
 /// A layer of 24 inputs with B ≠ 0, and the switch of its dropout.
-fn dropping(p: f64) -> (LoraLayer, Rc<Dropout>) {
-    let dropout = Rc::new(Dropout::new(p));
+fn dropping(p: f64) -> (LoraLayer, Arc<Dropout>) {
+    let dropout = Arc::new(Dropout::new(p));
     let config = LoraConfig { rank: 3, alpha: 5.0, targets: vec!["m".to_owned()], dropout: p };
     let layer = LoraLayer::fresh(&config, "m", &[7, 24], 1, &dropout, &Device::Cpu).unwrap();
     Var::from_tensor(&layer.up).unwrap().set(&randn(&[7, 3], 2)).unwrap();
@@ -45,7 +45,7 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
 /// A share p of A's inputs is zero, and the others are 1 / (1 - p) times as large: read off an A that passes them on.
 #[test]
 fn dropout_drops_single_inputs() {
-    let dropout = Rc::new(Dropout::new(0.3));
+    let dropout = Arc::new(Dropout::new(0.3));
     let config = LoraConfig { rank: 50, alpha: 50.0, targets: vec!["m".to_owned()], dropout: 0.3 };
     let layer = LoraLayer::fresh(&config, "m", &[50, 50], 1, &dropout, &Device::Cpu).unwrap();
     let one = Tensor::eye(50, candle_core::DType::F32, &Device::Cpu).unwrap();

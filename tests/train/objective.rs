@@ -7,7 +7,8 @@ use tunelab::diffusion::NoiseSchedule;
 use tunelab::model::build::Trained;
 use tunelab::random::Generator;
 use tunelab::train::examples::Batch;
-use tunelab::train::objective::{Draw, loss};
+use tunelab::train::objective::{Draw, Predictor};
+use tunelab::train::texts::Texts;
 
 /// Steep, middle and flat parts of the schedule: SNR far above and below 5.
 const TIMESTEPS: [usize; 3] = [12, 437, 981];
@@ -26,7 +27,7 @@ fn schedule(prediction: &str) -> NoiseSchedule {
 }
 
 /// The mean over samples of weight · mean((prediction - target)²).
-fn on_paper(bench: &Bench, batch: &Batch, noise: &Tensor, v: bool, gamma: Option<f64>) -> f64 {
+fn on_paper(bench: &Bench, batch: &Batch, text: &Tensor, noise: &Tensor, v: bool, gamma: Option<f64>) -> f64 {
     let mut sum = 0.0;
     for (i, t) in TIMESTEPS.into_iter().enumerate() {
         let one = |x: &Tensor| x.narrow(0, i, 1).unwrap();
@@ -34,7 +35,7 @@ fn on_paper(bench: &Bench, batch: &Batch, noise: &Tensor, v: bool, gamma: Option
         let mix = |x: f64, n: f64| ((one(&batch.latents) * x).unwrap() + (one(noise) * n).unwrap()).unwrap();
         let noisy = mix(a.sqrt(), (1.0 - a).sqrt());
         let target = if v { mix(-(1.0 - a).sqrt(), a.sqrt()) } else { mix(0.0, 1.0) };
-        let prediction = bench.unet.forward(&noisy, &[t as f64], &one(&batch.text)).unwrap();
+        let prediction = bench.unet.forward(&noisy, &[t as f64], &one(text)).unwrap();
         let pairs = values(&prediction).into_iter().zip(values(&target));
         let squares: Vec<f64> = pairs.map(|(p, t)| f64::from(p - t).powi(2)).collect();
         let snr = a / (1.0 - a);
@@ -47,15 +48,21 @@ fn on_paper(bench: &Bench, batch: &Batch, noise: &Tensor, v: bool, gamma: Option
 #[test]
 fn losses_follow_their_formulas() {
     let bench = Bench::new(Trained::Nothing, 1);
-    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), text: randn(&[3, 77, 24], 2) };
+    let captions: Vec<String> = ["one", "two", "three"].map(str::to_owned).to_vec();
+    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone() };
+    let text = randn(&[3, 77, 24], 2);
+    let states = captions.into_iter().enumerate().map(|(i, c)| (c, text.narrow(0, i, 1).unwrap())).collect();
+    let texts = Texts::Fixed(states);
     let noise = randn(&[3, 4, 8, 8], 3);
     let mut seen = Vec::new();
     for prediction in ["epsilon", "v_prediction"] {
         for gamma in [None, Some(5.0), Some(0.3)] {
             let draw = Draw { noise: noise.clone(), timesteps: TIMESTEPS.to_vec() };
-            let ours = loss(&bench.unet, &schedule(prediction), &batch, &draw, gamma).unwrap();
+            let schedule = schedule(prediction);
+            let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: gamma };
+            let ours = predictor.loss(&batch, &draw).unwrap();
             let ours = f64::from(ours.to_scalar::<f32>().unwrap());
-            let paper = on_paper(&bench, &batch, &noise, prediction == "v_prediction", gamma);
+            let paper = on_paper(&bench, &batch, &text, &noise, prediction == "v_prediction", gamma);
             assert!((ours / paper - 1.0).abs() < 1e-4, "{prediction} {gamma:?}: {ours} instead of {paper}");
             assert!(seen.iter().all(|other: &f64| (ours / other - 1.0).abs() > 1e-2), "all six differ");
             seen.push(ours);

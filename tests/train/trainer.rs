@@ -10,12 +10,14 @@ use tunelab::error::Kind;
 use tunelab::model::build::Trained;
 use tunelab::plan::{Length, LrScheduler, Train};
 use tunelab::results::LossRow;
-use tunelab::train::objective::training_loss;
+use tunelab::train::objective::Draw;
 
 /// Loss and gradients of batch number `draw` in the untrained state.
 fn by_hand(bench: &Bench, train: &Train, indices: &[usize], draw: u64) -> (f64, BTreeMap<String, Tensor>) {
     let batch = bench.examples.batch(indices, &bench.vae, SEED, draw).unwrap();
-    let loss = training_loss(&bench.unet, &bench.schedule, &batch, train, SEED, draw).unwrap();
+    let dims = batch.latents.dims();
+    let draw = Draw::new(dims, 1000, train.noise_offset, SEED, draw, &candle_core::Device::Cpu).unwrap();
+    let loss = bench.predictor(&bench.unet, train.snr_gamma).loss(&batch, &draw).unwrap();
     let mut store = loss.backward().unwrap();
     let trained = bench.parameters.trained();
     let gradients = trained.into_iter().map(|(name, t)| (name, store.remove(&t).unwrap())).collect();
