@@ -3,6 +3,8 @@
 mod curves;
 mod grids;
 mod names;
+mod pages;
+mod plots;
 mod records;
 mod run_dir;
 mod tables;

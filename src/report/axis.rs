@@ -80,7 +80,7 @@ impl Axis {
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * 0.999);
         let step = step.unwrap_or(10.0 * power);
-        let digits = (-step.log10() + 1e-9).ceil().clamp(0.0, 9.0) as usize;
+        let digits = (-step.log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize;
         let (first, last) = ((self.low / step - 1e-6).ceil() as i64, (self.high / step + 1e-6).floor() as i64);
         (first..=last).map(|n| (n as f64 * step, format!("{:.digits$}", n as f64 * step))).collect()
     }

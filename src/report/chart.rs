@@ -102,7 +102,9 @@ fn draw_legend(figure: &mut Drawing, panel: &Panel, left: f64, top: f64) -> Resu
         if x > left && x + width > WIDTH - 4.0 {
             (x, y) = (left, y + LEGEND_LINE);
         }
-        figure.shapes.push(curve.line(vec![(x, y), (x + SAMPLE, y)]));
+        // A hairline could not be seen alone.
+        let sample = Curve { width: curve.width.max(0.9), ..curve.clone() };
+        figure.shapes.push(sample.line(vec![(x, y), (x + SAMPLE, y)]));
         if let Some((marker, _)) = &curve.marks {
             figure.shapes.push(marker.shape((x + SAMPLE / 2.0, y), curve.colour));
         }

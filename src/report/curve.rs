@@ -74,7 +74,7 @@ fn training_panel(losses: &Losses) -> Panel {
         }
     }
     let name = format!("average over about {span} steps");
-    let mut bold = curve(&name, average(&losses.raw), AVERAGE, 1.5);
+    let mut bold = curve(&name, average(&losses.raw), AVERAGE, 1.3);
     if losses.raw.len() == 1 {
         bold.marks = Some((Marker::Disc, bold.points.clone()));
     }

@@ -8,6 +8,7 @@ pub mod axis;
 pub mod chart;
 pub mod command;
 pub mod curve;
+pub mod data_grid;
 pub mod document;
 pub mod drawing;
 pub mod grid;

@@ -48,7 +48,8 @@ pub struct Look {
 /// Wrong input: there is no loss to show.
 pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Drawing> {
     let span = look.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
-    let training = || runs.iter().map(|(_, losses)| smooth(&losses.raw, span)).collect::<Vec<_>>();
+    let average = |losses: &Losses| if span > 1 { settled(smooth(&losses.raw, span)) } else { losses.raw.clone() };
+    let training = || runs.iter().map(|(_, losses)| average(losses)).collect::<Vec<_>>();
     let evaluation = || runs.iter().map(|(_, losses)| losses.eval.clone()).collect::<Vec<_>>();
     let mut panels = Vec::new();
     if look.which != Which::Evaluation {
@@ -72,16 +73,16 @@ fn names(runs: &[(String, Losses)]) -> Vec<String> {
 }
 
 fn panel(name: &'static str, names: &[String], lines: &[Vec<Point>], log: bool) -> Panel {
-    let values = lines.iter().flat_map(|points| settled(points)).map(|point| point.1);
+    let values = lines.iter().flatten().map(|point| point.1);
     let losses = Axis::around(values, 0.08, log);
     let drawn = names.iter().zip(lines).enumerate().filter(|(_, (_, points))| !points.is_empty());
     let curves = drawn.map(|(index, (name, points))| curve(index, name, points)).collect();
     Panel { name, losses, curves }
 }
 
-/// The points that set the scale: without the first twentieth of a long curve, where an average is still one step's loss.
-fn settled(points: &[Point]) -> &[Point] {
-    &points[if points.len() < 60 { 0 } else { points.len() / 20 }..]
+/// Without the first twentieth of a long curve, where an average is still that of a few steps.
+fn settled(mut points: Vec<Point>) -> Vec<Point> {
+    points.split_off(if points.len() < 60 { 0 } else { points.len() / 20 })
 }
 
 fn curve(index: usize, name: &str, points: &[Point]) -> Curve {

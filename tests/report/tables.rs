@@ -1,63 +1,98 @@
 //! The table of runs.
 
 use super::*;
+use tunelab::report::runs::{Run, Runs};
+use tunelab::report::table::Table;
 
-fn tree() -> tempfile::TempDir {
+/// A tree of three runs, two of which repeat a report, and one that was cut off.
+pub(super) fn tree() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["b|run", "a_run"] {
-        match RunDir::open(folder.path(), name, PLAN, false).unwrap() {
-            Opened::Fresh(run) => run.finish(&record(name)).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    }
+    finished(
+        folder.path(),
+        &record("lora_dog"),
+        "[reference]\nlabel = 'report, LoRA'\ntrained_parameters = 797184\nseconds = 64\nseconds_per_step = 0.5\ndevice = 'A card'\n",
+    );
+    let mut sft = record("sft|dog");
+    sft.method = "full".to_string();
+    sft.counts.trained_parameters = 859_520_964;
+    sft.seconds = Seconds { total: 8000.0, training: 7200.0, sampling: 100.0, per_step: 14.4 };
+    sft.peak_memory = PeakMemory { host_mib: Some(14_100.0), device_mib: None };
+    finished(folder.path(), &sft, "[reference]\nlabel = 'report_SFT'\nseconds_per_step = 2.5\n");
+    let mut card = record("on a card");
+    card.device = "cuda:0".to_string();
+    card.loss = Loss { last: None, eval_first: None, eval_last: None };
+    card.seconds.training = 59.4;
+    card.peak_memory.device_mib = Some(2048.0);
+    finished(folder.path(), &card, "");
     RunDir::open(folder.path(), "unfinished", PLAN, false).unwrap();
     folder
 }
 
-#[test]
-fn one_row_a_finished_run_in_the_order_of_names() {
-    let folder = tree();
-    let mut warnings = Vec::new();
-    let records = table::write(folder.path(), &mut |warning| warnings.push(warning)).unwrap();
-    assert_eq!(records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a_run", "b|run"]);
-    assert!(warnings.is_empty());
-    let csv = fs::read_to_string(folder.path().join("table.csv")).unwrap();
-    insta::assert_snapshot!(csv, @r"
-    name,method,trained_parameters,total_parameters,images,steps,total_seconds,seconds_per_step,final_loss,eval_loss_first,eval_loss_last,peak_host_mib,peak_device_mib,device
-    a_run,lora,797184,1066235307,5,500,3725.4,7.2,0.125372,0.151,0.1302,9216,,cpu
-    b|run,lora,797184,1066235307,5,500,3725.4,7.2,0.125372,0.151,0.1302,9216,,cpu
-    ");
-    let markdown = fs::read_to_string(folder.path().join("table.md")).unwrap();
-    insta::assert_snapshot!(markdown, @r"
-    | run | method | trained | total | time | s/it | final loss | eval loss | peak memory | device |
-    |---|---|---:|---:|---:|---:|---:|---:|---:|---|
-    | a_run | lora | 797,184 | 1,066,235,307 | 1 h 02 min | 7.200 | 0.1254 | 0.1302 | 9.00 GiB | cpu |
-    | b\|run | lora | 797,184 | 1,066,235,307 | 1 h 02 min | 7.200 | 0.1254 | 0.1302 | 9.00 GiB | cpu |
-    ");
-    insta::assert_snapshot!(table::to_terminal(&records), @r"
-    run    method  trained          total        time   s/it  final loss  eval loss  peak memory  device
-    a_run  lora    797,184  1,066,235,307  1 h 02 min  7.200      0.1254     0.1302     9.00 GiB  cpu
-    b|run  lora    797,184  1,066,235,307  1 h 02 min  7.200      0.1254     0.1302     9.00 GiB  cpu
-    ");
+fn finished(results: &Path, record: &RunRecord, more: &str) {
+    let plan = format!("name = \"{}\"\n{PLAN}{more}", record.name);
+    match RunDir::open(results, &record.name, &plan, false).unwrap() {
+        Opened::Fresh(run) => run.finish(record).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn runs(results: &Path) -> Runs {
+    Runs::read(results, &mut |warning| panic!("{warning}")).unwrap()
 }
 
 #[test]
-fn a_broken_record_costs_its_own_row_only() {
+fn all_forms_say_the_same() {
+    let folder = tree();
+    let table = Table::new(&runs(folder.path()).finished, Some("lora_dog")).unwrap();
+    insta::assert_snapshot!("table_csv", table::to_csv(&table).unwrap());
+    insta::assert_snapshot!("table_md", table::to_markdown(&table));
+    insta::assert_snapshot!("table_tex", table::to_latex(&table));
+    insta::assert_snapshot!("table_wide", table::to_text(&table, None));
+    insta::assert_snapshot!("table_narrow", table::to_text(&table, Some(70)));
+    assert!(table::to_text(&table, Some(70)).lines().all(|line| line.chars().count() <= 70));
+}
+
+#[test]
+fn a_reference_is_compared_with_the_baseline_s_reference_only() {
+    let folder = tree();
+    let finished = runs(folder.path()).finished;
+    let per_step = |baseline| -> Vec<Option<f64>> {
+        Table::new(&finished, Some(baseline)).unwrap().rows.iter().map(|row| row.ratios.seconds_per_step).collect()
+    };
+    // lora_dog, its reference, on a card, sft|dog, its reference.
+    assert_eq!(per_step("lora_dog"), [Some(1.0), Some(1.0), Some(1.0), Some(2.0), Some(5.0)]);
+    assert_eq!(per_step("sft|dog"), [Some(0.5), Some(0.2), Some(0.5), Some(1.0), Some(1.0)]);
+    assert_eq!(per_step("on a card")[1], None);
+    assert_eq!(Table::new(&finished, None).unwrap().baseline.as_deref(), Some("lora_dog"));
+    let error = Table::new(&finished, Some("nobody")).unwrap_err();
+    assert!(error.kind() == Kind::Input && error.to_string().contains("lora_dog, on a card, sft|dog"), "{error}");
+}
+
+#[test]
+fn a_lone_run_has_no_ratios_and_no_empty_columns() {
+    let folder = tree();
+    let run = Run::open(&folder.path().join("lora_dog")).unwrap();
+    let markdown = table::to_markdown(&Table::new(&[run], None).unwrap());
+    assert!(!markdown.contains('×') && !markdown.contains("GPU memory") && markdown.contains("9.00 GiB"), "{markdown}");
+    assert!(table::to_csv(&Table::new(&[], None).unwrap()).unwrap().lines().count() == 1);
+}
+
+#[test]
+fn the_tree_s_files_are_written_and_a_broken_record_costs_its_own_row() {
     let folder = tree();
     fs::create_dir(folder.path().join("broken")).unwrap();
     fs::write(folder.path().join("broken/run.json"), "{").unwrap();
     let mut warnings = Vec::new();
-    let records = table::read(folder.path(), &mut |warning| warnings.push(warning)).unwrap();
-    assert_eq!(records.len(), 2);
+    let table = table::write(folder.path(), &mut |warning| warnings.push(warning)).unwrap();
+    assert_eq!(table.rows.len(), 5);
     assert!(warnings.len() == 1 && warnings[0].contains("broken"), "{warnings:?}");
+    assert!(["csv", "md", "tex"].iter().all(|ending| folder.path().join(format!("table.{ending}")).is_file()));
 }
 
 #[test]
-fn numbers_that_are_missing_are_said_to_be() {
-    let mut one = record("x");
-    one.loss = Loss { last: None, eval_first: None, eval_last: None };
-    one.peak_memory = PeakMemory { host_mib: Some(1024.0), device_mib: Some(2048.0) };
-    one.seconds.total = 59.4;
-    let markdown = table::to_markdown(&[one]);
-    assert!(markdown.contains("| 59.4 s | 7.200 | – | – | 2.00 GiB |"), "{markdown}");
+fn an_unfinished_run_is_no_row() {
+    let folder = tree();
+    let error = Run::open(&folder.path().join("unfinished")).unwrap_err();
+    assert!(error.kind() == Kind::Input && error.to_string().contains("goes on with it"), "{error}");
+    assert_eq!(Run::open(folder.path()).unwrap_err().kind(), Kind::Input);
 }

@@ -86,14 +86,13 @@ const COLUMNS: [Column; 16] = [
     left("device", |row| row.device.clone()),
 ];
 
-/// `×1078`, `×9.14`, `×0.95`: three digits, more only before the point.
+/// `×1078`, `×9.14`, `×0.95`, `×0.017`: two to three digits, more only before the point.
 fn times(ratio: f64) -> String {
-    let digits = if ratio >= 99.95 {
-        0
-    } else if ratio >= 9.995 {
-        1
-    } else {
-        2
+    let digits = match ratio {
+        99.95.. => 0,
+        9.995.. => 1,
+        0.0995.. => 2,
+        _ => 3,
     };
     format!("×{ratio:.digits$}")
 }

@@ -111,6 +111,7 @@ pub fn to_latex(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
     let mut out = format!(
         "% Written by tunelab. \\usepackage{{booktabs}} sets finer rules; the table works without it.\n\
+         % Too wide for the page? \\resizebox{{\\textwidth}}{{!}}{{\\input{{table}}}} of the package graphicx shrinks it.\n\
          \\providecommand{{\\toprule}}{{\\hline}}\n\
          \\providecommand{{\\midrule}}{{\\hline}}\n\
          \\providecommand{{\\bottomrule}}{{\\hline}}\n\
@@ -190,7 +191,20 @@ pub fn to_text(table: &Table, width: Option<usize>) -> String {
     let blocks = blocks(&sheet, &widths, width.unwrap_or(usize::MAX));
     let texts = blocks.iter().map(|block| rows.iter().map(|row| line(row, block)).collect::<String>());
     let text = texts.collect::<Vec<_>>().join("\n");
-    if sheet.note.is_empty() { text } else { format!("{text}{}\n", sheet.note) }
+    if sheet.note.is_empty() { text } else { text + &wrapped(&sheet.note, width.unwrap_or(usize::MAX)) }
+}
+
+/// Lines of at most `width` characters, where the words allow it.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => line.extend([" ", word]),
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Which columns go into which block; a ratio stays beside its number.

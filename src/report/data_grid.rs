@@ -1,0 +1,53 @@
+//! The grid of a run's data: `data.png`.
+//!
+//! In: the pictures that training sees, and the class pictures where there are any (`DreamBooth`). Out: rows of five, the first
+//! 5 and the first 10 of them, with how many there are beside them. Pictures larger than a cell are scaled down to it.
+
+use std::path::Path;
+
+use crate::data::{Rgb, resize_short_side};
+use crate::error::Result;
+use crate::results::write_png;
+
+use super::grid::{Row, grid};
+
+/// Pictures in a row.
+const COLUMNS: usize = 5;
+/// Rows of instance and of class pictures.
+const INSTANCE_ROWS: usize = 1;
+const CLASS_ROWS: usize = 2;
+/// The longest short side of a cell.
+const CELL: usize = 256;
+
+/// Makes `data.png` of a run. `class` is empty but for `DreamBooth`; with no pictures at all it is an error.
+pub fn write_data_grid(run: &Path, instance: &[Rgb], class: &[Rgb]) -> Result<()> {
+    write_png(&run.join("data.png"), &data_grid(instance, class)?, &[])
+}
+
+/// The picture itself.
+pub fn data_grid(instance: &[Rgb], class: &[Rgb]) -> Result<Rgb> {
+    let name = if class.is_empty() { "training" } else { "instance" };
+    let mut rows = labelled(name, instance, INSTANCE_ROWS);
+    rows.extend(labelled("class", class, CLASS_ROWS));
+    grid(&[], &rows)
+}
+
+/// Rows of pictures; the first says what they are and how many of how many are shown.
+fn labelled(name: &str, pictures: &[Rgb], most_rows: usize) -> Vec<Row> {
+    let shown = pictures.len().min(COLUMNS * most_rows);
+    let label = match (pictures.len(), shown) {
+        (1, _) => format!("1 {name} image"),
+        (all, shown) if shown < all => format!("{name} images: first {shown} of {all}"),
+        (all, _) => format!("{all} {name} images"),
+    };
+    let rows = pictures[..shown].chunks(COLUMNS).enumerate();
+    let row = |(index, pictures): (usize, &[Rgb])| Row {
+        label: if index == 0 { label.clone() } else { String::new() },
+        pictures: pictures.iter().map(small).collect(),
+    };
+    rows.map(row).collect()
+}
+
+fn small(picture: &Rgb) -> Rgb {
+    if picture.width.min(picture.height) > CELL { resize_short_side(picture, CELL) } else { picture.clone() }
+}
