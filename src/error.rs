@@ -113,11 +113,16 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+/// Whether there is no room to write: on the disk, in the user's quota, or under the shell's limit on files.
+pub fn is_full(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 /// Reading or writing failed; `fs_err` puts the path into the text.
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
-        let full = e.kind() == std::io::ErrorKind::StorageFull;
         let error = Self::run(e.to_string());
-        if full { error.hint("the disk is full; free some space and run the same command again") } else { error }
+        if is_full(&e) { error.hint("the disk is full; free some space and run the same command again") } else { error }
     }
 }

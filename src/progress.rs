@@ -5,8 +5,8 @@
 //! here goes to stdout, and no number here goes into a result.
 
 use std::fmt::Write;
-use std::io::{IsTerminal, stderr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{IsTerminal, Write as _, stderr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -25,7 +25,7 @@ enum Mode {
 }
 
 impl Progress {
-    /// Bars where stderr is a terminal, else plain lines. Colours unless `NO_COLOR` is set and not empty.
+    /// Bars where stderr is a terminal, else plain tally. Colours unless `NO_COLOR` is set and not empty.
     pub fn from_env() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|v: std::ffi::OsString| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
@@ -68,20 +68,31 @@ impl Progress {
     pub fn line(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         match &self.mode {
-            Mode::Terminal { bars, .. } => bars.suspend(|| eprintln!("{text}")),
-            Mode::Plain => eprintln!("{text}"),
+            Mode::Terminal { bars, .. } => bars.suspend(|| tell(text)),
+            Mode::Plain => tell(text),
             Mode::Hidden(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned()),
         }
     }
 
     fn start(&self, title: &str, total: u64, unit: Unit) -> Bar {
         let kind = match &self.mode {
-            Mode::Terminal { bars, colour } => Kind::Drawn(draw(bars, *colour, title, total, unit)),
-            Mode::Plain => Kind::Lines(Mutex::new(Lines::start(title, total, unit))),
+            Mode::Terminal { bars, colour } => {
+                Kind::Drawn { bars: bars.clone(), bar: draw(bars, *colour, title, total, unit) }
+            }
+            Mode::Plain => Kind::Lines,
             Mode::Hidden(_) => Kind::Hidden,
         };
-        Bar { kind }
+        let tally = Tally::new(title, total, unit);
+        if let Kind::Lines = kind {
+            tell(&format!("{title}: 0/{}", tally.count(total)));
+        }
+        Bar { kind, tally: Mutex::new(tally) }
     }
+}
+
+/// Prints a line to stderr. Nobody may be listening any more (`2>&1 | head`), which is no reason to end a run.
+fn tell(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,53 +105,68 @@ enum Unit {
 #[derive(Debug)]
 pub struct Bar {
     kind: Kind,
+    tally: Mutex<Tally>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    Drawn(ProgressBar),
-    Lines(Mutex<Lines>),
+    Drawn { bars: MultiProgress, bar: ProgressBar },
+    Lines,
     Hidden,
 }
 
 impl Bar {
     /// Counts `n` more units.
     pub fn inc(&self, n: u64) {
+        let mut tally = self.tally();
+        tally.done += n;
         match &self.kind {
-            Kind::Drawn(bar) => bar.inc(n),
-            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).inc(n),
-            Kind::Hidden => {}
+            Kind::Drawn { bar, .. } => bar.inc(n),
+            // The last line comes with `finish`, when the last message is known.
+            Kind::Lines if tally.next_tenth() && tally.told < 10 => tell(&tally.text(tally.began.elapsed())),
+            Kind::Lines | Kind::Hidden => {}
         }
     }
 
     /// Counts `n` units that were done in an earlier run; they do not enter the speed.
     pub fn skip(&self, n: u64) {
-        match &self.kind {
-            Kind::Drawn(bar) => {
-                bar.inc(n);
-                bar.reset_eta();
-            }
-            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).skip(n),
-            Kind::Hidden => {}
+        self.tally().skip(n);
+        if let Kind::Drawn { bar, .. } = &self.kind {
+            bar.inc(n);
+            bar.reset_eta();
         }
     }
 
     /// Sets the words at the bar's end, such as `loss 0.0123`.
     pub fn set_message(&self, message: impl Into<String>) {
+        let message = message.into();
+        if let Kind::Drawn { bar, .. } = &self.kind {
+            bar.set_message(message.clone());
+        }
+        self.tally().message = message;
+    }
+
+    /// Ends the work; a line that says how it went stays where the bar was.
+    pub fn finish(&self) {
+        let mut tally = self.tally();
+        if std::mem::replace(&mut tally.finished, true) {
+            return;
+        }
+        let text = tally.text(tally.began.elapsed());
         match &self.kind {
-            Kind::Drawn(bar) => bar.set_message(message.into()),
-            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).message = message.into(),
+            Kind::Drawn { bars, bar } => {
+                // A finished bar would be wiped away by the next line that is printed above the bars.
+                bar.finish_and_clear();
+                bars.remove(bar);
+                bars.suspend(|| tell(&text));
+            }
+            Kind::Lines => tell(&text),
             Kind::Hidden => {}
         }
     }
 
-    /// Ends the work; the bar stays where it was drawn.
-    pub fn finish(&self) {
-        match &self.kind {
-            Kind::Drawn(bar) => bar.abandon(),
-            Kind::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).finish(),
-            Kind::Hidden => {}
-        }
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,9 +199,9 @@ fn speed(per_second: f64, unit: Unit) -> String {
     }
 }
 
-/// The plain form of a bar.
+/// What is known of a piece of work, and the line that says it.
 #[derive(Debug)]
-struct Lines {
+struct Tally {
     title: String,
     message: String,
     unit: Unit,
@@ -184,12 +210,13 @@ struct Lines {
     skipped: u64,
     /// Tenths of the work that have been told.
     told: u64,
+    finished: bool,
     began: Instant,
 }
 
-impl Lines {
-    fn start(title: &str, total: u64, unit: Unit) -> Self {
-        let lines = Self {
+impl Tally {
+    fn new(title: &str, total: u64, unit: Unit) -> Self {
+        Self {
             title: title.to_owned(),
             message: String::new(),
             unit,
@@ -197,19 +224,8 @@ impl Lines {
             done: 0,
             skipped: 0,
             told: 0,
+            finished: false,
             began: Instant::now(),
-        };
-        eprintln!("{title}: 0/{}", lines.count(total));
-        lines
-    }
-
-    fn inc(&mut self, n: u64) {
-        self.done += n;
-        let tenth = self.tenth();
-        // The last line comes with `finish`, when the last message is known.
-        if tenth > self.told && tenth < 10 {
-            self.told = tenth;
-            eprintln!("{}", self.text(self.began.elapsed()));
         }
     }
 
@@ -220,11 +236,12 @@ impl Lines {
         self.began = Instant::now();
     }
 
-    fn finish(&mut self) {
-        if self.told < 10 {
-            self.told = 10;
-            eprintln!("{}", self.text(self.began.elapsed()));
-        }
+    /// Whether another tenth of the work is done since the last time.
+    fn next_tenth(&mut self) -> bool {
+        let tenth = self.tenth();
+        let next = tenth > self.told;
+        self.told = tenth;
+        next
     }
 
     fn tenth(&self) -> u64 {
@@ -269,20 +286,20 @@ mod tests {
 
     #[test]
     fn a_plain_line_has_count_speed_time_left_and_message() {
-        let mut lines = Lines::start("training", 40, Unit::Steps);
-        lines.message = "loss 0.123".to_owned();
-        lines.skip(10);
-        lines.inc(3);
-        assert_eq!(lines.text(Duration::from_secs(12)), "training: 13/40 4.00 s/it, 1 min 48 s left, loss 0.123");
-        lines.inc(27);
-        assert_eq!(lines.text(Duration::from_secs(12)), "training: 40/40 2.50 it/s, loss 0.123");
+        let mut tally = Tally::new("training", 40, Unit::Steps);
+        tally.message = "loss 0.123".to_owned();
+        tally.skip(10);
+        tally.done += 3;
+        assert_eq!(tally.text(Duration::from_secs(12)), "training: 13/40 4.00 s/it, 1 min 48 s left, loss 0.123");
+        tally.done += 27;
+        assert_eq!(tally.text(Duration::from_secs(12)), "training: 40/40 2.50 it/s, loss 0.123");
     }
 
     #[test]
     fn bytes_and_long_times_read_well() {
-        let mut lines = Lines::start("unet", 4 << 30, Unit::Bytes);
-        lines.inc(1 << 30);
-        let text = lines.text(Duration::from_hours(2));
+        let mut tally = Tally::new("unet", 4 << 30, Unit::Bytes);
+        tally.done += 1 << 30;
+        let text = tally.text(Duration::from_hours(2));
         assert_eq!(text, "unet: 1.00 GiB/4.00 GiB 145.63 KiB/s, 6 h 00 min left");
     }
 }

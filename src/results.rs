@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::data::Rgb;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
@@ -184,7 +184,19 @@ impl RunDir {
 
     /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
     fn clear(&self) -> Result<()> {
+        self.remove_temporaries()?;
         WRITTEN.iter().try_for_each(|name| self.remove(name))
+    }
+
+    /// What a killed run was writing in the folder itself; those in the folders below go with them.
+    fn remove_temporaries(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if files::is_temporary(&entry.file_name()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
@@ -226,7 +238,7 @@ fn same_plan(a: &str, b: &str) -> bool {
 }
 
 fn unwritable(results: &Path, cause: std::io::Error) -> Error {
-    if cause.kind() == std::io::ErrorKind::StorageFull {
+    if is_full(&cause) {
         return Error::from(cause);
     }
     Error::input(format!("the results folder {} cannot be written", results.display()))

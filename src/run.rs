@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
+use crate::plan::command::{print, unique};
 use crate::plan::{Adapter, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid, table};
@@ -27,29 +28,38 @@ use crate::train::evaluation::Evaluation;
 use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
-/// `tunelab run`: every experiment in order. One that fails does not stop the others; the error is the only one, or says
-/// how many failed.
+/// `tunelab run`: every experiment in order, and at the end the table. All files are read before the first one runs. One
+/// that fails does not stop the others; the error is the only one, or says how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
     let progress = Progress::from_env();
+    let device = device::open(args.device)?;
+    let plans = plans(args)?;
     let interrupt = Interrupt::install()?;
     let mut failures = Vec::new();
-    for file in &args.files {
-        match run_file(file, args, &progress, &interrupt) {
-            Ok(()) => {}
+    let mut table = None;
+    for (file, plan) in plans {
+        match plan.and_then(|plan| run_plan(&plan, args, &device, &progress, &interrupt)) {
+            Ok(rows) => table = rows.or(table),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-            Err(error) => failures.push((file, error)),
+            Err(error) => {
+                if args.files.len() > 1 {
+                    progress.line(format!("{}\n{error}\n", file.display()));
+                }
+                failures.push(error);
+            }
         }
     }
+    if let Some(table) = table {
+        print(&table)?;
+    }
     if args.files.len() == 1 {
-        return failures.pop().map_or(Ok(()), |(_, error)| Err(error));
+        return failures.pop().map_or(Ok(()), Err);
     }
-    for (file, error) in &failures {
-        progress.line(format!("\n{}\n{error}", file.display()));
-    }
-    match failures.iter().map(|(_, e)| e.kind()).max_by_key(|kind| *kind == Kind::Run) {
+    match failures.iter().map(Error::kind).max_by_key(|kind| *kind == Kind::Run) {
         None => Ok(()),
         Some(kind) => {
             let message = format!("{} of {} experiments failed", failures.len(), args.files.len());
@@ -58,9 +68,31 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn run_file(file: &Path, args: &RunArgs, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
-    let plan = Plan::load(file, &args.set)?;
-    let device = device::open(args.device)?;
+/// The plan of every file, or what is wrong with it. Those with problems come first: they are told before hours of work.
+///
+/// Errors: two files would write into the same folder.
+fn plans(args: &RunArgs) -> Result<Vec<(&PathBuf, Result<Plan>)>> {
+    let mut names = BTreeMap::new();
+    let mut plans = Vec::new();
+    for file in &args.files {
+        let plan = Plan::load(file, &args.set);
+        if let Ok(plan) = &plan {
+            unique(&mut names, &plan.name, file)?;
+        }
+        plans.push((file, plan));
+    }
+    plans.sort_by_key(|(_, plan)| plan.is_ok());
+    Ok(plans)
+}
+
+/// One experiment; the table of all where this one was run, `None` where it had been before.
+fn run_plan(
+    plan: &Plan,
+    args: &RunArgs,
+    device: &Device,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Option<String>> {
     let run = match RunDir::open(&args.results, &plan.name, &plan.to_toml(), args.force)? {
         Opened::Fresh(run) => run,
         Opened::Unfinished(run) => {
@@ -69,15 +101,14 @@ fn run_file(file: &Path, args: &RunArgs, progress: &Progress, interrupt: &Interr
         }
         Opened::Finished(run) => {
             progress.line(format!("{}: finished already with this plan (--force runs it again)", run.path().display()));
-            return Ok(());
+            return Ok(None);
         }
     };
-    Experiment { plan: &plan, run: &run, device: &device, progress, interrupt }.run()?;
+    Experiment { plan, run: &run, device, progress, interrupt }.run()?;
     let warn = &mut |text: String| progress.line(format!("warning: {text}"));
     let rows = table::write(&args.results, warn)?;
-    println!("{}", table::to_terminal(&rows));
     progress.line(format!("results in {}", run.path().display()));
-    Ok(())
+    Ok(Some(table::to_terminal(&rows)))
 }
 
 /// One experiment under way.
@@ -145,6 +176,9 @@ impl Experiment<'_> {
             }
             if due(t.checkpoint_every) || self.interrupt.requested() {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
+            }
+            if self.plan.train.checkpoint_every.is_some_and(|n| step.step % n == 0) {
+                weights::checkpoint(self.run, self.plan, with, step.step)?;
             }
             self.interrupt.check()?;
             begun = Instant::now();

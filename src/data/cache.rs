@@ -6,7 +6,8 @@
 //! that a bad cache costs is time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::Load;
@@ -42,7 +43,12 @@ impl Cache {
         match read(&bytes) {
             Ok(tensors) => Ok(Some(tensors)),
             Err(reason) => {
-                eprintln!("warning: the cache entry `{}` is damaged ({reason}); it is computed again", file.display());
+                let entry = file.display();
+                // Nobody may be listening any more, which is no reason to stop.
+                let _ = writeln!(
+                    stderr(),
+                    "warning: the cache entry `{entry}` is damaged ({reason}); it is computed again"
+                );
                 fs_err::remove_file(&file)?;
                 Ok(None)
             }

@@ -21,7 +21,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let mut names: BTreeMap<String, &PathBuf> = BTreeMap::new();
     let mut failures = Vec::new();
     for file in &args.files {
-        match Plan::load(file, &args.set).and_then(|plan| unique(&mut names, plan, file)) {
+        match Plan::load(file, &args.set).and_then(|plan| unique(&mut names, &plan.name, file)) {
             Ok(()) => print(&format!("ok {}\n", file.display()))?,
             Err(error) => failures.push(error),
         }
@@ -39,9 +39,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     }
 }
 
-fn unique<'f>(names: &mut BTreeMap<String, &'f PathBuf>, plan: Plan, file: &'f PathBuf) -> Result<()> {
+/// Notes the plan's name; an error if another file has it.
+pub(crate) fn unique<'f>(names: &mut BTreeMap<String, &'f PathBuf>, name: &str, file: &'f PathBuf) -> Result<()> {
     let message = format!("{} has the same name as", file.display());
-    match names.insert(plan.name, file) {
+    match names.insert(name.to_owned(), file) {
         Some(other) if other != file => Err(Error::input(format!("{message} {}", other.display()))
             .hint("both would write into one results folder; give one of them another `name`")),
         _ => Ok(()),
@@ -156,7 +157,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// Writes data to stdout. A reader that has gone away (`tunelab plan x | head -1`) wants no more, which is no fault.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
         _ => Ok(()),

@@ -81,6 +81,11 @@ impl Settings {
 
     /// Any model with diffusers' defaults.
     fn of_model(model: &str, args: &SampleArgs) -> Result<Self> {
+        if let Some(file) = args.lora.as_ref().filter(|file| !file.is_file()) {
+            return Err(Error::input(format!("there is no LoRA file {}", file.display())).hint(
+                "give the .safetensors file of a LoRA, such as weights/pytorch_lora_weights.safetensors of a run",
+            ));
+        }
         Ok(Self {
             model: Source::from_argument(model)?,
             lora: args.lora.clone().map(|file| (file, args.lora_scale)),
@@ -202,5 +207,11 @@ fn targets(args: &SampleArgs, settings: &Settings) -> Result<Vec<(String, Vec<Pa
         return Err(Error::input(format!("{} is there already", path.display()))
             .hint("give another folder with -o, or remove this one"));
     }
+    // Now, and not after the first picture has been drawn.
+    fs_err::create_dir_all(&args.output).map_err(|e| {
+        Error::input(format!("the folder {} cannot be written", args.output.display()))
+            .cause(e)
+            .hint("give a folder that can be written with -o DIR")
+    })?;
     Ok(targets)
 }
