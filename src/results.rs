@@ -89,7 +89,7 @@ pub struct RunDir {
 /// What was found where the run's folder should be.
 #[derive(Debug)]
 pub enum Opened {
-    /// Nothing, or the caller forced a new start: the folder holds `plan.toml` only.
+    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder holds `plan.toml` only.
     Fresh(RunDir),
     /// The same plan, cut off before its end; whatever it wrote is still there.
     Unfinished(RunDir),
@@ -108,9 +108,13 @@ impl RunDir {
         fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
         match run.stored_plan()? {
             Some(_) if force => run.clear()?,
+            Some(stored) if !same_plan(&stored, plan_toml) && run.holds_only_its_plan()? => {}
             Some(stored) if same_plan(&stored, plan_toml) => {
-                let finished = run.is_finished();
-                return Ok(if finished { Opened::Finished(run) } else { Opened::Unfinished(run) });
+                if run.is_finished() {
+                    return Ok(Opened::Finished(run));
+                }
+                files::remove_temporaries(&run.path)?;
+                return Ok(Opened::Unfinished(run));
             }
             Some(_) => return Err(run.holds_another_plan()),
             None => run.must_be_empty()?,
@@ -184,19 +188,8 @@ impl RunDir {
 
     /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
     fn clear(&self) -> Result<()> {
-        self.remove_temporaries()?;
+        files::remove_temporaries(&self.path)?;
         WRITTEN.iter().try_for_each(|name| self.remove(name))
-    }
-
-    /// What a killed run was writing in the folder itself; those in the folders below go with them.
-    fn remove_temporaries(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if files::is_temporary(&entry.file_name()) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
@@ -206,6 +199,18 @@ impl RunDir {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::from(e)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the run ended before it left anything, say at a folder of pictures that is not there: a plan with that
+    /// mistake mended may take its place.
+    fn holds_only_its_plan(&self) -> Result<bool> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if name != PLAN_TOML && !files::is_temporary(&name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn must_be_empty(&self) -> Result<()> {

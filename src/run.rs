@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
-use crate::plan::command::{print, unique};
+use crate::plan::command::{counted, print, unique};
 use crate::plan::{Adapter, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid, table};
@@ -158,8 +158,10 @@ impl Experiment<'_> {
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
         let mut log = LossLog::resume(self.run, trainer.done())?;
-        let (trained, pictures, total) = (trainer.trained_parameters(), with.pictures.len(), trainer.total());
-        self.progress.line(format!("training {trained} parameters on {pictures} pictures for {total} steps"));
+        let total = trainer.total();
+        let trained = counted(trainer.trained_parameters(), "parameter");
+        let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
+        self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
             log.evaluation(0, evaluation.loss(tuned)?)?;
         }
@@ -177,9 +179,6 @@ impl Experiment<'_> {
             if due(t.checkpoint_every) || self.interrupt.requested() {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
-            if self.plan.train.checkpoint_every.is_some_and(|n| step.step % n == 0) {
-                weights::checkpoint(self.run, self.plan, with, step.step)?;
-            }
             self.interrupt.check()?;
             begun = Instant::now();
         }
@@ -191,6 +190,9 @@ impl Experiment<'_> {
     fn sample(&self, model: Model, unet: &Unet, with: &Prepared) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
+        if eval.prompts.is_empty() {
+            return Ok(0.0);
+        }
         let painter =
             Painter { unet, vae: &with.vae, schedule: &with.schedule, device: self.device, interrupt: self.interrupt };
         let calls = painter.calls(eval.sampler, eval.steps)? * eval.images * eval.prompts.len();

@@ -4,7 +4,7 @@ mod folders;
 mod huggingface;
 mod modelscope;
 mod saving;
-mod server;
+pub mod server;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use tunelab::assets::write_safetensors;
 
 /// The names and bytes of a repository.
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// A tensor whose values all differ: `start`, `start + 1`, …
 fn counting(start: f32, shape: &[usize]) -> Tensor {

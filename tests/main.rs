@@ -8,4 +8,5 @@ mod model;
 mod plan;
 mod random;
 mod report;
+mod run;
 mod tokenizer;

@@ -146,7 +146,7 @@ fn grouped(number: usize) -> String {
 }
 
 /// `1 step`, `500 steps`.
-fn counted(number: usize, noun: &str) -> String {
+pub(crate) fn counted(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 

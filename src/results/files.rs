@@ -46,6 +46,19 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.to_string_lossy().ends_with(TEMPORARY)
 }
 
+/// Removes what a killed run was writing in `folder` and below.
+pub fn remove_temporaries(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_temporaries(&entry.path())?;
+        } else if is_temporary(&entry.file_name()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// In the same folder, because a rename works within one file system only; with the process's number, so that two
 /// runs that write one table do not write into each other's file.
 fn temporary(path: &Path) -> PathBuf {

@@ -23,13 +23,6 @@ pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, steps: usize, epochs: u
     run.write_with(&format!("weights/{}.safetensors", plan.name), |file| write_kohya(file, layers, &metadata))
 }
 
-/// Writes the adapter as it is after `step` steps, for diffusers and for `tunelab sample --lora`.
-pub fn checkpoint(run: &RunDir, plan: &Plan, with: &Prepared, step: usize) -> Result<()> {
-    let Adapter::Lora(lora) = &plan.adapter;
-    let path = format!("checkpoints/step-{step}/{LORA_FILE}");
-    run.write_with(&path, |file| write_diffusers(file, &with.parameters.lora, &lora.targets, lora.dropout))
-}
-
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
 fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, steps: usize, epochs: usize) -> BTreeMap<String, String> {
     let t = &plan.train;

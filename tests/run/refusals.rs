@@ -1,0 +1,156 @@
+//! Wrong input: exit code 2, what is wrong by name, a remedy; and the mended experiment runs in the same folder.
+
+use std::path::Path;
+
+use fs_err as fs;
+
+use super::world::{World, fixture, tree};
+
+const QUICK: [&str; 6] = ["run", "a.toml", "--set", "train.steps=1", "--set", "eval.prompts=[]"];
+
+fn refused(world: &World, parts: &[&str]) {
+    world.refused(&QUICK, parts);
+}
+
+#[test]
+fn experiments() {
+    let world = World::new();
+    let good = world.text("a.toml");
+    for (from, to, parts) in [
+        ("rank = 2", "rnak = 2", &["unknown key `rnak`", "a.toml:4:18", "^^^^", "did you mean `rank`?"][..]),
+        ("steps = 6", "steps = 'six'", &["`steps`", "'six'", "a.toml:5:"]),
+        ("steps = 6", "steps = 0", &["`steps`", "not 0", "a.toml:5:"]),
+        ("rank = 2", "rank = 2.5", &["`rank`", "2.5", "a.toml:4:"]),
+        ("adapter.lora", "adapter.full = {}\nadapter.lora", &["adapter", "a.toml:4:"]),
+        ("64", "65", &["`resolution`", "multiple of 64", "a.toml:3:"]),
+        ("seed = 7", "seed = -7", &["`seed`", "-7", "a.toml:2:"]),
+        ("dog", "dog\u{0}", &["a.toml:3:"]),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good);
+        world.write("a.toml", bad);
+        world.refused(&["run", "a.toml"], parts);
+    }
+    assert!(!world.path("results").exists());
+    world.refused(&["run", "a.toml", "--set", "train.steps=-1"], &["--set"]);
+    world.refused(&["run", "b.toml"], &["b.toml", "hint:"]);
+}
+
+#[test]
+fn pictures() {
+    let world = World::new();
+    fs::rename(world.path("dog"), world.path("cat")).expect("writable");
+    refused(&world, &["`path`", "dog does not exist", "a.toml:3:"]);
+    fs::create_dir(world.path("dog")).expect("writable");
+    refused(&world, &["dog", "no picture"]);
+    for (name, reason) in [("text.jpg", "text"), ("truncated.jpg", ""), ("huge.png", "")] {
+        let file = world.path("dog").join(name);
+        fs::copy(fixture("resize/broken").join(name), &file).expect("writable");
+        refused(&world, &[name, reason, "skip_broken"]);
+        fs::remove_file(file).expect("writable");
+    }
+    // An experiment whose mistake is mended needs no --force: nothing was made yet.
+    let set = [&QUICK[..], &["--set", "dataset.path=cat"]].concat();
+    world.done(&set);
+    fs::copy(fixture("resize/broken/text.jpg"), world.path("cat/text.jpg")).expect("writable");
+    let said = world.done(&[&set[..], &["--set", "dataset.skip_broken=true", "--set", "name=b"]].concat());
+    said.has(&["text.jpg", "on 3 pictures"]);
+}
+
+/// Runs on a copy of the model in which `change` broke one file.
+fn broken_model(world: &World, file: &str, change: impl Fn(&mut Vec<u8>), parts: &[&str]) {
+    let path = world.model().join(file);
+    let whole = fs::read(&path).expect("it is there");
+    let mut bytes = whole.clone();
+    change(&mut bytes);
+    assert_ne!(bytes, whole);
+    fs::write(&path, bytes).expect("writable");
+    world.refused(&[&QUICK[..], &["--set", "model.path=model"]].concat(), parts);
+    let names = tree(&world.path("results/a"));
+    assert!(names.is_empty() || names == ["plan.toml"], "{names:?}");
+    fs::write(path, whole).expect("writable");
+}
+
+#[test]
+fn weights() {
+    let world = World::new();
+    let (unet, vae) = ("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors");
+    let text = "text_encoder/model.safetensors";
+    broken_model(&world, unet, |b| b.truncate(b.len() - 100), &[unet, "cut off", "hint:"]);
+    broken_model(&world, vae, |b| b.truncate(5), &[vae, "hint:"]);
+    broken_model(&world, text, |b| *b = b"<!DOCTYPE html>".to_vec(), &[text, "hint:"]);
+    let claim = |b: &mut Vec<u8>| b[..8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+    broken_model(&world, vae, claim, &[vae, "hint:"]);
+    let nan = |b: &mut Vec<u8>| {
+        let last = b.len() - 4;
+        b[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    broken_model(&world, unet, nan, &[unet, "NaN", "tensor"]);
+    broken_model(&world, vae, nan, &[vae, "NaN", "tensor"]);
+}
+
+#[test]
+fn model_folders() {
+    let world = World::new();
+    let replace = |from: &'static str, to: &'static str| {
+        move |bytes: &mut Vec<u8>| *bytes = String::from_utf8_lossy(bytes).replacen(from, to, 1).into_bytes()
+    };
+    let unet = "unet/config.json";
+    broken_model(&world, unet, |b| b.truncate(40), &[unet]);
+    broken_model(&world, unet, replace("\"act_fn\": \"silu\"", "\"act_fn\": \"gelu\""), &[unet, "act_fn", "gelu"]);
+    let wider = replace("\"cross_attention_dim\": 24", "\"cross_attention_dim\": 32");
+    broken_model(&world, unet, wider, &["attn2.to_k", "32"]);
+    broken_model(&world, "scheduler/scheduler_config.json", |b| b.truncate(9), &["scheduler_config.json"]);
+    broken_model(&world, "tokenizer/vocab.json", |b| b.truncate(99), &["vocab.json"]);
+    fs::remove_file(world.model().join("tokenizer/merges.txt")).expect("writable");
+    world.refused(&[&QUICK[..], &["--set", "model.path=model"]].concat(), &["merges.txt"]);
+}
+
+/// Each file for itself is whole; together they are no model.
+#[test]
+fn parts_of_different_models() {
+    let world = World::new();
+    let root = world.model();
+    let config = root.join("text_encoder/config.json");
+    let text = fs::read_to_string(&config).expect("readable");
+    fs::write(&config, text.replace("\"hidden_size\": 24", "\"hidden_size\": 12")).expect("writable");
+    let file = root.join("text_encoder/model.safetensors");
+    narrow(&file, 24, 12);
+    world.refused(&[&QUICK[..], &["--set", "model.path=model"]].concat(), &["text_encoder", "12", "24", "hint:"]);
+}
+
+/// Cuts every side of `from` numbers to `to`.
+fn narrow(file: &Path, from: usize, to: usize) {
+    let tensors = candle_core::safetensors::load(file, &candle_core::Device::Cpu).expect("readable");
+    let tensors = tensors.into_iter().map(|(name, tensor)| {
+        let cut = (0..tensor.rank()).fold(tensor, |t, side| {
+            let size = t.dims()[side];
+            let smaller = if size == from {
+                to
+            } else if size == 4 * from {
+                4 * to
+            } else {
+                size
+            };
+            t.narrow(side, 0, smaller).expect("smaller").contiguous().expect("it copies")
+        });
+        (name, cut)
+    });
+    candle_core::safetensors::save(&tensors.collect(), file).expect("writable");
+}
+
+#[test]
+fn results_folders() {
+    let world = World::new();
+    world.write("file", "mine");
+    for results in ["file", "file/below", "/proc/tunelab"] {
+        let run = ["run", "a.toml", "--results", results];
+        world.refused(&run, &[results, "cannot be written", "hint:", "--results"]);
+    }
+    fs::create_dir_all(world.path("results/a")).expect("writable");
+    world.write("results/a/thesis.tex", "mine");
+    for force in [&[][..], &["--force"]] {
+        world.refused(&[&["run", "a.toml"], force].concat(), &["results/a", "thesis.tex", "hint:"]);
+    }
+    assert_eq!(tree(&world.path("results")), ["a/thesis.tex"]);
+}

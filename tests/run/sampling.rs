@@ -1,0 +1,139 @@
+//! `tunelab sample`: the run's own pictures again, both weight files, odd prompts, and what does not fit.
+
+use std::collections::BTreeSet;
+
+use super::world::{World, fixture, tree};
+
+/// As the experiment of the world.
+const DRAW: [&str; 14] = [
+    "--prompt",
+    "a dog",
+    "a cat",
+    "--seed",
+    "5",
+    "--steps",
+    "4",
+    "--width",
+    "64",
+    "--height",
+    "64",
+    "--sampler",
+    "pndm",
+    "-o",
+];
+
+/// A world with a finished run.
+fn trained() -> World {
+    let world = World::new();
+    world.done(&["run", "a.toml"]);
+    world
+}
+
+/// The pixels of a prompt's picture in a folder.
+fn pixels(world: &World, folder: &str) -> Vec<u8> {
+    image::open(world.path(folder).join("a-dog/0.png")).expect("a PNG").to_rgb8().into_raw()
+}
+
+#[test]
+fn a_run_and_both_of_its_weight_files_draw_its_pictures() {
+    let world = trained();
+    let model = fixture("model");
+    let model = ["sample", "--model", model.to_str().expect("UTF-8")];
+    let lora = |file: &'static str| ["--lora", file];
+    let said = world.done(&["sample", "results/a", "--prompt", "a dog", "a cat", "-o", "run"]);
+    assert_eq!(said.out, "");
+    assert_eq!(tree(&world.path("run")), ["a-cat/0.png", "a-dog/0.png", "grid.png"]);
+    for name in ["a-dog/0.png", "a-cat/0.png"] {
+        assert!(world.read(&format!("run/{name}")) == world.read(&format!("results/a/samples/tuned/{name}")), "{name}");
+    }
+    let tuned = pixels(&world, "results/a/samples/tuned");
+    let base = pixels(&world, "results/a/samples/base");
+    let diffusers = lora("results/a/weights/pytorch_lora_weights.safetensors");
+    let kohya = lora("results/a/weights/a.safetensors");
+    world.done(&[&model[..], &diffusers, &DRAW, &["diffusers"]].concat());
+    assert!(pixels(&world, "diffusers") == tuned);
+    world.done(&[&model[..], &kohya, &DRAW, &["kohya"]].concat());
+    assert!(pixels(&world, "kohya") == tuned);
+    world.done(&[&model[..], &DRAW, &["base"]].concat());
+    assert!(pixels(&world, "base") == base && base != tuned);
+    world.done(&[&model[..], &kohya, &["--lora-scale", "0"], &DRAW, &["none"]].concat());
+    assert!(pixels(&world, "none") == base);
+    world.done(&[&model[..], &kohya, &["--lora-scale", "-2"], &DRAW, &["back"]].concat());
+    assert!(pixels(&world, "back") != base && pixels(&world, "back") != tuned);
+
+    // Nothing is overwritten.
+    let before = world.read("kohya/a-dog/0.png");
+    world.refused(&[&model[..], &DRAW, &["kohya"]].concat(), &["kohya/a-dog/0.png is there already", "-o"]);
+    assert_eq!(world.read("kohya/a-dog/0.png"), before);
+}
+
+#[test]
+fn odd_prompts_stay_in_their_folder() {
+    let world = World::new();
+    let model = fixture("model");
+    let long = "dog ".repeat(100);
+    let prompts = ["🐶", "../../etc/passwd", "/tmp/x", "a\\b", "NUL", "-", &long];
+    let args = [&["sample", "--model", model.to_str().expect("UTF-8"), "--steps", "1", "-o", "out"], &["--prompt"][..]];
+    let each: Vec<&str> = prompts.iter().flat_map(|p| ["--prompt", *p]).skip(1).collect();
+    let said = world.done(&[&args.concat()[..], &each].concat());
+    said.has(&["is too long for the text encoder; this is left out"]);
+    let files = tree(&world.path(""));
+    let (out, rest): (Vec<_>, Vec<_>) = files.iter().partition(|name| name.starts_with("out/"));
+    assert_eq!((out.len(), rest.len()), (prompts.len() + 1, 4), "{files:?}");
+    assert!(out.iter().all(|name| name.is_ascii() && name.split('/').count() <= 3), "{out:?}");
+}
+
+#[test]
+fn samplers_sizes_and_seeds_make_other_pictures() {
+    let world = World::new();
+    let model = fixture("model");
+    let args = ["sample", "--model", model.to_str().expect("UTF-8"), "--steps", "3", "--prompt", "a dog"];
+    let mut seen = BTreeSet::new();
+    for sampler in ["pndm", "ddim", "euler_a", "dpmpp_2m"] {
+        world.done(&[&args[..], &["--images", "2", "--sampler", sampler, "-o", sampler]].concat());
+        seen.insert(pixels(&world, sampler));
+        seen.insert(world.read(&format!("{sampler}/a-dog/1.png")));
+    }
+    assert_eq!(seen.len(), 8);
+    let more =
+        ["--width", "72", "--height", "128", "--negative-prompt", "a cat", "--guidance-scale", "3", "-o", "tall"];
+    world.done(&[&args[..], &more].concat());
+    let tall = image::open(world.path("tall/a-dog/0.png")).expect("a PNG");
+    assert_eq!((tall.width(), tall.height()), (72, 128));
+}
+
+#[test]
+fn lora_files_that_do_not_fit_are_refused() {
+    let world = World::new();
+    let model = fixture("model");
+    let args = ["sample", "--model", model.to_str().expect("UTF-8"), "--prompt", "x", "-o", "out", "--lora"];
+    let refused = |file: &str, parts: &[&str]| world.refused(&[&args[..], &[file]].concat(), parts);
+    refused("nowhere.safetensors", &["nowhere.safetensors", "hint:"]);
+    refused("a.toml", &["a.toml", "hint:"]);
+    let other = fixture("adamw.safetensors");
+    refused(other.to_str().expect("UTF-8"), &["adamw.safetensors", "parameters.0", "hint:"]);
+
+    // A LoRA for a wider text encoder.
+    let device = candle_core::Device::Cpu;
+    let key = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k";
+    let ones =
+        |shape: (usize, usize)| candle_core::Tensor::ones(shape, candle_core::DType::F32, &device).expect("ones");
+    let pair = [("lora_A", ones((2, 768))), ("lora_B", ones((8, 2)))];
+    let tensors = pair.into_iter().map(|(end, tensor)| (format!("{key}.{end}.weight"), tensor)).collect();
+    candle_core::safetensors::save(&tensors, world.path("wide.safetensors")).expect("writable");
+    refused("wide.safetensors", &["wide.safetensors", "down_blocks.0.attentions.0", "768", "24"]);
+    assert!(tree(&world.path("out")).is_empty());
+}
+
+#[test]
+fn folders_that_cannot_take_pictures_are_refused_first() {
+    let world = World::new();
+    let model = fixture("model");
+    let args = ["sample", "--model", model.to_str().expect("UTF-8"), "--prompt", "x", "-o"];
+    for folder in ["a.toml", "a.toml/below", "/proc/tunelab"] {
+        let said = world.refused(&[&args[..], &[folder]].concat(), &[folder, "cannot be written", "-o DIR"]);
+        assert!(!said.err.contains("sampling"), "{}", said.err);
+    }
+    world.refused(&["sample", "dog", "--prompt", "x", "-o", "out"], &["dog", "plan.toml", "hint:"]);
+    world.refused(&["sample", "--model", "nowhere", "--prompt", "x", "-o", "out"], &["nowhere", "owner/name"]);
+}
