@@ -152,6 +152,8 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     max_grad_norm = 1.0
     noise_offset = 0.0
     dtype = "f32"
+    checkpoint_every = 100
+    keep_checkpoints = 1
 
     [eval]
     prompts = ["a dog", "a cat"]
