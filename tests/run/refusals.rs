@@ -32,6 +32,7 @@ fn experiments() {
         world.refused(&["run", "a.toml"], parts);
     }
     assert!(!world.path("results").exists());
+    world.write("a.toml", good);
     world.refused(&["run", "a.toml", "--set", "train.steps=-1"], &["--set"]);
     world.refused(&["run", "b.toml"], &["b.toml", "hint:"]);
 }
