@@ -1,5 +1,6 @@
 //! The results tree and what is drawn from it: names, whole-or-nothing writes, logs, records, curve, grid, table.
 
+mod commands;
 mod curves;
 mod grids;
 mod names;

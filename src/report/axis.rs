@@ -64,7 +64,7 @@ impl Axis {
             return self.even(most);
         }
         let fitting = [&[1.0][..], &[1.0, 3.0], &[1.0, 2.0, 5.0]].map(|mantissas| self.powers(mantissas));
-        let enough = fitting.into_iter().filter(|ticks| (3..=most + 1).contains(&ticks.len())).next_back();
+        let enough = fitting.into_iter().rfind(|ticks| (3..=most + 1).contains(&ticks.len()));
         enough.unwrap_or_else(|| if self.high / self.low > 1e3 { self.powers(&[1.0]) } else { self.even(most) })
     }
 

@@ -127,7 +127,7 @@ fn contents(blocks: &[Block]) -> String {
     for block in blocks {
         if let Block::Heading(2, text) = block {
             // Writing to a string cannot fail.
-            let _ = write!(links, "<a href=\"#{}\">{}</a>\n", anchor(text), escape_html(text));
+            let _ = writeln!(links, "<a href=\"#{}\">{}</a>", anchor(text), escape_html(text));
         }
     }
     format!("<nav>\n{links}</nav>\n")

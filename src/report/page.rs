@@ -54,7 +54,7 @@ fn summary(runs: &Runs) -> String {
     if !runs.unfinished.is_empty() {
         let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names: Vec<String> = runs.unfinished.iter().map(folder).collect();
-        text += &format!(" Not finished and left out: {}.", names.join(", "));
+        text.extend([" Not finished and left out: ", &names.join(", "), "."]);
     }
     text
 }

@@ -80,7 +80,8 @@ impl Run {
         let (record, plan) = (path.join(RUN_JSON), path.join(PLAN_TOML));
         if !record.is_file() {
             let hint = if plan.is_file() {
-                format!("the run was cut off; `tunelab run {}` goes on with it", plan.display())
+                let results = path.parent().unwrap_or(Path::new(".")).display();
+                format!("the run was cut off; `tunelab run {} --results {results}` goes on with it", plan.display())
             } else {
                 "give a folder that `tunelab run` wrote, such as results/lora_dog".to_string()
             };

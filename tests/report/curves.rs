@@ -126,9 +126,9 @@ fn a_broken_log_is_named() {
 #[test]
 fn a_dreambooth_run_shows_its_two_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let rows: String =
+    let rows: Vec<String> =
         (1..=30).map(|step| format!("{step},1,0.3,0.0001,1,0.1,{}\n", 0.2 + f64::from(step) / 1e3)).collect();
-    let text = format!("step,epoch,loss,lr,grad_norm,instance_loss,prior_loss\n{rows}31,1,0.3,0.0001,1");
+    let text = format!("step,epoch,loss,lr,grad_norm,instance_loss,prior_loss\n{}31,1,0.3,0.0001,1", rows.concat());
     fs::write(folder.path().join("loss.csv"), text).unwrap();
     let losses = Losses::read(folder.path()).unwrap();
     assert_eq!((losses.raw.len(), losses.instance.len(), losses.prior.len()), (31, 30, 30));

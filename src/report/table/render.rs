@@ -128,8 +128,9 @@ pub fn to_latex(table: &Table) -> String {
     }
     out += "\\bottomrule\n";
     if !sheet.note.is_empty() {
-        let across = sheet.headings.len();
-        out += &format!("\\multicolumn{{{across}}}{{@{{}}l@{{}}}}{{\\footnotesize {}}} \\\\\n", latex(&sheet.note));
+        let across = sheet.headings.len().to_string();
+        let note = latex(&sheet.note);
+        out.extend(["\\multicolumn{", &across, "}{@{}l@{}}{\\footnotesize ", &note, "} \\\\\n"]);
     }
     out + "\\end{tabular}\n"
 }
@@ -204,7 +205,7 @@ fn wrapped(text: &str, width: usize) -> String {
             _ => lines.push(word.to_string()),
         }
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.join("\n") + "\n"
 }
 
 /// Which columns go into which block; a ratio stays beside its number.

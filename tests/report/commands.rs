@@ -1,0 +1,68 @@
+//! `tunelab table`, `plot` and `report` as they are typed.
+
+use super::tables::tree;
+use super::*;
+use std::process::{Command, Output};
+
+fn tunelab(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tunelab")).args(args).output().unwrap()
+}
+
+/// The tree with losses in two of its runs.
+fn logged() -> tempfile::TempDir {
+    let folder = tree();
+    for name in ["lora_dog", "sft|dog", "on a card"] {
+        let rows: Vec<String> =
+            (1..40).map(|step| format!("{step},1,{},0.1,1\n", 0.2 + 0.1 / f64::from(step))).collect();
+        let run = folder.path().join(run_folder(name));
+        fs::write(run.join("loss.csv"), format!("step,epoch,loss,lr,grad_norm\n{}", rows.concat())).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_table_of_the_tree_is_printed_and_written_of_some_runs_printed_only() {
+    let folder = tree();
+    let here = folder.path().to_str().unwrap();
+    let lora = format!("{here}/lora_dog");
+    let some = tunelab(&["table", &lora]);
+    assert!(some.status.success() && String::from_utf8_lossy(&some.stdout).contains("report, LoRA"));
+    assert!(!folder.path().join("table.md").exists());
+    let all = tunelab(&["table", "--results", here, "--baseline", "sft|dog"]);
+    assert!(all.status.success());
+    let markdown = fs::read_to_string(folder.path().join("table.md")).unwrap();
+    assert!(markdown.contains(r"ratio to sft\|dog"), "{markdown}");
+    assert!(folder.path().join("table.tex").is_file() && folder.path().join("table.csv").is_file());
+    assert_eq!(tunelab(&["table", "--results", here, "--baseline", "x"]).status.code(), Some(2));
+    assert_eq!(tunelab(&["table", &format!("{here}/unfinished")]).status.code(), Some(2));
+}
+
+#[test]
+fn a_plot_is_written_where_it_is_wanted() {
+    let folder = logged();
+    let here = folder.path().to_str().unwrap();
+    assert!(tunelab(&["plot", "--results", here]).status.success());
+    let svg = fs::read_to_string(folder.path().join("loss.svg")).unwrap();
+    assert!(folder.path().join("loss.png").is_file() && svg.contains(">sft|dog<") && !svg.contains(">unfinished<"));
+    let (run, file) = (format!("{here}/lora_dog"), format!("{here}/one.svg"));
+    assert!(tunelab(&["plot", &run, "--log", "--smoothing", "1", "-o", &file]).status.success());
+    assert!(fs::read_to_string(&file).unwrap().contains(">lora_dog<"));
+    for wrong in [&["plot", &run, "-o", "x.pdf"][..], &["plot", &run, "--eval"], &["plot", here]] {
+        assert_eq!(tunelab(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_report_is_the_same_again_and_needs_a_finished_run() {
+    let folder = logged();
+    let here = folder.path().to_str().unwrap();
+    let files = ["report.md", "index.html", "table.tex", "loss.svg", "loss.png"].map(|name| folder.path().join(name));
+    let made = || {
+        let output = tunelab(&["report", "--results", here]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        files.clone().map(|file| fs::read(file).unwrap())
+    };
+    assert_eq!(made(), made());
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(tunelab(&["report", "--results", empty.path().to_str().unwrap()]).status.code(), Some(2));
+}
