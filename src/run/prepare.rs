@@ -72,8 +72,7 @@ impl Prepared {
         let Experiment { plan, run, device, progress, .. } = *of;
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
-        let pictures =
-            data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
+        let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
         let files = assets::find_model(&plan.model, progress)?;
         let schedule = load::schedule(&files)?;
         let [unet_trained, text_trained] = trained(&plan.adapter);
@@ -112,8 +111,7 @@ impl Prepared {
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
-                let (base, _) =
-                    Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora()))?;
+                let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora()))?;
                 let painter = of.painter(&base, &vae, &schedule);
                 let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
                 class_images::show(of, &pictures, &found)?;

@@ -4,8 +4,8 @@
 //! with the usual `ss_*` metadata; for full fine-tuning a folder that diffusers loads, and one single file if asked
 //! for. No clock goes in, so a rerun writes the same bytes.
 
-use super::single_file;
 use super::prepare::{Prepared, TEXT_TARGETS};
+use super::single_file;
 use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::lora_file::{self, Component, Written};

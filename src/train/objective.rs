@@ -99,8 +99,7 @@ impl Predictor<'_> {
 
     fn mean(&self, squares: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
         let Some(gamma) = self.snr_gamma else { return Ok(squares.mean_all()?) };
-        let weights: Vec<f32> =
-            timesteps.iter().map(|&t| self.schedule.min_snr_weight(t, gamma) as f32).collect();
+        let weights: Vec<f32> = timesteps.iter().map(|&t| self.schedule.min_snr_weight(t, gamma) as f32).collect();
         let weights = Tensor::from_vec(weights, timesteps.len(), squares.device())?;
         Ok((squares.flatten_from(1)?.mean(1)? * weights)?.mean_all()?)
     }

@@ -4,9 +4,9 @@
 //! comes from streams named by purpose and numbered by batch, so a step depends on the seed and its number alone.
 
 use super::checkpoint::Checkpoint;
+use super::ema::Ema;
 use super::examples::Examples;
 use super::lr::learning_rate;
-use super::ema::Ema;
 use super::objective::{Draw, Predictor};
 use super::optimizer::{Gradients, Optimizer};
 use crate::data;
