@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::plan::command::counted;
 use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid};
@@ -86,8 +87,10 @@ impl Experiment<'_> {
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
         let mut log = LossLog::resume(self.run, trainer.done(), with.class.is_some())?;
-        let (trained, pictures, total) = (trainer.trained_parameters(), with.pictures.len(), trainer.total());
-        self.progress.line(format!("training {trained} parameters on {pictures} pictures for {total} steps"));
+        let total = trainer.total();
+        let trained = counted(trainer.trained_parameters(), "parameter");
+        let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
+        self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
             log.evaluation(0, evaluation.loss(still)?)?;
         }
@@ -120,6 +123,9 @@ impl Experiment<'_> {
     fn sample(&self, model: Model, painter: &Painter, prompts: &States) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
+        if eval.prompts.is_empty() {
+            return Ok(0.0);
+        }
         let calls = painter.calls(eval.sampler, eval.steps)?;
         let all = calls * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);

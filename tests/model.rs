@@ -217,18 +217,25 @@ fn lora_for_another_shape_is_named() {
     assert!(error.to_string().contains(path), "{error}");
 }
 
-/// Gradient checkpointing computes the stages again; nothing may change, for full training and for an adapter.
+/// Gradient checkpointing computes the stages again; nothing may change, for full training and for an adapter. In f64 the
+/// gradients are the same but for the order of sums; in f32 that order shows in gradients that nearly cancel.
 #[test]
 fn recomputed_gradients_equal_plain_ones() {
     let f = tensors("unet_full.safetensors");
     let lora = tensors("unet_lora.safetensors");
-    for full in [true, false] {
-        let build = || if full { unet(Trained::All, DType::F32) } else { with_lora(&lora, 5.0) };
+    type Case<'a> = (&'a dyn Fn() -> (Unet, Parameters), DType, f64);
+    let cases: [Case; 3] = [
+        (&|| unet(Trained::All, DType::F64), DType::F64, 1e-10),
+        (&|| unet(Trained::All, DType::F32), DType::F32, 1e-5),
+        (&|| with_lora(&lora, 5.0), DType::F32, 1e-6),
+    ];
+    for (build, dtype, limit) in cases {
+        let get = |name: &str| f[name].to_dtype(dtype).unwrap();
         let gradients = |recompute: bool| {
             let (mut unet, parameters) = build();
             let collected = recompute.then(|| unet.recompute());
-            let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
-            let mut store = mse(&output, &f["target"]).backward().unwrap();
+            let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text")).unwrap();
+            let mut store = mse(&output, &get("target")).backward().unwrap();
             let mut take = |t: &Tensor| store.remove(t).or_else(|| collected.as_ref().and_then(|c| c.take(t)));
             let all: BTreeMap<String, Tensor> =
                 parameters.trained().into_iter().map(|(name, t)| (name, take(&t).unwrap())).collect();
@@ -237,7 +244,8 @@ fn recomputed_gradients_equal_plain_ones() {
         let (plain, recomputed) = (gradients(false), gradients(true));
         assert_eq!(plain.len(), recomputed.len());
         for (name, gradient) in &plain {
-            assert!(relative(&recomputed[name], gradient) < 1e-6, "{name}");
+            let difference = relative(&recomputed[name], gradient);
+            assert!(difference < limit, "{dtype:?} {name}: {difference:.1e}");
         }
     }
 }

@@ -8,13 +8,13 @@ use crate::cli::RunArgs;
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
+use crate::plan::command::print;
 use crate::plan::{Plan, files};
 use crate::progress::Progress;
 use crate::report::table;
 use crate::results::{Opened, RunDir, run_folder};
 use candle_core::Device;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 /// What became of an experiment.
@@ -49,6 +49,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
             Err(error) => queue.push((file.file, Err(error))),
         }
     }
+    // Problems are told before hours of work.
+    queue.sort_by_key(|(_, plan)| plan.is_ok());
     if queue.iter().all(|(_, plan)| plan.is_err()) {
         return close(queue.into_iter().map(failed_already).collect(), &progress);
     }
@@ -122,8 +124,7 @@ impl Room<'_> {
         if lines.iter().any(|line| matches!(line.outcome, Outcome::Done | Outcome::DrawnAgain)) {
             // Its warnings were given when it was written.
             let table = table::write(&self.args.results, &mut |_| {})?;
-            // Nobody may be listening any more, which is no fault.
-            let _ = writeln!(io::stdout(), "{}", table::to_terminal(&table));
+            print(&table::to_terminal(&table))?;
         }
         Ok(())
     }

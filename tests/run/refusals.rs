@@ -21,7 +21,7 @@ fn experiments() {
         ("steps = 6", "steps = 'six'", &["`steps`", "'six'", "a.toml:5:"]),
         ("steps = 6", "steps = 0", &["`steps`", "not 0", "a.toml:5:"]),
         ("rank = 2", "rank = 2.5", &["`rank`", "2.5", "a.toml:4:"]),
-        ("adapter.lora", "adapter.full = {}\nadapter.lora", &["adapter", "a.toml:4:"]),
+        ("adapter.lora", "adapter.full = {}\nadapter.lora", &["more than one adapter", "a.toml:5:"]),
         ("64", "65", &["`resolution`", "multiple of 64", "a.toml:3:"]),
         ("seed = 7", "seed = -7", &["`seed`", "-7", "a.toml:2:"]),
         ("dog", "dog\u{0}", &["a.toml:3:"]),
