@@ -39,7 +39,7 @@ const LEGEND_LINE: f64 = 11.5;
 const SAMPLE: f64 = 17.0;
 const TICK: f64 = 2.5;
 /// Beside the figure's outermost words.
-const MARGIN: f64 = 2.0;
+const MARGIN: f64 = 3.5;
 const GRID: RGBColor = RGBColor(226, 226, 226);
 
 /// Curves that share a loss axis.

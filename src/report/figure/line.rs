@@ -4,7 +4,7 @@
 
 use std::borrow::Borrow;
 
-use plotters::element::{DashedPathElement, DynElement, IntoDynElement};
+use plotters::element::{DashedPathElement, DottedPathElement, DynElement, IntoDynElement};
 use plotters::prelude::*;
 
 use super::surface::Surface;
@@ -56,17 +56,42 @@ impl Curve {
     {
         let width = surface.px(self.width).max(1) as u32;
         let style = self.colour.stroke_width(width);
-        if let Some((on, off)) = self.dash {
-            return vec![DashedPathElement::new(points, surface.px(on), surface.px(off), style).into_dyn()];
+        match (self.dash, surface) {
+            (Some((on, off)), Surface::Svg) => {
+                vec![DashedPathElement::new(points, surface.px(on), surface.px(off), style).into_dyn()]
+            }
+            (None, Surface::Svg) => vec![PathElement::new(points, style).into_dyn()],
+            (Some((on, off)), Surface::Pixels) => {
+                self.discs(&points, surface.px(on), surface.px(on + off), width as i32)
+            }
+            (None, Surface::Pixels) => self.pieces(&points, width),
         }
-        if surface == Surface::Svg {
-            return vec![PathElement::new(points, style).into_dyn()];
-        }
-        // On pixels plotters' joints of a thick line can become long spikes. So each piece is a line of its own, and a
-        // disc rounds each joint.
+    }
+
+    /// An unbroken line on pixels. There plotters' joints of a thick line can become long spikes, so each piece is a line of
+    /// its own, and a disc rounds each joint.
+    fn pieces<'a, DB, At>(&self, points: &[At], width: u32) -> Vec<Element<'a, DB, At>>
+    where
+        DB: DrawingBackend,
+        At: Clone + Borrow<At> + 'a,
+    {
+        let style = self.colour.stroke_width(width);
         let pieces = points.windows(2).map(|ends| PathElement::new(ends.to_vec(), style).into_dyn());
         let joints = points.iter().map(|at| Circle::new(at.clone(), width / 2, self.colour.filled()).into_dyn());
         pieces.chain(joints).collect()
+    }
+
+    /// Dashes on pixels, `on` long, one every `every`: rows of overlapping discs, whose joints have no spikes either.
+    fn discs<'a, DB, At>(&self, points: &[At], on: i32, every: i32, width: i32) -> Vec<Element<'a, DB, At>>
+    where
+        DB: DrawingBackend,
+        At: Clone + Borrow<At> + 'a,
+    {
+        let (radius, fill) = ((width / 2).max(1), self.colour.filled());
+        let row = (0..=(on - width).max(0)).step_by((width / 6).max(1) as usize);
+        let dot =
+            |shift| DottedPathElement::new(points.to_vec(), shift, every, move |at| Circle::new(at, radius, fill));
+        row.map(|shift| dot(shift).into_dyn()).collect()
     }
 
     /// The curve's marker at a place in plotters' units; nothing where it has none.
