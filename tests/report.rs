@@ -94,6 +94,12 @@ fn find(whole: &Rgb, part: &Rgb) -> Option<(usize, usize)> {
     corners.into_iter().find(|&(x, y)| pixel(whole, x, y) == pixel(part, 0, 0) && matches(x, y))
 }
 
+/// The words of an SVG, in its order.
+fn texts(svg: &str) -> Vec<&str> {
+    let elements = svg.split("<text").skip(1).filter_map(|text| text.split_once('>'));
+    elements.filter_map(|(_, text)| Some(text.split_once('<')?.0.trim())).collect()
+}
+
 fn dark_pixels(of: &Rgb, x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> usize {
     let dark = |x, y| pixel(of, x, y).iter().all(|&value| value < 110);
     y.map(|y| x.clone().filter(|&x| dark(x, y)).count()).sum()

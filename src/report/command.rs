@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 
-use super::curve::PIXELS_PER_INCH;
-use super::drawing::Drawing;
+use super::figure::{Figure, PIXELS_PER_INCH};
 use super::losses::Losses;
 use super::page;
 use super::plot::{self, Look, Which};
@@ -54,8 +53,8 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
         (_, true) => Which::Training,
         _ => Which::Both,
     };
-    let drawing = plot::draw(&runs, Look { which, log: args.log, smoothing: args.smoothing })?;
-    files.iter().try_for_each(|file| write(file, &drawing))?;
+    let figure = plot::draw(&runs, Look { which, log: args.log, smoothing: args.smoothing })?;
+    files.iter().try_for_each(|file| write(file, &figure))?;
     said(&progress, &files);
     Ok(())
 }
@@ -72,9 +71,9 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     table.write(results)?;
     let losses = runs.finished.iter().map(|run| Ok((run.name().to_string(), Losses::read(&run.path)?)));
     let look = Look { which: Which::Both, log: false, smoothing: None };
-    let drawing = plot::draw(&losses.collect::<Result<Vec<_>>>()?, look)?;
+    let figure = plot::draw(&losses.collect::<Result<Vec<_>>>()?, look)?;
     let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
-    figures.iter().try_for_each(|file| write(file, &drawing))?;
+    figures.iter().try_for_each(|file| write(file, &figure))?;
     page::write(results, &runs, &table)?;
     said(&progress, &[results.join("report.md"), results.join("index.html")]);
     Ok(())
@@ -131,10 +130,10 @@ fn form(file: &Path) -> Result<Form> {
     }
 }
 
-fn write(file: &Path, drawing: &Drawing) -> Result<()> {
+fn write(file: &Path, figure: &Figure) -> Result<()> {
     match form(file)? {
-        Form::Png => write_figure(file, &drawing.to_picture(PIXELS_PER_INCH)?, PIXELS_PER_INCH),
-        Form::Svg => write_atomic(file, drawing.to_svg().as_bytes()),
+        Form::Png => write_figure(file, &figure.to_picture()?, PIXELS_PER_INCH),
+        Form::Svg => write_atomic(file, figure.to_svg()?.as_bytes()),
     }
 }
 

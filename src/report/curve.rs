@@ -10,50 +10,47 @@
 
 use std::path::Path;
 
+use plotters::style::RGBColor;
+
 use crate::data::Rgb;
 use crate::error::Result;
 use crate::results::{write_atomic, write_figure};
 
-use super::axis::Axis;
-use super::chart::{self, Curve, Marker, Panel};
-use super::drawing::Drawing;
+use super::figure::{Axis, Curve, Figure, Marker, PIXELS_PER_INCH, Panel};
 use super::losses::{Losses, Point, smooth, thin};
-use super::text::Colour;
 
-/// Fine enough for print: the picture is 2040 pixels wide.
-pub const PIXELS_PER_INCH: f64 = 600.0;
 /// More points than this cannot be told apart on the picture.
 pub(super) const MOST_POINTS: usize = 3000;
 
-const RAW: Colour = [158, 193, 222];
-const AVERAGE: Colour = [0, 90, 160];
-const EVAL: Colour = [213, 94, 0];
-const INSTANCE: Colour = [0, 158, 115];
-const PRIOR: Colour = [204, 121, 167];
+const RAW: RGBColor = RGBColor(158, 193, 222);
+const AVERAGE: RGBColor = RGBColor(0, 90, 160);
+const EVAL: RGBColor = RGBColor(213, 94, 0);
+const INSTANCE: RGBColor = RGBColor(0, 158, 115);
+const PRIOR: RGBColor = RGBColor(204, 121, 167);
 
 /// Writes `loss.png` and `loss.svg` of the run in folder `run`, from its logs.
 pub fn write(run: &Path) -> Result<()> {
-    let drawing = draw(&Losses::read(run)?)?;
-    write_figure(&run.join("loss.png"), &drawing.to_picture(PIXELS_PER_INCH)?, PIXELS_PER_INCH)?;
-    write_atomic(&run.join("loss.svg"), drawing.to_svg().as_bytes())
+    let figure = draw(&Losses::read(run)?);
+    write_figure(&run.join("loss.png"), &figure.to_picture()?, PIXELS_PER_INCH)?;
+    write_atomic(&run.join("loss.svg"), figure.to_svg()?.as_bytes())
 }
 
 /// The curve as pixels.
 pub fn to_picture(losses: &Losses) -> Result<Rgb> {
-    draw(losses)?.to_picture(PIXELS_PER_INCH)
+    draw(losses).to_picture()
 }
 
 /// The curve as SVG text.
 pub fn to_svg(losses: &Losses) -> Result<String> {
-    Ok(draw(losses)?.to_svg())
+    draw(losses).to_svg()
 }
 
-fn draw(losses: &Losses) -> Result<Drawing> {
+fn draw(losses: &Losses) -> Figure {
     let mut panels = vec![training_panel(losses)];
     if !losses.eval.is_empty() {
         panels.push(evaluation_panel(losses));
     }
-    chart::draw(step_axis([losses].into_iter()), &panels)
+    Figure { steps: step_axis([losses].into_iter()), panels }
 }
 
 fn training_panel(losses: &Losses) -> Panel {
@@ -62,7 +59,7 @@ fn training_panel(losses: &Losses) -> Panel {
         points,
         colour,
         width,
-        dash: &[],
+        dash: None,
         marks: None,
     };
     let span = losses.span();
@@ -87,7 +84,7 @@ fn evaluation_panel(losses: &Losses) -> Panel {
     // So many markers that they touch would only make the line thicker.
     let marks = (losses.eval.len() <= 40).then(|| (Marker::Disc, points.clone()));
     let name = "same pictures, noise and timesteps each time".to_string();
-    let curve = Curve { name, points, colour: EVAL, width: 1.2, dash: &[], marks };
+    let curve = Curve { name, points, colour: EVAL, width: 1.2, dash: None, marks };
     let axis = Axis::around(losses.eval.iter().map(|point| point.1), 0.12, false);
     Panel { name: "evaluation loss", losses: axis, curves: vec![curve] }
 }
@@ -95,7 +92,7 @@ fn evaluation_panel(losses: &Losses) -> Panel {
 /// From 0 to the last step of all.
 pub(super) fn step_axis<'a>(losses: impl Iterator<Item = &'a Losses>) -> Axis {
     let steps = losses.flat_map(|losses| losses.raw.iter().chain(&losses.eval)).map(|point| point.0);
-    Axis::linear(0.0, steps.fold(1.0, f64::max))
+    Axis::steps(steps.fold(1.0, f64::max))
 }
 
 /// From 0 to the highest loss, unless that is an outlier: then to well above what 98 of 100 steps stay below. A part of the

@@ -4,18 +4,15 @@
 //! `table.{csv,md,tex}`, `report.md` and `index.html`.
 //! Everything here is a pure function of the tree: it can be made again at any time and comes out byte for byte the same.
 
-pub mod axis;
-pub mod chart;
 pub mod command;
 pub mod curve;
 pub mod data_grid;
 pub mod document;
-pub mod drawing;
+pub mod figure;
 pub mod grid;
 pub mod losses;
 pub mod page;
 pub mod plot;
-mod raster;
 pub mod runs;
 pub mod table;
 pub mod text;

@@ -4,17 +4,24 @@
 //! losses below. All runs are smoothed over the same span, so that differences are the runs' own. Runs differ in colour
 //! (Okabe and Ito's palette without its yellow), dash and marker, so that they stay apart in grey print too.
 
-use super::axis::Axis;
-use super::chart::{self, Curve, Marker, Panel};
+use plotters::style::RGBColor;
+
 use super::curve::{MOST_POINTS, step_axis};
-use super::drawing::Drawing;
+use super::figure::{Axis, Curve, Figure, Marker, Panel};
 use super::losses::{Losses, Point, smooth, thin};
-use super::text::Colour;
 use crate::error::{Error, Result};
 
-const PALETTE: [Colour; 7] =
-    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [230, 159, 0], [38, 38, 38]];
-const DASHES: [&[f64]; 4] = [&[], &[4.0, 2.4], &[1.0, 2.2], &[5.0, 2.2, 1.0, 2.2]];
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    RGBColor(38, 38, 38),
+];
+/// Lengths drawn and left out, in points.
+const DASHES: [Option<(f64, f64)>; 4] = [None, Some((4.0, 2.0)), Some((1.2, 1.2)), Some((8.0, 2.0))];
 /// Markers on a curve that has more points than that.
 const FEW_MARKS: usize = 7;
 /// Up to so many evaluations are marked each.
@@ -46,7 +53,7 @@ pub struct Look {
 ///
 /// # Errors
 /// Wrong input: there is no loss to show.
-pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Drawing> {
+pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Figure> {
     let span = look.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
     let average = |losses: &Losses| if span > 1 { settled(smooth(&losses.raw, span)) } else { losses.raw.clone() };
     let training = || runs.iter().map(|(_, losses)| average(losses)).collect::<Vec<_>>();
@@ -65,7 +72,7 @@ pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Drawing> {
         return Err(Error::input("these runs have no such losses to plot")
             .hint("runs write evaluation losses where their [eval] has `every` above 0"));
     }
-    chart::draw(step_axis(runs.iter().map(|(_, losses)| losses)), &panels)
+    Ok(Figure { steps: step_axis(runs.iter().map(|(_, losses)| losses)), panels })
 }
 
 fn names(runs: &[(String, Losses)]) -> Vec<String> {
