@@ -83,7 +83,7 @@ fn evaluation_panel(losses: &Losses) -> Panel {
     let points = thin(&losses.eval, MOST_POINTS);
     // So many markers that they touch would only make the line thicker.
     let marks = (losses.eval.len() <= 40).then(|| (Marker::Disc, points.clone()));
-    let name = "same pictures, noise and timesteps each time".to_string();
+    let name = "same noise and timesteps each time".to_string();
     let curve = Curve { name, points, colour: EVAL, width: 1.2, dash: None, marks };
     let axis = Axis::around(losses.eval.iter().map(|point| point.1), 0.12, false);
     Panel { name: "evaluation loss", losses: axis, curves: vec![curve] }
