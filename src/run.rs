@@ -106,7 +106,7 @@ impl Experiment<'_> {
                 log.evaluation(row.step, evaluation.loss(still)?)?;
             }
             if due(t.checkpoint_every) || self.interrupt.requested() {
-                trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
+                trainer.checkpoint().write(self.run, t.keep_checkpoints)?;
             }
             self.interrupt.check()?;
             begun = Instant::now();

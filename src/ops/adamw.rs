@@ -5,7 +5,7 @@
 
 use super::host;
 use super::vector::sum_of;
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,56 +32,36 @@ pub struct Step {
 }
 
 /// First and second moment of one trained tensor.
-pub enum Moments {
-    /// In host memory, for the one-pass kernel.
-    Host(Mutex<[Vec<f32>; 2]>),
-    /// On a device.
-    Device([Tensor; 2]),
-}
+pub struct Moments([Tensor; 2]);
 
 impl Moments {
     /// Zeros for a trained tensor.
     pub fn zeros(var: &Var) -> Result<Self> {
-        if host::is_host_f32(var) {
-            let n = var.elem_count();
-            return Ok(Self::Host(Mutex::new([vec![0.0; n], vec![0.0; n]])));
-        }
-        Ok(Self::Device([var.zeros_like()?, var.zeros_like()?]))
-    }
-}
-
-impl Moments {
-    /// A copy of both moments, of the given shape, in host memory.
-    pub fn to_tensors(&self, shape: &Shape) -> Result<[Tensor; 2]> {
-        match self {
-            Self::Host(state) => {
-                let [m, v] = &*state.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok([host::tensor(m.clone(), shape)?, host::tensor(v.clone(), shape)?])
-            }
-            Self::Device([m, v]) => Ok([m.to_device(&Device::Cpu)?, v.to_device(&Device::Cpu)?]),
-        }
+        let zeros = || Tensor::zeros(var.shape(), var.dtype(), var.device());
+        Ok(Self([zeros()?, zeros()?]))
     }
 
-    /// The moments of a trained tensor from such a copy.
+    /// Both moments; they share the memory that the next step changes.
+    pub fn tensors(&self) -> &[Tensor; 2] {
+        &self.0
+    }
+
+    /// The moments of a trained tensor from saved ones, which nothing else may hold.
     pub fn from_tensors(var: &Var, [m, v]: [&Tensor; 2]) -> Result<Self> {
         if m.shape() != var.shape() || v.shape() != var.shape() {
             bail!("moments {m:?} and {v:?} do not fit a tensor {:?}", var.shape());
         }
-        if host::is_host_f32(var) {
-            return Ok(Self::Host(Mutex::new([m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?])));
-        }
-        Ok(Self::Device([m.to_device(var.device())?, v.to_device(var.device())?]))
+        Ok(Self([m.to_device(var.device())?, v.to_device(var.device())?]))
     }
 }
 
 /// One step for one tensor: changes `var` and its moments in place.
 pub fn adamw(var: &Var, gradient: &Tensor, moments: &mut Moments, step: &Step) -> Result<()> {
-    match moments {
-        Moments::Host(state) => {
-            var.as_tensor().inplace_op2(&gradient.contiguous()?, &Kernel { state, step: Constants::new(step) })
-        }
-        Moments::Device(state) => portable(var, gradient, state, step),
+    if host::is_host_f32(var) {
+        let kernel = Kernel { moments: &moments.0, step: Constants::new(step) };
+        return var.as_tensor().inplace_op2(&gradient.contiguous()?, &kernel);
     }
+    portable(var, gradient, &mut moments.0, step)
 }
 
 /// The same from candle's operations: any device.
@@ -127,8 +107,10 @@ impl Constants {
     }
 }
 
+/// The update needs three tensors mutably, and candle lends one at a time: the parameters' loan holds the first moment's,
+/// and that the second's.
 struct Kernel<'a> {
-    state: &'a Mutex<[Vec<f32>; 2]>,
+    moments: &'a [Tensor; 2],
     step: Constants,
 }
 
@@ -138,21 +120,44 @@ impl InplaceOp2 for Kernel<'_> {
     }
 
     fn cpu_fwd(&self, p: &mut CpuStorage, lp: &Layout, g: &CpuStorage, lg: &Layout) -> Result<()> {
-        let g = host::slice(g, lg)?;
-        let (Some((start, end)), CpuStorage::F32(p)) = (lp.contiguous_offsets(), p) else {
-            bail!("adamw: the trained tensor is not contiguous f32")
-        };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let [m, v] = &mut *state;
-        let p = &mut p[start..end];
-        if p.len() != g.len() || m.len() != g.len() {
-            bail!("adamw: {} values, {} gradients and {} moments", p.len(), g.len(), m.len());
-        }
-        let moments = m.par_chunks_mut(TASK).zip(v.par_chunks_mut(TASK));
-        p.par_chunks_mut(TASK).zip(g.par_chunks(TASK)).zip(moments).for_each(|((p, g), (m, v))| {
-            host::vectorised(|| self.step.update(p, g, m, v));
-        });
-        Ok(())
+        let (p, g) = (values_mut(p, lp)?, host::slice(g, lg)?);
+        let first = Loan(Mutex::new(|m: &mut [f32]| {
+            let second = Loan(Mutex::new(|v: &mut [f32]| {
+                if p.len() != g.len() || m.len() != g.len() || v.len() != g.len() {
+                    bail!("adamw: {} values, {} gradients, {} and {} moments", p.len(), g.len(), m.len(), v.len());
+                }
+                let moments = m.par_chunks_mut(TASK).zip(v.par_chunks_mut(TASK));
+                p.par_chunks_mut(TASK).zip(g.par_chunks(TASK)).zip(moments).for_each(|((p, g), (m, v))| {
+                    host::vectorised(|| self.step.update(p, g, m, v));
+                });
+                Ok(())
+            }));
+            self.moments[1].inplace_op1(&second)
+        }));
+        self.moments[0].inplace_op1(&first)
+    }
+}
+
+/// Lends a tensor's values to a closure.
+struct Loan<F>(Mutex<F>);
+
+impl<F: FnMut(&mut [f32]) -> Result<()>> InplaceOp1 for Loan<F> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let values = values_mut(storage, layout)?;
+        let mut use_it = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (*use_it)(values)
+    }
+}
+
+/// The values of a contiguous layout over an f32 host storage.
+fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (layout.contiguous_offsets(), storage) {
+        (Some((start, end)), CpuStorage::F32(data)) => Ok(&mut data[start..end]),
+        _ => bail!("adamw: a trained tensor or a moment is not contiguous f32"),
     }
 }
 

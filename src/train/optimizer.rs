@@ -62,16 +62,16 @@ impl Optimizer {
         Ok(Self { tensors, settings, steps: 0 })
     }
 
-    /// Trained tensors and moments, by the names that a checkpoint uses.
-    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+    /// Trained tensors and moments, by the names that a checkpoint uses. They share the memory that the next step changes.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
         for (name, (var, moments)) in &self.tensors {
-            let [m, v] = moments.to_tensors(var.shape())?;
+            let [m, v] = moments.tensors();
             state.insert(format!("value.{name}"), var.as_tensor().detach());
-            state.insert(format!("moment1.{name}"), m);
-            state.insert(format!("moment2.{name}"), v);
+            state.insert(format!("moment1.{name}"), m.clone());
+            state.insert(format!("moment2.{name}"), v.clone());
         }
-        Ok(state)
+        state
     }
 
     /// Goes on from such a state after `steps` steps. Errors if it belongs to other tensors.

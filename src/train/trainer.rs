@@ -100,12 +100,12 @@ impl<'a> Trainer<'a> {
         self.done
     }
 
-    /// The state between two steps.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let mut tensors = self.optimizer.state()?;
+    /// The state between two steps; it shares memory with the trainer, so it is to be written before the next step.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let mut tensors = self.optimizer.state();
         let averages = self.ema.iter().flat_map(|ema| ema.averages());
         tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
-        Ok(Checkpoint { step: self.done, draws: self.draws, tensors })
+        Checkpoint { step: self.done, draws: self.draws, tensors }
     }
 
     /// Goes on from a checkpoint of the same plan.

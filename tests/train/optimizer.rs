@@ -64,15 +64,9 @@ fn moments_equal_torch_in_both_bodies() {
             adamw(&var, &gradient, &mut moments, &step).unwrap();
         }
         within(&var, &row(&f, &format!("parameters.{n}"), STEPS), 1e-6, n);
-        let [first, second] = match moments {
-            Moments::Host(state) => {
-                let tensor = |v: Vec<f32>| Tensor::from_vec(v, var.shape(), var.device()).unwrap();
-                state.into_inner().unwrap().map(tensor)
-            }
-            Moments::Device(state) => state,
-        };
-        within(&first, &f[&format!("first_moment.{n}")], 1e-6, "first moment");
-        within(&second, &f[&format!("second_moment.{n}")], 1e-6, "second moment");
+        let [first, second] = moments.tensors();
+        within(first, &f[&format!("first_moment.{n}")], 1e-6, "first moment");
+        within(second, &f[&format!("second_moment.{n}")], 1e-6, "second moment");
     }
 }
 
