@@ -217,13 +217,15 @@ fn lora_for_another_shape_is_named() {
     assert!(error.to_string().contains(path), "{error}");
 }
 
+/// A network, its type, and how far its gradients may differ.
+type Case<'a> = (&'a dyn Fn() -> (Unet, Parameters), DType, f64);
+
 /// Gradient checkpointing computes the stages again; nothing may change, for full training and for an adapter. In f64 the
 /// gradients are the same but for the order of sums; in f32 that order shows in gradients that nearly cancel.
 #[test]
 fn recomputed_gradients_equal_plain_ones() {
     let f = tensors("unet_full.safetensors");
     let lora = tensors("unet_lora.safetensors");
-    type Case<'a> = (&'a dyn Fn() -> (Unet, Parameters), DType, f64);
     let cases: [Case; 3] = [
         (&|| unet(Trained::All, DType::F64), DType::F64, 1e-10),
         (&|| unet(Trained::All, DType::F32), DType::F32, 1e-5),

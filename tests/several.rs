@@ -33,8 +33,9 @@ impl Lab {
     fn write(&self, name: &str, more: &str) {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model");
         let text = format!(
-            "model.path = {model:?}\n[dataset]\npath = 'pictures'\nprompt = 'a dog'\nresolution = 64
-            [train]\nsteps = 2\n[eval]\nsteps = 2\n{more}\n"
+            "model.path = '{}'\n[dataset]\npath = 'pictures'\nprompt = 'a dog'\nresolution = 64
+            [train]\nsteps = 2\n[eval]\nsteps = 2\n{more}\n",
+            model.display()
         );
         fs_err::write(self.path(&format!("{name}.toml")), text).expect("writable");
     }

@@ -64,7 +64,7 @@ fn what_a_variant_says_takes_the_place_of_what_it_excludes() {
     let plans = good(THREE, &[]);
     let Adapter::Full(full) = &plans[2].adapter else { panic!("{:?}", plans[2].adapter) };
     assert!(full.single_file);
-    assert_eq!(plans[2].train.learning_rate, 1e-5);
+    assert_eq!(plans[2].train.learning_rate.to_bits(), 1e-5_f64.to_bits());
     assert!(matches!(plans[2].model, Source::Path(_)), "{:?}", plans[2].model);
     let lengths: Vec<Length> = plans.iter().map(|plan| plan.train.length).collect();
     assert_eq!(lengths, [Length::Epochs(3), Length::Epochs(3), Length::Steps(7)]);

@@ -103,7 +103,7 @@ impl<'a> Trainer<'a> {
     /// The state between two steps; it shares memory with the trainer, so it is to be written before the next step.
     pub fn checkpoint(&self) -> Checkpoint {
         let mut tensors = self.optimizer.state();
-        let averages = self.ema.iter().flat_map(|ema| ema.averages());
+        let averages = self.ema.iter().flat_map(Ema::averages);
         tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
         Checkpoint { step: self.done, draws: self.draws, tensors }
     }

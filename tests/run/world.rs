@@ -45,7 +45,7 @@ impl World {
         for name in ["rgb.png", "progressive.jpg", "lossy.webp"] {
             fs_err::copy(fixture("resize/formats").join(name), world.path("dog").join(name)).expect("writable");
         }
-        world.write("a.toml", &format!("model.path = '{}'\n{EXPERIMENT}", fixture("model").display()));
+        world.write("a.toml", format!("model.path = '{}'\n{EXPERIMENT}", fixture("model").display()));
         world
     }
 

@@ -9,6 +9,9 @@ use tunelab::model::lora::{Dropout, LoraConfig, LoraLayer};
 use tunelab::plan::Train;
 use tunelab::random::Generator;
 
+/// Forward passes whose mean is compared.
+const DRAWS: usize = 2000;
+
 /// A layer of 24 inputs with B ≠ 0, and the switch of its dropout.
 fn dropping(p: f64) -> (LoraLayer, Arc<Dropout>) {
     let dropout = Arc::new(Dropout::new(p));
@@ -29,7 +32,6 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     assert_eq!(values(&with(1)), values(&with(1)));
     assert_ne!(values(&with(1)), values(&with(2)));
 
-    const DRAWS: usize = 2000;
     let outputs: Vec<Vec<f32>> = (0..DRAWS as u64).map(|seed| values(&with(seed))).collect();
     dropout.set(None);
     let whole = values(&layer.linear(&x).unwrap());
