@@ -81,7 +81,8 @@
 //! - **No half precision** of the trained weights and their arithmetic; `dtype` says so if it is asked for.
 //! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
-//! - **No overwriting.** A finished run stays; `--force` is the only way to start over.
+//! - **No overwriting.** What was trained stays; `--force` is the only way to start over. Pictures alone are drawn again
+//!   where only what `[eval]` says of them has changed.
 
 pub mod assets;
 pub mod cli;

@@ -10,7 +10,7 @@
 //!   timing.csv             seconds and memory: never compared
 //!   loss.png loss.svg      drawn from the two logs
 //!   samples/{base,tuned}/<prompt>/<index>.png
-//!   grid.png  weights/  checkpoints/  class_images/
+//!   grid.png  data.png  weights/  checkpoints/
 //!   run.json               written last: present means finished
 //! ```
 //!
@@ -37,7 +37,7 @@ use changes::{Change, change};
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
-pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib};
+pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
 pub use names::{run_folder, slug};
 pub use picture::{Shot, read_text, write_figure, write_png};
 pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, Versions};
@@ -52,7 +52,7 @@ pub const RUN_JSON: &str = "run.json";
 const RESAMPLING_JSON: &str = "resampling.json";
 
 /// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 14] = [
+const WRITTEN: [&str; 13] = [
     RUN_JSON,
     RESAMPLING_JSON,
     LOSS_CSV,
@@ -65,7 +65,6 @@ const WRITTEN: [&str; 14] = [
     "samples",
     "weights",
     "checkpoints",
-    "class_images",
     PLAN_TOML,
 ];
 
@@ -131,8 +130,8 @@ impl RunDir {
         match change(stored, wanted) {
             Change::Nothing => {}
             Change::Reference => self.write_plan(wanted, results)?,
-            Change::Pictures if trained => self.forget_pictures(wanted, results)?,
-            Change::Pictures | Change::Training => return Err(self.holds_another_plan()),
+            Change::Pictures => self.forget_pictures(wanted, results)?,
+            Change::Training => return Err(self.holds_another_plan()),
         }
         Ok(match (self.is_finished(), trained) {
             (true, _) => Opened::Finished(self),

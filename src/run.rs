@@ -25,7 +25,7 @@ use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
     Counts, Ending, LossLog, Machine, Model, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
-    memory_now_mib, peak_memory_mib,
+    forget_peak_memory, memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
@@ -48,6 +48,7 @@ struct Experiment<'a> {
 impl Experiment<'_> {
     fn run(&self) -> Result<()> {
         let begun = Instant::now();
+        forget_peak_memory();
         let with = Prepared::new(self)?;
         let frozen = with.parameters.detached();
         let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.clone()))?;
@@ -105,10 +106,11 @@ impl Experiment<'_> {
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
                 log.evaluation(row.step, evaluation.loss(still)?)?;
             }
-            if due(t.checkpoint_every) || self.interrupt.requested() {
+            let stop = self.interrupt.check();
+            if due(t.checkpoint_every) || stop.is_err() {
                 trainer.checkpoint().write(self.run, t.keep_checkpoints)?;
             }
-            self.interrupt.check()?;
+            stop?;
             begun = Instant::now();
         }
         bar.finish();

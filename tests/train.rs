@@ -65,6 +65,7 @@ impl Bench {
             train,
             ema_decay: None,
             seed: SEED,
+            inputs: "the fixture's".to_owned(),
         })
         .unwrap()
     }

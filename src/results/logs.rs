@@ -65,7 +65,17 @@ impl LossLog {
             return Self::create(run, parts);
         }
         let log = |name| Log::resume(&run.path().join(name), step);
-        Ok(Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: log(TIMING_CSV)? })
+        let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: log(TIMING_CSV)? };
+        let text = fs::read_to_string(run.path().join(LOSS_CSV))?;
+        // A header, and one row a step.
+        if text.lines().count() != step + 1 {
+            return Err(Error::input(format!(
+                "{} does not reach the checkpoint's step {step}",
+                logs.loss.path.display()
+            ))
+            .hint("run with --force to start over"));
+        }
+        Ok(logs)
     }
 
     /// Adds a step: its numbers, the seconds it took and the memory in use (MiB) where that is known.

@@ -68,6 +68,12 @@ pub fn peak_memory_mib() -> Option<f64> {
     kib_field("/proc/self/status", "VmHWM")
 }
 
+/// Begins the count of [`peak_memory_mib`] anew, so that each of several experiments has its own (Linux; elsewhere nothing).
+pub fn forget_peak_memory() {
+    // Where the kernel does not allow it, the peak is that of all experiments so far.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
 fn os_name() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let pretty = field(&release, "PRETTY_NAME", '=').map(|name| name.trim_matches('"').to_string());

@@ -7,7 +7,7 @@ use super::{Experiment, class_images};
 use crate::assets::{self, ModelFiles};
 use crate::data::{self, Cache, Picture};
 use crate::diffusion::NoiseSchedule;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
 use crate::model::load;
@@ -119,6 +119,10 @@ impl Prepared {
             }
         };
         let data = pictures.iter().map(|p| (slashed(&p.path), p.sha256.clone())).collect();
+        if plan.train.gradient_checkpointing && !device.is_cpu() {
+            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
+                .hint("leave it out, or use --device cpu"));
+        }
         let collected = plan.train.gradient_checkpointing.then(|| unet.recompute());
         let hashes = Hashes { model, data };
         Ok(Self {
@@ -156,7 +160,15 @@ impl Prepared {
             train: &plan.train,
             ema_decay: if let Adapter::Full(full) = &plan.adapter { full.ema_decay } else { None },
             seed: plan.seed,
+            inputs: self.inputs(),
         }
+    }
+
+    /// A hash of everything that went in.
+    fn inputs(&self) -> String {
+        let files = self.hashes.model.iter().chain(&self.hashes.data);
+        let parts: Vec<&str> = files.flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+        data::key(&parts)
     }
 
     /// The trained tensors of both networks, `unet.…` and `text_encoder.…`.
@@ -180,7 +192,7 @@ impl Prepared {
                 let (still, _) = ClipText::new(clip.config(), Build::from_parameters(parameters.detached()))?;
                 Ok(Texts::Trained(still, ids.clone()))
             }
-            (Texts::Trained(..), None) => Err(crate::error::Error::run("the text encoder has no tensors")),
+            (Texts::Trained(..), None) => Err(Error::run("the text encoder has no tensors")),
             (Texts::Fixed(states), _) => Ok(Texts::Fixed(states.clone())),
         }
     }
@@ -208,7 +220,7 @@ fn trained(adapter: &Adapter) -> [Trained; 2] {
 }
 
 /// SHA-256 of every file that makes the model, by its path in the model's folder.
-fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
+pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
     let parts = [&files.unet, &files.vae, &files.text_encoder];
     let mut paths: Vec<PathBuf> = parts.iter().flat_map(|p| p.weights.iter().chain([&p.config])).cloned().collect();
     paths.push(files.scheduler_config.clone());

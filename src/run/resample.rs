@@ -4,8 +4,9 @@
 //! own files stay as they are.
 
 use super::Experiment;
+use super::prepare::hash_model;
 use crate::assets;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::load;
 use crate::plan::Source;
 use crate::report::grid;
@@ -19,6 +20,11 @@ impl Experiment<'_> {
     pub(super) fn resample(&self) -> Result<()> {
         let mut record = self.run.earlier_record()?;
         let (trained, lora) = crate::sample::trained_model(self.run, self.plan)?;
+        let base = assets::find_model(&self.plan.model, self.progress)?;
+        if hash_model(&base)? != record.hashes.model {
+            return Err(Error::input("the model's files have changed since this run trained on them")
+                .hint("put them back, or run with --force to start over"));
+        }
         let mut sampling = 0.0;
         if !self.plan.eval.prompts.is_empty() {
             if self.plan.eval.compare_base {

@@ -35,7 +35,9 @@ fn write_lora(run: &RunDir, plan: &Plan, lora: &Lora, with: &Prepared, end: &End
     let file = format!("weights/{LORA_FILE}");
     run.write_with(&file, |file| lora_file::write_diffusers(file, &networks, lora.dropout))?;
     let metadata = kohya_metadata(plan, lora, with, end);
-    let name = format!("weights/{}.safetensors", plan.name);
+    // An experiment may have the name of the file for diffusers.
+    let suffix = if LORA_FILE == format!("{}.safetensors", plan.name) { "_kohya" } else { "" };
+    let name = format!("weights/{}{suffix}.safetensors", plan.name);
     run.write_with(&name, |file| lora_file::write_kohya(file, &networks, &metadata))
 }
 

@@ -20,6 +20,8 @@ pub struct Checkpoint {
     pub step: usize,
     /// Batches drawn.
     pub draws: u64,
+    /// A hash of the model's files and the pictures: another run's checkpoint is not gone on from.
+    pub inputs: String,
     /// Trained tensors (`value.<name>`) and moments (`moment1.<name>`, `moment2.<name>`).
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -27,8 +29,11 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Writes the checkpoint into the run's folder and keeps the newest `keep`.
     pub fn write(&self, run: &RunDir, keep: usize) -> Result<()> {
-        let metadata =
-            BTreeMap::from([("step".to_owned(), self.step.to_string()), ("draws".to_owned(), self.draws.to_string())]);
+        let metadata = BTreeMap::from([
+            ("step".to_owned(), self.step.to_string()),
+            ("draws".to_owned(), self.draws.to_string()),
+            ("inputs".to_owned(), self.inputs.clone()),
+        ]);
         let name = format!("{FOLDER}/step-{:08}.safetensors", self.step);
         run.write_with(&name, |file| write_safetensors(file, &self.tensors, &metadata))?;
         for (_, old) in list(run.path())?.into_iter().rev().skip(keep.max(1)) {
@@ -50,9 +55,10 @@ impl Checkpoint {
         let weights = Weights::open(&[file.to_owned()])?;
         let number = |key: &str| weights.metadata().get(key).and_then(|n| n.parse::<u64>().ok()).ok_or_else(damaged);
         let (step, draws) = (number("step")? as usize, number("draws")?);
+        let inputs = weights.metadata().get("inputs").cloned().ok_or_else(damaged)?;
         let names: Vec<String> = weights.names().map(str::to_owned).collect();
         let load = |name: String| Ok((name.clone(), weights.load(&name, &Device::Cpu, DType::F32)?));
-        Ok(Self { step, draws, tensors: names.into_iter().map(load).collect::<Result<_>>()? })
+        Ok(Self { step, draws, inputs, tensors: names.into_iter().map(load).collect::<Result<_>>()? })
     }
 }
 

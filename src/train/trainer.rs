@@ -43,6 +43,8 @@ pub struct Materials<'a> {
     pub ema_decay: Option<f64>,
     /// The experiment's seed.
     pub seed: u64,
+    /// A hash of the model's files and the pictures.
+    pub inputs: String,
 }
 
 impl Materials<'_> {
@@ -105,11 +107,15 @@ impl<'a> Trainer<'a> {
         let mut tensors = self.optimizer.state();
         let averages = self.ema.iter().flat_map(Ema::averages);
         tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
-        Checkpoint { step: self.done, draws: self.draws, tensors }
+        Checkpoint { step: self.done, draws: self.draws, inputs: self.with.inputs.clone(), tensors }
     }
 
     /// Goes on from a checkpoint of the same plan.
     pub fn resume(&mut self, from: &Checkpoint) -> Result<()> {
+        if from.inputs != self.with.inputs {
+            return Err(Error::input("the model's files or the pictures have changed since this run was cut off")
+                .hint("put them back to go on, or run with --force to start over"));
+        }
         self.optimizer.restore(&from.tensors, from.step)?;
         if let Some(ema) = &mut self.ema {
             let named = |(name, t): (&String, &Tensor)| Some((name.strip_prefix("average.")?.to_owned(), t.clone()));
