@@ -21,10 +21,13 @@ pub struct Stage {
 
 impl Stage {
     /// x [B, C, H, W], `time` [B, width], `text` [B, M, width] → [B, C', H, W].
+    ///
+    /// Each input enters through a node of its own, so that the gradients of its uses in here are summed in here, with or
+    /// without checkpointing: one order of sums, hence the same gradients to the last bit.
     pub fn forward(&self, x: &Tensor, time: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let x = self.resnet.forward(x, Some(time))?;
+        let x = self.resnet.forward(&x.reshape(x.shape())?, Some(&time.reshape(time.shape())?))?;
         match &self.attention {
-            Some(attention) => attention.forward(&x, text),
+            Some(attention) => attention.forward(&x, &text.reshape(text.shape())?),
             None => Ok(x),
         }
     }
