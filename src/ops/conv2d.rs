@@ -1,21 +1,29 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
-//! Forward: the patches of a block of output pixels, or of several small pictures, are written as columns (im2col), and one
-//! matrix product gives the block; a 1x1 convolution of a single picture needs no columns. Backward: dx is the transposed
-//! product followed by the adjoint of im2col (col2im), dW = dy · columnsᵀ summed over the blocks in order, db = Σ dy. The
-//! column buffer is bounded whatever the picture's size. 3x3 kernels have a body of their own (`conv3x3`) where that is
-//! faster. Frozen weights get no gradient; dx is left out when nothing before x is trained.
+//! Three bodies, of which the fastest for the sizes at hand is taken: products of the weight and panels of patches
+//! (`panels`, AVX-512), 3x3 kernels straight from the picture for few channels (`conv3x3`, AVX-512), and for any processor
+//! products of the weight and columns of patches (`columns`). Frozen weights get no gradient; dx is left out when nothing
+//! before x is trained.
+
+mod columns;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 
 #[cfg(target_arch = "x86_64")]
 use super::conv3x3::{self, Turn};
-use super::gemm::{Dst, Mat, Threads, gemm};
-use super::host::{self, Scratch};
+use super::host;
+#[cfg(target_arch = "x86_64")]
+use super::product;
 use super::vector::sum_of;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// Values in the column buffer at most (16 MiB), but never fewer than 64 columns.
-const COLUMN_VALUES: usize = 4 << 20;
+/// Fewer result channels than this are computed straight from the picture.
+#[cfg(target_arch = "x86_64")]
+const FEW: usize = 128;
+/// From this many pixels on the gradient of a weight is computed in panels.
+#[cfg(target_arch = "x86_64")]
+const MANY_PIXELS: usize = 256;
 
 /// Zeros around the picture. The VAE's down-sampling pads only below and to the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,219 +135,88 @@ impl Geometry {
         let same = same && (self.ho, self.wo) == (self.h, self.w);
         same.then_some(conv3x3::Pictures { samples: self.batch, channels, height: self.h, width: self.w })
     }
-
-    /// Blocks of whole output rows `(first row, rows)` whose columns fit the buffer.
-    fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
-        let columns = (COLUMN_VALUES / self.patch()).max(64);
-        let rows = (columns / self.wo).clamp(1, self.ho);
-        (0..self.ho).step_by(rows).map(move |first| (first, rows.min(self.ho - first)))
-    }
-
-    /// How many samples are computed in one product: small pictures alone would leave the product too narrow.
-    fn together(&self) -> usize {
-        (COLUMN_VALUES / (self.patch() * self.pixels_out())).clamp(1, self.batch.max(1))
-    }
-
-    /// For the kernel column `kx`: the first output column whose tap lies inside the picture, one past the last, and
-    /// the input column of the first.
-    fn inside(&self, kx: usize) -> (usize, usize, usize) {
-        let first = self.pad.saturating_sub(kx).div_ceil(self.stride).min(self.wo);
-        let last = (self.w + self.pad).saturating_sub(kx).div_ceil(self.stride).clamp(first, self.wo);
-        (first, last, (first * self.stride + kx).saturating_sub(self.pad))
-    }
-
-    /// The input row under output row `oy` and kernel row `ky`, if it lies inside the picture.
-    fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
-        (oy * self.stride + ky).checked_sub(self.pad).filter(|&iy| iy < self.h)
-    }
-}
-
-/// Writes the patches of one or several samples under output rows `first..first + rows` as columns
-/// [c·kh·kw, samples·rows·wo].
-fn im2col(x: &[f32], g: &Geometry, (first, rows): (usize, usize), columns: &mut [f32]) {
-    let sample = g.c * g.pixels_in();
-    let n = rows * g.wo;
-    columns.par_chunks_mut(x.len() / sample * n).enumerate().for_each(|(tap, out)| {
-        let (c, ky, kx) = (tap / (g.kh * g.kw), tap / g.kw % g.kh, tap % g.kw);
-        let (left, right, ix) = g.inside(kx);
-        let planes = x.chunks_exact(sample).map(|x| &x[c * g.pixels_in()..(c + 1) * g.pixels_in()]);
-        for (plane, out) in planes.zip(out.chunks_exact_mut(n)) {
-            for (oy, out) in (first..first + rows).zip(out.chunks_exact_mut(g.wo)) {
-                let Some(iy) = g.input_row(oy, ky) else {
-                    out.fill(0.0);
-                    continue;
-                };
-                out[..left].fill(0.0);
-                out[right..].fill(0.0);
-                let row = &plane[iy * g.w..(iy + 1) * g.w];
-                if g.stride == 1 {
-                    out[left..right].copy_from_slice(&row[ix..ix + right - left]);
-                } else {
-                    for (o, v) in out[left..right].iter_mut().zip(row[ix..].iter().step_by(g.stride)) {
-                        *o = *v;
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split by sample and channel,
-/// so that every pixel is summed by one thread in a fixed order.
-fn col2im(columns: &[f32], g: &Geometry, (first, rows): (usize, usize), dx: &mut [f32]) {
-    let n = rows * g.wo;
-    let row = dx.len() / (g.c * g.pixels_in()) * n;
-    dx.par_chunks_mut(g.pixels_in()).enumerate().for_each(|(i, plane)| {
-        let (sample, c) = (i / g.c, i % g.c);
-        for ky in 0..g.kh {
-            for kx in 0..g.kw {
-                let start = ((c * g.kh + ky) * g.kw + kx) * row + sample * n;
-                let (left, right, ix) = g.inside(kx);
-                for (oy, column) in (first..first + rows).zip(columns[start..start + n].chunks_exact(g.wo)) {
-                    let Some(iy) = g.input_row(oy, ky) else { continue };
-                    let row = &mut plane[iy * g.w..(iy + 1) * g.w];
-                    for (v, d) in row[ix.min(g.w)..].iter_mut().step_by(g.stride).zip(&column[left..right]) {
-                        *v += d;
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// Samples [S, channels, n] → rows [channels, S·n].
-fn side_by_side(samples: &[f32], channels: usize, n: usize, rows: &mut [f32]) {
-    rows.par_chunks_mut(samples.len() / channels).enumerate().for_each(|(c, row)| {
-        for (sample, out) in samples.chunks_exact(channels * n).zip(row.chunks_exact_mut(n)) {
-            out.copy_from_slice(&sample[c * n..(c + 1) * n]);
-        }
-    });
-}
-
-/// Rows [channels, S·n] → samples [S, channels, n], with the bias of each channel added.
-fn apart(rows: &[f32], channels: usize, n: usize, bias: Option<&[f32]>, samples: &mut [f32]) {
-    let row = rows.len() / channels;
-    samples.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-        let (sample, c) = (i / channels, i % channels);
-        let values = &rows[c * row + sample * n..][..n];
-        let bias = bias.map_or(0.0, |b| b[c]);
-        out.iter_mut().zip(values).for_each(|(o, v)| *o = v + bias);
-    });
 }
 
 fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
-    let (k, n_all) = (g.patch(), g.pixels_out());
-    let mut y = vec![0.0; g.batch * g.o * n_all];
-    #[cfg(target_arch = "x86_64")]
-    if let Some(x_of) = g.direct(g.c).filter(conv3x3::Pictures::fit_forward) {
-        conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y);
-        return (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into());
-    }
-    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut product) = (Scratch::new(), Scratch::new());
-    for (x, y) in x.chunks(xs).zip(y.chunks_mut(ys)) {
-        let samples = x.len() / (g.c * g.pixels_in());
-        if samples > 1 {
-            let n = samples * n_all;
-            let (columns, product) = (columns.first(k * n), product.first(g.o * n));
-            im2col(x, g, (0, g.ho), columns);
-            gemm(product, n, (g.o, n, k), Mat::rows(w, k), Mat::rows(columns, n), 1.0, Dst::Write, Threads::All);
-            apart(product, g.o, n_all, b, y);
-            continue;
-        }
-        if let Some(b) = b {
-            y.chunks_exact_mut(n_all).zip(b).for_each(|(plane, b)| plane.fill(*b));
-        }
-        if g.is_pointwise() {
-            gemm(y, n_all, (g.o, n_all, k), Mat::rows(w, k), Mat::rows(x, n_all), 1.0, Dst::Add, Threads::All);
-            continue;
-        }
-        for block in g.blocks() {
-            let n = block.1 * g.wo;
-            let columns = columns.first(k * n);
-            im2col(x, g, block, columns);
-            let y = &mut y[block.0 * g.wo..];
-            gemm(y, n_all, (g.o, n, k), Mat::rows(w, k), Mat::rows(columns, n), 1.0, Dst::Add, Threads::All);
-        }
+    let mut y = vec![0.0; g.batch * g.o * g.pixels_out()];
+    match way(g, g.c, g.o) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Direct(x_of) => conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y),
+        #[cfg(target_arch = "x86_64")]
+        Way::Panels => panels::forward(g, x, w, b, &mut y),
+        Way::Columns => columns::forward(g, x, w, b, &mut y),
     }
     (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into())
 }
 
-/// dx: the transposed product, then the adjoint of im2col.
+/// dx: the adjoint, from o to c channels.
 fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (k, n_all) = (g.patch(), g.pixels_out());
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let wt = Mat::rows(&w, k).t();
     let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
-    #[cfg(target_arch = "x86_64")]
-    if let Some(dy_of) = g.direct(g.o).filter(conv3x3::Pictures::fit) {
-        conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, &mut dx);
-        return host::tensor(dx, (g.batch, g.c, g.h, g.w));
-    }
-    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
-    for (dx, dy) in dx.chunks_mut(xs).zip(dy.chunks(ys)) {
-        let samples = dy.len() / (g.o * n_all);
-        if samples > 1 {
-            let n = samples * n_all;
-            let (columns, rows) = (columns.first(k * n), rows.first(g.o * n));
-            side_by_side(dy, g.o, n_all, rows);
-            gemm(columns, n, (k, n, g.o), wt, Mat::rows(rows, n), 1.0, Dst::Write, Threads::All);
-            col2im(columns, g, (0, g.ho), dx);
-            continue;
-        }
-        if g.is_pointwise() {
-            gemm(dx, n_all, (k, n_all, g.o), wt, Mat::rows(dy, n_all), 1.0, Dst::Write, Threads::All);
-            continue;
-        }
-        for block in g.blocks() {
-            let n = block.1 * g.wo;
-            let columns = columns.first(k * n);
-            let dy = Mat::rows(&dy[block.0 * g.wo..], n_all);
-            gemm(columns, n, (k, n, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
-            col2im(columns, g, block, dx);
-        }
+    match way(g, g.o, g.c) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Direct(dy_of) => conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, &mut dx),
+        #[cfg(target_arch = "x86_64")]
+        Way::Panels if panels::turns(g) => panels::backward_x(g, &w, &dy, &mut dx),
+        _ => columns::backward_x(g, &w, &dy, &mut dx),
     }
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
 }
 
-/// dW = dy · columnsᵀ, summed over samples and blocks in order.
+/// dW: for each weight the sum of dy · x over samples and pixels.
 fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (k, n_all) = (g.patch(), g.pixels_out());
     let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let mut dw = vec![0.0; g.o * k];
-    #[cfg(target_arch = "x86_64")]
-    if let Some(x_of) = g.direct(g.c).filter(|x| x.fit_weight(g.o)) {
-        conv3x3::weight_gradient(x_of, &x, &dy, &mut dw);
-        return host::tensor(dw, (g.o, g.c, g.kh, g.kw));
-    }
-    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
-    for (x, dy) in x.chunks(xs).zip(dy.chunks(ys)) {
-        let samples = dy.len() / (g.o * n_all);
-        if samples > 1 {
-            let n = samples * n_all;
-            let (columns, rows) = (columns.first(k * n), rows.first(g.o * n));
-            im2col(x, g, (0, g.ho), columns);
-            side_by_side(dy, g.o, n_all, rows);
-            let (dy, columns) = (Mat::rows(rows, n), Mat::rows(columns, n).t());
-            gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
-            continue;
-        }
-        if g.is_pointwise() {
-            let (dy, xt) = (Mat::rows(dy, n_all), Mat::rows(x, n_all).t());
-            gemm(&mut dw, k, (g.o, k, n_all), dy, xt, 1.0, Dst::Add, Threads::All);
-            continue;
-        }
-        for block in g.blocks() {
-            let n = block.1 * g.wo;
-            let columns = columns.first(k * n);
-            im2col(x, g, block, columns);
-            let (dy, columns) = (Mat::rows(&dy[block.0 * g.wo..], n_all), Mat::rows(columns, n).t());
-            gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
-        }
+    let mut dw = vec![0.0; g.o * g.patch()];
+    match way_of_weight(g) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Direct(x_of) => conv3x3::weight_gradient(x_of, &x, &dy, &mut dw),
+        #[cfg(target_arch = "x86_64")]
+        Way::Panels => panels::backward_weight(g, &x, &dy, &mut dw),
+        Way::Columns => columns::backward_weight(g, &x, &dy, &mut dw),
     }
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
+}
+
+/// How the convolution is computed: what is fastest depends on its sizes and on the processor.
+enum Way {
+    /// Straight from the picture.
+    #[cfg(target_arch = "x86_64")]
+    Direct(conv3x3::Pictures),
+    /// As a product of the weight and patches in panels.
+    #[cfg(target_arch = "x86_64")]
+    Panels,
+    /// As a product of the weight and patches in columns, on any processor.
+    Columns,
+}
+
+/// The way from pictures of `from` channels to pictures of `to`.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one way"))]
+fn way(g: &Geometry, from: usize, to: usize) -> Way {
+    #[cfg(target_arch = "x86_64")]
+    if product::available() {
+        // A panel is laid out for all result channels at once, which does not pay for few of them.
+        return match g.direct(from).filter(|x| to < FEW && x.fit()) {
+            Some(pictures) => Way::Direct(pictures),
+            None => Way::Panels,
+        };
+    }
+    Way::Columns
+}
+
+/// The way to the gradient of the weight.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one way"))]
+fn way_of_weight(g: &Geometry) -> Way {
+    #[cfg(target_arch = "x86_64")]
+    if product::available() {
+        if let Some(x) = g.direct(g.c).filter(|x| x.fit_weight(g.o)) {
+            return Way::Direct(x);
+        }
+        // From few pixels the product is narrow, and the gemm crate's packing pays.
+        if g.pixels_out() >= MANY_PIXELS && !g.is_pointwise() {
+            return Way::Panels;
+        }
+    }
+    Way::Columns
 }
 
 /// db = the sum of dy over samples and pixels.
@@ -433,5 +310,69 @@ impl CustomOp3 for Trained {
         let dy = dy.contiguous()?;
         let dx = if self.dx { Some(backward_x(g, w, &dy)?) } else { None };
         Ok((dx, Some(backward_weight(g, x, &dy)?), Some(backward_bias(g, &dy)?)))
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    #[track_caller]
+    fn close(a: &[f32], b: &[f32], what: &str) {
+        let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5 * largest && a.iter().all(|a| a.is_finite()), "{what}: {worst:e} of {largest}");
+    }
+
+    /// Batch, channels, height and width, result channels, kernel, stride, padding.
+    type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
+
+    /// Pictures of widths that are and are not whole vectors, strides, kernels and paddings; with rests of every kind.
+    const CASES: [Case; 9] = [
+        (1, 5, (7, 9), 6, 3, 1, Padding { before: 1, after: 1 }),
+        (2, 20, (16, 16), 30, 3, 1, Padding { before: 1, after: 1 }),
+        (3, 70, (8, 8), 17, 3, 1, Padding { before: 1, after: 1 }),
+        (2, 80, (4, 4), 33, 3, 1, Padding { before: 1, after: 1 }),
+        (2, 9, (9, 8), 11, 3, 2, Padding { before: 1, after: 1 }),
+        (1, 9, (8, 8), 11, 3, 2, Padding { before: 0, after: 1 }),
+        (2, 33, (6, 5), 40, 1, 1, Padding { before: 0, after: 0 }),
+        (1, 3, (9, 7), 4, 3, 1, Padding { before: 0, after: 2 }),
+        (1, 4, (40, 24), 3, 4, 1, Padding { before: 2, after: 1 }),
+    ];
+
+    #[test]
+    fn panels_equal_columns() {
+        if !product::available() {
+            return;
+        }
+        for (batch, c, (h, w), o, kernel, stride, padding) in CASES {
+            let g = Geometry::new((batch, c, h, w), (o, c, kernel, kernel), stride, padding).unwrap();
+            let what = format!("{batch} x {c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}, {padding:?}");
+            let (x, weight, b) = (values(batch * c * h * w, 1), values(o * g.patch(), 2), values(o, 3));
+            let dy = values(batch * o * g.pixels_out(), 4);
+            let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
+            panels::forward(&g, &x, &weight, Some(&b), &mut ours);
+            columns::forward(&g, &x, &weight, Some(&b), &mut other);
+            close(&ours, &other, &format!("y of {what}"));
+            let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
+            panels::backward_weight(&g, &x, &dy, &mut ours);
+            columns::backward_weight(&g, &x, &dy, &mut other);
+            close(&ours, &other, &format!("dW of {what}"));
+            if panels::turns(&g) {
+                let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+                panels::backward_x(&g, &weight, &dy, &mut ours);
+                columns::backward_x(&g, &weight, &dy, &mut other);
+                close(&ours, &other, &format!("dx of {what}"));
+            }
+        }
     }
 }

@@ -68,12 +68,6 @@ impl Pictures {
         rows && self.samples * self.pixels() > 0 && is_x86_feature_detected!("avx512f")
     }
 
-    /// As [`Pictures::fit`], for the forward direction. A few pictures this small are left to the matrix product: to lay out
-    /// the weights would take as long as to use them.
-    pub(super) fn fit_forward(&self) -> bool {
-        self.fit() && (self.width >= LANES || self.samples > 4)
-    }
-
     /// As [`Pictures::fit`], for the gradient of a weight [outputs, channels, 3, 3].
     pub(super) fn fit_weight(&self, outputs: usize) -> bool {
         self.fit() && self.width.is_multiple_of(LANES) && self.channels * outputs < WIDE

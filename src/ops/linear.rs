@@ -58,16 +58,68 @@ fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(
     if n * inner != w.len() {
         candle_core::bail!("linear: x {x_shape:?} does not fit a weight of {} values", w.len());
     }
-    let mut y = Vec::with_capacity(m * n);
-    match b {
-        Some(b) => (0..m).for_each(|_| y.extend_from_slice(b)),
-        None => y.resize(m * n, 0.0),
+    let mut y = vec![0.0; m * n];
+    if !panels::multiply(&mut y, (m, n, inner), x, w, b) {
+        multiply(&mut y, (m, n, inner), x, w, b);
     }
-    let how = if b.is_some() { Dst::Add } else { Dst::Write };
-    gemm(&mut y, n, (m, n, inner), Mat::rows(x, inner), Mat::rows(w, inner).t(), 1.0, how, Threads::All);
     let mut dims = x_shape.dims().to_vec();
     *dims.last_mut().unwrap_or(&mut 0) = n;
     Ok((CpuStorage::F32(y), dims.into()))
+}
+
+/// y = x Wᵀ + b, into zeros, with x [m, k] and W [n, k]; on any processor.
+fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
+    if let Some(b) = b {
+        y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b));
+    }
+    gemm(y, n, (m, n, k), Mat::rows(x, k), Mat::rows(w, k).t(), 1.0, Dst::Add, Threads::All);
+}
+
+/// dx = dy W; on any processor.
+fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
+    gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Write, Threads::All);
+}
+
+/// The same products from panels of the weight, where the processor can; otherwise nothing is done, and false is returned.
+#[cfg(target_arch = "x86_64")]
+mod panels {
+    use super::super::pack::{Rows, Transposed};
+    use super::super::product::{Columns, Left, Plus, available, product};
+
+    pub(super) fn multiply(
+        y: &mut [f32],
+        (m, n, k): (usize, usize, usize),
+        x: &[f32],
+        w: &[f32],
+        b: Option<&[f32]>,
+    ) -> bool {
+        if !available() {
+            return false;
+        }
+        let w = Transposed { values: w, row: k, columns: n };
+        product(y, (m, k), Columns::one(n), Left::rows(x, k), &w, b.map_or(Plus::Nothing, Plus::Columns));
+        true
+    }
+
+    pub(super) fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
+        if !available() {
+            return false;
+        }
+        let w = Rows { values: w, columns: Columns::one(k), segment: 0 };
+        product(dx, (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        true
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod panels {
+    pub(super) fn multiply(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_back(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
 }
 
 /// dx = dy W
@@ -76,7 +128,9 @@ fn backward_x(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let m = x.elem_count() / k;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     let mut dx = vec![0.0; m * k];
-    gemm(&mut dx, k, (m, k, n), Mat::rows(&dy, n), Mat::rows(&w, k), 1.0, Dst::Write, Threads::All);
+    if !panels::multiply_back(&mut dx, (m, n, k), &dy, &w) {
+        multiply_back(&mut dx, (m, n, k), &dy, &w);
+    }
     host::tensor(dx, x.dims())
 }
 
@@ -162,5 +216,62 @@ impl CustomOp3 for Trained {
         let dy = dy.contiguous()?;
         let dx = if self.dx { Some(backward_x(x, w, &dy)?) } else { None };
         Ok((dx, Some(backward_weight(x, w, &dy)?), Some(backward_bias(w.dim(0)?, &dy)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    #[track_caller]
+    fn close(a: &[f32], b: &[f32], what: &str) {
+        let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5 * largest && a.iter().all(|a| a.is_finite()), "{what}: {worst:e} of {largest}");
+    }
+
+    /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
+    #[test]
+    fn products_of_panels_equal_those_of_the_gemm_crate() {
+        for (m, n, k) in [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320)] {
+            let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
+            for b in [Some(&b[..]), None] {
+                let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
+                multiply(&mut crates, (m, n, k), &x, &w, b);
+                if panels::multiply(&mut ours, (m, n, k), &x, &w, b) {
+                    close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
+                }
+            }
+            let (mut ours, mut crates) = (vec![0.0; m * k], vec![0.0; m * k]);
+            multiply_back(&mut crates, (m, n, k), &dy, &w);
+            if panels::multiply_back(&mut ours, (m, n, k), &dy, &w) {
+                close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
+            }
+        }
+    }
+
+    #[test]
+    fn panels_do_not_depend_on_the_number_of_threads() {
+        for (m, n, k) in [(70, 130, 1300), (40, 1100, 700)] {
+            let (x, w) = (values(m * k, 1), values(n * k, 2));
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut y = vec![0.0; m * n];
+                pool.install(|| panels::multiply(&mut y, (m, n, k), &x, &w, None));
+                y
+            };
+            let one = run(1);
+            assert_eq!(one, run(2));
+            assert_eq!(one, run(5));
+        }
     }
 }

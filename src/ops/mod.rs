@@ -24,6 +24,10 @@ pub mod group_norm;
 mod host;
 pub mod layer_norm;
 pub mod linear;
+#[cfg(target_arch = "x86_64")]
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod product;
 pub mod upsample;
 mod vector;
 

@@ -1,0 +1,247 @@
+//! The right operands of `product`: how matrices and patches of pictures are laid out in panels.
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
+)]
+
+use super::host::Scratch;
+use super::product::{Columns, LANES, PANEL, Right, available, place};
+use rayon::prelude::*;
+use std::arch::x86_64::{
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
+};
+use std::ops::Range;
+
+/// Rows of B ahead that are fetched while one is copied.
+const AHEAD: usize = 4;
+
+/// B as it lies: row k of a segment is `row` values from k · `row` on, segments `segment` values apart.
+pub(super) struct Rows<'a> {
+    pub values: &'a [f32],
+    pub columns: Columns,
+    pub segment: usize,
+}
+
+impl Right for Rows<'_> {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+        let first = k.start;
+        for k in k {
+            for (i, vector) in vectors.clone().enumerate() {
+                let (segment, column, n) = self.columns.of(vector);
+                let at = segment * self.segment + k * self.columns.width + column;
+                let ahead = self.values.as_ptr().wrapping_add(at + AHEAD * self.columns.width);
+                // SAFETY: a fetch may name any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+                let out = &mut out[place(k - first, i, panel)..][..LANES];
+                if n == LANES {
+                    out.copy_from_slice(&self.values[at..at + LANES]);
+                } else {
+                    out[..n].copy_from_slice(&self.values[at..at + n]);
+                    out[n..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// B is the transpose of what lies there: column j is `row` values from j · `row` on.
+pub(super) struct Transposed<'a> {
+    pub values: &'a [f32],
+    pub row: usize,
+    pub columns: usize,
+}
+
+impl Right for Transposed<'_> {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+        assert!(available() && k.end <= self.row && self.columns * self.row <= self.values.len(), "pack: too few values");
+        for (i, vector) in vectors.enumerate() {
+            let n = LANES.min(self.columns - vector * LANES);
+            for first in k.clone().step_by(LANES) {
+                let length = LANES.min(k.end - first);
+                let out = &mut out[place(first - k.start, i, panel)..][..(length - 1) * PANEL + LANES];
+                let rows = &self.values[vector * LANES * self.row + first..][..(n - 1) * self.row + length];
+                // SAFETY: AVX-512 is there; n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.
+                unsafe { transpose(rows, self.row, n, length, out) };
+            }
+        }
+    }
+}
+
+/// Pictures with their borders of zeros, [S, C, height, width].
+#[derive(Clone, Copy)]
+pub(super) struct Padded<'a> {
+    pub values: &'a [f32],
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// What slides over them.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// Rows and columns of the kernel.
+    pub kernel: (usize, usize),
+    pub stride: usize,
+    /// Rows and columns of the result.
+    pub out: (usize, usize),
+}
+
+impl Padded<'_> {
+    /// Copies pictures of [h, w] between zeros: `before` rows above and columns to the left, the rest after.
+    pub(super) fn new<'s>(
+        x: &[f32],
+        channels: usize,
+        (h, w): (usize, usize),
+        before: usize,
+        (height, width): (usize, usize),
+        scratch: &'s mut Scratch,
+    ) -> Padded<'s> {
+        let planes = x.len() / (h * w);
+        let values = scratch.first(planes * height * width);
+        values.par_chunks_mut(height * width).zip(x.par_chunks(h * w)).for_each(|(out, x)| {
+            let (top, out) = out.split_at_mut(before * width);
+            let (middle, bottom) = out.split_at_mut(h * width);
+            top.fill(0.0);
+            bottom.fill(0.0);
+            for (out, x) in middle.chunks_exact_mut(width).zip(x.chunks_exact(w)) {
+                out[..before].fill(0.0);
+                out[before..before + w].copy_from_slice(x);
+                out[before + w..].fill(0.0);
+            }
+        });
+        Padded { values, channels, height, width }
+    }
+
+    fn plane(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Where the value of a patch's k-th element lies, from the patch's first pixel in the first channel on.
+    #[inline]
+    fn tap(&self, window: &Window, k: usize) -> usize {
+        let (kh, kw) = window.kernel;
+        k / (kh * kw) * self.plane() + k / kw % kh * self.width + k % kw
+    }
+
+    /// Where the patch of result pixel `pixel` begins in its plane.
+    #[inline]
+    fn pixel(&self, window: &Window, pixel: usize) -> usize {
+        let (y, x) = (pixel / window.out.1, pixel % window.out.1);
+        (y * self.width + x) * window.stride
+    }
+}
+
+/// The patches of pictures as columns: row k is a tap of a channel, a column a pixel of the result, a segment a sample.
+pub(super) struct Patches<'a> {
+    pub of: Padded<'a>,
+    pub window: Window,
+}
+
+impl Right for Patches<'_> {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+        let columns = Columns { segments: 1, width: self.window.out.0 * self.window.out.1 };
+        for (i, vector) in vectors.enumerate() {
+            let (sample, first, n) = columns.of(vector);
+            let picture = &self.of.values[sample * self.of.channels * self.of.plane()..];
+            let places: [usize; LANES] =
+                std::array::from_fn(|lane| if lane < n { self.of.pixel(&self.window, first + lane) } else { 0 });
+            // Pixels that lie side by side.
+            let side_by_side = |length: usize| {
+                n == LANES && places.chunks(length).all(|run| run.iter().enumerate().all(|(i, p)| *p == run[0] + i))
+            };
+            let run = [16, 8, 4].into_iter().find(|&length| side_by_side(length)).unwrap_or(1);
+            for (row, k) in k.clone().enumerate() {
+                let picture = &picture[self.of.tap(&self.window, k)..];
+                let out = &mut out[place(row, i, panel)..][..LANES];
+                match run {
+                    16 => out.copy_from_slice(&picture[places[0]..][..16]),
+                    8 => pieces::<8>(picture, &places, out),
+                    4 => pieces::<4>(picture, &places, out),
+                    _ => {
+                        for (out, place) in out.iter_mut().zip(places).take(n) {
+                            *out = picture[place];
+                        }
+                        out[n..].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies runs of N values.
+#[inline]
+fn pieces<const N: usize>(picture: &[f32], places: &[usize; LANES], out: &mut [f32]) {
+    for (out, place) in out.chunks_exact_mut(N).zip(places.iter().step_by(N)) {
+        out.copy_from_slice(&picture[*place..][..N]);
+    }
+}
+
+/// The patches of one picture as rows: row k is a pixel of the result, a column a tap of a channel.
+pub(super) struct PatchRows<'a> {
+    pub of: Padded<'a>,
+    pub window: Window,
+}
+
+impl Right for PatchRows<'_> {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+        let columns = self.of.channels * self.window.kernel.0 * self.window.kernel.1;
+        for (i, vector) in vectors.enumerate() {
+            let n = LANES.min(columns - vector * LANES);
+            let taps: [usize; LANES] =
+                std::array::from_fn(|lane| if lane < n { self.of.tap(&self.window, vector * LANES + lane) } else { 0 });
+            for (row, pixel) in k.clone().enumerate() {
+                let picture = &self.of.values[self.of.pixel(&self.window, pixel)..];
+                let out = &mut out[place(row, i, panel)..][..LANES];
+                for (out, tap) in out.iter_mut().zip(taps).take(n) {
+                    *out = picture[tap];
+                }
+                out[n..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// `length` values of each of `n` rows, `row` apart, as columns of 16 (0 for the rest), `PANEL` apart.
+///
+/// # Safety
+/// AVX-512 is there, the rows lie inside `rows` and the columns inside `columns`; neither number is above 16.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose(rows: &[f32], row: usize, n: usize, length: usize, columns: &mut [f32]) {
+    let mask = ((1u32 << length) - 1) as u16;
+    // SAFETY: the caller's.
+    let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
+        if i < n { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
+    });
+    // Pairs of rows, then fours, then blocks of four columns.
+    let pairs: [__m512; LANES] = std::array::from_fn(|i| {
+        let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
+        if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
+    });
+    let fours: [__m512; LANES] = std::array::from_fn(|i| {
+        let (four, column) = (i / 4 * 4, i % 4);
+        let a = _mm512_castps_pd(pairs[four + column / 2]);
+        let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
+        _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
+    });
+    for column in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + column]);
+        let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+        let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+        let blocks = [
+            _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even),
+            _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd),
+            _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even),
+            _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
+        ];
+        for (block, values) in blocks.into_iter().enumerate() {
+            let column = 4 * block + column;
+            if column < length {
+                // SAFETY: the caller's.
+                unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(column * PANEL), values) };
+            }
+        }
+    }
+}
