@@ -19,6 +19,7 @@
 //! | `dataset.resolution` | 64 to 2048, a multiple of 64 | 512 |
 //! | `dataset.center_crop` | `false`: crop at random | true |
 //! | `dataset.random_flip` | mirror every second picture, at random | true |
+//! | `dataset.caption_dropout` | 0 to below 1: how often the empty text takes a caption's place | 0 |
 //! | `dataset.skip_broken` | leave out files that are no pictures, with a warning | false |
 //! | `adapter.lora.rank` | 1 to 1024 | 4 |
 //! | `adapter.lora.alpha` | above 0; the update is scaled by alpha / rank | the rank |

@@ -84,6 +84,8 @@ pub struct Dataset {
     pub center_crop: bool,
     /// Mirror at random.
     pub random_flip: bool,
+    /// How often the empty text takes the caption's place, so that guidance has something to lead away from: 0 to 1.
+    pub caption_dropout: f64,
     /// Leave out broken pictures with a warning; otherwise they are an error.
     pub skip_broken: bool,
 }

@@ -131,6 +131,7 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     resolution = 256
     center_crop = true
     random_flip = true
+    caption_dropout = 0.0
     skip_broken = false
 
     [adapter.lora]

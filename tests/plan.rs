@@ -121,7 +121,7 @@ fn everything_that_is_written_reaches_the_plan() {
     // No value is a default, so a key that is read into the wrong field, or not at all, shows.
     let plan = good(
         "seed = 1\nmodel = {repo = 'a/m', revision = 'v1', modelscope = 'b/m'}\ndataset = {modelscope = 'b/d', prompt = 'p',
-            resolution = 448, center_crop = false, random_flip = false, skip_broken = true}
+            resolution = 448, center_crop = false, random_flip = false, caption_dropout = 0.25, skip_broken = true}
         adapter.lora = {rank = 3, alpha = 6, targets = ['to_v'], dropout = 0.5}
         train = {steps = 11, batch_size = 2, gradient_accumulation = 5, learning_rate = 0.02, lr_scheduler = 'cosine',
             warmup_steps = 7, adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3,
@@ -146,6 +146,7 @@ fn everything_that_is_written_reaches_the_plan() {
     resolution = 448
     center_crop = false
     random_flip = false
+    caption_dropout = 0.25
     skip_broken = true
 
     [adapter.lora]

@@ -22,7 +22,7 @@ use tunelab::results::LossRow;
 use tunelab::train::evaluation::Evaluation;
 use tunelab::train::examples::{Examples, Role, Sources};
 use tunelab::train::objective::Predictor;
-use tunelab::train::texts::Texts;
+use tunelab::train::texts::{States, Texts};
 use tunelab::train::trainer::{Materials, Trainer};
 
 /// The experiment's seed in these tests.
@@ -49,7 +49,7 @@ impl Bench {
         let files = model();
         let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED).unwrap();
         let vae = load::vae(&files, &Device::Cpu).unwrap();
-        let (examples, texts) = examples(&vae, pictures, resolution);
+        let (examples, texts) = examples(&vae, pictures, resolution, 0.0);
         Self { unet, parameters, vae, examples, texts, schedule: load::schedule(&files).unwrap() }
     }
 
@@ -103,7 +103,7 @@ fn bits(t: &candle_core::Tensor) -> Vec<u32> {
 }
 
 /// Crops of one fixture picture each, flipped at random if there are several, with hidden states drawn at random.
-fn examples(vae: &Vae, pictures: usize, resolution: usize) -> (Examples, Texts) {
+fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64) -> (Examples, Texts) {
     let folder = TempDir::new().unwrap();
     let mut found: Vec<_> =
         fs_err::read_dir(fixture("resize/short_side")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -115,14 +115,38 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize) -> (Examples, Texts) 
     }
     let pictures = load_dataset(folder.path(), None, false, &mut |_| {}).unwrap();
     let captions = pictures.iter().enumerate();
-    let texts = captions.map(|(i, p)| (p.caption.clone(), randn(&[1, 77, 24], i as u64))).collect();
+    let mut texts: States = captions.map(|(i, p)| (p.caption.clone(), randn(&[1, 77, 24], i as u64))).collect();
+    texts.insert(String::new(), randn(&[1, 77, 24], 99));
     let source = Source::Path(folder.path().to_owned());
     let random_flip = pictures.len() > 1;
-    let dataset = Dataset { source, prompt: None, resolution, center_crop: true, random_flip, skip_broken: false };
+    let dataset = Dataset {
+        source,
+        prompt: None,
+        resolution,
+        center_crop: true,
+        random_flip,
+        caption_dropout,
+        skip_broken: false,
+    };
     let cache = Cache::new(folder.path().join("cache"));
     let progress = Progress::hidden();
     let sources = Sources { vae, vae_hash: "the fixture's", cache: &cache, device: &Device::Cpu, progress: &progress };
     (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), Texts::Fixed(texts))
+}
+
+#[test]
+fn captions_are_dropped_as_often_as_asked() {
+    let vae = load::vae(&model(), &Device::Cpu).unwrap();
+    let (examples, _) = examples(&vae, 2, 64, 0.125);
+    let captions = |draw| examples.batch(&[0, 1], &vae, 7, draw).unwrap().captions;
+    let all: Vec<String> = (0..400).flat_map(captions).collect();
+    let dropped = all.iter().filter(|c| c.is_empty()).count();
+    assert!((60..=140).contains(&dropped), "{dropped} of 800 captions are empty, an eighth is asked for");
+    assert!(all.chunks(2).all(|pair| ["", "picture 0"].contains(&&*pair[0]) && ["", "picture 1"].contains(&&*pair[1])));
+    assert_eq!(captions(5), captions(5), "a function of seed and draw");
+    assert!((0..50).any(|draw| captions(draw)[0] != examples.batch(&[0], &vae, 8, draw).unwrap().captions[0]));
+    let still = examples.still(&[0, 1], &vae).unwrap().captions;
+    assert_eq!(still, ["picture 0", "picture 1"], "the evaluation sees every caption");
 }
 
 /// Settings that nothing else depends on; each test changes what it is about.

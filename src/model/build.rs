@@ -1,12 +1,14 @@
 //! Where the layers of a network get their tensors, and what of it is trained.
 //!
-//! In: checked files ([`crate::assets::Loader`]) or the tensors of a network that exists already, and what to train.
+//! In: checked files ([`crate::assets::Loader`]), the tensors of a network that exists already, or nothing but a seed
+//! (an untrained network), and what to train.
 //! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
 //! over the same memory, without gradients and with or without its adapter (for sampling, and for the base pictures).
 
 use super::lora::{Dropout, LoraConfig, LoraLayer, LoraLayers};
 use crate::assets::Loader;
 use crate::error::{Error, Result};
+use crate::random::Generator;
 use candle_core::{Device, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -97,6 +99,7 @@ struct Shared {
 enum Source {
     Files(Loader),
     Memory(Parameters),
+    Random,
 }
 
 impl Build {
@@ -110,6 +113,13 @@ impl Build {
     pub fn from_parameters(parameters: Parameters) -> Self {
         let device = parameters.weights.values().next().map_or(Device::Cpu, |t| t.device().clone());
         Self::new(Source::Memory(parameters), Trained::Nothing, 0, device)
+    }
+
+    /// An untrained network: every tensor is drawn from a stream of `seed` named by the tensor, in f32. Biases are 0 and
+    /// the norms' weights 1; embeddings are normal with deviation 0.02, as transformers begins them, and all others uniform
+    /// within 1/√inputs, as torch does.
+    pub fn untrained(trained: Trained, seed: u64, device: &Device) -> Self {
+        Self::new(Source::Random, trained, seed, device.clone())
     }
 
     fn new(source: Source, trained: Trained, seed: u64, device: Device) -> Self {
@@ -138,6 +148,7 @@ impl Build {
                 .filter(|t| t.dims() == dims)
                 .cloned()
                 .ok_or_else(|| Error::run(format!("no weight `{full}` of shape {dims:?} to build from")))?,
+            Source::Random => untrained(dims, &full, self.shared.seed, &self.shared.device)?,
         };
         // A stand-in for a missing tensor is not contiguous; it only keeps the building going until `finish` says so.
         let tensor = if self.shared.trained == Trained::All && tensor.is_contiguous() {
@@ -154,10 +165,10 @@ impl Build {
         let Shared { source, trained, seed, device, dropout, made } = &*self.shared;
         let layer = match (source, trained) {
             (Source::Memory(parameters), _) => parameters.lora.get(&self.path).cloned(),
-            (Source::Files(_), Trained::Lora(config)) if config.wants(&self.path) => {
+            (_, Trained::Lora(config)) if config.wants(&self.path) => {
                 Some(LoraLayer::fresh(config, &self.path, weight, *seed, dropout, device)?)
             }
-            (Source::Files(_), _) => None,
+            (Source::Files(_) | Source::Random, _) => None,
         };
         if let Some(layer) = &layer {
             layer.check(&self.path, weight)?;
@@ -171,6 +182,7 @@ impl Build {
         let made = self.shared.made.take();
         match &self.shared.source {
             Source::Files(loader) => loader.finish()?,
+            Source::Random => {}
             Source::Memory(parameters) => {
                 if let Some(path) = parameters.lora.keys().find(|path| !made.lora.contains_key(*path)) {
                     return Err(Error::input(format!("the LoRA has an update for `{path}`, which the model has not"))
@@ -190,4 +202,23 @@ impl Build {
         }
         Ok(made)
     }
+}
+
+/// A tensor of a network that has not been trained.
+fn untrained(dims: &[usize], name: &str, seed: u64, device: &Device) -> Result<Tensor> {
+    let n = dims.iter().product();
+    let mut random = Generator::stream(seed, name, 0);
+    let values = match dims {
+        [_] if name.ends_with("bias") => vec![0.0; n],
+        [_] => vec![1.0; n],
+        _ if name.contains("embedding.") && !name.contains("time_embedding") => {
+            random.randn(n).into_iter().map(|x| 0.02 * x).collect()
+        }
+        [_, inputs @ ..] => {
+            let bound = 1.0 / (inputs.iter().product::<usize>() as f32).sqrt();
+            random.rand(n).into_iter().map(|x| bound * (2.0 * x - 1.0)).collect()
+        }
+        [] => return Err(Error::run(format!("the weight `{name}` has no shape"))),
+    };
+    Ok(Tensor::from_vec(values, dims, device)?)
 }

@@ -1,12 +1,13 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
-//! Forward: the patches of a block of output pixels are written as columns (im2col), and one matrix product gives the
-//! block; a 1x1 convolution needs no columns. Backward: dx is the transposed product followed by the adjoint of im2col
+//! Forward: the patches of a block of output pixels, or of several small pictures, are written as columns (im2col), and one
+//! matrix product gives the block; a 1x1 convolution of a single picture needs no columns. Backward: dx is the transposed product followed by the adjoint of im2col
 //! (col2im), dW = dy · columnsᵀ summed over the blocks in order, db = Σ dy. The column buffer is bounded whatever the
 //! picture's size. Frozen weights get no gradient; dx is left out when nothing before x is trained.
 
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
+use super::vector::sum_of;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -123,6 +124,11 @@ impl Geometry {
         (0..self.ho).step_by(rows).map(move |first| (first, rows.min(self.ho - first)))
     }
 
+    /// How many samples are computed in one product: small pictures alone would leave the product too narrow.
+    fn together(&self) -> usize {
+        (COLUMN_VALUES / (self.patch() * self.pixels_out())).clamp(1, self.batch.max(1))
+    }
+
     /// For the kernel column `kx`: the first output column whose tap lies inside the picture, one past the last, and
     /// the input column of the first.
     fn inside(&self, kx: usize) -> (usize, usize, usize) {
@@ -137,42 +143,48 @@ impl Geometry {
     }
 }
 
-/// Writes the patches under output rows `first..first + rows` of one sample as columns [c·kh·kw, rows·wo].
+/// Writes the patches of one or several samples under output rows `first..first + rows` as columns
+/// [c·kh·kw, samples·rows·wo].
 fn im2col(x: &[f32], g: &Geometry, (first, rows): (usize, usize), columns: &mut [f32]) {
+    let sample = g.c * g.pixels_in();
     let n = rows * g.wo;
-    columns.par_chunks_mut(n).enumerate().for_each(|(tap, out)| {
+    columns.par_chunks_mut(x.len() / sample * n).enumerate().for_each(|(tap, out)| {
         let (c, ky, kx) = (tap / (g.kh * g.kw), tap / g.kw % g.kh, tap % g.kw);
         let (left, right, ix) = g.inside(kx);
-        let plane = &x[c * g.pixels_in()..(c + 1) * g.pixels_in()];
-        for (oy, out) in (first..first + rows).zip(out.chunks_exact_mut(g.wo)) {
-            let Some(iy) = g.input_row(oy, ky) else {
-                out.fill(0.0);
-                continue;
-            };
-            out[..left].fill(0.0);
-            out[right..].fill(0.0);
-            let row = &plane[iy * g.w..(iy + 1) * g.w];
-            if g.stride == 1 {
-                out[left..right].copy_from_slice(&row[ix..ix + right - left]);
-            } else {
-                for (o, v) in out[left..right].iter_mut().zip(row[ix..].iter().step_by(g.stride)) {
-                    *o = *v;
+        let planes = x.chunks_exact(sample).map(|x| &x[c * g.pixels_in()..(c + 1) * g.pixels_in()]);
+        for (plane, out) in planes.zip(out.chunks_exact_mut(n)) {
+            for (oy, out) in (first..first + rows).zip(out.chunks_exact_mut(g.wo)) {
+                let Some(iy) = g.input_row(oy, ky) else {
+                    out.fill(0.0);
+                    continue;
+                };
+                out[..left].fill(0.0);
+                out[right..].fill(0.0);
+                let row = &plane[iy * g.w..(iy + 1) * g.w];
+                if g.stride == 1 {
+                    out[left..right].copy_from_slice(&row[ix..ix + right - left]);
+                } else {
+                    for (o, v) in out[left..right].iter_mut().zip(row[ix..].iter().step_by(g.stride)) {
+                        *o = *v;
+                    }
                 }
             }
         }
     });
 }
 
-/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split by channel, so
-/// that every pixel is summed by one thread in a fixed order.
+/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split by sample and channel,
+/// so that every pixel is summed by one thread in a fixed order.
 fn col2im(columns: &[f32], g: &Geometry, (first, rows): (usize, usize), dx: &mut [f32]) {
     let n = rows * g.wo;
-    dx.par_chunks_mut(g.pixels_in()).enumerate().for_each(|(c, plane)| {
+    let row = dx.len() / (g.c * g.pixels_in()) * n;
+    dx.par_chunks_mut(g.pixels_in()).enumerate().for_each(|(i, plane)| {
+        let (sample, c) = (i / g.c, i % g.c);
         for ky in 0..g.kh {
             for kx in 0..g.kw {
-                let tap = (c * g.kh + ky) * g.kw + kx;
+                let start = ((c * g.kh + ky) * g.kw + kx) * row + sample * n;
                 let (left, right, ix) = g.inside(kx);
-                for (oy, column) in (first..first + rows).zip(columns[tap * n..(tap + 1) * n].chunks_exact(g.wo)) {
+                for (oy, column) in (first..first + rows).zip(columns[start..start + n].chunks_exact(g.wo)) {
                     let Some(iy) = g.input_row(oy, ky) else { continue };
                     let row = &mut plane[iy * g.w..(iy + 1) * g.w];
                     for (v, d) in row[ix.min(g.w)..].iter_mut().step_by(g.stride).zip(&column[left..right]) {
@@ -184,14 +196,45 @@ fn col2im(columns: &[f32], g: &Geometry, (first, rows): (usize, usize), dx: &mut
     });
 }
 
+/// Samples [S, channels, n] → rows [channels, S·n].
+fn side_by_side(samples: &[f32], channels: usize, n: usize, rows: &mut [f32]) {
+    rows.par_chunks_mut(samples.len() / channels).enumerate().for_each(|(c, row)| {
+        for (sample, out) in samples.chunks_exact(channels * n).zip(row.chunks_exact_mut(n)) {
+            out.copy_from_slice(&sample[c * n..(c + 1) * n]);
+        }
+    });
+}
+
+/// Rows [channels, S·n] → samples [S, channels, n], with the bias of each channel added.
+fn apart(rows: &[f32], channels: usize, n: usize, bias: Option<&[f32]>, samples: &mut [f32]) {
+    let row = rows.len() / channels;
+    samples.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
+        let (sample, c) = (i / channels, i % channels);
+        let values = &rows[c * row + sample * n..][..n];
+        let bias = bias.map_or(0.0, |b| b[c]);
+        out.iter_mut().zip(values).for_each(|(o, v)| *o = v + bias);
+    });
+}
+
 fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
     let (k, n_all) = (g.patch(), g.pixels_out());
     let mut y = vec![0.0; g.batch * g.o * n_all];
-    if let Some(b) = b {
-        y.chunks_exact_mut(n_all).zip(b.iter().cycle()).for_each(|(plane, b)| plane.fill(*b));
-    }
-    let mut columns = Vec::new();
-    for (x, y) in x.chunks_exact(g.c * g.pixels_in()).zip(y.chunks_exact_mut(g.o * n_all)) {
+    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
+    let (mut columns, mut product) = (Vec::new(), Vec::new());
+    for (x, y) in x.chunks(xs).zip(y.chunks_mut(ys)) {
+        let samples = x.len() / (g.c * g.pixels_in());
+        if samples > 1 {
+            let n = samples * n_all;
+            columns.resize(k * n, 0.0);
+            product.resize(g.o * n, 0.0);
+            im2col(x, g, (0, g.ho), &mut columns);
+            gemm(&mut product, n, (g.o, n, k), Mat::rows(w, k), Mat::rows(&columns, n), 1.0, Dst::Write, Threads::All);
+            apart(&product, g.o, n_all, b, y);
+            continue;
+        }
+        if let Some(b) = b {
+            y.chunks_exact_mut(n_all).zip(b).for_each(|(plane, b)| plane.fill(*b));
+        }
         if g.is_pointwise() {
             gemm(y, n_all, (g.o, n_all, k), Mat::rows(w, k), Mat::rows(x, n_all), 1.0, Dst::Add, Threads::All);
             continue;
@@ -211,18 +254,29 @@ fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage
 fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (k, n_all) = (g.patch(), g.pixels_out());
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
+    let wt = Mat::rows(&w, k).t();
     let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
-    let mut columns = Vec::new();
-    for (dx, dy) in dx.chunks_exact_mut(g.c * g.pixels_in()).zip(dy.chunks_exact(g.o * n_all)) {
+    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
+    let (mut columns, mut rows) = (Vec::new(), Vec::new());
+    for (dx, dy) in dx.chunks_mut(xs).zip(dy.chunks(ys)) {
+        let samples = dy.len() / (g.o * n_all);
+        if samples > 1 {
+            let n = samples * n_all;
+            columns.resize(k * n, 0.0);
+            rows.resize(g.o * n, 0.0);
+            side_by_side(dy, g.o, n_all, &mut rows);
+            gemm(&mut columns, n, (k, n, g.o), wt, Mat::rows(&rows, n), 1.0, Dst::Write, Threads::All);
+            col2im(&columns, g, (0, g.ho), dx);
+            continue;
+        }
         if g.is_pointwise() {
-            let (wt, dy) = (Mat::rows(&w, k).t(), Mat::rows(dy, n_all));
-            gemm(dx, n_all, (k, n_all, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
+            gemm(dx, n_all, (k, n_all, g.o), wt, Mat::rows(dy, n_all), 1.0, Dst::Write, Threads::All);
             continue;
         }
         for block in g.blocks() {
             let n = block.1 * g.wo;
             columns.resize(k * n, 0.0);
-            let (wt, dy) = (Mat::rows(&w, k).t(), Mat::rows(&dy[block.0 * g.wo..], n_all));
+            let dy = Mat::rows(&dy[block.0 * g.wo..], n_all);
             gemm(&mut columns, n, (k, n, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
             col2im(&columns, g, block, dx);
         }
@@ -235,8 +289,20 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (k, n_all) = (g.patch(), g.pixels_out());
     let (x, dy) = (host::values(x)?, host::values(dy)?);
     let mut dw = vec![0.0; g.o * k];
-    let mut columns = Vec::new();
-    for (x, dy) in x.chunks_exact(g.c * g.pixels_in()).zip(dy.chunks_exact(g.o * n_all)) {
+    let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
+    let (mut columns, mut rows) = (Vec::new(), Vec::new());
+    for (x, dy) in x.chunks(xs).zip(dy.chunks(ys)) {
+        let samples = dy.len() / (g.o * n_all);
+        if samples > 1 {
+            let n = samples * n_all;
+            columns.resize(k * n, 0.0);
+            rows.resize(g.o * n, 0.0);
+            im2col(x, g, (0, g.ho), &mut columns);
+            side_by_side(dy, g.o, n_all, &mut rows);
+            let (dy, columns) = (Mat::rows(&rows, n), Mat::rows(&columns, n).t());
+            gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
+            continue;
+        }
         if g.is_pointwise() {
             let (dy, xt) = (Mat::rows(dy, n_all), Mat::rows(x, n_all).t());
             gemm(&mut dw, k, (g.o, k, n_all), dy, xt, 1.0, Dst::Add, Threads::All);
@@ -256,11 +322,16 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
 /// db = the sum of dy over samples and pixels.
 fn backward_bias(g: &Geometry, dy: &Tensor) -> Result<Tensor> {
     let dy = host::values(dy)?;
-    let mut db = vec![0.0f64; g.o];
-    for (i, plane) in dy.chunks_exact(g.pixels_out()).enumerate() {
-        db[i % g.o] += plane.iter().map(|&v| f64::from(v)).sum::<f64>();
-    }
-    host::tensor(db.into_iter().map(|v| v as f32).collect(), g.o)
+    let sum = |o: usize| {
+        let mut sum = 0.0;
+        host::vectorised(|| {
+            for plane in dy.chunks_exact(g.pixels_out()).skip(o).step_by(g.o) {
+                sum += f64::from(sum_of(plane, |v| v));
+            }
+        });
+        sum as f32
+    };
+    host::tensor((0..g.o).into_par_iter().map(sum).collect(), g.o)
 }
 
 /// Weight and bias are frozen.

@@ -61,6 +61,7 @@ fn dataset(s: &Section) -> Dataset {
         resolution: resolution(s).unwrap_or(512),
         center_crop: s.flag("center_crop").unwrap_or(true),
         random_flip: s.flag("random_flip").unwrap_or(true),
+        caption_dropout: s.number("caption_dropout", 0.0..1.0).unwrap_or(0.0),
         skip_broken: s.flag("skip_broken").unwrap_or(false),
     }
 }

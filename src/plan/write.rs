@@ -21,6 +21,7 @@ pub(super) fn to_toml(plan: &Plan) -> String {
     out.line("resolution", plan.dataset.resolution);
     out.line("center_crop", plan.dataset.center_crop);
     out.line("random_flip", plan.dataset.random_flip);
+    out.float("caption_dropout", plan.dataset.caption_dropout);
     out.line("skip_broken", plan.dataset.skip_broken);
 
     objective(&mut out, &plan.objective, &plan.adapter);

@@ -90,7 +90,8 @@ impl Prepared {
             Objective::DreamBooth(prior) => Some(prior.class_prompt.as_str()),
             Objective::Captions => None,
         };
-        let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt);
+        let empty = (plan.dataset.caption_dropout > 0.0).then_some("");
+        let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt).chain(empty);
         let ids = texts::tokenize(&tokenizer, captions, warn)?;
         let prompts = plan.eval.prompts.iter().map(String::as_str);
         let prompts = prompts.chain([plan.eval.negative_prompt.as_str(), ""]).chain(class_prompt);

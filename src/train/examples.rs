@@ -23,6 +23,7 @@ pub struct Examples {
     role: Role,
     resolution: usize,
     flip: bool,
+    caption_dropout: f64,
     scaling_factor: f64,
     device: Device,
 }
@@ -92,6 +93,7 @@ impl Examples {
             role,
             resolution: dataset.resolution,
             flip: dataset.random_flip,
+            caption_dropout: if role == Role::Instance { dataset.caption_dropout } else { 0.0 },
             scaling_factor: from.vae.config().scaling_factor,
             device: from.device.clone(),
         })
@@ -107,7 +109,8 @@ impl Examples {
         self.pictures.is_empty()
     }
 
-    /// The batch of the pictures `indices`: crops, flips and latents drawn from the streams of `seed` at `draw`.
+    /// The batch of the pictures `indices`: crops, flips, latents and dropped captions drawn from the streams of `seed` at
+    /// `draw`.
     pub fn batch(&self, indices: &[usize], vae: &Vae, seed: u64, draw: u64) -> Result<Batch> {
         let stream = |name: &str| match self.role {
             Role::Instance => Generator::stream(seed, name, draw),
@@ -127,7 +130,13 @@ impl Examples {
             };
             latents.push(sample);
         }
-        self.batch_of(indices, &latents)
+        let mut batch = self.batch_of(indices, &latents)?;
+        let dropped = stream("caption dropout").rand(indices.len());
+        for (caption, _) in batch.captions.iter_mut().zip(dropped).filter(|(_, x)| f64::from(*x) < self.caption_dropout)
+        {
+            caption.clear();
+        }
+        Ok(batch)
     }
 
     /// The pictures `indices` as they are: centre crop, no flip, the mean of the latents.
