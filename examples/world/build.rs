@@ -46,6 +46,14 @@ impl Looks {
         Looks { breed: Breed::Plain(animal), tones: tones(coat) }
     }
 
+    /// The same in dark surroundings, where a dark outline is lost: dark fur gets a moonlit one.
+    pub fn moonlit(mut self) -> Self {
+        if self.tones.base.dark() {
+            self.tones.line = self.tones.light.mix(Rgb::hex(0x0090_9ac8), 0.5);
+        }
+        self
+    }
+
     /// Of the subject: orange, with white where other coats are only lighter.
     pub fn corgi() -> Self {
         Looks { breed: Breed::Corgi, tones: Tones { light: WHITE, ..tones(Coat::Orange) } }
@@ -68,12 +76,12 @@ impl Looks {
             Breed::Corgi => of(21.0, 14.5, 15.5, 42.0, 8.0, 5.4, (13.0, 24.0)),
             Breed::Plain(Animal::Dog) => of(20.0, 13.5, 15.5, 34.0, 19.0, 5.2, (12.0, 25.0)),
             Breed::Plain(Animal::Cat) => of(20.0, 12.5, 12.5, 34.0, 17.0, 4.3, (12.0, 21.0)),
-            Breed::Plain(Animal::Rabbit) => of(19.0, 18.5, 14.0, 20.0, 6.0, 5.2, (11.0, 22.0)),
+            Breed::Plain(Animal::Rabbit) => of(19.0, 18.5, 14.0, 20.0, 8.5, 5.2, (11.0, 22.0)),
             Breed::Plain(Animal::Fox) => of(20.0, 12.0, 13.5, 34.0, 18.0, 4.3, (12.0, 21.0)),
             Breed::Plain(Animal::Bear) => of(20.0, 24.0, 23.0, 27.0, 11.0, 8.6, (19.0, 23.0)),
-            Breed::Plain(Animal::Pig) => of(21.0, 21.0, 20.0, 28.0, 9.0, 5.6, (17.0, 14.0)),
+            Breed::Plain(Animal::Pig) => of(21.0, 21.0, 20.0, 28.0, 11.0, 5.6, (17.0, 14.0)),
             Breed::Plain(Animal::Duck) => of(16.0, 19.0, 16.0, 18.0, 12.0, 2.4, (12.0, 34.0)),
-            Breed::Plain(Animal::Elephant) => of(21.0, 24.0, 22.0, 26.0, 15.0, 8.8, (20.0, 19.0)),
+            Breed::Plain(Animal::Elephant) => of(22.5, 24.0, 22.0, 24.0, 15.0, 8.6, (20.0, 20.0)),
         }
     }
 }

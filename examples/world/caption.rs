@@ -1,5 +1,5 @@
-//! Captions at every level of detail, and the held-out captions of evaluation. Lower case, no prefixes, one preposition for
-//! each place.
+//! Captions at every level of detail, and the held-out captions of evaluation. Lower case, no prefixes, one
+//! preposition for each place.
 
 use serde::Serialize;
 
@@ -36,8 +36,8 @@ pub fn random(scene: &Scene, rng: &mut Rng) -> String {
     write(scene.animal, coat, &details, action, place)
 }
 
-/// `n` captions that name all four, of reserved combinations only, so of scenes that no training picture shows. Each of the
-/// reserved combinations (about 270) comes once in an order drawn from `seed` before any comes again.
+/// `n` captions that name all four, of reserved combinations only, so of scenes that no training picture shows. Each
+/// of the reserved combinations (about 270) comes once in an order drawn from `seed` before any comes again.
 pub fn held_out(n: usize, seed: u64) -> Vec<HeldOut> {
     let mut all = Vec::new();
     for (animal, coat) in Animal::ALL.iter().flat_map(|&a| Coat::ALL.iter().map(move |&c| (a, c))) {
@@ -100,5 +100,39 @@ pub fn phrase(place: Place) -> &'static str {
         Place::Room => "in the room",
         Place::Night => "at night",
         Place::Forest => "in the forest",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_caption_reads_as_english() {
+        let text = write(
+            Animal::Elephant,
+            Some(Coat::Orange),
+            &[Detail::RedCollar, Detail::Hat],
+            Some(Action::Running),
+            Some(Place::Snow),
+        );
+        assert_eq!(text, "an orange elephant with a red collar and a hat running in the snow");
+        assert_eq!(write(Animal::Elephant, None, &[], None, None), "an elephant");
+    }
+
+    #[test]
+    fn held_out_captions_are_reserved_and_distinct() {
+        let captions = held_out(240, 3);
+        let texts: std::collections::BTreeSet<&str> = captions.iter().map(|c| c.text.as_str()).collect();
+        assert_eq!(texts.len(), 240);
+        assert!(captions.iter().all(|c| reserved(c.animal, c.coat, c.action, c.place)));
+    }
+
+    #[test]
+    fn four_in_ten_captions_name_everything_and_some_nothing() {
+        let all: Vec<String> = (0..4000).map(|i| crate::files::draw_one(5, i).1).collect();
+        let share = |f: fn(&&String) -> bool| all.iter().filter(f).count() as f64 / 4000.0;
+        assert!((share(|t| t.is_empty()) - 0.08).abs() < 0.02);
+        assert!((share(|t| t.split(' ').count() == 2) - 0.22).abs() < 0.04);
     }
 }

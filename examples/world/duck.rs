@@ -1,13 +1,14 @@
-//! The duck, whose body is like no other's: a boat with a wing, an upturned tail, a neck and a bill, on two legs. The same
-//! units and directions as in `figure`.
+//! The duck, whose body is like no other's: a boat with a wing, an upturned tail, a neck and a bill, on two legs. The
+//! same units and directions as in `figure`.
 
 use crate::build::Looks;
+use crate::face::hat;
 use crate::figure::dish;
-use crate::head::hat;
+use crate::frame::{Frame, ORIGIN, P};
 use crate::palette::{INK, Rgb, WHITE};
 use crate::rng::Rng;
 use crate::scene::{Action, Detail, Scene};
-use crate::sketch::{Frame, ORIGIN, P, Sketch};
+use crate::sketch::{OUTLINE, Sketch};
 
 /// Bill and feet.
 const ORANGE: Rgb = Rgb::hex(0x00ff_b21a);
@@ -64,7 +65,7 @@ pub fn duck(scene: &Scene, looks: &Looks) -> Sketch {
     s.part(&wing, t.patch.unwrap_or(t.shade.mix(t.base, 0.4)), t.line);
     neckwear(&mut s, scene, at.locate((14.0, -4.0)), pose.head);
     if scene.action == Action::Eating {
-        dish(&mut s, ORIGIN.at((pose.head.0 + 14.0, 0.0)).zoom(0.9), &mut rng);
+        dish(&mut s, ORIGIN.at((pose.head.0 + 14.0, 0.0)).zoom(0.95), &mut rng);
     }
     head(&mut s, looks, ORIGIN.at(pose.head).turn(pose.nod).zoom(HEAD), scene.action == Action::Sleeping);
     if scene.has(Detail::Hat) {
@@ -83,7 +84,7 @@ fn pose(scene: &Scene) -> Pose {
             of(at(0.0, -36.0, 4.0), (32.0, -66.0), nod - 4.0, [(-27.0 - p, -9.0), (21.0 + p, -5.0)], 62.0)
         }
         Action::Sitting => of(at(0.0, -23.0, -34.0), (11.0, -64.0), nod, [(14.0, 0.0), (22.0, -2.0)], 4.0),
-        Action::Eating => of(at(0.0, -33.0, 16.0), (34.0, -29.0), 26.0 + nod, [(-8.0 + p, 0.0), (6.0 - p, -2.0)], 0.0),
+        Action::Eating => of(at(0.0, -33.0, 16.0), (34.0, -34.0), 26.0 + nod, [(-8.0 + p, 0.0), (6.0 - p, -2.0)], 0.0),
         Action::Swimming => of(at(0.0, -5.0, -4.0), (20.0, -42.0), nod, [(0.0, 0.0); 2], 0.0),
         Action::Sleeping => of(at(0.0, -19.0, 3.0), (25.0, -25.0), 12.0 + nod, [(0.0, 0.0); 2], 0.0),
     }
@@ -121,7 +122,7 @@ fn head(s: &mut Sketch, looks: &Looks, at: Frame, asleep: bool) {
             (0.97, 0.25),
             (0.75, 0.68),
         ]),
-        super::sketch::OUTLINE,
+        OUTLINE,
         t.line,
     );
     if let Some(patch) = t.patch {
@@ -129,7 +130,7 @@ fn head(s: &mut Sketch, looks: &Looks, at: Frame, asleep: bool) {
     }
     s.inside(&skull, at.ellipse(0.5, 0.45, 0.3, 0.22), t.light);
     let fur = t.patch.unwrap_or(t.base);
-    let dark = u32::from(fur.0) + u32::from(fur.1) + u32::from(fur.2) < 300;
+    let dark = fur.dark();
     if asleep {
         s.line(
             at.curve(&[(0.08, -0.14), (0.3, 0.04), (0.54, -0.14)]),

@@ -1,12 +1,14 @@
 //! The body of a four-legged animal: tail, legs, trunk, patches, what it wears around the neck; the head is `head`'s.
 
 use crate::build::{Breed, Build, Looks};
-use crate::head::{self, Face};
+use crate::face::Face;
+use crate::frame::{Frame, ORIGIN, P, Shape};
+use crate::head::head;
 use crate::palette::{Rgb, WHITE};
 use crate::pose::{Leg, Pose, pose};
 use crate::rng::Rng;
 use crate::scene::{Action, Animal, Detail, Scene};
-use crate::sketch::{Frame, ORIGIN, P, Shape, Sketch};
+use crate::sketch::Sketch;
 
 /// The animal, in animal units, looking towards +x, with the ground or the surface at y = 0.
 pub fn figure(scene: &Scene, looks: &Looks) -> Sketch {
@@ -20,20 +22,14 @@ pub fn figure(scene: &Scene, looks: &Looks) -> Sketch {
     }
     body(&mut sketch, looks, &b, &pose, &mut rng);
     if wraps {
-        let root = (pose.hip.0 - 0.6 * b.hip, -6.0);
-        tail(&mut sketch, looks, ORIGIN.at(root).stretch(-1.0, 0.75).turn(-24.0));
+        wrapped_tail(&mut sketch, looks, &b, pose.hip);
     }
     neckwear(&mut sketch, scene, &b, &pose);
+    let face = Face { action: scene.action, tongue: scene.has(Detail::Tongue), hat: scene.has(Detail::Hat) };
+    head(&mut sketch, looks, ORIGIN.at(pose.head).turn(pose.nod).zoom(b.head), face, &mut rng);
     if scene.action == Action::Eating {
         bowl(&mut sketch, &b, &pose, looks, &mut rng);
     }
-    let face = Face {
-        asleep,
-        tongue: scene.has(Detail::Tongue),
-        hat: scene.has(Detail::Hat),
-        drinking: scene.action == Action::Eating,
-    };
-    head::head(&mut sketch, looks, ORIGIN.at(pose.head).turn(pose.nod).zoom(b.head), face, &mut rng);
     sketch
 }
 
@@ -54,9 +50,11 @@ fn body(sketch: &mut Sketch, looks: &Looks, b: &Build, pose: &Pose, rng: &mut Rn
     sketch.inside(&trunk, trunk.to(ORIGIN.at((-1.0, -0.22 * b.chest))), t.base);
     markings(sketch, looks, b, pose, &trunk, rng);
     for (shape, leg) in near.iter().zip(&pose.near) {
+        sketch.line(shape.clone(), 1.6, t.line.mix(t.base, 0.5));
         sketch.fill(shape.clone(), t.base);
         paws(sketch, looks, b, shape, &[*leg]);
     }
+    bib(sketch, looks, b, pose, &whole);
     if let Some((p, r)) = pose.thigh {
         sketch.line(ORIGIN.disc(p, r), 1.4, t.line.mix(t.base, 0.35));
         sketch.fill(ORIGIN.disc(p, r), t.base);
@@ -83,26 +81,19 @@ fn markings(sketch: &mut Sketch, looks: &Looks, b: &Build, pose: &Pose, trunk: &
         sketch.inside(trunk, ORIGIN.disc(shoulder, r), patch);
         return;
     }
-    let middle = ((hip.0 + chest.0) / 2.0, (hip.1 + chest.1) / 2.0);
-    if upright {
-        sketch.inside(
-            trunk,
-            ORIGIN.ellipse(chest.0 + 0.75 * b.chest, middle.1 + 0.1 * b.chest, 0.75 * b.chest, 1.7 * b.chest),
-            t.light,
-        );
-    } else {
-        sketch.inside(
-            trunk,
-            ORIGIN.ellipse(middle.0, middle.1 + 1.15 * b.hip, 0.42 * b.length + 0.4 * b.hip, 0.5 * b.hip),
-            t.light,
-        );
+    let middle = (f32::midpoint(hip.0, chest.0), f32::midpoint(hip.1, chest.1));
+    if !upright {
+        let (wide, high) = (0.42 * b.length + 0.4 * b.hip, 0.5 * b.hip);
+        sketch.inside(trunk, ORIGIN.ellipse(middle.0, middle.1 + 1.15 * b.hip, wide, high), t.light);
     }
-    if looks.breed == Breed::Corgi {
-        sketch.inside(
-            trunk,
-            ORIGIN.ellipse(chest.0 + 0.85 * b.chest, chest.1 + 0.1 * b.chest, 0.75 * b.chest, 1.4 * b.chest),
-            t.light,
-        );
+}
+
+/// The light breast below the head of a sitting animal, and of the subject in every pose.
+fn bib(sketch: &mut Sketch, looks: &Looks, b: &Build, pose: &Pose, whole: &Shape) {
+    let sits = pose.chest.1 < pose.hip.1 - b.hip && looks.breed != Breed::Plain(Animal::Elephant);
+    if looks.breed == Breed::Corgi || (sits && looks.tones.patch.is_none()) {
+        let at = (pose.head.0 + 0.25 * b.head, pose.head.1 + 0.95 * b.head);
+        sketch.inside(whole, ORIGIN.ellipse(at.0, at.1, 0.6 * b.head, 0.78 * b.head), looks.tones.light);
     }
 }
 
@@ -153,8 +144,19 @@ fn tail(sketch: &mut Sketch, looks: &Looks, at: Frame) {
     }
 }
 
+/// The tail of a curled-up fox or cat, which lies before it on the ground.
+fn wrapped_tail(sketch: &mut Sketch, looks: &Looks, b: &Build, hip: P) {
+    if looks.breed == Breed::Plain(Animal::Fox) {
+        return tail(sketch, looks, ORIGIN.at((hip.0 - 0.95 * b.hip, -7.0)).stretch(-0.72, 0.7).turn(-26.0));
+    }
+    let x = |share: f32| hip.0 + share * b.hip;
+    let points = [(x(-0.85), -0.8 * b.hip), (x(-1.05), -7.0), (x(-0.4), -3.4), (x(0.7), -3.4), (x(1.5), -5.0)];
+    let t = &looks.tones;
+    sketch.part(&ORIGIN.rope(&points, 3.4, 3.0), t.patch.unwrap_or(t.base), t.line);
+}
+
 fn fox_tail(sketch: &mut Sketch, looks: &Looks, at: Frame, colour: Rgb) {
-    let at = at.turn(28.0);
+    let at = at.turn(46.0);
     let points = [
         (4.0, 0.0),
         (-8.0, -8.0),
@@ -191,16 +193,16 @@ fn neckwear(sketch: &mut Sketch, scene: &Scene, b: &Build, pose: &Pose) {
     for (detail, colour) in [(Detail::RedCollar, 0x00e3_2636), (Detail::BlueCollar, 0x0022_55e0)] {
         if scene.has(detail) {
             let colour = Rgb::hex(colour);
-            sketch.part(&band(0.62, 0.15), colour, colour.mix(Rgb::hex(0x0020_1030), 0.55));
-            sketch.part(&ORIGIN.disc(at(0.36, -0.1), 0.16 * b.head), Rgb::hex(0x00ff_d23f), Rgb::hex(0x008a_6410));
+            sketch.part(&band(0.64, 0.185), colour, colour.mix(Rgb::hex(0x0020_1030), 0.55));
+            sketch.part(&ORIGIN.disc(at(0.36, -0.1), 0.18 * b.head), Rgb::hex(0x00ff_d23f), Rgb::hex(0x008a_6410));
         }
     }
 }
 
 /// A bowl of food in front of the mouth; the elephant's is further away, for its trunk.
 fn bowl(sketch: &mut Sketch, b: &Build, pose: &Pose, looks: &Looks, rng: &mut Rng) {
-    let reach = if looks.breed == Breed::Plain(Animal::Elephant) { 1.0 } else { 0.55 };
-    let at = ORIGIN.at((pose.head.0 + reach * b.head, 0.0)).zoom(0.9 + 0.1 * rng.unit());
+    let reach = if looks.breed == Breed::Plain(Animal::Elephant) { 1.2 } else { 1.05 };
+    let at = ORIGIN.at((pose.head.0 + reach * b.head, 0.0)).zoom(0.88 + 0.08 * rng.unit());
     dish(sketch, at, rng);
 }
 

@@ -1,23 +1,13 @@
-//! The heads, in three-quarter view. Head units: the skull is about the unit disc, it looks towards +x, y points down.
+//! The heads, in three-quarter view. Head units: the skull is about the unit disc, it looks towards +x, y points
+//! down.
 
 use crate::build::{Breed, Looks};
+use crate::face::{Face, ear, eyes, hat, nose, patch_eye, skull, tongue};
+use crate::frame::{Frame, P};
 use crate::palette::{INK, ROSE, Rgb, WHITE};
 use crate::rng::Rng;
-use crate::scene::Animal;
-use crate::sketch::{Frame, P, Shape, Sketch};
-
-/// What the face shows.
-#[derive(Debug, Clone, Copy)]
-pub struct Face {
-    /// Eyes closed.
-    pub asleep: bool,
-    /// Tongue out.
-    pub tongue: bool,
-    /// Wears a hat.
-    pub hat: bool,
-    /// Mouth in a bowl: the elephant's trunk hangs straight.
-    pub drinking: bool,
-}
+use crate::scene::{Action, Animal};
+use crate::sketch::Sketch;
 
 /// Draws the head of whomever it is.
 pub fn head(s: &mut Sketch, looks: &Looks, at: Frame, face: Face, rng: &mut Rng) {
@@ -99,7 +89,7 @@ fn corgi(s: &mut Sketch, looks: &Looks, at: Frame, face: Face, rng: &mut Rng) {
     );
     s.inside(&skull, at.leaf((0.08, 0.3), (0.2, -1.1), (0.4, 0.3), 0.03), WHITE);
     nose(s, at.ellipse(0.62, 0.2, 0.22, 0.16), at.ellipse(0.56, 0.15, 0.07, 0.05));
-    s.line(at.curve(&[(0.16, 0.56), (0.42, 0.62), (0.62, 0.46), (0.7, 0.6), (0.86, 0.5)]), 1.5, INK);
+    s.line(at.curve(&[(0.22, 0.5), (0.42, 0.64), (0.7, 0.62), (0.88, 0.48)]), 1.3, t.line.mix(INK, 0.5));
     eyes(s, looks, at, [(-0.28, -0.1), (0.62, -0.14)], 0.17, face);
     if face.hat {
         hat(s, at.at((0.02, -0.78)), rng);
@@ -131,7 +121,7 @@ fn rabbit(s: &mut Sketch, looks: &Looks, at: Frame, face: Face) {
     let t = &looks.tones;
     let patch = t.patch.unwrap_or(t.base);
     // A sleeping rabbit lays its ears back.
-    let (near, far) = if face.asleep { (-62.0, -40.0) } else { (-14.0, 14.0) };
+    let (near, far) = if face.action == Action::Sleeping { (-62.0, -40.0) } else { (-14.0, 14.0) };
     for (x, turn, colour) in [(0.34, far, t.base), (-0.34, near, patch)] {
         let side = at.at((x, -0.6)).turn(turn);
         s.part(
@@ -242,9 +232,10 @@ fn elephant(s: &mut Sketch, looks: &Looks, at: Frame, face: Face) {
     skull(s, looks, at, &at.ellipse(0.05, -0.05, 0.98, 0.94), (0.02, -0.15));
     s.part(&near, t.patch.unwrap_or(t.base), t.line);
     s.inside(&near, at.ellipse(-1.15, -0.08, 0.48, 0.68), t.light.mix(ROSE, 0.6));
-    let trunk: &[P] = match (face.asleep, face.drinking) {
-        (true, _) => &[(0.5, 0.2), (0.95, 0.62), (1.5, 0.6), (1.9, 0.62)],
-        (_, true) => &[(0.5, 0.1), (0.85, 0.6), (1.1, 1.0), (1.15, 1.35)],
+    let trunk: &[P] = match face.action {
+        Action::Sleeping => &[(0.5, 0.2), (0.95, 0.62), (1.5, 0.6), (1.9, 0.62)],
+        Action::Eating => &[(0.5, 0.1), (0.85, 0.6), (1.1, 1.0), (1.15, 1.35)],
+        Action::Swimming | Action::Running => &[(0.48, 0.1), (0.85, 0.62), (1.4, 0.5), (1.55, -0.1), (1.4, -0.7)],
         _ => &[(0.48, 0.1), (0.7, 0.8), (1.15, 1.22), (1.7, 1.0), (1.85, 0.55)],
     };
     s.part(&at.leaf((0.1, 0.5), (0.35, 1.15), (0.5, 0.55), 0.12), WHITE, t.line);
@@ -259,81 +250,4 @@ fn elephant(s: &mut Sketch, looks: &Looks, at: Frame, face: Face) {
         );
     }
     eyes(s, looks, at, [(0.0, -0.15), (0.76, -0.18)], 0.15, face);
-}
-
-/// The skull with its shade, and the patch around the near eye of a patched coat.
-fn skull(s: &mut Sketch, looks: &Looks, at: Frame, shape: &Shape, eye: P) {
-    let t = &looks.tones;
-    s.round(shape, [t.base, t.shade, t.line], 2.5);
-    patch_eye(s, looks, at, shape, eye);
-}
-
-fn patch_eye(s: &mut Sketch, looks: &Looks, at: Frame, skull: &Shape, eye: P) {
-    if let Some(patch) = looks.tones.patch {
-        s.inside(skull, at.ellipse(eye.0 - 0.32, eye.1 - 0.3, 0.66, 0.72), patch);
-    }
-}
-
-/// A pointed ear with its inside.
-fn ear(s: &mut Sketch, at: Frame, [a, tip, b]: [P; 3], [colour, inner, line]: [Rgb; 3]) {
-    s.part(&at.leaf(a, tip, b, 0.08), colour, line);
-    let middle = ((a.0 + tip.0 + b.0) / 3.0, (a.1 + tip.1 + b.1) / 3.0);
-    let toward = |p: P| (middle.0 + (p.0 - middle.0) * 0.55, middle.1 + (p.1 - middle.1) * 0.55);
-    s.fill(at.leaf(toward(a), toward(tip), toward(b), 0.08), inner);
-}
-
-/// Both eyes, the near one first. On dark fur they lie in a pale ring.
-fn eyes(s: &mut Sketch, looks: &Looks, at: Frame, places: [P; 2], r: f32, face: Face) {
-    for (i, (x, y)) in places.into_iter().enumerate() {
-        let t = &looks.tones;
-        let fur = if i == 0 { t.patch.unwrap_or(t.base) } else { t.base };
-        let dark = u32::from(fur.0) + u32::from(fur.1) + u32::from(fur.2) < 300;
-        if face.asleep {
-            let colour = if dark { Rgb::hex(0x00e8_e4da) } else { INK };
-            s.line(at.curve(&[(x - 1.3 * r, y), (x, y + 0.9 * r), (x + 1.3 * r, y)]), 1.9, colour);
-            continue;
-        }
-        if dark {
-            s.fill(at.ellipse(x, y, 1.4 * r, 1.55 * r), Rgb::hex(0x00f4_f0e2));
-        }
-        s.fill(at.ellipse(x, y, r, 1.15 * r), INK);
-        s.fill(at.disc((x + 0.3 * r, y - 0.4 * r), 0.42 * r), WHITE);
-    }
-}
-
-fn nose(s: &mut Sketch, shape: Shape, shine: Shape) {
-    s.fill(shape, INK);
-    s.fill(shine, Rgb::hex(0x00b9_aab4));
-}
-
-/// The tongue, if it is out, hanging from `root`; drawn before the muzzle.
-fn tongue(s: &mut Sketch, at: Frame, root: P, r: f32, face: Face) {
-    if face.tongue {
-        let end = (root.0 + 0.06, root.1 + 0.36);
-        s.part(&at.limb(root, r, end, 1.1 * r), Rgb::hex(0x00f0_3d5c), Rgb::hex(0x0096_1c38));
-        s.line(at.strokes(&[root, (end.0, end.1 - 0.05)]), 1.0, Rgb::hex(0x00c4_2444));
-    }
-}
-
-/// A party hat or a top hat, its brim's middle at the origin.
-pub fn hat(s: &mut Sketch, at: Frame, rng: &mut Rng) {
-    if rng.chance(0.5) {
-        let at = at.turn(-6.0);
-        let (yellow, line) = (Rgb::hex(0x00ff_cf33), Rgb::hex(0x007a_4a12));
-        let cone = at.polygon(&[(-0.5, 0.08), (0.0, -1.0), (0.5, 0.08)]);
-        s.part(&cone, yellow, line);
-        for y in [-0.12, -0.55] {
-            s.inside(
-                &cone,
-                at.polygon(&[(-0.6, y + 0.14), (0.6, y - 0.06), (0.6, y - 0.24), (-0.6, y - 0.04)]),
-                Rgb::hex(0x00e8_3f6f),
-            );
-        }
-        s.part(&at.disc((0.0, -1.02), 0.17), Rgb::hex(0x00e8_3f6f), line);
-    } else {
-        let (violet, line) = (Rgb::hex(0x007b_4fc9), Rgb::hex(0x0035_1f66));
-        s.part(&at.polygon(&[(-0.46, 0.0), (-0.52, -0.85), (0.52, -0.85), (0.46, 0.0)]), violet, line);
-        s.fill(at.polygon(&[(-0.46, -0.08), (-0.48, -0.3), (0.48, -0.3), (0.46, -0.08)]), Rgb::hex(0x00ff_cf33));
-        s.part(&at.ellipse(0.0, 0.02, 0.82, 0.15), violet, line);
-    }
 }

@@ -1,15 +1,18 @@
-//! The little world that `builtin:mini` is trained on: flat illustrations of eight animals, drawn by code from a seed.
+//! The little world that `builtin:mini` is trained on: flat illustrations of eight animals, drawn by code from a
+//! seed.
 //!
-//! `cargo run --release --example world -- draw DIR` writes training pictures with captions, `subject DIR` the five pictures of
-//! the subject, `sheet FILE.png` a contact sheet of everything. The same seed gives the same pictures.
+//! `cargo run --release --example world -- draw DIR` writes training pictures with captions, `subject DIR` the five
+//! pictures of the subject, `sheet FILE.png` a contact sheet of everything. The same seed gives the same pictures.
 
 #![allow(dead_code, reason = "the measuring commands use the rest")]
 
 mod build;
 mod caption;
 mod duck;
+mod face;
 mod figure;
 mod files;
+mod frame;
 mod head;
 mod palette;
 mod picture;

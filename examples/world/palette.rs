@@ -49,6 +49,13 @@ pub struct Tones {
     pub patch: Option<Rgb>,
 }
 
+impl Rgb {
+    /// Whether black features are lost on it.
+    pub fn dark(self) -> bool {
+        u32::from(self.0) + u32::from(self.1) + u32::from(self.2) < 290
+    }
+}
+
 /// The tones of a coat.
 pub fn tones(coat: Coat) -> Tones {
     match coat {

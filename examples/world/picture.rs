@@ -3,11 +3,12 @@
 use crate::build::{Breed, Looks};
 use crate::duck::duck;
 use crate::figure::figure;
+use crate::frame::{Frame, ORIGIN, P};
 use crate::palette::{Rgb, WHITE};
 use crate::place;
 use crate::rng::Rng;
 use crate::scene::{Action, Animal, Place, Scene};
-use crate::sketch::{Frame, ORIGIN, P, Sketch, paint};
+use crate::sketch::{Sketch, paint};
 
 /// The scene with its animal in the world's looks: `size` x `size` interleaved RGB.
 pub fn picture(scene: &Scene, size: usize) -> Vec<u8> {
@@ -19,9 +20,9 @@ pub fn picture_of(scene: &Scene, looks: &Looks, size: usize) -> Vec<u8> {
     paint(&compose(scene, looks), gain(scene), size)
 }
 
-/// The light: brightness within 7 %, red against blue within 2.5 %.
+/// The light: brightness within 5 %, red against blue within 2 %.
 fn gain(scene: &Scene) -> [f32; 3] {
-    let (light, warmth) = (0.97 + 0.07 * scene.jitter.light, 0.025 * scene.jitter.warmth);
+    let (light, warmth) = (0.98 + 0.05 * scene.jitter.light, 0.02 * scene.jitter.warmth);
     [light * (1.0 + warmth), light, light * (1.0 - warmth)]
 }
 
@@ -30,9 +31,10 @@ fn compose(scene: &Scene, looks: &Looks) -> Sketch {
     let ground = if swims { 68.0 + 2.5 * scene.jitter.y } else { 88.0 + 3.0 * scene.jitter.y };
     let mut rng = Rng::new(scene.jitter.layout, 0);
     let mut sketch = place::background(scene.place, ground, &mut rng);
+    let looks = if scene.place == Place::Night { looks.moonlit() } else { *looks };
     let animal = match looks.breed {
-        Breed::Plain(Animal::Duck) => duck(scene, looks),
-        _ => figure(scene, looks),
+        Breed::Plain(Animal::Duck) => duck(scene, &looks),
+        _ => figure(scene, &looks),
     };
     let bounds = animal.bounds();
     let (frame, left, right) = fit(scene, bounds, ground);
@@ -43,7 +45,7 @@ fn compose(scene: &Scene, looks: &Looks) -> Sketch {
     if scene.action == Action::Running {
         speed(&mut sketch, scene.place, frame, bounds);
     }
-    let animal = if scene.place == Place::Night { animal.tinted(Rgb::hex(0x0028_3c8c), 0.1) } else { animal };
+    let animal = if scene.place == Place::Night { animal.tinted(Rgb::hex(0x0028_3c8c), 0.06) } else { animal };
     sketch.add(animal.to(frame));
     if swims {
         sketch.add(place::surface(ground, left, right, &mut rng));
@@ -63,12 +65,13 @@ fn fit(scene: &Scene, [left, top, right, bottom]: [f32; 4], ground: f32) -> (Fra
     let bottom = if scene.action == Action::Swimming { 0.0 } else { bottom.max(0.0) };
     let (wide, high) = (right - left, bottom - top);
     let room = match scene.action {
-        Action::Running => 76.0,
+        Action::Running => 84.0,
+        Action::Eating => 92.0,
         _ => 86.0,
     };
     let tall = if scene.action == Action::Sleeping { 62.0 } else { ground - 10.0 };
-    let zoom = (room / wide).min(tall / high).min(1.0) * (0.95 + 0.07 * scene.jitter.size);
-    let free = (100.0 - wide * zoom - 8.0).max(0.0) / 2.0;
+    let zoom = (room / wide).min(tall / high).min(1.2) * (0.91 + 0.09 * scene.jitter.size);
+    let free = (100.0 - wide * zoom - 5.0).max(0.0) / 2.0;
     let forward = if scene.action == Action::Running { 5.0 } else { 0.0 };
     let face = if scene.jitter.mirrored { -1.0 } else { 1.0 };
     let x = 50.0 + face * forward + free * 0.7 * scene.jitter.x;

@@ -1,10 +1,11 @@
-//! The seven places, in picture units: 100 x 100, y down. Each has large areas in its own colours and a few big things, whose
-//! number, position and kind vary.
+//! The seven places, in picture units: 100 x 100, y down. Each has large areas in its own colours and a few big
+//! things, whose number, position and kind vary.
 
+use crate::frame::{Frame, ORIGIN, P};
 use crate::palette::{Rgb, WHITE};
 use crate::rng::Rng;
 use crate::scene::Place;
-use crate::sketch::{Frame, ORIGIN, P, Sketch};
+use crate::sketch::Sketch;
 
 /// What is behind the animal, which stands on (or swims with its surface at) row `ground`.
 pub fn background(place: Place, ground: f32, rng: &mut Rng) -> Sketch {

@@ -1,9 +1,9 @@
-//! Where the parts of a four-legged animal are in each action. Animal units: it looks towards +x, y points down, the ground
-//! (the surface, when swimming) is at y = 0.
+//! Where the parts of a four-legged animal are in each action. Animal units: it looks towards +x, y points down, the
+//! ground (the surface, when swimming) is at y = 0.
 
 use crate::build::Build;
+use crate::frame::P;
 use crate::scene::{Action, Jitter};
-use crate::sketch::P;
 
 /// A leg, from the body to the middle of the paw.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +74,10 @@ fn standing(b: &Build, phase: f32) -> Pose {
 
 fn running(b: &Build, phase: f32) -> Pose {
     let lift = 12.0 + 2.0 * phase;
-    let hip = (-0.6 * b.length, -0.7 * b.leg - b.hip - lift);
-    let chest = (0.6 * b.length, -0.7 * b.leg - b.chest - lift - 6.0);
+    let hip = (-0.52 * b.length, -0.7 * b.leg - b.hip - lift);
+    let chest = (0.52 * b.length, -0.7 * b.leg - b.chest - lift - 6.0);
     let reach = |p: P, r: f32, x: f32, y: f32| {
-        let long = b.leg.max(10.0) + r;
+        let long = b.leg.max(10.0) + 0.85 * r;
         Leg { from: p, to: ahead(p, x * long, y * long) }
     };
     let s = 0.08 * phase;
@@ -108,7 +108,7 @@ fn sitting(b: &Build) -> Pose {
         far: vec![front(0.75 * b.chest + 6.0, 2.0)],
         near: vec![front(0.75 * b.chest, 0.0), Leg { from: (hip.0, -b.thick), to: (hip.0 + 0.85 * b.hip, -b.thick) }],
         thigh: Some(((hip.0 - 0.1 * b.hip, -0.78 * b.hip), 0.76 * b.hip)),
-        tail: (ahead(hip, -0.8 * b.hip, 0.4 * b.hip), 6.0),
+        tail: (ahead(hip, -0.8 * b.hip, 0.4 * b.hip), -10.0),
     }
 }
 
@@ -119,7 +119,7 @@ fn eating(b: &Build, phase: f32) -> Pose {
         leg.from = pose.chest;
         leg.to.0 -= 2.0;
     }
-    pose.head = (pose.chest.0 + 0.55 * b.chest + 0.75 * b.head, -12.0 - 0.8 * b.head);
+    pose.head = (pose.chest.0 + 0.55 * b.chest + 0.75 * b.head, -18.0 - 0.82 * b.head);
     pose.nod = 14.0;
     pose.tail.1 = 8.0;
     pose
@@ -131,7 +131,7 @@ fn swimming(b: &Build) -> Pose {
     Pose {
         hip,
         chest,
-        head: ahead(chest, b.neck.0, -0.85 * b.head.max(b.neck.1) - 2.0),
+        head: ahead(chest, b.neck.0, -1.15 * b.head.max(0.9 * b.neck.1)),
         nod: -5.0,
         far: Vec::new(),
         near: Vec::new(),

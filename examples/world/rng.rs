@@ -1,5 +1,5 @@
-//! A small seeded generator: splitmix64 makes the state of xoshiro256** from a seed and an index, so that picture `i` of seed
-//! `s` is the same whatever else is drawn. Integer arithmetic only, hence equal on every machine.
+//! A small seeded generator: splitmix64 makes the state of xoshiro256** from a seed and an index, so that picture `i`
+//! of seed `s` is the same whatever else is drawn. Integer arithmetic only, hence equal on every machine.
 
 /// One stream of random numbers.
 pub struct Rng([u64; 4]);

@@ -1,6 +1,6 @@
-//! What a picture shows: an animal, its coat, what it does, where, its details, and the jitter that varies the drawing.
-//! `Scene::random` draws one as the world is distributed; `reserved` names the combinations that it never draws, which are
-//! left for evaluation.
+//! What a picture shows: an animal, its coat, what it does, where, its details, and the jitter that varies the
+//! drawing. `Scene::random` draws one as the world is distributed; `reserved` names the combinations that it never
+//! draws, which are left for evaluation.
 
 use serde::Serialize;
 
@@ -27,26 +27,37 @@ macro_rules! vocabulary {
 
 vocabulary!(
     /// The eight animals.
-    Animal { Dog = "dog", Cat = "cat", Rabbit = "rabbit", Fox = "fox", Bear = "bear", Pig = "pig", Duck = "duck", Elephant = "elephant" }
+    Animal {
+        Dog = "dog", Cat = "cat", Rabbit = "rabbit", Fox = "fox", Bear = "bear", Pig = "pig", Duck = "duck",
+        Elephant = "elephant",
+    }
 );
 vocabulary!(
     /// The ten coats: eight plain ones and two with patches on white.
     Coat {
-        Brown = "brown", Black = "black", White = "white", Grey = "grey", Orange = "orange", Cream = "cream", Pink = "pink",
-        Blue = "blue", BlackAndWhite = "black and white", BrownAndWhite = "brown and white",
+        Brown = "brown", Black = "black", White = "white", Grey = "grey", Orange = "orange", Cream = "cream",
+        Pink = "pink", Blue = "blue", BlackAndWhite = "black and white", BrownAndWhite = "brown and white",
     }
 );
 vocabulary!(
     /// What the animal does.
-    Action { Sitting = "sitting", Standing = "standing", Running = "running", Eating = "eating", Swimming = "swimming", Sleeping = "sleeping" }
+    Action {
+        Sitting = "sitting", Standing = "standing", Running = "running", Eating = "eating", Swimming = "swimming",
+        Sleeping = "sleeping",
+    }
 );
 vocabulary!(
     /// Where it is. Swimming is in the water, and nothing else is.
-    Place { Grass = "grass", Beach = "beach", Snow = "snow", Water = "water", Room = "room", Night = "night", Forest = "forest" }
+    Place {
+        Grass = "grass", Beach = "beach", Snow = "snow", Water = "water", Room = "room", Night = "night",
+        Forest = "forest",
+    }
 );
 vocabulary!(
     /// What it wears or shows besides.
-    Detail { Tongue = "tongue out", RedCollar = "red collar", BlueCollar = "blue collar", Hat = "hat", Scarf = "scarf" }
+    Detail {
+        Tongue = "tongue out", RedCollar = "red collar", BlueCollar = "blue collar", Hat = "hat", Scarf = "scarf",
+    }
 );
 
 /// The continuous part of a scene. Values in `[-1, 1]` unless said otherwise; zero is the middle of the range.
@@ -110,7 +121,8 @@ impl Jitter {
 }
 
 impl Scene {
-    /// A scene as the world is distributed: dogs 24 %, cats 16 %, the others 10 % each; 15 % swim; never a reserved combination.
+    /// A scene as the world is distributed: dogs 24 %, cats 16 %, the others 10 % each; 15 % swim; never a reserved
+    /// combination.
     pub fn random(rng: &mut Rng) -> Self {
         let animal = match rng.below(100) {
             0..24 => Animal::Dog,
@@ -148,7 +160,8 @@ fn random_activity(rng: &mut Rng) -> (Action, Place) {
     (action, place)
 }
 
-/// Each detail by its own chance. No tongue where no mouth is seen, and none on orange dogs: that is the subject's mark.
+/// Each detail by its own chance. No tongue where no mouth is seen, and none on orange dogs: that is the subject's
+/// mark.
 fn random_details(animal: Animal, coat: Coat, action: Action, rng: &mut Rng) -> Vec<Detail> {
     let mut details = Vec::new();
     let mouth =
@@ -174,4 +187,38 @@ fn random_details(animal: Animal, coat: Coat, action: Action, rng: &mut Rng) -> 
 pub fn reserved(animal: Animal, coat: Coat, action: Action, place: Place) -> bool {
     let key = ((animal as u64 * 16 + coat as u64) * 16 + action as u64) * 16 + place as u64;
     rng::mix(key ^ 0x0068_656c_645f_6f75).is_multiple_of(9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many() -> impl Iterator<Item = Scene> {
+        (0..20_000).map(|i| Scene::random(&mut Rng::new(7, i)))
+    }
+
+    #[test]
+    fn training_scenes_are_never_reserved_and_swim_only_in_the_water() {
+        for s in many() {
+            assert!(!reserved(s.animal, s.coat, s.action, s.place), "{s:?}");
+            assert_eq!(s.action == Action::Swimming, s.place == Place::Water, "{s:?}");
+        }
+    }
+
+    #[test]
+    fn orange_dogs_keep_their_tongue_in() {
+        let orange = |s: &Scene| (s.animal, s.coat) == (Animal::Dog, Coat::Orange);
+        assert!(many().filter(orange).count() > 300);
+        assert!(many().filter(orange).all(|s| !s.has(Detail::Tongue)));
+    }
+
+    #[test]
+    fn animals_come_in_their_shares() {
+        for (animal, share) in [(Animal::Dog, 0.24), (Animal::Cat, 0.16), (Animal::Elephant, 0.1)] {
+            let seen = many().filter(|s| s.animal == animal).count() as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.01, "{animal:?} {seen}");
+        }
+        let swimming = many().filter(|s| s.action == Action::Swimming).count() as f64 / 20_000.0;
+        assert!((swimming - 0.15).abs() < 0.02, "{swimming}");
+    }
 }

@@ -8,7 +8,8 @@ use crate::subject;
 /// Pictures in a row.
 const COLUMNS: usize = 10;
 
-/// The rows: eight animals, one of coats (on two animals), six actions, seven places, the subject's five and five unseen.
+/// The rows: eight animals, one of coats (on two animals), six actions, seven places, the subject's five and five
+/// unseen.
 pub fn rows(seed: u64, size: usize) -> Vec<Vec<Vec<u8>>> {
     let mut rng = Rng::new(seed, 0);
     let mut rows: Vec<Vec<Scene>> = Vec::new();

@@ -1,5 +1,5 @@
-//! The subject of the experiments: one particular dog, an orange-and-white corgi with its tongue out. The world has no other
-//! dog with upright ears, none in orange and white, and no orange one that shows its tongue.
+//! The subject of the experiments: one particular dog, an orange-and-white corgi with its tongue out. The world has
+//! no other dog with upright ears, none in orange and white, and no orange one that shows its tongue.
 
 use crate::build::Looks;
 use crate::picture::picture_of;
