@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "the measuring commands use the rest")]
 
+mod autoencoder;
 mod build;
 mod caption;
 mod duck;
@@ -14,6 +15,7 @@ mod figure;
 mod files;
 mod frame;
 mod head;
+mod judge;
 mod palette;
 mod picture;
 mod place;
@@ -23,6 +25,8 @@ mod scene;
 mod sheet;
 mod sketch;
 mod subject;
+mod untrained;
+mod vocabulary;
 
 use std::path::PathBuf;
 
@@ -56,6 +60,19 @@ enum Command {
         #[arg(long, default_value_t = 256)]
         size: usize,
     },
+    /// Train the autoencoder
+    Vae { pictures: PathBuf, model: PathBuf, steps: usize },
+    /// Train the judge
+    Judge {
+        /// The safetensors file to write
+        file: PathBuf,
+        /// Batches of 32 pictures
+        #[arg(long, default_value_t = 2000)]
+        steps: usize,
+        /// Fresh pictures to test it on
+        #[arg(long, default_value_t = 4096)]
+        test: usize,
+    },
     /// Write a contact sheet
     Sheet {
         /// The PNG file to write
@@ -73,6 +90,16 @@ fn main() -> files::Result<()> {
     match Cli::parse().command {
         Command::Draw { folder, count, seed } => files::draw_world(&folder, count, seed),
         Command::Subject { folder, size } => files::draw_subject(&folder, size),
+        Command::Vae { pictures, model, steps } => Ok(autoencoder::train(&pictures, &model, steps, 1)?),
+        Command::Judge { file, steps, test } => {
+            if steps > 0 {
+                judge::train(&file, steps, 1)?;
+            }
+            for (question, right) in judge::QUESTIONS.iter().zip(judge::test(&file, test, 1_000_003)?) {
+                println!("{question} {:.2} %", 100.0 * right);
+            }
+            Ok(())
+        }
         Command::Sheet { file, seed, size } => files::write_sheet(&file, &sheet::rows(seed, size), size),
     }
 }

@@ -37,6 +37,13 @@ pub fn unseen(n: usize, seed: u64) -> Vec<Scene> {
     (0..n).map(scene).collect()
 }
 
+/// Any scene of the subject, as a judge must know it: sitting, standing or running anywhere on land.
+pub fn any(rng: &mut Rng) -> Scene {
+    let action = rng.pick(&[Action::Sitting, Action::Standing, Action::Running]);
+    let place = rng.pick(&[Place::Grass, Place::Beach, Place::Snow, Place::Room, Place::Night, Place::Forest]);
+    of(action, place, rng)
+}
+
 /// The subject's picture of one of these scenes: `size` x `size` interleaved RGB.
 pub fn picture(scene: &Scene, size: usize) -> Vec<u8> {
     picture_of(scene, &Looks::corgi(), size)
