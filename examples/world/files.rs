@@ -39,8 +39,8 @@ pub fn draw_one(seed: u64, index: u64) -> (Scene, String) {
     (scene, text)
 }
 
-/// The first `count` pictures of the world of `seed`, 64 x 64, with their captions and labels. The threads share the work;
-/// nothing depends on how many there are.
+/// The first `count` pictures of the world of `seed`, 64 x 64, with their captions and labels. The threads share the
+/// work; nothing depends on how many there are.
 pub fn draw_world(folder: &Path, count: usize, seed: u64) -> Result<()> {
     fs::create_dir_all(folder)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
