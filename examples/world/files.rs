@@ -1,6 +1,7 @@
 //! Writing pictures: single PNG files, folders of training pictures, and contact sheets.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use fs_err as fs;
@@ -13,7 +14,10 @@ use crate::scene::{Action, Animal, Coat, Detail, Place, Scene};
 use crate::subject;
 
 /// What can go wrong: the folder cannot be written.
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whatever went wrong.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// One line of `metadata.jsonl`.
 #[derive(Serialize)]
@@ -35,22 +39,37 @@ pub fn draw_one(seed: u64, index: u64) -> (Scene, String) {
     (scene, text)
 }
 
-/// The first `count` pictures of the world of `seed`, 64 x 64, with their captions and labels.
+/// The first `count` pictures of the world of `seed`, 64 x 64, with their captions and labels. The threads share the
+/// work; nothing depends on how many there are.
 pub fn draw_world(folder: &Path, count: usize, seed: u64) -> Result<()> {
     fs::create_dir_all(folder)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = count.div_ceil(threads).max(1);
     let mut metadata = std::io::BufWriter::new(fs::File::create(folder.join("metadata.jsonl"))?);
-    for index in 0..count {
+    std::thread::scope(|scope| {
+        let part = |from: usize| scope.spawn(move || draw_part(folder, from..(from + share).min(count), seed));
+        let parts: Vec<_> = (0..count).step_by(share).map(part).collect();
+        for part in parts {
+            let lines = part.join().map_err(|_| Error::from("a drawing thread stopped"))??;
+            metadata.write_all(lines.as_bytes())?;
+        }
+        Ok(metadata.flush()?)
+    })
+}
+
+/// Some of the pictures; returns their lines of metadata.
+fn draw_part(folder: &Path, indices: Range<usize>, seed: u64) -> Result<String> {
+    let mut lines = String::new();
+    for index in indices {
         let (scene, text) = draw_one(seed, index as u64);
         let file_name = format!("{index:06}.png");
         write_png(&folder.join(&file_name), &picture(&scene, 64), 64, 64)?;
         let Scene { animal, coat, action, place, ref details, .. } = scene;
-        serde_json::to_writer(
-            &mut metadata,
-            &Entry { file_name: &file_name, text: &text, animal, coat, action, place, details },
-        )?;
-        metadata.write_all(b"\n")?;
+        let entry = Entry { file_name: &file_name, text: &text, animal, coat, action, place, details };
+        lines += &serde_json::to_string(&entry)?;
+        lines.push('\n');
     }
-    Ok(metadata.flush()?)
+    Ok(lines)
 }
 
 /// The subject's five pictures.
