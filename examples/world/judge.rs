@@ -27,15 +27,15 @@ use crate::subject;
 /// Side of the pictures.
 pub const SIDE: usize = 64;
 /// Classes of each question: animal, coat (the last one is the subject's), action, place, tongue.
-pub const CLASSES: [usize; 5] =
-    [Animal::ALL.len(), Coat::ALL.len() + 1, Action::ALL.len(), Place::ALL.len(), 2];
+pub const CLASSES: [usize; 5] = [Animal::ALL.len(), Coat::ALL.len() + 1, Action::ALL.len(), Place::ALL.len(), 2];
 /// What is asked.
 pub const QUESTIONS: [&str; 5] = ["animal", "coat", "action", "place", "tongue"];
 /// The subject's coat, as an answer.
 pub const SUBJECTS_COAT: usize = Coat::ALL.len();
 
 /// Input and output channels of the convolutions, and their strides.
-const LAYERS: [(usize, usize, usize); 6] = [(3, 24, 2), (24, 48, 2), (48, 48, 1), (48, 96, 2), (96, 96, 1), (96, 96, 2)];
+const LAYERS: [(usize, usize, usize); 6] =
+    [(3, 24, 2), (24, 48, 2), (48, 48, 1), (48, 96, 2), (96, 96, 1), (96, 96, 2)];
 const GROUPS: usize = 8;
 const FEATURES: usize = 96;
 const BATCH: usize = 32;
@@ -189,8 +189,7 @@ pub fn test(file: &Path, count: usize, seed: u64) -> Result<[f64; 5]> {
     let judge = Judge::open(file)?;
     let mut right = [0usize; 5];
     for first in (0..count).step_by(BATCH) {
-        let examples: Vec<Example> =
-            (first..count.min(first + BATCH)).map(|i| Example::draw(seed, i as u64)).collect();
+        let examples: Vec<Example> = (first..count.min(first + BATCH)).map(|i| Example::draw(seed, i as u64)).collect();
         let pictures: Vec<Rgb> = examples.iter().map(|e| e.picture.clone()).collect();
         for (given, example) in judge.answers(&pictures)?.iter().zip(&examples) {
             for question in 0..5 {

@@ -60,6 +60,14 @@ enum Command {
         #[arg(long, default_value_t = 256)]
         size: usize,
     },
+    /// Write the untrained model
+    Untrained {
+        /// The folder to write
+        model: PathBuf,
+        /// Seeds the weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Train the autoencoder
     Vae { pictures: PathBuf, model: PathBuf, steps: usize },
     /// Train the judge
@@ -90,6 +98,11 @@ fn main() -> files::Result<()> {
     match Cli::parse().command {
         Command::Draw { folder, count, seed } => files::draw_world(&folder, count, seed),
         Command::Subject { folder, size } => files::draw_subject(&folder, size),
+        Command::Untrained { model, seed } => {
+            let words = caption::words();
+            let vocabulary = vocabulary::Vocabulary::of(words.iter().map(String::as_str));
+            Ok(untrained::write(&model, &vocabulary, seed)?)
+        }
         Command::Vae { pictures, model, steps } => Ok(autoencoder::train(&pictures, &model, steps, 1)?),
         Command::Judge { file, steps, test } => {
             if steps > 0 {

@@ -88,7 +88,7 @@ fn vae() -> Value {
     let kind = |name: &'static str| [name; 3];
     json!({
         "_class_name": "AutoencoderKL", "_diffusers_version": "0.30.0", "act_fn": "silu",
-        "block_out_channels": [24, 48, 64], "down_block_types": kind("DownEncoderBlock2D"),
+        "block_out_channels": [16, 32, 64], "down_block_types": kind("DownEncoderBlock2D"),
         "up_block_types": kind("UpDecoderBlock2D"), "in_channels": 3, "out_channels": 3, "latent_channels": 4,
         "layers_per_block": 1, "mid_block_add_attention": false, "norm_num_groups": 8, "sample_size": 64,
         "scaling_factor": 0.18215
