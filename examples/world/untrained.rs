@@ -77,8 +77,8 @@ fn unet() -> Value {
     json!({
         "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.30.0", "act_fn": "silu",
         "attention_head_dim": 4, "block_out_channels": [64, 96, 112], "cross_attention_dim": TEXT_WIDTH,
-        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
         "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4, "layers_per_block": 1,
         "norm_eps": 1e-5, "norm_num_groups": 16, "out_channels": 4, "sample_size": 16
     })

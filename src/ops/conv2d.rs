@@ -6,7 +6,7 @@
 //! picture's size. Frozen weights get no gradient; dx is left out when nothing before x is trained.
 
 use super::gemm::{Dst, Mat, Threads, gemm};
-use super::host;
+use super::host::{self, Scratch};
 use super::vector::sum_of;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -220,16 +220,15 @@ fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage
     let (k, n_all) = (g.patch(), g.pixels_out());
     let mut y = vec![0.0; g.batch * g.o * n_all];
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut product) = (Vec::new(), Vec::new());
+    let (mut columns, mut product) = (Scratch::new(), Scratch::new());
     for (x, y) in x.chunks(xs).zip(y.chunks_mut(ys)) {
         let samples = x.len() / (g.c * g.pixels_in());
         if samples > 1 {
             let n = samples * n_all;
-            columns.resize(k * n, 0.0);
-            product.resize(g.o * n, 0.0);
-            im2col(x, g, (0, g.ho), &mut columns);
-            gemm(&mut product, n, (g.o, n, k), Mat::rows(w, k), Mat::rows(&columns, n), 1.0, Dst::Write, Threads::All);
-            apart(&product, g.o, n_all, b, y);
+            let (columns, product) = (columns.first(k * n), product.first(g.o * n));
+            im2col(x, g, (0, g.ho), columns);
+            gemm(product, n, (g.o, n, k), Mat::rows(w, k), Mat::rows(columns, n), 1.0, Dst::Write, Threads::All);
+            apart(product, g.o, n_all, b, y);
             continue;
         }
         if let Some(b) = b {
@@ -241,10 +240,10 @@ fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage
         }
         for block in g.blocks() {
             let n = block.1 * g.wo;
-            columns.resize(k * n, 0.0);
-            im2col(x, g, block, &mut columns);
+            let columns = columns.first(k * n);
+            im2col(x, g, block, columns);
             let y = &mut y[block.0 * g.wo..];
-            gemm(y, n_all, (g.o, n, k), Mat::rows(w, k), Mat::rows(&columns, n), 1.0, Dst::Add, Threads::All);
+            gemm(y, n_all, (g.o, n, k), Mat::rows(w, k), Mat::rows(columns, n), 1.0, Dst::Add, Threads::All);
         }
     }
     (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into())
@@ -257,16 +256,15 @@ fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let wt = Mat::rows(&w, k).t();
     let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut rows) = (Vec::new(), Vec::new());
+    let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
     for (dx, dy) in dx.chunks_mut(xs).zip(dy.chunks(ys)) {
         let samples = dy.len() / (g.o * n_all);
         if samples > 1 {
             let n = samples * n_all;
-            columns.resize(k * n, 0.0);
-            rows.resize(g.o * n, 0.0);
-            side_by_side(dy, g.o, n_all, &mut rows);
-            gemm(&mut columns, n, (k, n, g.o), wt, Mat::rows(&rows, n), 1.0, Dst::Write, Threads::All);
-            col2im(&columns, g, (0, g.ho), dx);
+            let (columns, rows) = (columns.first(k * n), rows.first(g.o * n));
+            side_by_side(dy, g.o, n_all, rows);
+            gemm(columns, n, (k, n, g.o), wt, Mat::rows(rows, n), 1.0, Dst::Write, Threads::All);
+            col2im(columns, g, (0, g.ho), dx);
             continue;
         }
         if g.is_pointwise() {
@@ -275,10 +273,10 @@ fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
         }
         for block in g.blocks() {
             let n = block.1 * g.wo;
-            columns.resize(k * n, 0.0);
+            let columns = columns.first(k * n);
             let dy = Mat::rows(&dy[block.0 * g.wo..], n_all);
-            gemm(&mut columns, n, (k, n, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
-            col2im(&columns, g, block, dx);
+            gemm(columns, n, (k, n, g.o), wt, dy, 1.0, Dst::Write, Threads::All);
+            col2im(columns, g, block, dx);
         }
     }
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
@@ -290,16 +288,15 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
     let mut dw = vec![0.0; g.o * k];
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
-    let (mut columns, mut rows) = (Vec::new(), Vec::new());
+    let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
     for (x, dy) in x.chunks(xs).zip(dy.chunks(ys)) {
         let samples = dy.len() / (g.o * n_all);
         if samples > 1 {
             let n = samples * n_all;
-            columns.resize(k * n, 0.0);
-            rows.resize(g.o * n, 0.0);
-            im2col(x, g, (0, g.ho), &mut columns);
-            side_by_side(dy, g.o, n_all, &mut rows);
-            let (dy, columns) = (Mat::rows(&rows, n), Mat::rows(&columns, n).t());
+            let (columns, rows) = (columns.first(k * n), rows.first(g.o * n));
+            im2col(x, g, (0, g.ho), columns);
+            side_by_side(dy, g.o, n_all, rows);
+            let (dy, columns) = (Mat::rows(rows, n), Mat::rows(columns, n).t());
             gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
             continue;
         }
@@ -310,9 +307,9 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         }
         for block in g.blocks() {
             let n = block.1 * g.wo;
-            columns.resize(k * n, 0.0);
-            im2col(x, g, block, &mut columns);
-            let (dy, columns) = (Mat::rows(&dy[block.0 * g.wo..], n_all), Mat::rows(&columns, n).t());
+            let columns = columns.first(k * n);
+            im2col(x, g, block, columns);
+            let (dy, columns) = (Mat::rows(&dy[block.0 * g.wo..], n_all), Mat::rows(columns, n).t());
             gemm(&mut dw, k, (g.o, k, n), dy, columns, 1.0, Dst::Add, Threads::All);
         }
     }

@@ -1,6 +1,7 @@
 //! Reading tensors in host memory as slices, and splitting loops over rayon's threads and the vector units.
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use std::cell::RefCell;
 use std::ops::Deref;
 
 /// Whether this tensor is f32 in host memory, where the operations have their own bodies.
@@ -48,6 +49,37 @@ impl Deref for Values<'_> {
 /// A host tensor from values.
 pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
+}
+
+/// A buffer for intermediate values that keeps its memory from call to call: an operation on a picture needs as much as the
+/// picture's patches, and to have it zeroed by the system each time costs as much as to use it.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<f32>);
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Scratch {
+    /// One that an earlier operation of this thread has given back, or an empty one.
+    pub(super) fn new() -> Self {
+        Self(SPARE.with_borrow_mut(|spare| spare.pop().unwrap_or_default()))
+    }
+
+    /// The first `n` values; what stands in them is left over from whatever was there.
+    pub(super) fn first(&mut self, n: usize) -> &mut [f32] {
+        if self.0.len() < n {
+            self.0.resize(n, 0.0);
+        }
+        &mut self.0[..n]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // While a thread ends its spare buffers may be gone already; then this one goes too.
+        let _ = SPARE.try_with(|spare| spare.borrow_mut().push(std::mem::take(&mut self.0)));
+    }
 }
 
 /// Runs a loop with the widest vector instructions that this processor has. The loop must be written so that the
