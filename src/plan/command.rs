@@ -3,6 +3,7 @@
 //! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as TOML with what it amounts
 //! to as comments.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::count::{SD15_UNET, Unet};
@@ -190,7 +191,7 @@ fn place(source: &Source) -> String {
 }
 
 /// `859520964` → `859,520,964`.
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")

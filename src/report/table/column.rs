@@ -2,6 +2,7 @@
 
 use super::Table;
 use super::row::{Kind, Row};
+use crate::plan::command::grouped;
 
 /// Which side a column's cells keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +96,6 @@ fn times(ratio: f64) -> String {
         _ => 3,
     };
     format!("×{ratio:.digits$}")
-}
-
-/// 797184 → `797,184`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let cut = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
-    digits.char_indices().map(|(at, digit)| if cut(at) { format!(",{digit}") } else { digit.to_string() }).collect()
 }
 
 /// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.
