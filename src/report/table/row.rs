@@ -1,6 +1,7 @@
 //! A row of the table: a run's numbers, or those that a report gives for the same experiment.
 
-use crate::report::runs::{Reference, Run};
+use crate::plan::Reference;
+use crate::report::runs::Run;
 
 /// Whose numbers a row holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
