@@ -34,6 +34,7 @@
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, the four samplers: pure numbers |
 //! | [`cli`] | the command line |
+//! | [`builtin`] | the miniature model and its pictures, compiled in |
 //! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
 //! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
 //! | [`device`] | which device computes |
@@ -85,6 +86,7 @@
 //!   where only what `[eval]` says of them has changed.
 
 pub mod assets;
+pub mod builtin;
 pub mod cli;
 pub mod data;
 pub mod device;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
@@ -69,6 +70,8 @@ pub enum Source {
         /// Branch, tag or commit.
         revision: String,
     },
+    /// Compiled into this program.
+    Builtin(Builtin),
 }
 
 /// The photographs and how they become tensors.
@@ -241,10 +244,13 @@ impl Plan {
 }
 
 impl Source {
-    /// What `--model` names: a folder that exists, otherwise a repository `owner/name` on Hugging Face.
+    /// What `--model` names: `builtin:mini`, a folder that exists, otherwise a repository `owner/name` on Hugging Face.
     ///
-    /// Errors: neither.
+    /// Errors: none of them.
     pub fn from_argument(text: &str) -> Result<Self> {
+        if let Some(name) = text.strip_prefix("builtin:") {
+            return Self::builtin_model(name);
+        }
         if let Ok(path) = fs_err::canonicalize(text)
             && path.is_dir()
         {
@@ -254,6 +260,30 @@ impl Source {
             return Ok(Self::HuggingFace { repo: text.into(), revision: "main".into(), modelscope: None });
         }
         Err(Error::input(format!("no model: {text:?} is neither a folder here nor a repository's `owner/name`")))
+    }
+
+    fn builtin_model(name: &str) -> Result<Self> {
+        if let Some((_, builtin)) = Builtin::MODELS.iter().find(|(known, _)| *known == name) {
+            return Ok(Self::Builtin(*builtin));
+        }
+        let known = Builtin::MODELS.map(|(_, builtin)| builtin.to_string()).join(", ");
+        Err(Error::input(format!("no model called {name:?} is built in")).hint(format!("there is {known}")))
+    }
+
+    /// Is it on this machine by its very nature, so that no hub is ever asked?
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Path(_) | Self::Builtin(_))
+    }
+}
+
+/// The short form for messages: `builtin:mini`, `owner/name`, a folder's path.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::HuggingFace { repo, .. } | Self::ModelScope { repo, .. } => f.write_str(repo),
+            Self::Builtin(builtin) => builtin.fmt(f),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 
+pub mod builtin;
 mod download;
 mod find;
 mod header;

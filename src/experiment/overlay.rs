@@ -17,8 +17,8 @@ pub(super) enum Rivals {
 
 /// By table: groups of keys of which only one group can count.
 const RIVALS: [(&str, &[&[&str]]); 5] = [
-    ("model", &[&["path"], &["repo", "modelscope"]]),
-    ("dataset", &[&["path"], &["repo", "modelscope"]]),
+    ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]]),
+    ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]]),
     ("train", &[&["epochs"], &["steps"]]),
     ("adapter", &[&["lora"], &["full"], &["dreambooth"]]),
     ("adapter.dreambooth", &[&["lora"], &["full"]]),

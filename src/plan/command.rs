@@ -163,7 +163,7 @@ fn downloads(plan: &Plan, unet: &Unet) -> Vec<String> {
         lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), size(bytes)));
         lines.extend(missing.iter().map(|file| format!("  {file}")));
     }
-    if !matches!(plan.dataset.source, Source::Path(_)) {
+    if !plan.dataset.source.is_here() {
         lines.push(format!("downloads the pictures from {}, unless they are here", place(&plan.dataset.source)));
     }
     lines
@@ -181,7 +181,7 @@ fn usual_size(file: &str, unet: &Unet) -> u64 {
 
 fn place(source: &Source) -> String {
     match source {
-        Source::Path(path) => path.display().to_string(),
+        Source::Path(_) | Source::Builtin(_) => source.to_string(),
         Source::HuggingFace { repo, modelscope: None, .. } => format!("Hugging Face ({repo})"),
         Source::HuggingFace { repo, modelscope: Some(other), .. } => {
             format!("Hugging Face ({repo}) or ModelScope ({other})")

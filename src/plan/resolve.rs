@@ -11,6 +11,7 @@ use super::{
     Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Plan, Reference, Source,
     Train, count, is_repository,
 };
+use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
 use crate::error::Result;
 use crate::experiment::{Experiment, Reader, Section, above, at_least, report};
@@ -44,7 +45,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     Plan {
         name: name(&root, experiment),
         seed: seed(&root),
-        model: source(&root.section("model"), "which model to train"),
+        model: source(&root.section("model"), "which model to train", &Builtin::MODELS),
         train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
         reference: root.has("reference").then(|| reference(&root.section("reference"))),
         dataset,
@@ -56,7 +57,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
 
 fn dataset(s: &Section) -> Dataset {
     Dataset {
-        source: source(s, "which pictures to train on"),
+        source: source(s, "which pictures to train on", &Builtin::DATASETS),
         prompt: s.text("prompt"),
         resolution: resolution(s).unwrap_or(512),
         center_crop: s.flag("center_crop").unwrap_or(true),
@@ -180,8 +181,15 @@ fn name(root: &Section, experiment: &Experiment) -> String {
     experiment.variant.as_ref().map_or(name.clone(), |variant| format!("{name}-{variant}"))
 }
 
-fn source(s: &Section, what: &str) -> Source {
+fn source(s: &Section, what: &str, built_in: &[(&'static str, Builtin)]) -> Source {
     let nothing = Source::Path(PathBuf::new());
+    if s.has("builtin") {
+        s.accept(&["revision"]);
+        for other in ["path", "repo", "modelscope"].into_iter().filter(|key| s.has(key)) {
+            s.reject(other, format!("`{other}` beside `builtin`: only one of them can count"), "leave one out");
+        }
+        return s.choice("builtin", built_in).map_or(nothing, Source::Builtin);
+    }
     if s.has("path") {
         s.accept(&["repo", "modelscope", "revision"]);
         return s.folder("path").map_or(nothing, Source::Path);
@@ -196,7 +204,7 @@ fn source(s: &Section, what: &str) -> Source {
         (None, Some(repo)) => Source::ModelScope { repo, revision: revision.unwrap_or_else(|| "master".into()) },
         (None, None) => {
             if !s.has("repo") && !s.has("modelscope") {
-                s.missing(what, "`path`, `repo` or `modelscope`");
+                s.missing(what, "`path`, `repo`, `modelscope` or `builtin`");
             }
             nothing
         }

@@ -46,6 +46,7 @@ fn source(out: &mut Writer, source: &Source) {
             out.text("modelscope", repo);
             out.text("revision", revision);
         }
+        Source::Builtin(builtin) => out.text("builtin", builtin.name()),
     }
 }
 

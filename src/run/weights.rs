@@ -196,6 +196,6 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
 fn model_name(source: &Source) -> String {
     match source {
         Source::Path(path) => file_name(path),
-        Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => repo.clone(),
+        other => other.to_string(),
     }
 }

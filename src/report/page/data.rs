@@ -40,6 +40,9 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
 /// Where it came from, as the plan says.
 fn source(run: &Run, section: &str) -> String {
     let get = |key: &str| run.plan.get(section)?.get(key)?.as_str();
+    if let Some(name) = get("builtin") {
+        return format!(" from builtin:{name}");
+    }
     match (get("path"), get("repo"), get("modelscope")) {
         (Some(path), ..) => format!(" from the folder {}", path.rsplit(['/', '\\']).next().unwrap_or(path)),
         (_, Some(repo), _) => format!(" from {repo} (Hugging Face)"),
