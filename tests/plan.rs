@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use tunelab::diffusion::Sampler;
 use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
-use tunelab::plan::estimate::{Memory, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
 use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
 
@@ -756,7 +756,7 @@ fn memory_is_near_what_pytorch_needs_for_the_same_work() {
 fn memory(text: &str, set: &[&str]) -> Memory {
     let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
     let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    estimate(&good(text, set), &unet, &text_encoder, SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES)
+    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS)
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let text = local::config(&plan.model, "text_encoder");
     let text = TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?;
     let mut lines = vec![steps(plan), trained(&plan.adapter, &unet, &text)];
-    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::frozen_bytes(&plan.model))));
+    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model))));
     if config.is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }

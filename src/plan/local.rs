@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType};
+use serde::Deserialize;
 
 use super::Source;
-use super::estimate::{SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
+use super::estimate::{Others, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
 
 /// The files of a model that a run needs.
 const MODEL_FILES: [&str; 9] = [
@@ -35,8 +36,8 @@ pub(super) fn config(model: &Source, part: &str) -> Option<String> {
     fs_err::read_to_string(file).ok()
 }
 
-/// Bytes of the VAE and the text encoder: their files' sizes in a local folder, otherwise Stable Diffusion 1.5's.
-pub(super) fn frozen_bytes(model: &Source) -> u64 {
+/// Sizes of the VAE and the text encoder: of their files and configs where these are here, otherwise Stable Diffusion 1.5's.
+pub(super) fn others(model: &Source) -> Others {
     let size = |part: &str, usual| match model {
         Source::Path(root) => weights_size(|file| Some(fs_err::metadata(root.join(part).join(file)).ok()?.len())),
         // Stored in 16 bits, computed in 32.
@@ -44,7 +45,16 @@ pub(super) fn frozen_bytes(model: &Source) -> u64 {
         _ => None,
     }
     .unwrap_or(usual);
-    size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES)
+    let bytes = size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES);
+    let levels = config(model, "vae").and_then(|text| Some(serde_json::from_str::<Vae>(&text).ok()?.block_out_channels));
+    let downscale = levels.map_or(SD15_OTHERS.downscale, |levels| 1 << levels.len().clamp(1, 16) - 1);
+    Others { bytes, downscale }
+}
+
+/// What is read of a VAE's config: it halves a picture between its levels.
+#[derive(Deserialize)]
+struct Vae {
+    block_out_channels: Vec<usize>,
 }
 
 fn weights_size(size: impl Fn(&str) -> Option<u64>) -> Option<u64> {

@@ -138,7 +138,7 @@ impl Networks {
         Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
     }
 
-    /// The hidden states [1, 77, width] of a text.
+    /// The hidden states [1, tokens, width] of a text.
     pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
