@@ -181,7 +181,8 @@ fn usual_size(file: &str, unet: &Unet) -> u64 {
 
 fn place(source: &Source) -> String {
     match source {
-        Source::Path(_) | Source::Builtin(_) => source.to_string(),
+        Source::Path(path) => path.display().to_string(),
+        Source::Builtin(builtin) => builtin.to_string(),
         Source::HuggingFace { repo, modelscope: None, .. } => format!("Hugging Face ({repo})"),
         Source::HuggingFace { repo, modelscope: Some(other), .. } => {
             format!("Hugging Face ({repo}) or ModelScope ({other})")

@@ -8,8 +8,8 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::{
-    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Plan, Reference, Source,
-    Train, count, is_repository,
+    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Original, Plan, Planned,
+    Reference, Source, Train, count, is_repository,
 };
 use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
@@ -19,18 +19,24 @@ use crate::experiment::{Experiment, Reader, Section, above, at_least, report};
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
 
-/// Checks everything and fills in the defaults, for each of a file's variants.
-pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Plan>> {
+/// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
+pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Planned>> {
     let mut problems = Vec::new();
-    let mut plans = Vec::new();
+    let mut found = Vec::new();
     for experiment in variants {
-        let reader = Reader::new(experiment);
-        plans.push(plan(&reader, experiment));
-        problems.extend(reader.finish());
+        let mut read = |tree| {
+            let reader = Reader::new(experiment, tree);
+            let plan = plan(&reader, experiment);
+            problems.extend(reader.finish());
+            plan
+        };
+        let plan = read(&experiment.root);
+        let stand_in = experiment.stand_in.as_ref().map(|tree| read(tree).in_place_of(&plan));
+        found.push(Planned { plan, stand_in });
     }
     match variants.first() {
         Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
-        _ => Ok(plans),
+        _ => Ok(found),
     }
 }
 
@@ -48,6 +54,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
         model: source(&root.section("model"), "which model to train", &Builtin::MODELS),
         train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
         reference: root.has("reference").then(|| reference(&root.section("reference"))),
+        stands_in_for: root.has("stands_in_for").then(|| original(&root.section("stands_in_for"))),
         dataset,
         adapter,
         objective,
@@ -163,6 +170,16 @@ fn reference(s: &Section) -> Reference {
         seconds_per_step: s.number("seconds_per_step", at_least(0.0)),
         device: s.text("device"),
     }
+}
+
+fn original(s: &Section) -> Original {
+    let text = |key| {
+        if !s.has(key) {
+            s.missing("what this stands in for", &format!("`{key}`"));
+        }
+        s.text(key).unwrap_or_default()
+    };
+    Original { experiment: text("experiment"), model: text("model"), dataset: text("dataset") }
 }
 
 fn seed(s: &Section) -> u64 {
