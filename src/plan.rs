@@ -287,6 +287,15 @@ impl Planned {
         resolve::resolve(&Experiment::load(file, set)?)
     }
 
+    /// The stand-in alone, which `file` must have; a stand-in's own `plan.toml` has itself.
+    pub fn stand_in(self, file: &Path) -> Result<Plan> {
+        let itself = self.plan.stands_in_for.is_some().then_some(self.plan);
+        self.stand_in.or(itself).ok_or_else(|| {
+            Error::input(format!("{} has no [stand_in] table", file.display()))
+                .hint("leave out --stand-in, or say in [stand_in] what differs, such as model.builtin = \"mini\"")
+        })
+    }
+
     /// As [`Planned::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
     pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
         resolve::resolve(&Experiment::parse(text, file, set)?)

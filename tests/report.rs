@@ -37,6 +37,7 @@ fn record(name: &str) -> RunRecord {
     RunRecord {
         status: Status::Finished,
         name: name.to_string(),
+        stand_in: None,
         method: "lora".to_string(),
         device: "cpu".to_string(),
         dtype: "f32".to_string(),

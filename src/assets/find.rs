@@ -14,7 +14,7 @@ use crate::plan::Source;
 use crate::progress::Progress;
 
 /// ModelScope's name for what is `main` elsewhere.
-const MASTER: &str = "master";
+pub(super) const MASTER: &str = "master";
 
 /// Finds the model's files, fetching what is not there; settings from the environment.
 pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {

@@ -10,7 +10,7 @@ use super::count::{SD15_UNET, Unet};
 use super::estimate::{Memory, Trained, estimate};
 use super::files::{self, Loaded};
 use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use super::{Adapter, DreamBooth, Length, Objective, Plan, Source, local};
+use super::{Adapter, DreamBooth, Length, Objective, Plan, Planned, Source, local};
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::error::{Error, Result};
 
@@ -42,16 +42,22 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     }
 }
 
-/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant.
+/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or those of their stand-ins.
 ///
-/// Errors: the file's problems, or a model folder whose UNet is of another kind.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where it is asked for.
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let plans = Plan::load_all(&args.file, &args.set)?;
-    let several = plans.len() > 1;
+    let planned = Planned::load_all(&args.file, &args.set)?;
+    let several = planned.len() > 1;
     let mut texts = Vec::new();
-    for plan in &plans {
+    for planned in planned {
+        let note = planned.stand_in.as_ref().and_then(Plan::in_place);
+        let plan = if args.stand_in { planned.stand_in(&args.file)? } else { planned.plan };
         let heading = if several { format!("# ===== {} =====\n", plan.name) } else { String::new() };
-        texts.push(format!("{heading}# {}\n\n{}", summary(plan)?.join("\n# "), plan.to_toml()));
+        let mut lines = summary(&plan)?;
+        lines.extend(note.filter(|_| !args.stand_in).map(|note| {
+            format!("where no hub can be reached: {note} (tunelab plan --stand-in)")
+        }));
+        texts.push(format!("{heading}# {}\n\n{}", lines.join("\n# "), plan.to_toml()));
     }
     print(&texts.join("\n"))
 }
@@ -62,7 +68,8 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
     let text = local::config(&plan.model, "text_encoder");
     let text = TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?;
-    let mut lines = vec![steps(plan), trained(&plan.adapter, &unet, &text)];
+    let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
+    lines.extend([steps(plan), trained(&plan.adapter, &unet, &text)]);
     lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model))));
     if config.is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());

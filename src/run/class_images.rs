@@ -89,6 +89,8 @@ fn make(
             seed: prior.class_seed.wrapping_add(index as u64),
             width: of.plan.dataset.resolution,
             height: of.plan.dataset.resolution,
+            // Its folder is shared by all experiments on this very model.
+            stand_in: None,
         };
         let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
         write_png(&file(folder, index), &picture, &[("parameters", &shot.parameters())])?;

@@ -35,6 +35,8 @@ struct Settings {
     sampler: Sampler,
     /// Width and height; the model's own if none.
     size: Option<(usize, usize)>,
+    /// What the run's model stands in for.
+    stand_in: Option<String>,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let (model, lora) = trained_model(&run, &plan)?;
+        let stand_in = plan.in_place();
         let eval = plan.eval;
         Ok(Self {
             model,
@@ -72,6 +75,7 @@ impl Settings {
             guidance_scale: eval.guidance_scale,
             sampler: eval.sampler,
             size: Some((plan.dataset.resolution, plan.dataset.resolution)),
+            stand_in,
         })
     }
 
@@ -92,6 +96,7 @@ impl Settings {
             guidance_scale: 7.5,
             sampler: Sampler::Pndm,
             size: None,
+            stand_in: None,
         })
     }
 
@@ -105,6 +110,7 @@ impl Settings {
             seed: self.seed.wrapping_add(index as u64),
             width,
             height,
+            stand_in: self.stand_in.clone(),
         }
     }
 }

@@ -24,13 +24,13 @@ struct Column {
 pub(super) struct Sheet {
     pub headings: Vec<(&'static str, Align)>,
     pub rows: Vec<(Kind, Vec<String>)>,
-    /// What the ratios mean; empty where there are none.
+    /// What the ratios and the mark of stand-ins mean; empty where there are none.
     pub note: String,
 }
 
 impl Sheet {
     pub fn new(table: &Table) -> Self {
-        let compared = table.rows.iter().filter(|row| row.kind == Kind::Run).count() > 1;
+        let compared = table.rows.iter().filter(|row| row.kind != Kind::Reference).count() > 1;
         let has = |column: &&Column| {
             let filled = table.rows.iter().filter(|row| (column.cell)(row).is_some()).count();
             if column.is_ratio { compared && filled > 1 } else { filled > 0 || table.rows.is_empty() }
@@ -41,12 +41,17 @@ impl Sheet {
         Self {
             headings: columns.iter().map(|column| (column.heading, column.align)).collect(),
             rows: table.rows.iter().map(|row| (row.kind, cells(row))).collect(),
-            note: if ratios { note(table) } else { String::new() },
+            note: notes(table, ratios),
         }
     }
 }
 
-fn note(table: &Table) -> String {
+fn notes(table: &Table, ratios: bool) -> String {
+    let ratios = ratios.then(|| ratio_note(table));
+    ratios.into_iter().chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}."))).collect::<Vec<_>>().join(" ")
+}
+
+fn ratio_note(table: &Table) -> String {
     let baseline = table.baseline.as_deref().unwrap_or_default();
     let references = table.rows.iter().any(|row| row.kind == Kind::Reference && row.ratios != super::Ratios::default());
     let theirs =
@@ -70,7 +75,7 @@ const fn ratio(cell: fn(&Row) -> Option<String>) -> Column {
 
 const COLUMNS: [Column; 16] = [
     left("run", |row| Some(row.name.clone())),
-    left("method", |row| Some(row.method.clone())),
+    left("method", |row| Some(method(row))),
     right("trained parameters", |row| row.trained_parameters.map(grouped)),
     ratio(|row| row.ratios.trained_parameters.map(times)),
     right("total parameters", |row| row.total_parameters.map(grouped)),
@@ -86,6 +91,11 @@ const COLUMNS: [Column; 16] = [
     ratio(|row| row.ratios.peak_device.map(times)),
     left("device", |row| row.device.clone()),
 ];
+
+/// A stand-in is marked on its row, whatever its name is.
+fn method(row: &Row) -> String {
+    if row.kind == Kind::StandIn { format!("{}, STAND-IN", row.method) } else { row.method.clone() }
+}
 
 /// `×1078`, `×9.14`, `×0.95`, `×0.017`: two to three digits, more only before the point.
 fn times(ratio: f64) -> String {
