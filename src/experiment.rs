@@ -100,10 +100,10 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use overlay::Rivals;
-use stand_in::Trees;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
 pub(crate) use section::{Section, above, at_least};
+use stand_in::Trees;
 pub(crate) use tree::{Entry, Place, Table, Text, Value};
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.

@@ -344,7 +344,6 @@ impl Source {
     }
 }
 
-
 /// `owner/name` as the hubs allow it.
 fn is_repository(text: &str) -> bool {
     let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));

@@ -199,7 +199,8 @@ fn every_key_is_documented() {
     let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
     let texts = [
         good(LEAST, &everything).to_toml(),
-        good(FULL, &["adapter.full.ema_decay=0.9"]).to_toml(),
+        good(FULL, &["adapter.full.ema_decay=0.9", "stands_in_for={experiment='e',model='m',dataset='d'}"]).to_toml(),
+        good(FULL, &["model.builtin=mini", "dataset.builtin=corgi"]).to_toml(),
         good(
             &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
             &["adapter.dreambooth.class_path=."],
@@ -560,13 +561,13 @@ fn a_source_is_needed() {
     assert_snapshot!(bad("[model]\nrevision = 'main'\n[adapter.lora]\n", &[]), @r"
     error: nothing says which pictures to train on
       --> lab/x.toml
-       = add [dataset] with `path`, `repo` or `modelscope`
+       = add [dataset] with `path`, `repo`, `modelscope` or `builtin`
 
     error: nothing says which model to train
       --> lab/x.toml:1:2
        |
      1 | [model]
-       |  ^^^^^ add `path`, `repo` or `modelscope`
+       |  ^^^^^ add `path`, `repo`, `modelscope` or `builtin`
 
     hint: 2 problems in lab/x.toml
     ");

@@ -50,13 +50,15 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     let several = planned.len() > 1;
     let mut texts = Vec::new();
     for planned in planned {
-        let note = planned.stand_in.as_ref().and_then(Plan::in_place);
+        let stand_in = planned.stand_in.as_ref().filter(|_| !planned.plan.model.is_here());
+        let note = stand_in.and_then(Plan::in_place);
         let plan = if args.stand_in { planned.stand_in(&args.file)? } else { planned.plan };
         let heading = if several { format!("# ===== {} =====\n", plan.name) } else { String::new() };
         let mut lines = summary(&plan)?;
-        lines.extend(note.filter(|_| !args.stand_in).map(|note| {
-            format!("where no hub can be reached: {note} (tunelab plan --stand-in)")
-        }));
+        lines.extend(
+            note.filter(|_| !args.stand_in)
+                .map(|note| format!("where no hub can be reached: {note} (tunelab plan --stand-in)")),
+        );
         texts.push(format!("{heading}# {}\n\n{}", lines.join("\n# "), plan.to_toml()));
     }
     print(&texts.join("\n"))

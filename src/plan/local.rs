@@ -38,15 +38,18 @@ pub(super) fn config(model: &Source, part: &str) -> Option<String> {
 
 /// Sizes of the VAE and the text encoder: of their files and configs where these are here, otherwise Stable Diffusion 1.5's.
 pub(super) fn others(model: &Source) -> Others {
-    let size = |part: &str, usual| match model {
-        Source::Path(root) => weights_size(|file| Some(fs_err::metadata(root.join(part).join(file)).ok()?.len())),
-        // Stored in 16 bits, computed in 32.
-        Source::Builtin(builtin) => weights_size(|f| Some(2 * builtin.file(&format!("{part}/{f}"))?.len() as u64)),
-        _ => None,
-    }
-    .unwrap_or(usual);
+    let size = |part: &str, usual| {
+        match model {
+            Source::Path(root) => weights_size(|file| Some(fs_err::metadata(root.join(part).join(file)).ok()?.len())),
+            // Stored in 16 bits, computed in 32.
+            Source::Builtin(builtin) => weights_size(|f| Some(2 * builtin.file(&format!("{part}/{f}"))?.len() as u64)),
+            _ => None,
+        }
+        .unwrap_or(usual)
+    };
     let bytes = size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES);
-    let levels = config(model, "vae").and_then(|text| Some(serde_json::from_str::<Vae>(&text).ok()?.block_out_channels));
+    let levels =
+        config(model, "vae").and_then(|text| Some(serde_json::from_str::<Vae>(&text).ok()?.block_out_channels));
     let downscale = levels.map_or(SD15_OTHERS.downscale, |levels| 1 << levels.len().clamp(1, 16) - 1);
     Others { bytes, downscale }
 }

@@ -34,12 +34,7 @@ pub fn data_grid<P>(instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb
 }
 
 /// Rows of pictures; the first says what they are and how many of how many are shown.
-fn labelled<P>(
-    name: &str,
-    pictures: &[P],
-    most_rows: usize,
-    load: &impl Fn(&P) -> Result<Rgb>,
-) -> Result<Vec<Row>> {
+fn labelled<P>(name: &str, pictures: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
     let shown = pictures.len().min(COLUMNS * most_rows);
     let label = match (pictures.len(), shown) {
         (1, _) => format!("1 {name} image"),

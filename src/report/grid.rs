@@ -60,14 +60,16 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
 /// ones only.
 pub fn write_run_grid(run: &Path) -> Result<()> {
     let plan = plan(run)?;
-    let prompts = prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
+    let prompts =
+        prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
     let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
     let pictures = |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p)).collect() };
     let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
     let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
     let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
-    let headings: Vec<Heading> =
-        shown().map(|(model, pictures)| Heading { text: format!("{}{mark}", model.name()), span: span(pictures) }).collect();
+    let headings: Vec<Heading> = shown()
+        .map(|(model, pictures)| Heading { text: format!("{}{mark}", model.name()), span: span(pictures) })
+        .collect();
     let row = |index: usize| shown().flat_map(|(_, pictures)| pictures[index].clone()).collect();
     let rows: Vec<Row> =
         prompts.iter().enumerate().map(|(index, prompt)| Row { label: prompt.clone(), pictures: row(index) }).collect();

@@ -188,7 +188,8 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         rows.push(Row { label: prompt.clone(), pictures });
     }
     bar.finish();
-    let heading = Heading { text: String::new(), span: settings.images };
+    let mark = if settings.stand_in.is_some() { "STAND-IN" } else { "" };
+    let heading = Heading { text: mark.into(), span: settings.images };
     let file = args.output.join("grid.png");
     write_png(&file, &grid(&[heading], &rows)?, &[])?;
     progress.line(format!("wrote {}", file.display()));

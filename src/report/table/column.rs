@@ -48,7 +48,11 @@ impl Sheet {
 
 fn notes(table: &Table, ratios: bool) -> String {
     let ratios = ratios.then(|| ratio_note(table));
-    ratios.into_iter().chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}."))).collect::<Vec<_>>().join(" ")
+    ratios
+        .into_iter()
+        .chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}.")))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn ratio_note(table: &Table) -> String {
