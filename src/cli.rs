@@ -18,6 +18,7 @@ Exit codes: 0 done, 1 a run failed, 2 the input is wrong, 130 interrupted.
 Environment:
   HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
+  XDG_CACHE_HOME                              where built-in files are unpacked
   NO_COLOR                                    no colours
   RAYON_NUM_THREADS                           threads on the CPU; results do not depend on it";
 

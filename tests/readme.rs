@@ -45,7 +45,10 @@ fn every_key_is_there_with_its_default() {
     assert_eq!(parse(whole), parse(least));
 
     let mut written = keys(&parse(least).to_toml());
-    written.extend(["model.path", "model.modelscope", "train.steps", "train.snr_gamma"].map(String::from));
+    written.extend(
+        ["model.path", "model.modelscope", "model.builtin", "dataset.builtin", "train.steps", "train.snr_gamma"]
+            .map(String::from),
+    );
     written.remove("dataset.revision"); // "as above"
     assert_eq!(keys(whole), written);
 }
