@@ -125,10 +125,10 @@ pub struct RunArgs {
     /// Start over, even if the results are there already.
     #[arg(long)]
     pub force: bool,
-    /// Run each experiment's [stand_in], whether its hub can be reached or not.
+    /// Run each experiment's stand-in, whether its hub can be reached or not.
     #[arg(long, conflicts_with = "no_stand_in")]
     pub stand_in: bool,
-    /// Never run a [stand_in]: a hub that cannot be reached is an error.
+    /// Never run a stand-in: a hub that cannot be reached is an error.
     #[arg(long)]
     pub no_stand_in: bool,
 }
@@ -153,7 +153,7 @@ pub struct PlanArgs {
     /// Replace one key of the experiment first. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
-    /// Print what its [stand_in] makes of it.
+    /// Print its stand-in instead.
     #[arg(long)]
     pub stand_in: bool,
 }

@@ -50,7 +50,7 @@ pub(super) fn others(model: &Source) -> Others {
     let bytes = size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES);
     let levels =
         config(model, "vae").and_then(|text| Some(serde_json::from_str::<Vae>(&text).ok()?.block_out_channels));
-    let downscale = levels.map_or(SD15_OTHERS.downscale, |levels| 1 << levels.len().clamp(1, 16) - 1);
+    let downscale = levels.map_or(SD15_OTHERS.downscale, |levels| 1 << (levels.len().clamp(1, 16) - 1));
     Others { bytes, downscale }
 }
 
