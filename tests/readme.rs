@@ -70,7 +70,9 @@ fn links_lead_somewhere() {
     for target in local {
         match target.strip_prefix('#') {
             Some(title) => {
-                let found = readme.lines().any(|l| l.strip_prefix("## ").is_some_and(|t| t.to_lowercase() == title));
+                let found = readme
+                    .lines()
+                    .any(|l| l.strip_prefix("## ").is_some_and(|t| t.to_lowercase().replace(' ', "-") == title));
                 assert!(found, "no section {title}");
             }
             None => assert!(Path::new(target).exists(), "{target}"),

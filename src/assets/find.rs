@@ -1,8 +1,8 @@
 //! From the `Source` that an experiment names to files on this machine.
 //!
-//! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the model's files or the data set's folder. A
-//! ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be reached, and only
-//! then: a refusal or a wrong name is told, not hidden behind another source.
+//! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the model's files or the data
+//! set's folder. A ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be
+//! reached, and only then: a refusal or a wrong name is told, not hidden behind another source.
 
 use std::path::{Path, PathBuf};
 

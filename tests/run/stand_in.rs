@@ -129,6 +129,23 @@ fn a_stand_in_can_be_asked_for() {
 }
 
 #[test]
+fn the_miniature_and_a_stand_ins_result_can_be_drawn_with() {
+    let world = world();
+    assert_stands_in(&run(&world, NOBODY, &["x.toml", "--stand-in", "--set", "eval.prompts=[]"]), "--stand-in");
+    let sample = |what: &[&str], to: &str| {
+        let mut command = world.command(&["sample"]);
+        command.args(what).args(["--prompt", "a cat", "--steps", "1", "-o", to]);
+        let said: Said = command.env("XDG_CACHE_HOME", world.path("cache")).output().expect("the binary starts").into();
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        read_text(&world.path(&format!("{to}/a-cat/0.png"))).expect("a PNG")[0].1.clone()
+    };
+    assert!(!sample(&["--model", "builtin:mini"], "mini").contains("Stand-in"));
+    assert!(sample(&["results/x-stand-in"], "tuned").ends_with(&format!(", Stand-in: {WHAT}")));
+    let wrong = ["sample", "--model", "builtin:minni", "--prompt", "a cat", "-o", "wrong"];
+    world.refused(&wrong, &["\"minni\"", "there is builtin:mini"]);
+}
+
+#[test]
 fn what_is_done_or_cached_needs_neither_hub_nor_stand_in() {
     let world = world();
     let server = server(&world);
