@@ -40,7 +40,7 @@ pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
 pub use names::{run_folder, slug};
 pub use picture::{Shot, read_text, write_figure, write_png};
-pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, Versions};
+pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 
 /// The resolved plan, first file of a run.
 pub const PLAN_TOML: &str = "plan.toml";
@@ -129,7 +129,7 @@ impl RunDir {
         let trained = self.is_finished() || self.path.join(RESAMPLING_JSON).is_file();
         match change(stored, wanted) {
             Change::Nothing => {}
-            Change::Reference => self.write_plan(wanted, results)?,
+            Change::Words => self.write_plan(wanted, results)?,
             Change::Pictures => self.forget_pictures(wanted, results)?,
             Change::Training => return Err(self.holds_another_plan()),
         }
@@ -167,6 +167,13 @@ impl RunDir {
                 .cause(e)
                 .hint("give --force to remove the results and start over")
         })
+    }
+
+    /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it finished.
+    pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
+        let run = Self { path: results.join(run_folder(name)) };
+        let same = |stored: String| matches!(change(&stored, plan_toml), Change::Nothing | Change::Words);
+        Ok(run.is_finished() && run.stored_plan()?.is_some_and(same))
     }
 
     /// A run that is there already, to be read: `tunelab sample RUN_DIR`.

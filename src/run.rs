@@ -24,7 +24,7 @@ use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Counts, Ending, LossLog, Machine, Model, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
+    Counts, Ending, LossLog, Machine, Model, PeakMemory, RunDir, RunRecord, Seconds, Shot, StandIn, Status, Versions,
     forget_peak_memory, memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
@@ -39,6 +39,8 @@ use std::time::Instant;
 /// One experiment under way.
 struct Experiment<'a> {
     plan: &'a Plan,
+    /// Why it is run, if it is a stand-in.
+    why: Option<&'a str>,
     run: &'a RunDir,
     device: &'a Device,
     progress: &'a Progress,
@@ -146,6 +148,7 @@ impl Experiment<'_> {
                     seed: eval.seed.wrapping_add(index as u64),
                     width: self.plan.dataset.resolution,
                     height: self.plan.dataset.resolution,
+                    stand_in: self.plan.in_place(),
                 };
                 let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
@@ -154,6 +157,11 @@ impl Experiment<'_> {
         }
         bar.finish();
         Ok(begun.elapsed().as_secs_f64())
+    }
+
+    fn stand_in(&self) -> Option<StandIn> {
+        let (experiment, what) = (self.plan.stands_in_for.as_ref()?.experiment.clone(), self.plan.in_place()?);
+        Some(StandIn { experiment, what, why: self.why?.to_owned() })
     }
 
     fn record(&self, with: &Prepared, end: &Ending, seconds: Seconds) -> RunRecord {
@@ -166,6 +174,7 @@ impl Experiment<'_> {
         RunRecord {
             status: Status::Finished,
             name: self.plan.name.clone(),
+            stand_in: self.stand_in(),
             method: method.to_owned(),
             device: device::name(self.device),
             dtype: self.plan.train.dtype.to_string(),

@@ -41,7 +41,7 @@ impl Painter<'_> {
         Ok(SamplerRun::new(sampler, self.schedule, steps)?.timesteps().len())
     }
 
-    /// Draws one picture. `prompt` and `negative` are hidden states [1, 77, width]; `bar` advances by 1 a call.
+    /// Draws one picture. `prompt` and `negative` are hidden states [1, tokens, width]; `bar` advances by 1 a call.
     pub fn paint(&self, shot: &Shot, sampler: Sampler, prompt: &Tensor, negative: &Tensor, bar: &Bar) -> Result<Rgb> {
         let latents = self.latents(shot, sampler, prompt, negative, bar)?;
         let decoded = self.vae.decode(&(latents / self.vae.config().scaling_factor)?)?;

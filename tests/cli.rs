@@ -116,6 +116,7 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     #   tokenizer/vocab.json
     #   tokenizer/merges.txt
     #   scheduler/scheduler_config.json
+    # where no hub can be reached: builtin:mini with tests in place of stable-diffusion-v1-5/stable-diffusion-v1-5 with tests (tunelab plan --stand-in)
 
     name = "lora_dog"
     seed = 42

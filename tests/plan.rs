@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use tunelab::diffusion::Sampler;
 use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
-use tunelab::plan::estimate::{Memory, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
 use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
 
@@ -200,7 +200,8 @@ fn every_key_is_documented() {
     let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
     let texts = [
         good(LEAST, &everything).to_toml(),
-        good(FULL, &["adapter.full.ema_decay=0.9"]).to_toml(),
+        good(FULL, &["adapter.full.ema_decay=0.9", "stands_in_for={experiment='e',model='m',dataset='d'}"]).to_toml(),
+        good(FULL, &["model.builtin=mini", "dataset.builtin=corgi"]).to_toml(),
         good(
             &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
             &["adapter.dreambooth.class_path=."],
@@ -561,13 +562,13 @@ fn a_source_is_needed() {
     assert_snapshot!(bad("[model]\nrevision = 'main'\n[adapter.lora]\n", &[]), @r"
     error: nothing says which pictures to train on
       --> lab/x.toml
-       = add [dataset] with `path`, `repo` or `modelscope`
+       = add [dataset] with `path`, `repo`, `modelscope` or `builtin`
 
     error: nothing says which model to train
       --> lab/x.toml:1:2
        |
      1 | [model]
-       |  ^^^^^ add `path`, `repo` or `modelscope`
+       |  ^^^^^ add `path`, `repo`, `modelscope` or `builtin`
 
     hint: 2 problems in lab/x.toml
     ");
@@ -757,7 +758,7 @@ fn memory_is_near_what_pytorch_needs_for_the_same_work() {
 fn memory(text: &str, set: &[&str]) -> Memory {
     let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
     let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    estimate(&good(text, set), &unet, &text_encoder, SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES)
+    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS)
 }
 
 #[test]

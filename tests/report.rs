@@ -21,7 +21,7 @@ use tunelab::report::losses::{Losses, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
     Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
-    Seconds, Shot, Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
+    Seconds, Shot, StandIn, Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
@@ -37,6 +37,7 @@ fn record(name: &str) -> RunRecord {
     RunRecord {
         status: Status::Finished,
         name: name.to_string(),
+        stand_in: None,
         method: "lora".to_string(),
         device: "cpu".to_string(),
         dtype: "f32".to_string(),

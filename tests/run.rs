@@ -22,4 +22,5 @@ mod cut;
 mod hub;
 mod refusals;
 mod sampling;
+mod stand_in;
 mod world;

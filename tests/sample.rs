@@ -72,6 +72,7 @@ fn shot(sampler: Sampler, (height, width): (usize, usize)) -> Shot {
         seed: 7,
         width,
         height,
+        stand_in: None,
     }
 }
 

@@ -30,7 +30,7 @@ const PIECES: usize = 16;
 /// The side of a piece. The network is convolutional, so most of its training is done on quarters, which cost a quarter.
 const PIECE: usize = 32;
 /// The share of the steps that pieces are trained on; the rest sees whole pictures.
-const ON_PIECES: f64 = 0.8;
+const ON_PIECES: f64 = 0.9;
 const RATE: f64 = 2e-3;
 const WARMUP: usize = 100;
 /// Pictures from which the scaling factor is taken.

@@ -76,7 +76,7 @@ fn draw_part(folder: &Path, indices: Range<usize>, seed: u64) -> Result<String> 
 pub fn draw_subject(folder: &Path, size: usize) -> Result<()> {
     fs::create_dir_all(folder)?;
     for (i, scene) in subject::five().iter().enumerate() {
-        write_png(&folder.join(format!("{i}.png")), &subject::picture(scene, size), size, size)?;
+        write_png(&folder.join(format!("{}.png", i + 1)), &subject::picture(scene, size), size, size)?;
     }
     Ok(())
 }

@@ -79,8 +79,8 @@ fn unet() -> Value {
         "attention_head_dim": 4, "block_out_channels": [64, 96, 112], "cross_attention_dim": TEXT_WIDTH,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-        "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4, "layers_per_block": 1,
-        "norm_eps": 1e-5, "norm_num_groups": 16, "out_channels": 4, "sample_size": 16
+        "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 8, "layers_per_block": 1,
+        "norm_eps": 1e-5, "norm_num_groups": 16, "out_channels": 8, "sample_size": 16
     })
 }
 
@@ -89,8 +89,8 @@ fn vae() -> Value {
     json!({
         "_class_name": "AutoencoderKL", "_diffusers_version": "0.30.0", "act_fn": "silu",
         "block_out_channels": [16, 32, 64], "down_block_types": kind("DownEncoderBlock2D"),
-        "up_block_types": kind("UpDecoderBlock2D"), "in_channels": 3, "out_channels": 3, "latent_channels": 4,
-        "layers_per_block": 1, "mid_block_add_attention": false, "norm_num_groups": 8, "sample_size": 64,
+        "up_block_types": kind("UpDecoderBlock2D"), "in_channels": 3, "out_channels": 3, "latent_channels": 8,
+        "layers_per_block": 1, "mid_block_add_attention": false, "norm_num_groups": 4, "sample_size": 64,
         "scaling_factor": 0.18215
     })
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 
+pub mod builtin;
 mod download;
 mod find;
 mod header;
@@ -19,6 +20,7 @@ mod loader;
 pub mod local;
 pub mod modelscope;
 mod pictures;
+mod reach;
 mod save;
 mod settings;
 mod web;
@@ -26,6 +28,7 @@ mod weights;
 
 pub use find::{find_dataset, find_model};
 pub use loader::Loader;
+pub use reach::Reach;
 pub use save::write_safetensors;
 pub use settings::{Hub, HubSettings, Hubs, Token};
 pub use web::{Failed, Tried};

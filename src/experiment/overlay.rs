@@ -1,14 +1,15 @@
-//! Laying one table over another: a variant over the file, a `--set` argument over both.
+//! Laying one table over another: a variant over the file, a stand-in over that, a `--set` argument over all.
 //!
 //! In: two tables. Out: the first with the second's values. Tables are merged, everything else is replaced, and of keys
 //! that exclude each other those of the table above win.
 
+use super::stand_in::STAND_IN;
 use super::{Entry, Table, Value};
 
 /// Which keys give way to a rival that is laid over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rivals {
-    /// Sources and lengths, and also adapters: a variant may compare ways of training.
+    /// Sources and lengths, and also adapters: a variant may compare ways of training, and a stand-in may train otherwise.
     Variant,
     /// Sources and lengths. An argument goes to every variant, and `--set adapter.lora.rank=8` must not turn the one that
     /// trains everything into a LoRA: that stays an error.
@@ -17,8 +18,8 @@ pub(super) enum Rivals {
 
 /// By table: groups of keys of which only one group can count.
 const RIVALS: [(&str, &[&[&str]]); 5] = [
-    ("model", &[&["path"], &["repo", "modelscope"]]),
-    ("dataset", &[&["path"], &["repo", "modelscope"]]),
+    ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]]),
+    ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]]),
     ("train", &[&["epochs"], &["steps"]]),
     ("adapter", &[&["lora"], &["full"], &["dreambooth"]]),
     ("adapter.dreambooth", &[&["lora"], &["full"]]),
@@ -36,8 +37,9 @@ fn merge(base: &mut Table, over: Table, rivals: Rivals, path: &str) {
     for (key, entry) in over {
         match (base.get_mut(&key), entry) {
             (Some(Entry { value: Value::Table(below), .. }), Entry { value: Value::Table(above), .. }) => {
-                let path = super::reader::join(path, &key);
-                merge(below, above, rivals, &path);
+                // What lies in a stand-in's table are the experiment's own keys.
+                let inner = if key == STAND_IN { String::new() } else { super::reader::join(path, &key) };
+                merge(below, above, rivals, &inner);
             }
             (_, entry) => {
                 base.insert(key, entry);

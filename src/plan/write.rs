@@ -30,6 +30,12 @@ pub(super) fn to_toml(plan: &Plan) -> String {
     if let Some(figures) = &plan.reference {
         reference(&mut out, figures);
     }
+    if let Some(original) = &plan.stands_in_for {
+        out.table("stands_in_for");
+        out.text("experiment", &original.experiment);
+        out.text("model", &original.model);
+        out.text("dataset", &original.dataset);
+    }
     out.0
 }
 
@@ -47,6 +53,7 @@ fn source(out: &mut Writer, source: &Source) {
             out.text("modelscope", repo);
             out.text("revision", revision);
         }
+        Source::Builtin(builtin) => out.text("builtin", builtin.name()),
     }
 }
 

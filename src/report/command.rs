@@ -2,11 +2,11 @@
 //!
 //! In: their arguments. Out: the table on stdout, files in the results folder; what was written is said on stderr.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{PlotArgs, ReportArgs, TableArgs};
 use crate::error::{Error, Result};
+use crate::plan::command::print;
 use crate::progress::Progress;
 use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 
@@ -140,12 +140,4 @@ fn write(file: &Path, figure: &Figure) -> Result<()> {
 fn said(progress: &Progress, files: &[PathBuf]) {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     progress.line(format!("wrote {}", names.join(", ")));
-}
-
-/// A reader that has gone away wants no more, which is no fault.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
-        _ => Ok(()),
-    }
 }

@@ -23,6 +23,8 @@ pub struct RunRecord {
     pub status: Status,
     /// The experiment's name.
     pub name: String,
+    /// What it stands in for, and why; nothing for an experiment's own run.
+    pub stand_in: Option<StandIn>,
     /// The way of fine-tuning: the adapter's name in the experiment.
     pub method: String,
     /// What was trained on: `cpu`, `cuda:0`, `metal`.
@@ -43,6 +45,17 @@ pub struct RunRecord {
     pub machine: Machine,
     /// The files that went in.
     pub hashes: Hashes,
+}
+
+/// What a stand-in stands in for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What was run in place of what: `builtin:mini with builtin:corgi in place of a/model with a/dataset`.
+    pub what: String,
+    /// Why it was run.
+    pub why: String,
 }
 
 /// Sizes that need no clock.

@@ -9,7 +9,7 @@ use super::Experiment;
 use crate::data::{self, Picture};
 use crate::error::{Error, Result};
 use crate::plan::DreamBooth;
-use crate::report::grid::{Row, grid};
+use crate::report::data_grid;
 use crate::results::{Shot, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
@@ -18,9 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
 const VERSION: &str = "1";
-
-/// Pictures of each kind on the grid of the data.
-const SHOWN: usize = 6;
 
 /// The class images, found or made. `states` holds the hidden states of the class prompt and of the empty prompt.
 pub fn find(
@@ -92,6 +89,8 @@ fn make(
             seed: prior.class_seed.wrapping_add(index as u64),
             width: of.plan.dataset.resolution,
             height: of.plan.dataset.resolution,
+            // Its folder is shared by all experiments on this very model.
+            stand_in: None,
         };
         let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
         write_png(&file(folder, index), &picture, &[("parameters", &shot.parameters())])?;
@@ -102,15 +101,7 @@ fn make(
 
 /// Writes the grid of the data into the run's folder: the instance images as they are trained on, and class images.
 pub fn show(of: &Experiment, instance: &[Picture], class: &[Picture]) -> Result<()> {
-    let square = |picture: &Picture| {
-        let side = of.plan.dataset.resolution;
-        Ok(data::center_crop(&data::resize_short_side(&picture.image()?, side), side))
-    };
-    let load = |pictures: &[Picture]| pictures.iter().take(SHOWN).map(square).collect::<Result<Vec<_>>>();
-    let row = |name: &str, pictures: &[Picture]| {
-        let label = format!("{name}: {} pictures", pictures.len());
-        Ok::<_, Error>(Row { label, pictures: load(pictures)? })
-    };
-    let picture = grid(&[], &[row("instance", instance)?, row("class", class)?])?;
-    write_png(&of.run.path().join("data.png"), &picture, &[])
+    let side = of.plan.dataset.resolution;
+    let square = |p: &Picture| Ok(data::center_crop(&data::resize_short_side(&p.image()?, side), side));
+    data_grid::write_data_grid(of.run.path(), instance, class, square)
 }

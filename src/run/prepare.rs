@@ -46,7 +46,7 @@ pub struct Prepared {
     pub class: Option<(Examples, f64)>,
     /// Captions and prompts for training.
     pub texts: Texts,
-    /// The base model's hidden states [1, 77, width] of the evaluation prompts and the negative prompt.
+    /// The base model's hidden states [1, tokens, width] of the evaluation prompts and the negative prompt.
     pub prompts: States,
     /// The autoencoder.
     pub vae: Vae,

@@ -9,7 +9,7 @@ use super::single_file;
 use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::lora_file::{self, Component, Written};
-use crate::plan::{Adapter, Full, Lora, Objective, Plan, Source};
+use crate::plan::{Adapter, Full, Lora, Objective, Plan};
 use crate::results::{Ending, LORA_FILE, RunDir};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -157,7 +157,7 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
         ("ss_network_dropout", lora.dropout.to_string()),
         ("ss_network_args", "{}".to_owned()),
         ("ss_output_name", plan.name.clone()),
-        ("ss_sd_model_name", model_name(&plan.model)),
+        ("ss_sd_model_name", plan.model.short()),
         ("ss_resolution", format!("({side}, {side})")),
         ("ss_num_train_images", with.pictures.len().to_string()),
         ("ss_num_reg_images", class_images.to_string()),
@@ -190,12 +190,4 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
         ("modelspec.resolution", format!("{side}x{side}")),
     ];
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// The repository, or the folder's last name: no path of this machine goes into a file that is shared.
-fn model_name(source: &Source) -> String {
-    match source {
-        Source::Path(path) => file_name(path),
-        Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => repo.clone(),
-    }
 }

@@ -35,6 +35,8 @@ struct Settings {
     sampler: Sampler,
     /// Width and height; the model's own if none.
     size: Option<(usize, usize)>,
+    /// What the run's model stands in for.
+    stand_in: Option<String>,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let (model, lora) = trained_model(&run, &plan)?;
+        let stand_in = plan.in_place();
         let eval = plan.eval;
         Ok(Self {
             model,
@@ -72,6 +75,7 @@ impl Settings {
             guidance_scale: eval.guidance_scale,
             sampler: eval.sampler,
             size: Some((plan.dataset.resolution, plan.dataset.resolution)),
+            stand_in,
         })
     }
 
@@ -92,6 +96,7 @@ impl Settings {
             guidance_scale: 7.5,
             sampler: Sampler::Pndm,
             size: None,
+            stand_in: None,
         })
     }
 
@@ -105,6 +110,7 @@ impl Settings {
             seed: self.seed.wrapping_add(index as u64),
             width,
             height,
+            stand_in: self.stand_in.clone(),
         }
     }
 }
@@ -138,7 +144,7 @@ impl Networks {
         Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
     }
 
-    /// The hidden states [1, 77, width] of a text.
+    /// The hidden states [1, tokens, width] of a text.
     pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
@@ -182,7 +188,8 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         rows.push(Row { label: prompt.clone(), pictures });
     }
     bar.finish();
-    let heading = Heading { text: String::new(), span: settings.images };
+    let mark = if settings.stand_in.is_some() { "STAND-IN" } else { "" };
+    let heading = Heading { text: mark.into(), span: settings.images };
     let file = args.output.join("grid.png");
     write_png(&file, &grid(&[heading], &rows)?, &[])?;
     progress.line(format!("wrote {}", file.display()));

@@ -22,6 +22,7 @@ fn the_keys_of_run_json_are_a_contract() {
     insta::assert_snapshot!(found.join("\n"), @r"
     status
     name
+    stand_in
     method
     device
     dtype
@@ -55,6 +56,10 @@ fn the_keys_of_run_json_are_a_contract() {
     hashes.data
     ");
     assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record("lora_dog"));
+    // As earlier versions wrote it.
+    let old = text.replace("  \"stand_in\": null,\n", "");
+    assert!(old.len() < text.len());
+    assert_eq!(serde_json::from_str::<RunRecord>(&old).unwrap(), record("lora_dog"));
 }
 
 #[test]

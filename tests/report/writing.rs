@@ -99,6 +99,7 @@ fn a_sample_says_what_made_it() {
         seed: 42,
         width: 24,
         height: 16,
+        stand_in: None,
     };
     let image = picture(24, 16, 9);
     for prompt in ["a dog", "ein süßer Hund", "一只狗 🐕\0"] {

@@ -2,6 +2,7 @@
 
 use super::Table;
 use super::row::{Kind, Row};
+use crate::plan::command::grouped;
 
 /// Which side a column's cells keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +24,13 @@ struct Column {
 pub(super) struct Sheet {
     pub headings: Vec<(&'static str, Align)>,
     pub rows: Vec<(Kind, Vec<String>)>,
-    /// What the ratios mean; empty where there are none.
+    /// What the ratios and the mark of stand-ins mean; empty where there are none.
     pub note: String,
 }
 
 impl Sheet {
     pub fn new(table: &Table) -> Self {
-        let compared = table.rows.iter().filter(|row| row.kind == Kind::Run).count() > 1;
+        let compared = table.rows.iter().filter(|row| row.kind != Kind::Reference).count() > 1;
         let has = |column: &&Column| {
             let filled = table.rows.iter().filter(|row| (column.cell)(row).is_some()).count();
             if column.is_ratio { compared && filled > 1 } else { filled > 0 || table.rows.is_empty() }
@@ -40,12 +41,21 @@ impl Sheet {
         Self {
             headings: columns.iter().map(|column| (column.heading, column.align)).collect(),
             rows: table.rows.iter().map(|row| (row.kind, cells(row))).collect(),
-            note: if ratios { note(table) } else { String::new() },
+            note: notes(table, ratios),
         }
     }
 }
 
-fn note(table: &Table) -> String {
+fn notes(table: &Table, ratios: bool) -> String {
+    let ratios = ratios.then(|| ratio_note(table));
+    ratios
+        .into_iter()
+        .chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}.")))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn ratio_note(table: &Table) -> String {
     let baseline = table.baseline.as_deref().unwrap_or_default();
     let references = table.rows.iter().any(|row| row.kind == Kind::Reference && row.ratios != super::Ratios::default());
     let theirs =
@@ -69,7 +79,7 @@ const fn ratio(cell: fn(&Row) -> Option<String>) -> Column {
 
 const COLUMNS: [Column; 16] = [
     left("run", |row| Some(row.name.clone())),
-    left("method", |row| Some(row.method.clone())),
+    left("method", |row| Some(method(row))),
     right("trained parameters", |row| row.trained_parameters.map(grouped)),
     ratio(|row| row.ratios.trained_parameters.map(times)),
     right("total parameters", |row| row.total_parameters.map(grouped)),
@@ -86,6 +96,11 @@ const COLUMNS: [Column; 16] = [
     left("device", |row| row.device.clone()),
 ];
 
+/// A stand-in is marked on its row, whatever its name is.
+fn method(row: &Row) -> String {
+    if row.kind == Kind::StandIn { format!("{}, STAND-IN", row.method) } else { row.method.clone() }
+}
+
 /// `×1078`, `×9.14`, `×0.95`, `×0.017`: two to three digits, more only before the point.
 fn times(ratio: f64) -> String {
     let digits = match ratio {
@@ -95,13 +110,6 @@ fn times(ratio: f64) -> String {
         _ => 3,
     };
     format!("×{ratio:.digits$}")
-}
-
-/// 797184 → `797,184`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let cut = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
-    digits.char_indices().map(|(at, digit)| if cut(at) { format!(",{digit}") } else { digit.to_string() }).collect()
 }
 
 /// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.

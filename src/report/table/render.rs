@@ -46,6 +46,7 @@ pub fn to_csv(table: &Table) -> Result<String> {
 fn csv_cells(row: &Row) -> [String; CSV_COLUMNS.len()] {
     let kind = match row.kind {
         Kind::Run => "run",
+        Kind::StandIn => "stand-in",
         Kind::Reference => "reference",
     };
     [
