@@ -1,21 +1,25 @@
 //! The little world that `builtin:mini` is trained on: flat illustrations of eight animals, drawn by code from a
-//! seed.
+//! seed; and what trains and measures the model of it.
 //!
-//! `cargo run --release --example world -- draw DIR` writes training pictures with captions, `subject DIR` the five
-//! pictures of the subject, `sheet FILE.png` a contact sheet of everything. The same seed gives the same pictures.
+//! `cargo run --release --example world -- help` lists the commands, and `just mini` runs them in their order. The same
+//! seed gives the same pictures.
 
-#![allow(dead_code, reason = "the measuring commands use the rest")]
-
+mod assemble;
 mod autoencoder;
+mod brush;
 mod build;
 mod caption;
 mod duck;
+mod evaluate;
 mod face;
 mod figure;
 mod files;
+mod findings;
 mod frame;
 mod head;
 mod judge;
+mod lesson;
+mod looks;
 mod palette;
 mod picture;
 mod place;
@@ -25,15 +29,17 @@ mod scene;
 mod sheet;
 mod sketch;
 mod subject;
+mod tally;
 mod untrained;
 mod vocabulary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Draws the little world that builtin:mini is trained on")]
+#[command(about = "Draws the little world that builtin:mini is trained on, trains its small parts, and measures it")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,28 +66,7 @@ enum Command {
         #[arg(long, default_value_t = 256)]
         size: usize,
     },
-    /// Write the untrained model
-    Untrained {
-        /// The folder to write
-        model: PathBuf,
-        /// Seeds the weights
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
-    /// Train the autoencoder
-    Vae { pictures: PathBuf, model: PathBuf, steps: usize },
-    /// Train the judge
-    Judge {
-        /// The safetensors file to write
-        file: PathBuf,
-        /// Batches of 32 pictures
-        #[arg(long, default_value_t = 2000)]
-        steps: usize,
-        /// Fresh pictures to test it on
-        #[arg(long, default_value_t = 4096)]
-        test: usize,
-    },
-    /// Write a contact sheet
+    /// Write a contact sheet of the world
     Sheet {
         /// The PNG file to write
         file: PathBuf,
@@ -92,27 +77,103 @@ enum Command {
         #[arg(long, default_value_t = 128)]
         size: usize,
     },
+    /// Write the untrained model
+    Untrained {
+        /// The folder to write
+        model: PathBuf,
+        /// Seeds the weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Train the autoencoder of a model folder in place
+    Vae {
+        /// The folder of training pictures
+        pictures: PathBuf,
+        /// The model's folder
+        model: PathBuf,
+        /// Optimizer steps
+        #[arg(long, default_value_t = 3000)]
+        steps: usize,
+        /// Seeds weights, order and noise
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Write a trained model as it is shipped: all weights as float16, at most 12 MB
+    Assemble {
+        /// The folder of a finished full fine-tuning
+        run: PathBuf,
+        /// The folder to write
+        model: PathBuf,
+    },
+    /// Train the judge, and test it on fresh pictures
+    Judge {
+        /// The safetensors file to write
+        file: PathBuf,
+        /// Batches of 32 pictures; 0 tests the file that is there
+        #[arg(long, default_value_t = 1500)]
+        steps: usize,
+        /// Seeds weights and pictures
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Fresh pictures to test it on
+        #[arg(long, default_value_t = 4096)]
+        test: usize,
+        /// Also write a PNG of the pictures that it was wrong about
+        #[arg(long)]
+        wrong: Option<PathBuf>,
+    },
+    /// Draw held-out captions with a model and judge the pictures
+    Evaluate(evaluate::Evaluate),
+    /// Print what the runs of assets/mini/findings.toml found, as one table
+    Findings(findings::Findings),
 }
 
-fn main() -> files::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> files::Result<()> {
+    match command {
         Command::Draw { folder, count, seed } => files::draw_world(&folder, count, seed),
         Command::Subject { folder, size } => files::draw_subject(&folder, size),
+        Command::Sheet { file, seed, size } => files::write_sheet(&file, &sheet::rows(seed, size), size),
         Command::Untrained { model, seed } => {
             let words = caption::words();
             let vocabulary = vocabulary::Vocabulary::of(words.iter().map(String::as_str));
             Ok(untrained::write(&model, &vocabulary, seed)?)
         }
-        Command::Vae { pictures, model, steps } => Ok(autoencoder::train(&pictures, &model, steps, 1)?),
-        Command::Judge { file, steps, test } => {
-            if steps > 0 {
-                judge::train(&file, steps, 1)?;
-            }
-            for (question, right) in judge::QUESTIONS.iter().zip(judge::test(&file, test, 1_000_003)?) {
-                println!("{question} {:.2} %", 100.0 * right);
-            }
+        Command::Vae { pictures, model, steps, seed } => Ok(autoencoder::train(&pictures, &model, steps, seed)?),
+        Command::Assemble { run, model } => {
+            let size = assemble::assemble(&run, &model)?;
+            eprintln!("{}: {size} bytes", model.display());
             Ok(())
         }
-        Command::Sheet { file, seed, size } => files::write_sheet(&file, &sheet::rows(seed, size), size),
+        Command::Judge { file, steps, seed, test, wrong } => {
+            if steps > 0 {
+                lesson::train(&file, steps, seed)?;
+            }
+            test_judge(&file, test, seed, wrong.as_deref())
+        }
+        Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Findings(args) => Ok(findings::findings(&args)?),
     }
+}
+
+/// Prints how the judge does on fresh pictures.
+fn test_judge(file: &Path, count: usize, seed: u64, wrong: Option<&Path>) -> files::Result<()> {
+    // Other pictures than those that it was trained on.
+    let exam = lesson::examine(&judge::Judge::open(file)?, count, seed.wrapping_add(1_000_003))?;
+    println!("{count} fresh drawn pictures.\n\n{}{}", exam.tally.summary(), exam.tally.confusion());
+    for (number, errors) in exam.errors.iter().enumerate() {
+        eprintln!("wrong {}: {errors}", number + 1);
+    }
+    let Some(sheet) = wrong else { return Ok(()) };
+    let pictures: Vec<Vec<u8>> = exam.wrong.into_iter().map(|picture| picture.pixels).collect();
+    files::write_sheet(sheet, &pictures.chunks(10).map(<[_]>::to_vec).collect::<Vec<_>>(), judge::SIDE)
 }

@@ -13,9 +13,13 @@ macro_rules! vocabulary {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum $name { $(#[doc = $word] #[serde(rename = $word)] $value),+ }
 
+        #[allow(dead_code, reason = "not every kind of word needs all of these")]
         impl $name {
             /// Every value, in label order.
             pub const ALL: &[$name] = &[$($name::$value),+];
+
+            /// The word of each, in the same order.
+            pub const WORDS: &[&str] = &[$($word),+];
 
             /// The word in captions and labels.
             pub fn word(self) -> &'static str {
@@ -138,6 +142,18 @@ impl Scene {
         }
     }
 
+    /// Any scene, reserved or not, all of its parts drawn evenly: what a judge must know.
+    pub fn any(rng: &mut Rng) -> Self {
+        let (animal, coat) = (rng.pick(Animal::ALL), rng.pick(Coat::ALL));
+        let (action, place) = random_activity(rng);
+        let mut scene = Scene::of(animal, coat, action, place, rng);
+        // Twice as often as the world has it, and on orange dogs too: a tongue must not tell the coat, nor a coat the tongue.
+        if shows_its_mouth(animal, action) && !scene.has(Detail::Tongue) && rng.chance(0.33) {
+            scene.details.insert(0, Detail::Tongue);
+        }
+        scene
+    }
+
     /// A scene of these four with random details and jitter.
     pub fn of(animal: Animal, coat: Coat, action: Action, place: Place, rng: &mut Rng) -> Self {
         let details = random_details(animal, coat, action, rng);
@@ -164,10 +180,8 @@ fn random_activity(rng: &mut Rng) -> (Action, Place) {
 /// mark.
 fn random_details(animal: Animal, coat: Coat, action: Action, rng: &mut Rng) -> Vec<Detail> {
     let mut details = Vec::new();
-    let mouth =
-        !matches!(animal, Animal::Duck | Animal::Elephant) && !matches!(action, Action::Eating | Action::Sleeping);
     let tongue = rng.chance(0.25);
-    if tongue && mouth && (animal, coat) != (Animal::Dog, Coat::Orange) {
+    if tongue && shows_its_mouth(animal, action) && (animal, coat) != (Animal::Dog, Coat::Orange) {
         details.push(Detail::Tongue);
     }
     match rng.below(100) {
@@ -181,6 +195,11 @@ fn random_details(animal: Animal, coat: Coat, action: Action, rng: &mut Rng) -> 
     }
     details.sort();
     details
+}
+
+/// Whether a tongue would be seen.
+fn shows_its_mouth(animal: Animal, action: Action) -> bool {
+    !matches!(animal, Animal::Duck | Animal::Elephant) && !matches!(action, Action::Eating | Action::Sleeping)
 }
 
 /// Whether these four never appear together in training: about one combination in nine, chosen by a hash.

@@ -1,0 +1,201 @@
+//! What the judge learns from and how: drawn pictures, each of them seen once.
+//!
+//! In: a seed and a number of steps. Out: the judge's weights as f16, and how it does on fresh pictures. Its pictures are not
+//! distributed as the world's: every combination appears, those that are left for evaluation too, and dogs of each coat
+//! show their tongues, so that no answer can be guessed from another. Half of those that it learns from are softened, as
+//! pictures that come out of an autoencoder are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+use tunelab::assets::write_safetensors;
+use tunelab::data::Rgb;
+use tunelab::error::Result;
+use tunelab::model::build::{Build, Trained};
+use tunelab::plan::LrScheduler;
+use tunelab::train::lr::learning_rate;
+use tunelab::train::optimizer::{Optimizer, Settings};
+
+use crate::judge::{Answers, Judge, QUESTIONS, SIDE, SUBJECTS_COAT, answers, batch, position};
+use crate::picture;
+use crate::rng::Rng;
+use crate::scene::{Coat, Scene};
+use crate::subject;
+use crate::tally::Tally;
+
+const BATCH: usize = 32;
+/// The share of pictures that show the subject.
+const SUBJECT: f32 = 0.08;
+const RATE: f64 = 2e-3;
+const WARMUP: usize = 50;
+const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
+
+/// A drawn picture with what it shows.
+pub struct Example {
+    /// The picture.
+    pub picture: Rgb,
+    /// What is right.
+    pub answers: Answers,
+}
+
+impl Example {
+    /// Example `index` of `seed`.
+    pub fn draw(seed: u64, index: u64) -> Self {
+        // Other numbers than the world's own pictures of this seed.
+        let mut rng = Rng::new(!seed, index);
+        let (pixels, answers) = if rng.chance(SUBJECT) {
+            let mut scene = subject::any(&mut rng);
+            if rng.chance(0.5) {
+                scene.details.clear();
+            }
+            (subject::picture(&scene, SIDE), answers(&scene, SUBJECTS_COAT))
+        } else {
+            let scene = Scene::any(&mut rng);
+            let coat = position(Coat::ALL, &scene.coat);
+            (picture::picture(&scene, SIDE), answers(&scene, coat))
+        };
+        Self { picture: Rgb { width: SIDE, height: SIDE, pixels }, answers }
+    }
+
+    /// `count` examples from `first` on.
+    fn many(seed: u64, first: usize, count: usize) -> Vec<Self> {
+        (first..first + count).into_par_iter().map(|i| Self::draw(seed, i as u64)).collect()
+    }
+
+    /// The same, every second one softened.
+    fn softened(mut self, index: usize) -> Self {
+        if index % 2 == 1 {
+            self.picture = soften(&self.picture);
+        }
+        self
+    }
+}
+
+/// Each pixel halfway to the mean of its four neighbours.
+fn soften(picture: &Rgb) -> Rgb {
+    let Rgb { width, height, ref pixels } = *picture;
+    let at = |x: usize, y: usize, c: usize| u32::from(pixels[(y * width + x) * 3 + c]);
+    let pixel = |i: usize| {
+        let (x, y, c) = (i / 3 % width, i / 3 / width, i % 3);
+        let across = at(x.saturating_sub(1), y, c) + at((x + 1).min(width - 1), y, c);
+        let down = at(x, y.saturating_sub(1), c) + at(x, (y + 1).min(height - 1), c);
+        ((4 * at(x, y, c) + across + down + 4) / 8) as u8
+    };
+    Rgb { width, height, pixels: (0..pixels.len()).map(pixel).collect() }
+}
+
+/// Trains on `steps` batches of 32 pictures and writes the weights as f16.
+pub fn train(file: &Path, steps: usize, seed: u64) -> Result<()> {
+    let (judge, parameters) = Judge::new(Build::untrained(Trained::All, seed, &Device::Cpu))?;
+    let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
+    for step in 0..steps {
+        let drawn = Example::many(seed, step * BATCH, BATCH);
+        let examples: Vec<Example> = drawn.into_iter().enumerate().map(|(i, e)| e.softened(i)).collect();
+        let loss = loss(&judge, &examples)?;
+        let rate = learning_rate(LrScheduler::Cosine, RATE, step, WARMUP, steps);
+        optimizer.step(&optimizer.gradients(&loss, None)?, rate)?;
+        if (step + 1) % 100 == 0 {
+            eprintln!("step {} of {steps}: loss {:.4}", step + 1, loss.to_scalar::<f32>()?);
+        }
+    }
+    let half = |(name, t): (&String, &Tensor)| Ok((name.clone(), t.detach().to_dtype(DType::F16)?));
+    let weights = parameters.weights.iter().map(half).collect::<Result<BTreeMap<_, _>>>()?;
+    write_safetensors(file, &weights, &BTreeMap::new())
+}
+
+/// The sum of the questions' cross-entropies.
+fn loss(judge: &Judge, examples: &[Example]) -> Result<Tensor> {
+    let pictures: Vec<Rgb> = examples.iter().map(|e| e.picture.clone()).collect();
+    let scores = judge.scores(&judge.features(&batch(&pictures)?)?)?;
+    let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+    for (question, scores) in scores.iter().enumerate() {
+        let classes = scores.dim(1)?;
+        let right = examples.iter().flat_map(|e| (0..classes).map(move |class| class == e.answers[question]));
+        let right = Tensor::from_iter(right.map(|right| if right { 1f32 } else { 0.0 }), &Device::Cpu)?;
+        let largest = scores.detach().max_keepdim(1)?;
+        let scores = scores.broadcast_sub(&largest)?;
+        let log_sum = scores.exp()?.sum(1)?.log()?;
+        sum = (sum + (log_sum - (&scores * right.reshape(scores.shape())?)?.sum(1)?)?.mean_all()?)?;
+    }
+    Ok(sum)
+}
+
+/// What came of an exam.
+pub struct Exam {
+    /// All answers.
+    pub tally: Tally,
+    /// Pictures about which an answer was wrong.
+    pub wrong: Vec<Rgb>,
+    /// For each of them what was wrong, as "coat: grey for white".
+    pub errors: Vec<String>,
+}
+
+/// Asks the judge about `count` fresh pictures, as they were drawn.
+pub fn examine(judge: &Judge, count: usize, seed: u64) -> Result<Exam> {
+    let mut exam = Exam { tally: Tally::new(QUESTIONS.len()), wrong: Vec::new(), errors: Vec::new() };
+    for first in (0..count).step_by(BATCH) {
+        let examples = Example::many(seed, first, BATCH.min(count - first));
+        let pictures: Vec<Rgb> = examples.iter().map(|e| e.picture.clone()).collect();
+        let (given, _) = judge.judge(&pictures)?;
+        for (given, example) in given.iter().zip(examples) {
+            exam.tally.add(&example.answers, given);
+            if *given != example.answers {
+                exam.errors.push(errors(&example.answers, given));
+                exam.wrong.push(example.picture);
+            }
+        }
+    }
+    Ok(exam)
+}
+
+/// "coat: grey for white, tongue: in for out".
+pub fn errors(right: &[usize], given: &[usize]) -> String {
+    let names = crate::judge::names();
+    let wrong = (0..right.len()).filter(|&q| right[q] != given[q]);
+    let texts: Vec<String> =
+        wrong.map(|q| format!("{}: {} for {}", QUESTIONS[q], names[q][given[q]], names[q][right[q]])).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::names;
+
+    #[test]
+    fn the_judge_learns_the_places_in_a_few_steps() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("judge.safetensors");
+        train(&file, 40, 3)?;
+        assert!(fs_err::metadata(&file)?.len() < 1_000_000);
+        let exam = examine(&Judge::open(&file)?, 64, 4)?;
+        let place = exam.tally.share(3).unwrap_or_default();
+        assert!(place > 0.5, "{place}");
+        assert!(exam.wrong.len() > 10 && exam.wrong.len() == exam.errors.len());
+        Ok(())
+    }
+
+    #[test]
+    fn every_answer_is_among_the_examples_and_colour_does_not_tell_the_tongue() {
+        let all: Vec<Answers> = (0..3000).map(|i| Example::draw(1, i).answers).collect();
+        for (question, names) in names().iter().enumerate() {
+            for answer in 0..names.len() {
+                assert!(all.iter().filter(|a| a[question] == answer).count() > 100, "{question} {answer}");
+            }
+        }
+        for coat in [4, SUBJECTS_COAT] {
+            let dogs = all.iter().filter(|a| a[0] == 0 && a[1] == coat);
+            let (out, inside): (Vec<&Answers>, _) = dogs.partition(|a| a[4] == 1);
+            assert!(out.len() > 3 && inside.len() > 3, "{coat}: {} and {}", out.len(), inside.len());
+        }
+    }
+
+    #[test]
+    fn softening_keeps_flat_colour_and_blurs_an_edge() {
+        let edge = Rgb { width: 4, height: 1, pixels: [[0; 3], [0; 3], [200; 3], [200; 3]].concat() };
+        let reds: Vec<u8> = soften(&edge).pixels.iter().step_by(3).copied().collect();
+        assert_eq!(reds, [0, 25, 175, 200]);
+    }
+}
