@@ -12,6 +12,7 @@ use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
+use tunelab::model::build::Trained;
 use tunelab::model::clip::ClipText;
 use tunelab::model::load;
 use tunelab::model::tokenizer::Tokenizer;
@@ -23,7 +24,6 @@ use tunelab::results::Shot;
 use tunelab::sample::Painter;
 
 use crate::judge::SIDE;
-use tunelab::model::build::Trained;
 
 /// The networks of one model.
 pub struct Brush {
@@ -45,6 +45,11 @@ pub struct Strokes {
     pub sampler: Sampler,
     /// The first picture's seed; each of the others has the next one.
     pub seed: u64,
+}
+
+/// The autoencoder of a model folder.
+pub fn autoencoder(model: &Path) -> Result<Vae> {
+    load::vae(&assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())?, &Device::Cpu)
 }
 
 impl Brush {

@@ -48,10 +48,10 @@ pub struct Evaluate {
     /// Classifier-free guidance
     #[arg(long, default_value_t = 3.0)]
     guidance: f64,
-    /// pndm, ddim, euler_a or dpmpp_2m
+    /// `pndm`, `ddim`, `euler_a` or `dpmpp_2m`
     #[arg(long, default_value = "dpmpp_2m")]
     sampler: Sampler,
-    /// The folder for evaluation.md and evaluation.png
+    /// The folder for `evaluation.md` and `evaluation.png`
     #[arg(long, default_value = ".")]
     out: PathBuf,
 }

@@ -5,7 +5,8 @@
 //! samples show. Rows above say what the model drew before, and what drawn pictures of the world and of the subject
 //! show: the ends of each scale.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,6 +18,9 @@ use tunelab::results::{Model, RunDir};
 use crate::judge::Judge;
 use crate::looks::{Looks, Measure, drawn, unseen};
 use crate::scene::Animal;
+
+/// Between what is trained on and the class prompt, where there is prior preservation.
+const PRIOR: &str = ", prior ";
 
 /// The arguments of `world findings`.
 #[derive(Args)]
@@ -47,6 +51,11 @@ pub fn findings(args: &Findings) -> Result<()> {
     for results in &args.results {
         runs.extend(Runs::read(results, &mut |text| eprintln!("warning: {text}"))?.finished);
     }
+    // LoRA before all weights, and with prior preservation last.
+    runs.sort_by_key(|run| {
+        let method = method(&run.plan);
+        (method.contains(PRIOR), prompt(&run.plan).to_owned(), run.record.counts.trained_parameters)
+    });
     let mut rows = Vec::new();
     for model in [Model::Base, Model::Tuned] {
         for run in &runs {
@@ -98,20 +107,22 @@ fn references(measure: &Measure, each: usize, sets: usize) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// "LoRA on “a dog”", "LoRA on “a sks dog” and 45 of “a dog”".
+/// "LoRA on “a dog”", "LoRA on “a sks dog”, prior “a dog”".
 fn method(plan: &toml::Table) -> String {
-    let text = |table: Option<&toml::Value>, key: &str| {
-        table.and_then(|t| t.get(key)).and_then(toml::Value::as_str).unwrap_or("its captions").to_owned()
-    };
     let adapter = plan.get("adapter");
     let prior = adapter.and_then(|adapter| adapter.get("dreambooth"));
-    let trained = prior.or(adapter);
-    let what = if trained.is_some_and(|t| t.get("lora").is_some()) { "LoRA" } else { "all weights" };
-    let prompt = text(plan.get("dataset"), "prompt");
-    match prior {
-        None => format!("{what} on “{prompt}”"),
-        Some(_) => format!("{what} on “{prompt}”, prior “{}”", text(prior, "class_prompt")),
+    let lora = prior.or(adapter).is_some_and(|trained| trained.get("lora").is_some());
+    let what = format!("{} on “{}”", if lora { "LoRA" } else { "all weights" }, prompt(plan));
+    match prior.and_then(|prior| prior.get("class_prompt")).and_then(toml::Value::as_str) {
+        Some(class) => format!("{what}{PRIOR}“{class}”"),
+        None => what,
     }
+}
+
+/// What the pictures are called that a run trains on.
+fn prompt(plan: &toml::Table) -> &str {
+    let prompt = plan.get("dataset").and_then(|dataset| dataset.get("prompt"));
+    prompt.and_then(toml::Value::as_str).unwrap_or("their captions")
 }
 
 fn prompts(run: &Run) -> Vec<String> {
@@ -152,10 +163,10 @@ fn table(rows: &[Row]) -> String {
         "| trained | parameters | prompt | right animal | orange fur | tongue out | the subject | distance | coats | \
          variety |\n| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    let mut parameters = BTreeMap::new();
-    for Row { trained, parameters: count, prompt, seeds } in rows {
-        // Said once for each way of fine-tuning.
-        let count = count.filter(|_| parameters.insert(trained, ()).is_none()).map_or(String::new(), grouped);
+    let mut said = BTreeSet::new();
+    for Row { trained, parameters, prompt, seeds } in rows {
+        // Once for each way of fine-tuning.
+        let count = parameters.filter(|_| said.insert(trained)).map_or(String::new(), grouped);
         let percent = |of: fn(&Looks) -> f64| spread(seeds, of, 100.0, 0);
         let number = |of: fn(&Looks) -> f64| spread(seeds, of, 1.0, 2);
         let cells = [
@@ -170,7 +181,8 @@ fn table(rows: &[Row]) -> String {
             spread(seeds, |l| l.coats, 1.0, 1),
             number(|l| l.variety),
         ];
-        text += &format!("| {} |\n", cells.join(" | "));
+        // Writing into a text does not fail.
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text + "\nMean ± standard deviation over the seeds; shares in percent. *Distance*: from pictures of the subject that nothing \
             was trained on, in the judge's features (energy distance; 0: cannot be told apart). *Coats*: how many there \

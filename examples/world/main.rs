@@ -33,10 +33,10 @@ mod tally;
 mod untrained;
 mod vocabulary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(about = "Draws the little world that builtin:mini is trained on, trains its small parts, and measures it")]
@@ -106,26 +106,33 @@ enum Command {
         model: PathBuf,
     },
     /// Train the judge, and test it on fresh pictures
-    Judge {
-        /// The safetensors file to write
-        file: PathBuf,
-        /// Batches of 32 pictures; 0 tests the file that is there
-        #[arg(long, default_value_t = 1500)]
-        steps: usize,
-        /// Seeds weights and pictures
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Fresh pictures to test it on
-        #[arg(long, default_value_t = 4096)]
-        test: usize,
-        /// Also write a PNG of the pictures that it was wrong about
-        #[arg(long)]
-        wrong: Option<PathBuf>,
-    },
+    Judge(Learn),
     /// Draw held-out captions with a model and judge the pictures
     Evaluate(evaluate::Evaluate),
     /// Print what the runs of assets/mini/findings.toml found, as one table
     Findings(findings::Findings),
+}
+
+/// The arguments of `world judge`.
+#[derive(Args)]
+struct Learn {
+    /// The safetensors file to write
+    file: PathBuf,
+    /// Batches of 32 pictures; 0 tests the file that is there
+    #[arg(long, default_value_t = 1600)]
+    steps: usize,
+    /// Seeds weights and pictures
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Fresh pictures to test it on
+    #[arg(long, default_value_t = 4096)]
+    test: usize,
+    /// Test it on what the autoencoder of this model folder makes of the pictures
+    #[arg(long)]
+    through: Option<PathBuf>,
+    /// Also write a PNG of the pictures that it was wrong about
+    #[arg(long)]
+    wrong: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -154,11 +161,11 @@ fn run(command: Command) -> files::Result<()> {
             eprintln!("{}: {size} bytes", model.display());
             Ok(())
         }
-        Command::Judge { file, steps, seed, test, wrong } => {
-            if steps > 0 {
-                lesson::train(&file, steps, seed)?;
+        Command::Judge(args) => {
+            if args.steps > 0 {
+                lesson::train(&args.file, args.steps, args.seed)?;
             }
-            test_judge(&file, test, seed, wrong.as_deref())
+            test_judge(&args)
         }
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Findings(args) => Ok(findings::findings(&args)?),
@@ -166,14 +173,16 @@ fn run(command: Command) -> files::Result<()> {
 }
 
 /// Prints how the judge does on fresh pictures.
-fn test_judge(file: &Path, count: usize, seed: u64, wrong: Option<&Path>) -> files::Result<()> {
+fn test_judge(args: &Learn) -> files::Result<()> {
+    let judge = judge::Judge::open(&args.file)?;
+    let vae = args.through.as_deref().map(brush::autoencoder).transpose()?;
     // Other pictures than those that it was trained on.
-    let exam = lesson::examine(&judge::Judge::open(file)?, count, seed.wrapping_add(1_000_003))?;
-    println!("{count} fresh drawn pictures.\n\n{}{}", exam.tally.summary(), exam.tally.confusion());
+    let exam = lesson::examine(&judge, args.test, args.seed.wrapping_add(1_000_003), vae.as_ref())?;
+    println!("{} fresh drawn pictures.\n\n{}{}", args.test, exam.tally.summary(), exam.tally.confusion());
     for (number, errors) in exam.errors.iter().enumerate() {
         eprintln!("wrong {}: {errors}", number + 1);
     }
-    let Some(sheet) = wrong else { return Ok(()) };
+    let Some(sheet) = &args.wrong else { return Ok(()) };
     let pictures: Vec<Vec<u8>> = exam.wrong.into_iter().map(|picture| picture.pixels).collect();
     files::write_sheet(sheet, &pictures.chunks(10).map(<[_]>::to_vec).collect::<Vec<_>>(), judge::SIDE)
 }

@@ -1,7 +1,7 @@
 //! The miniature before its training: a diffusers folder with random weights.
 //!
-//! In: a seed, and the autoencoder once it is trained. Out: model_index.json, unet, vae, text_encoder, tokenizer and scheduler
-//! as diffusers and transformers write them. The shape is Stable Diffusion 1's with fewer channels, a VAE that halves
+//! In: a seed, and the autoencoder once it is trained. Out: `model_index.json` and the folders of the
+//! parts as diffusers and transformers write them. The shape is Stable Diffusion 1's with fewer channels, a VAE that halves
 //! twice and texts of 32 tokens.
 
 use std::collections::BTreeMap;

@@ -31,7 +31,9 @@ impl Vocabulary {
         words.dedup();
         let mut merges = Vec::new();
         while let Some(pair) = most_frequent(&words) {
-            words.iter_mut().for_each(|word| join(word, &pair));
+            for word in &mut words {
+                join(word, &pair);
+            }
             merges.push(pair);
         }
         let ends = bytes().into_iter().map(|c| format!("{c}</w>"));
@@ -54,9 +56,9 @@ impl Vocabulary {
     pub fn write(&self, folder: &Path) -> Result<()> {
         fs_err::create_dir_all(folder)?;
         let ids: serde_json::Map<_, _> = self.tokens.iter().enumerate().map(|(id, t)| (t.clone(), json!(id))).collect();
-        let merges: String = self.merges.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
+        let merges: Vec<String> = self.merges.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
         fs_err::write(folder.join("vocab.json"), format!("{}\n", json!(ids)))?;
-        fs_err::write(folder.join("merges.txt"), format!("#version: 0.2\n{merges}"))?;
+        fs_err::write(folder.join("merges.txt"), format!("#version: 0.2\n{}", merges.concat()))?;
         let token = |text: &str| json!({ "content": text, "lstrip": false, "normalized": true, "rstrip": false, "single_word": false });
         let specials = json!({
             "bos_token": token(BEGIN), "eos_token": token(END), "pad_token": END, "unk_token": token(END)
