@@ -89,10 +89,15 @@ impl Judge {
         Ok((Self { convs, features, answers }, parameters))
     }
 
-    /// Reads trained weights.
+    /// Reads trained weights, to judge.
     pub fn open(file: &Path) -> Result<Self> {
+        Ok(Self::load(file, Trained::Nothing)?.0)
+    }
+
+    /// Reads weights.
+    pub fn load(file: &Path, trained: Trained) -> Result<(Self, Parameters)> {
         let loader = Loader::new(Weights::open(&[file.to_owned()])?, &Device::Cpu, DType::F32);
-        Ok(Self::new(Build::from_files(loader, Trained::Nothing, 0))?.0)
+        Self::new(Build::from_files(loader, trained, 0))
     }
 
     /// Pictures [B, 3, 64, 64] → [B, 96].

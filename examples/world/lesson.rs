@@ -2,8 +2,8 @@
 //!
 //! In: a seed and a number of steps. Out: the judge's weights as f16, and how it does on fresh pictures. Its pictures are not
 //! distributed as the world's: every combination appears, those that are left for evaluation too, and dogs of each coat
-//! show their tongues, so that no answer can be guessed from another. Half of those that it learns from are softened, as
-//! pictures that come out of an autoencoder are.
+//! show their tongues, so that no answer can be guessed from another. Half of those that it learns from are softened; in a
+//! second lesson they go through the model's autoencoder, as those that it will judge have.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,6 +30,9 @@ const BATCH: usize = 32;
 /// The share of pictures that show the subject.
 const SUBJECT: f32 = 0.08;
 const RATE: f64 = 2e-3;
+const RATE_AGAIN: f64 = 1e-3;
+/// The first picture of a second lesson.
+const AGAIN: usize = 1 << 32;
 const WARMUP: usize = 50;
 const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
 
@@ -64,14 +67,26 @@ impl Example {
     fn many(seed: u64, first: usize, count: usize) -> Vec<Self> {
         (first..first + count).into_par_iter().map(|i| Self::draw(seed, i as u64)).collect()
     }
+}
 
-    /// The same, every second one softened.
-    fn softened(mut self, index: usize) -> Self {
-        if index % 2 == 1 {
-            self.picture = soften(&self.picture);
-        }
-        self
-    }
+/// The pictures of a batch, the second half of them as they come out of the autoencoder or, without one, softened.
+fn worn(examples: &[Example], through: Option<&Vae>) -> Result<Vec<Rgb>> {
+    let mut pictures = pictures(examples);
+    let half = pictures.split_off(examples.len() / 2);
+    pictures.extend(match through {
+        Some(vae) => reconstruct(vae, &half)?,
+        None => half.iter().map(soften).collect(),
+    });
+    Ok(pictures)
+}
+
+fn pictures(examples: &[Example]) -> Vec<Rgb> {
+    examples.iter().map(|example| example.picture.clone()).collect()
+}
+
+/// What an autoencoder makes of pictures.
+fn reconstruct(vae: &Vae, pictures: &[Rgb]) -> Result<Vec<Rgb>> {
+    from_tensor(&vae.decode(&vae.encode(&batch(pictures)?)?.mean)?)
 }
 
 /// Each pixel halfway to the mean of its four neighbours.
@@ -87,15 +102,30 @@ fn soften(picture: &Rgb) -> Rgb {
     Rgb { width, height, pixels: (0..pixels.len()).map(pixel).collect() }
 }
 
-/// Trains on `steps` batches of 32 pictures and writes the weights as f16.
-pub fn train(file: &Path, steps: usize, seed: u64) -> Result<()> {
-    let (judge, parameters) = Judge::new(Build::untrained(Trained::All, seed, &Device::Cpu))?;
+/// How a lesson goes.
+pub struct Lesson<'a> {
+    /// Batches of 32 pictures.
+    pub steps: usize,
+    /// Seeds pictures and first weights.
+    pub seed: u64,
+    /// The autoencoder that half of the pictures go through. With it the lesson is a second one: it begins with the weights
+    /// that are there, and learns more slowly.
+    pub through: Option<&'a Vae>,
+}
+
+/// Trains and writes the weights as f16.
+pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
+    let Lesson { steps, seed, through } = *lesson;
+    let (peak, first) = if through.is_some() { (RATE_AGAIN, AGAIN) } else { (RATE, 0) };
+    let (judge, parameters) = match through {
+        Some(_) => Judge::load(file, Trained::All)?,
+        None => Judge::new(Build::untrained(Trained::All, seed, &Device::Cpu))?,
+    };
     let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
     for step in 0..steps {
-        let drawn = Example::many(seed, step * BATCH, BATCH);
-        let examples: Vec<Example> = drawn.into_iter().enumerate().map(|(i, e)| e.softened(i)).collect();
-        let loss = loss(&judge, &examples)?;
-        let rate = learning_rate(LrScheduler::Cosine, RATE, step, WARMUP.min(steps / 10), steps);
+        let examples = Example::many(seed, first + step * BATCH, BATCH);
+        let loss = loss(&judge, &worn(&examples, through)?, &examples)?;
+        let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP.min(steps / 10), steps);
         optimizer.step(&optimizer.gradients(&loss, None)?, rate)?;
         if (step + 1) % 100 == 0 {
             eprintln!("step {} of {steps}: loss {:.4}", step + 1, loss.to_scalar::<f32>()?);
@@ -107,9 +137,8 @@ pub fn train(file: &Path, steps: usize, seed: u64) -> Result<()> {
 }
 
 /// The sum of the questions' cross-entropies.
-fn loss(judge: &Judge, examples: &[Example]) -> Result<Tensor> {
-    let pictures: Vec<Rgb> = examples.iter().map(|e| e.picture.clone()).collect();
-    let scores = judge.scores(&judge.features(&batch(&pictures)?)?)?;
+fn loss(judge: &Judge, pictures: &[Rgb], examples: &[Example]) -> Result<Tensor> {
+    let scores = judge.scores(&judge.features(&batch(pictures)?)?)?;
     let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
     for (question, scores) in scores.iter().enumerate() {
         let classes = scores.dim(1)?;
@@ -138,9 +167,9 @@ pub fn examine(judge: &Judge, count: usize, seed: u64, through: Option<&Vae>) ->
     let mut exam = Exam { tally: Tally::new(QUESTIONS.len()), wrong: Vec::new(), errors: Vec::new() };
     for first in (0..count).step_by(BATCH) {
         let examples = Example::many(seed, first, BATCH.min(count - first));
-        let mut pictures: Vec<Rgb> = examples.iter().map(|e| e.picture.clone()).collect();
+        let mut pictures = pictures(&examples);
         if let Some(vae) = through {
-            pictures = from_tensor(&vae.decode(&vae.encode(&batch(&pictures)?)?.mean)?)?;
+            pictures = reconstruct(vae, &pictures)?;
         }
         let (given, _) = judge.judge(&pictures)?;
         for ((given, example), picture) in given.iter().zip(&examples).zip(pictures) {
@@ -172,7 +201,7 @@ mod tests {
     fn the_judge_learns_the_places_in_a_few_steps() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("judge.safetensors");
-        train(&file, 16, 3)?;
+        train(&file, &Lesson { steps: 16, seed: 3, through: None })?;
         assert!(fs_err::metadata(&file)?.len() < 1_000_000);
         let exam = examine(&Judge::open(&file)?, 64, 4, None)?;
         let place = exam.tally.share(3).unwrap_or_default();

@@ -127,7 +127,8 @@ struct Learn {
     /// Fresh pictures to test it on
     #[arg(long, default_value_t = 4096)]
     test: usize,
-    /// Test it on what the autoencoder of this model folder makes of the pictures
+    /// Train the judge that is there on: half of the pictures, and all of a second test, as the autoencoder of this model folder
+    /// makes them
     #[arg(long)]
     through: Option<PathBuf>,
     /// Also write a PNG of the pictures that it was wrong about
@@ -161,24 +162,28 @@ fn run(command: Command) -> files::Result<()> {
             eprintln!("{}: {size} bytes", model.display());
             Ok(())
         }
-        Command::Judge(args) => {
-            if args.steps > 0 {
-                lesson::train(&args.file, args.steps, args.seed)?;
-            }
-            test_judge(&args)
-        }
+        Command::Judge(args) => learn(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Findings(args) => Ok(findings::findings(&args)?),
     }
 }
 
-/// Prints how the judge does on fresh pictures.
-fn test_judge(args: &Learn) -> files::Result<()> {
-    let judge = judge::Judge::open(&args.file)?;
+/// Trains the judge and prints how it does on fresh pictures.
+fn learn(args: &Learn) -> files::Result<()> {
     let vae = args.through.as_deref().map(brush::autoencoder).transpose()?;
+    if args.steps > 0 {
+        let lesson = lesson::Lesson { steps: args.steps, seed: args.seed, through: vae.as_ref() };
+        lesson::train(&args.file, &lesson)?;
+    }
+    let judge = judge::Judge::open(&args.file)?;
     // Other pictures than those that it was trained on.
-    let exam = lesson::examine(&judge, args.test, args.seed.wrapping_add(1_000_003), vae.as_ref())?;
+    let seed = args.seed.wrapping_add(1_000_003);
+    let mut exam = lesson::examine(&judge, args.test, seed, None)?;
     println!("{} fresh drawn pictures.\n\n{}{}", args.test, exam.tally.summary(), exam.tally.confusion());
+    if vae.is_some() {
+        exam = lesson::examine(&judge, args.test, seed, vae.as_ref())?;
+        println!("The same through the autoencoder.\n\n{}{}", exam.tally.summary(), exam.tally.confusion());
+    }
     for (number, errors) in exam.errors.iter().enumerate() {
         eprintln!("wrong {}: {errors}", number + 1);
     }
