@@ -195,7 +195,10 @@ pub fn errors(right: &[usize], given: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brush::autoencoder;
     use crate::judge::names;
+    use crate::vocabulary::Vocabulary;
+    use crate::{caption, untrained};
 
     #[test]
     fn the_judge_learns_the_places_in_a_few_steps() -> Result<()> {
@@ -203,6 +206,10 @@ mod tests {
         let file = folder.path().join("judge.safetensors");
         train(&file, &Lesson { steps: 16, seed: 3, through: None })?;
         assert!(fs_err::metadata(&file)?.len() < 1_000_000);
+        // A second lesson goes on from there.
+        let words = caption::words();
+        untrained::write(folder.path(), &Vocabulary::of(words.iter().map(String::as_str)), 1)?;
+        train(&file, &Lesson { steps: 1, seed: 3, through: Some(&autoencoder(folder.path())?) })?;
         let exam = examine(&Judge::open(&file)?, 64, 4, None)?;
         let place = exam.tally.share(3).unwrap_or_default();
         assert!(place > 0.4, "one in seven or so by chance: {place}");
