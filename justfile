@@ -26,7 +26,7 @@ run file="experiments/lora_dog.toml" *args:
 
 # Check every experiment of this repository.
 check:
-    cargo run -- check experiments/*.toml
+    cargo run -- check experiments/*.toml assets/mini/findings.toml
 
 # Where the miniature's training keeps its pictures and runs.
 recipe := "assets/mini/recipe"
