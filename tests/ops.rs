@@ -102,6 +102,27 @@ fn conv2d() {
     }
 }
 
+/// Pictures whose width is 8 or a multiple of 16 have a body of their own: samples, height, width, channels in and out, with
+/// whole and partial tiles of channels (14 and 8) and an odd number of vectors of pixels.
+#[test]
+fn conv2d_straight_from_the_picture() {
+    for (samples, h, w, inputs, outputs) in [
+        (1, 17, 16, 5, 17),
+        (3, 16, 32, 3, 14),
+        (6, 6, 8, 4, 15),
+        (5, 10, 8, 15, 1),
+        (1, 16, 48, 9, 2),
+        (9, 3, 16, 8, 33),
+    ] {
+        let what = format!("{samples} x {inputs} -> {outputs}, {h}x{w}");
+        let (x, k, b) = ([samples, inputs, h, w], [outputs, inputs, 3, 3], [outputs]);
+        let op = |t: &[Tensor]| ops::conv2d(&t[0], &t[1], Some(&t[2]), 1, Padding::same(1));
+        agree(&what, &[Trained(&x), Trained(&k), Trained(&b)], op);
+        agree(&what, &[Trained(&x), Frozen(&k), Frozen(&b)], op);
+        agree(&what, &[Trained(&x), Trained(&k)], |t| ops::conv2d(&t[0], &t[1], None, 1, Padding::same(1)));
+    }
+}
+
 /// 64 channels of 97x101 pixels need 5.6 million column values: two blocks.
 #[test]
 fn conv2d_in_several_blocks() {

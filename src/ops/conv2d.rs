@@ -1,10 +1,13 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
 //! Forward: the patches of a block of output pixels, or of several small pictures, are written as columns (im2col), and one
-//! matrix product gives the block; a 1x1 convolution of a single picture needs no columns. Backward: dx is the transposed product followed by the adjoint of im2col
-//! (col2im), dW = dy · columnsᵀ summed over the blocks in order, db = Σ dy. The column buffer is bounded whatever the
-//! picture's size. Frozen weights get no gradient; dx is left out when nothing before x is trained.
+//! matrix product gives the block; a 1x1 convolution of a single picture needs no columns. Backward: dx is the transposed
+//! product followed by the adjoint of im2col (col2im), dW = dy · columnsᵀ summed over the blocks in order, db = Σ dy. The
+//! column buffer is bounded whatever the picture's size. 3x3 kernels have a body of their own (`conv3x3`) where that is
+//! faster. Frozen weights get no gradient; dx is left out when nothing before x is trained.
 
+#[cfg(target_arch = "x86_64")]
+use super::conv3x3::{self, Turn};
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host::{self, Scratch};
 use super::vector::sum_of;
@@ -117,6 +120,14 @@ impl Geometry {
         self.kh == 1 && self.kw == 1 && self.stride == 1 && self.pad == 0 && self.pixels_in() == self.pixels_out()
     }
 
+    /// The pictures of `channels` channels that a 3x3 convolution between zeros maps to pictures of the same size.
+    #[cfg(target_arch = "x86_64")]
+    fn direct(&self, channels: usize) -> Option<conv3x3::Pictures> {
+        let same = self.kh == 3 && self.kw == 3 && self.stride == 1 && self.pad == 1;
+        let same = same && (self.ho, self.wo) == (self.h, self.w);
+        same.then_some(conv3x3::Pictures { samples: self.batch, channels, height: self.h, width: self.w })
+    }
+
     /// Blocks of whole output rows `(first row, rows)` whose columns fit the buffer.
     fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
         let columns = (COLUMN_VALUES / self.patch()).max(64);
@@ -219,6 +230,11 @@ fn apart(rows: &[f32], channels: usize, n: usize, bias: Option<&[f32]>, samples:
 fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
     let (k, n_all) = (g.patch(), g.pixels_out());
     let mut y = vec![0.0; g.batch * g.o * n_all];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(x_of) = g.direct(g.c).filter(conv3x3::Pictures::fit) {
+        conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y);
+        return (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into());
+    }
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
     let (mut columns, mut product) = (Scratch::new(), Scratch::new());
     for (x, y) in x.chunks(xs).zip(y.chunks_mut(ys)) {
@@ -255,6 +271,11 @@ fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     let wt = Mat::rows(&w, k).t();
     let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(dy_of) = g.direct(g.o).filter(conv3x3::Pictures::fit) {
+        conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, &mut dx);
+        return host::tensor(dx, (g.batch, g.c, g.h, g.w));
+    }
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
     let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
     for (dx, dy) in dx.chunks_mut(xs).zip(dy.chunks(ys)) {
@@ -287,6 +308,11 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (k, n_all) = (g.patch(), g.pixels_out());
     let (x, dy) = (host::values(x)?, host::values(dy)?);
     let mut dw = vec![0.0; g.o * k];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(x_of) = g.direct(g.c).filter(|x| x.fit_weight(g.o)) {
+        conv3x3::weight_gradient(x_of, &x, &dy, &mut dw);
+        return host::tensor(dw, (g.o, g.c, g.kh, g.kw));
+    }
     let (xs, ys) = (g.together() * g.c * g.pixels_in(), g.together() * g.o * n_all);
     let (mut columns, mut rows) = (Scratch::new(), Scratch::new());
     for (x, dy) in x.chunks(xs).zip(dy.chunks(ys)) {

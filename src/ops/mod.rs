@@ -17,6 +17,8 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod conv2d;
+#[cfg(target_arch = "x86_64")]
+mod conv3x3;
 mod gemm;
 pub mod group_norm;
 mod host;

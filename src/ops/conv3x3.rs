@@ -1,0 +1,386 @@
+//! 3x3 convolution with stride 1 between zeros, straight from the picture: no columns are written (AVX-512).
+//!
+//! x [S, C, h, w] is copied once with its border of zeros. A tile of up to 14 channels and 32 pixels of the result stays in
+//! registers while all C·9 taps pass: the weights of the tile's channels are laid out tap by tap beforehand, the pixels of a
+//! tap are an unaligned load. The gradient of x is the same with the weights turned around; the gradient of the weights sums
+//! over pixels in lanes. Each number is summed in one order, whatever the number of threads.
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
+)]
+
+use super::host::Scratch;
+use rayon::prelude::*;
+use std::arch::x86_64::{
+    __m512, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castps256_ps512, _mm512_fmadd_ps, _mm512_insertf64x4, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
+};
+
+/// Channels of a tile at most: with two vectors of pixels, 28 sums, two pixels' and one weight's register are in use.
+const ROWS: usize = 14;
+/// Taps of a kernel.
+const TAPS: usize = 9;
+/// Pixels in a vector.
+const LANES: usize = 16;
+/// Pieces of work at least, where there is enough to share out.
+const TASKS: usize = 8;
+/// Result channels of a tile of the weights' gradient.
+const OUTPUTS: usize = 8;
+/// Pixels, of one or several samples, after which that tile's lanes are summed: its dy stays in the nearest cache.
+const CHUNK: usize = 768;
+/// The weights' gradient is left to the matrix product from this many weights on, where that is faster.
+const WIDE: usize = 128 * 128;
+
+/// S pictures of C channels.
+#[derive(Clone, Copy)]
+pub(super) struct Pictures {
+    /// S
+    pub samples: usize,
+    /// C
+    pub channels: usize,
+    /// h
+    pub height: usize,
+    /// w
+    pub width: usize,
+}
+
+/// How the weight [out, in, 3, 3] is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// From in to out.
+    Forward,
+    /// From out to in, each kernel turned by 180 degrees: the adjoint.
+    Backward,
+}
+
+impl Pictures {
+    /// Whether the kernels here take pictures of this size, on this processor. A single small picture is left to the matrix
+    /// product: laying out the weights would cost more than they are used.
+    pub(super) fn fit(&self) -> bool {
+        let rows = self.width.is_multiple_of(LANES) || (self.width == LANES / 2 && self.height.is_multiple_of(2));
+        rows && self.samples * self.pixels() >= 256 && is_x86_feature_detected!("avx512f")
+    }
+
+    /// As [`Pictures::fit`], for the gradient of a weight [outputs, channels, 3, 3].
+    pub(super) fn fit_weight(&self, outputs: usize) -> bool {
+        self.fit() && self.width.is_multiple_of(LANES) && self.channels * outputs < WIDE
+    }
+
+    fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Values in a row with its border.
+    fn row(&self) -> usize {
+        self.width + 2
+    }
+
+    /// Values in a channel with its border.
+    fn plane(&self) -> usize {
+        (self.height + 2) * self.row()
+    }
+
+    /// x with a border of zeros.
+    fn pad<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
+        let (n, row, w) = (self.pixels(), self.row(), self.width);
+        assert_eq!(x.len(), self.samples * self.channels * n, "conv3x3: x has another size");
+        let padded = scratch.first(self.samples * self.channels * self.plane());
+        padded.par_chunks_mut(self.plane()).zip(x.par_chunks(n)).for_each(|(out, x)| {
+            let (top, out) = out.split_at_mut(row);
+            let (middle, bottom) = out.split_at_mut(self.height * row);
+            top.fill(0.0);
+            bottom.fill(0.0);
+            for (out, x) in middle.chunks_exact_mut(row).zip(x.chunks_exact(w)) {
+                (out[0], out[w + 1]) = (0.0, 0.0);
+                out[1..=w].copy_from_slice(x);
+            }
+        });
+        padded
+    }
+}
+
+/// The result channels of one tile, and their planes in some samples.
+struct Task<'a> {
+    first: usize,
+    planes: Vec<(usize, &'a mut [f32])>,
+}
+
+/// Splits y [S, outputs, n] into tasks that cover `rows` channels each.
+fn tasks(y: &mut [f32], outputs: usize, n: usize, rows: usize) -> Vec<Task<'_>> {
+    let blocks = outputs.div_ceil(rows);
+    let samples = y.len() / (outputs * n);
+    let together = samples.div_ceil(TASKS.div_ceil(blocks)).max(1);
+    let mut tasks: Vec<Task> = Vec::new();
+    for (sample, y) in y.chunks_mut(outputs * n).enumerate() {
+        if sample % together == 0 {
+            tasks.extend((0..blocks).map(|block| Task { first: block * rows, planes: Vec::new() }));
+        }
+        let newest = tasks.len() - blocks;
+        for (task, y) in tasks[newest..].iter_mut().zip(y.chunks_mut(rows * n)) {
+            task.planes.push((sample, y));
+        }
+    }
+    tasks
+}
+
+/// y [S, outputs, h, w] = x [S, C, h, w] * weight + bias; `weight` is [outputs, C, 3, 3], or [C, outputs, 3, 3] if it is used
+/// backward.
+pub(super) fn conv(of: Pictures, x: &[f32], weight: &[f32], turn: Turn, bias: Option<&[f32]>, y: &mut [f32]) {
+    let (c, n) = (of.channels, of.pixels());
+    let outputs = weight.len() / (c * TAPS);
+    assert!(of.fit() && y.len() == of.samples * outputs * n, "conv3x3: y has another size");
+    assert!(bias.is_none_or(|b| b.len() == outputs), "conv3x3: the bias has another size");
+    let mut padded = Scratch::new();
+    let padded = of.pad(x, &mut padded);
+    let rows = outputs.div_ceil(outputs.div_ceil(ROWS));
+    tasks(y, outputs, n, rows).into_par_iter().for_each(|Task { first, planes }| {
+        let mut laid = Scratch::new();
+        let m = planes.first().map_or(0, |(_, y)| y.len() / n);
+        let taps = lay(weight, turn, [outputs, c], first..first + m, &mut laid);
+        let bias = std::array::from_fn(|i| bias.filter(|_| i < m).map_or(0.0, |b| b[first + i]));
+        for (sample, y) in planes {
+            assert_eq!(y.len(), m * n, "conv3x3: the planes of a task are equally many");
+            let x = &padded[sample * c * of.plane()..][..c * of.plane()];
+            for pixel in (0..n).step_by(2 * LANES) {
+                // SAFETY: `fit` found AVX-512 and that n is a multiple of 16; x holds C padded planes, taps C·9·14 weights and y
+                // m planes of n pixels.
+                unsafe { pair(m, of, taps, x, pixel, &bias, y) };
+            }
+        }
+    });
+}
+
+/// The weights of the result channels `range` as [C, 9, 14].
+fn lay<'s>(
+    weight: &[f32],
+    turn: Turn,
+    [outputs, c]: [usize; 2],
+    range: std::ops::Range<usize>,
+    scratch: &'s mut Scratch,
+) -> &'s [f32] {
+    let laid = scratch.first(c * TAPS * ROWS);
+    for (channel, laid) in laid.chunks_exact_mut(TAPS * ROWS).enumerate() {
+        for (i, output) in range.clone().enumerate() {
+            let kernel = match turn {
+                Turn::Forward => output * c + channel,
+                Turn::Backward => channel * outputs + output,
+            };
+            for (tap, w) in weight[kernel * TAPS..][..TAPS].iter().enumerate() {
+                let tap = if turn == Turn::Forward { tap } else { TAPS - 1 - tap };
+                laid[tap * ROWS + i] = *w;
+            }
+        }
+    }
+    laid
+}
+
+/// `tile` for the number of channels of this moment.
+macro_rules! tile_of {
+    ($m:expr, $vectors:literal, $halves:literal, $arguments:tt) => {
+        match $m {
+            1 => tile::<1, $vectors, $halves> $arguments,
+            2 => tile::<2, $vectors, $halves> $arguments,
+            3 => tile::<3, $vectors, $halves> $arguments,
+            4 => tile::<4, $vectors, $halves> $arguments,
+            5 => tile::<5, $vectors, $halves> $arguments,
+            6 => tile::<6, $vectors, $halves> $arguments,
+            7 => tile::<7, $vectors, $halves> $arguments,
+            8 => tile::<8, $vectors, $halves> $arguments,
+            9 => tile::<9, $vectors, $halves> $arguments,
+            10 => tile::<10, $vectors, $halves> $arguments,
+            11 => tile::<11, $vectors, $halves> $arguments,
+            12 => tile::<12, $vectors, $halves> $arguments,
+            13 => tile::<13, $vectors, $halves> $arguments,
+            _ => tile::<ROWS, $vectors, $halves> $arguments,
+        }
+    };
+}
+
+/// One or two vectors of pixels, from `pixel` on, of `m` result channels.
+///
+/// # Safety
+/// As [`tile`]; `m` is 1 to 14.
+#[target_feature(enable = "avx512f")]
+unsafe fn pair(m: usize, of: Pictures, taps: &[f32], x: &[f32], pixel: usize, bias: &[f32; ROWS], y: &mut [f32]) {
+    let (two, halves) = (pixel + LANES < of.pixels(), of.width < LANES);
+    // SAFETY: the caller's.
+    unsafe {
+        match (two, halves) {
+            (true, false) => tile_of!(m, 2, false, (of, taps, x, pixel, bias, y)),
+            (true, true) => tile_of!(m, 2, true, (of, taps, x, pixel, bias, y)),
+            (false, false) => tile_of!(m, 1, false, (of, taps, x, pixel, bias, y)),
+            (false, true) => tile_of!(m, 1, true, (of, taps, x, pixel, bias, y)),
+        }
+    }
+}
+
+/// M result channels, N vectors of 16 pixels, which are one row's or, with HALVES, two rows' of 8.
+///
+/// # Safety
+/// AVX-512 is there; `x` holds padded planes, `taps` 9·14 weights for each of them, `y` M planes, and 16·N pixels from `pixel`
+/// on lie inside them, `pixel` being a multiple of 16.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn tile<const M: usize, const N: usize, const HALVES: bool>(
+    of: Pictures,
+    taps: &[f32],
+    x: &[f32],
+    pixel: usize,
+    bias: &[f32; ROWS],
+    y: &mut [f32],
+) {
+    let (n, w, row, plane) = (of.pixels(), of.width, of.row(), of.plane());
+    let places: [usize; N] = std::array::from_fn(|j| {
+        let pixel = pixel + LANES * j;
+        pixel / w * row + pixel % w
+    });
+    let mut sums = [[_mm512_setzero_ps(); N]; M];
+    // SAFETY: the largest place read is that of the last pixel, two rows and two columns further on, which is the end of
+    // the padded plane; weights and y as the caller says.
+    unsafe {
+        let (mut weights, mut channel) = (taps.as_ptr(), x.as_ptr());
+        for _ in 0..of.channels {
+            for ky in 0..3 {
+                for kx in 0..3 {
+                    let mut pixels = [_mm512_setzero_ps(); N];
+                    for (pixels, place) in pixels.iter_mut().zip(places) {
+                        *pixels = load::<HALVES>(channel.add(place + ky * row + kx), row);
+                    }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let weight = _mm512_set1_ps(*weights.add((3 * ky + kx) * ROWS + i));
+                        for (sum, pixels) in sums.iter_mut().zip(pixels) {
+                            *sum = _mm512_fmadd_ps(weight, pixels, *sum);
+                        }
+                    }
+                }
+            }
+            weights = weights.add(TAPS * ROWS);
+            channel = channel.add(plane);
+        }
+        for (i, sums) in sums.into_iter().enumerate() {
+            let bias = _mm512_set1_ps(bias[i]);
+            for (j, sum) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(y.as_mut_ptr().add(i * n + pixel + LANES * j), _mm512_add_ps(sum, bias));
+            }
+        }
+    }
+}
+
+/// 16 values at `at`; with HALVES 8 there and 8 one row on.
+///
+/// # Safety
+/// AVX-512 is there, and these values may be read.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn load<const HALVES: bool>(at: *const f32, row: usize) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        if HALVES {
+            let upper = _mm512_castps_pd(_mm512_castps256_ps512(_mm256_loadu_ps(at)));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(upper, _mm256_castps_pd(_mm256_loadu_ps(at.add(row)))))
+        } else {
+            _mm512_loadu_ps(at)
+        }
+    }
+}
+
+/// The gradient of a weight [outputs, C, 3, 3]: for each tap Σ dy · x over samples and pixels, with x shifted by the tap.
+pub(super) fn weight_gradient(of: Pictures, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let (c, n) = (of.channels, of.pixels());
+    let outputs = dw.len() / (c * TAPS);
+    assert!(of.fit() && of.width.is_multiple_of(LANES), "conv3x3: pictures of another kind");
+    assert_eq!(dy.len(), of.samples * outputs * n, "conv3x3: dy has another size");
+    let mut padded = Scratch::new();
+    let padded = of.pad(x, &mut padded);
+    dw.fill(0.0);
+    let (together, rows) = ((CHUNK / n).max(1), (CHUNK / of.width).clamp(1, of.height));
+    dw.par_chunks_mut(OUTPUTS * c * TAPS).enumerate().for_each(|(block, dw)| {
+        let m = dw.len() / (c * TAPS);
+        for (x, dy) in padded.chunks(together * c * of.plane()).zip(dy.chunks(together * outputs * n)) {
+            let dy = &dy[block * OUTPUTS * n..];
+            for first in (0..of.height).step_by(rows) {
+                let rows = [first, of.height.min(first + rows)];
+                for channel in 0..c {
+                    let x = &x[channel * of.plane()..];
+                    for ky in 0..3 {
+                        let out = dw[channel * TAPS + 3 * ky..].chunks_mut(c * TAPS);
+                        // SAFETY: AVX-512 is there; x begins with a padded plane and dy with m planes, and so they do again for
+                        // each further sample; the rows lie inside them.
+                        unsafe { add_taps_of(m, (of, outputs), x, dy, rows, ky, out) };
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// [`add_taps`] for the number of channels of this moment: 1 to 8.
+///
+/// # Safety
+/// As [`add_taps`].
+#[target_feature(enable = "avx512f")]
+unsafe fn add_taps_of<'a>(
+    m: usize,
+    of: (Pictures, usize),
+    x: &[f32],
+    dy: &[f32],
+    rows: [usize; 2],
+    ky: usize,
+    out: impl Iterator<Item = &'a mut [f32]>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match m {
+            1 => add_taps::<1>(of, x, dy, rows, ky, out),
+            2 => add_taps::<2>(of, x, dy, rows, ky, out),
+            3 => add_taps::<3>(of, x, dy, rows, ky, out),
+            4 => add_taps::<4>(of, x, dy, rows, ky, out),
+            5 => add_taps::<5>(of, x, dy, rows, ky, out),
+            6 => add_taps::<6>(of, x, dy, rows, ky, out),
+            7 => add_taps::<7>(of, x, dy, rows, ky, out),
+            _ => add_taps::<OUTPUTS>(of, x, dy, rows, ky, out),
+        }
+    }
+}
+
+/// Adds the three taps of kernel row `ky`, for M result channels and one of x, summed over the rows `first..last` of every
+/// sample in x [S, C, …] and dy [S, outputs, …].
+///
+/// # Safety
+/// AVX-512 is there; in each sample `x` begins with a padded plane and `dy` with M planes, the rows lie inside them, and the
+/// width is a multiple of 16.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn add_taps<'a, const M: usize>(
+    (of, outputs): (Pictures, usize),
+    x: &[f32],
+    dy: &[f32],
+    [first, last]: [usize; 2],
+    ky: usize,
+    out: impl Iterator<Item = &'a mut [f32]>,
+) {
+    let mut sums = [[_mm512_setzero_ps(); 3]; M];
+    for (x, dy) in x.chunks(of.channels * of.plane()).zip(dy.chunks(outputs * of.pixels())) {
+        for y in first..last {
+            for column in (0..of.width).step_by(LANES) {
+                // SAFETY: row y + ky of the padded plane has w + 2 values, so 16 from `column` + 2 on too; dy as the caller says.
+                unsafe {
+                    let x = x.as_ptr().add((y + ky) * of.row() + column);
+                    let x = [_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(1)), _mm512_loadu_ps(x.add(2))];
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let dy = _mm512_loadu_ps(dy.as_ptr().add(i * of.pixels() + y * of.width + column));
+                        for (sum, x) in sums.iter_mut().zip(x) {
+                            *sum = _mm512_fmadd_ps(dy, x, *sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (out, sums) in out.zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += _mm512_reduce_add_ps(sum);
+        }
+    }
+}
