@@ -190,7 +190,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", value_parser = count(1, 1000))]
     pub steps: Option<usize>,
     /// Classifier-free guidance; 1 is off.
-    #[arg(long, value_name = "G", value_parser = not_negative)]
+    #[arg(long, value_name = "G", value_parser = not_negative, allow_negative_numbers = true)]
     pub guidance_scale: Option<f64>,
     /// The denoising method.
     #[arg(long, value_parser = sampler())]

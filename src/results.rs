@@ -20,6 +20,7 @@
 mod changes;
 mod ending;
 mod files;
+mod lock;
 mod logs;
 mod machine;
 mod names;
@@ -33,6 +34,7 @@ use fs_err as fs;
 use crate::data::Rgb;
 use crate::error::{Error, Result, is_full};
 use changes::{Change, change};
+use lock::Lock;
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
@@ -91,6 +93,8 @@ impl Model {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
+    /// Of a run that is written to.
+    _lock: Option<Lock>,
 }
 
 /// What was found where the run's folder should be.
@@ -111,10 +115,12 @@ impl RunDir {
     /// of the resolved plan) into a fresh one. With `force`, what an earlier run wrote there is removed first.
     ///
     /// # Errors
-    /// Wrong input: the folder holds another plan, or files that are no run's; `results` cannot be written.
+    /// Wrong input: the folder holds another plan, files that are no run's, another process writes there
+    /// now, or `results` cannot be written.
     pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
-        let run = Self { path: results.join(run_folder(name)) };
-        fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
+        let path = results.join(run_folder(name));
+        fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
+        let run = Self { path, _lock: Some(Lock::take(results, &run_folder(name))?) };
         match run.stored_plan()? {
             Some(_) if force => run.clear()?,
             Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
@@ -161,7 +167,19 @@ impl RunDir {
 
     /// What the run recorded before its pictures were to be drawn again.
     pub fn earlier_record(&self) -> Result<RunRecord> {
-        let path = self.path.join(RESAMPLING_JSON);
+        self.read_record(RESAMPLING_JSON)
+    }
+
+    /// What a finished run recorded.
+    ///
+    /// # Errors
+    /// Wrong input: the record is damaged.
+    pub fn record(&self) -> Result<RunRecord> {
+        self.read_record(RUN_JSON)
+    }
+
+    fn read_record(&self, name: &str) -> Result<RunRecord> {
+        let path = self.path.join(name);
         serde_json::from_str(&fs::read_to_string(&path)?).map_err(|e| {
             Error::input(format!("{} cannot be read", path.display()))
                 .cause(e)
@@ -171,7 +189,7 @@ impl RunDir {
 
     /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it finished.
     pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
-        let run = Self { path: results.join(run_folder(name)) };
+        let run = Self { path: results.join(run_folder(name)), _lock: None };
         let same = |stored: String| matches!(change(&stored, plan_toml), Change::Nothing | Change::Words);
         Ok(run.is_finished() && run.stored_plan()?.is_some_and(same))
     }
@@ -181,7 +199,7 @@ impl RunDir {
     /// # Errors
     /// Wrong input: there is no such folder, or it holds no `plan.toml`.
     pub fn existing(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_path_buf() };
+        let run = Self { path: path.to_path_buf(), _lock: None };
         match run.stored_plan()? {
             Some(_) => Ok(run),
             None => {

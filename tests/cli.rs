@@ -319,6 +319,8 @@ fn wrong_arguments_exit_with_2() {
     ] {
         assert_eq!(code(args), 2, "{args:?}");
     }
+    let negative = tunelab(&["sample", "results/x", "--prompt", "a dog", "-o", "out", "--guidance-scale", "-3"]);
+    assert!(stderr(&negative).contains("invalid value '-3' for '--guidance-scale <G>'"), "{}", stderr(&negative));
     assert_eq!((code(&["--help"]), code(&["--version"]), code(&["sample", "--help"])), (0, 0, 0));
 }
 

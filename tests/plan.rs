@@ -271,6 +271,17 @@ fn steps_count_the_last_smaller_batch() {
 }
 
 #[test]
+fn a_text_that_is_listed_twice_gets_a_caret() {
+    assert_snapshot!(complaint("adapter.lora = {}\n[eval]\nprompts = ['a dog', 'a cat', 'a dog']\n"), @r#"
+    error: `prompts` names "a dog" twice
+      --> lab/x.toml:6:30
+       |
+     6 | prompts = ['a dog', 'a cat', 'a dog']
+       |                              ^^^^^^^ leave one of them out
+    "#);
+}
+
+#[test]
 fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
     assert_snapshot!(complaint("[adapter.lora2]\n"), @r"
     error: unknown adapter `lora2`

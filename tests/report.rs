@@ -28,7 +28,8 @@ const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
 
 fn fresh(results: &Path) -> RunDir {
     match RunDir::open(results, "lora_dog", PLAN, false).unwrap() {
-        Opened::Fresh(run) => run,
+        // Opened once more to be read, without the lock, so that a test can open the folder again.
+        Opened::Fresh(run) => RunDir::existing(run.path()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

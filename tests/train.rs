@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tunelab::data::{Cache, load_dataset};
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::error::Result;
+use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::lora::LoraConfig;
 use tunelab::model::{load, unet::Unet, vae::Vae};
@@ -130,7 +131,15 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
     };
     let cache = Cache::new(folder.path().join("cache"));
     let progress = Progress::hidden();
-    let sources = Sources { vae, vae_hash: "the fixture's", cache: &cache, device: &Device::Cpu, progress: &progress };
+    let interrupt = Interrupt::default();
+    let sources = Sources {
+        vae,
+        vae_hash: "the fixture's",
+        cache: &cache,
+        device: &Device::Cpu,
+        progress: &progress,
+        interrupt: &interrupt,
+    };
     (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), Texts::Fixed(texts))
 }
 

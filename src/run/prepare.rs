@@ -69,7 +69,7 @@ pub struct Prepared {
 impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
-        let Experiment { plan, run, device, progress, .. } = *of;
+        let Experiment { plan, run, device, progress, interrupt, .. } = *of;
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
@@ -107,7 +107,7 @@ impl Prepared {
         let text_parameters = is_text_trained.then_some(text_parameters);
 
         let vae_hash = hash_of_part(&model, "vae");
-        let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress };
+        let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
         let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
         let class = match &plan.objective {
             Objective::Captions => None,

@@ -178,7 +178,7 @@ impl Room<'_> {
         let Self { device, progress, interrupt, .. } = self;
         let experiment = Experiment { plan, why, run, device, progress, interrupt };
         let outcome = match opened {
-            Opened::Finished(_) => return Ok(Outcome::AlreadyDone),
+            Opened::Finished(run) => return run.record().map(|_| Outcome::AlreadyDone),
             Opened::Resample(_) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
             Opened::Fresh(_) | Opened::Unfinished(_) => experiment.run().map(|()| Outcome::Done)?,
         };

@@ -18,6 +18,31 @@ fn a_run_is_fresh_then_unfinished_then_finished() {
 }
 
 #[test]
+fn one_process_at_a_time_writes_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = RunDir::open(folder.path(), "lora_dog", PLAN, false).unwrap();
+    for force in [false, true] {
+        let error = RunDir::open(folder.path(), "lora_dog", PLAN, force).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains("lora_dog is being written by another tunelab"), "{error}");
+    }
+    assert!(RunDir::open(folder.path(), "another", PLAN, false).is_ok(), "another run is free");
+    assert!(RunDir::existing(&folder.path().join("lora_dog")).is_ok(), "reading needs no lock");
+    drop(first);
+    assert!(matches!(RunDir::open(folder.path(), "lora_dog", PLAN, false).unwrap(), Opened::Unfinished(_)));
+}
+
+#[test]
+fn a_damaged_record_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    run.write("run.json", b"{}\n").unwrap();
+    let error = run.record().unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("run.json cannot be read") && error.to_string().contains("--force"), "{error}");
+}
+
+#[test]
 fn another_plan_is_never_overwritten_but_by_force() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
