@@ -102,7 +102,7 @@ fn conv2d() {
     }
 }
 
-/// Pictures whose width is 8 or a multiple of 16 have a body of their own: samples, height, width, channels in and out, with
+/// Pictures whose width is 4, 8 or a multiple of 16 have a body of their own: samples, height, width, channels in and out, with
 /// whole and partial tiles of channels (14 and 8) and an odd number of vectors of pixels.
 #[test]
 fn conv2d_straight_from_the_picture() {
@@ -113,6 +113,9 @@ fn conv2d_straight_from_the_picture() {
         (5, 10, 8, 15, 1),
         (1, 16, 48, 9, 2),
         (9, 3, 16, 8, 33),
+        (7, 8, 4, 3, 16),
+        (1, 4, 4, 19, 13),
+        (1, 2, 8, 6, 29),
     ] {
         let what = format!("{samples} x {inputs} -> {outputs}, {h}x{w}");
         let (x, k, b) = ([samples, inputs, h, w], [outputs, inputs, 3, 3], [outputs]);

@@ -231,7 +231,7 @@ fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage
     let (k, n_all) = (g.patch(), g.pixels_out());
     let mut y = vec![0.0; g.batch * g.o * n_all];
     #[cfg(target_arch = "x86_64")]
-    if let Some(x_of) = g.direct(g.c).filter(conv3x3::Pictures::fit) {
+    if let Some(x_of) = g.direct(g.c).filter(conv3x3::Pictures::fit_forward) {
         conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y);
         return (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into());
     }

@@ -2,8 +2,8 @@
 //!
 //! x [S, C, h, w] is copied once with its border of zeros. A tile of up to 14 channels and 32 pixels of the result stays in
 //! registers while all C·9 taps pass: the weights of the tile's channels are laid out tap by tap beforehand, the pixels of a
-//! tap are an unaligned load. The gradient of x is the same with the weights turned around; the gradient of the weights sums
-//! over pixels in lanes. Each number is summed in one order, whatever the number of threads.
+//! tap are an unaligned load. The gradient of x is the same with the weights turned around, which lie well as they are; the
+//! gradient of the weights sums over pixels in lanes. Each number is summed in one order, whatever the number of threads.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -12,11 +12,12 @@
 use super::host::Scratch;
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-    _mm512_castps256_ps512, _mm512_fmadd_ps, _mm512_insertf64x4, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_fmadd_ps,
+    _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
-
 /// Channels of a tile at most: with two vectors of pixels, 28 sums, two pixels' and one weight's register are in use.
 const ROWS: usize = 14;
 /// Taps of a kernel.
@@ -25,6 +26,8 @@ const TAPS: usize = 9;
 const LANES: usize = 16;
 /// Pieces of work at least, where there is enough to share out.
 const TASKS: usize = 8;
+/// Channels ahead whose kernels are fetched.
+const AHEAD: usize = 4;
 /// Result channels of a tile of the weights' gradient.
 const OUTPUTS: usize = 8;
 /// Pixels, of one or several samples, after which that tile's lanes are summed: its dy stays in the nearest cache.
@@ -55,11 +58,20 @@ pub(super) enum Turn {
 }
 
 impl Pictures {
-    /// Whether the kernels here take pictures of this size, on this processor. A single small picture is left to the matrix
-    /// product: laying out the weights would cost more than they are used.
+    /// Whether the kernels here take pictures of this size, on this processor.
     pub(super) fn fit(&self) -> bool {
-        let rows = self.width.is_multiple_of(LANES) || (self.width == LANES / 2 && self.height.is_multiple_of(2));
-        rows && self.samples * self.pixels() >= 256 && is_x86_feature_detected!("avx512f")
+        let rows = match self.width {
+            4 => self.height.is_multiple_of(4),
+            8 => self.height.is_multiple_of(2),
+            width => width.is_multiple_of(LANES),
+        };
+        rows && self.samples * self.pixels() > 0 && is_x86_feature_detected!("avx512f")
+    }
+
+    /// As [`Pictures::fit`], for the forward direction. A few pictures this small are left to the matrix product: to lay out
+    /// the weights would take as long as to use them.
+    pub(super) fn fit_forward(&self) -> bool {
+        self.fit() && (self.width >= LANES || self.samples > 4)
     }
 
     /// As [`Pictures::fit`], for the gradient of a weight [outputs, channels, 3, 3].
@@ -81,7 +93,7 @@ impl Pictures {
         (self.height + 2) * self.row()
     }
 
-    /// x with a border of zeros.
+    /// x with a border of zeros, [S, C, h + 2, w + 2].
     fn pad<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
         let (n, row, w) = (self.pixels(), self.row(), self.width);
         assert_eq!(x.len(), self.samples * self.channels * n, "conv3x3: x has another size");
@@ -92,12 +104,35 @@ impl Pictures {
             top.fill(0.0);
             bottom.fill(0.0);
             for (out, x) in middle.chunks_exact_mut(row).zip(x.chunks_exact(w)) {
-                (out[0], out[w + 1]) = (0.0, 0.0);
-                out[1..=w].copy_from_slice(x);
+                put(x, out);
             }
         });
         padded
     }
+
+    /// The same as [S, h + 2, C, w + 2]: what a tile reads of a row lies in one place, for all channels.
+    fn pad_by_rows<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
+        let (n, c, w) = (self.pixels(), self.channels, self.width);
+        assert_eq!(x.len(), self.samples * c * n, "conv3x3: x has another size");
+        let padded = scratch.first(self.samples * c * self.plane());
+        padded.par_chunks_mut(c * self.row()).enumerate().for_each(|(i, out)| {
+            let (sample, y) = (i / (self.height + 2), i % (self.height + 2));
+            if y == 0 || y == self.height + 1 {
+                return out.fill(0.0);
+            }
+            for (channel, out) in out.chunks_exact_mut(self.row()).enumerate() {
+                put(&x[(sample * c + channel) * n + (y - 1) * w..][..w], out);
+            }
+        });
+        padded
+    }
+}
+
+/// A row between two zeros.
+fn put(row: &[f32], out: &mut [f32]) {
+    let w = row.len();
+    (out[0], out[w + 1]) = (0.0, 0.0);
+    out[1..=w].copy_from_slice(row);
 }
 
 /// The result channels of one tile, and their planes in some samples.
@@ -132,67 +167,129 @@ pub(super) fn conv(of: Pictures, x: &[f32], weight: &[f32], turn: Turn, bias: Op
     assert!(of.fit() && y.len() == of.samples * outputs * n, "conv3x3: y has another size");
     assert!(bias.is_none_or(|b| b.len() == outputs), "conv3x3: the bias has another size");
     let mut padded = Scratch::new();
-    let padded = of.pad(x, &mut padded);
+    let padded = of.pad_by_rows(x, &mut padded);
     let rows = outputs.div_ceil(outputs.div_ceil(ROWS));
     tasks(y, outputs, n, rows).into_par_iter().for_each(|Task { first, planes }| {
         let mut laid = Scratch::new();
         let m = planes.first().map_or(0, |(_, y)| y.len() / n);
-        let taps = lay(weight, turn, [outputs, c], first..first + m, &mut laid);
+        let weights = match turn {
+            Turn::Forward => lay(&weight[first * c * TAPS..][..m * c * TAPS], m, &mut laid),
+            Turn::Backward => &weight[first * TAPS..],
+        };
+        // The last kernel of the last channel of the tile is the furthest that is read.
+        let step = if turn == Turn::Forward { TAPS * LANES } else { outputs * TAPS };
+        let last = if turn == Turn::Forward { TAPS * LANES } else { m * TAPS };
+        assert!((1..=ROWS).contains(&m) && weights.len() >= (c - 1) * step + last, "conv3x3: too few weights");
+        let weights = Weights { values: weights, step, turn };
         let bias = std::array::from_fn(|i| bias.filter(|_| i < m).map_or(0.0, |b| b[first + i]));
         for (sample, y) in planes {
             assert_eq!(y.len(), m * n, "conv3x3: the planes of a task are equally many");
             let x = &padded[sample * c * of.plane()..][..c * of.plane()];
             for pixel in (0..n).step_by(2 * LANES) {
-                // SAFETY: `fit` found AVX-512 and that n is a multiple of 16; x holds C padded planes, taps C·9·14 weights and y
-                // m planes of n pixels.
-                unsafe { pair(m, of, taps, x, pixel, &bias, y) };
+                // SAFETY: `fit` found AVX-512 and that n is a multiple of 16; x holds h + 2 padded rows of C channels, y m planes
+                // of n pixels, and the weights were measured above.
+                unsafe { pair(m, of, &weights, x, pixel, &bias, y) };
             }
         }
     });
 }
 
-/// The weights of the result channels `range` as [C, 9, 14].
-fn lay<'s>(
-    weight: &[f32],
+/// The weights of a tile: those of channel c of x begin at c · `step`. Forward, tap t of the tile's channel i is at 16 t + i;
+/// backward at 9 i + 8 - t.
+struct Weights<'a> {
+    values: &'a [f32],
+    step: usize,
     turn: Turn,
-    [outputs, c]: [usize; 2],
-    range: std::ops::Range<usize>,
-    scratch: &'s mut Scratch,
-) -> &'s [f32] {
-    let laid = scratch.first(c * TAPS * ROWS);
-    for (channel, laid) in laid.chunks_exact_mut(TAPS * ROWS).enumerate() {
-        for (i, output) in range.clone().enumerate() {
-            let kernel = match turn {
-                Turn::Forward => output * c + channel,
-                Turn::Backward => channel * outputs + output,
-            };
-            for (tap, w) in weight[kernel * TAPS..][..TAPS].iter().enumerate() {
-                let tap = if turn == Turn::Forward { tap } else { TAPS - 1 - tap };
-                laid[tap * ROWS + i] = *w;
-            }
+}
+
+/// The kernels of m result channels, [m, C·9], as [C·9, 16].
+fn lay<'s>(kernels: &[f32], m: usize, scratch: &'s mut Scratch) -> &'s [f32] {
+    let k = kernels.len() / m;
+    let laid = scratch.first(k * LANES);
+    let whole = k / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        // SAFETY: `conv` asked `fit` whether AVX-512 is there; each of the m rows has 16 values from `first` on, and so has
+        // `laid` 16 rows.
+        unsafe { transpose(&kernels[first..], k, m, &mut laid[first * LANES..][..LANES * LANES]) };
+    }
+    for (tap, out) in laid.chunks_exact_mut(LANES).enumerate().skip(whole) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = if i < m { kernels[i * k + tap] } else { 0.0 };
         }
     }
     laid
 }
 
+/// 16 values of each of m rows (0 for the rest), `row` apart, as columns.
+///
+/// # Safety
+/// AVX-512 is there, the rows lie inside `rows`, and `columns` has 256 values.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose(rows: &[f32], row: usize, m: usize, columns: &mut [f32]) {
+    // SAFETY: the caller's.
+    let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
+        if i < m { _mm512_loadu_ps(rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
+    });
+    // Pairs of rows, then fours, then blocks of four columns.
+    let pairs: [__m512; LANES] = std::array::from_fn(|i| {
+        let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
+        if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
+    });
+    let fours: [__m512; LANES] = std::array::from_fn(|i| {
+        let (four, column) = (i / 4 * 4, i % 4);
+        let a = _mm512_castps_pd(pairs[four + column / 2]);
+        let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
+        _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
+    });
+    for column in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + column]);
+        let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+        let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+        let blocks = [
+            _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even),
+            _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd),
+            _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even),
+            _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
+        ];
+        for (block, values) in blocks.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add((4 * block + column) * LANES), values) };
+        }
+    }
+}
+
 /// `tile` for the number of channels of this moment.
 macro_rules! tile_of {
-    ($m:expr, $vectors:literal, $halves:literal, $arguments:tt) => {
+    ($m:expr, $vectors:literal, $rows:literal, $forward:literal, $arguments:tt) => {
         match $m {
-            1 => tile::<1, $vectors, $halves> $arguments,
-            2 => tile::<2, $vectors, $halves> $arguments,
-            3 => tile::<3, $vectors, $halves> $arguments,
-            4 => tile::<4, $vectors, $halves> $arguments,
-            5 => tile::<5, $vectors, $halves> $arguments,
-            6 => tile::<6, $vectors, $halves> $arguments,
-            7 => tile::<7, $vectors, $halves> $arguments,
-            8 => tile::<8, $vectors, $halves> $arguments,
-            9 => tile::<9, $vectors, $halves> $arguments,
-            10 => tile::<10, $vectors, $halves> $arguments,
-            11 => tile::<11, $vectors, $halves> $arguments,
-            12 => tile::<12, $vectors, $halves> $arguments,
-            13 => tile::<13, $vectors, $halves> $arguments,
-            _ => tile::<ROWS, $vectors, $halves> $arguments,
+            1 => tile::<1, $vectors, $rows, $forward> $arguments,
+            2 => tile::<2, $vectors, $rows, $forward> $arguments,
+            3 => tile::<3, $vectors, $rows, $forward> $arguments,
+            4 => tile::<4, $vectors, $rows, $forward> $arguments,
+            5 => tile::<5, $vectors, $rows, $forward> $arguments,
+            6 => tile::<6, $vectors, $rows, $forward> $arguments,
+            7 => tile::<7, $vectors, $rows, $forward> $arguments,
+            8 => tile::<8, $vectors, $rows, $forward> $arguments,
+            9 => tile::<9, $vectors, $rows, $forward> $arguments,
+            10 => tile::<10, $vectors, $rows, $forward> $arguments,
+            11 => tile::<11, $vectors, $rows, $forward> $arguments,
+            12 => tile::<12, $vectors, $rows, $forward> $arguments,
+            13 => tile::<13, $vectors, $rows, $forward> $arguments,
+            _ => tile::<ROWS, $vectors, $rows, $forward> $arguments,
+        }
+    };
+}
+
+/// [`tile`] for the width and the direction of this moment.
+macro_rules! tile_for {
+    ($m:expr, $vectors:literal, $of:expr, $turn:expr, $arguments:tt) => {
+        match ($of.width, $turn) {
+            (4, Turn::Forward) => tile_of!($m, $vectors, 4, true, $arguments),
+            (4, Turn::Backward) => tile_of!($m, $vectors, 4, false, $arguments),
+            (8, Turn::Forward) => tile_of!($m, $vectors, 2, true, $arguments),
+            (8, Turn::Backward) => tile_of!($m, $vectors, 2, false, $arguments),
+            (_, Turn::Forward) => tile_of!($m, $vectors, 1, true, $arguments),
+            (_, Turn::Backward) => tile_of!($m, $vectors, 1, false, $arguments),
         }
     };
 }
@@ -202,61 +299,66 @@ macro_rules! tile_of {
 /// # Safety
 /// As [`tile`]; `m` is 1 to 14.
 #[target_feature(enable = "avx512f")]
-unsafe fn pair(m: usize, of: Pictures, taps: &[f32], x: &[f32], pixel: usize, bias: &[f32; ROWS], y: &mut [f32]) {
-    let (two, halves) = (pixel + LANES < of.pixels(), of.width < LANES);
+unsafe fn pair(m: usize, of: Pictures, w: &Weights, x: &[f32], pixel: usize, bias: &[f32; ROWS], y: &mut [f32]) {
     // SAFETY: the caller's.
     unsafe {
-        match (two, halves) {
-            (true, false) => tile_of!(m, 2, false, (of, taps, x, pixel, bias, y)),
-            (true, true) => tile_of!(m, 2, true, (of, taps, x, pixel, bias, y)),
-            (false, false) => tile_of!(m, 1, false, (of, taps, x, pixel, bias, y)),
-            (false, true) => tile_of!(m, 1, true, (of, taps, x, pixel, bias, y)),
+        if pixel + LANES < of.pixels() {
+            tile_for!(m, 2, of, w.turn, (of, w, x, pixel, bias, y));
+        } else {
+            tile_for!(m, 1, of, w.turn, (of, w, x, pixel, bias, y));
         }
     }
 }
 
-/// M result channels, N vectors of 16 pixels, which are one row's or, with HALVES, two rows' of 8.
+/// M result channels, N vectors of 16 pixels, each of which is P rows' of 16 / P.
 ///
 /// # Safety
-/// AVX-512 is there; `x` holds padded planes, `taps` 9·14 weights for each of them, `y` M planes, and 16·N pixels from `pixel`
-/// on lie inside them, `pixel` being a multiple of 16.
+/// AVX-512 is there; `x` holds the padded rows of all channels, the weights are there for each of them and M channels, `y`
+/// holds M planes, and 16·N pixels from `pixel` on lie inside them, `pixel` being a multiple of 16.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn tile<const M: usize, const N: usize, const HALVES: bool>(
+unsafe fn tile<const M: usize, const N: usize, const P: usize, const FORWARD: bool>(
     of: Pictures,
-    taps: &[f32],
+    weights: &Weights,
     x: &[f32],
     pixel: usize,
     bias: &[f32; ROWS],
     y: &mut [f32],
 ) {
-    let (n, w, row, plane) = (of.pixels(), of.width, of.row(), of.plane());
+    let (n, w, row) = (of.pixels(), of.width, of.channels * of.row());
     let places: [usize; N] = std::array::from_fn(|j| {
         let pixel = pixel + LANES * j;
         pixel / w * row + pixel % w
     });
     let mut sums = [[_mm512_setzero_ps(); N]; M];
-    // SAFETY: the largest place read is that of the last pixel, two rows and two columns further on, which is the end of
-    // the padded plane; weights and y as the caller says.
+    // SAFETY: the largest place read is that of the last pixel in the last channel, two rows and two columns further on, which
+    // is the end of x; weights and y as the caller says. Fetching in advance may name any address.
     unsafe {
-        let (mut weights, mut channel) = (taps.as_ptr(), x.as_ptr());
+        let (mut kernels, mut channel) = (weights.values.as_ptr(), x.as_ptr());
         for _ in 0..of.channels {
-            for ky in 0..3 {
-                for kx in 0..3 {
-                    let mut pixels = [_mm512_setzero_ps(); N];
-                    for (pixels, place) in pixels.iter_mut().zip(places) {
-                        *pixels = load::<HALVES>(channel.add(place + ky * row + kx), row);
-                    }
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let weight = _mm512_set1_ps(*weights.add((3 * ky + kx) * ROWS + i));
-                        for (sum, pixels) in sums.iter_mut().zip(pixels) {
-                            *sum = _mm512_fmadd_ps(weight, pixels, *sum);
-                        }
+            if !FORWARD {
+                // The kernels of the next channels are far apart in memory.
+                let ahead = kernels.wrapping_add(AHEAD * weights.step);
+                for line in 0..(M * TAPS).div_ceil(LANES) {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LANES * line).cast());
+                }
+            }
+            for tap in 0..TAPS {
+                let mut pixels = [_mm512_setzero_ps(); N];
+                for (pixels, place) in pixels.iter_mut().zip(places) {
+                    *pixels = load::<P>(channel.add(place + tap / 3 * row + tap % 3), row);
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let at = if FORWARD { LANES * tap + i } else { TAPS * i + TAPS - 1 - tap };
+                    let weight = _mm512_set1_ps(*kernels.add(at));
+                    for (sum, pixels) in sums.iter_mut().zip(pixels) {
+                        *sum = _mm512_fmadd_ps(weight, pixels, *sum);
                     }
                 }
             }
-            weights = weights.add(TAPS * ROWS);
-            channel = channel.add(plane);
+            // Behind the last channel nothing is read, so the addresses need not lie inside.
+            kernels = kernels.wrapping_add(weights.step);
+            channel = channel.wrapping_add(of.row());
         }
         for (i, sums) in sums.into_iter().enumerate() {
             let bias = _mm512_set1_ps(bias[i]);
@@ -267,20 +369,27 @@ unsafe fn tile<const M: usize, const N: usize, const HALVES: bool>(
     }
 }
 
-/// 16 values at `at`; with HALVES 8 there and 8 one row on.
+/// 16 / P values at `at`, and as many on each of P - 1 further rows.
 ///
 /// # Safety
 /// AVX-512 is there, and these values may be read.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn load<const HALVES: bool>(at: *const f32, row: usize) -> __m512 {
+unsafe fn load<const P: usize>(at: *const f32, row: usize) -> __m512 {
     // SAFETY: the caller's.
     unsafe {
-        if HALVES {
-            let upper = _mm512_castps_pd(_mm512_castps256_ps512(_mm256_loadu_ps(at)));
-            _mm512_castpd_ps(_mm512_insertf64x4::<1>(upper, _mm256_castps_pd(_mm256_loadu_ps(at.add(row)))))
-        } else {
-            _mm512_loadu_ps(at)
+        match P {
+            1 => _mm512_loadu_ps(at),
+            2 => {
+                let first = _mm512_castps_pd(_mm512_castps256_ps512(_mm256_loadu_ps(at)));
+                _mm512_castpd_ps(_mm512_insertf64x4::<1>(first, _mm256_castps_pd(_mm256_loadu_ps(at.add(row)))))
+            }
+            _ => {
+                let first = _mm512_castps128_ps512(_mm_loadu_ps(at));
+                let two = _mm512_insertf32x4::<1>(first, _mm_loadu_ps(at.add(row)));
+                let three = _mm512_insertf32x4::<2>(two, _mm_loadu_ps(at.add(2 * row)));
+                _mm512_insertf32x4::<3>(three, _mm_loadu_ps(at.add(3 * row)))
+            }
         }
     }
 }
