@@ -136,7 +136,9 @@ impl RunDir {
         match change(stored, wanted) {
             Change::Nothing => {}
             Change::Words => self.write_plan(wanted, results)?,
-            Change::Pictures => self.forget_pictures(wanted, results)?,
+            // What is there stays until it is known that other pictures can be drawn.
+            Change::Pictures if trained => return Ok(Opened::Resample(self)),
+            Change::Pictures => self.forget_pictures(wanted)?,
             Change::Training => return Err(self.holds_another_plan()),
         }
         Ok(match (self.is_finished(), trained) {
@@ -156,18 +158,30 @@ impl RunDir {
 
     /// The record goes aside first and the plan changes last, so that a cut at any point leaves a run that says that its
     /// pictures are to be drawn.
-    fn forget_pictures(&self, plan_toml: &str, results: &Path) -> Result<()> {
+    fn forget_pictures(&self, plan_toml: &str) -> Result<()> {
         if self.is_finished() {
             fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
         }
         self.remove("samples")?;
         self.remove("grid.png")?;
-        self.write_plan(plan_toml, results)
+        self.write(PLAN_TOML, plan_toml.as_bytes())
     }
 
-    /// What the run recorded before its pictures were to be drawn again.
+    /// What a run that is trained recorded, before its pictures are drawn again or while they are.
+    ///
+    /// # Errors
+    /// Wrong input: the record is damaged.
     pub fn earlier_record(&self) -> Result<RunRecord> {
-        self.read_record(RESAMPLING_JSON)
+        self.read_record(if self.is_finished() { RUN_JSON } else { RESAMPLING_JSON })
+    }
+
+    /// Begins to draw a trained run's pictures for the plan `plan_toml`: those of another plan are removed, those that a cut-off
+    /// drawing left stay.
+    pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
+        match self.stored_plan()? {
+            Some(stored) if change(&stored, plan_toml) == Change::Pictures => self.forget_pictures(plan_toml),
+            _ => Ok(()),
+        }
     }
 
     /// What a finished run recorded.

@@ -151,6 +151,10 @@ fn opened(results: &Path, plan: &str) -> Result<&'static str, String> {
     })
 }
 
+fn begin(run: &Path, plan: &str) {
+    RunDir::existing(run).and_then(|run| run.begin_resampling(plan)).expect("writable");
+}
+
 #[test]
 fn only_pictures_that_are_asked_for_otherwise_leave_a_training_valid() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -170,13 +174,17 @@ fn only_pictures_that_are_asked_for_otherwise_leave_a_training_valid() {
     assert!(run.join("run.json").is_file() && run.join("samples").is_dir());
 
     assert_eq!(opened(results, &other), Ok("resample"));
+    assert!(run.join("run.json").is_file() && run.join("samples").is_dir(), "nothing is lost before drawing can begin");
+    begin(&run, &other);
     assert!(!run.join("run.json").exists() && !run.join("samples").exists());
     // Cut off while it draws: it goes on, and what it has drawn stays.
     fs_err::create_dir_all(run.join("samples/base")).expect("writable");
     assert_eq!(opened(results, &other), Ok("resample"));
+    begin(&run, &other);
     assert!(run.join("samples/base").is_dir());
     // Asked for yet other pictures before that ended.
     assert_eq!(opened(results, PLAN), Ok("resample"));
+    begin(&run, PLAN);
     assert!(!run.join("samples").exists());
     fs_err::write(run.join("run.json"), "{}").expect("writable");
     assert_eq!(opened(results, PLAN), Ok("finished"));

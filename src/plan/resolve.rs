@@ -97,6 +97,11 @@ fn dreambooth(s: &Section) -> DreamBooth {
     if !s.has("class_prompt") {
         s.missing("what the class images show", "`class_prompt`, such as \"a dog\"");
     }
+    if s.has("class_path") && s.has("class_images") {
+        let message =
+            "`class_images` says how many pictures are made, and with `class_path` none is: all in it are used";
+        s.reject("class_images", message, "leave one of the two out");
+    }
     DreamBooth {
         class_prompt: s.text("class_prompt").unwrap_or_default(),
         class_images: s.count("class_images", 1..=ANY).unwrap_or(100),

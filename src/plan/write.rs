@@ -62,9 +62,9 @@ fn objective(out: &mut Writer, objective: &Objective, trained: &Adapter) {
     let Objective::DreamBooth(dreambooth) = objective else { return adapter(out, "adapter", trained) };
     out.table("adapter.dreambooth");
     out.text("class_prompt", &dreambooth.class_prompt);
-    out.line("class_images", dreambooth.class_images);
-    if let Some(path) = &dreambooth.class_path {
-        out.path("class_path", path);
+    match &dreambooth.class_path {
+        Some(path) => out.path("class_path", path),
+        None => out.line("class_images", dreambooth.class_images),
     }
     out.float("prior_loss_weight", dreambooth.prior_loss_weight);
     out.line("class_seed", dreambooth.class_seed);

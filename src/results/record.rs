@@ -140,4 +140,7 @@ pub struct Hashes {
     pub model: BTreeMap<String, String>,
     /// The pictures.
     pub data: BTreeMap<String, String>,
+    /// The class images of prior preservation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub class: BTreeMap<String, String>,
 }

@@ -3,21 +3,25 @@
 //! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the class prompt. Images
 //! that are made lie in a folder named by the hash of everything that makes them: model, prompt, sampler, steps,
 //! guidance, size and seed. So they are made once, shared by all experiments that ask for the same, topped up where
-//! more are asked for, and never taken for another prompt or model.
+//! more are asked for, and never taken for another prompt or model. Each carries a hash of its pixels: one that is no longer
+//! what was drawn is drawn again, and other files in the folder are not looked at.
 
 use super::Experiment;
 use crate::data::{self, Picture};
 use crate::error::{Error, Result};
 use crate::plan::DreamBooth;
 use crate::report::data_grid;
-use crate::results::{Shot, write_png};
+use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+
+/// The text chunk with the hash of the picture's pixels.
+const PIXELS: &str = "pixels";
 
 /// The class images, found or made. `states` holds the hidden states of the class prompt and of the empty prompt.
 pub fn find(
@@ -33,11 +37,16 @@ pub fn find(
         return data::load_dataset(own, Some(&prior.class_prompt), of.plan.dataset.skip_broken, warn);
     }
     let folder = cache.join("class_images").join(key(of, prior, model));
-    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !file(&folder, i).is_file()).collect();
+    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect();
     make(of, prior, painter, states, &folder, &missing)?;
-    let mut pictures = data::load_dataset(&folder, Some(&prior.class_prompt), false, warn)?;
-    pictures.truncate(prior.class_images);
-    Ok(pictures)
+    data::load_pictures(&folder, (0..prior.class_images).map(name), &prior.class_prompt)
+}
+
+/// Whether the picture is there as it was drawn.
+fn is_whole(file: &Path) -> bool {
+    let Ok(picture) = data::load_image(file) else { return false };
+    let hash = data::sha256(&picture.pixels);
+    read_text(file).is_ok_and(|text| text.iter().any(|(keyword, value)| keyword == PIXELS && *value == hash))
 }
 
 /// The name of the folder: a hash of everything that decides how the pictures look.
@@ -57,8 +66,8 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
 }
 
 /// Picture `index`; the names sort as the numbers do.
-fn file(folder: &Path, index: usize) -> PathBuf {
-    folder.join(format!("{index:06}.png"))
+fn name(index: usize) -> PathBuf {
+    format!("{index:06}.png").into()
 }
 
 /// Draws the pictures `missing`, each from its own seed.
@@ -93,7 +102,8 @@ fn make(
             stand_in: None,
         };
         let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
-        write_png(&file(folder, index), &picture, &[("parameters", &shot.parameters())])?;
+        let text = [("parameters", &*shot.parameters()), (PIXELS, &data::sha256(&picture.pixels))];
+        write_png(&folder.join(name(index)), &picture, &text)?;
     }
     bar.finish();
     Ok(())

@@ -70,6 +70,10 @@ impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
+        if plan.train.gradient_checkpointing && !device.is_cpu() {
+            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
+                .hint("leave it out, or use --device cpu"));
+        }
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
@@ -109,6 +113,7 @@ impl Prepared {
         let vae_hash = hash_of_part(&model, "vae");
         let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
         let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
+        let mut hashes = Hashes { data: hash_pictures(&pictures), ..Hashes::default() };
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
@@ -116,16 +121,12 @@ impl Prepared {
                 let painter = of.painter(&base, &vae, &schedule);
                 let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
                 class_images::show(of, &pictures, &found)?;
+                hashes.class = hash_pictures(&found);
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
             }
         };
-        let data = pictures.iter().map(|p| (slashed(&p.path), p.sha256.clone())).collect();
-        if plan.train.gradient_checkpointing && !device.is_cpu() {
-            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
-                .hint("leave it out, or use --device cpu"));
-        }
         let collected = plan.train.gradient_checkpointing.then(|| unet.recompute());
-        let hashes = Hashes { model, data };
+        hashes.model = model;
         Ok(Self {
             files,
             pictures,
@@ -167,8 +168,12 @@ impl Prepared {
 
     /// A hash of everything that went in.
     fn inputs(&self) -> String {
-        let files = self.hashes.model.iter().chain(&self.hashes.data);
-        let parts: Vec<&str> = files.flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+        let Hashes { model, data, class } = &self.hashes;
+        let list = |files: &BTreeMap<String, String>| {
+            data::key(&files.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect::<Vec<_>>())
+        };
+        let parts = [list(model), list(data), list(class)];
+        let parts = parts.each_ref().map(String::as_str);
         data::key(&parts)
     }
 
@@ -233,6 +238,11 @@ pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
         Ok((slashed(name), assets::sha256(path)?))
     };
     paths.par_iter().map(named).collect()
+}
+
+/// SHA-256 of every picture, by its path in its folder.
+fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
+    pictures.iter().map(|p| (slashed(&p.path), p.sha256.clone())).collect()
 }
 
 /// One hash for all files of a part.

@@ -25,6 +25,7 @@ impl Experiment<'_> {
             return Err(Error::input("the model's files have changed since this run trained on them")
                 .hint("put them back, or run with --force to start over"));
         }
+        self.run.begin_resampling(&self.plan.to_toml())?;
         let mut sampling = 0.0;
         if !self.plan.eval.prompts.is_empty() {
             if self.plan.eval.compare_base {

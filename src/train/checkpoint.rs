@@ -52,7 +52,7 @@ impl Checkpoint {
             Error::input(format!("{}: not a checkpoint of this program", file.display()))
                 .hint("remove it to go on from the one before, or run with --force to start over")
         };
-        let weights = Weights::open(&[file.to_owned()])?;
+        let weights = Weights::open(&[file.to_owned()]).map_err(|e| damaged().cause(e.message()))?;
         let number = |key: &str| weights.metadata().get(key).and_then(|n| n.parse::<u64>().ok()).ok_or_else(damaged);
         let (step, draws) = (number("step")? as usize, number("draws")?);
         let inputs = weights.metadata().get("inputs").cloned().ok_or_else(damaged)?;

@@ -50,6 +50,7 @@ fn a_killed_run_goes_on_and_gives_what_a_straight_run_gives() {
     world.write("results/a/.loss.png.1.tunelab-tmp", "half");
     fs_err::create_dir_all(world.path("results/a/weights")).expect("writable");
     world.write("results/a/weights/.a.safetensors.1.tunelab-tmp", "half");
+    world.write("results/a/checkpoints/..step-00000002.safetensors.1.tunelab-tmp.tmp", "half");
     let said = world.done(&run);
     said.has(&["going on with a run that was cut off", "going on after step"]);
     world.done(&[&run[..], &["--results", "straight"]].concat());

@@ -21,6 +21,12 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
         out.push(Block::Text(format!("{}: {images} {noun}{}.", capital(&who), source(members[0], "dataset"))));
         out.extend(hashes("picture", &files));
     }
+    for (files, members) in groups(runs, |run| run.record.hashes.class.clone()) {
+        if !files.is_empty() {
+            out.push(Block::Text(format!("Class images of {}: {}.", shared_by(&members, runs.len()), files.len())));
+            out.extend(hashes("class image", &files));
+        }
+    }
     for run in runs.iter().filter(|run| run.path.join("data.png").is_file()) {
         out.push(Block::Picture(Picture {
             path: format!("{}/data.png", run.folder()),
