@@ -37,6 +37,7 @@
 //! | `adapter.dreambooth.prior_loss_weight` | from 0 | 1 |
 //! | `adapter.dreambooth.class_seed` | seed of the first class image | 42 |
 //! | `adapter.dreambooth.class_steps`, `.class_guidance_scale`, `.class_sampler` | as in `eval` | 50, 7.5, `pndm` |
+//! | `adapter.dreambooth.class_batch_size` | class images drawn at once | 4 |
 //! | `adapter.dreambooth.lora.…`, `adapter.dreambooth.full.…` | what is trained: the keys of `adapter.lora` or `adapter.full` | |
 //! | `train.epochs` | passes over the data | 100 |
 //! | `train.steps` | optimiser steps; wins over `epochs` | |

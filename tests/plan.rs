@@ -492,6 +492,7 @@ fn dreambooth_needs_two_prompts_and_one_adapter() {
         "class_seed=-1",
         "class_guidance_scale=-1",
         "class_sampler=euler",
+        "class_batch_size=0",
         "class_path=/no/such/folder",
         "lora={}",
     ];
@@ -506,7 +507,7 @@ fn everything_of_dreambooth_reaches_the_plan() {
         DREAMBOOTH,
         &[
             "adapter.dreambooth={class_images=45, prior_loss_weight=0.5, class_seed=7, class_steps=25}",
-            "adapter.dreambooth={class_guidance_scale=5, class_sampler='ddim'}",
+            "adapter.dreambooth={class_guidance_scale=5, class_sampler='ddim', class_batch_size=2}",
             "adapter.dreambooth.full={text_encoder=true, ema_decay=0.99, single_file=true}",
         ],
     );
@@ -522,6 +523,7 @@ fn everything_of_dreambooth_reaches_the_plan() {
     class_steps = 25
     class_guidance_scale = 5.0
     class_sampler = "ddim"
+    class_batch_size = 2
 
     [adapter.dreambooth.full]
     text_encoder = true
@@ -531,7 +533,7 @@ fn everything_of_dreambooth_reaches_the_plan() {
     let Objective::DreamBooth(dreambooth) = good(DREAMBOOTH, &[]).objective else { panic!("{:?}", plan.objective) };
     assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_seed), (100, 1.0, 42));
     let eval = (dreambooth.class_steps, dreambooth.class_guidance_scale, dreambooth.class_sampler);
-    assert_eq!(eval, (50, 7.5, Sampler::Pndm));
+    assert_eq!((eval, dreambooth.class_batch_size), ((50, 7.5, Sampler::Pndm), 4));
 }
 
 #[test]

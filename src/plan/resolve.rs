@@ -111,6 +111,7 @@ fn dreambooth(s: &Section) -> DreamBooth {
         class_steps: s.count("class_steps", 1..=1000).unwrap_or(50),
         class_guidance_scale: s.number("class_guidance_scale", at_least(0.0)).unwrap_or(7.5),
         class_sampler: s.choice("class_sampler", &samplers()).unwrap_or(Sampler::Pndm),
+        class_batch_size: s.count("class_batch_size", 1..=ANY).unwrap_or(4),
     }
 }
 

@@ -71,6 +71,7 @@ fn objective(out: &mut Writer, objective: &Objective, trained: &Adapter) {
     out.line("class_steps", dreambooth.class_steps);
     out.float("class_guidance_scale", dreambooth.class_guidance_scale);
     out.text("class_sampler", &dreambooth.class_sampler.to_string());
+    out.line("class_batch_size", dreambooth.class_batch_size);
     adapter(out, "adapter.dreambooth", trained);
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::data::{Rgb, resize_short_side};
+use crate::data::{Picture, Rgb, center_crop, resize_short_side};
 use crate::error::Result;
 use crate::results::write_png;
 
@@ -19,13 +19,14 @@ const CLASS_ROWS: usize = 2;
 /// The longest short side of a cell.
 const CELL: usize = 256;
 
-/// Makes `data.png` of a run. `class` is empty but for `DreamBooth`; with no pictures at all it is an error. `load` gives a
-/// picture's pixels, and is asked for those that are shown only.
-pub fn write_data_grid<P>(run: &Path, instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb>) -> Result<()> {
-    write_png(&run.join("data.png"), &data_grid(instance, class, load)?, &[])
+/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they are trained on, and class images.
+pub fn write(run: &Path, instance: &[Picture], class: &[Picture], side: usize) -> Result<()> {
+    let square = |picture: &Picture| Ok(center_crop(&resize_short_side(&picture.image()?, side), side));
+    write_png(&run.join("data.png"), &data_grid(instance, class, square)?, &[])
 }
 
-/// The picture itself.
+/// The picture itself. `class` is empty but for `DreamBooth`; with no pictures at all it is an error. `load` gives a picture's
+/// pixels, and is asked for those that are shown only.
 pub fn data_grid<P>(instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb>) -> Result<Rgb> {
     let name = if class.is_empty() { "training" } else { "instance" };
     let mut rows = labelled(name, instance, INSTANCE_ROWS, &load)?;

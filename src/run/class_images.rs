@@ -2,23 +2,26 @@
 //!
 //! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the class prompt. Images
 //! that are made lie in a folder named by the hash of everything that makes them: model, prompt, sampler, steps,
-//! guidance, size and seed. So they are made once, shared by all experiments that ask for the same, topped up where
+//! guidance, size, seed and batch size. So they are made once, shared by all experiments that ask for the same, topped up where
 //! more are asked for, and never taken for another prompt or model. Each carries a hash of its pixels: one that is no longer
 //! what was drawn is drawn again, and other files in the folder are not looked at.
+//!
+//! Picture i begins from the noise of seed + i and belongs to batch i / `class_batch_size`. How a sum is rounded may depend on how
+//! many pictures a product works on, so a batch is always drawn whole, whichever of its pictures are missing: a picture's bytes
+//! depend on its number and the folder's name alone.
 
 use super::Experiment;
 use crate::data::{self, Picture};
 use crate::error::{Error, Result};
 use crate::plan::DreamBooth;
-use crate::report::data_grid;
 use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// The text chunk with the hash of the picture's pixels.
 const PIXELS: &str = "pixels";
@@ -60,6 +63,7 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_steps.to_string(),
         prior.class_guidance_scale.to_string(),
         prior.class_seed.to_string(),
+        prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
     data::key(&settings.each_ref().map(String::as_str))
@@ -70,7 +74,7 @@ fn name(index: usize) -> PathBuf {
     format!("{index:06}.png").into()
 }
 
-/// Draws the pictures `missing`, each from its own seed.
+/// Draws every batch that has one of the pictures `missing`, and writes these.
 fn make(
     of: &Experiment,
     prior: &DreamBooth,
@@ -85,11 +89,14 @@ fn make(
     let unknown = || Error::run("the class prompt was not prepared");
     let prompt = states.get(&prior.class_prompt).ok_or_else(unknown)?;
     let negative = states.get("").ok_or_else(unknown)?;
+    let size = prior.class_batch_size;
+    let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
     let calls = painter.calls(prior.class_sampler, prior.class_steps)?;
-    let bar = of.progress.bar("class images", (calls * missing.len()) as u64);
-    for (done, &index) in missing.iter().enumerate() {
-        bar.set_message(format!("picture {} of {}", done + 1, missing.len()));
-        let shot = Shot {
+    let bar = of.progress.bar("class images", (calls * batches.len()) as u64);
+    for (done, batch) in batches.iter().enumerate() {
+        bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
+        let first = batch * size;
+        let shot = |index: usize| Shot {
             prompt: prior.class_prompt.clone(),
             negative_prompt: String::new(),
             steps: prior.class_steps,
@@ -101,17 +108,12 @@ fn make(
             // Its folder is shared by all experiments on this very model.
             stand_in: None,
         };
-        let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
-        let text = [("parameters", &*shot.parameters()), (PIXELS, &data::sha256(&picture.pixels))];
-        write_png(&folder.join(name(index)), &picture, &text)?;
+        let pictures = painter.paint_batch(&shot(first), size, prior.class_sampler, prompt, negative, &bar)?;
+        for (index, picture) in (first..).zip(&pictures).filter(|(index, _)| missing.contains(index)) {
+            let text = [("parameters", &*shot(index).parameters()), (PIXELS, &data::sha256(&picture.pixels))];
+            write_png(&folder.join(name(index)), picture, &text)?;
+        }
     }
     bar.finish();
     Ok(())
-}
-
-/// Writes the grid of the data into the run's folder: the instance images as they are trained on, and class images.
-pub fn show(of: &Experiment, instance: &[Picture], class: &[Picture]) -> Result<()> {
-    let side = of.plan.dataset.resolution;
-    let square = |p: &Picture| Ok(data::center_crop(&data::resize_short_side(&p.image()?, side), side));
-    data_grid::write_data_grid(of.run.path(), instance, class, square)
 }

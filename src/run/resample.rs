@@ -4,7 +4,6 @@
 //! own files stay as they are.
 
 use super::Experiment;
-use super::prepare::hash_model;
 use crate::assets;
 use crate::error::{Error, Result};
 use crate::model::load;
@@ -21,7 +20,7 @@ impl Experiment<'_> {
         let mut record = self.run.earlier_record()?;
         let (trained, lora) = crate::sample::trained_model(self.run, self.plan)?;
         let base = assets::find_model(&self.plan.model, self.progress)?;
-        if hash_model(&base)? != record.hashes.model {
+        if assets::hash_model(&base)? != record.hashes.model {
             return Err(Error::input("the model's files have changed since this run trained on them")
                 .hint("put them back, or run with --force to start over"));
         }
