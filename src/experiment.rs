@@ -117,6 +117,8 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub struct Experiment {
     pub(crate) file: PathBuf,
     pub(crate) texts: Rc<[Text]>,
+    /// What is wrong with the variant itself; then there is nothing to read.
+    pub(crate) problems: Vec<Problem>,
     pub(crate) root: Table,
     /// The variant's name, where the file states several.
     pub(crate) variant: Option<String>,
@@ -127,8 +129,8 @@ pub struct Experiment {
 impl Experiment {
     /// Reads the file and lays the `--set` arguments over each of its variants; one experiment, if it has none.
     ///
-    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), an argument is no `key.path=value`,
-    /// a variant has no name or another's.
+    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), or an argument is no `key.path=value`. A variant
+    /// that has no name or another's keeps that as its own problem.
     pub fn load(file: &Path, set: &[String]) -> Result<Vec<Self>> {
         Self::parse(&read(file)?, file, set)
     }
@@ -148,21 +150,23 @@ impl Experiment {
             }
         }
         let variants = variants::take(&mut base, &mut arguments, &mut problems);
-        let laid = variants.into_iter().map(|(variant, over)| {
+        let shared: Rc<[Text]> = texts.into();
+        let experiment = |variant| {
+            let (variant, over, mut problems) = match variant {
+                Ok((variant, over)) => (variant, over, Vec::new()),
+                Err(problem) => (None, Table::new(), vec![problem]),
+            };
             let mut root = base.clone();
             overlay::lay(&mut root, over, Rivals::Variant);
-            (variant, stand_in::part(&root, &arguments, &mut problems))
-        });
-        let laid: Vec<_> = laid.collect();
-        if !problems.is_empty() {
-            return Err(report(problems, &texts));
-        }
-        let texts: Rc<[Text]> = texts.into();
-        let experiment = |(variant, Trees { own, stand_in })| {
-            let texts = Rc::clone(&texts);
-            Self { file: file.into(), texts, root: own, variant, stand_in }
+            let Trees { own, stand_in } = stand_in::part(&root, &arguments, &mut problems);
+            Self { file: file.into(), texts: Rc::clone(&shared), problems, root: own, variant, stand_in }
         };
-        Ok(laid.into_iter().map(experiment).collect())
+        let experiments: Vec<Self> = variants.into_iter().map(experiment).collect();
+        if problems.is_empty() {
+            return Ok(experiments);
+        }
+        problems.extend(experiments.into_iter().flat_map(|experiment| experiment.problems));
+        Err(report(problems, &shared))
     }
 }
 

@@ -96,6 +96,36 @@ fn a_folder_of_experiments_goes_on_after_a_failure_and_closes_with_a_summary() {
 }
 
 #[test]
+fn a_mistaken_variant_stops_no_other() {
+    let lab = Lab::new();
+    let variant = |name: &str, more: &str| format!("[[variant]]\nname = '{name}'\n{more}\n");
+    let more = [
+        variant("good", "adapter.lora.rank = 2"),
+        variant("bad", "adapter.lora.rnak = 2"),
+        "[[variant]]\nseed = 3\n".to_owned(),
+        variant("fine", "adapter.lora.rank = 3"),
+    ];
+    lab.write("x", &more.concat());
+    let (code, summary) = lab.summary(&["x.toml", "--set", "eval.prompts=[]"]);
+    assert_eq!(code, 2, "{summary}");
+    insta::assert_snapshot!(summary, @r"
+    4 experiments:
+      failed        x.toml (variant bad): unknown key `rnak` in [adapter.lora]
+      failed        x.toml (a variant): this variant has no name
+      done          results/x-good
+      done          results/x-fine
+    error: 2 of 4 experiments failed
+    ");
+    // A mistake outside the variants, or in all of them, is the file's.
+    lab.write("y", &more[1]);
+    let (code, stderr) = lab.run(&["y.toml"]);
+    assert!(code == 2 && stderr.contains("rnak") && !stderr.contains("experiments:"), "{stderr}");
+    lab.write("z", &format!("sede = 3\n{}", more.concat()));
+    let (code, stderr) = lab.run(&["z.toml"]);
+    assert!(code == 2 && stderr.matches("sede").count() == 2 && stderr.contains("3 problems in z.toml"), "{stderr}");
+}
+
+#[test]
 fn two_experiments_of_one_name_are_refused_before_anything_runs() {
     let lab = Lab::new();
     lab.write("a", LORA);

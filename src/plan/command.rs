@@ -22,7 +22,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let loaded = files::load(&args.files, &args.set)?;
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
-    for Loaded { file, plans } in loaded {
+    for Loaded { file, plans, .. } in loaded {
         match plans {
             Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
             Ok(_) => print(&format!("ok {}\n", file.display()))?,

@@ -13,31 +13,53 @@ use super::{
 };
 use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
-use crate::error::Result;
-use crate::experiment::{Experiment, Reader, Section, above, at_least, report};
+use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
 
 /// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
+///
+/// Errors: all problems of all variants.
 pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Planned>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();
     for experiment in variants {
-        let mut read = |tree| {
-            let reader = Reader::new(experiment, tree);
-            let plan = plan(&reader, experiment);
-            problems.extend(reader.finish());
-            plan
-        };
-        let plan = read(&experiment.root);
-        let stand_in = experiment.stand_in.as_ref().map(|tree| read(tree).in_place_of(&plan));
-        found.push(Planned { plan, stand_in });
+        match one(experiment) {
+            Ok(planned) => found.push(planned),
+            Err(more) => problems.extend(more),
+        }
     }
     match variants.first() {
         Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
         _ => Ok(found),
     }
+}
+
+/// As [`resolve`], each variant apart, with its name if it has one.
+pub(super) fn resolve_each(variants: &[Experiment]) -> Vec<(Option<String>, Result<Planned>)> {
+    let apart = |experiment: &Experiment| {
+        let told = |problems| -> Error { report(problems, &experiment.texts) };
+        (experiment.variant.clone(), one(experiment).map_err(told))
+    };
+    variants.iter().map(apart).collect()
+}
+
+fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
+    if !experiment.problems.is_empty() {
+        return Err(experiment.problems.clone());
+    }
+    let mut problems = Vec::new();
+    let mut read = |tree| {
+        let reader = Reader::new(experiment, tree);
+        let plan = plan(&reader, experiment);
+        problems.extend(reader.finish());
+        plan
+    };
+    let plan = read(&experiment.root);
+    let stand_in = experiment.stand_in.as_ref().map(|tree| read(tree).in_place_of(&plan));
+    if problems.is_empty() { Ok(Planned { plan, stand_in }) } else { Err(problems) }
 }
 
 fn plan(reader: &Reader, experiment: &Experiment) -> Plan {

@@ -28,7 +28,7 @@ enum Outcome {
     Failed(Error),
 }
 
-/// An experiment's folder (its file, if that could not be read), what became of it, and what stands in for it, if
+/// An experiment's folder (its file and variant, if those could not be read), what became of it, and what stands in for it, if
 /// something does.
 struct Line {
     place: PathBuf,
@@ -36,7 +36,7 @@ struct Line {
     stand_in: Option<String>,
 }
 
-/// An experiment before its turn: its file, and its plan or what is wrong.
+/// An experiment before its turn: its file and variant, and its plan or what is wrong.
 type Waiting = (PathBuf, Result<Planned>);
 
 /// What is to be run; `why` where it is a stand-in.
@@ -68,14 +68,22 @@ pub fn run(args: &RunArgs) -> Result<()> {
     close(lines, &progress)
 }
 
-/// The experiments of a file; with `stand_in` its stand-ins in their place.
-fn waiting(Loaded { file, plans }: Loaded, stand_in: bool) -> Vec<Waiting> {
+/// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can be run, the file's one error.
+fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
     let alone = |planned: Planned| Ok(Planned { plan: planned.stand_in(&file)?, stand_in: None });
-    let plans = if stand_in { plans.and_then(|p| p.into_iter().map(alone).collect()) } else { plans };
-    match plans {
-        Ok(plans) => plans.into_iter().map(|planned| (file.clone(), Ok(planned))).collect(),
-        Err(error) => vec![(file, Err(error))],
+    let place = |variant: Option<String>| {
+        let name = variant.map_or_else(|| "a variant".to_owned(), |name| format!("variant {name}"));
+        PathBuf::from(format!("{} ({name})", file.display()))
+    };
+    let one = |(variant, planned): (_, Result<Planned>)| {
+        (place(variant), if stand_in { planned.and_then(alone) } else { planned })
+    };
+    let mut waiting: Vec<Waiting> = variants.into_iter().map(one).collect();
+    if waiting.iter().any(|(_, planned)| planned.is_ok()) {
+        return waiting;
     }
+    let error = plans.err().or_else(|| waiting.pop()?.1.err());
+    error.map(|error| (file, Err(error))).into_iter().collect()
 }
 
 fn failed_already((place, plan): Waiting) -> Line {
