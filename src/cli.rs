@@ -55,8 +55,9 @@ Examples:
   tunelab table results/lora_dog results/sft_dog
 
 Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder.
-Columns headed × are ratios to the baseline. Figures that a plan's [reference] gives have rows of their own
-below their run; their ratios are to the baseline's [reference].";
+A column headed \"× lora_dog's\" holds the number before it divided by lora_dog's, the baseline's: 2.00× is twice as much.
+Figures that a plan's [reference] gives have rows of their own below their run; they are divided by those of the
+baseline's [reference].";
 
 const PLOT_EXAMPLES: &str = "\
 Examples:

@@ -45,7 +45,7 @@ impl Runs {
             if path.join(RUN_JSON).is_file() {
                 match Run::open(&path) {
                     Ok(run) => runs.finished.push(run),
-                    Err(e) => warn(format!("{} is left out: {e}", path.display())),
+                    Err(e) => warn(format!("{} is left out: {}", path.display(), e.line())),
                 }
             } else if path.join(PLAN_TOML).is_file() {
                 runs.unfinished.push(path);

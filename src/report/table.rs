@@ -3,7 +3,7 @@
 //! In: [`Run`]s and the name of a baseline. Out: a row for each run, sorted by name or in the order they were given, below it
 //! the figures of the report that it repeats (its plan's `[reference]`), and ratios to the baseline: a run's numbers divided
 //! by the baseline's, a reference's by those of the baseline's own reference, so that no ratio mixes two machines' clocks. A
-//! stand-in is marked, and has ratios to stand-ins only.
+//! ratio's column is headed with whose number it refers to. A stand-in is marked, and has ratios to stand-ins only.
 //! Without a choice the first row is the baseline. The CSV holds plain numbers in units that its column names say; the other
 //! forms are rounded for readers.
 
