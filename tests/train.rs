@@ -1,6 +1,7 @@
 //! Training: the optimizer, the objective and the trainer's loop, on the fixtures' small model.
 
 mod adapter;
+mod average;
 mod objective;
 mod optimizer;
 mod overfit;
@@ -55,7 +56,11 @@ impl Bench {
     }
 
     fn trainer<'a>(&'a self, train: &'a Train) -> Trainer<'a> {
-        Trainer::new(Materials {
+        Trainer::new(self.materials(train)).unwrap()
+    }
+
+    fn materials<'a>(&'a self, train: &'a Train) -> Materials<'a> {
+        Materials {
             predictor: self.predictor(&self.unet, train.snr_gamma),
             trained: self.parameters.trained(),
             dropouts: self.parameters.dropout().map(|d| ("unet", d.clone())).into_iter().collect(),
@@ -67,8 +72,7 @@ impl Bench {
             ema_decay: None,
             seed: SEED,
             inputs: "the fixture's".to_owned(),
-        })
-        .unwrap()
+        }
     }
 
     fn predictor<'a>(&'a self, unet: &'a Unet, snr_gamma: Option<f64>) -> Predictor<'a> {

@@ -36,6 +36,11 @@ impl Ema {
         &self.averages
     }
 
+    /// As [`Self::averages`], to be exchanged for the tensors' values.
+    pub fn averages_mut(&mut self) -> &mut BTreeMap<String, Tensor> {
+        &mut self.averages
+    }
+
     /// Goes on from these averages. Errors if they belong to other tensors.
     pub fn restore(&mut self, averages: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, average) in &mut self.averages {
