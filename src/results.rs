@@ -11,11 +11,12 @@
 //!   loss.png loss.svg      drawn from the two logs
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
-//!   run.json               written last: present means finished
+//!   run.json               written last; it names weights and pictures, and a run is finished while all of them are there
 //! ```
 //!
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
-//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched.
+//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched, and of `samples/` nothing
+//! but what a run drew is removed.
 
 mod changes;
 mod ending;
@@ -24,25 +25,29 @@ mod lock;
 mod logs;
 mod machine;
 mod names;
+mod open;
 mod picture;
 mod record;
+mod samples;
+mod timing;
 
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use crate::data::Rgb;
-use crate::error::{Error, Result, is_full};
-use changes::{Change, change};
+use crate::error::{Error, Result};
 use lock::Lock;
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
-pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
+pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
-pub use names::{run_folder, slug};
+pub use names::{run_folder, sample_name, slug};
+pub use open::Opened;
 pub use picture::{Shot, read_text, write_figure, write_png};
 pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
+pub use timing::{Spent, TIMING_CSV, Timing};
 
 /// The resolved plan, first file of a run.
 pub const PLAN_TOML: &str = "plan.toml";
@@ -52,23 +57,6 @@ pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 pub const RUN_JSON: &str = "run.json";
 /// The record while a finished run's pictures are drawn again.
 const RESAMPLING_JSON: &str = "resampling.json";
-
-/// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 13] = [
-    RUN_JSON,
-    RESAMPLING_JSON,
-    LOSS_CSV,
-    EVAL_CSV,
-    TIMING_CSV,
-    "loss.png",
-    "loss.svg",
-    "grid.png",
-    "data.png",
-    "samples",
-    "weights",
-    "checkpoints",
-    PLAN_TOML,
-];
 
 /// Which model made a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,91 +85,13 @@ pub struct RunDir {
     _lock: Option<Lock>,
 }
 
-/// What was found where the run's folder should be.
-#[derive(Debug)]
-pub enum Opened {
-    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder holds `plan.toml` only.
-    Fresh(RunDir),
-    /// The same plan, cut off before its end; whatever it wrote is still there.
-    Unfinished(RunDir),
-    /// Trained to its end, and then what `[eval]` says of pictures changed: only pictures are missing.
-    Resample(RunDir),
-    /// The same plan, run to its end: there is nothing to do.
-    Finished(RunDir),
-}
-
 impl RunDir {
-    /// Opens the folder of experiment `name` under `results`, making both where needed, and writes `plan_toml` (the text
-    /// of the resolved plan) into a fresh one. With `force`, what an earlier run wrote there is removed first.
-    ///
-    /// # Errors
-    /// Wrong input: the folder holds another plan, files that are no run's, another process writes there
-    /// now, or `results` cannot be written.
-    pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
-        let path = results.join(run_folder(name));
-        fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
-        let run = Self { path, _lock: Some(Lock::take(results, &run_folder(name))?) };
-        match run.stored_plan()? {
-            Some(_) if force => run.clear()?,
-            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
-            Some(stored) => return run.reopen(&stored, plan_toml, results),
-            None => run.must_be_empty()?,
-        }
-        run.write_plan(plan_toml, results)?;
-        Ok(Opened::Fresh(run))
-    }
-
-    fn reopen(self, stored: &str, wanted: &str, results: &Path) -> Result<Opened> {
-        let trained = self.is_finished() || self.path.join(RESAMPLING_JSON).is_file();
-        match change(stored, wanted) {
-            Change::Nothing => {}
-            Change::Words => self.write_plan(wanted, results)?,
-            // What is there stays until it is known that other pictures can be drawn.
-            Change::Pictures if trained => return Ok(Opened::Resample(self)),
-            Change::Pictures => self.forget_pictures(wanted)?,
-            Change::Training => return Err(self.holds_another_plan()),
-        }
-        Ok(match (self.is_finished(), trained) {
-            (true, _) => Opened::Finished(self),
-            (false, true) => Opened::Resample(self),
-            (false, false) => {
-                files::remove_temporaries(&self.path)?;
-                Opened::Unfinished(self)
-            }
-        })
-    }
-
-    fn write_plan(&self, plan_toml: &str, results: &Path) -> Result<()> {
-        let plan = self.path.join(PLAN_TOML);
-        files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))
-    }
-
-    /// The record goes aside first and the plan changes last, so that a cut at any point leaves a run that says that its
-    /// pictures are to be drawn.
-    fn forget_pictures(&self, plan_toml: &str) -> Result<()> {
-        if self.is_finished() {
-            fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
-        }
-        self.remove("samples")?;
-        self.remove("grid.png")?;
-        self.write(PLAN_TOML, plan_toml.as_bytes())
-    }
-
     /// What a run that is trained recorded, before its pictures are drawn again or while they are.
     ///
     /// # Errors
     /// Wrong input: the record is damaged.
     pub fn earlier_record(&self) -> Result<RunRecord> {
         self.read_record(if self.is_finished() { RUN_JSON } else { RESAMPLING_JSON })
-    }
-
-    /// Begins to draw a trained run's pictures for the plan `plan_toml`: those of another plan are removed, those that a cut-off
-    /// drawing left stay.
-    pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
-        match self.stored_plan()? {
-            Some(stored) if change(&stored, plan_toml) == Change::Pictures => self.forget_pictures(plan_toml),
-            _ => Ok(()),
-        }
     }
 
     /// What a finished run recorded.
@@ -192,6 +102,15 @@ impl RunDir {
         self.read_record(RUN_JSON)
     }
 
+    /// What a run recorded that is trained, whether its pictures are drawn again now or not; `None` if it is not trained yet.
+    ///
+    /// # Errors
+    /// Wrong input: the record is damaged.
+    pub fn any_record(&self) -> Result<Option<RunRecord>> {
+        let name = [RUN_JSON, RESAMPLING_JSON].into_iter().find(|name| self.path.join(name).is_file());
+        name.map(|name| self.read_record(name)).transpose()
+    }
+
     fn read_record(&self, name: &str) -> Result<RunRecord> {
         let path = self.path.join(name);
         serde_json::from_str(&fs::read_to_string(&path)?).map_err(|e| {
@@ -199,13 +118,6 @@ impl RunDir {
                 .cause(e)
                 .hint("give --force to remove the results and start over")
         })
-    }
-
-    /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it finished.
-    pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
-        let run = Self { path: results.join(run_folder(name)), _lock: None };
-        let same = |stored: String| matches!(change(&stored, plan_toml), Change::Nothing | Change::Words);
-        Ok(run.is_finished() && run.stored_plan()?.is_some_and(same))
     }
 
     /// A run that is there already, to be read: `tunelab sample RUN_DIR`.
@@ -245,7 +157,7 @@ impl RunDir {
 
     /// Where picture `index` of `prompt` lies.
     pub fn sample_path(&self, model: Model, prompt: &str, index: usize) -> PathBuf {
-        self.path.join("samples").join(model.name()).join(slug(prompt)).join(format!("{index}.png"))
+        self.path.join(sample_name(model, prompt, index))
     }
 
     /// Writes one sample with what made it in its text chunk.
@@ -271,12 +183,6 @@ impl RunDir {
         }
     }
 
-    /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
-    fn clear(&self) -> Result<()> {
-        files::remove_temporaries(&self.path)?;
-        WRITTEN.iter().try_for_each(|name| self.remove(name))
-    }
-
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -285,48 +191,4 @@ impl RunDir {
             _ => Ok(()),
         }
     }
-
-    /// Whether the run ended before it left anything, say at a folder of pictures that is not there: a plan with that
-    /// mistake mended may take its place.
-    fn holds_only_its_plan(&self) -> Result<bool> {
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if name != PLAN_TOML && !files::is_temporary(&name) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn must_be_empty(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if !files::is_temporary(&name) {
-                return Err(Error::input(format!(
-                    "{} holds {}, which no run wrote, and no {PLAN_TOML}",
-                    self.path.display(),
-                    Path::new(&name).display()
-                ))
-                .hint("move those files away, give another --results folder, or rename the experiment's file"));
-            }
-        }
-        Ok(())
-    }
-
-    fn holds_another_plan(&self) -> Error {
-        let state = if self.is_finished() { "the results of" } else { "an unfinished run of" };
-        Error::input(format!("{} holds {state} another plan", self.path.display())).hint(
-            "give --force to remove them and start over, another --results folder, or rename the experiment's file; \
-             compare the plan.toml there with what `tunelab plan` prints",
-        )
-    }
-}
-
-fn unwritable(results: &Path, cause: std::io::Error) -> Error {
-    if is_full(&cause) {
-        return Error::from(cause);
-    }
-    Error::input(format!("the results folder {} cannot be written", results.display()))
-        .cause(cause)
-        .hint("give a folder that can be written with --results DIR")
 }

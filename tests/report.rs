@@ -21,7 +21,8 @@ use tunelab::report::losses::{Losses, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
     Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
-    Seconds, Shot, StandIn, Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
+    Seconds, Shot, Spent, StandIn, Status, Timing, Versions, read_text, run_folder, slug, write_atomic, write_png,
+    write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
@@ -69,6 +70,7 @@ fn record(name: &str) -> RunRecord {
             }],
         },
         hashes: Hashes::default(),
+        files: Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ mod complete;
 mod cut;
 mod hub;
 mod refusals;
+mod resume;
 mod sampling;
 mod stand_in;
 mod world;

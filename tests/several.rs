@@ -177,6 +177,8 @@ fn opened(results: &Path, plan: &str) -> Result<&'static str, String> {
         Opened::Fresh(_) => "fresh",
         Opened::Unfinished(_) => "unfinished",
         Opened::Resample(_) => "resample",
+        Opened::MissingWeights(..) => "missing weights",
+        Opened::MissingPictures(..) => "missing pictures",
         Opened::Finished(_) => "finished",
     })
 }

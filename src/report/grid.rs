@@ -63,7 +63,9 @@ pub fn write_run_grid(run: &Path) -> Result<()> {
     let prompts =
         prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
     let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
-    let pictures = |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p)).collect() };
+    let most = images(&plan).unwrap_or(usize::MAX);
+    let pictures =
+        |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p, most)).collect() };
     let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
     let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
     let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
@@ -89,10 +91,15 @@ fn prompts(plan: &toml::Table) -> Option<Vec<String>> {
     prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect()
 }
 
-/// The pictures 0, 1, … of one prompt, as many as there are.
-fn load_samples(run: &Path, model: Model, prompt: &str) -> Result<Vec<Rgb>> {
+/// How many pictures of a prompt a plan asks for.
+fn images(plan: &toml::Table) -> Option<usize> {
+    usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
+}
+
+/// The pictures 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them are a person's own.
+fn load_samples(run: &Path, model: Model, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
     let folder = run.join("samples").join(model.name()).join(slug(prompt));
-    let paths = (0..).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
+    let paths = (0..most).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
     paths.map(|path| data::load_image(&path)).collect()
 }
 

@@ -45,6 +45,9 @@ pub struct RunRecord {
     pub machine: Machine,
     /// The files that went in.
     pub hashes: Hashes,
+    /// The weights and pictures that came out, by their path in the run's folder: a run is finished while all of them are there.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 /// What a stand-in stands in for.
@@ -88,17 +91,17 @@ pub struct Loss {
 /// How long it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// From reading the experiment to writing this record.
+    /// From reading the experiment to writing this record, in all processes that worked on the run, as far as it is known.
     pub total: f64,
-    /// The training loop.
+    /// Every optimizer step, whichever process took it.
     pub training: f64,
-    /// All samples.
+    /// All samples, those that were drawn again too.
     pub sampling: f64,
-    /// One optimizer step, averaged over the training loop.
+    /// One optimizer step, averaged over all.
     pub per_step: f64,
 }
 
-/// The most memory that was in use, MiB; nothing where the system does not tell.
+/// The most memory that was in use by any process that worked on the run, MiB; nothing where the system does not tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeakMemory {
     /// This process's share of the computer's memory.

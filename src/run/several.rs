@@ -174,21 +174,27 @@ impl Room<'_> {
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
         let (run, news) = match &opened {
-            Opened::Fresh(run) => (run, ""),
-            Opened::Unfinished(run) => (run, "going on with a run that was cut off"),
-            Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again"),
-            Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)"),
+            Opened::Fresh(run) => (run, String::new()),
+            Opened::Unfinished(run) => (run, "going on with a run that was cut off".to_owned()),
+            Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
+            Opened::MissingWeights(run, what) => {
+                (run, format!("{what}, so the training goes on from its last checkpoint"))
+            }
+            Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
+            Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
         };
         let place = run.path().display();
         if !news.is_empty() {
             self.progress.line(format!("{place}: {news}"));
         }
-        let Self { device, progress, interrupt, .. } = self;
-        let experiment = Experiment { plan, why, run, device, progress, interrupt };
-        let outcome = match opened {
+        let experiment = Experiment::new(plan, why, run, &self.device, self.progress, self.interrupt);
+        let progress = self.progress;
+        let outcome = match &opened {
             Opened::Finished(run) => return run.record().map(|_| Outcome::AlreadyDone),
-            Opened::Resample(_) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
-            Opened::Fresh(_) | Opened::Unfinished(_) => experiment.run().map(|()| Outcome::Done)?,
+            Opened::Resample(_) | Opened::MissingPictures(..) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
+            Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
+                experiment.run().map(|()| Outcome::Done)?
+            }
         };
         // After each, so that a failure later on leaves no stale table.
         let table = table::write(&self.args.results, &mut |text| progress.line(format!("warning: {text}")))?;

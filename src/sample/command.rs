@@ -2,7 +2,7 @@
 //!
 //! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
 
-use super::{Painter, trained_model};
+use super::{Painter, check_base, trained_model};
 use crate::assets::{self, ModelFiles};
 use crate::cli::SampleArgs;
 use crate::data::Rgb;
@@ -19,7 +19,7 @@ use crate::model::{load, vae::Vae};
 use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{PLAN_TOML, RunDir, Shot, slug, write_png};
+use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 struct Settings {
     model: Source,
     lora: Option<(PathBuf, f64)>,
+    /// Of the run that trained the LoRA on this model.
+    trained_on: Option<RunRecord>,
     negative_prompt: String,
     seed: u64,
     images: usize,
@@ -63,11 +65,13 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let (model, lora) = trained_model(&run, &plan)?;
+        let trained_on = if lora.is_some() { run.any_record()? } else { None };
         let stand_in = plan.in_place();
         let eval = plan.eval;
         Ok(Self {
             model,
             lora: lora.map(|file| (file, 1.0)),
+            trained_on,
             negative_prompt: eval.negative_prompt,
             seed: eval.seed,
             images: eval.images,
@@ -89,6 +93,7 @@ impl Settings {
         Ok(Self {
             model: Source::from_argument(model)?,
             lora: args.lora.clone().map(|file| (file, args.lora_scale)),
+            trained_on: None,
             negative_prompt: String::new(),
             seed: 0,
             images: 1,
@@ -162,6 +167,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let device = device::open(args.device)?;
     let files = assets::find_model(&settings.model, &progress)?;
+    settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
     let schedule = load::schedule(&files)?;
     let networks = Networks::load(&files, settings.lora.as_ref(), &device)?;
     let (unet, vae) = (&networks.unet, &networks.vae);
