@@ -53,7 +53,8 @@ impl Checkpoint {
         let mut damage = Vec::new();
         let mut sound = None;
         for (_, file) in list(run.path())?.into_iter().rev() {
-            if Weights::open(&[file.clone()]).is_ok_and(|weights| !weights.metadata().contains_key(CONTENT)) {
+            if Weights::open(std::slice::from_ref(&file)).is_ok_and(|weights| !weights.metadata().contains_key(CONTENT))
+            {
                 let message = format!("{}: an earlier version wrote this checkpoint, without a hash", file.display());
                 return Err(Error::input(message).hint("go on with that version, or start over with --force"));
             }
