@@ -18,6 +18,7 @@ Exit codes: 0 done, 1 a run failed, 2 the input is wrong, 130 interrupted.
 Environment:
   HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
+  XDG_CACHE_HOME                              where built-in files are unpacked
   NO_COLOR                                    no colours
   RAYON_NUM_THREADS                           threads on the CPU; results do not depend on it";
 
@@ -29,6 +30,8 @@ Examples:
   tunelab run experiments/
 
 The results of a.toml are in results/a, those of its [[variant]] x in results/a-x.
+Where no hub can be reached and the model or the pictures are not on this machine, the experiment's [stand_in] is run,
+into results/a-stand-in, and says so.
 A finished run is not run again; if only [eval]'s pictures have changed, they are drawn again; --force starts over.";
 
 const PLAN_EXAMPLES: &str = "\
@@ -39,6 +42,7 @@ const SAMPLE_EXAMPLES: &str = "\
 Examples:
   tunelab sample results/lora_dog --prompt \"a dog\" \"a dog on the moon\" --images 4 -o pictures
   tunelab sample --model /models/sd15 --lora dog.safetensors --prompt \"a dog\" -o pictures
+  tunelab sample --model builtin:mini --prompt \"a dog\" -o pictures
 
 Writes DIR/<prompt>/<index>.png, with the parameters inside, and DIR/grid.png.
 What is not given comes from the run's [eval], or without a run from the defaults of [eval].
@@ -51,8 +55,9 @@ Examples:
   tunelab table results/lora_dog results/sft_dog
 
 Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder.
-Columns headed × are ratios to the baseline. Figures that a plan's [reference] gives have rows of their own
-below their run; their ratios are to the baseline's [reference].";
+A column headed \"× lora_dog's\" holds the number before it divided by lora_dog's, the baseline's: 2.00× is twice as much.
+Figures that a plan's [reference] gives have rows of their own below their run; they are divided by those of the
+baseline's [reference].";
 
 const PLOT_EXAMPLES: &str = "\
 Examples:
@@ -121,6 +126,12 @@ pub struct RunArgs {
     /// Start over, even if the results are there already.
     #[arg(long)]
     pub force: bool,
+    /// Run each experiment's stand-in, whether its hub can be reached or not.
+    #[arg(long, conflicts_with = "no_stand_in")]
+    pub stand_in: bool,
+    /// Never run a stand-in: a hub that cannot be reached is an error.
+    #[arg(long)]
+    pub no_stand_in: bool,
 }
 
 /// Arguments of `tunelab check`.
@@ -143,6 +154,9 @@ pub struct PlanArgs {
     /// Replace one key of the experiment first. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
+    /// Print its stand-in instead.
+    #[arg(long)]
+    pub stand_in: bool,
 }
 
 /// Arguments of `tunelab sample`; `None` is what the run, or without one the defaults of `[eval]`, say.
@@ -152,7 +166,7 @@ pub struct SampleArgs {
     /// The folder of a finished run.
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: Option<PathBuf>,
-    /// A model instead of a run: a folder, or a repository `owner/name` on Hugging Face.
+    /// A model instead of a run: a folder, a repository `owner/name` on Hugging Face, or `builtin:mini`.
     #[arg(long, value_name = "DIR_OR_REPO")]
     pub model: Option<String>,
     /// A LoRA for --model, in diffusers' or kohya's form.
@@ -177,12 +191,12 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", value_parser = count(1, 1000))]
     pub steps: Option<usize>,
     /// Classifier-free guidance; 1 is off.
-    #[arg(long, value_name = "G", value_parser = not_negative)]
+    #[arg(long, value_name = "G", value_parser = not_negative, allow_negative_numbers = true)]
     pub guidance_scale: Option<f64>,
     /// The denoising method.
     #[arg(long, value_parser = sampler())]
     pub sampler: Option<Sampler>,
-    /// Width in pixels, a multiple of 8; the run's resolution or 512 if not given.
+    /// Width in pixels, a multiple of 8; the run's resolution or the model's own if not given.
     #[arg(long, value_name = "W", value_parser = side, requires = "height")]
     pub width: Option<usize>,
     /// Height in pixels, a multiple of 8.
@@ -309,7 +323,7 @@ fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("there is nothing in it".into()) } else { Ok(text.into()) }
 }
 
-/// The VAE halves a side three times.
+/// Stable Diffusion's VAE halves a side three times; what the model at hand needs is checked once it is known.
 fn side(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(8));
     pixels.ok_or_else(|| "use a multiple of 8 from 64 to 2048".into())

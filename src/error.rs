@@ -63,6 +63,19 @@ impl Error {
         self
     }
 
+    /// Adds something to the remedy.
+    #[must_use]
+    pub fn also(mut self, hint: &str) -> Self {
+        self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |first| format!("{first}; {hint}")));
+        self
+    }
+
+    /// Message and causes on one line, for a warning.
+    pub fn line(&self) -> String {
+        let parts = [&self.message].into_iter().chain(&self.causes);
+        parts.map(|part| part.lines().map(str::trim).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(": ")
+    }
+
     /// Puts a wider message on top; the old message becomes the first cause. Kind and hint stay.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {

@@ -10,11 +10,13 @@
 //! |---|---|---|
 //! | `name` | folder of the results | the file's name without `.toml` |
 //! | `seed` | whole number | 42 |
+//! | `model.builtin` | `mini`: the small model that this program brings along; stands alone | |
 //! | `model.path` | folder in diffusers' layout; wins over `repo` and `modelscope` | |
 //! | `model.repo` | repository on Hugging Face, `owner/name` | |
 //! | `model.modelscope` | repository on ModelScope, used when Hugging Face cannot be reached or `repo` is not given | |
 //! | `model.revision` | branch, tag or commit of `repo` (of `modelscope` where there is no `repo`) | `main` (`master`) |
 //! | `dataset.path`, `.repo`, `.modelscope`, `.revision` | as for the model | |
+//! | `dataset.builtin` | `corgi`: five small pictures of one dog | |
 //! | `dataset.prompt` | the caption of every picture; without it each needs its own | |
 //! | `dataset.resolution` | 64 to 2048, a multiple of 64 | 512 |
 //! | `dataset.center_crop` | `false`: crop at random | true |
@@ -35,6 +37,7 @@
 //! | `adapter.dreambooth.prior_loss_weight` | from 0 | 1 |
 //! | `adapter.dreambooth.class_seed` | seed of the first class image | 42 |
 //! | `adapter.dreambooth.class_steps`, `.class_guidance_scale`, `.class_sampler` | as in `eval` | 50, 7.5, `pndm` |
+//! | `adapter.dreambooth.class_batch_size` | class images drawn at once | 4 |
 //! | `adapter.dreambooth.lora.…`, `adapter.dreambooth.full.…` | what is trained: the keys of `adapter.lora` or `adapter.full` | |
 //! | `train.epochs` | passes over the data | 100 |
 //! | `train.steps` | optimiser steps; wins over `epochs` | |
@@ -64,6 +67,7 @@
 //! | `eval.every` | steps between two evaluation losses; 0 is never | 50 |
 //! | `reference.label` | name of a row of the table with somebody else's figures | |
 //! | `reference.trained_parameters`, `.seconds`, `.seconds_per_step`, `.device` | the figures | none |
+//! | `stands_in_for.experiment`, `.model`, `.dataset` | in the `plan.toml` of a stand-in: what it stands in for | none |
 //!
 //! There is exactly one of `adapter.lora`, `adapter.full` and `adapter.dreambooth`.
 //!
@@ -72,9 +76,15 @@
 //! Each `[[variant]]` is a run of its own, in the folder `<name>-<variant's name>`: the file's keys, and over them the
 //! variant's. It may say any key (`adapter.lora.rank = 16`); another adapter than the file's takes that one's place.
 //!
+//! # The stand-in
+//!
+//! `[stand_in]` holds any keys. Laid over the experiment (and over its variant) as a variant's are, they give what is run in
+//! its place, into `<name>-stand-in`, where no hub can be reached and the model or the pictures are not on this machine. The
+//! results say so everywhere.
+//!
 //! # Arguments
 //!
-//! `--set` replaces what the file and its variants say for that key, and where two keys exclude each other (`path` and
+//! `--set` replaces what the file, its variants and its stand-in say for that key, and where two keys exclude each other (`path` and
 //! `repo`, `steps` and `epochs`) one given by `--set` or a variant wins over one from the file. A relative path in the file starts at the file's
 //! folder, one in `--set` at the working folder.
 
@@ -82,6 +92,7 @@ mod overlay;
 mod problem;
 mod reader;
 mod section;
+mod stand_in;
 mod tree;
 mod variants;
 
@@ -94,26 +105,32 @@ use overlay::Rivals;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
 pub(crate) use section::{Section, above, at_least};
+use stand_in::Trees;
 pub(crate) use tree::{Entry, Place, Table, Text, Value};
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// One experiment as it was written: the file, with one of its variants and the `--set` arguments laid over it.
+/// One experiment as it was written: the file, with one of its variants and the `--set` arguments laid over it; and its
+/// stand-in.
 #[derive(Debug)]
 pub struct Experiment {
     pub(crate) file: PathBuf,
     pub(crate) texts: Rc<[Text]>,
+    /// What is wrong with the variant itself; then there is nothing to read.
+    pub(crate) problems: Vec<Problem>,
     pub(crate) root: Table,
     /// The variant's name, where the file states several.
     pub(crate) variant: Option<String>,
+    /// The tree of what stands in for it where its model or pictures cannot be had.
+    pub(crate) stand_in: Option<Table>,
 }
 
 impl Experiment {
     /// Reads the file and lays the `--set` arguments over each of its variants; one experiment, if it has none.
     ///
-    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), an argument is no `key.path=value`,
-    /// a variant has no name or another's.
+    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), or an argument is no `key.path=value`. A variant
+    /// that has no name or another's keeps that as its own problem.
     pub fn load(file: &Path, set: &[String]) -> Result<Vec<Self>> {
         Self::parse(&read(file)?, file, set)
     }
@@ -133,19 +150,23 @@ impl Experiment {
             }
         }
         let variants = variants::take(&mut base, &mut arguments, &mut problems);
-        if !problems.is_empty() {
-            return Err(report(problems, &texts));
-        }
-        let texts: Rc<[Text]> = texts.into();
-        let laid = variants.into_iter().map(|(variant, over)| {
+        let shared: Rc<[Text]> = texts.into();
+        let experiment = |variant| {
+            let (variant, over, mut problems) = match variant {
+                Ok((variant, over)) => (variant, over, Vec::new()),
+                Err(problem) => (None, Table::new(), vec![problem]),
+            };
             let mut root = base.clone();
             overlay::lay(&mut root, over, Rivals::Variant);
-            for argument in &arguments {
-                overlay::lay(&mut root, argument.clone(), Rivals::Argument);
-            }
-            Self { file: file.into(), texts: Rc::clone(&texts), root, variant }
-        });
-        Ok(laid.collect())
+            let Trees { own, stand_in } = stand_in::part(&root, &arguments, &mut problems);
+            Self { file: file.into(), texts: Rc::clone(&shared), problems, root: own, variant, stand_in }
+        };
+        let experiments: Vec<Self> = variants.into_iter().map(experiment).collect();
+        if problems.is_empty() {
+            return Ok(experiments);
+        }
+        problems.extend(experiments.into_iter().flat_map(|experiment| experiment.problems));
+        Err(report(problems, &shared))
     }
 }
 

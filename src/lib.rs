@@ -20,6 +20,10 @@
 //! | [`train::trainer::Trainer`] | the state between two steps; each call of `step` is one optimizer step | [`run`] |
 //! | files | plan, logs, weights, pictures, record; then curve, grid and table from these | [`results`], [`report`] |
 //!
+//! A file may state two plans for one experiment: its own, and a *stand-in* on the model and pictures that are compiled in
+//! ([`builtin`]), which is run where no hub can be reached. `run::several` chooses once, before the line begins; from then on
+//! a stand-in is a plan like any other, that knows what it stands in for and says so in all that it leaves.
+//!
 //! [`run`] holds this line, and with it the order of all events, on two screens: read it first.
 //!
 //! # Rooms
@@ -34,10 +38,11 @@
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, the four samplers: pure numbers |
 //! | [`cli`] | the command line |
+//! | [`builtin`] | the miniature model and its pictures, compiled in |
 //! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
 //! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
 //! | [`device`] | which device computes |
-//! | [`assets`] | models and data sets found, fetched, checked, hashed; tensors read and written |
+//! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed; tensors read and written |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
@@ -81,10 +86,13 @@
 //! - **No half precision** of the trained weights and their arithmetic; `dtype` says so if it is asked for.
 //! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
+//!   (Unpacked copies of what is compiled in are the exception.)
+//! - **No silent stand-in.** Only a hub that does not answer is answered by one, never a refusal or a mistake.
 //! - **No overwriting.** What was trained stays; `--force` is the only way to start over. Pictures alone are drawn again
 //!   where only what `[eval]` says of them has changed.
 
 pub mod assets;
+pub mod builtin;
 pub mod cli;
 pub mod data;
 pub mod device;

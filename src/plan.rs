@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
@@ -45,6 +46,17 @@ pub struct Plan {
     pub eval: Eval,
     /// Somebody else's figures for the same experiment, for the table.
     pub reference: Option<Reference>,
+    /// What this plan is run in place of; `None`: it is what its experiment says.
+    pub stands_in_for: Option<Original>,
+}
+
+/// An experiment's plan, and what is run in its place where its model or pictures cannot be had.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// What the experiment says.
+    pub plan: Plan,
+    /// What its `[stand_in]` makes of it.
+    pub stand_in: Option<Plan>,
 }
 
 /// Where files come from: the model or the pictures.
@@ -69,6 +81,8 @@ pub enum Source {
         /// Branch, tag or commit.
         revision: String,
     },
+    /// Compiled into this program.
+    Builtin(Builtin),
 }
 
 /// The photographs and how they become tensors.
@@ -103,6 +117,17 @@ pub struct Reference {
     pub seconds_per_step: Option<f64>,
     /// What it ran on.
     pub device: Option<String>,
+}
+
+/// What a stand-in stands in for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Original {
+    /// The experiment's name.
+    pub experiment: String,
+    /// Its model, as [`Source::short`] has it.
+    pub model: String,
+    /// Its pictures, likewise.
+    pub dataset: String,
 }
 
 /// How long training lasts.
@@ -205,7 +230,7 @@ impl Plan {
     ///
     /// Errors: the file cannot be read, or any problem in it; all problems are in the one error.
     pub fn load_all(file: &Path, set: &[String]) -> Result<Vec<Self>> {
-        resolve::resolve(&Experiment::load(file, set)?)
+        Ok(Planned::load_all(file, set)?.into_iter().map(|planned| planned.plan).collect())
     }
 
     /// As [`Plan::load_all`], for a file without variants, such as a run's `plan.toml`.
@@ -217,7 +242,7 @@ impl Plan {
 
     /// As [`Plan::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
     pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
-        resolve::resolve(&Experiment::parse(text, file, set)?)
+        Ok(Planned::parse_all(text, file, set)?.into_iter().map(|planned| planned.plan).collect())
     }
 
     /// As [`Plan::parse_all`], for a text without variants.
@@ -236,17 +261,57 @@ impl Plan {
         }
     }
 
+    /// This plan as the stand-in for `original`.
+    fn in_place_of(self, original: &Self) -> Self {
+        let (model, dataset) = (original.model.short(), original.dataset.source.short());
+        let original = Original { experiment: original.name.clone(), model, dataset };
+        Self { name: format!("{}-stand-in", self.name), stands_in_for: Some(original), ..self }
+    }
+
+    /// `builtin:mini with builtin:corgi in place of a/model with a/dataset`; nothing where the plan is the experiment's own.
+    pub fn in_place(&self) -> Option<String> {
+        let Original { model, dataset, .. } = self.stands_in_for.as_ref()?;
+        let (own_model, own_dataset) = (self.model.short(), self.dataset.source.short());
+        Some(format!("{own_model} with {own_dataset} in place of {model} with {dataset}"))
+    }
+
     /// A valid experiment that says everything; resolving it again gives the same plan, whatever the file's name.
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
     }
 }
 
-impl Source {
-    /// What `--model` names: a folder that exists, otherwise a repository `owner/name` on Hugging Face.
+impl Planned {
+    /// As [`Plan::load_all`], with the stand-ins.
     ///
-    /// Errors: neither.
+    /// Errors: also any problem of a stand-in.
+    pub fn load_all(file: &Path, set: &[String]) -> Result<Vec<Self>> {
+        resolve::resolve(&Experiment::load(file, set)?)
+    }
+
+    /// The stand-in alone, which `file` must have; a stand-in's own `plan.toml` has itself.
+    pub fn stand_in(self, file: &Path) -> Result<Plan> {
+        let itself = self.plan.stands_in_for.is_some().then_some(self.plan);
+        self.stand_in.or(itself).ok_or_else(|| {
+            Error::input(format!("{} has no [stand_in] table", file.display()))
+                .hint("leave out --stand-in, or say in [stand_in] what differs, such as model.builtin = \"mini\"")
+        })
+    }
+
+    /// As [`Planned::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
+    pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
+        resolve::resolve(&Experiment::parse(text, file, set)?)
+    }
+}
+
+impl Source {
+    /// What `--model` names: `builtin:mini`, a folder that exists, otherwise a repository `owner/name` on Hugging Face.
+    ///
+    /// Errors: none of them.
     pub fn from_argument(text: &str) -> Result<Self> {
+        if let Some(name) = text.strip_prefix("builtin:") {
+            return Self::builtin_model(name);
+        }
         if let Ok(path) = fs_err::canonicalize(text)
             && path.is_dir()
         {
@@ -256,6 +321,28 @@ impl Source {
             return Ok(Self::HuggingFace { repo: text.into(), revision: "main".into(), modelscope: None });
         }
         Err(Error::input(format!("no model: {text:?} is neither a folder here nor a repository's `owner/name`")))
+    }
+
+    fn builtin_model(name: &str) -> Result<Self> {
+        if let Some((_, builtin)) = Builtin::MODELS.iter().find(|(known, _)| *known == name) {
+            return Ok(Self::Builtin(*builtin));
+        }
+        let known = Builtin::MODELS.map(|(_, builtin)| builtin.to_string()).join(", ");
+        Err(Error::input(format!("no model called {name:?} is built in")).hint(format!("there is {known}")))
+    }
+
+    /// `builtin:mini`, `owner/name`, or a folder's last name: no path of this machine goes into what is shared.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::HuggingFace { repo, .. } | Self::ModelScope { repo, .. } => repo.clone(),
+            Self::Builtin(builtin) => builtin.to_string(),
+        }
+    }
+
+    /// Is it on this machine by its very nature, so that no hub is ever asked?
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Path(_) | Self::Builtin(_))
     }
 }
 

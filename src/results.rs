@@ -11,36 +11,43 @@
 //!   loss.png loss.svg      drawn from the two logs
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
-//!   run.json               written last: present means finished
+//!   run.json               written last; it names weights and pictures, and a run is finished while all of them are there
 //! ```
 //!
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
-//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched.
+//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched, and of `samples/` nothing
+//! but what a run drew is removed.
 
 mod changes;
 mod ending;
 mod files;
+mod lock;
 mod logs;
 mod machine;
 mod names;
+mod open;
 mod picture;
 mod record;
+mod samples;
+mod timing;
 
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use crate::data::Rgb;
-use crate::error::{Error, Result, is_full};
-use changes::{Change, change};
+use crate::error::{Error, Result};
+use lock::Lock;
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
-pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow, TIMING_CSV};
+pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
-pub use names::{run_folder, slug};
+pub use names::{run_folder, sample_name, slug};
+pub use open::Opened;
 pub use picture::{Shot, read_text, write_figure, write_png};
-pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, Status, Versions};
+pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
+pub use timing::{Spent, TIMING_CSV, Timing};
 
 /// The resolved plan, first file of a run.
 pub const PLAN_TOML: &str = "plan.toml";
@@ -50,23 +57,6 @@ pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 pub const RUN_JSON: &str = "run.json";
 /// The record while a finished run's pictures are drawn again.
 const RESAMPLING_JSON: &str = "resampling.json";
-
-/// Everything a run may write, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 13] = [
-    RUN_JSON,
-    RESAMPLING_JSON,
-    LOSS_CSV,
-    EVAL_CSV,
-    TIMING_CSV,
-    "loss.png",
-    "loss.svg",
-    "grid.png",
-    "data.png",
-    "samples",
-    "weights",
-    "checkpoints",
-    PLAN_TOML,
-];
 
 /// Which model made a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,77 +81,38 @@ impl Model {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
-}
-
-/// What was found where the run's folder should be.
-#[derive(Debug)]
-pub enum Opened {
-    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder holds `plan.toml` only.
-    Fresh(RunDir),
-    /// The same plan, cut off before its end; whatever it wrote is still there.
-    Unfinished(RunDir),
-    /// Trained to its end, and then what `[eval]` says of pictures changed: only pictures are missing.
-    Resample(RunDir),
-    /// The same plan, run to its end: there is nothing to do.
-    Finished(RunDir),
+    /// Of a run that is written to.
+    _lock: Option<Lock>,
 }
 
 impl RunDir {
-    /// Opens the folder of experiment `name` under `results`, making both where needed, and writes `plan_toml` (the text
-    /// of the resolved plan) into a fresh one. With `force`, what an earlier run wrote there is removed first.
+    /// What a run that is trained recorded, before its pictures are drawn again or while they are.
     ///
     /// # Errors
-    /// Wrong input: the folder holds another plan, or files that are no run's; `results` cannot be written.
-    pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
-        let run = Self { path: results.join(run_folder(name)) };
-        fs::create_dir_all(&run.path).map_err(|e| unwritable(results, e))?;
-        match run.stored_plan()? {
-            Some(_) if force => run.clear()?,
-            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
-            Some(stored) => return run.reopen(&stored, plan_toml, results),
-            None => run.must_be_empty()?,
-        }
-        run.write_plan(plan_toml, results)?;
-        Ok(Opened::Fresh(run))
-    }
-
-    fn reopen(self, stored: &str, wanted: &str, results: &Path) -> Result<Opened> {
-        let trained = self.is_finished() || self.path.join(RESAMPLING_JSON).is_file();
-        match change(stored, wanted) {
-            Change::Nothing => {}
-            Change::Reference => self.write_plan(wanted, results)?,
-            Change::Pictures => self.forget_pictures(wanted, results)?,
-            Change::Training => return Err(self.holds_another_plan()),
-        }
-        Ok(match (self.is_finished(), trained) {
-            (true, _) => Opened::Finished(self),
-            (false, true) => Opened::Resample(self),
-            (false, false) => {
-                files::remove_temporaries(&self.path)?;
-                Opened::Unfinished(self)
-            }
-        })
-    }
-
-    fn write_plan(&self, plan_toml: &str, results: &Path) -> Result<()> {
-        let plan = self.path.join(PLAN_TOML);
-        files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))
-    }
-
-    /// The record goes aside first and the plan changes last, so that a cut at any point leaves a run that says that its
-    /// pictures are to be drawn.
-    fn forget_pictures(&self, plan_toml: &str, results: &Path) -> Result<()> {
-        if self.is_finished() {
-            fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
-        }
-        self.remove("samples")?;
-        self.remove("grid.png")?;
-        self.write_plan(plan_toml, results)
-    }
-
-    /// What the run recorded before its pictures were to be drawn again.
+    /// Wrong input: the record is damaged.
     pub fn earlier_record(&self) -> Result<RunRecord> {
-        let path = self.path.join(RESAMPLING_JSON);
+        self.read_record(if self.is_finished() { RUN_JSON } else { RESAMPLING_JSON })
+    }
+
+    /// What a finished run recorded.
+    ///
+    /// # Errors
+    /// Wrong input: the record is damaged.
+    pub fn record(&self) -> Result<RunRecord> {
+        self.read_record(RUN_JSON)
+    }
+
+    /// What a run recorded that is trained, whether its pictures are drawn again now or not; `None` if it is not trained yet.
+    ///
+    /// # Errors
+    /// Wrong input: the record is damaged.
+    pub fn any_record(&self) -> Result<Option<RunRecord>> {
+        let name = [RUN_JSON, RESAMPLING_JSON].into_iter().find(|name| self.path.join(name).is_file());
+        name.map(|name| self.read_record(name)).transpose()
+    }
+
+    fn read_record(&self, name: &str) -> Result<RunRecord> {
+        let path = self.path.join(name);
         serde_json::from_str(&fs::read_to_string(&path)?).map_err(|e| {
             Error::input(format!("{} cannot be read", path.display()))
                 .cause(e)
@@ -174,7 +125,7 @@ impl RunDir {
     /// # Errors
     /// Wrong input: there is no such folder, or it holds no `plan.toml`.
     pub fn existing(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_path_buf() };
+        let run = Self { path: path.to_path_buf(), _lock: None };
         match run.stored_plan()? {
             Some(_) => Ok(run),
             None => {
@@ -206,7 +157,7 @@ impl RunDir {
 
     /// Where picture `index` of `prompt` lies.
     pub fn sample_path(&self, model: Model, prompt: &str, index: usize) -> PathBuf {
-        self.path.join("samples").join(model.name()).join(slug(prompt)).join(format!("{index}.png"))
+        self.path.join(sample_name(model, prompt, index))
     }
 
     /// Writes one sample with what made it in its text chunk.
@@ -232,12 +183,6 @@ impl RunDir {
         }
     }
 
-    /// Removes all that a run wrote; its record goes first and its plan last, so that a cut leaves an unfinished run.
-    fn clear(&self) -> Result<()> {
-        files::remove_temporaries(&self.path)?;
-        WRITTEN.iter().try_for_each(|name| self.remove(name))
-    }
-
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -246,48 +191,4 @@ impl RunDir {
             _ => Ok(()),
         }
     }
-
-    /// Whether the run ended before it left anything, say at a folder of pictures that is not there: a plan with that
-    /// mistake mended may take its place.
-    fn holds_only_its_plan(&self) -> Result<bool> {
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if name != PLAN_TOML && !files::is_temporary(&name) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn must_be_empty(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if !files::is_temporary(&name) {
-                return Err(Error::input(format!(
-                    "{} holds {}, which no run wrote, and no {PLAN_TOML}",
-                    self.path.display(),
-                    Path::new(&name).display()
-                ))
-                .hint("move those files away, give another --results folder, or rename the experiment's file"));
-            }
-        }
-        Ok(())
-    }
-
-    fn holds_another_plan(&self) -> Error {
-        let state = if self.is_finished() { "the results of" } else { "an unfinished run of" };
-        Error::input(format!("{} holds {state} another plan", self.path.display())).hint(
-            "give --force to remove them and start over, another --results folder, or rename the experiment's file; \
-             compare the plan.toml there with what `tunelab plan` prints",
-        )
-    }
-}
-
-fn unwritable(results: &Path, cause: std::io::Error) -> Error {
-    if is_full(&cause) {
-        return Error::from(cause);
-    }
-    Error::input(format!("the results folder {} cannot be written", results.display()))
-        .cause(cause)
-        .hint("give a folder that can be written with --results DIR")
 }

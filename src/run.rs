@@ -1,10 +1,11 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `weights` writes what it trained, `resample` draws again.
+//! a run needs, `weights` writes what it trained, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod prepare;
+mod record;
 mod resample;
 mod several;
 mod single_file;
@@ -12,20 +13,18 @@ mod weights;
 
 pub use several::run;
 
-use crate::device;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::plan::Plan;
 use crate::plan::command::counted;
-use crate::plan::{Adapter, Objective, Plan};
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Counts, Ending, LossLog, Machine, Model, PeakMemory, RunDir, RunRecord, Seconds, Shot, Status, Versions,
-    forget_peak_memory, memory_now_mib, peak_memory_mib,
+    Ending, LossLog, Model, RunDir, Shot, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
@@ -39,16 +38,36 @@ use std::time::Instant;
 /// One experiment under way.
 struct Experiment<'a> {
     plan: &'a Plan,
+    /// Why it is run, if it is a stand-in.
+    why: Option<&'a str>,
     run: &'a RunDir,
     device: &'a Device,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
+    /// When this process took it up, and what earlier ones have spent on it.
+    begun: Instant,
+    spent: Spent,
 }
 
-impl Experiment<'_> {
-    fn run(&self) -> Result<()> {
-        let begun = Instant::now();
+impl<'a> Experiment<'a> {
+    fn new(
+        plan: &'a Plan,
+        why: Option<&'a str>,
+        run: &'a RunDir,
+        device: &'a Device,
+        progress: &'a Progress,
+        interrupt: &'a Interrupt,
+    ) -> Self {
         forget_peak_memory();
+        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
+    }
+
+    /// From photographs to the record.
+    fn run(&self) -> Result<()> {
+        self.all().map_err(|error| self.with_what_is_kept(error))
+    }
+
+    fn all(&self) -> Result<()> {
         let with = Prepared::new(self)?;
         let frozen = with.parameters.detached();
         let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.clone()))?;
@@ -60,17 +79,15 @@ impl Experiment<'_> {
         }
         self.train(&with, &tuned)?;
         let end = Ending::read(self.run)?;
-        weights::write(self.run, self.plan, &with, &end)?;
+        let weights = weights::write(self.run, self.plan, &with, &end)?;
         sampling +=
             self.sample(Model::Tuned, &self.painter(&tuned, &with.vae, &with.schedule), &with.prompts_now()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
         }
-        let total = begun.elapsed().as_secs_f64();
-        let per_step = end.training_seconds / end.steps.max(1) as f64;
-        let seconds = Seconds { total, training: end.training_seconds, sampling, per_step };
-        self.run.finish(&self.record(&with, &end, seconds))
+        let files = weights.into_iter().chain(self.pictures()).collect();
+        self.run.finish(&self.record(&with, &end, sampling, files))
     }
 
     /// Trains to the end, from the newest checkpoint if there is one.
@@ -83,7 +100,8 @@ impl Experiment<'_> {
         let still_texts = with.still_texts()?;
         let still = with.predictor(tuned, &still_texts, self.plan);
         let mut trainer = Trainer::new(with.materials(self.plan))?;
-        if let Some(checkpoint) = Checkpoint::newest(self.run)? {
+        let warn = &mut |text: String| self.progress.line(format!("warning: {text}"));
+        if let Some(checkpoint) = Checkpoint::newest(self.run, warn)? {
             trainer.resume(&checkpoint)?;
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
@@ -93,18 +111,24 @@ impl Experiment<'_> {
         let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, evaluation.loss(still)?)?;
+            log.evaluation(0, trainer.averaged(|| evaluation.loss(still))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
         let mut begun = Instant::now();
         while let Some(row) = trainer.step()? {
-            log.step(&row, begun.elapsed().as_secs_f64(), memory_now_mib())?;
+            let took = Timing {
+                seconds: begun.elapsed().as_secs_f64(),
+                memory_mib: memory_now_mib(),
+                peak_mib: peak_memory_mib(),
+                total_seconds: self.total_seconds(),
+            };
+            log.step(&row, &took)?;
             bar.set_message(format!("loss {:.4}", row.loss));
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, evaluation.loss(still)?)?;
+                log.evaluation(row.step, trainer.averaged(|| evaluation.loss(still))?)?;
             }
             let stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -117,7 +141,7 @@ impl Experiment<'_> {
         trainer.finish()
     }
 
-    fn painter<'a>(&'a self, unet: &'a Unet, vae: &'a Vae, schedule: &'a NoiseSchedule) -> Painter<'a> {
+    fn painter<'p>(&'p self, unet: &'p Unet, vae: &'p Vae, schedule: &'p NoiseSchedule) -> Painter<'p> {
         Painter { unet, vae, schedule, device: self.device, interrupt: self.interrupt }
     }
 
@@ -146,6 +170,7 @@ impl Experiment<'_> {
                     seed: eval.seed.wrapping_add(index as u64),
                     width: self.plan.dataset.resolution,
                     height: self.plan.dataset.resolution,
+                    stand_in: self.plan.in_place(),
                 };
                 let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
@@ -154,34 +179,5 @@ impl Experiment<'_> {
         }
         bar.finish();
         Ok(begun.elapsed().as_secs_f64())
-    }
-
-    fn record(&self, with: &Prepared, end: &Ending, seconds: Seconds) -> RunRecord {
-        let method = match (&self.plan.objective, &self.plan.adapter) {
-            (Objective::Captions, Adapter::Lora(_)) => "lora",
-            (Objective::Captions, Adapter::Full(_)) => "full",
-            (Objective::DreamBooth(_), Adapter::Lora(_)) => "dreambooth lora",
-            (Objective::DreamBooth(_), Adapter::Full(_)) => "dreambooth full",
-        };
-        RunRecord {
-            status: Status::Finished,
-            name: self.plan.name.clone(),
-            method: method.to_owned(),
-            device: device::name(self.device),
-            dtype: self.plan.train.dtype.to_string(),
-            counts: Counts {
-                trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
-                total_parameters: with.total_parameters as u64,
-                images: with.pictures.len(),
-                steps: end.steps,
-                epochs: end.epochs,
-            },
-            loss: end.loss.clone(),
-            seconds,
-            peak_memory: PeakMemory { host_mib: peak_memory_mib(), device_mib: None },
-            versions: Versions::of_this_build(),
-            machine: Machine::detect(),
-            hashes: with.hashes.clone(),
-        }
     }
 }

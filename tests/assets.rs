@@ -1,5 +1,6 @@
 //! The assets room: weight files, model folders and hubs, whole and broken in every way we could think of.
 
+mod builtin;
 mod folders;
 mod huggingface;
 mod modelscope;

@@ -116,6 +116,7 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     #   tokenizer/vocab.json
     #   tokenizer/merges.txt
     #   scheduler/scheduler_config.json
+    # where no hub can be reached: builtin:mini with tests in place of stable-diffusion-v1-5/stable-diffusion-v1-5 with tests (tunelab plan --stand-in)
 
     name = "lora_dog"
     seed = 42
@@ -318,6 +319,8 @@ fn wrong_arguments_exit_with_2() {
     ] {
         assert_eq!(code(args), 2, "{args:?}");
     }
+    let negative = tunelab(&["sample", "results/x", "--prompt", "a dog", "-o", "out", "--guidance-scale", "-3"]);
+    assert!(stderr(&negative).contains("invalid value '-3' for '--guidance-scale <G>'"), "{}", stderr(&negative));
     assert_eq!((code(&["--help"]), code(&["--version"]), code(&["sample", "--help"])), (0, 0, 0));
 }
 

@@ -19,6 +19,8 @@ class_prompt = "a dog"
 class_images = 12
 prior_loss_weight = 0.7
 class_steps = 8
+# Twelve pictures are no whole number of batches.
+class_batch_size = 5
 [adapter.dreambooth.lora]
 rank = 4
 dropout = 0.1

@@ -17,6 +17,7 @@ mod rooms;
 mod run;
 mod sample;
 mod several;
+mod stand_in;
 mod tokenizer;
 mod train;
 mod variants;

@@ -45,7 +45,10 @@ fn every_key_is_there_with_its_default() {
     assert_eq!(parse(whole), parse(least));
 
     let mut written = keys(&parse(least).to_toml());
-    written.extend(["model.path", "model.modelscope", "train.steps", "train.snr_gamma"].map(String::from));
+    written.extend(
+        ["model.path", "model.modelscope", "model.builtin", "dataset.builtin", "train.steps", "train.snr_gamma"]
+            .map(String::from),
+    );
     written.remove("dataset.revision"); // "as above"
     assert_eq!(keys(whole), written);
 }
@@ -67,7 +70,9 @@ fn links_lead_somewhere() {
     for target in local {
         match target.strip_prefix('#') {
             Some(title) => {
-                let found = readme.lines().any(|l| l.strip_prefix("## ").is_some_and(|t| t.to_lowercase() == title));
+                let found = readme
+                    .lines()
+                    .any(|l| l.strip_prefix("## ").is_some_and(|t| t.to_lowercase().replace(' ', "-") == title));
                 assert!(found, "no section {title}");
             }
             None => assert!(Path::new(target).exists(), "{target}"),

@@ -21,14 +21,16 @@ use tunelab::report::losses::{Losses, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
     Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
-    Seconds, Shot, Status, Versions, read_text, run_folder, slug, write_atomic, write_png, write_with,
+    Seconds, Shot, Spent, StandIn, Status, Timing, Versions, read_text, run_folder, slug, write_atomic, write_png,
+    write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
 
 fn fresh(results: &Path) -> RunDir {
     match RunDir::open(results, "lora_dog", PLAN, false).unwrap() {
-        Opened::Fresh(run) => run,
+        // Opened once more to be read, without the lock, so that a test can open the folder again.
+        Opened::Fresh(run) => RunDir::existing(run.path()).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -37,6 +39,7 @@ fn record(name: &str) -> RunRecord {
     RunRecord {
         status: Status::Finished,
         name: name.to_string(),
+        stand_in: None,
         method: "lora".to_string(),
         device: "cpu".to_string(),
         dtype: "f32".to_string(),
@@ -67,6 +70,7 @@ fn record(name: &str) -> RunRecord {
             }],
         },
         hashes: Hashes::default(),
+        files: Vec::new(),
     }
 }
 

@@ -16,10 +16,13 @@
 //! | results folder not writable | `refusals::results_folders`, `sampling::folders_that_cannot_take_pictures_are_refused_first` | `report::run_dir` |
 //! | prompt with path separators or emoji | `sampling::odd_prompts_stay_in_their_folder` | `report::names` |
 
+mod class_images;
 mod complete;
 #[cfg(unix)]
 mod cut;
 mod hub;
 mod refusals;
+mod resume;
 mod sampling;
+mod stand_in;
 mod world;

@@ -57,7 +57,7 @@ impl Pipeline {
         let painter = Painter { unet, vae, schedule, device: &Device::Cpu, interrupt: &interrupt };
         let bar = Progress::hidden().bar("", 0);
         let picture = painter.paint(shot, sampler, &self.prompt, &self.negative, &bar).unwrap();
-        (picture, painter.latents(shot, sampler, &self.prompt, &self.negative, &bar).unwrap())
+        (picture, painter.latents(shot, 1, sampler, &self.prompt, &self.negative, &bar).unwrap())
     }
 }
 
@@ -72,6 +72,7 @@ fn shot(sampler: Sampler, (height, width): (usize, usize)) -> Shot {
         seed: 7,
         width,
         height,
+        stand_in: None,
     }
 }
 

@@ -96,6 +96,36 @@ fn a_folder_of_experiments_goes_on_after_a_failure_and_closes_with_a_summary() {
 }
 
 #[test]
+fn a_mistaken_variant_stops_no_other() {
+    let lab = Lab::new();
+    let variant = |name: &str, more: &str| format!("[[variant]]\nname = '{name}'\n{more}\n");
+    let more = [
+        variant("good", "adapter.lora.rank = 2"),
+        variant("bad", "adapter.lora.rnak = 2"),
+        "[[variant]]\nseed = 3\n".to_owned(),
+        variant("fine", "adapter.lora.rank = 3"),
+    ];
+    lab.write("x", &more.concat());
+    let (code, summary) = lab.summary(&["x.toml", "--set", "eval.prompts=[]"]);
+    assert_eq!(code, 2, "{summary}");
+    insta::assert_snapshot!(summary, @r"
+    4 experiments:
+      failed        x.toml (variant bad): unknown key `rnak` in [adapter.lora]
+      failed        x.toml (a variant): this variant has no name
+      done          results/x-good
+      done          results/x-fine
+    error: 2 of 4 experiments failed
+    ");
+    // A mistake outside the variants, or in all of them, is the file's.
+    lab.write("y", &more[1]);
+    let (code, stderr) = lab.run(&["y.toml"]);
+    assert!(code == 2 && stderr.contains("rnak") && !stderr.contains("experiments:"), "{stderr}");
+    lab.write("z", &format!("sede = 3\n{}", more.concat()));
+    let (code, stderr) = lab.run(&["z.toml"]);
+    assert!(code == 2 && stderr.matches("sede").count() == 2 && stderr.contains("3 problems in z.toml"), "{stderr}");
+}
+
+#[test]
 fn two_experiments_of_one_name_are_refused_before_anything_runs() {
     let lab = Lab::new();
     lab.write("a", LORA);
@@ -147,8 +177,14 @@ fn opened(results: &Path, plan: &str) -> Result<&'static str, String> {
         Opened::Fresh(_) => "fresh",
         Opened::Unfinished(_) => "unfinished",
         Opened::Resample(_) => "resample",
+        Opened::MissingWeights(..) => "missing weights",
+        Opened::MissingPictures(..) => "missing pictures",
         Opened::Finished(_) => "finished",
     })
+}
+
+fn begin(run: &Path, plan: &str) {
+    RunDir::existing(run).and_then(|run| run.begin_resampling(plan)).expect("writable");
 }
 
 #[test]
@@ -170,13 +206,17 @@ fn only_pictures_that_are_asked_for_otherwise_leave_a_training_valid() {
     assert!(run.join("run.json").is_file() && run.join("samples").is_dir());
 
     assert_eq!(opened(results, &other), Ok("resample"));
+    assert!(run.join("run.json").is_file() && run.join("samples").is_dir(), "nothing is lost before drawing can begin");
+    begin(&run, &other);
     assert!(!run.join("run.json").exists() && !run.join("samples").exists());
     // Cut off while it draws: it goes on, and what it has drawn stays.
     fs_err::create_dir_all(run.join("samples/base")).expect("writable");
     assert_eq!(opened(results, &other), Ok("resample"));
+    begin(&run, &other);
     assert!(run.join("samples/base").is_dir());
     // Asked for yet other pictures before that ended.
     assert_eq!(opened(results, PLAN), Ok("resample"));
+    begin(&run, PLAN);
     assert!(!run.join("samples").exists());
     fs_err::write(run.join("run.json"), "{}").expect("writable");
     assert_eq!(opened(results, PLAN), Ok("finished"));

@@ -1,6 +1,7 @@
 //! Training: the optimizer, the objective and the trainer's loop, on the fixtures' small model.
 
 mod adapter;
+mod average;
 mod objective;
 mod optimizer;
 mod overfit;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tunelab::data::{Cache, load_dataset};
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::error::Result;
+use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::lora::LoraConfig;
 use tunelab::model::{load, unet::Unet, vae::Vae};
@@ -54,7 +56,11 @@ impl Bench {
     }
 
     fn trainer<'a>(&'a self, train: &'a Train) -> Trainer<'a> {
-        Trainer::new(Materials {
+        Trainer::new(self.materials(train)).unwrap()
+    }
+
+    fn materials<'a>(&'a self, train: &'a Train) -> Materials<'a> {
+        Materials {
             predictor: self.predictor(&self.unet, train.snr_gamma),
             trained: self.parameters.trained(),
             dropouts: self.parameters.dropout().map(|d| ("unet", d.clone())).into_iter().collect(),
@@ -66,8 +72,7 @@ impl Bench {
             ema_decay: None,
             seed: SEED,
             inputs: "the fixture's".to_owned(),
-        })
-        .unwrap()
+        }
     }
 
     fn predictor<'a>(&'a self, unet: &'a Unet, snr_gamma: Option<f64>) -> Predictor<'a> {
@@ -130,7 +135,15 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
     };
     let cache = Cache::new(folder.path().join("cache"));
     let progress = Progress::hidden();
-    let sources = Sources { vae, vae_hash: "the fixture's", cache: &cache, device: &Device::Cpu, progress: &progress };
+    let interrupt = Interrupt::default();
+    let sources = Sources {
+        vae,
+        vae_hash: "the fixture's",
+        cache: &cache,
+        device: &Device::Cpu,
+        progress: &progress,
+        interrupt: &interrupt,
+    };
     (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), Texts::Fixed(texts))
 }
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use tunelab::assets::write_safetensors;
+use tunelab::assets::{Loader, Weights, write_safetensors};
 use tunelab::data::{self, Picture};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
@@ -37,12 +37,20 @@ const WARMUP: usize = 100;
 const MEASURED: usize = 512;
 const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4, max_grad_norm: 1.0 };
 
-/// Trains for `steps` steps.
-pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64) -> Result<()> {
+/// Trains for `steps` steps: from random weights, or `again` from those that are there, at half the rate.
+pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool) -> Result<()> {
     let pictures = data::load_dataset(pictures, Some(""), false, &mut |_| {})?;
     let folder = model.join("vae");
     let config = VaeConfig::read(&folder.join("config.json"))?;
-    let (vae, parameters) = Vae::new(&config, Build::untrained(Trained::All, seed, &Device::Cpu))?;
+    let weights = folder.join("diffusion_pytorch_model.safetensors");
+    let build = if again {
+        let loader = Loader::new(Weights::open(std::slice::from_ref(&weights))?, &Device::Cpu, DType::F32);
+        Build::from_files(loader, Trained::All, seed)
+    } else {
+        Build::untrained(Trained::All, seed, &Device::Cpu)
+    };
+    let (vae, parameters) = Vae::new(&config, build)?;
+    let peak = if again { RATE / 2.0 } else { RATE };
     let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
     let mut csv = fs_err::File::create(folder.join("loss.csv"))?;
     writeln!(csv, "step,squared,absolute,divergence")?;
@@ -61,7 +69,7 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64) -> Result<(
             load_pieces(&pictures, &batch, &mut Generator::stream(seed, "pieces", step as u64))?
         };
         let (loss, parts) = loss(&vae, &batch, seed, step as u64)?;
-        let rate = learning_rate(LrScheduler::Cosine, RATE, step, WARMUP, steps);
+        let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP, steps);
         let gradients = optimizer.gradients(&loss, None)?;
         optimizer.step(&gradients, rate)?;
         let [squared, absolute, divergence] = parts;
@@ -71,7 +79,6 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64) -> Result<(
         }
         if (step + 1) % 500 == 0 || step + 1 == steps {
             let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-            let weights = folder.join("diffusion_pytorch_model.safetensors");
             write_safetensors(&weights, &parameters.detached().weights, &metadata)?;
             let (frozen, _) = Vae::new(&config, Build::from_parameters(parameters.detached()))?;
             write_factor(&folder.join("config.json"), factor(&frozen, &pictures)?)?;

@@ -82,6 +82,7 @@ impl Brush {
                 seed: how.seed.wrapping_add(index as u64),
                 width: SIDE,
                 height: SIDE,
+                stand_in: None,
             };
             painter.paint(&shot, how.sampler, &states(prompt)?, &negative, &bar)
         };

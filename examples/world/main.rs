@@ -97,6 +97,9 @@ enum Command {
         /// Seeds weights, order and noise
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Go on from the weights that are there, at half the rate
+        #[arg(long)]
+        again: bool,
     },
     /// Write a trained model as it is shipped: all weights as float16, at most 12 MB
     Assemble {
@@ -156,7 +159,9 @@ fn run(command: Command) -> files::Result<()> {
             let vocabulary = vocabulary::Vocabulary::of(words.iter().map(String::as_str));
             Ok(untrained::write(&model, &vocabulary, seed)?)
         }
-        Command::Vae { pictures, model, steps, seed } => Ok(autoencoder::train(&pictures, &model, steps, seed)?),
+        Command::Vae { pictures, model, steps, seed, again } => {
+            Ok(autoencoder::train(&pictures, &model, steps, seed, again)?)
+        }
         Command::Assemble { run, model } => {
             let size = assemble::assemble(&run, &model)?;
             eprintln!("{}: {size} bytes", model.display());

@@ -1,8 +1,8 @@
 //! From the `Source` that an experiment names to files on this machine.
 //!
-//! In: a local folder, a Hugging Face or a ModelScope repository. Out: the model's files or the data set's folder. A
-//! ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be reached, and only
-//! then: a refusal or a wrong name is told, not hidden behind another source.
+//! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the model's files or the data
+//! set's folder. A ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be
+//! reached, and only then: a refusal or a wrong name is told, not hidden behind another source.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::plan::Source;
 use crate::progress::Progress;
 
 /// ModelScope's name for what is `main` elsewhere.
-const MASTER: &str = "master";
+pub(super) const MASTER: &str = "master";
 
 /// Finds the model's files, fetching what is not there; settings from the environment.
 pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {
@@ -54,6 +54,7 @@ impl Hubs {
     ) -> Result<T> {
         match source {
             Source::Path(path) => here(path),
+            Source::Builtin(builtin) => here(&super::builtin::unpack(*builtin)?),
             Source::ModelScope { repo, revision } => {
                 modelscope(repo, revision, &self.modelscope, progress).map_err(|f| f.error)
             }

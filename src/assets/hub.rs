@@ -42,14 +42,24 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
 /// Finds the data set `repo` at `revision`, from the cache or from the hub; gives a folder of pictures.
 pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
-    if let Some(dir) = remote.cached()
-        && pictures::is_complete(&remote.list(&dir), &dir)
-    {
+    if let Some(dir) = remote.cached_dataset() {
         return Ok(dir);
     }
     let (dir, names) = remote.fetch(|names| pictures::choose(names, repo), progress)?;
     pictures::note(&remote.list(&dir), &names)?;
     Ok(dir)
+}
+
+/// Whether the cache holds all of the model, so that [`find_model`] asks nobody.
+pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+    let remote = Remote::new(repo, revision, RepoType::Model, settings);
+    remote.is_ok_and(|remote| remote.cached().is_some_and(|dir| local::find(&dir).is_ok()))
+}
+
+/// Whether the cache holds all of the data set, so that [`find_dataset`] asks nobody.
+pub(super) fn has_dataset(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+    let remote = Remote::new(repo, revision, RepoType::Dataset, settings);
+    remote.is_ok_and(|remote| remote.cached_dataset().is_some())
 }
 
 /// One repository at one revision, here and there.
@@ -96,6 +106,11 @@ impl<'a> Remote<'a> {
         let commit = reference.as_deref().map_or(self.revision, str::trim);
         let dir = self.cache.pointer_path(commit);
         (is_plain(commit) && dir.is_dir()).then_some(dir)
+    }
+
+    /// The data set's snapshot, if every file of it is there.
+    fn cached_dataset(&self) -> Option<PathBuf> {
+        self.cached().filter(|dir| pictures::is_complete(&self.list(dir), dir))
     }
 
     /// Where it is noted which files a data set's snapshot has.

@@ -3,15 +3,12 @@
 //! In: a `Source`. Out: paths of files that are there and whole, and tensors of which every claim was checked. Only
 //! safetensors weights are read: opening a pickle can run any code.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
-use crate::error::Result;
-
+pub mod builtin;
 mod download;
 mod find;
+mod hash;
 mod header;
 pub mod hub;
 mod layout;
@@ -19,13 +16,18 @@ mod loader;
 pub mod local;
 pub mod modelscope;
 mod pictures;
+mod reach;
 mod save;
 mod settings;
 mod web;
 mod weights;
 
+use hash::hex;
+
 pub use find::{find_dataset, find_model};
+pub use hash::{changed_file, hash_model, sha256, slashed};
 pub use loader::Loader;
+pub use reach::Reach;
 pub use save::write_safetensors;
 pub use settings::{Hub, HubSettings, Hubs, Token};
 pub use web::{Failed, Tried};
@@ -59,27 +61,4 @@ pub struct Part {
     pub weights: Vec<PathBuf>,
     /// Whether only the float16 variant was there; it is widened on load.
     pub half: bool,
-}
-
-/// The SHA-256 of a file's bytes, in lower-case hexadecimal; read in blocks.
-pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = fs_err::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&block[..n]),
-        }
-    }
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -49,6 +49,17 @@ pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress
     Ok(remote.dir)
 }
 
+/// Whether the cache holds all of the model, so that [`find_model`] asks nobody.
+pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+    Remote::new(repo, revision, "models", settings).is_ok_and(|remote| local::find(&remote.dir).is_ok())
+}
+
+/// Whether the cache holds all of the data set, so that [`find_dataset`] asks nobody.
+pub(super) fn has_dataset(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+    let remote = Remote::new(repo, revision, "datasets", settings);
+    remote.is_ok_and(|remote| pictures::is_complete(&remote.beside("txt"), &remote.dir))
+}
+
 /// One repository at one revision, here and there.
 struct Remote<'a> {
     web: Web<'a>,

@@ -173,6 +173,11 @@ fn user_cache() -> Option<PathBuf> {
     path("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))
 }
 
+/// Where this program keeps what it unpacks, the best first: the user's cache, else the system's temporary folder.
+pub(super) fn own_folders() -> Vec<PathBuf> {
+    user_cache().into_iter().chain([std::env::temp_dir()]).map(|folder| folder.join("tunelab")).collect()
+}
+
 /// An address with its scheme and without a slash at its end; `hf-mirror.com` alone is taken to mean https.
 fn endpoint(name: &str, default: &str) -> String {
     let text = variable(name).unwrap_or_else(|| default.to_owned());

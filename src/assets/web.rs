@@ -4,6 +4,7 @@
 //! another one may be tried) or answered with a refusal (then asking elsewhere would hide the mistake).
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use ureq::config::RedirectAuthHeaders;
@@ -44,6 +45,17 @@ pub(super) struct Web<'a> {
 
 impl<'a> Web<'a> {
     pub(super) fn new(settings: &'a HubSettings, repo: &'a str) -> Self {
+        Self::with_patience(settings, repo, None)
+    }
+
+    /// Whether the hub answers within `patience`, be it with a refusal.
+    pub(super) fn answers(settings: &HubSettings, patience: Duration) -> bool {
+        let web = Web::with_patience(settings, "", Some(patience.min(settings.time_out)));
+        web.get(&format!("{}/", settings.endpoint), None, false).is_ok()
+    }
+
+    /// `patience` is for a whole request; the settings' time-out for each silence in it.
+    fn with_patience(settings: &'a HubSettings, repo: &'a str, patience: Option<Duration>) -> Self {
         let wait = Some(settings.time_out);
         // A proxy is for the world outside; a mirror on this machine is asked directly.
         let host = settings.endpoint.split("://").last().unwrap_or_default();
@@ -55,6 +67,7 @@ impl<'a> Web<'a> {
             .user_agent(concat!("tunelab/", env!("CARGO_PKG_VERSION")))
             // Sizes and positions must be the file's, not those of a compressed stream.
             .accept_encoding("identity")
+            .timeout_global(patience)
             .timeout_resolve(wait)
             .timeout_connect(wait)
             .timeout_send_request(wait)

@@ -93,7 +93,7 @@ pub fn key(parts: &[&str]) -> String {
 }
 
 /// SHA-256 of bytes in memory, in lower-case hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

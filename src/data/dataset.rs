@@ -107,6 +107,18 @@ pub fn load_dataset(
     Ok(pictures)
 }
 
+/// The pictures `paths` in the folder `base`, and no others, each with this caption.
+///
+/// # Errors
+/// One of them is missing or no picture.
+pub fn load_pictures(base: &Path, paths: impl IntoIterator<Item = PathBuf>, caption: &str) -> Result<Vec<Picture>> {
+    let load = |path: PathBuf| match check(base, &path) {
+        Ok(content) => Ok(content.into_picture(base, path, caption.to_owned())),
+        Err(reason) => Err(Error::run(format!("`{}` {reason}", base.join(path).display()))),
+    };
+    paths.into_iter().map(load).collect()
+}
+
 /// Parts the files into pictures and captions' files. What cannot be either is a problem: folders that were not entered,
 /// tables in a form that is not read, captions without a picture.
 fn sort_files(entries: Entries, problems: &mut Problems) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {

@@ -13,8 +13,8 @@ mod image;
 mod resize;
 mod transform;
 
-pub use cache::{Cache, key};
-pub use dataset::{Picture, load_dataset};
+pub use cache::{Cache, key, sha256};
+pub use dataset::{Picture, load_dataset, load_pictures};
 pub use epochs::{batches, steps_per_epoch};
 pub use image::{Rgb, load_image};
 pub use resize::resize_short_side;

@@ -1,27 +1,29 @@
-//! Laying one table over another: a variant over the file, a `--set` argument over both.
+//! Laying one table over another: a variant over the file, a stand-in over that, a `--set` argument over all.
 //!
 //! In: two tables. Out: the first with the second's values. Tables are merged, everything else is replaced, and of keys
 //! that exclude each other those of the table above win.
 
+use super::stand_in::STAND_IN;
 use super::{Entry, Table, Value};
 
 /// Which keys give way to a rival that is laid over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rivals {
-    /// Sources and lengths, and also adapters: a variant may compare ways of training.
+    /// Sources, lengths and class images, and also adapters: a variant may compare ways of training, and a stand-in may train otherwise.
     Variant,
-    /// Sources and lengths. An argument goes to every variant, and `--set adapter.lora.rank=8` must not turn the one that
+    /// Sources, lengths and class images. An argument goes to every variant, and `--set adapter.lora.rank=8` must not turn the one that
     /// trains everything into a LoRA: that stays an error.
     Argument,
 }
 
-/// By table: groups of keys of which only one group can count.
-const RIVALS: [(&str, &[&[&str]]); 5] = [
-    ("model", &[&["path"], &["repo", "modelscope"]]),
-    ("dataset", &[&["path"], &["repo", "modelscope"]]),
-    ("train", &[&["epochs"], &["steps"]]),
-    ("adapter", &[&["lora"], &["full"], &["dreambooth"]]),
-    ("adapter.dreambooth", &[&["lora"], &["full"]]),
+/// By table: groups of keys of which only one group can count, and whether that holds for arguments too.
+const RIVALS: [(&str, &[&[&str]], Rivals); 6] = [
+    ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
+    ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
+    ("train", &[&["epochs"], &["steps"]], Rivals::Argument),
+    ("adapter", &[&["lora"], &["full"], &["dreambooth"]], Rivals::Variant),
+    ("adapter.dreambooth", &[&["lora"], &["full"]], Rivals::Variant),
+    ("adapter.dreambooth", &[&["class_images"], &["class_path"]], Rivals::Argument),
 ];
 
 /// Lays `over` on `base`.
@@ -36,8 +38,9 @@ fn merge(base: &mut Table, over: Table, rivals: Rivals, path: &str) {
     for (key, entry) in over {
         match (base.get_mut(&key), entry) {
             (Some(Entry { value: Value::Table(below), .. }), Entry { value: Value::Table(above), .. }) => {
-                let path = super::reader::join(path, &key);
-                merge(below, above, rivals, &path);
+                // What lies in a stand-in's table are the experiment's own keys.
+                let inner = if key == STAND_IN { String::new() } else { super::reader::join(path, &key) };
+                merge(below, above, rivals, &inner);
             }
             (_, entry) => {
                 base.insert(key, entry);
@@ -48,8 +51,10 @@ fn merge(base: &mut Table, over: Table, rivals: Rivals, path: &str) {
 
 /// Does `key`, laid over a table that has `other`, take its place?
 fn excludes(key: &str, other: &str, rivals: Rivals, path: &str) -> bool {
-    let counts = rivals == Rivals::Variant || !path.starts_with("adapter");
-    let Some((_, groups)) = RIVALS.iter().find(|(table, _)| *table == path).filter(|_| counts) else { return false };
-    let group = |key: &str| groups.iter().position(|group| group.contains(&key));
-    group(key).zip(group(other)).is_some_and(|(a, b)| a != b)
+    RIVALS.iter().filter(|(table, _, holds)| *table == path && (rivals == Rivals::Variant || *holds == rivals)).any(
+        |(_, groups, _)| {
+            let group = |key: &str| groups.iter().position(|group| group.contains(&key));
+            group(key).zip(group(other)).is_some_and(|(a, b)| a != b)
+        },
+    )
 }

@@ -6,7 +6,7 @@ use super::{Place, Text};
 use crate::error::Error;
 
 /// What is wrong, where, and a word beside the caret that helps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Problem {
     place: Place,
     message: String,

@@ -11,6 +11,7 @@ use super::{Experiment, Place, Problem, Section, Table, Value};
 /// Collects what was asked and what was wrong while an experiment is read.
 pub(crate) struct Reader<'a> {
     pub experiment: &'a Experiment,
+    root: &'a Table,
     problems: RefCell<Vec<Problem>>,
     /// Keys by section ("" is the top level), in the order of asking.
     asked: RefCell<BTreeMap<String, Vec<&'static str>>>,
@@ -19,18 +20,20 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(experiment: &'a Experiment) -> Self {
-        Self { experiment, problems: RefCell::default(), asked: RefCell::default(), unknown: RefCell::default() }
+    /// `root` is the experiment's own tree, or its stand-in's.
+    pub fn new(experiment: &'a Experiment, root: &'a Table) -> Self {
+        let (problems, asked, unknown) = <_>::default();
+        Self { experiment, root, problems, asked, unknown }
     }
 
     /// The top level.
     pub fn root(&self) -> Section<'_> {
-        Section::new(self, String::new(), Place::file(), Some(&self.experiment.root))
+        Section::new(self, String::new(), Place::file(), Some(self.root))
     }
 
     /// Everything that was wrong, unknown keys included.
     pub fn finish(self) -> Vec<Problem> {
-        self.unknown_keys("", &self.experiment.root);
+        self.unknown_keys("", self.root);
         self.problems.into_inner()
     }
 

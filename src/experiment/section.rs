@@ -104,7 +104,15 @@ impl<'a> Section<'a> {
         let Value::List(items) = &entry.value else {
             return self.wrong(key, entry, "a list of texts, such as [\"a dog\", \"a cat\"]");
         };
-        Some(items.iter().filter_map(|item| self.filled(key, item)).collect())
+        let mut texts = Vec::new();
+        for item in items {
+            let Some(text) = self.filled(key, item) else { continue };
+            if texts.contains(&text) {
+                self.problem(item.at.clone(), format!("`{key}` names {text:?} twice"), "leave one of them out".into());
+            }
+            texts.push(text);
+        }
+        Some(texts)
     }
 
     /// One of the names, turned into what it names.

@@ -1,20 +1,23 @@
 //! `[[variant]]`: one file states several runs that differ in a few keys.
 //!
-//! In: the file's tree. Out: each variant's name and the table to lay over the rest of the file. A file without variants is
-//! one experiment, with nothing to lay over it.
+//! In: the file's tree. Out: each variant's name and the table to lay over the rest of the file, or what is wrong with it. A
+//! file without variants is one experiment, with nothing to lay over it.
 
 use super::{Entry, Place, Problem, Table, Value};
 
-/// Takes the variants out of the tree.
+/// A variant's name, if the file has variants, and what it lays over the rest of the file.
+pub(super) type Variant = (Option<String>, Table);
+
+/// Takes the variants out of the tree; `problems` gets what is wrong with their list.
 pub(super) fn take(
     base: &mut Table,
     arguments: &mut [Table],
     problems: &mut Vec<Problem>,
-) -> Vec<(Option<String>, Table)> {
+) -> Vec<Result<Variant, Problem>> {
     for entry in arguments.iter_mut().filter_map(|table| table.remove("variant")) {
         problems.push(Problem::new(entry.key, "`variant` cannot be set").label("--set goes to every variant"));
     }
-    let Some(entry) = base.remove("variant") else { return vec![(None, Table::new())] };
+    let Some(entry) = base.remove("variant") else { return vec![Ok((None, Table::new()))] };
     let Value::List(items) = entry.value else {
         problems.push(Problem::new(entry.key, "`variant` must be a list of tables").label("write [[variant]]"));
         return Vec::new();
@@ -22,15 +25,14 @@ pub(super) fn take(
     if items.is_empty() {
         problems.push(Problem::new(entry.key, "`variant` is empty: there is nothing to run").label("leave it out"));
     }
-    let mut variants: Vec<(Option<String>, Table)> = Vec::new();
+    let mut variants: Vec<Result<Variant, Problem>> = Vec::new();
     for item in items {
-        match named(item) {
-            Ok((name, at, _)) if variants.iter().any(|(other, _)| same(other.as_deref(), &name)) => {
-                problems.push(Problem::new(at, format!("two variants are called {name:?}")));
-            }
-            Ok((name, _, table)) => variants.push((Some(name), table)),
-            Err(problem) => problems.push(problem),
-        }
+        let variant = named(item).and_then(|(name, at, table)| {
+            let taken = variants.iter().flatten().any(|(other, _)| same(other.as_deref(), &name));
+            let problem = || Problem::new(at, format!("two variants are called {name:?}"));
+            if taken { Err(problem()) } else { Ok((Some(name), table)) }
+        });
+        variants.push(variant);
     }
     variants
 }

@@ -1,6 +1,6 @@
 //! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel`.
 //!
-//! In: token ids [B, 77]. Out: the last hidden states after the final layer norm [B, 77, width], which is what Stable
+//! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm [B, tokens, width], which is what Stable
 //! Diffusion 1.x conditions on. Tensor names are transformers'.
 
 use super::build::{Build, Parameters};

@@ -73,4 +73,6 @@ pub struct DreamBooth {
     pub class_guidance_scale: f64,
     /// The denoising method.
     pub class_sampler: Sampler,
+    /// Class images that are drawn at once; at least 1. It may change how they are rounded, so it is part of what they are.
+    pub class_batch_size: usize,
 }

@@ -3,13 +3,14 @@
 //! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as TOML with what it amounts
 //! to as comments.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::count::{SD15_UNET, Unet};
 use super::estimate::{Memory, Trained, estimate};
 use super::files::{self, Loaded};
 use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use super::{Adapter, DreamBooth, Length, Objective, Plan, Source, local};
+use super::{Adapter, DreamBooth, Length, Objective, Plan, Planned, Source, local};
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::error::{Error, Result};
 
@@ -21,7 +22,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let loaded = files::load(&args.files, &args.set)?;
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
-    for Loaded { file, plans } in loaded {
+    for Loaded { file, plans, .. } in loaded {
         match plans {
             Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
             Ok(_) => print(&format!("ok {}\n", file.display()))?,
@@ -41,16 +42,24 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     }
 }
 
-/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant.
+/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or those of their stand-ins.
 ///
-/// Errors: the file's problems, or a model folder whose UNet is of another kind.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where it is asked for.
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let plans = Plan::load_all(&args.file, &args.set)?;
-    let several = plans.len() > 1;
+    let planned = Planned::load_all(&args.file, &args.set)?;
+    let several = planned.len() > 1;
     let mut texts = Vec::new();
-    for plan in &plans {
+    for planned in planned {
+        let stand_in = planned.stand_in.as_ref().filter(|_| !planned.plan.model.is_here());
+        let note = stand_in.and_then(Plan::in_place);
+        let plan = if args.stand_in { planned.stand_in(&args.file)? } else { planned.plan };
         let heading = if several { format!("# ===== {} =====\n", plan.name) } else { String::new() };
-        texts.push(format!("{heading}# {}\n\n{}", summary(plan)?.join("\n# "), plan.to_toml()));
+        let mut lines = summary(&plan)?;
+        lines.extend(
+            note.filter(|_| !args.stand_in)
+                .map(|note| format!("where no hub can be reached: {note} (tunelab plan --stand-in)")),
+        );
+        texts.push(format!("{heading}# {}\n\n{}", lines.join("\n# "), plan.to_toml()));
     }
     print(&texts.join("\n"))
 }
@@ -61,8 +70,9 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
     let text = local::config(&plan.model, "text_encoder");
     let text = TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?;
-    let mut lines = vec![steps(plan), trained(&plan.adapter, &unet, &text)];
-    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::frozen_bytes(&plan.model))));
+    let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
+    lines.extend([steps(plan), trained(&plan.adapter, &unet, &text)]);
+    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model))));
     if config.is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
@@ -162,7 +172,7 @@ fn downloads(plan: &Plan, unet: &Unet) -> Vec<String> {
         lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), size(bytes)));
         lines.extend(missing.iter().map(|file| format!("  {file}")));
     }
-    if !matches!(plan.dataset.source, Source::Path(_)) {
+    if !plan.dataset.source.is_here() {
         lines.push(format!("downloads the pictures from {}, unless they are here", place(&plan.dataset.source)));
     }
     lines
@@ -181,6 +191,7 @@ fn usual_size(file: &str, unet: &Unet) -> u64 {
 fn place(source: &Source) -> String {
     match source {
         Source::Path(path) => path.display().to_string(),
+        Source::Builtin(builtin) => builtin.to_string(),
         Source::HuggingFace { repo, modelscope: None, .. } => format!("Hugging Face ({repo})"),
         Source::HuggingFace { repo, modelscope: Some(other), .. } => {
             format!("Hugging Face ({repo}) or ModelScope ({other})")
@@ -190,7 +201,7 @@ fn place(source: &Source) -> String {
 }
 
 /// `859520964` → `859,520,964`.
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")

@@ -28,8 +28,6 @@ pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;
 pub const SD15_TEXT_ENCODER_BYTES: u64 = 123_060_480 * FLOAT;
 
 const FLOAT: u64 = 4;
-/// Tokens of a caption.
-const TOKENS: u64 = 77;
 
 /// What a plan trains, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +78,20 @@ impl Memory {
     }
 }
 
-/// The memory that training needs; `others` are the bytes of the VAE and the text encoder.
-pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: u64) -> Memory {
+/// What of the model beside its UNet counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Others {
+    /// Bytes of the VAE and the text encoder.
+    pub bytes: u64,
+    /// Pixels of a picture for one of its latents, in each direction.
+    pub downscale: u64,
+}
+
+/// Stable Diffusion 1.5's: its VAE halves a picture three times.
+pub const SD15_OTHERS: Others = Others { bytes: SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES, downscale: 8 };
+
+/// The memory that training needs.
+pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others) -> Memory {
     let trained = Trained::new(&plan.adapter, unet, text);
     let numbers = FLOAT * trained.total() as u64;
     let (beside, average) = match &plan.adapter {
@@ -90,20 +100,28 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: u64) -> Me
     };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
-    // The VAE halves a picture three times.
-    let pixels = (plan.dataset.resolution as u64 / 8).pow(2);
+    let pixels = (plan.dataset.resolution as u64 / others.downscale).pow(2);
     let of_text = if trained.text_encoder > 0 { text.activations() as u64 } else { 0 };
-    let stages = Stages::new(unet, pixels);
+    let stages = Stages::new(unet, Sample { pixels, tokens: text.tokens() as u64 });
     let bytes = |numbers: u64| samples * FLOAT * numbers;
     let (all, kept) = (bytes(stages.all() + of_text), bytes(stages.checkpointed() + of_text));
     Memory {
-        weights: unet.parameters() as u64 * FLOAT + others + beside,
+        weights: unet.parameters() as u64 * FLOAT + others.bytes + beside,
         gradients: numbers,
         moments: 2 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,
     }
+}
+
+/// The size of one sample.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// Of its latent picture.
+    pixels: u64,
+    /// Of its caption.
+    tokens: u64,
 }
 
 /// What the UNet's stages keep for one sample, in numbers.
@@ -115,11 +133,10 @@ struct Stages {
 }
 
 impl Stages {
-    /// For a latent picture of this many pixels.
-    fn new(unet: &Unet, pixels: u64) -> Self {
+    fn new(unet: &Unet, sample: Sample) -> Self {
         let mut found = Self { stages: BTreeMap::new(), outside: 0 };
         for module in &unet.modules {
-            let kept = activations(module, unet.heads as u64, pixels);
+            let kept = activations(module, unet.heads as u64, sample);
             let Some(name) = stage(&module.name) else {
                 found.outside += kept;
                 continue;
@@ -128,7 +145,7 @@ impl Stages {
             *all += kept;
             // A stage begins with a norm over its input.
             if *input == 0 {
-                *input = rows(module, pixels) * module.shape.outputs() as u64;
+                *input = rows(module, sample) * module.shape.outputs() as u64;
             }
         }
         found
@@ -152,20 +169,20 @@ fn stage(module: &str) -> Option<String> {
 }
 
 /// Positions that a module works on.
-fn rows(module: &Module, pixels: u64) -> u64 {
+fn rows(module: &Module, sample: Sample) -> u64 {
     match module.shape {
-        Shape::Linear { on_text: true, .. } => TOKENS,
+        Shape::Linear { on_text: true, .. } => sample.tokens,
         _ if module.name.contains("time_emb") => 1,
-        _ => (pixels >> (2 * module.level)).max(1),
+        _ => (sample.pixels >> (2 * module.level)).max(1),
     }
 }
 
 /// Numbers that a module keeps.
-fn activations(module: &Module, heads: u64, pixels: u64) -> u64 {
-    let rows = rows(module, pixels);
+fn activations(module: &Module, heads: u64, sample: Sample) -> u64 {
+    let rows = rows(module, sample);
     let map = match &module.name {
         name if name.ends_with("attn1.to_q") => heads * rows * rows,
-        name if name.ends_with("attn2.to_q") => heads * rows * TOKENS,
+        name if name.ends_with("attn2.to_q") => heads * rows * sample.tokens,
         _ => 0,
     };
     rows * module.shape.outputs() as u64 * 3 / 2 + map

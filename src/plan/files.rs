@@ -1,21 +1,33 @@
 //! The experiments that a command names: files, or folders of files.
 //!
-//! In: paths and `--set` arguments. Out: each file with its plans or its problems, in the order of the arguments, each file
-//! once; and whether two of them would write into one results folder.
+//! In: paths and `--set` arguments. Out: each file with its plans or its problems, as a whole and variant by variant, in the order
+//! of the arguments, each file once; and whether two of them, stand-ins included, would write into one results folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Plan;
+use super::{Planned, resolve};
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 
-/// A file and what it says: one plan, or one for each variant.
+/// A file and what it says: one plan, or one for each variant, with their stand-ins.
 #[derive(Debug)]
 pub struct Loaded {
     /// As it was named, or found in a folder that was named.
     pub file: PathBuf,
     /// Its plans, or all its problems.
-    pub plans: Result<Vec<Plan>>,
+    pub plans: Result<Vec<Planned>>,
+    /// Each variant's name, if it has one, and its plan or its own problems; nothing, where the file as a whole cannot be read.
+    pub variants: Vec<(Option<String>, Result<Planned>)>,
+}
+
+impl Loaded {
+    fn new(file: PathBuf, set: &[String]) -> Self {
+        match Experiment::load(&file, set) {
+            Ok(found) => Self { file, plans: resolve::resolve(&found), variants: resolve::resolve_each(&found) },
+            Err(error) => Self { file, plans: Err(error), variants: Vec::new() },
+        }
+    }
 }
 
 /// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their names.
@@ -27,7 +39,7 @@ pub fn load(paths: &[PathBuf], set: &[String]) -> Result<Vec<Loaded>> {
     for file in paths.iter().map(|path| expand(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         let same = fs_err::canonicalize(&file).unwrap_or_else(|_| file.clone());
         if seen.insert(same) {
-            loaded.push(Loaded { plans: Plan::load_all(&file, set), file });
+            loaded.push(Loaded::new(file, set));
         }
     }
     Ok(loaded)
@@ -54,8 +66,9 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
 pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
     let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     let mut errors = Vec::new();
-    for Loaded { file, plans } in loaded {
-        for plan in plans.iter().flatten() {
+    for Loaded { file, variants, .. } in loaded {
+        let planned = variants.iter().filter_map(|(_, planned)| planned.as_ref().ok());
+        for plan in planned.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
             if let Some(other) = names.insert(plan.name.to_lowercase(), file) {
                 let (file, other, name) = (file.display(), other.display(), &plan.name);
                 let message = format!("{file} has the same name as {other}: {name}");

@@ -1,14 +1,15 @@
 //! What of a plan is on this machine already, without loading or fetching anything.
 //!
 //! In: a plan. Out: the networks' configs and the sizes of the model's parts where they are at hand, the number of pictures
-//! of a local dataset, and the list of what would be downloaded.
+//! of a local or built-in dataset, and the list of what would be downloaded.
 
 use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType};
+use serde::Deserialize;
 
 use super::Source;
-use super::estimate::{SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
+use super::estimate::{Others, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
 
 /// The files of a model that a run needs.
 const MODEL_FILES: [&str; 9] = [
@@ -30,47 +31,69 @@ pub(super) fn config(model: &Source, part: &str) -> Option<String> {
         Source::Path(root) => root.join(name),
         Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, &name)?,
         Source::ModelScope { .. } => return None,
+        Source::Builtin(builtin) => return String::from_utf8(builtin.file(&name)?.to_vec()).ok(),
     };
     fs_err::read_to_string(file).ok()
 }
 
-/// Bytes of the VAE and the text encoder: their files' sizes in a local folder, otherwise Stable Diffusion 1.5's.
-pub(super) fn frozen_bytes(model: &Source) -> u64 {
-    let size = |part: &str, usual| match model {
-        Source::Path(root) => weights_size(&root.join(part)).unwrap_or(usual),
-        _ => usual,
+/// Sizes of the VAE and the text encoder: of their files and configs where these are here, otherwise Stable Diffusion 1.5's.
+pub(super) fn others(model: &Source) -> Others {
+    let size = |part: &str, usual| {
+        match model {
+            Source::Path(root) => weights_size(|file| Some(fs_err::metadata(root.join(part).join(file)).ok()?.len())),
+            // Stored in 16 bits, computed in 32.
+            Source::Builtin(builtin) => weights_size(|f| Some(2 * builtin.file(&format!("{part}/{f}"))?.len() as u64)),
+            _ => None,
+        }
+        .unwrap_or(usual)
     };
-    size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES)
+    let bytes = size("vae", SD15_VAE_BYTES) + size("text_encoder", SD15_TEXT_ENCODER_BYTES);
+    let levels =
+        config(model, "vae").and_then(|text| Some(serde_json::from_str::<Vae>(&text).ok()?.block_out_channels));
+    let downscale = levels.map_or(SD15_OTHERS.downscale, |levels| 1 << (levels.len().clamp(1, 16) - 1));
+    Others { bytes, downscale }
 }
 
-fn weights_size(folder: &Path) -> Option<u64> {
-    let single = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-    single.iter().find_map(|file| fs_err::metadata(folder.join(file)).ok()).map(|meta| meta.len())
+/// What is read of a VAE's config: it halves a picture between its levels.
+#[derive(Deserialize)]
+struct Vae {
+    block_out_channels: Vec<usize>,
 }
 
-/// The model's files that a run would download first; empty for a local folder.
+fn weights_size(size: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    ["diffusion_pytorch_model.safetensors", "model.safetensors"].into_iter().find_map(size)
+}
+
+/// The model's files that a run would download first; none of what is here.
 pub(super) fn missing_files(model: &Source) -> Vec<&'static str> {
     let Source::HuggingFace { repo, revision, .. } = model else {
-        return if matches!(model, Source::Path(_)) { Vec::new() } else { MODEL_FILES.to_vec() };
+        return if model.is_here() { Vec::new() } else { MODEL_FILES.to_vec() };
     };
     let here = |file: &str| cached(repo, revision, RepoType::Model, file).is_some();
     let half = |file: &str| file.replace(".safetensors", ".fp16.safetensors");
     MODEL_FILES.into_iter().filter(|file| !here(file) && !here(&half(file))).collect()
 }
 
-/// How many files of a local dataset look like pictures.
+/// How many files of a local or built-in dataset look like pictures.
 pub(super) fn pictures(dataset: &Source) -> Option<usize> {
-    if let Source::Path(root) = dataset { pictures_in(root) } else { None }
+    match dataset {
+        Source::Path(root) => pictures_in(root),
+        Source::Builtin(builtin) => {
+            Some(builtin.files().iter().filter(|(path, _)| is_picture(Path::new(path))).count())
+        }
+        Source::HuggingFace { .. } | Source::ModelScope { .. } => None,
+    }
 }
 
 /// How many files of a folder look like pictures.
 pub(super) fn pictures_in(root: &Path) -> Option<usize> {
-    let is_picture = |path: &Path| {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-        ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
-    };
     let entries = fs_err::read_dir(root).ok()?;
     Some(entries.filter_map(Result::ok).filter(|entry| is_picture(&entry.path())).count())
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
 }
 
 /// A file in the cache that is shared with Python's `huggingface_hub`.

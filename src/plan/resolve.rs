@@ -8,29 +8,58 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::{
-    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Plan, Reference, Source,
-    Train, count, is_repository,
+    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Original, Plan, Planned,
+    Reference, Source, Train, count, is_repository,
 };
+use crate::builtin::Builtin;
 use crate::diffusion::Sampler;
-use crate::error::Result;
-use crate::experiment::{Experiment, Reader, Section, above, at_least, report};
+use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
 
-/// Checks everything and fills in the defaults, for each of a file's variants.
-pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Plan>> {
+/// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
+///
+/// Errors: all problems of all variants.
+pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Planned>> {
     let mut problems = Vec::new();
-    let mut plans = Vec::new();
+    let mut found = Vec::new();
     for experiment in variants {
-        let reader = Reader::new(experiment);
-        plans.push(plan(&reader, experiment));
-        problems.extend(reader.finish());
+        match one(experiment) {
+            Ok(planned) => found.push(planned),
+            Err(more) => problems.extend(more),
+        }
     }
     match variants.first() {
         Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
-        _ => Ok(plans),
+        _ => Ok(found),
     }
+}
+
+/// As [`resolve`], each variant apart, with its name if it has one.
+pub(super) fn resolve_each(variants: &[Experiment]) -> Vec<(Option<String>, Result<Planned>)> {
+    let apart = |experiment: &Experiment| {
+        let told = |problems| -> Error { report(problems, &experiment.texts) };
+        (experiment.variant.clone(), one(experiment).map_err(told))
+    };
+    variants.iter().map(apart).collect()
+}
+
+fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
+    if !experiment.problems.is_empty() {
+        return Err(experiment.problems.clone());
+    }
+    let mut problems = Vec::new();
+    let mut read = |tree| {
+        let reader = Reader::new(experiment, tree);
+        let plan = plan(&reader, experiment);
+        problems.extend(reader.finish());
+        plan
+    };
+    let plan = read(&experiment.root);
+    let stand_in = experiment.stand_in.as_ref().map(|tree| read(tree).in_place_of(&plan));
+    if problems.is_empty() { Ok(Planned { plan, stand_in }) } else { Err(problems) }
 }
 
 fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
@@ -44,9 +73,10 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     Plan {
         name: name(&root, experiment),
         seed: seed(&root),
-        model: source(&root.section("model"), "which model to train"),
+        model: source(&root.section("model"), "which model to train", &Builtin::MODELS),
         train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
         reference: root.has("reference").then(|| reference(&root.section("reference"))),
+        stands_in_for: root.has("stands_in_for").then(|| original(&root.section("stands_in_for"))),
         dataset,
         adapter,
         objective,
@@ -56,7 +86,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
 
 fn dataset(s: &Section) -> Dataset {
     Dataset {
-        source: source(s, "which pictures to train on"),
+        source: source(s, "which pictures to train on", &Builtin::DATASETS),
         prompt: s.text("prompt"),
         resolution: resolution(s).unwrap_or(512),
         center_crop: s.flag("center_crop").unwrap_or(true),
@@ -89,6 +119,11 @@ fn dreambooth(s: &Section) -> DreamBooth {
     if !s.has("class_prompt") {
         s.missing("what the class images show", "`class_prompt`, such as \"a dog\"");
     }
+    if s.has("class_path") && s.has("class_images") {
+        let message =
+            "`class_images` says how many pictures are made, and with `class_path` none is: all in it are used";
+        s.reject("class_images", message, "leave one of the two out");
+    }
     DreamBooth {
         class_prompt: s.text("class_prompt").unwrap_or_default(),
         class_images: s.count("class_images", 1..=ANY).unwrap_or(100),
@@ -98,6 +133,7 @@ fn dreambooth(s: &Section) -> DreamBooth {
         class_steps: s.count("class_steps", 1..=1000).unwrap_or(50),
         class_guidance_scale: s.number("class_guidance_scale", at_least(0.0)).unwrap_or(7.5),
         class_sampler: s.choice("class_sampler", &samplers()).unwrap_or(Sampler::Pndm),
+        class_batch_size: s.count("class_batch_size", 1..=ANY).unwrap_or(4),
     }
 }
 
@@ -165,6 +201,16 @@ fn reference(s: &Section) -> Reference {
     }
 }
 
+fn original(s: &Section) -> Original {
+    let text = |key| {
+        if !s.has(key) {
+            s.missing("what this stands in for", &format!("`{key}`"));
+        }
+        s.text(key).unwrap_or_default()
+    };
+    Original { experiment: text("experiment"), model: text("model"), dataset: text("dataset") }
+}
+
 fn seed(s: &Section) -> u64 {
     s.integer("seed", 0..=i64::MAX).map_or(42, i64::unsigned_abs)
 }
@@ -181,8 +227,15 @@ fn name(root: &Section, experiment: &Experiment) -> String {
     experiment.variant.as_ref().map_or(name.clone(), |variant| format!("{name}-{variant}"))
 }
 
-fn source(s: &Section, what: &str) -> Source {
+fn source(s: &Section, what: &str, built_in: &[(&'static str, Builtin)]) -> Source {
     let nothing = Source::Path(PathBuf::new());
+    if s.has("builtin") {
+        s.accept(&["revision"]);
+        for other in ["path", "repo", "modelscope"].into_iter().filter(|key| s.has(key)) {
+            s.reject(other, format!("`{other}` beside `builtin`: only one of them can count"), "leave one out");
+        }
+        return s.choice("builtin", built_in).map_or(nothing, Source::Builtin);
+    }
     if s.has("path") {
         s.accept(&["repo", "modelscope", "revision"]);
         return s.folder("path").map_or(nothing, Source::Path);
@@ -197,7 +250,7 @@ fn source(s: &Section, what: &str) -> Source {
         (None, Some(repo)) => Source::ModelScope { repo, revision: revision.unwrap_or_else(|| "master".into()) },
         (None, None) => {
             if !s.has("repo") && !s.has("modelscope") {
-                s.missing(what, "`path`, `repo` or `modelscope`");
+                s.missing(what, "`path`, `repo`, `modelscope` or `builtin`");
             }
             nothing
         }

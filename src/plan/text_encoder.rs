@@ -32,6 +32,11 @@ impl TextEncoder {
             .map_err(|e| Error::input("the text encoder's config.json is not as Stable Diffusion 1.x has it").cause(e))
     }
 
+    /// Tokens of a caption, padding included: 77 for Stable Diffusion 1.5.
+    pub fn tokens(&self) -> usize {
+        self.max_position_embeddings
+    }
+
     /// Weights of the whole text model: 123,060,480 for Stable Diffusion 1.5.
     pub fn parameters(&self) -> usize {
         let width = self.hidden_size;

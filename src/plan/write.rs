@@ -30,6 +30,12 @@ pub(super) fn to_toml(plan: &Plan) -> String {
     if let Some(figures) = &plan.reference {
         reference(&mut out, figures);
     }
+    if let Some(original) = &plan.stands_in_for {
+        out.table("stands_in_for");
+        out.text("experiment", &original.experiment);
+        out.text("model", &original.model);
+        out.text("dataset", &original.dataset);
+    }
     out.0
 }
 
@@ -47,6 +53,7 @@ fn source(out: &mut Writer, source: &Source) {
             out.text("modelscope", repo);
             out.text("revision", revision);
         }
+        Source::Builtin(builtin) => out.text("builtin", builtin.name()),
     }
 }
 
@@ -55,15 +62,16 @@ fn objective(out: &mut Writer, objective: &Objective, trained: &Adapter) {
     let Objective::DreamBooth(dreambooth) = objective else { return adapter(out, "adapter", trained) };
     out.table("adapter.dreambooth");
     out.text("class_prompt", &dreambooth.class_prompt);
-    out.line("class_images", dreambooth.class_images);
-    if let Some(path) = &dreambooth.class_path {
-        out.path("class_path", path);
+    match &dreambooth.class_path {
+        Some(path) => out.path("class_path", path),
+        None => out.line("class_images", dreambooth.class_images),
     }
     out.float("prior_loss_weight", dreambooth.prior_loss_weight);
     out.line("class_seed", dreambooth.class_seed);
     out.line("class_steps", dreambooth.class_steps);
     out.float("class_guidance_scale", dreambooth.class_guidance_scale);
     out.text("class_sampler", &dreambooth.class_sampler.to_string());
+    out.line("class_batch_size", dreambooth.class_batch_size);
     adapter(out, "adapter.dreambooth", trained);
 }
 

@@ -2,11 +2,11 @@
 //!
 //! In: their arguments. Out: the table on stdout, files in the results folder; what was written is said on stderr.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{PlotArgs, ReportArgs, TableArgs};
 use crate::error::{Error, Result};
+use crate::plan::command::print;
 use crate::progress::Progress;
 use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 
@@ -20,7 +20,8 @@ use super::table::{Table, to_terminal};
 /// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then writes.
 ///
 /// # Errors
-/// Wrong input: no finished run there, or no such baseline.
+/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files: then the table is printed all
+/// the same.
 pub fn table(args: &TableArgs) -> Result<()> {
     if !args.run_dirs.is_empty() {
         let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
@@ -28,14 +29,16 @@ pub fn table(args: &TableArgs) -> Result<()> {
     }
     let progress = Progress::from_env();
     let table = Table::new(&finished(&args.results, &progress)?.finished, args.baseline.as_deref())?;
-    table.write(&args.results)?;
     print(&to_terminal(&table))?;
+    let printed_only =
+        |e: Error| Error::input(format!("{}; to print a table and write nothing, name its runs", e.line()));
+    table.write(&args.results).map_err(printed_only)?;
     let files = ["md", "csv", "tex"].map(|ending| args.results.join(format!("table.{ending}")));
     said(&progress, &files);
     Ok(())
 }
 
-/// `tunelab plot`: curves of the runs named, or of all in the tree, over each other.
+/// `tunelab plot`: curves of the runs named, or of all in the tree that can be read, over each other.
 ///
 /// # Errors
 /// Wrong input: a folder without losses, or an output that is neither PNG nor SVG.
@@ -46,8 +49,11 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
         None => ["png", "svg"].map(|ending| args.results.join(format!("loss.{ending}"))).to_vec(),
     };
     files.iter().try_for_each(|file| form(file).map(drop))?;
-    let folders = if args.run_dirs.is_empty() { logged(&args.results)? } else { args.run_dirs.clone() };
-    let runs = folders.iter().map(|folder| named_losses(folder)).collect::<Result<Vec<_>>>()?;
+    let runs = if args.run_dirs.is_empty() {
+        logged(&args.results, &progress)?
+    } else {
+        args.run_dirs.iter().map(|folder| named_losses(folder)).collect::<Result<_>>()?
+    };
     let which = match (args.eval, args.loss) {
         (true, _) => Which::Evaluation,
         (_, true) => Which::Training,
@@ -59,7 +65,8 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     Ok(())
 }
 
-/// `tunelab report`: everything that is made from the tree as a whole.
+/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be read has no curve among the
+/// others'.
 ///
 /// # Errors
 /// Wrong input: no finished run there.
@@ -69,18 +76,19 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let runs = finished(results, &progress)?;
     let table = Table::new(&runs.finished, args.baseline.as_deref())?;
     table.write(results)?;
-    let losses = runs.finished.iter().map(|run| Ok((run.name().to_string(), Losses::read(&run.path)?)));
-    let look = Look { which: Which::Both, log: false, smoothing: None };
-    let figure = plot::draw(&losses.collect::<Result<Vec<_>>>()?, look)?;
-    let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
-    figures.iter().try_for_each(|file| write(file, &figure))?;
+    let losses = readable(runs.finished.iter().map(|run| run.path.as_path()), &progress);
+    if !losses.is_empty() {
+        let figure = plot::draw(&losses, Look { which: Which::Both, log: false, smoothing: None })?;
+        let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
+        figures.iter().try_for_each(|file| write(file, &figure))?;
+    }
     page::write(results, &runs, &table)?;
     said(&progress, &[results.join("report.md"), results.join("index.html")]);
     Ok(())
 }
 
 fn finished(results: &Path, progress: &Progress) -> Result<Runs> {
-    let runs = Runs::read(results, &mut |text| progress.line(format!("warning: {text}")))?;
+    let runs = Runs::read(results, &mut |text| warn(progress, &text))?;
     if runs.finished.is_empty() {
         return Err(Error::input(format!("{} holds no finished run", results.display()))
             .hint("run an experiment first, or name another folder with --results DIR"));
@@ -88,18 +96,29 @@ fn finished(results: &Path, progress: &Progress) -> Result<Runs> {
     Ok(runs)
 }
 
-/// Folders in `results` that hold a run with losses, finished or not, sorted.
-fn logged(results: &Path) -> Result<Vec<PathBuf>> {
-    let runs = Runs::read(results, &mut |_| {})?;
+/// The losses of the runs in `results` that have any, finished or not, sorted by their folders.
+fn logged(results: &Path, progress: &Progress) -> Result<Vec<(String, Losses)>> {
+    let runs = Runs::read(results, &mut |text| warn(progress, &text))?;
     let finished = runs.finished.into_iter().map(|run| run.path);
     let mut folders: Vec<PathBuf> =
         finished.chain(runs.unfinished).filter(|folder| folder.join(LOSS_CSV).is_file()).collect();
     folders.sort();
-    if folders.is_empty() {
-        return Err(Error::input(format!("{} holds no run with losses", results.display()))
+    let losses = readable(folders.iter().map(PathBuf::as_path), progress);
+    if losses.is_empty() {
+        return Err(Error::input(format!("{} holds no run with losses that can be read", results.display()))
             .hint("run an experiment first, or name another folder with --results DIR"));
     }
-    Ok(folders)
+    Ok(losses)
+}
+
+/// The losses that can be read; the others cost a line on stderr each.
+fn readable<'a>(folders: impl Iterator<Item = &'a Path>, progress: &Progress) -> Vec<(String, Losses)> {
+    let told = |folder: &Path, e: &Error| warn(progress, &format!("{} is left out: {}", folder.display(), e.line()));
+    folders.filter_map(|folder| named_losses(folder).map_err(|e| told(folder, &e)).ok()).collect()
+}
+
+fn warn(progress: &Progress, text: &str) {
+    progress.line(format!("warning: {text}"));
 }
 
 /// A run's losses, named as its plan names it; a folder with losses alone is named as itself.
@@ -140,12 +159,4 @@ fn write(file: &Path, figure: &Figure) -> Result<()> {
 fn said(progress: &Progress, files: &[PathBuf]) {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     progress.line(format!("wrote {}", names.join(", ")));
-}
-
-/// A reader that has gone away wants no more, which is no fault.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
-        _ => Ok(()),
-    }
 }

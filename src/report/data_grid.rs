@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::data::{Rgb, resize_short_side};
+use crate::data::{Picture, Rgb, center_crop, resize_short_side};
 use crate::error::Result;
 use crate::results::write_png;
 
@@ -19,21 +19,23 @@ const CLASS_ROWS: usize = 2;
 /// The longest short side of a cell.
 const CELL: usize = 256;
 
-/// Makes `data.png` of a run. `class` is empty but for `DreamBooth`; with no pictures at all it is an error.
-pub fn write_data_grid(run: &Path, instance: &[Rgb], class: &[Rgb]) -> Result<()> {
-    write_png(&run.join("data.png"), &data_grid(instance, class)?, &[])
+/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they are trained on, and class images.
+pub fn write(run: &Path, instance: &[Picture], class: &[Picture], side: usize) -> Result<()> {
+    let square = |picture: &Picture| Ok(center_crop(&resize_short_side(&picture.image()?, side), side));
+    write_png(&run.join("data.png"), &data_grid(instance, class, square)?, &[])
 }
 
-/// The picture itself.
-pub fn data_grid(instance: &[Rgb], class: &[Rgb]) -> Result<Rgb> {
+/// The picture itself. `class` is empty but for `DreamBooth`; with no pictures at all it is an error. `load` gives a picture's
+/// pixels, and is asked for those that are shown only.
+pub fn data_grid<P>(instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb>) -> Result<Rgb> {
     let name = if class.is_empty() { "training" } else { "instance" };
-    let mut rows = labelled(name, instance, INSTANCE_ROWS);
-    rows.extend(labelled("class", class, CLASS_ROWS));
+    let mut rows = labelled(name, instance, INSTANCE_ROWS, &load)?;
+    rows.extend(labelled("class", class, CLASS_ROWS, &load)?);
     grid(&[], &rows)
 }
 
 /// Rows of pictures; the first says what they are and how many of how many are shown.
-fn labelled(name: &str, pictures: &[Rgb], most_rows: usize) -> Vec<Row> {
+fn labelled<P>(name: &str, pictures: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
     let shown = pictures.len().min(COLUMNS * most_rows);
     let label = match (pictures.len(), shown) {
         (1, _) => format!("1 {name} image"),
@@ -41,13 +43,14 @@ fn labelled(name: &str, pictures: &[Rgb], most_rows: usize) -> Vec<Row> {
         (all, _) => format!("{all} {name} images"),
     };
     let rows = pictures[..shown].chunks(COLUMNS).enumerate();
-    let row = |(index, pictures): (usize, &[Rgb])| Row {
-        label: if index == 0 { label.clone() } else { String::new() },
-        pictures: pictures.iter().map(small).collect(),
+    let row = |(index, pictures): (usize, &[P])| {
+        let label = if index == 0 { label.clone() } else { String::new() };
+        let pictures = pictures.iter().map(|picture| Ok(small(load(picture)?))).collect::<Result<_>>()?;
+        Ok(Row { label, pictures })
     };
     rows.map(row).collect()
 }
 
-fn small(picture: &Rgb) -> Rgb {
-    if picture.width.min(picture.height) > CELL { resize_short_side(picture, CELL) } else { picture.clone() }
+fn small(picture: Rgb) -> Rgb {
+    if picture.width.min(picture.height) > CELL { resize_short_side(&picture, CELL) } else { picture }
 }

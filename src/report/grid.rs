@@ -56,35 +56,50 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
 }
 
 /// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's pictures on the left, the
-/// tuned model's on the right. A run that has no base pictures gets the tuned ones only.
+/// tuned model's on the right, under headings that say so if it is a stand-in. A run that has no base pictures gets the tuned
+/// ones only.
 pub fn write_run_grid(run: &Path) -> Result<()> {
-    let prompts = prompts(run)?;
-    let pictures = |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p)).collect() };
+    let plan = plan(run)?;
+    let prompts =
+        prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
+    let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
+    let most = images(&plan).unwrap_or(usize::MAX);
+    let pictures =
+        |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p, most)).collect() };
     let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
     let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
     let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
-    let headings: Vec<Heading> =
-        shown().map(|(model, pictures)| Heading { text: model.name().into(), span: span(pictures) }).collect();
+    let headings: Vec<Heading> = shown()
+        .map(|(model, pictures)| Heading { text: format!("{}{mark}", model.name()), span: span(pictures) })
+        .collect();
     let row = |index: usize| shown().flat_map(|(_, pictures)| pictures[index].clone()).collect();
     let rows: Vec<Row> =
         prompts.iter().enumerate().map(|(index, prompt)| Row { label: prompt.clone(), pictures: row(index) }).collect();
     write_png(&run.join("grid.png"), &grid(&headings, &rows)?, &[])
 }
 
-/// The evaluation prompts of a run's plan, in its order.
-fn prompts(run: &Path) -> Result<Vec<String>> {
+/// A run's plan as data, so that those of earlier versions stay readable.
+fn plan(run: &Path) -> Result<toml::Table> {
     let path = run.join(PLAN_TOML);
-    let broken = || Error::input(format!("{} has no eval.prompts", path.display()));
-    let plan: toml::Table = toml::from_str(&fs_err::read_to_string(&path)?).map_err(|e| broken().cause(e))?;
-    let prompts = plan.get("eval").and_then(|eval| eval.get("prompts")).and_then(|prompts| prompts.as_array());
-    let texts = prompts.ok_or_else(broken)?.iter().map(|prompt| prompt.as_str().map(str::to_string));
-    texts.collect::<Option<_>>().ok_or_else(broken)
+    let text = fs_err::read_to_string(&path)?;
+    toml::from_str(&text).map_err(|e| Error::input(format!("{} is not TOML", path.display())).cause(e))
 }
 
-/// The pictures 0, 1, … of one prompt, as many as there are.
-fn load_samples(run: &Path, model: Model, prompt: &str) -> Result<Vec<Rgb>> {
+/// The evaluation prompts of a plan, in its order.
+fn prompts(plan: &toml::Table) -> Option<Vec<String>> {
+    let prompts = plan.get("eval")?.get("prompts")?.as_array()?;
+    prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect()
+}
+
+/// How many pictures of a prompt a plan asks for.
+fn images(plan: &toml::Table) -> Option<usize> {
+    usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
+}
+
+/// The pictures 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them are a person's own.
+fn load_samples(run: &Path, model: Model, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
     let folder = run.join("samples").join(model.name()).join(slug(prompt));
-    let paths = (0..).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
+    let paths = (0..most).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
     paths.map(|path| data::load_image(&path)).collect()
 }
 

@@ -51,6 +51,11 @@ fn summary(runs: &Runs) -> String {
         names.join(", "),
         duration(seconds)
     );
+    for run in &runs.finished {
+        if let Some(stand_in) = &run.record.stand_in {
+            text.extend([" ", run.name(), " is a STAND-IN: ", &stand_in.what, ", because ", &stand_in.why, "."]);
+        }
+    }
     if !runs.unfinished.is_empty() {
         let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names: Vec<String> = runs.unfinished.iter().map(folder).collect();
@@ -77,7 +82,7 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
         );
     }
     for run in runs {
-        show(&run.path, &format!("{}/", run.folder()), format!("{}: losses", run.name()));
+        show(&run.path, &format!("{}/", run.folder()), format!("{}: losses", captioned(run)));
     }
     if out.len() == 1 { Vec::new() } else { out }
 }
@@ -87,13 +92,18 @@ fn pictures(runs: &[Run]) -> Vec<Block> {
     let picture = |run: &Run| {
         Block::Picture(Picture {
             path: format!("{}/grid.png", run.folder()),
-            caption: format!("{}: the same prompts and seeds before and after training", run.name()),
+            caption: format!("{}: the same prompts and seeds before and after training", captioned(run)),
             vector: None,
             narrow: false,
         })
     };
     let pictures: Vec<Block> = shown.map(picture).collect();
     if pictures.is_empty() { pictures } else { [vec![Block::Heading(2, "Pictures".into())], pictures].concat() }
+}
+
+/// The run's name in a caption, with the mark of a stand-in.
+fn captioned(run: &Run) -> String {
+    format!("{}{}", run.name(), if run.record.stand_in.is_some() { " (STAND-IN)" } else { "" })
 }
 
 fn table_blocks(table: &Table) -> Vec<Block> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::error::{Error, Result};
+use crate::plan::Reference;
 use crate::results::{PLAN_TOML, RUN_JSON, RunRecord};
 
 /// A finished run.
@@ -19,21 +20,6 @@ pub struct Run {
     pub record: RunRecord,
     /// Its `plan.toml`.
     pub plan: toml::Table,
-}
-
-/// Somebody else's figures for the same experiment: the plan's `[reference]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reference {
-    /// What the row is called.
-    pub label: String,
-    /// How many numbers were trained.
-    pub trained_parameters: Option<u64>,
-    /// The whole training.
-    pub seconds: Option<f64>,
-    /// One optimizer step.
-    pub seconds_per_step: Option<f64>,
-    /// What it ran on.
-    pub device: Option<String>,
 }
 
 /// The runs of a tree.
@@ -59,7 +45,7 @@ impl Runs {
             if path.join(RUN_JSON).is_file() {
                 match Run::open(&path) {
                     Ok(run) => runs.finished.push(run),
-                    Err(e) => warn(format!("{} is left out: {e}", path.display())),
+                    Err(e) => warn(format!("{} is left out: {}", path.display(), e.line())),
                 }
             } else if path.join(PLAN_TOML).is_file() {
                 runs.unfinished.push(path);

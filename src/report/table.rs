@@ -2,7 +2,8 @@
 //!
 //! In: [`Run`]s and the name of a baseline. Out: a row for each run, sorted by name or in the order they were given, below it
 //! the figures of the report that it repeats (its plan's `[reference]`), and ratios to the baseline: a run's numbers divided
-//! by the baseline's, a reference's by those of the baseline's own reference, so that no ratio mixes two machines' clocks.
+//! by the baseline's, a reference's by those of the baseline's own reference, so that no ratio mixes two machines' clocks. A
+//! ratio's column is headed with whose number it refers to. A stand-in is marked, and has ratios to stand-ins only.
 //! Without a choice the first row is the baseline. The CSV holds plain numbers in units that its column names say; the other
 //! forms are rounded for readers.
 
@@ -10,6 +11,7 @@ mod column;
 mod render;
 mod row;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -17,17 +19,19 @@ use crate::results::write_atomic;
 
 use super::runs::{Run, Runs};
 
-pub use column::{duration, gibibytes, grouped};
+pub use column::{duration, gibibytes};
 pub use render::{to_cells, to_csv, to_latex, to_markdown, to_terminal, to_text};
 pub use row::{Kind, Ratios, Row};
 
 /// All rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     /// Runs, each followed by its reference.
     pub rows: Vec<Row>,
     /// What the ratios refer to; `None` in an empty table.
     pub baseline: Option<String>,
+    /// What the stand-ins among the runs are of, each thing once.
+    pub stand_ins: Vec<String>,
 }
 
 impl Table {
@@ -36,7 +40,7 @@ impl Table {
     /// # Errors
     /// Wrong input: no run has the baseline's name.
     pub fn new(runs: &[Run], baseline: Option<&str>) -> Result<Self> {
-        let Some(first) = runs.first() else { return Ok(Self { rows: Vec::new(), baseline: None }) };
+        let Some(first) = runs.first() else { return Ok(Self::default()) };
         let baseline = match baseline {
             Some(name) => find(runs, name)?,
             None => first,
@@ -47,7 +51,9 @@ impl Table {
             rows.push(Row::of_run(run).against(Some(&own)));
             rows.extend(run.reference().map(|figures| Row::of_reference(run, &figures).against(reference.as_ref())));
         }
-        Ok(Self { rows, baseline: Some(baseline.name().to_string()) })
+        let stand_ins = runs.iter().filter_map(|run| Some(run.record.stand_in.as_ref()?.what.clone()));
+        let stand_ins = stand_ins.collect::<BTreeSet<_>>().into_iter().collect();
+        Ok(Self { rows, baseline: Some(baseline.name().to_string()), stand_ins })
     }
 
     /// Writes `table.csv`, `table.md` and `table.tex` into `results`.

@@ -13,8 +13,8 @@ const PICTURES: [&str; 8] =
 pub(super) enum Change {
     /// None, but for line ends, which version control may change.
     Nothing,
-    /// Only `[reference]`: nothing that was computed.
-    Reference,
+    /// Only `[reference]` or `[stands_in_for]`: nothing that was computed.
+    Words,
     /// Only what is drawn after training.
     Pictures,
     /// Something else.
@@ -31,9 +31,10 @@ pub(super) fn change(stored: &str, wanted: &str) -> Change {
     };
     for plan in [&mut stored, &mut wanted] {
         plan.remove("reference");
+        plan.remove("stands_in_for");
     }
     if stored == wanted {
-        return Change::Reference;
+        return Change::Words;
     }
     for plan in [&mut stored, &mut wanted] {
         without_pictures(plan);

@@ -3,7 +3,7 @@
 //! In: `loss.csv`, `eval.csv`, `timing.csv` of a run. Out: counts, losses and seconds for `run.json`.
 
 use super::record::Loss;
-use super::{EVAL_CSV, LOSS_CSV, RunDir, TIMING_CSV};
+use super::{EVAL_CSV, LOSS_CSV, RunDir, timing};
 use crate::error::{Error, Result};
 
 /// What the logs say of the whole training.
@@ -15,8 +15,10 @@ pub struct Ending {
     pub epochs: usize,
     /// The losses at the end.
     pub loss: Loss,
-    /// All steps together, without evaluation and sampling.
+    /// All steps that `timing.csv` knows together, without evaluation and sampling.
     pub training_seconds: f64,
+    /// One of these steps, on average.
+    pub seconds_per_step: f64,
 }
 
 impl Ending {
@@ -26,13 +28,15 @@ impl Ending {
         let evaluations = rows(run, EVAL_CSV)?;
         let number = |rows: Option<&Vec<String>>, column: usize| rows?.get(column)?.parse::<f32>().ok();
         let count = |column: usize| losses.last().and_then(|row| row.get(column)?.parse().ok()).unwrap_or(0);
-        let seconds = rows(run, TIMING_CSV)?.iter().filter_map(|row| row.get(1)?.parse::<f64>().ok()).sum();
+        let timed = timing::rows(run.path());
+        let seconds: f64 = timed.iter().map(|(_, row)| row.seconds).sum();
         let loss = Loss {
             last: number(losses.last(), 2),
             eval_first: number(evaluations.first(), 1),
             eval_last: number(evaluations.last(), 1),
         };
-        Ok(Self { steps: count(0), epochs: count(1), loss, training_seconds: seconds })
+        let seconds_per_step = seconds / timed.len().max(1) as f64;
+        Ok(Self { steps: count(0), epochs: count(1), loss, training_seconds: seconds, seconds_per_step })
     }
 }
 

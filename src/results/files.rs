@@ -41,9 +41,10 @@ pub fn atomically<E: From<io::Error>>(
     written
 }
 
-/// Whether a file's name is that of a file that was still being written.
+/// Whether a file's name is that of a file that was still being written. A writer of tensors adds an ending of its own.
 pub fn is_temporary(name: &OsStr) -> bool {
-    name.to_string_lossy().ends_with(TEMPORARY)
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.contains(TEMPORARY)
 }
 
 /// Removes what a killed run was writing in `folder` and below.

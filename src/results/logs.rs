@@ -1,8 +1,8 @@
 //! The logs of a run: one row a step, written as it happens.
 //!
 //! In: a step's numbers. Out: `loss.csv` (step, epoch, loss, lr, `grad_norm`) and `eval.csv` (step, `eval_loss`), which a
-//! rerun repeats byte for byte, and `timing.csv` (step, seconds, `memory_mib`), which nothing compares. Numbers are written
-//! with as many digits as it takes to read the same number back.
+//! rerun repeats byte for byte, and [`timing.csv`](super::timing), which nothing compares. Losses are written with as many digits as
+//! it takes to read the same number back.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,12 @@ use crate::error::{Error, Result};
 
 use super::RunDir;
 use super::files::write_atomic;
+use super::timing::{self, TIMING_CSV, Timing};
 
 /// The losses of the steps.
 pub const LOSS_CSV: &str = "loss.csv";
 /// The evaluation losses.
 pub const EVAL_CSV: &str = "eval.csv";
-/// How long the steps took.
-pub const TIMING_CSV: &str = "timing.csv";
 
 /// `loss.csv`'s; the last two with prior preservation only.
 const LOSS_COLUMNS: [&str; 7] = ["step", "epoch", "loss", "lr", "grad_norm", "instance_loss", "prior_loss"];
@@ -55,17 +54,18 @@ impl LossLog {
         Ok(Self {
             loss: log(LOSS_CSV, &LOSS_COLUMNS[..if parts { 7 } else { 5 }])?,
             eval: log(EVAL_CSV, &["step", "eval_loss"])?,
-            timing: log(TIMING_CSV, &["step", "seconds", "memory_mib"])?,
+            timing: log(TIMING_CSV, &timing::COLUMNS)?,
         })
     }
 
-    /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0 they begin anew.
+    /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0 they begin anew. Of
+    /// `timing.csv` is kept what there is.
     pub fn resume(run: &RunDir, step: usize, parts: bool) -> Result<Self> {
         if step == 0 {
             return Self::create(run, parts);
         }
         let log = |name| Log::resume(&run.path().join(name), step);
-        let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: log(TIMING_CSV)? };
+        let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: resume_timing(run.path(), step)? };
         let text = fs::read_to_string(run.path().join(LOSS_CSV))?;
         // A header, and one row a step.
         if text.lines().count() != step + 1 {
@@ -78,21 +78,26 @@ impl LossLog {
         Ok(logs)
     }
 
-    /// Adds a step: its numbers, the seconds it took and the memory in use (MiB) where that is known.
-    pub fn step(&mut self, row: &LossRow, seconds: f64, memory_mib: Option<f64>) -> Result<()> {
+    /// Adds a step: its numbers and what it took.
+    pub fn step(&mut self, row: &LossRow, took: &Timing) -> Result<()> {
         let LossRow { step, epoch, loss, lr, grad_norm, parts } = row;
         let mut cells =
             vec![step.to_string(), epoch.to_string(), loss.to_string(), lr.to_string(), grad_norm.to_string()];
         cells.extend(parts.iter().flatten().map(f32::to_string));
         self.loss.row(&cells)?;
-        let memory = memory_mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
-        self.timing.row(&[step.to_string(), format!("{seconds:.6}"), memory])
+        self.timing.row(&took.cells(*step))
     }
 
     /// Adds the fixed-noise evaluation loss after `step` steps; 0 is the model before training.
     pub fn evaluation(&mut self, step: usize, eval_loss: f32) -> Result<()> {
         self.eval.row(&[step.to_string(), eval_loss.to_string()])
     }
+}
+
+fn resume_timing(run: &Path, step: usize) -> Result<Log> {
+    let kept = timing::rows(run).into_iter().filter(|(n, _)| *n <= step);
+    let rows: String = kept.map(|(n, took)| took.cells(n).join(",") + "\n").collect();
+    Log::go_on(&run.join(TIMING_CSV), &format!("{}\n{rows}", timing::COLUMNS.join(",")))
 }
 
 /// One CSV file that is written a row at a time.
@@ -117,6 +122,11 @@ impl Log {
             line.ends_with('\n') && first.parse::<usize>().map_or(first == "step", |n| n <= step)
         };
         let kept: String = old.split_inclusive('\n').filter(|line| is_kept(line)).collect();
+        Self::go_on(path, &kept)
+    }
+
+    /// Goes on after the rows `kept`.
+    fn go_on(path: &Path, kept: &str) -> Result<Self> {
         write_atomic(path, kept.as_bytes())?;
         let file = fs::OpenOptions::new().append(true).open(path)?;
         Ok(Self { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) })

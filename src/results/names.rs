@@ -7,6 +7,8 @@
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
+use super::Model;
+
 /// The most characters of a slug before its hash.
 const SLUG_CHARS: usize = 60;
 
@@ -34,6 +36,11 @@ pub fn slug(prompt: &str) -> String {
     slug.truncate(SLUG_CHARS);
     let readable = slug.trim_end_matches('-');
     format!("{}_{}", if readable.is_empty() { "prompt" } else { readable }, short_hash(prompt))
+}
+
+/// Where picture `index` of `prompt` lies in the folder of its run.
+pub fn sample_name(model: Model, prompt: &str, index: usize) -> String {
+    format!("samples/{}/{}/{index}.png", model.name(), slug(prompt))
 }
 
 /// A run's folder: the name itself where it is a plain one, otherwise a plain one with a hash.

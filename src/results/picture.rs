@@ -30,17 +30,20 @@ pub struct Shot {
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
+    /// What drew it in place of what, if its model is a stand-in.
+    pub stand_in: Option<String>,
 }
 
 impl Shot {
     /// The text for the keyword `parameters`.
     pub fn parameters(&self) -> String {
-        let Self { prompt, negative_prompt, steps, sampler, guidance_scale, seed, width, height } = self;
+        let Self { prompt, negative_prompt, steps, sampler, guidance_scale, seed, width, height, stand_in } = self;
+        let stand_in = stand_in.as_ref().map_or_else(String::new, |what| format!(", Stand-in: {what}"));
         let negative =
             if negative_prompt.is_empty() { String::new() } else { format!("\nNegative prompt: {negative_prompt}") };
         format!(
             "{prompt}{negative}\nSteps: {steps}, Sampler: {sampler}, CFG scale: {guidance_scale}, Seed: {seed}, \
-             Size: {width}x{height}"
+             Size: {width}x{height}{stand_in}"
         )
     }
 }

@@ -23,6 +23,8 @@ pub struct RunRecord {
     pub status: Status,
     /// The experiment's name.
     pub name: String,
+    /// What it stands in for, and why; nothing for an experiment's own run.
+    pub stand_in: Option<StandIn>,
     /// The way of fine-tuning: the adapter's name in the experiment.
     pub method: String,
     /// What was trained on: `cpu`, `cuda:0`, `metal`.
@@ -43,6 +45,20 @@ pub struct RunRecord {
     pub machine: Machine,
     /// The files that went in.
     pub hashes: Hashes,
+    /// The weights and pictures that came out, by their path in the run's folder: a run is finished while all of them are there.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// What a stand-in stands in for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What was run in place of what: `builtin:mini with builtin:corgi in place of a/model with a/dataset`.
+    pub what: String,
+    /// Why it was run.
+    pub why: String,
 }
 
 /// Sizes that need no clock.
@@ -75,17 +91,17 @@ pub struct Loss {
 /// How long it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// From reading the experiment to writing this record.
+    /// From reading the experiment to writing this record, in all processes that worked on the run, as far as it is known.
     pub total: f64,
-    /// The training loop.
+    /// Every optimizer step, whichever process took it.
     pub training: f64,
-    /// All samples.
+    /// All samples, those that were drawn again too.
     pub sampling: f64,
-    /// One optimizer step, averaged over the training loop.
+    /// One optimizer step, averaged over all.
     pub per_step: f64,
 }
 
-/// The most memory that was in use, MiB; nothing where the system does not tell.
+/// The most memory that was in use by any process that worked on the run, MiB; nothing where the system does not tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeakMemory {
     /// This process's share of the computer's memory.
@@ -127,4 +143,7 @@ pub struct Hashes {
     pub model: BTreeMap<String, String>,
     /// The pictures.
     pub data: BTreeMap<String, String>,
+    /// The class images of prior preservation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub class: BTreeMap<String, String>,
 }

@@ -2,25 +2,29 @@
 //!
 //! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the class prompt. Images
 //! that are made lie in a folder named by the hash of everything that makes them: model, prompt, sampler, steps,
-//! guidance, size and seed. So they are made once, shared by all experiments that ask for the same, topped up where
-//! more are asked for, and never taken for another prompt or model.
+//! guidance, size, seed and batch size. So they are made once, shared by all experiments that ask for the same, topped up where
+//! more are asked for, and never taken for another prompt or model. Each carries a hash of its pixels: one that is no longer
+//! what was drawn is drawn again, and other files in the folder are not looked at.
+//!
+//! Picture i begins from the noise of seed + i and belongs to batch i / `class_batch_size`. How a sum is rounded may depend on how
+//! many pictures a product works on, so a batch is always drawn whole, whichever of its pictures are missing: a picture's bytes
+//! depend on its number and the folder's name alone.
 
 use super::Experiment;
 use crate::data::{self, Picture};
 use crate::error::{Error, Result};
 use crate::plan::DreamBooth;
-use crate::report::grid::{Row, grid};
-use crate::results::{Shot, write_png};
+use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
-const VERSION: &str = "1";
+const VERSION: &str = "3";
 
-/// Pictures of each kind on the grid of the data.
-const SHOWN: usize = 6;
+/// The text chunk with the hash of the picture's pixels.
+const PIXELS: &str = "pixels";
 
 /// The class images, found or made. `states` holds the hidden states of the class prompt and of the empty prompt.
 pub fn find(
@@ -36,11 +40,16 @@ pub fn find(
         return data::load_dataset(own, Some(&prior.class_prompt), of.plan.dataset.skip_broken, warn);
     }
     let folder = cache.join("class_images").join(key(of, prior, model));
-    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !file(&folder, i).is_file()).collect();
+    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect();
     make(of, prior, painter, states, &folder, &missing)?;
-    let mut pictures = data::load_dataset(&folder, Some(&prior.class_prompt), false, warn)?;
-    pictures.truncate(prior.class_images);
-    Ok(pictures)
+    data::load_pictures(&folder, (0..prior.class_images).map(name), &prior.class_prompt)
+}
+
+/// Whether the picture is there as it was drawn.
+fn is_whole(file: &Path) -> bool {
+    let Ok(picture) = data::load_image(file) else { return false };
+    let hash = data::sha256(&picture.pixels);
+    read_text(file).is_ok_and(|text| text.iter().any(|(keyword, value)| keyword == PIXELS && *value == hash))
 }
 
 /// The name of the folder: a hash of everything that decides how the pictures look.
@@ -54,17 +63,18 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_steps.to_string(),
         prior.class_guidance_scale.to_string(),
         prior.class_seed.to_string(),
+        prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
     data::key(&settings.each_ref().map(String::as_str))
 }
 
 /// Picture `index`; the names sort as the numbers do.
-fn file(folder: &Path, index: usize) -> PathBuf {
-    folder.join(format!("{index:06}.png"))
+fn name(index: usize) -> PathBuf {
+    format!("{index:06}.png").into()
 }
 
-/// Draws the pictures `missing`, each from its own seed.
+/// Draws every batch that has one of the pictures `missing`, and writes these.
 fn make(
     of: &Experiment,
     prior: &DreamBooth,
@@ -79,11 +89,14 @@ fn make(
     let unknown = || Error::run("the class prompt was not prepared");
     let prompt = states.get(&prior.class_prompt).ok_or_else(unknown)?;
     let negative = states.get("").ok_or_else(unknown)?;
+    let size = prior.class_batch_size;
+    let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
     let calls = painter.calls(prior.class_sampler, prior.class_steps)?;
-    let bar = of.progress.bar("class images", (calls * missing.len()) as u64);
-    for (done, &index) in missing.iter().enumerate() {
-        bar.set_message(format!("picture {} of {}", done + 1, missing.len()));
-        let shot = Shot {
+    let bar = of.progress.bar("class images", (calls * batches.len()) as u64);
+    for (done, batch) in batches.iter().enumerate() {
+        bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
+        let first = batch * size;
+        let shot = |index: usize| Shot {
             prompt: prior.class_prompt.clone(),
             negative_prompt: String::new(),
             steps: prior.class_steps,
@@ -92,25 +105,15 @@ fn make(
             seed: prior.class_seed.wrapping_add(index as u64),
             width: of.plan.dataset.resolution,
             height: of.plan.dataset.resolution,
+            // Its folder is shared by all experiments on this very model.
+            stand_in: None,
         };
-        let picture = painter.paint(&shot, prior.class_sampler, prompt, negative, &bar)?;
-        write_png(&file(folder, index), &picture, &[("parameters", &shot.parameters())])?;
+        let pictures = painter.paint_batch(&shot(first), size, prior.class_sampler, prompt, negative, &bar)?;
+        for (index, picture) in (first..).zip(&pictures).filter(|(index, _)| missing.contains(index)) {
+            let text = [("parameters", &*shot(index).parameters()), (PIXELS, &data::sha256(&picture.pixels))];
+            write_png(&folder.join(name(index)), picture, &text)?;
+        }
     }
     bar.finish();
     Ok(())
-}
-
-/// Writes the grid of the data into the run's folder: the instance images as they are trained on, and class images.
-pub fn show(of: &Experiment, instance: &[Picture], class: &[Picture]) -> Result<()> {
-    let square = |picture: &Picture| {
-        let side = of.plan.dataset.resolution;
-        Ok(data::center_crop(&data::resize_short_side(&picture.image()?, side), side))
-    };
-    let load = |pictures: &[Picture]| pictures.iter().take(SHOWN).map(square).collect::<Result<Vec<_>>>();
-    let row = |name: &str, pictures: &[Picture]| {
-        let label = format!("{name}: {} pictures", pictures.len());
-        Ok::<_, Error>(Row { label, pictures: load(pictures)? })
-    };
-    let picture = grid(&[], &[row("instance", instance)?, row("class", class)?])?;
-    write_png(&of.run.path().join("data.png"), &picture, &[])
 }

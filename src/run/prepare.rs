@@ -17,15 +17,14 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::plan::{Adapter, Objective, Plan};
+use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};
 use crate::train::objective::Predictor;
 use crate::train::texts::{self, Ids, States, Texts};
 use crate::train::trainer::Materials;
 use candle_core::Tensor;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Beside the runs: latents, hidden states and class images by content, shared by all of them.
@@ -46,7 +45,7 @@ pub struct Prepared {
     pub class: Option<(Examples, f64)>,
     /// Captions and prompts for training.
     pub texts: Texts,
-    /// The base model's hidden states [1, 77, width] of the evaluation prompts and the negative prompt.
+    /// The base model's hidden states [1, tokens, width] of the evaluation prompts and the negative prompt.
     pub prompts: States,
     /// The autoencoder.
     pub vae: Vae,
@@ -69,7 +68,11 @@ pub struct Prepared {
 impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
-        let Experiment { plan, run, device, progress, .. } = *of;
+        let Experiment { plan, run, device, progress, interrupt, .. } = *of;
+        if plan.train.gradient_checkpointing && !device.is_cpu() {
+            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
+                .hint("leave it out, or use --device cpu"));
+        }
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
@@ -82,7 +85,7 @@ impl Prepared {
         let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let total_parameters = parameters.weight_count() + text_parameters.weight_count() + vae.parameter_count();
-        let model = hash_model(&files)?;
+        let model = assets::hash_model(&files)?;
         let cache = Cache::new(run.path().with_file_name(CACHE_FOLDER));
 
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
@@ -107,25 +110,22 @@ impl Prepared {
         let text_parameters = is_text_trained.then_some(text_parameters);
 
         let vae_hash = hash_of_part(&model, "vae");
-        let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress };
+        let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
         let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
+        let mut hashes = Hashes { data: hash_pictures(&pictures), ..Hashes::default() };
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
                 let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora()))?;
                 let painter = of.painter(&base, &vae, &schedule);
                 let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
-                class_images::show(of, &pictures, &found)?;
+                data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
+                hashes.class = hash_pictures(&found);
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
             }
         };
-        let data = pictures.iter().map(|p| (slashed(&p.path), p.sha256.clone())).collect();
-        if plan.train.gradient_checkpointing && !device.is_cpu() {
-            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
-                .hint("leave it out, or use --device cpu"));
-        }
         let collected = plan.train.gradient_checkpointing.then(|| unet.recompute());
-        let hashes = Hashes { model, data };
+        hashes.model = model;
         Ok(Self {
             files,
             pictures,
@@ -167,8 +167,12 @@ impl Prepared {
 
     /// A hash of everything that went in.
     fn inputs(&self) -> String {
-        let files = self.hashes.model.iter().chain(&self.hashes.data);
-        let parts: Vec<&str> = files.flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+        let Hashes { model, data, class } = &self.hashes;
+        let list = |files: &BTreeMap<String, String>| {
+            data::key(&files.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect::<Vec<_>>())
+        };
+        let parts = [list(model), list(data), list(class)];
+        let parts = parts.each_ref().map(String::as_str);
         data::key(&parts)
     }
 
@@ -220,19 +224,9 @@ fn trained(adapter: &Adapter) -> [Trained; 2] {
     }
 }
 
-/// SHA-256 of every file that makes the model, by its path in the model's folder.
-pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
-    let parts = [&files.unet, &files.vae, &files.text_encoder];
-    let mut paths: Vec<PathBuf> = parts.iter().flat_map(|p| p.weights.iter().chain([&p.config])).cloned().collect();
-    paths.push(files.scheduler_config.clone());
-    for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
-        paths.extend(Some(files.tokenizer.join(name)).filter(|path| path.is_file()));
-    }
-    let named = |path: &PathBuf| {
-        let name = path.strip_prefix(&files.root).unwrap_or(path);
-        Ok((slashed(name), assets::sha256(path)?))
-    };
-    paths.par_iter().map(named).collect()
+/// SHA-256 of every picture, by its path in its folder.
+fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
+    pictures.iter().map(|p| (assets::slashed(&p.path), p.sha256.clone())).collect()
 }
 
 /// One hash for all files of a part.
@@ -241,9 +235,4 @@ fn hash_of_part(model: &BTreeMap<String, String>, part: &str) -> String {
     let hashes: Vec<&str> =
         model.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, h)| h.as_str()).collect();
     data::key(&hashes)
-}
-
-/// The same on every system.
-fn slashed(path: &Path) -> String {
-    path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }

@@ -1,17 +1,16 @@
-//! Drawing a finished run's pictures again, because only what `[eval]` says of pictures has changed.
+//! Drawing a finished run's pictures again, because only what `[eval]` says of pictures has changed, or because some were removed.
 //!
-//! In: the folder of a run whose training is done. Out: new samples and grid, and `run.json` with the new seconds. Training's
-//! own files stay as they are.
+//! In: the folder of a run whose training is done. Out: new samples and grid, and `run.json` with them and the new seconds.
+//! Training's own files stay as they are.
 
 use super::Experiment;
-use super::prepare::hash_model;
 use crate::assets;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::load;
 use crate::plan::Source;
 use crate::report::grid;
 use crate::results::Model;
-use crate::sample::Networks;
+use crate::sample::{Networks, check_base, trained_model};
 use crate::train::texts::States;
 use std::path::PathBuf;
 
@@ -19,12 +18,9 @@ impl Experiment<'_> {
     /// Draws every picture that is not there, with the base model and the trained one from the run's `weights/`.
     pub(super) fn resample(&self) -> Result<()> {
         let mut record = self.run.earlier_record()?;
-        let (trained, lora) = crate::sample::trained_model(self.run, self.plan)?;
-        let base = assets::find_model(&self.plan.model, self.progress)?;
-        if hash_model(&base)? != record.hashes.model {
-            return Err(Error::input("the model's files have changed since this run trained on them")
-                .hint("put them back, or run with --force to start over"));
-        }
+        let (trained, lora) = trained_model(self.run, self.plan)?;
+        check_base(&record, &assets::find_model(&self.plan.model, self.progress)?)?;
+        self.run.begin_resampling(&self.plan.to_toml())?;
         let mut sampling = 0.0;
         if !self.plan.eval.prompts.is_empty() {
             if self.plan.eval.compare_base {
@@ -33,8 +29,11 @@ impl Experiment<'_> {
             sampling += self.draw(Model::Tuned, &trained, lora)?;
             grid::write_run_grid(self.run.path())?;
         }
-        record.seconds.total += sampling - record.seconds.sampling;
-        record.seconds.sampling = sampling;
+        record.seconds.total = self.total_seconds();
+        record.seconds.sampling += sampling;
+        record.peak_memory = self.peak_memory();
+        record.files.retain(|name| name.starts_with("weights/"));
+        record.files.extend(self.pictures());
         self.run.finish(&record)
     }
 

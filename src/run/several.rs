@@ -4,32 +4,45 @@
 //! stderr. An experiment that fails does not stop the others; the exit code is that of the worst.
 
 use super::Experiment;
+use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::plan::command::print;
-use crate::plan::{Plan, files};
+use crate::plan::files::{self, Loaded};
+use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
-use crate::report::table;
+use crate::report::table::{self, Table};
 use crate::results::{Opened, RunDir, run_folder};
 use candle_core::Device;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// What became of an experiment.
+/// What became of an experiment; with the table of all runs, where it has a new row.
 enum Outcome {
-    Done,
-    DrawnAgain,
+    Done(Table),
+    DrawnAgain(Table),
     AlreadyDone,
     NotRun,
     Failed(Error),
 }
 
-/// An experiment's folder (its file, if that could not be read) and what became of it.
+/// An experiment's folder (its file and variant, if those could not be read), what became of it, and what stands in for it, if
+/// something does.
 struct Line {
     place: PathBuf,
     outcome: Outcome,
+    stand_in: Option<String>,
+}
+
+/// An experiment before its turn: its file and variant, and its plan or what is wrong.
+type Waiting = (PathBuf, Result<Planned>);
+
+/// What is to be run; `why` where it is a stand-in.
+struct Chosen {
+    plan: Plan,
+    why: Option<String>,
 }
 
 /// `tunelab run`: every experiment in order.
@@ -42,103 +55,176 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);
     }
-    let mut queue: Vec<(PathBuf, Result<Plan>)> = Vec::new();
-    for file in loaded {
-        match file.plans {
-            Ok(plans) => queue.extend(plans.into_iter().map(|p| (args.results.join(run_folder(&p.name)), Ok(p)))),
-            Err(error) => queue.push((file.file, Err(error))),
-        }
-    }
+    let mut queue: Vec<Waiting> = loaded.into_iter().flat_map(|file| waiting(file, args.stand_in)).collect();
     // Problems are told before hours of work.
     queue.sort_by_key(|(_, plan)| plan.is_ok());
     if queue.iter().all(|(_, plan)| plan.is_err()) {
         return close(queue.into_iter().map(failed_already).collect(), &progress);
     }
-    let room = Room { args, device: device::open(args.device)?, progress: &progress, interrupt: &interrupt };
+    let (device, reach) = (device::open(args.device)?, Reach::new(Hubs::from_env()));
+    let room = Room { args, device, reach, progress: &progress, interrupt: &interrupt };
     let lines = room.work_through(queue);
-    room.show_table(&lines)?;
+    show_table(&lines)?;
     close(lines, &progress)
 }
 
-fn failed_already((place, plan): (PathBuf, Result<Plan>)) -> Line {
-    Line { place, outcome: plan.err().map_or(Outcome::NotRun, Outcome::Failed) }
+/// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can be run, the file's one error.
+fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
+    let alone = |planned: Planned| Ok(Planned { plan: planned.stand_in(&file)?, stand_in: None });
+    let place = |variant: Option<String>| {
+        let name = variant.map_or_else(|| "a variant".to_owned(), |name| format!("variant {name}"));
+        PathBuf::from(format!("{} ({name})", file.display()))
+    };
+    let one = |(variant, planned): (_, Result<Planned>)| {
+        (place(variant), if stand_in { planned.and_then(alone) } else { planned })
+    };
+    let mut waiting: Vec<Waiting> = variants.into_iter().map(one).collect();
+    if waiting.iter().any(|(_, planned)| planned.is_ok()) {
+        return waiting;
+    }
+    let error = plans.err().or_else(|| waiting.pop()?.1.err());
+    error.map(|error| (file, Err(error))).into_iter().collect()
+}
+
+fn failed_already((place, plan): Waiting) -> Line {
+    Line { place, outcome: plan.err().map_or(Outcome::NotRun, Outcome::Failed), stand_in: None }
 }
 
 /// What all experiments share.
 struct Room<'a> {
     args: &'a RunArgs,
     device: Device,
+    reach: Reach,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
 }
 
 impl Room<'_> {
-    fn work_through(&self, queue: Vec<(PathBuf, Result<Plan>)>) -> Vec<Line> {
+    fn work_through(&self, queue: Vec<Waiting>) -> Vec<Line> {
         let several = queue.len() > 1;
         let mut lines: Vec<Line> = Vec::new();
-        for (place, plan) in queue {
+        for (file, planned) in queue {
             let stopped = lines.iter().any(Line::is_interrupted);
-            if several && !stopped {
-                self.progress.line(format!("\n{}", place.display()));
-            }
-            let outcome = match plan {
-                _ if stopped => Outcome::NotRun,
-                Ok(plan) => self.one(&plan).unwrap_or_else(Outcome::Failed),
-                Err(error) => Outcome::Failed(error),
+            let line = match planned {
+                Ok(planned) if stopped => self.line(&planned.plan, None, Outcome::NotRun),
+                Ok(planned) => self.take_turn(planned, several),
+                Err(error) => {
+                    self.head(&file, several);
+                    Line { place: file, outcome: Outcome::Failed(error), stand_in: None }
+                }
             };
-            if let (Outcome::Failed(error), true) = (&outcome, several) {
+            if let (Outcome::Failed(error), true) = (&line.outcome, several) {
                 self.progress.line(error.to_string());
             }
-            lines.push(Line { place, outcome });
+            lines.push(line);
         }
         lines
     }
 
-    fn one(&self, plan: &Plan) -> Result<Outcome> {
+    fn take_turn(&self, planned: Planned, several: bool) -> Line {
+        let name = planned.plan.name.clone();
+        let Chosen { plan, why } = match self.choose(planned) {
+            Ok(chosen) => chosen,
+            Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: None },
+        };
+        self.head(&self.place(&plan.name), several);
+        let stand_in = plan.in_place().zip(why.as_ref()).map(|(what, why)| format!("{what}, because {why}"));
+        if let Some(what) = &stand_in {
+            self.progress.line(format!("stand-in: {what}"));
+        }
+        let outcome = self.one(&plan, why.as_deref()).unwrap_or_else(Outcome::Failed);
+        self.line(&plan, stand_in, outcome)
+    }
+
+    /// Says whose turn it is, where there are several.
+    fn head(&self, place: &Path, several: bool) {
+        if several {
+            self.progress.line(format!("\n{}", place.display()));
+        }
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.args.results.join(run_folder(name))
+    }
+
+    fn line(&self, plan: &Plan, stand_in: Option<String>, outcome: Outcome) -> Line {
+        Line { place: self.place(&plan.name), outcome, stand_in }
+    }
+
+    /// The experiment itself; or its stand-in, where its model is on a hub and the model or the pictures cannot be had. What is
+    /// done already needs neither.
+    fn choose(&self, Planned { plan, stand_in }: Planned) -> Result<Chosen> {
+        if plan.stands_in_for.is_some() {
+            let why = if self.args.stand_in { "--stand-in was given" } else { "its plan says so" };
+            return Ok(Chosen { plan, why: Some(why.to_owned()) });
+        }
+        let itself = |plan| Ok(Chosen { plan, why: None });
+        let Some(stand_in) = stand_in.filter(|_| !self.args.no_stand_in && !plan.model.is_here()) else {
+            return itself(plan);
+        };
+        if !self.args.force && RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())? {
+            return itself(plan);
+        }
+        match self.reach.obstacle(&plan) {
+            Some(why) if self.reach.obstacle(&stand_in).is_none() => Ok(Chosen { plan: stand_in, why: Some(why) }),
+            _ => itself(plan),
+        }
+    }
+
+    fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
         let (run, news) = match &opened {
-            Opened::Fresh(run) => (run, ""),
-            Opened::Unfinished(run) => (run, "going on with a run that was cut off"),
-            Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again"),
-            Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)"),
+            Opened::Fresh(run) => (run, String::new()),
+            Opened::Unfinished(run) => (run, "going on with a run that was cut off".to_owned()),
+            Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
+            Opened::MissingWeights(run, what) => {
+                (run, format!("{what}, so the training goes on from its last checkpoint"))
+            }
+            Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
+            Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
         };
         let place = run.path().display();
         if !news.is_empty() {
             self.progress.line(format!("{place}: {news}"));
         }
-        let Self { device, progress, interrupt, .. } = self;
-        let experiment = Experiment { plan, run, device, progress, interrupt };
-        let outcome = match opened {
-            Opened::Finished(_) => return Ok(Outcome::AlreadyDone),
-            Opened::Resample(_) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
-            Opened::Fresh(_) | Opened::Unfinished(_) => experiment.run().map(|()| Outcome::Done)?,
+        let experiment = Experiment::new(plan, why, run, &self.device, self.progress, self.interrupt);
+        let progress = self.progress;
+        let outcome = match &opened {
+            Opened::Finished(run) => return run.record().map(|_| Outcome::AlreadyDone),
+            Opened::Resample(_) | Opened::MissingPictures(..) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
+            Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
+                experiment.run().map(|()| Outcome::Done)?
+            }
         };
         // After each, so that a failure later on leaves no stale table.
-        table::write(&self.args.results, &mut |text| progress.line(format!("warning: {text}")))?;
+        let table = table::write(&self.args.results, &mut |text| progress.line(format!("warning: {text}")))?;
         progress.line(format!("results in {place}"));
-        Ok(outcome)
+        Ok(outcome(table))
     }
+}
 
-    /// On stdout, if anything is new.
-    fn show_table(&self, lines: &[Line]) -> Result<()> {
-        if lines.iter().any(|line| matches!(line.outcome, Outcome::Done | Outcome::DrawnAgain)) {
-            // Its warnings were given when it was written.
-            let table = table::write(&self.args.results, &mut |_| {})?;
-            print(&table::to_terminal(&table))?;
-        }
-        Ok(())
-    }
+/// The newest table on stdout, if anything is new.
+fn show_table(lines: &[Line]) -> Result<()> {
+    let newest = lines.iter().rev().find_map(|line| match &line.outcome {
+        Outcome::Done(table) | Outcome::DrawnAgain(table) => Some(table),
+        _ => None,
+    });
+    newest.map_or(Ok(()), |table| print(&table::to_terminal(table)))
 }
 
 /// The summary of several experiments, and the error of them all.
 fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
     if lines.len() == 1 {
-        return match lines.pop().map(|line| line.outcome) {
-            Some(Outcome::Failed(error)) => Err(error),
-            _ => Ok(()),
+        return match lines.pop() {
+            Some(Line { outcome: Outcome::Failed(error), .. }) => Err(error),
+            only => {
+                only.iter().filter_map(Line::note).for_each(|note| progress.line(note));
+                Ok(())
+            }
         };
     }
     progress.line(summary(&lines));
+    lines.iter().filter_map(Line::note).for_each(|note| progress.line(note));
     let all = lines.len();
     let errors: Vec<Error> = lines.into_iter().filter_map(Line::error).collect();
     let message = format!("{} of {all} experiments failed", errors.len());
@@ -153,7 +239,7 @@ fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
 
 fn summary(lines: &[Line]) -> String {
     let mut text = format!("\n{} experiments:", lines.len());
-    for Line { place, outcome } in lines {
+    for Line { place, outcome, .. } in lines {
         // Writing into a text does not fail.
         let _ = write!(text, "\n  {:<13} {}", outcome.name(), place.display());
         if let Outcome::Failed(error) = outcome {
@@ -168,6 +254,11 @@ impl Line {
         matches!(&self.outcome, Outcome::Failed(error) if error.kind() == Kind::Interrupted)
     }
 
+    /// The last word on a stand-in.
+    fn note(&self) -> Option<String> {
+        Some(format!("stand-in: {} is of {}", self.place.display(), self.stand_in.as_ref()?))
+    }
+
     fn error(self) -> Option<Error> {
         if let Outcome::Failed(error) = self.outcome { Some(error) } else { None }
     }
@@ -176,8 +267,8 @@ impl Line {
 impl Outcome {
     fn name(&self) -> &'static str {
         match self {
-            Self::Done => "done",
-            Self::DrawnAgain => "drawn again",
+            Self::Done(_) => "done",
+            Self::DrawnAgain(_) => "drawn again",
             Self::AlreadyDone => "already done",
             Self::NotRun => "not run",
             Self::Failed(error) if error.kind() == Kind::Interrupted => "interrupted",

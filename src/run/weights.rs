@@ -9,21 +9,43 @@ use super::single_file;
 use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::lora_file::{self, Component, Written};
-use crate::plan::{Adapter, Full, Lora, Objective, Plan, Source};
+use crate::plan::{Adapter, Full, Lora, Objective, Plan};
 use crate::results::{Ending, LORA_FILE, RunDir};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes what was trained.
-pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<()> {
+/// Writes what was trained; gives the names of the files.
+pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<Vec<String>> {
+    let mut out = Out { run, files: Vec::new() };
     match &plan.adapter {
-        Adapter::Lora(lora) => write_lora(run, plan, lora, with, end),
-        Adapter::Full(full) => write_model(run, plan, full, with),
+        Adapter::Lora(lora) => write_lora(&mut out, plan, lora, with, end)?,
+        Adapter::Full(full) => write_model(&mut out, plan, full, with)?,
+    }
+    Ok(out.files)
+}
+
+/// The run's folder, and what was written into it.
+struct Out<'a> {
+    run: &'a RunDir,
+    files: Vec<String>,
+}
+
+impl Out<'_> {
+    fn write(&mut self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.files.push(name.to_owned());
+        self.run.write_with(name, write)
+    }
+
+    fn copy(&mut self, from: &Path, name: &str) -> Result<()> {
+        self.write(name, |path| {
+            fs_err::copy(from, path)?;
+            Ok(())
+        })
     }
 }
 
-fn write_lora(run: &RunDir, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
+fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
     let text_targets = TEXT_TARGETS.map(str::to_owned);
     let unet = Written { component: Component::Unet, layers: &with.parameters.lora, targets: &lora.targets };
     let text = with.text_parameters.as_ref().map(|text| Written {
@@ -33,37 +55,37 @@ fn write_lora(run: &RunDir, plan: &Plan, lora: &Lora, with: &Prepared, end: &End
     });
     let networks: Vec<Written> = [unet].into_iter().chain(text).collect();
     let file = format!("weights/{LORA_FILE}");
-    run.write_with(&file, |file| lora_file::write_diffusers(file, &networks, lora.dropout))?;
+    out.write(&file, |file| lora_file::write_diffusers(file, &networks, lora.dropout))?;
     let metadata = kohya_metadata(plan, lora, with, end);
     // An experiment may have the name of the file for diffusers.
     let suffix = if LORA_FILE == format!("{}.safetensors", plan.name) { "_kohya" } else { "" };
     let name = format!("weights/{}{suffix}.safetensors", plan.name);
-    run.write_with(&name, |file| lora_file::write_kohya(file, &networks, &metadata))
+    out.write(&name, |file| lora_file::write_kohya(file, &networks, &metadata))
 }
 
 /// A diffusers pipeline: the trained parts are written, the others copied from the base model.
-fn write_model(run: &RunDir, plan: &Plan, full: &Full, with: &Prepared) -> Result<()> {
+fn write_model(out: &mut Out, plan: &Plan, full: &Full, with: &Prepared) -> Result<()> {
     let files = &with.files;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    let save = |part: &Part, file: &str, weights| {
-        run.write_with(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
-        copy(run, &part.config, &format!("weights/{}/config.json", part.name))
+    let mut save = |part: &Part, file: &str, weights| {
+        out.write(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
+        out.copy(&part.config, &format!("weights/{}/config.json", part.name))
     };
     save(&files.unet, "diffusion_pytorch_model.safetensors", &with.parameters.weights)?;
     match &with.text_parameters {
         Some(text) => save(&files.text_encoder, "model.safetensors", &text.weights)?,
-        None => copy_part(run, &files.text_encoder, "model")?,
+        None => copy_part(out, &files.text_encoder, "model")?,
     }
-    copy_part(run, &files.vae, "diffusion_pytorch_model")?;
-    copy_folder(run, &files.tokenizer, "tokenizer")?;
-    copy(run, &files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
+    copy_part(out, &files.vae, "diffusion_pytorch_model")?;
+    copy_folder(out, &files.tokenizer, "tokenizer")?;
+    out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
     if full.single_file {
         let name = format!("weights/{}.safetensors", plan.name);
-        run.write_with(&name, |file| single_file::write(file, with))?;
+        out.write(&name, |file| single_file::write(file, with))?;
     }
     // Last: with it the folder is a model.
     let index = model_index(&files.root)?;
-    run.write("weights/model_index.json", format!("{index:#}\n").as_bytes())
+    out.write("weights/model_index.json", |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
 }
 
 /// The base model's index without what is not copied (safety checker and its like).
@@ -98,35 +120,28 @@ fn model_index(root: &Path) -> Result<Value> {
 }
 
 /// Weights and configuration of a part that was not trained; shards keep their names and their index.
-fn copy_part(run: &RunDir, part: &Part, stem: &str) -> Result<()> {
-    copy(run, &part.config, &format!("weights/{}/config.json", part.name))?;
+fn copy_part(out: &mut Out, part: &Part, stem: &str) -> Result<()> {
+    out.copy(&part.config, &format!("weights/{}/config.json", part.name))?;
     if let [only] = part.weights.as_slice() {
-        return copy(run, only, &format!("weights/{}/{stem}.safetensors", part.name));
+        return out.copy(only, &format!("weights/{}/{stem}.safetensors", part.name));
     }
     for shard in &part.weights {
-        copy(run, shard, &format!("weights/{}/{}", part.name, file_name(shard)))?;
+        out.copy(shard, &format!("weights/{}/{}", part.name, file_name(shard)))?;
     }
     let index = format!("{stem}.safetensors.index.json");
     let folder = part.config.parent().unwrap_or(Path::new("."));
-    copy(run, &folder.join(&index), &format!("weights/{}/{index}", part.name))
+    out.copy(&folder.join(&index), &format!("weights/{}/{index}", part.name))
 }
 
 /// Every plain file of a folder.
-fn copy_folder(run: &RunDir, folder: &Path, name: &str) -> Result<()> {
+fn copy_folder(out: &mut Out, folder: &Path, name: &str) -> Result<()> {
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         if path.is_file() {
-            copy(run, &path, &format!("weights/{name}/{}", file_name(&path)))?;
+            out.copy(&path, &format!("weights/{name}/{}", file_name(&path)))?;
         }
     }
     Ok(())
-}
-
-fn copy(run: &RunDir, from: &Path, to: &str) -> Result<()> {
-    run.write_with(to, |path| {
-        fs_err::copy(from, path)?;
-        Ok(())
-    })
 }
 
 fn file_name(path: &Path) -> String {
@@ -157,7 +172,7 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
         ("ss_network_dropout", lora.dropout.to_string()),
         ("ss_network_args", "{}".to_owned()),
         ("ss_output_name", plan.name.clone()),
-        ("ss_sd_model_name", model_name(&plan.model)),
+        ("ss_sd_model_name", plan.model.short()),
         ("ss_resolution", format!("({side}, {side})")),
         ("ss_num_train_images", with.pictures.len().to_string()),
         ("ss_num_reg_images", class_images.to_string()),
@@ -190,12 +205,4 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
         ("modelspec.resolution", format!("{side}x{side}")),
     ];
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// The repository, or the folder's last name: no path of this machine goes into a file that is shared.
-fn model_name(source: &Source) -> String {
-    match source {
-        Source::Path(path) => file_name(path),
-        Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => repo.clone(),
-    }
 }

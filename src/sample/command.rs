@@ -2,7 +2,7 @@
 //!
 //! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
 
-use super::{Painter, trained_model};
+use super::{Painter, check_base, trained_model};
 use crate::assets::{self, ModelFiles};
 use crate::cli::SampleArgs;
 use crate::data::Rgb;
@@ -19,7 +19,7 @@ use crate::model::{load, vae::Vae};
 use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{PLAN_TOML, RunDir, Shot, slug, write_png};
+use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 struct Settings {
     model: Source,
     lora: Option<(PathBuf, f64)>,
+    /// Of the run that trained the LoRA on this model.
+    trained_on: Option<RunRecord>,
     negative_prompt: String,
     seed: u64,
     images: usize,
@@ -35,6 +37,8 @@ struct Settings {
     sampler: Sampler,
     /// Width and height; the model's own if none.
     size: Option<(usize, usize)>,
+    /// What the run's model stands in for.
+    stand_in: Option<String>,
 }
 
 impl Settings {
@@ -61,10 +65,13 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let (model, lora) = trained_model(&run, &plan)?;
+        let trained_on = if lora.is_some() { run.any_record()? } else { None };
+        let stand_in = plan.in_place();
         let eval = plan.eval;
         Ok(Self {
             model,
             lora: lora.map(|file| (file, 1.0)),
+            trained_on,
             negative_prompt: eval.negative_prompt,
             seed: eval.seed,
             images: eval.images,
@@ -72,6 +79,7 @@ impl Settings {
             guidance_scale: eval.guidance_scale,
             sampler: eval.sampler,
             size: Some((plan.dataset.resolution, plan.dataset.resolution)),
+            stand_in,
         })
     }
 
@@ -85,6 +93,7 @@ impl Settings {
         Ok(Self {
             model: Source::from_argument(model)?,
             lora: args.lora.clone().map(|file| (file, args.lora_scale)),
+            trained_on: None,
             negative_prompt: String::new(),
             seed: 0,
             images: 1,
@@ -92,6 +101,7 @@ impl Settings {
             guidance_scale: 7.5,
             sampler: Sampler::Pndm,
             size: None,
+            stand_in: None,
         })
     }
 
@@ -105,6 +115,7 @@ impl Settings {
             seed: self.seed.wrapping_add(index as u64),
             width,
             height,
+            stand_in: self.stand_in.clone(),
         }
     }
 }
@@ -138,7 +149,7 @@ impl Networks {
         Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
     }
 
-    /// The hidden states [1, 77, width] of a text.
+    /// The hidden states [1, tokens, width] of a text.
     pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
@@ -156,6 +167,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let device = device::open(args.device)?;
     let files = assets::find_model(&settings.model, &progress)?;
+    settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
     let schedule = load::schedule(&files)?;
     let networks = Networks::load(&files, settings.lora.as_ref(), &device)?;
     let (unet, vae) = (&networks.unet, &networks.vae);
@@ -182,7 +194,8 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         rows.push(Row { label: prompt.clone(), pictures });
     }
     bar.finish();
-    let heading = Heading { text: String::new(), span: settings.images };
+    let mark = if settings.stand_in.is_some() { "STAND-IN" } else { "" };
+    let heading = Heading { text: mark.into(), span: settings.images };
     let file = args.output.join("grid.png");
     write_png(&file, &grid(&[heading], &rows)?, &[])?;
     progress.line(format!("wrote {}", file.display()));

@@ -1,10 +1,11 @@
-//! What a finished run trained.
+//! What a finished run trained, and whether the model that it trained on is still the same.
 //!
 //! In: the run's folder and plan. Out: the model to draw with, and the LoRA for it, if it trained one.
 
+use crate::assets::{self, ModelFiles};
 use crate::error::{Error, Result};
 use crate::plan::{Adapter, Plan, Source};
-use crate::results::{LORA_FILE, RunDir};
+use crate::results::{LORA_FILE, RunDir, RunRecord};
 use std::path::PathBuf;
 
 /// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
@@ -19,4 +20,14 @@ pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBu
     }
     Err(Error::input(format!("{} has no trained weights", run.path().display()))
         .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
+}
+
+/// Compares the base model with what the run recorded of it: a LoRA beside other weights draws something that nobody trained.
+pub fn check_base(record: &RunRecord, files: &ModelFiles) -> Result<()> {
+    let found = assets::hash_model(files)?;
+    let Some(name) = assets::changed_file(&record.hashes.model, &found) else { return Ok(()) };
+    let message = format!("{} is not the file that {} was trained on", files.root.join(name).display(), record.name);
+    Err(Error::input(message).hint(
+        "put the file with the SHA-256 that run.json records back, or train on this model with `tunelab run --force`",
+    ))
 }

@@ -2,9 +2,11 @@
 //!
 //! In: a trainer between two steps. Out: `checkpoints/step-<n>.safetensors` with the trained tensors, both moments, the
 //! number of steps and of batches drawn. Data order, noise and schedule are functions of these two numbers, so nothing
-//! else has to be kept. A checkpoint appears under its name only when it is whole; then the older ones are removed.
+//! else has to be kept. A checkpoint appears under its name only when it is whole; then the older ones are removed. It carries a
+//! hash of its content: one that is damaged is passed over for the one before it.
 
 use crate::assets::{Weights, write_safetensors};
+use crate::data;
 use crate::error::{Error, Result};
 use crate::results::RunDir;
 use candle_core::{DType, Device, Tensor};
@@ -13,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// The folder inside a run's.
 const FOLDER: &str = "checkpoints";
+
+/// The key of the content's hash in the file's metadata.
+const CONTENT: &str = "sha256";
 
 /// The state of a trainer between two steps.
 pub struct Checkpoint {
@@ -33,6 +38,7 @@ impl Checkpoint {
             ("step".to_owned(), self.step.to_string()),
             ("draws".to_owned(), self.draws.to_string()),
             ("inputs".to_owned(), self.inputs.clone()),
+            (CONTENT.to_owned(), self.content()?),
         ]);
         let name = format!("{FOLDER}/step-{:08}.safetensors", self.step);
         run.write_with(&name, |file| write_safetensors(file, &self.tensors, &metadata))?;
@@ -42,23 +48,72 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The newest checkpoint of the run, if it has one.
-    pub fn newest(run: &RunDir) -> Result<Option<Self>> {
-        list(run.path())?.pop().map(|(_, file)| Self::read(&file)).transpose()
+    /// The newest sound checkpoint of the run, if it has one. Newer ones are removed, and `warn` hears what is wrong with them.
+    pub fn newest(run: &RunDir, warn: &mut dyn FnMut(String)) -> Result<Option<Self>> {
+        let mut damage = Vec::new();
+        let mut sound = None;
+        for (_, file) in list(run.path())?.into_iter().rev() {
+            if Weights::open(std::slice::from_ref(&file)).is_ok_and(|weights| !weights.metadata().contains_key(CONTENT))
+            {
+                let message = format!("{}: an earlier version wrote this checkpoint, without a hash", file.display());
+                return Err(Error::input(message).hint("go on with that version, or start over with --force"));
+            }
+            match Self::read(&file) {
+                Ok(checkpoint) => {
+                    sound = Some(checkpoint);
+                    break;
+                }
+                Err(e) => damage.push((file, e.line())),
+            }
+        }
+        if !damage.is_empty() {
+            let what = damage.iter().map(|(_, what)| what.as_str()).collect::<Vec<_>>().join("; ");
+            let next = sound.as_ref().map(|checkpoint| format!("goes back to step {}", checkpoint.step));
+            let next = next.unwrap_or_else(|| "starts over, as there is none before".to_owned());
+            warn(format!("damaged checkpoint, so the training {next}: {what}"));
+        }
+        // Not before it is known what takes their place.
+        damage.iter().try_for_each(|(file, _)| fs_err::remove_file(file))?;
+        Ok(sound)
     }
 
+    /// The step of the run's last checkpoint, if it has one.
+    pub fn last_step(run: &RunDir) -> Result<Option<usize>> {
+        Ok(list(run.path())?.pop().map(|(step, _)| step))
+    }
+
+    /// Errors: the file is damaged.
     fn read(file: &Path) -> Result<Self> {
-        let damaged = || {
-            Error::input(format!("{}: not a checkpoint of this program", file.display()))
-                .hint("remove it to go on from the one before, or run with --force to start over")
-        };
+        let damaged = |what: &str| Error::input(format!("{}: {what}", file.display()));
         let weights = Weights::open(&[file.to_owned()])?;
-        let number = |key: &str| weights.metadata().get(key).and_then(|n| n.parse::<u64>().ok()).ok_or_else(damaged);
-        let (step, draws) = (number("step")? as usize, number("draws")?);
-        let inputs = weights.metadata().get("inputs").cloned().ok_or_else(damaged)?;
+        let text = |key: &str| weights.metadata().get(key).ok_or_else(|| damaged(&format!("it says no `{key}`")));
+        let number = |key: &str| text(key)?.parse::<u64>().map_err(|_| damaged(&format!("its `{key}` is no number")));
         let names: Vec<String> = weights.names().map(str::to_owned).collect();
         let load = |name: String| Ok((name.clone(), weights.load(&name, &Device::Cpu, DType::F32)?));
-        Ok(Self { step, draws, inputs, tensors: names.into_iter().map(load).collect::<Result<_>>()? })
+        let checkpoint = Self {
+            step: number("step")? as usize,
+            draws: number("draws")?,
+            inputs: text("inputs")?.clone(),
+            tensors: names.into_iter().map(load).collect::<Result<_>>()?,
+        };
+        if *text(CONTENT)? == checkpoint.content()? {
+            Ok(checkpoint)
+        } else {
+            Err(damaged("its content is not what was written"))
+        }
+    }
+
+    /// A hash of all that the checkpoint holds.
+    fn content(&self) -> Result<String> {
+        let tensor = |(name, tensor): (&String, &Tensor)| -> Result<String> {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+            Ok(data::key(&[name, &format!("{:?}", tensor.dims()), &data::sha256(&bytes)]))
+        };
+        let tensors: Vec<String> = self.tensors.iter().map(tensor).collect::<Result<_>>()?;
+        let (step, draws) = (self.step.to_string(), self.draws.to_string());
+        let parts = [&step, &draws, &self.inputs].into_iter().chain(&tensors);
+        Ok(data::key(&parts.map(String::as_str).collect::<Vec<_>>()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A moving average of the trained tensors (Polyak averaging), as diffusers' `EMAModel` has it.
 //!
-//! After step n (from 1) the decay is min(decay, n / (n + 9)), so that the first steps do not count for long: diffusers'
-//! (1 + s) / (10 + s) with s = n - 1.
+//! After step n the decay is min(decay, n / (n + 9)), so that the first steps do not count for long: diffusers'
+//! (1 + s) / (10 + s) with s = n - 1, and as there the first step's values are taken whole.
 
 use crate::error::{Error, Result};
 use candle_core::Tensor;
@@ -34,6 +34,11 @@ impl Ema {
     /// The averages by the tensors' names.
     pub fn averages(&self) -> &BTreeMap<String, Tensor> {
         &self.averages
+    }
+
+    /// As [`Self::averages`], to be exchanged for the tensors' values.
+    pub fn averages_mut(&mut self) -> &mut BTreeMap<String, Tensor> {
+        &mut self.averages
     }
 
     /// Goes on from these averages. Errors if they belong to other tensors.

@@ -2,7 +2,8 @@
 //!
 //! A raw diffusion loss depends on the timestep far more than on the model, so it looks as if it never fell. This one is
 //! the same question each time it is asked: eight pairs of a picture and a timestep, the timesteps spread evenly
-//! from low noise to high, each with its own noise, without crops, flips, noise offset or min-SNR weights.
+//! from low noise to high, each with its own noise, without crops, flips, noise offset or min-SNR weights. It is asked of the
+//! weights that would be saved: with a moving average, of that.
 
 use super::examples::Examples;
 use super::objective::{Draw, Predictor};

@@ -7,6 +7,7 @@
 
 use crate::data::{self, Cache, Picture, Rgb};
 use crate::error::Result;
+use crate::interrupt::Interrupt;
 use crate::model::vae::{LatentDistribution, Vae};
 use crate::plan::Dataset;
 use crate::progress::Progress;
@@ -70,6 +71,8 @@ pub struct Sources<'a> {
     pub device: &'a Device,
     /// For the bar.
     pub progress: &'a Progress,
+    /// Looked at before every picture.
+    pub interrupt: &'a Interrupt,
 }
 
 impl Examples {
@@ -79,6 +82,7 @@ impl Examples {
         let bar = from.progress.bar(title, pictures.len() as u64);
         let mut examples = Vec::with_capacity(pictures.len());
         for picture in pictures {
+            from.interrupt.check()?;
             let latents = if dataset.center_crop {
                 Latents::Fixed(encode_cached(picture, dataset, from)?)
             } else {

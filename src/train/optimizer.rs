@@ -97,11 +97,14 @@ impl Optimizer {
         self.tensors.iter().map(|(name, (var, _))| (name.clone(), var.as_tensor().clone())).collect()
     }
 
-    /// Replaces the trained tensors' values; the moments stay.
-    pub fn set(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+    /// Puts `values` in the place of the trained tensors' and theirs into `values`, bit for bit; the moments stay. One tensor at a
+    /// time, so that no second copy of all of them is ever needed.
+    pub fn exchange(&mut self, values: &mut BTreeMap<String, Tensor>) -> Result<()> {
         for (name, (var, _)) in &self.tensors {
-            let value = values.get(name).ok_or_else(|| Error::run(format!("no value for `{name}`")))?;
+            let value = values.get_mut(name).ok_or_else(|| Error::run(format!("no value for `{name}`")))?;
+            let own = var.as_detached_tensor().copy()?;
             var.set(value)?;
+            *value = own;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Captions and prompts as hidden states: computed once and cached, or anew in every step where the text encoder is
 //! trained.
 //!
-//! In: tokenizer, text encoder, the texts. Out: [`Texts`], which gives a batch's hidden states [B, 77, width].
+//! In: tokenizer, text encoder, the texts. Out: [`Texts`], which gives a batch's hidden states [B, tokens, width].
 
 use crate::data::{self, Cache};
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub fn tokenize<'t>(
     Ok(ids)
 }
 
-/// Hidden states [1, 77, width] of every text.
+/// Hidden states [1, tokens, width] of every text.
 pub fn encode(clip: &ClipText, ids: &Ids) -> Result<States> {
     ids.iter().map(|(text, ids)| Ok((text.clone(), clip.forward(std::slice::from_ref(ids))?))).collect()
 }
@@ -70,7 +70,7 @@ pub enum Texts {
 }
 
 impl Texts {
-    /// Hidden states [B, 77, width] of the captions.
+    /// Hidden states [B, tokens, width] of the captions.
     pub fn states(&self, captions: &[&str]) -> Result<Tensor> {
         let unknown = |caption: &str| Error::run(format!("the caption “{caption}” was not prepared"));
         match self {

@@ -172,12 +172,23 @@ impl<'a> Trainer<'a> {
         }))
     }
 
+    /// What `look` sees of the weights that would be saved now: with a moving average, its values stand in the tensors' place while
+    /// it looks, as diffusers validates. Afterwards every bit is as before.
+    pub fn averaged<T>(&mut self, look: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.exchange()?;
+        let seen = look();
+        self.exchange()?;
+        seen
+    }
+
     /// Ends the training: with a moving average, its values become the tensors'.
     pub fn finish(mut self) -> Result<()> {
-        match self.ema.take() {
-            Some(ema) => self.optimizer.set(ema.averages()),
-            None => Ok(()),
-        }
+        self.exchange()
+    }
+
+    /// Puts the moving average, if there is one, in the tensors' place, and the other way round.
+    fn exchange(&mut self) -> Result<()> {
+        self.ema.as_mut().map_or(Ok(()), |ema| self.optimizer.exchange(ema.averages_mut()))
     }
 
     /// Adds `share` times the gradients of one batch's loss.
@@ -228,6 +239,6 @@ impl<'a> Trainer<'a> {
         }
         let step = self.done + 1;
         Err(Error::run(format!("the {what} of step {step} is not finite ({value}): the training has diverged"))
-            .hint("lower train.learning_rate or train.max_grad_norm; everything up to the step before is kept"))
+            .hint("lower train.learning_rate or train.max_grad_norm, and start over with --force"))
     }
 }

@@ -19,7 +19,8 @@ pub fn settings(hub: Hub, endpoint: String, cache: &Path) -> HubSettings {
         endpoint,
         cache: Some(cache.to_owned()),
         token: Token::new("hf_secret"),
-        time_out: Duration::from_millis(400),
+        // Long enough for a machine that is busy with other tests.
+        time_out: Duration::from_secs(2),
         retries: 0,
     }
 }

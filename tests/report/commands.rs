@@ -31,7 +31,7 @@ fn a_table_of_the_tree_is_printed_and_written_of_some_runs_printed_only() {
     let all = tunelab(&["table", "--results", here, "--baseline", "sft|dog"]);
     assert!(all.status.success());
     let markdown = fs::read_to_string(folder.path().join("table.md")).unwrap();
-    assert!(markdown.contains(r"ratio to sft\|dog"), "{markdown}");
+    assert!(markdown.contains(r"| × sft\|dog's |") && markdown.contains(r"half of sft\|dog's number"), "{markdown}");
     assert!(folder.path().join("table.tex").is_file() && folder.path().join("table.csv").is_file());
     assert_eq!(tunelab(&["table", "--results", here, "--baseline", "x"]).status.code(), Some(2));
     assert_eq!(tunelab(&["table", &format!("{here}/unfinished")]).status.code(), Some(2));
@@ -66,4 +66,47 @@ fn a_report_is_the_same_again_and_needs_a_finished_run() {
     assert_eq!(made(), made());
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(tunelab(&["report", "--results", empty.path().to_str().unwrap()]).status.code(), Some(2));
+}
+
+/// Root may write anywhere, so a folder lies where the file should.
+#[test]
+fn a_table_is_printed_even_where_its_files_cannot_be_written() {
+    let folder = tree();
+    fs::create_dir(folder.path().join("table.csv")).unwrap();
+    let output = tunelab(&["table", "--results", folder.path().to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(out.contains("lora_dog") && out.contains("report_SFT"), "{out}");
+    assert!(
+        err.starts_with("error: ") && err.contains("table.csv was not written") && err.contains("name its runs"),
+        "{err}"
+    );
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[test]
+fn a_run_that_cannot_be_read_is_left_out_with_a_word_unless_it_was_named() {
+    let folder = logged();
+    let here = folder.path().to_str().unwrap();
+    fs::write(folder.path().join("lora_dog/loss.csv"), "no,columns,here\n1,2,3\n").unwrap();
+    fs::write(folder.path().join(run_folder("on a card")).join("run.json"), "{").unwrap();
+    for command in ["plot", "report"] {
+        let output = tunelab(&[command, "--results", here]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {err}");
+        let warnings: Vec<&str> = err.lines().filter(|line| line.starts_with("warning: ")).collect();
+        assert_eq!((warnings.len(), err.lines().count()), (2, 3), "{command}: {err}");
+        assert!(
+            warnings.iter().any(|line| line.contains("lora_dog is left out") && line.contains("column step")),
+            "{err}"
+        );
+        assert!(warnings.iter().any(|line| line.contains("run.json cannot be read")), "{err}");
+        let svg = fs::read_to_string(folder.path().join("loss.svg")).unwrap();
+        assert!(texts(&svg).contains(&"sft|dog") && !texts(&svg).contains(&"lora_dog"));
+        fs::remove_file(folder.path().join("loss.svg")).unwrap();
+    }
+    let (named, good) = (format!("{here}/lora_dog"), format!("{here}/{}", run_folder("sft|dog")));
+    let output = tunelab(&["plot", &good, &named, "-o", folder.path().join("x.svg").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("lora_dog"));
 }

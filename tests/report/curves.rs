@@ -103,7 +103,7 @@ fn a_run_gets_both_files_and_the_same_bytes_again() {
     let run = fresh(folder.path());
     let mut log = LossLog::create(&run, false).unwrap();
     for (step, loss) in [(1, 0.2), (2, 0.1), (3, f32::NAN)] {
-        log.step(&LossRow { step, epoch: 1, loss, lr: 1e-4, grad_norm: 1.0, parts: None }, 0.1, None).unwrap();
+        log.step(&LossRow { step, epoch: 1, loss, lr: 1e-4, grad_norm: 1.0, parts: None }, &Timing::default()).unwrap();
     }
     log.evaluation(0, 0.2).unwrap();
     assert_eq!(Losses::read(run.path()).unwrap().raw, [(1.0, 0.2), (2.0, 0.1)]);

@@ -58,14 +58,14 @@ fn what_came_from_outside_stays_text() {
 fn the_data_are_shown_with_their_count() {
     let instance: Vec<Rgb> = (0..7).map(|n| picture(170, 170, 20 + n)).collect();
     let class: Vec<Rgb> = (0..45).map(|n| picture(170, 170, 100 + n)).collect();
-    let drawn = data_grid::data_grid(&instance, &class).unwrap();
+    let drawn = data_grid::data_grid(&instance, &class, |p| Ok(p.clone())).unwrap();
     let place = |part: &Rgb| find(&drawn, part);
     let (first, last) = (place(&instance[0]).unwrap(), place(&instance[4]).unwrap());
     assert!(first.1 == last.1 && place(&instance[5]).is_none());
     assert!(place(&class[4]).unwrap().1 > first.1 && place(&class[9]).unwrap().1 > place(&class[4]).unwrap().1);
     assert!(place(&class[10]).is_none());
     assert!(dark_pixels(&drawn, 0..first.0, first.1..first.1 + 170) > 50, "no label");
-    let large = data_grid::data_grid(&[picture(1000, 800, 1)], &[]).unwrap();
+    let large = data_grid::data_grid(&[picture(1000, 800, 1)], &[], |p| Ok(p.clone())).unwrap();
     assert!(large.height < 400);
-    assert!(data_grid::data_grid(&[], &[]).is_err());
+    assert!(data_grid::data_grid(&[], &[], |p: &Rgb| Ok(p.clone())).is_err());
 }

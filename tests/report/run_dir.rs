@@ -2,6 +2,8 @@
 
 use super::*;
 
+const HALF_A_SECOND: Timing = Timing { seconds: 0.5, memory_mib: None, peak_mib: None, total_seconds: 0.0 };
+
 #[test]
 fn a_run_is_fresh_then_unfinished_then_finished() {
     let folder = tempfile::tempdir().unwrap();
@@ -18,12 +20,45 @@ fn a_run_is_fresh_then_unfinished_then_finished() {
 }
 
 #[test]
+fn one_process_at_a_time_writes_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = RunDir::open(folder.path(), "lora_dog", PLAN, false).unwrap();
+    for force in [false, true] {
+        let error = RunDir::open(folder.path(), "lora_dog", PLAN, force).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains("lora_dog is being written by another tunelab"), "{error}");
+    }
+    assert!(RunDir::open(folder.path(), "another", PLAN, false).is_ok(), "another run is free");
+    assert!(RunDir::existing(&folder.path().join("lora_dog")).is_ok(), "reading needs no lock");
+    drop(first);
+    assert!(matches!(RunDir::open(folder.path(), "lora_dog", PLAN, false).unwrap(), Opened::Unfinished(_)));
+}
+
+#[test]
+fn a_damaged_record_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    run.write("run.json", b"{}\n").unwrap();
+    let error = run.record().unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("run.json cannot be read") && error.to_string().contains("--force"), "{error}");
+}
+
+#[test]
 fn another_plan_is_never_overwritten_but_by_force() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
     run.write("weights/lora.safetensors", b"precious").unwrap();
     run.finish(&record("lora_dog")).unwrap();
     fs::write(run.path().join("notes.txt"), "mine").unwrap();
+    // What the plan's two prompts drew, and what a person put beside it.
+    let drawn = ["base/a-dog/0.png", "tuned/a-cat/0.png"].map(|name| run.path().join("samples").join(name));
+    let own = ["notes.txt", "tuned/best.png", "tuned/a-cat/1.png", "tuned/a-cat/00.png", "mine/0.png"]
+        .map(|name| run.path().join("samples").join(name));
+    for file in drawn.iter().chain(&own) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
 
     let error = RunDir::open(folder.path(), "lora_dog", "seed = 8\n", false).unwrap_err();
     assert_eq!(error.kind(), Kind::Input);
@@ -36,6 +71,8 @@ fn another_plan_is_never_overwritten_but_by_force() {
     assert_eq!(fs::read_to_string(run.path().join("plan.toml")).unwrap(), "seed = 8\n");
     assert!(!run.path().join("weights").exists() && !run.is_finished());
     assert_eq!(fs::read_to_string(run.path().join("notes.txt")).unwrap(), "mine");
+    assert!(drawn.iter().all(|file| !file.exists()) && own.iter().all(|file| file.exists()));
+    assert!(!run.path().join("samples/base").exists(), "an empty folder stays");
 }
 
 #[test]
@@ -58,7 +95,7 @@ fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     let mut log = LossLog::create(&run, false).unwrap();
     log.evaluation(0, 2.0).unwrap();
     for step in 1..=12 {
-        log.step(&row(step), 0.5, None).unwrap();
+        log.step(&row(step), &HALF_A_SECOND).unwrap();
     }
     log.evaluation(12, 1.0).unwrap();
     drop(log);
@@ -66,14 +103,54 @@ fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     fs::write(&loss, format!("{}13,1,0.", fs::read_to_string(&loss).unwrap())).unwrap();
 
     let mut log = LossLog::resume(&run, 10, false).unwrap();
-    log.step(&LossRow { loss: 0.75, ..row(11) }, 0.5, None).unwrap();
+    log.step(&LossRow { loss: 0.75, ..row(11) }, &HALF_A_SECOND).unwrap();
     let text = fs::read_to_string(&loss).unwrap();
     assert_eq!(text.lines().count(), 12);
     assert!(text.ends_with("10,1,0.5,0.0001,0.25\n11,1,0.75,0.0001,0.25\n"), "{text}");
     assert_eq!(fs::read_to_string(run.path().join("eval.csv")).unwrap(), "step,eval_loss\n0,2\n");
     let end = Ending::read(&run).unwrap();
     assert_eq!((end.steps, end.epochs, end.loss.last, end.loss.eval_last), (11, 1, Some(0.75), Some(2.0)));
-    assert!((end.training_seconds - 5.5).abs() < 1e-9);
+    assert!((end.training_seconds - 5.5).abs() < 1e-9 && (end.seconds_per_step - 0.5).abs() < 1e-9);
+}
+
+#[test]
+fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    assert_eq!(Spent::read(&run), Spent::default());
+    let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
+    let mut log = LossLog::create(&run, false).unwrap();
+    let took = |total_seconds, peak| Timing { seconds: 2.0, memory_mib: Some(10.0), peak_mib: peak, total_seconds };
+    log.step(&row(1), &took(5.0, Some(30.0))).unwrap();
+    log.step(&row(2), &took(8.5, None)).unwrap();
+    assert_eq!(Spent::read(&run), Spent { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0) });
+    assert_eq!(Spent::read(&run).peak_with(Some(31.0)), Some(31.0));
+
+    // Cut in the middle of a row, damaged, of an earlier version, short, and gone: what is there counts.
+    let timing = run.path().join("timing.csv");
+    let text = fs::read_to_string(&timing).unwrap();
+    for (text, seconds, rows) in [
+        (format!("{text}3,2.0,10"), 8.5, 2),
+        (text.replace("\n1,", "\nx,"), 8.5, 1),
+        ("step,seconds,memory_mib\n1,0.25,\n2,0.25,7.5\n".to_owned(), 0.5, 2),
+        (text.split_inclusive('\n').take(2).collect(), 5.0, 1),
+        ("\0\0\0".to_owned(), 0.0, 0),
+    ] {
+        fs::write(&timing, &text).unwrap();
+        assert!((Spent::read(&run).seconds - seconds).abs() < 1e-9, "{text}");
+        drop(LossLog::resume(&run, 2, false).unwrap());
+        let kept = fs::read_to_string(&timing).unwrap();
+        assert!(kept.starts_with("step,seconds,memory_mib,peak_mib,total_seconds\n"), "{kept}");
+        assert_eq!(kept.lines().count(), 1 + rows, "{text} became {kept}");
+    }
+    fs::remove_file(&timing).unwrap();
+    LossLog::resume(&run, 2, false).unwrap().step(&row(3), &took(9.0, None)).unwrap();
+    let end = Ending::read(&run).unwrap();
+    assert_eq!(end.steps, 3);
+    assert!((end.training_seconds - 2.0).abs() < 1e-9 && (end.seconds_per_step - 2.0).abs() < 1e-9, "{end:?}");
+
+    run.finish(&record("lora_dog")).unwrap();
+    assert_eq!(Spent::read(&run), Spent { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0) });
 }
 
 #[test]

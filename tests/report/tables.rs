@@ -1,6 +1,8 @@
 //! The table of runs.
 
 use super::*;
+use tunelab::report::document::to_html;
+use tunelab::report::page;
 use tunelab::report::runs::{Run, Runs};
 use tunelab::report::table::Table;
 
@@ -85,7 +87,7 @@ fn the_tree_s_files_are_written_and_a_broken_record_costs_its_own_row() {
     let mut warnings = Vec::new();
     let table = table::write(folder.path(), &mut |warning| warnings.push(warning)).unwrap();
     assert_eq!(table.rows.len(), 5);
-    assert!(warnings.len() == 1 && warnings[0].contains("broken"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("broken") && !warnings[0].contains('\n'), "{warnings:?}");
     assert!(["csv", "md", "tex"].iter().all(|ending| folder.path().join(format!("table.{ending}")).is_file()));
 }
 
@@ -95,4 +97,36 @@ fn an_unfinished_run_is_no_row() {
     let error = Run::open(&folder.path().join("unfinished")).unwrap_err();
     assert!(error.kind() == Kind::Input && error.to_string().contains("goes on with it"), "{error}");
     assert_eq!(Run::open(folder.path()).unwrap_err().kind(), Kind::Input);
+}
+
+#[test]
+fn a_stand_in_is_marked_and_compared_with_stand_ins_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = |name: &str| RunRecord {
+        stand_in: Some(StandIn {
+            experiment: "e".into(),
+            what: "m with c in place of a/b with d".into(),
+            why: "w".into(),
+        }),
+        ..record(name)
+    };
+    finished(folder.path(), &record("a"), "");
+    finished(folder.path(), &stand_in("b"), "");
+    finished(folder.path(), &stand_in("c"), "");
+    let runs = runs(folder.path());
+    let per_step = |baseline| -> Vec<Option<f64>> {
+        let table = Table::new(&runs.finished, Some(baseline)).unwrap();
+        table.rows.iter().map(|row| row.ratios.seconds_per_step).collect()
+    };
+    assert_eq!((per_step("a"), per_step("c")), (vec![Some(1.0), None, None], vec![None, Some(1.0), Some(1.0)]));
+    let table = Table::new(&runs.finished, None).unwrap();
+    let note = "STAND-IN: m with c in place of a/b with d.";
+    for text in [table::to_text(&table, None), table::to_markdown(&table), table::to_latex(&table)] {
+        assert_eq!((text.matches("lora, STAND-IN").count(), text.matches(note).count()), (2, 1), "{text}");
+    }
+    let kinds: Vec<String> =
+        table::to_csv(&table).unwrap().lines().map(|row| row.split(',').next().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["kind", "run", "stand-in", "stand-in"]);
+    let page = to_html("", &page::blocks(folder.path(), &runs, &table));
+    assert!(page.contains("b is a STAND-IN: m with c in place of a/b with d, because w."), "{page}");
 }

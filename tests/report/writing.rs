@@ -65,7 +65,8 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
     let losses = [0.123_456_79_f32, 1e-7, 3.4e38, f32::MIN_POSITIVE, 0.1];
     for (index, &loss) in losses.iter().enumerate() {
         let row = LossRow { step: index + 1, epoch: 2, loss, lr: 1e-4 / 3.0, grad_norm: loss * 3.0, parts: None };
-        log.step(&row, 0.25, (index > 0).then_some(1234.56)).unwrap();
+        let memory_mib = (index > 0).then_some(1234.56);
+        log.step(&row, &Timing { seconds: 0.25, memory_mib, peak_mib: memory_mib, total_seconds: 7.0 }).unwrap();
     }
     // The log is still open: a run that dies now has left these rows.
     let text = fs::read_to_string(run.path().join("loss.csv")).unwrap();
@@ -79,7 +80,9 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
         assert_eq!(cells[4].parse::<f32>().unwrap().to_bits(), (loss * 3.0).to_bits());
     }
     let timing = fs::read_to_string(run.path().join("timing.csv")).unwrap();
-    assert!(timing.starts_with("step,seconds,memory_mib\n1,0.250000,\n2,0.250000,1234.6\n"), "{timing}");
+    let header = "step,seconds,memory_mib,peak_mib,total_seconds";
+    let begin = format!("{header}\n1,0.250000,,,7.000000\n2,0.250000,1234.6,1234.6,7.000000\n");
+    assert!(timing.starts_with(&begin), "{timing}");
     assert_eq!(
         fs::read_to_string(run.path().join("eval.csv")).unwrap(),
         "step,eval_loss\n0,0.3\n".replace("0.3", &(0.1_f32 + 0.2).to_string())
@@ -99,6 +102,7 @@ fn a_sample_says_what_made_it() {
         seed: 42,
         width: 24,
         height: 16,
+        stand_in: None,
     };
     let image = picture(24, 16, 9);
     for prompt in ["a dog", "ein süßer Hund", "一只狗 🐕\0"] {

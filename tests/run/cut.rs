@@ -33,6 +33,8 @@ fn ctrl_c_ends_with_130_and_keeps_the_log() {
     said.has(&["stopping", "error: interrupted"]);
     let log = world.text("results/a/loss.csv");
     assert!(log.ends_with('\n') && log.lines().count() > 3 && log.lines().all(|row| row.split(',').count() == 5));
+    let step = log.lines().count() - 1;
+    said.has(&[&format!("the last checkpoint holds step {step}; the same command goes on from there")]);
     let left = tree(&world.path("results"));
     assert!(left.iter().all(|name| !name.contains("tmp") && !name.ends_with("run.json")), "{left:?}");
 }
@@ -50,6 +52,7 @@ fn a_killed_run_goes_on_and_gives_what_a_straight_run_gives() {
     world.write("results/a/.loss.png.1.tunelab-tmp", "half");
     fs_err::create_dir_all(world.path("results/a/weights")).expect("writable");
     world.write("results/a/weights/.a.safetensors.1.tunelab-tmp", "half");
+    world.write("results/a/checkpoints/..step-00000002.safetensors.1.tunelab-tmp.tmp", "half");
     let said = world.done(&run);
     said.has(&["going on with a run that was cut off", "going on after step"]);
     world.done(&[&run[..], &["--results", "straight"]].concat());
@@ -80,6 +83,7 @@ fn a_full_disk_keeps_what_was_written() {
         }
         if blocks == 40 {
             assert_eq!(world.text("full40/a/loss.csv").lines().count(), 7);
+            said.has(&["there is no checkpoint yet; the same command begins again at the first step"]);
             world.done(&["run", "a.toml", "--results", &results]);
         }
     }

@@ -5,10 +5,10 @@ use crate::assets::Files;
 use crate::assets::server::{Fault, Server};
 
 /// Nothing listens on the lowest port.
-const NOBODY: &str = "http://127.0.0.1:1";
+pub const NOBODY: &str = "http://127.0.0.1:1";
 
 /// The small model and the pictures; the server gives the same files for every repository.
-fn server(world: &World) -> Server {
+pub fn server(world: &World) -> Server {
     let mut files = Files::new();
     for root in [fixture("model"), world.path("dog")] {
         files.extend(tree(&root).into_iter().map(|name| {

@@ -153,5 +153,5 @@ fn results_folders() {
     for force in [&[][..], &["--force"]] {
         world.refused(&[&["run", "a.toml"], force].concat(), &["results/a", "thesis.tex", "hint:"]);
     }
-    assert_eq!(tree(&world.path("results")), ["a/thesis.tex"]);
+    assert_eq!(tree(&world.path("results")), [".cache/locks/a", "a/thesis.tex"]);
 }

@@ -68,6 +68,25 @@ fn a_run_and_both_of_its_weight_files_draw_its_pictures() {
 }
 
 #[test]
+fn a_lora_is_not_drawn_with_beside_other_weights_than_it_was_trained_on() {
+    let world = World::new();
+    let file = world.model().join("unet/diffusion_pytorch_model.safetensors");
+    world.done(&["run", "a.toml", "--set", "model.path=model", "--set", "train.steps=1", "--set", "eval.prompts=[]"]);
+    let whole = fs_err::read(&file).expect("it is there");
+    let mut changed = whole.clone();
+    let last = changed.len() - 4;
+    changed[last] ^= 1;
+    fs_err::write(&file, changed).expect("writable");
+    let sample = ["sample", "results/a", "--prompt", "a dog", "--steps", "1", "-o", "out"];
+    world.refused(
+        &sample,
+        &["unet/diffusion_pytorch_model.safetensors is not the file", "hint:", "put the file", "--force"],
+    );
+    fs_err::write(&file, whole).expect("writable");
+    world.done(&sample);
+}
+
+#[test]
 fn odd_prompts_stay_in_their_folder() {
     let world = World::new();
     let model = fixture("model");

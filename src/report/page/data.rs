@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::report::document::{Block, Grid, Picture};
 use crate::report::runs::Run;
 
-use super::{groups, shared_by};
+use super::{captioned, groups, shared_by};
 
 /// Longer lists of files are cut; the run's `run.json` has them whole.
 const MOST_FILES: usize = 12;
@@ -21,10 +21,16 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
         out.push(Block::Text(format!("{}: {images} {noun}{}.", capital(&who), source(members[0], "dataset"))));
         out.extend(hashes("picture", &files));
     }
+    for (files, members) in groups(runs, |run| run.record.hashes.class.clone()) {
+        if !files.is_empty() {
+            out.push(Block::Text(format!("Class images of {}: {}.", shared_by(&members, runs.len()), files.len())));
+            out.extend(hashes("class image", &files));
+        }
+    }
     for run in runs.iter().filter(|run| run.path.join("data.png").is_file()) {
         out.push(Block::Picture(Picture {
             path: format!("{}/data.png", run.folder()),
-            caption: format!("{}: the data", run.name()),
+            caption: format!("{}: the data", captioned(run)),
             vector: None,
             narrow: false,
         }));
@@ -40,6 +46,9 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
 /// Where it came from, as the plan says.
 fn source(run: &Run, section: &str) -> String {
     let get = |key: &str| run.plan.get(section)?.get(key)?.as_str();
+    if let Some(name) = get("builtin") {
+        return format!(" from builtin:{name}");
+    }
     match (get("path"), get("repo"), get("modelscope")) {
         (Some(path), ..) => format!(" from the folder {}", path.rsplit(['/', '\\']).next().unwrap_or(path)),
         (_, Some(repo), _) => format!(" from {repo} (Hugging Face)"),

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 use super::Table;
-use super::column::{Align, Sheet};
+use super::column::{Align, Heading, Sheet};
 use super::row::{Kind, Row};
 use crate::report::document::escape_markdown;
 
@@ -46,6 +46,7 @@ pub fn to_csv(table: &Table) -> Result<String> {
 fn csv_cells(row: &Row) -> [String; CSV_COLUMNS.len()] {
     let kind = match row.kind {
         Kind::Run => "run",
+        Kind::StandIn => "stand-in",
         Kind::Reference => "reference",
     };
     [
@@ -82,8 +83,8 @@ pub fn to_markdown(table: &Table) -> String {
     let sheet = Sheet::new(table);
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let rule = |align: Align| if align == Align::Right { "---:|" } else { "---|" };
-    let rules: String = sheet.headings.iter().map(|(_, align)| rule(*align)).collect();
-    let headings: Vec<String> = sheet.headings.iter().map(|(heading, _)| (*heading).to_string()).collect();
+    let rules: String = sheet.headings.iter().map(|heading| rule(heading.align)).collect();
+    let headings: Vec<String> = sheet.headings.iter().map(|heading| escape_markdown(&heading.text)).collect();
     let mut out = line(&headings) + "|" + &rules + "\n";
     for (kind, cells) in &sheet.rows {
         let mut cells: Vec<String> = cells.iter().map(|cell| escape_markdown(cell)).collect();
@@ -99,14 +100,14 @@ pub fn to_markdown(table: &Table) -> String {
 pub fn to_cells(table: &Table) -> (Vec<String>, Vec<Vec<String>>, String) {
     let sheet = Sheet::new(table);
     let mark = |align: Align| if align == Align::Right { ">" } else { "" };
-    let headings = sheet.headings.iter().map(|(heading, align)| format!("{}{heading}", mark(*align))).collect();
+    let headings = sheet.headings.iter().map(|heading| format!("{}{}", mark(heading.align), heading.text)).collect();
     (headings, sheet.rows.into_iter().map(|(_, cells)| cells).collect(), sheet.note)
 }
 
 /// A `tabular` that needs no package and is set with booktabs' rules where that is loaded.
 pub fn to_latex(table: &Table) -> String {
     let sheet = Sheet::new(table);
-    let align = |(_, align): &(&str, Align)| if *align == Align::Right { 'r' } else { 'l' };
+    let align = |heading: &Heading| if heading.align == Align::Right { 'r' } else { 'l' };
     let columns: String = sheet.headings.iter().map(align).collect();
     let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
     let mut out = format!(
@@ -117,7 +118,7 @@ pub fn to_latex(table: &Table) -> String {
          \\providecommand{{\\bottomrule}}{{\\hline}}\n\
          \\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n\\toprule\n"
     );
-    out += &line(sheet.headings.iter().map(|(heading, _)| latex(heading)).collect());
+    out += &line(sheet.headings.iter().map(|heading| latex(&heading.text)).collect());
     out += "\\midrule\n";
     for (kind, cells) in &sheet.rows {
         let mut cells: Vec<String> = cells.iter().map(|cell| latex(cell)).collect();
@@ -168,7 +169,7 @@ pub fn to_terminal(table: &Table) -> String {
 /// the runs' names again.
 pub fn to_text(table: &Table, width: Option<usize>) -> String {
     let sheet = Sheet::new(table);
-    let mut rows: Vec<Vec<String>> = vec![sheet.headings.iter().map(|(heading, _)| (*heading).to_string()).collect()];
+    let mut rows: Vec<Vec<String>> = vec![sheet.headings.iter().map(|heading| heading.text.clone()).collect()];
     rows.extend(sheet.rows.iter().map(|(kind, cells)| {
         let mut cells = cells.clone();
         if *kind == Kind::Reference {
@@ -180,7 +181,7 @@ pub fn to_text(table: &Table, width: Option<usize>) -> String {
     let widths: Vec<usize> = (0..sheet.headings.len()).map(widest).collect();
     let pad = |row: &[String], column: usize| {
         let (cell, width) = (&row[column], widths[column]);
-        match sheet.headings[column].1 {
+        match sheet.headings[column].align {
             Align::Left => format!("{cell:<width$}"),
             Align::Right => format!("{cell:>width$}"),
         }
@@ -211,9 +212,9 @@ fn wrapped(text: &str, width: usize) -> String {
 /// Which columns go into which block; a ratio stays beside its number.
 fn blocks(sheet: &Sheet, widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
     let mut units: Vec<Vec<usize>> = Vec::new();
-    for (column, (heading, _)) in sheet.headings.iter().enumerate().skip(1) {
+    for (column, heading) in sheet.headings.iter().enumerate().skip(1) {
         match units.last_mut() {
-            Some(unit) if *heading == "×" => unit.push(column),
+            Some(unit) if heading.is_ratio => unit.push(column),
             _ => units.push(vec![column]),
         }
     }

@@ -1,12 +1,15 @@
 //! A row of the table: a run's numbers, or those that a report gives for the same experiment.
 
-use crate::report::runs::{Reference, Run};
+use crate::plan::Reference;
+use crate::report::runs::Run;
 
 /// Whose numbers a row holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A run of this program.
     Run,
+    /// A run of this program with another model and other pictures than its experiment names.
+    StandIn,
     /// Figures that were published for the same experiment.
     Reference,
 }
@@ -50,7 +53,7 @@ impl Row {
     pub(super) fn of_run(run: &Run) -> Self {
         let record = &run.record;
         Self {
-            kind: Kind::Run,
+            kind: if record.stand_in.is_some() { Kind::StandIn } else { Kind::Run },
             name: record.name.clone(),
             method: record.method.clone(),
             trained_parameters: Some(record.counts.trained_parameters),
@@ -93,9 +96,10 @@ impl Row {
         }
     }
 
-    /// The row with its ratios to `baseline`; nothing to compare with gives none.
+    /// The row with its ratios to `baseline`; nothing to compare with gives none, and a stand-in is compared with stand-ins
+    /// only.
     pub(super) fn against(mut self, baseline: Option<&Self>) -> Self {
-        let Some(baseline) = baseline else { return self };
+        let Some(baseline) = baseline.filter(|baseline| baseline.kind == self.kind) else { return self };
         let ratio = |mine: Option<f64>, theirs: Option<f64>| Some(mine? / theirs?).filter(|ratio| ratio.is_finite());
         let count = |count: Option<u64>| count.map(|count| count as f64);
         self.ratios = Ratios {

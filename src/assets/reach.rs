@@ -1,0 +1,75 @@
+//! Whether an experiment's model and pictures can be had at all: asked quickly, before anything is fetched.
+//!
+//! In: a plan. Out: nothing, or why not. They can be had where they are on this machine, or where a hub answers, whatever it
+//! answers: a refusal or a wrong name is for the fetching to tell. A hub is asked once, and given seconds.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use super::find::MASTER;
+use super::settings::{HubSettings, Hubs};
+use super::web::Web;
+use super::{hub, modelscope};
+use crate::plan::{Plan, Source};
+
+/// How long one hub has for its answer, from the look-up of its name on.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Which hubs answer, as far as that was asked.
+pub struct Reach {
+    hubs: Hubs,
+    huggingface: OnceCell<bool>,
+    modelscope: OnceCell<bool>,
+}
+
+/// Whether a hub's cache holds all of a repository at a revision.
+type Has = fn(&str, &str, &HubSettings) -> bool;
+
+impl Reach {
+    /// Nobody has been asked yet.
+    pub fn new(hubs: Hubs) -> Self {
+        Self { hubs, huggingface: OnceCell::new(), modelscope: OnceCell::new() }
+    }
+
+    /// Why the plan's model or its pictures cannot be had: `the model is not on this machine, and … cannot be reached`.
+    pub fn obstacle(&self, plan: &Plan) -> Option<String> {
+        let told = |what: &str, silent: String| format!("{what} not on this machine, and {silent}");
+        let model = self.silent(&plan.model, hub::has_model, modelscope::has_model);
+        model.map(|silent| told("the model is", silent)).or_else(|| {
+            let pictures = self.silent(&plan.dataset.source, hub::has_dataset, modelscope::has_dataset);
+            pictures.map(|silent| told("the pictures are", silent))
+        })
+    }
+
+    /// The hubs that would be needed and do not answer.
+    fn silent(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> Option<String> {
+        let Hubs { huggingface, modelscope } = &self.hubs;
+        match source {
+            Source::Path(_) | Source::Builtin(_) => None,
+            Source::ModelScope { repo, revision } => {
+                let had = in_modelscope(repo, revision, modelscope) || self.modelscope_answers();
+                (!had).then(|| format!("{} cannot be reached", named(modelscope)))
+            }
+            Source::HuggingFace { repo, revision, modelscope: second } => {
+                if in_huggingface(repo, revision, huggingface) || self.huggingface_answers() {
+                    return None;
+                }
+                let Some(second) = second else { return Some(format!("{} cannot be reached", named(huggingface))) };
+                let had = in_modelscope(second, MASTER, modelscope) || self.modelscope_answers();
+                (!had).then(|| format!("neither {} nor {} can be reached", named(huggingface), named(modelscope)))
+            }
+        }
+    }
+
+    fn huggingface_answers(&self) -> bool {
+        *self.huggingface.get_or_init(|| Web::answers(&self.hubs.huggingface, PATIENCE))
+    }
+
+    fn modelscope_answers(&self) -> bool {
+        *self.modelscope.get_or_init(|| Web::answers(&self.hubs.modelscope, PATIENCE))
+    }
+}
+
+fn named(settings: &HubSettings) -> String {
+    format!("{} ({})", settings.hub.name(), settings.endpoint)
+}

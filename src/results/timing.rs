@@ -1,0 +1,91 @@
+//! `timing.csv`: how long each step took, and the memory and the time of the whole run so far.
+//!
+//! In: a step's numbers; or the file, which may be short, damaged or not there. Out: its rows; and what the processes that worked on a
+//! run have spent together. Nothing compares these numbers, so what cannot be read of them stops nothing.
+
+use std::path::Path;
+
+use fs_err as fs;
+
+use super::RunDir;
+
+/// How long the steps took.
+pub const TIMING_CSV: &str = "timing.csv";
+
+/// Its columns.
+pub(super) const COLUMNS: [&str; 5] = ["step", "seconds", "memory_mib", "peak_mib", "total_seconds"];
+
+/// What one optimizer step took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// The step itself.
+    pub seconds: f64,
+    /// The memory in use after it, MiB, where that is known.
+    pub memory_mib: Option<f64>,
+    /// The most memory that the process had in use so far, MiB, where that is known.
+    pub peak_mib: Option<f64>,
+    /// Everything since the run's beginning, in all processes.
+    pub total_seconds: f64,
+}
+
+impl Timing {
+    pub(super) fn cells(&self, step: usize) -> [String; COLUMNS.len()] {
+        let memory = |mib: Option<f64>| mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
+        let [seconds, total] = [self.seconds, self.total_seconds].map(|seconds| format!("{seconds:.6}"));
+        [step.to_string(), seconds, memory(self.memory_mib), memory(self.peak_mib), total]
+    }
+}
+
+/// The rows of a run's `timing.csv` that can be read, each with its step.
+pub(super) fn rows(run: &Path) -> Vec<(usize, Timing)> {
+    let bytes = fs::read(run.join(TIMING_CSV)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    // A killed run may leave a last row without its end.
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter_map(row).collect()
+}
+
+fn row(line: &str) -> Option<(usize, Timing)> {
+    let mut cells = line.trim_end().split(',');
+    let step = cells.next()?.parse().ok()?;
+    let mut number = || cells.next()?.parse::<f64>().ok().filter(|value| value.is_finite());
+    let seconds = number()?;
+    let (memory_mib, peak_mib) = (number(), number());
+    Some((step, Timing { seconds, memory_mib, peak_mib, total_seconds: number().unwrap_or(0.0) }))
+}
+
+/// What all processes that worked on a run have spent, as far as its record and its `timing.csv` know: what a process did after
+/// its last step and did not live to record is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Everything.
+    pub seconds: f64,
+    /// Drawing samples.
+    pub sampling: f64,
+    /// The most memory, MiB.
+    pub peak_mib: Option<f64>,
+}
+
+impl Spent {
+    /// Before this process adds to it.
+    pub fn read(run: &RunDir) -> Self {
+        let rows = rows(run.path());
+        let record = run.any_record().ok().flatten();
+        let steps: f64 = rows.iter().map(|(_, row)| row.seconds).sum();
+        let totals = rows.iter().map(|(_, row)| row.total_seconds).chain(record.iter().map(|r| r.seconds.total));
+        let peaks = rows.iter().flat_map(|(_, row)| [row.memory_mib, row.peak_mib]);
+        Self {
+            seconds: totals.fold(steps, f64::max),
+            sampling: record.as_ref().map_or(0.0, |record| record.seconds.sampling),
+            peak_mib: highest(peaks.chain(record.iter().map(|record| record.peak_memory.host_mib))),
+        }
+    }
+
+    /// The most memory with that of this process.
+    pub fn peak_with(&self, own: Option<f64>) -> Option<f64> {
+        highest([self.peak_mib, own].into_iter())
+    }
+}
+
+fn highest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values.flatten().reduce(f64::max)
+}

@@ -1,0 +1,92 @@
+//! What is said of a run at its end: the record of one that came to it, and of one that did not what the next process finds.
+//!
+//! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an error.
+
+use super::Experiment;
+use super::prepare::Prepared;
+use crate::device;
+use crate::error::{Error, Kind};
+use crate::plan::{Adapter, Objective};
+use crate::results::{
+    Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
+    peak_memory_mib, sample_name,
+};
+use crate::train::checkpoint::Checkpoint;
+
+impl Experiment<'_> {
+    /// Says of a run that did not come to its end what the next one finds.
+    pub(super) fn with_what_is_kept(&self, error: Error) -> Error {
+        match Checkpoint::last_step(self.run) {
+            _ if error.kind() == Kind::Input => error,
+            Ok(Some(step)) => {
+                error.also(&format!("the last checkpoint holds step {step}; the same command goes on from there"))
+            }
+            _ if self.run.path().join(LOSS_CSV).is_file() => {
+                error.also("there is no checkpoint yet; the same command begins again at the first step")
+            }
+            _ => error,
+        }
+    }
+
+    /// Everything that was spent on this run so far, in all processes.
+    pub(super) fn total_seconds(&self) -> f64 {
+        self.spent.seconds + self.begun.elapsed().as_secs_f64()
+    }
+
+    pub(super) fn peak_memory(&self) -> PeakMemory {
+        PeakMemory { host_mib: self.spent.peak_with(peak_memory_mib()), device_mib: None }
+    }
+
+    /// The names of all pictures that `[eval]` asks for, and of their grid.
+    pub(super) fn pictures(&self) -> Vec<String> {
+        let eval = &self.plan.eval;
+        if eval.prompts.is_empty() {
+            return Vec::new();
+        }
+        let models = eval.compare_base.then_some(Model::Base).into_iter().chain([Model::Tuned]);
+        let shots = models.flat_map(|model| eval.prompts.iter().map(move |prompt| (model, prompt)));
+        let names = shots.flat_map(|(m, prompt)| (0..eval.images).map(move |index| sample_name(m, prompt, index)));
+        names.chain(["grid.png".to_owned()]).collect()
+    }
+
+    fn stand_in(&self) -> Option<StandIn> {
+        let (experiment, what) = (self.plan.stands_in_for.as_ref()?.experiment.clone(), self.plan.in_place()?);
+        Some(StandIn { experiment, what, why: self.why?.to_owned() })
+    }
+
+    pub(super) fn record(&self, with: &Prepared, end: &Ending, sampling: f64, files: Vec<String>) -> RunRecord {
+        let method = match (&self.plan.objective, &self.plan.adapter) {
+            (Objective::Captions, Adapter::Lora(_)) => "lora",
+            (Objective::Captions, Adapter::Full(_)) => "full",
+            (Objective::DreamBooth(_), Adapter::Lora(_)) => "dreambooth lora",
+            (Objective::DreamBooth(_), Adapter::Full(_)) => "dreambooth full",
+        };
+        RunRecord {
+            status: Status::Finished,
+            name: self.plan.name.clone(),
+            stand_in: self.stand_in(),
+            method: method.to_owned(),
+            device: device::name(self.device),
+            dtype: self.plan.train.dtype.to_string(),
+            counts: Counts {
+                trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
+                total_parameters: with.total_parameters as u64,
+                images: with.pictures.len(),
+                steps: end.steps,
+                epochs: end.epochs,
+            },
+            loss: end.loss.clone(),
+            seconds: Seconds {
+                total: self.total_seconds(),
+                training: end.training_seconds,
+                sampling: self.spent.sampling + sampling,
+                per_step: end.seconds_per_step,
+            },
+            peak_memory: self.peak_memory(),
+            versions: Versions::of_this_build(),
+            machine: Machine::detect(),
+            hashes: with.hashes.clone(),
+            files,
+        }
+    }
+}
