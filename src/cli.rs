@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::diffusion::Sampler;
 
@@ -74,6 +74,16 @@ Example:
 Writes report.md and index.html (environment, settings, data, curves, pictures, table, commands), and makes
 table.{md,csv,tex} and loss.{png,svg} of the whole folder anew.";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  tunelab bench lora
+  tunelab bench full --res 512 --checkpointing
+  tunelab bench sample --json
+
+The networks have Stable Diffusion 1.5's shapes and random weights. One step before those that are timed is not counted.
+GFLOP are those of the matrix products, convolutions and attention that a step needs; the peak that they are compared with is the
+fastest of some matrix products on this machine.";
+
 /// A declarative lab for fine-tuning Stable Diffusion: one TOML file is one experiment.
 #[derive(Debug, Parser)]
 #[command(name = "tunelab", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -106,6 +116,9 @@ pub enum Command {
     /// Write up the whole results folder, as Markdown and as a page.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Time the work of an experiment on this machine; needs no file.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
 }
 
 /// Arguments of `tunelab run`.
@@ -132,6 +145,66 @@ pub struct RunArgs {
     /// Never run a stand-in: a hub that cannot be reached is an error.
     #[arg(long)]
     pub no_stand_in: bool,
+}
+
+/// Arguments of `tunelab bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// What to time.
+    #[arg(value_enum, value_name = "WORK")]
+    pub work: BenchWork,
+    /// Side of the pictures in pixels.
+    #[arg(long, value_name = "N", default_value = "256", value_parser = latent_side)]
+    pub res: usize,
+    /// Pictures at once.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, 1024))]
+    pub batch: usize,
+    /// Rank of the LoRA.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = count(1, 1024))]
+    pub rank: usize,
+    /// Timed steps.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = count(1, 10_000))]
+    pub steps: usize,
+    /// Train with gradient checkpointing.
+    #[arg(long)]
+    pub checkpointing: bool,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `tunelab bench` times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchWork {
+    /// An optimizer step with LoRA.
+    Lora,
+    /// An optimizer step of all weights of the UNet.
+    Full,
+    /// A denoising step with guidance.
+    Sample,
+    /// Pictures to latents.
+    VaeEncode,
+    /// Latents to pictures.
+    VaeDecode,
+    /// A text to its hidden states.
+    Text,
+}
+
+impl BenchWork {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lora => "lora",
+            Self::Full => "full",
+            Self::Sample => "sample",
+            Self::VaeEncode => "vae-encode",
+            Self::VaeDecode => "vae-decode",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// Arguments of `tunelab check`.
@@ -327,4 +400,10 @@ fn filled(text: &str) -> Result<String, String> {
 fn side(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(8));
     pixels.ok_or_else(|| "use a multiple of 8 from 64 to 2048".into())
+}
+
+/// The UNet halves the latents three times too.
+fn latent_side(text: &str) -> Result<usize, String> {
+    let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(64));
+    pixels.ok_or_else(|| "use a multiple of 64 from 64 to 2048".into())
 }

@@ -51,6 +51,7 @@
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`run`] | the recipe; `run` |
+//! | [`bench`] | the same work on random weights, timed; `bench` |
 //!
 //! # Rules
 //!
@@ -69,7 +70,7 @@
 //! 6. **Wrong input is told all at once,** with the place, the reason and the remedy, before anything is computed.
 //!    Only safetensors weights are opened, and every claim of a header is checked against the file.
 //! 7. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
-//!    is denied but for the one call into the matrix product.
+//!    is denied but in [`ops`], where vector instructions and the matrix product are called.
 //!
 //! # Where exactness is shown
 //!
@@ -92,6 +93,7 @@
 //!   where only what `[eval]` says of them has changed.
 
 pub mod assets;
+pub mod bench;
 pub mod builtin;
 pub mod cli;
 pub mod data;

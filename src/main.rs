@@ -6,7 +6,7 @@ use std::process::{self, ExitCode};
 
 use clap::Parser;
 use tunelab::cli::{Cli, Command};
-use tunelab::{plan, report, run, sample};
+use tunelab::{bench, plan, report, run, sample};
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(confess));
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Table(args) => report::command::table(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
+        Command::Bench(args) => bench::command(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -83,7 +83,7 @@ fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w
 /// The same products from panels of the weight, where the processor can; otherwise nothing is done, and false is returned.
 #[cfg(target_arch = "x86_64")]
 mod panels {
-    use super::super::pack::{Rows, Transposed};
+    use super::super::pack::{Right, Rows, Transposed};
     use super::super::product::{Columns, Left, Plus, available, product};
 
     pub(super) fn multiply(
@@ -96,7 +96,7 @@ mod panels {
         if !available() {
             return false;
         }
-        let w = Transposed { values: w, row: k, columns: n };
+        let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
         product(y, (m, k), Columns::one(n), Left::rows(x, k), &w, b.map_or(Plus::Nothing, Plus::Columns));
         true
     }
@@ -105,7 +105,7 @@ mod panels {
         if !available() {
             return false;
         }
-        let w = Rows { values: w, columns: Columns::one(k), segment: 0 };
+        let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
         product(dx, (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
         true
     }

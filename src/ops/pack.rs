@@ -5,7 +5,7 @@
 )]
 
 use super::host::Scratch;
-use super::product::{Columns, LANES, PANEL, Right, available, place};
+use super::product::{Columns, LANES, PANEL, available, place};
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
@@ -17,6 +17,27 @@ use std::ops::Range;
 /// Rows of B ahead that are fetched while one is copied.
 const AHEAD: usize = 4;
 
+/// B [k, n], which is laid out in panels before it is used.
+pub(super) enum Right<'a> {
+    Rows(Rows<'a>),
+    Transposed(Transposed<'a>),
+    Patches(Patches<'a>),
+    PatchRows(PatchRows<'a>),
+}
+
+impl Right<'_> {
+    /// Lays out rows `k` of the `vectors`, each of 16 columns of one segment, with zeros behind its last column. Row k of vector
+    /// v goes to [`place`].
+    pub(super) fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+        match self {
+            Self::Rows(b) => b.lay(k, vectors, panel, out),
+            Self::Transposed(b) => b.lay(k, vectors, panel, out),
+            Self::Patches(b) => b.lay(k, vectors, panel, out),
+            Self::PatchRows(b) => b.lay(k, vectors, panel, out),
+        }
+    }
+}
+
 /// B as it lies: row k of a segment is `row` values from k · `row` on, segments `segment` values apart.
 pub(super) struct Rows<'a> {
     pub values: &'a [f32],
@@ -24,7 +45,7 @@ pub(super) struct Rows<'a> {
     pub segment: usize,
 }
 
-impl Right for Rows<'_> {
+impl Rows<'_> {
     fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
         let first = k.start;
         for k in k {
@@ -53,7 +74,7 @@ pub(super) struct Transposed<'a> {
     pub columns: usize,
 }
 
-impl Right for Transposed<'_> {
+impl Transposed<'_> {
     fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
         assert!(available() && k.end <= self.row && self.columns * self.row <= self.values.len(), "pack: too few values");
         for (i, vector) in vectors.enumerate() {
@@ -139,7 +160,7 @@ pub(super) struct Patches<'a> {
     pub window: Window,
 }
 
-impl Right for Patches<'_> {
+impl Patches<'_> {
     fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
         let columns = Columns { segments: 1, width: self.window.out.0 * self.window.out.1 };
         for (i, vector) in vectors.enumerate() {
@@ -185,7 +206,7 @@ pub(super) struct PatchRows<'a> {
     pub window: Window,
 }
 
-impl Right for PatchRows<'_> {
+impl PatchRows<'_> {
     fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
         let columns = self.of.channels * self.window.kernel.0 * self.window.kernel.1;
         for (i, vector) in vectors.enumerate() {

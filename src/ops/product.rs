@@ -12,6 +12,7 @@
 )]
 
 use super::host::Scratch;
+use super::pack::Right;
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
@@ -59,13 +60,6 @@ impl<'a> Left<'a> {
     pub(super) fn transposed(values: &'a [f32], row: usize) -> Self {
         Self { values, row: 1, step: row, taps: 1 }
     }
-}
-
-/// B [k, n], which is laid out in panels before it is used.
-pub(super) trait Right: Sync {
-    /// Lays out rows `k` of the `vectors`, each of 16 columns of one segment, with zeros behind its last column. Row k of vector
-    /// v goes to [`place`].
-    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]);
 }
 
 /// Where the 16 values of the `row`-th of the rows and the `vector`-th of the vectors go, with panels of `panel` values.
@@ -126,7 +120,7 @@ unsafe impl Sync for Target {}
 ///
 /// # Panics
 /// If an operand does not hold what the sizes say, which is a fault of the calling operation.
-pub(super) fn product(c: &mut [f32], (m, k): (usize, usize), n: Columns, a: Left, b: &impl Right, plus: Plus) {
+pub(super) fn product(c: &mut [f32], (m, k): (usize, usize), n: Columns, a: Left, b: &Right, plus: Plus) {
     let vectors = n.segments * n.each();
     if m * vectors == 0 {
         return;

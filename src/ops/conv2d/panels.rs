@@ -4,7 +4,7 @@
 //! read across. dW is the product of dy and the patches' transpose, summed over the samples in order.
 
 use super::super::host::Scratch;
-use super::super::pack::{Padded, PatchRows, Patches, Rows, Window};
+use super::super::pack::{Padded, PatchRows, Patches, Right, Rows, Window};
 use super::super::product::{Columns, Left, Plus, product};
 use super::Geometry;
 
@@ -34,11 +34,11 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, y: 
     let weight = Left::rows(w, g.patch());
     let plus = b.map_or(Plus::Nothing, Plus::Rows);
     if g.is_pointwise() {
-        let x = Rows { values: x, columns, segment: g.c * g.pixels_in() };
+        let x = Right::Rows(Rows { values: x, columns, segment: g.c * g.pixels_in() });
         return product(y, (g.o, g.c), columns, weight, &x, plus);
     }
     let mut scratch = Scratch::new();
-    let patches = Patches { of: padded(g, x, &mut scratch), window: window(g) };
+    let patches = Right::Patches(Patches { of: padded(g, x, &mut scratch), window: window(g) });
     product(y, (g.o, g.patch()), columns, weight, &patches, plus);
 }
 
@@ -46,7 +46,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, y: 
 pub(super) fn backward_x(g: &Geometry, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     let columns = Columns { segments: g.batch, width: g.pixels_in() };
     if g.is_pointwise() {
-        let dy = Rows { values: dy, columns, segment: g.o * g.pixels_out() };
+        let dy = Right::Rows(Rows { values: dy, columns, segment: g.o * g.pixels_out() });
         return product(dx, (g.c, g.o), columns, Left::transposed(w, g.c), &dy, Plus::Nothing);
     }
     let before = g.kh - 1 - g.pad;
@@ -57,7 +57,7 @@ pub(super) fn backward_x(g: &Geometry, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     let window = Window { kernel: (g.kh, g.kw), stride: 1, out: (g.h, g.w) };
     let taps = g.kh * g.kw;
     let weight = Left { values: w, row: taps, step: g.patch(), taps };
-    product(dx, (g.c, g.o * taps), columns, weight, &Patches { of, window }, Plus::Nothing);
+    product(dx, (g.c, g.o * taps), columns, weight, &Right::Patches(Patches { of, window }), Plus::Nothing);
 }
 
 /// dW = Σ dy · patchesᵀ
@@ -66,7 +66,7 @@ pub(super) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32
     let of = padded(g, x, &mut scratch);
     let picture = of.values.len() / g.batch;
     for (sample, (values, dy)) in of.values.chunks(picture).zip(dy.chunks(g.o * g.pixels_out())).enumerate() {
-        let patches = PatchRows { of: Padded { values, ..of }, window: window(g) };
+        let patches = Right::PatchRows(PatchRows { of: Padded { values, ..of }, window: window(g) });
         let plus = if sample == 0 { Plus::Nothing } else { Plus::Old };
         let dy = Left::rows(dy, g.pixels_out());
         product(dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, plus);

@@ -1,0 +1,134 @@
+//! `tunelab bench`: how fast is this machine at the work of an experiment, without any file?
+//!
+//! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance, the VAE, the text encoder).
+//! Out: seconds, GFLOP/s, the share of what the machine's best matrix product reaches, and the peak of memory. The networks have
+//! Stable Diffusion 1.5's shapes and random weights, which changes no cost; the code is that of a run.
+
+mod networks;
+mod operations;
+mod work;
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use crate::cli::{BenchArgs, BenchWork};
+use crate::device;
+use crate::error::{Error, Result};
+use crate::ops;
+use crate::results::peak_memory_mib;
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+/// Side of the matrices of the product whose speed is the machine's measure.
+const SIDE: usize = 1024;
+/// How often it is computed; the fastest counts.
+const PRODUCTS: usize = 8;
+
+/// What was measured.
+#[derive(Serialize)]
+struct Measured {
+    work: &'static str,
+    device: String,
+    resolution: usize,
+    batch: usize,
+    dtype: &'static str,
+    trained_parameters: usize,
+    /// The median of `seconds`.
+    seconds_per_step: f64,
+    /// Every timed step, in order; one before them is not counted.
+    seconds: Vec<f64>,
+    gflop: f64,
+    gflops: f64,
+    peak_gflops: f64,
+    share_of_peak: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_rss_mib: Option<f64>,
+}
+
+/// Times one kind of work and prints what it took.
+pub fn command(args: &BenchArgs) -> Result<()> {
+    let device = device::open(args.device)?;
+    // Before memory is taken, while the processor is as it will be.
+    let peak = matrix_product(&device)?;
+    let timed = work::time(args, &device)?;
+    let median = median(&timed.seconds);
+    let gflop = timed.operations / 1e9;
+    let measured = Measured {
+        work: args.work.name(),
+        device: device::name(&device),
+        resolution: args.res,
+        batch: args.batch,
+        dtype: "f32",
+        trained_parameters: timed.trained_parameters,
+        seconds_per_step: median,
+        gflop,
+        gflops: gflop / median,
+        peak_gflops: peak,
+        share_of_peak: gflop / median / peak,
+        peak_rss_mib: peak_memory_mib(),
+        seconds: timed.seconds,
+    };
+    let text = if args.json { json(&measured)? } else { plain(args, &measured) };
+    io::stdout().write_all(text.as_bytes()).map_err(|e| Error::run("stdout cannot be written").cause(e))
+}
+
+fn json(measured: &Measured) -> Result<String> {
+    let line = serde_json::to_string(measured).map_err(|e| Error::run("no JSON can be made of a measurement").cause(e))?;
+    Ok(line + "\n")
+}
+
+fn plain(args: &BenchArgs, m: &Measured) -> String {
+    let what = match args.work {
+        BenchWork::Lora | BenchWork::Full => "training step",
+        BenchWork::Sample => "denoising step with guidance",
+        BenchWork::VaeEncode => "encoding of a picture",
+        BenchWork::VaeDecode => "decoding of a picture",
+        BenchWork::Text => "text",
+    };
+    let fastest = m.seconds.iter().copied().fold(f64::INFINITY, f64::min);
+    let slowest = m.seconds.iter().copied().fold(0.0, f64::max);
+    let mut lines = vec![
+        format!("{}, {} x {}, batch of {}, {}, on {}", m.work, m.resolution, m.resolution, m.batch, m.dtype, m.device),
+        format!("  {:.3} s for each {what} (median of {}: {fastest:.3} to {slowest:.3})", m.seconds_per_step, m.seconds.len()),
+        format!(
+            "  {:.0} GFLOP, {:.0} GFLOP/s: {:.0} % of the {:.0} GFLOP/s of a matrix product of {SIDE}",
+            m.gflop,
+            m.gflops,
+            100.0 * m.share_of_peak,
+            m.peak_gflops
+        ),
+    ];
+    lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
+    lines.join("\n") + "\n"
+}
+
+fn median(seconds: &[f64]) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] }
+}
+
+/// GFLOP/s of the fastest of some products of square matrices.
+fn matrix_product(device: &Device) -> Result<f64> {
+    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 251) as f32 / 251.0).collect();
+    let a = Tensor::from_vec(values, (SIDE, SIDE), device)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..PRODUCTS {
+        let begun = Instant::now();
+        ops::linear(&a, &a, None)?.narrow(0, 0, 1)?.narrow(1, 0, 1)?.flatten_all()?.to_vec1::<f32>()?;
+        best = best.min(begun.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (SIDE as f64).powi(3) / best / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_between_two_where_there_are_two() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
+        assert!((median(&[4.0, 1.0, 2.0, 8.0]) - 3.0).abs() < 1e-12);
+    }
+}

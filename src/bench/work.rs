@@ -1,0 +1,145 @@
+//! The work that is timed: the very functions that a run calls, on random numbers.
+
+use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
+use super::operations::{self, Half, UnetPasses};
+use crate::cli::{BenchArgs, BenchWork};
+use crate::error::Result;
+use crate::model::build::Trained;
+use crate::model::lora::LoraConfig;
+use crate::plan::count::{self, SD15_UNET};
+use crate::random::Generator;
+use crate::train::examples::Batch;
+use crate::train::objective::{Draw, Predictor};
+use crate::train::optimizer::{Optimizer, Settings};
+use crate::train::texts::Texts;
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Seeds noise and timesteps.
+const SEED: u64 = 7;
+/// The caption of every picture of the batch.
+const CAPTION: &str = "a dog";
+/// Guidance as in diffusers' default.
+const GUIDANCE: f64 = 7.5;
+/// AdamW with diffusers' defaults.
+const ADAMW: Settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
+
+/// Times of the steps, and what a step is.
+pub struct Timed {
+    /// One a step.
+    pub seconds: Vec<f64>,
+    /// Of one step.
+    pub operations: f64,
+    /// Numbers that are trained.
+    pub trained_parameters: usize,
+}
+
+/// Prepares and times the work that was asked for.
+pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
+    match args.work {
+        BenchWork::Lora => {
+            let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
+            let config = LoraConfig { rank: args.rank, alpha: args.rank as f64, targets, dropout: 0.0 };
+            training(args, Trained::Lora(config), device)
+        }
+        BenchWork::Full => training(args, Trained::All, device),
+        BenchWork::Sample => sampling(args, device),
+        BenchWork::VaeEncode => {
+            let vae = networks::vae(device)?;
+            let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
+            let seconds = seconds(args.steps, || read(&vae.encode(&picture)?.mean))?;
+            Ok(without_training(seconds, operations::vae(Half::Encoder, args.batch, args.res * args.res)))
+        }
+        BenchWork::VaeDecode => {
+            let vae = networks::vae(device)?;
+            let latents = randn(&latents(args, args.batch), device)?;
+            let seconds = seconds(args.steps, || read(&vae.decode(&latents)?))?;
+            Ok(without_training(seconds, operations::vae(Half::Decoder, args.batch, args.res * args.res)))
+        }
+        BenchWork::Text => {
+            let clip = networks::text_encoder(device)?;
+            let ids = vec![(0..TOKENS as u32).collect::<Vec<_>>(); args.batch];
+            let seconds = seconds(args.steps, || read(&clip.forward(&ids)?))?;
+            Ok(without_training(seconds, operations::text(args.batch)))
+        }
+    }
+}
+
+/// Optimizer steps, with latents and hidden states as a run has them: computed before.
+fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
+    let all = trained == Trained::All;
+    let (mut unet, parameters) = networks::unet(trained, device)?;
+    let collected = args.checkpointing.then(|| unet.recompute());
+    let schedule = networks::schedule()?;
+    let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
+    let batch = Batch {
+        latents: randn(&latents(args, args.batch), device)?,
+        captions: vec![CAPTION.to_owned(); args.batch],
+    };
+    let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
+    let mut step = 0;
+    let seconds = seconds(args.steps, || {
+        let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
+        step += 1;
+        let loss = predictor.loss(&batch, &draw)?;
+        let gradients = optimizer.gradients(&loss, collected.as_deref())?;
+        optimizer.step(&gradients, 1e-4)?;
+        read(&loss)
+    })?;
+    let side = args.res / DOWNSCALE;
+    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, args.batch, side * side);
+    let weights = if all { passes.weights } else { 0.0 };
+    let operations = passes.forward + passes.inputs + weights;
+    Ok(Timed { seconds, operations, trained_parameters: optimizer.count() })
+}
+
+/// Denoising steps: two samples for each picture, as guidance needs them.
+fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
+    let (unet, _) = networks::unet(Trained::Nothing, device)?;
+    let samples = 2 * args.batch;
+    let x = randn(&latents(args, samples), device)?;
+    let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;
+    let mut timestep = 999.0;
+    let seconds = seconds(args.steps, || {
+        let output = unet.forward(&x, &vec![timestep; samples], &text)?.chunk(2, 0)?;
+        timestep -= 1.0;
+        read(&(&output[0] + ((&output[1] - &output[0])? * GUIDANCE)?)?)
+    })?;
+    let side = args.res / DOWNSCALE;
+    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
+    Ok(without_training(seconds, passes.forward))
+}
+
+fn without_training(seconds: Vec<f64>, operations: f64) -> Timed {
+    Timed { seconds, operations, trained_parameters: 0 }
+}
+
+/// The seconds of each of `steps` calls, after one that is not counted.
+fn seconds(steps: usize, mut step: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    step()?;
+    (0..steps)
+        .map(|_| {
+            let begun = Instant::now();
+            step()?;
+            Ok(begun.elapsed().as_secs_f64())
+        })
+        .collect()
+}
+
+/// Waits for a result: reads one value of it.
+fn read(t: &Tensor) -> Result<()> {
+    t.flatten_all()?.narrow(0, 0, 1)?.to_vec1::<f32>()?;
+    Ok(())
+}
+
+fn latents(args: &BenchArgs, samples: usize) -> [usize; 4] {
+    let side = args.res / DOWNSCALE;
+    [samples, LATENT_CHANNELS, side, side]
+}
+
+fn randn(dims: &[usize], device: &Device) -> Result<Tensor> {
+    let values = Generator::stream(SEED, "bench", dims.len() as u64).randn(dims.iter().product());
+    Ok(Tensor::from_vec(values, dims, device)?)
+}
