@@ -44,6 +44,7 @@ mini-model:
     {{world}} sheet assets/mini/world.png --size 40
     {{world}} untrained {{recipe}}/untrained --seed 1
     {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 4000 --seed 1
+    {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 3500 --seed 2 --again
     {{tunelab}} run {{recipe}}/base.toml --results {{results}}
     {{world}} assemble {{results}}/mini assets/mini
 

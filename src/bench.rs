@@ -73,7 +73,8 @@ pub fn command(args: &BenchArgs) -> Result<()> {
 }
 
 fn json(measured: &Measured) -> Result<String> {
-    let line = serde_json::to_string(measured).map_err(|e| Error::run("no JSON can be made of a measurement").cause(e))?;
+    let line =
+        serde_json::to_string(measured).map_err(|e| Error::run("no JSON can be made of a measurement").cause(e))?;
     Ok(line + "\n")
 }
 
@@ -89,7 +90,11 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     let slowest = m.seconds.iter().copied().fold(0.0, f64::max);
     let mut lines = vec![
         format!("{}, {} x {}, batch of {}, {}, on {}", m.work, m.resolution, m.resolution, m.batch, m.dtype, m.device),
-        format!("  {:.3} s for each {what} (median of {}: {fastest:.3} to {slowest:.3})", m.seconds_per_step, m.seconds.len()),
+        format!(
+            "  {:.3} s for each {what} (median of {}: {fastest:.3} to {slowest:.3})",
+            m.seconds_per_step,
+            m.seconds.len()
+        ),
         format!(
             "  {:.0} GFLOP, {:.0} GFLOP/s: {:.0} % of the {:.0} GFLOP/s of a matrix product of {SIDE}",
             m.gflop,

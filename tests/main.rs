@@ -1,5 +1,6 @@
 //! The one integration binary; each module is one room's tests.
 mod assets;
+mod bench;
 mod cli;
 mod data;
 mod diffusion;

@@ -46,7 +46,7 @@ pub struct Evaluate {
     #[arg(long, default_value_t = 25)]
     steps: usize,
     /// Classifier-free guidance
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 4.5)]
     guidance: f64,
     /// `pndm`, `ddim`, `euler_a` or `dpmpp_2m`
     #[arg(long, default_value = "dpmpp_2m")]

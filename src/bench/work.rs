@@ -74,10 +74,8 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     let schedule = networks::schedule()?;
     let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
-    let batch = Batch {
-        latents: randn(&latents(args, args.batch), device)?,
-        captions: vec![CAPTION.to_owned(); args.batch],
-    };
+    let batch =
+        Batch { latents: randn(&latents(args, args.batch), device)?, captions: vec![CAPTION.to_owned(); args.batch] };
     let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
     let mut step = 0;
     let seconds = seconds(args.steps, || {

@@ -76,7 +76,10 @@ pub(super) struct Transposed<'a> {
 
 impl Transposed<'_> {
     fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
-        assert!(available() && k.end <= self.row && self.columns * self.row <= self.values.len(), "pack: too few values");
+        assert!(
+            available() && k.end <= self.row && self.columns * self.row <= self.values.len(),
+            "pack: too few values"
+        );
         for (i, vector) in vectors.enumerate() {
             let n = LANES.min(self.columns - vector * LANES);
             for first in k.clone().step_by(LANES) {

@@ -209,7 +209,10 @@ impl Job<'_> {
         let values = a.values.as_ptr();
         let steps = k.len() / a.taps;
         let at = |row: usize, k: usize| values.wrapping_add(row * a.row + k / a.taps * a.step);
-        assert!(laid.len() >= (vectors.len().div_ceil(2) - 1) * panel + k.len() * PANEL, "product: a panel is too small");
+        assert!(
+            laid.len() >= (vectors.len().div_ceil(2) - 1) * panel + k.len() * PANEL,
+            "product: a panel is too small"
+        );
         let mut first = rows.start;
         while first < rows.end {
             let left = rows.end - first;
@@ -353,9 +356,7 @@ impl Tile<'_> {
                         Begin::Zero => sum,
                         Begin::Old => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, at)),
                         Begin::Rows(bias) => _mm512_add_ps(sum, _mm512_set1_ps(bias[i])),
-                        Begin::Columns(bias) => {
-                            _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias[j].as_ptr()))
-                        }
+                        Begin::Columns(bias) => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias[j].as_ptr())),
                     };
                     _mm512_mask_storeu_ps(at, mask, sum);
                 }
