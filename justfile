@@ -57,7 +57,7 @@ mini-judge:
 mini-evaluate:
     {{world}} evaluate assets/mini --judge assets/mini/judge.safetensors --count 256 --seed 1 --out assets/mini
 
-# The report's findings on the miniature: four ways of fine-tuning, three seeds, one table.
+# The report's findings on the miniature: five ways of fine-tuning, three seeds, one table.
 findings:
     for seed in 1 2 3; do {{tunelab}} run assets/mini/findings.toml --results {{results}}/findings/$seed --set seed=$seed --set eval.seed=${seed}000 || exit 1; done
     {{world}} findings {{results}}/findings/1 {{results}}/findings/2 {{results}}/findings/3 --judge assets/mini/judge.safetensors --out assets/mini/findings.md

@@ -107,12 +107,18 @@ fn references(measure: &Measure, each: usize, sets: usize) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// "LoRA on “a dog”", "LoRA on “a sks dog”, prior “a dog”".
+/// "LoRA on “a dog”", "LoRA of all layers on “a dog”", "LoRA on “a sks dog”, prior “a dog”".
 fn method(plan: &toml::Table) -> String {
     let adapter = plan.get("adapter");
     let prior = adapter.and_then(|adapter| adapter.get("dreambooth"));
-    let lora = prior.or(adapter).is_some_and(|trained| trained.get("lora").is_some());
-    let what = format!("{} on “{}”", if lora { "LoRA" } else { "all weights" }, prompt(plan));
+    let targets = prior.or(adapter).and_then(|trained| trained.get("lora")?.get("targets")?.as_array());
+    let trained = match targets {
+        // The projections of attention alone.
+        Some(targets) if targets.iter().all(|t| t.as_str().is_some_and(|t| t.starts_with("to_"))) => "LoRA",
+        Some(_) => "LoRA of all layers",
+        None => "all weights",
+    };
+    let what = format!("{trained} on “{}”", prompt(plan));
     match prior.and_then(|prior| prior.get("class_prompt")).and_then(toml::Value::as_str) {
         Some(class) => format!("{what}{PRIOR}“{class}”"),
         None => what,
