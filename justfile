@@ -45,7 +45,7 @@ mini-model:
     {{world}} untrained {{recipe}}/untrained --seed 1
     {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 4000 --seed 1
     {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 3500 --seed 2 --again
-    {{tunelab}} run {{recipe}}/base.toml --results {{results}}
+    {{tunelab}} run {{recipe}}/base.toml --results {{results}} --force
     {{world}} assemble {{results}}/mini assets/mini
 
 # Train the judge, which says what a picture of the world shows: first on drawings, then on what the autoencoder makes of them.
@@ -59,5 +59,6 @@ mini-evaluate:
 
 # The report's findings on the miniature: five ways of fine-tuning, three seeds, one table.
 findings:
+    rm -rf {{results}}/findings
     for seed in 1 2 3; do {{tunelab}} run assets/mini/findings.toml --results {{results}}/findings/$seed --set seed=$seed --set eval.seed=${seed}000 || exit 1; done
     {{world}} findings {{results}}/findings/1 {{results}}/findings/2 {{results}}/findings/3 --judge assets/mini/judge.safetensors --out assets/mini/findings.md
