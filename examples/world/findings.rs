@@ -111,10 +111,12 @@ fn references(measure: &Measure, each: usize, sets: usize) -> Result<Vec<Row>> {
 fn method(plan: &toml::Table) -> String {
     let adapter = plan.get("adapter");
     let prior = adapter.and_then(|adapter| adapter.get("dreambooth"));
-    let targets = prior.or(adapter).and_then(|trained| trained.get("lora")?.get("targets")?.as_array());
-    let trained = match targets {
-        // The projections of attention alone.
-        Some(targets) if targets.iter().all(|t| t.as_str().is_some_and(|t| t.starts_with("to_"))) => "LoRA",
+    let lora = prior.or(adapter).and_then(|trained| trained.get("lora"));
+    let targets = lora.and_then(|lora| lora.get("targets")?.as_array());
+    // The projections of attention are diffusers' default.
+    let attention = targets.is_none_or(|all| all.iter().all(|t| t.as_str().is_some_and(|t| t.starts_with("to_"))));
+    let trained = match lora {
+        Some(_) if attention => "LoRA",
         Some(_) => "LoRA of all layers",
         None => "all weights",
     };
@@ -251,7 +253,9 @@ mod tests {
         let lora: toml::Table = toml::from_str(&plan("[adapter.lora]\nrank = 4"))?;
         let prior: toml::Table =
             toml::from_str(&plan("[adapter.dreambooth]\nclass_prompt = \"a dog\"\n[adapter.dreambooth.full]"))?;
+        let wide: toml::Table = toml::from_str(&plan("[adapter.lora]\ntargets = [\"to_q\", \"conv1\"]"))?;
         assert_eq!(method(&lora), "LoRA on “a sks dog”");
+        assert_eq!(method(&wide), "LoRA of all layers on “a sks dog”");
         assert_eq!(method(&prior), "all weights on “a sks dog”, prior “a dog”");
         Ok(())
     }
