@@ -8,13 +8,13 @@ mod networks;
 mod operations;
 mod work;
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::ops;
+use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -68,8 +68,7 @@ pub fn command(args: &BenchArgs) -> Result<()> {
         peak_rss_mib: peak_memory_mib(),
         seconds: timed.seconds,
     };
-    let text = if args.json { json(&measured)? } else { plain(args, &measured) };
-    io::stdout().write_all(text.as_bytes()).map_err(|e| Error::run("stdout cannot be written").cause(e))
+    print(&if args.json { json(&measured)? } else { plain(args, &measured) })
 }
 
 fn json(measured: &Measured) -> Result<String> {

@@ -10,13 +10,13 @@
 )]
 
 use super::host::Scratch;
+use super::pack::{Padded, transpose};
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps,
     _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_fmadd_ps,
     _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    _mm512_storeu_ps,
 };
 /// Channels of a tile at most: with two vectors of pixels, 28 sums, two pixels' and one weight's register are in use.
 const ROWS: usize = 14;
@@ -87,24 +87,7 @@ impl Pictures {
         (self.height + 2) * self.row()
     }
 
-    /// x with a border of zeros, [S, C, h + 2, w + 2].
-    fn pad<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
-        let (n, row, w) = (self.pixels(), self.row(), self.width);
-        assert_eq!(x.len(), self.samples * self.channels * n, "conv3x3: x has another size");
-        let padded = scratch.first(self.samples * self.channels * self.plane());
-        padded.par_chunks_mut(self.plane()).zip(x.par_chunks(n)).for_each(|(out, x)| {
-            let (top, out) = out.split_at_mut(row);
-            let (middle, bottom) = out.split_at_mut(self.height * row);
-            top.fill(0.0);
-            bottom.fill(0.0);
-            for (out, x) in middle.chunks_exact_mut(row).zip(x.chunks_exact(w)) {
-                put(x, out);
-            }
-        });
-        padded
-    }
-
-    /// The same as [S, h + 2, C, w + 2]: what a tile reads of a row lies in one place, for all channels.
+    /// x with a border of zeros, [S, h + 2, C, w + 2]: what a tile reads of a row lies in one place, for all channels.
     fn pad_by_rows<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
         let (n, c, w) = (self.pixels(), self.channels, self.width);
         assert_eq!(x.len(), self.samples * c * n, "conv3x3: x has another size");
@@ -204,7 +187,7 @@ fn lay<'s>(kernels: &[f32], m: usize, scratch: &'s mut Scratch) -> &'s [f32] {
     for first in (0..whole).step_by(LANES) {
         // SAFETY: `conv` asked `fit` whether AVX-512 is there; each of the m rows has 16 values from `first` on, and so has
         // `laid` 16 rows.
-        unsafe { transpose(&kernels[first..], k, m, &mut laid[first * LANES..][..LANES * LANES]) };
+        unsafe { transpose(&kernels[first..], k, (m, LANES), &mut laid[first * LANES..][..LANES * LANES], LANES) };
     }
     for (tap, out) in laid.chunks_exact_mut(LANES).enumerate().skip(whole) {
         for (i, out) in out.iter_mut().enumerate() {
@@ -212,44 +195,6 @@ fn lay<'s>(kernels: &[f32], m: usize, scratch: &'s mut Scratch) -> &'s [f32] {
         }
     }
     laid
-}
-
-/// 16 values of each of m rows (0 for the rest), `row` apart, as columns.
-///
-/// # Safety
-/// AVX-512 is there, the rows lie inside `rows`, and `columns` has 256 values.
-#[target_feature(enable = "avx512f")]
-unsafe fn transpose(rows: &[f32], row: usize, m: usize, columns: &mut [f32]) {
-    // SAFETY: the caller's.
-    let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
-        if i < m { _mm512_loadu_ps(rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
-    });
-    // Pairs of rows, then fours, then blocks of four columns.
-    let pairs: [__m512; LANES] = std::array::from_fn(|i| {
-        let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
-        if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
-    });
-    let fours: [__m512; LANES] = std::array::from_fn(|i| {
-        let (four, column) = (i / 4 * 4, i % 4);
-        let a = _mm512_castps_pd(pairs[four + column / 2]);
-        let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
-        _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
-    });
-    for column in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + column]);
-        let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
-        let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
-        let blocks = [
-            _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even),
-            _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd),
-            _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even),
-            _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
-        ];
-        for (block, values) in blocks.into_iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add((4 * block + column) * LANES), values) };
-        }
-    }
 }
 
 /// `tile` for the number of channels of this moment.
@@ -393,9 +338,11 @@ pub(super) fn weight_gradient(of: Pictures, x: &[f32], dy: &[f32], dw: &mut [f32
     let (c, n) = (of.channels, of.pixels());
     let outputs = dw.len() / (c * TAPS);
     assert!(of.fit() && of.width.is_multiple_of(LANES), "conv3x3: pictures of another kind");
+    assert_eq!(x.len(), of.samples * c * n, "conv3x3: x has another size");
     assert_eq!(dy.len(), of.samples * outputs * n, "conv3x3: dy has another size");
     let mut padded = Scratch::new();
-    let padded = of.pad(x, &mut padded);
+    let picture = (of.height, of.width);
+    let padded = Padded::new(x, c, picture, 1, (of.height + 2, of.row()), &mut padded).values;
     dw.fill(0.0);
     let (together, rows) = ((CHUNK / n).max(1), (CHUNK / of.width).clamp(1, of.height));
     dw.par_chunks_mut(OUTPUTS * c * TAPS).enumerate().for_each(|(block, dw)| {

@@ -102,16 +102,8 @@ pub(super) fn gemm(
 
 #[cfg(test)]
 mod tests {
+    use super::super::host::checks::values;
     use super::*;
-
-    fn values(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
 
     #[test]
     fn equals_the_definition_with_strides_and_transposes() {

@@ -221,23 +221,8 @@ impl CustomOp3 for Trained {
 
 #[cfg(test)]
 mod tests {
+    use super::super::host::checks::{close, values};
     use super::*;
-
-    fn values(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
-
-    #[track_caller]
-    fn close(a: &[f32], b: &[f32], what: &str) {
-        let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
-        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-5 * largest && a.iter().all(|a| a.is_finite()), "{what}: {worst:e} of {largest}");
-    }
 
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
     #[test]

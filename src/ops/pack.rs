@@ -87,7 +87,7 @@ impl Transposed<'_> {
                 let out = &mut out[place(first - k.start, i, panel)..][..(length - 1) * PANEL + LANES];
                 let rows = &self.values[vector * LANES * self.row + first..][..(n - 1) * self.row + length];
                 // SAFETY: AVX-512 is there; n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.
-                unsafe { transpose(rows, self.row, n, length, out) };
+                unsafe { transpose(rows, self.row, (n, length), out, PANEL) };
             }
         }
     }
@@ -228,12 +228,18 @@ impl PatchRows<'_> {
     }
 }
 
-/// `length` values of each of `n` rows, `row` apart, as columns of 16 (0 for the rest), `PANEL` apart.
+/// `length` values of each of `n` rows, `row` apart, as columns of 16 (0 for the rest), `column` apart.
 ///
 /// # Safety
 /// AVX-512 is there, the rows lie inside `rows` and the columns inside `columns`; neither number is above 16.
 #[target_feature(enable = "avx512f")]
-unsafe fn transpose(rows: &[f32], row: usize, n: usize, length: usize, columns: &mut [f32]) {
+pub(super) unsafe fn transpose(
+    rows: &[f32],
+    row: usize,
+    (n, length): (usize, usize),
+    columns: &mut [f32],
+    column: usize,
+) {
     let mask = ((1u32 << length) - 1) as u16;
     // SAFETY: the caller's.
     let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
@@ -250,8 +256,8 @@ unsafe fn transpose(rows: &[f32], row: usize, n: usize, length: usize, columns: 
         let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
         _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
     });
-    for column in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + column]);
+    for first in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + first]);
         let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
         let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
         let blocks = [
@@ -261,10 +267,10 @@ unsafe fn transpose(rows: &[f32], row: usize, n: usize, length: usize, columns: 
             _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
         ];
         for (block, values) in blocks.into_iter().enumerate() {
-            let column = 4 * block + column;
-            if column < length {
+            let index = 4 * block + first;
+            if index < length {
                 // SAFETY: the caller's.
-                unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(column * PANEL), values) };
+                unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
             }
         }
     }
