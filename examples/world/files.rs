@@ -31,23 +31,26 @@ struct Entry<'a> {
     details: &'a [Detail],
 }
 
-/// Picture `index` of the world of `seed`, with its caption.
-pub fn draw_one(seed: u64, index: u64) -> (Scene, String) {
+/// Picture `index` of the world of `seed`, with its caption. Half of the animals of a `mirrored` world face left; in one
+/// that is not, all face right.
+pub fn draw_one(seed: u64, index: u64, mirrored: bool) -> (Scene, String) {
     let mut rng = Rng::new(seed, index);
-    let scene = Scene::random(&mut rng);
+    let mut scene = Scene::random(&mut rng);
+    scene.jitter.mirrored &= mirrored;
     let text = caption::random(&scene, &mut rng);
     (scene, text)
 }
 
 /// The first `count` pictures of the world of `seed`, 64 x 64, with their captions and labels. The threads share the
 /// work; nothing depends on how many there are.
-pub fn draw_world(folder: &Path, count: usize, seed: u64) -> Result<()> {
+pub fn draw_world(folder: &Path, count: usize, seed: u64, mirrored: bool) -> Result<()> {
     fs::create_dir_all(folder)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = count.div_ceil(threads).max(1);
     let mut metadata = std::io::BufWriter::new(fs::File::create(folder.join("metadata.jsonl"))?);
     std::thread::scope(|scope| {
-        let part = |from: usize| scope.spawn(move || draw_part(folder, from..(from + share).min(count), seed));
+        let part =
+            |from: usize| scope.spawn(move || draw_part(folder, from..(from + share).min(count), seed, mirrored));
         let parts: Vec<_> = (0..count).step_by(share).map(part).collect();
         for part in parts {
             let lines = part.join().map_err(|_| Error::from("a drawing thread stopped"))??;
@@ -58,10 +61,10 @@ pub fn draw_world(folder: &Path, count: usize, seed: u64) -> Result<()> {
 }
 
 /// Some of the pictures; returns their lines of metadata.
-fn draw_part(folder: &Path, indices: Range<usize>, seed: u64) -> Result<String> {
+fn draw_part(folder: &Path, indices: Range<usize>, seed: u64, mirrored: bool) -> Result<String> {
     let mut lines = String::new();
     for index in indices {
-        let (scene, text) = draw_one(seed, index as u64);
+        let (scene, text) = draw_one(seed, index as u64, mirrored);
         let file_name = format!("{index:06}.png");
         write_png(&folder.join(&file_name), &picture(&scene, 64), 64, 64)?;
         let Scene { animal, coat, action, place, ref details, .. } = scene;

@@ -57,6 +57,9 @@ enum Command {
         /// Which world
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Let half of the animals face left; without it all face right
+        #[arg(long)]
+        mirrored: bool,
     },
     /// Write the five pictures of the subject
     Subject {
@@ -151,7 +154,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> files::Result<()> {
     match command {
-        Command::Draw { folder, count, seed } => files::draw_world(&folder, count, seed),
+        Command::Draw { folder, count, seed, mirrored } => files::draw_world(&folder, count, seed, mirrored),
         Command::Subject { folder, size } => files::draw_subject(&folder, size),
         Command::Sheet { file, seed, size } => files::write_sheet(&file, &sheet::rows(seed, size), size),
         Command::Untrained { model, seed } => {

@@ -28,6 +28,8 @@ pub mod linear;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod product;
+#[cfg(target_arch = "x86_64")]
+pub mod tiles;
 pub mod upsample;
 mod vector;
 

@@ -245,6 +245,19 @@ pub(super) unsafe fn transpose(
     let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
         if i < n { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
     });
+    for (index, values) in turn(r).into_iter().take(length).enumerate() {
+        // SAFETY: the caller's.
+        unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
+    }
+}
+
+/// The transpose of 16 rows of 16.
+///
+/// # Safety
+/// AVX-512 is there.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn turn(r: [__m512; LANES]) -> [__m512; LANES] {
     // Pairs of rows, then fours, then blocks of four columns.
     let pairs: [__m512; LANES] = std::array::from_fn(|i| {
         let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
@@ -256,22 +269,15 @@ pub(super) unsafe fn transpose(
         let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
         _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
     });
+    let mut columns = r;
     for first in 0..4 {
         let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + first]);
         let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
         let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
-        let blocks = [
-            _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even),
-            _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd),
-            _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even),
-            _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
-        ];
-        for (block, values) in blocks.into_iter().enumerate() {
-            let index = 4 * block + first;
-            if index < length {
-                // SAFETY: the caller's.
-                unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
-            }
-        }
+        columns[first] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
+        columns[4 + first] = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
+        columns[8 + first] = _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even);
+        columns[12 + first] = _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd);
     }
+    columns
 }

@@ -1,0 +1,98 @@
+//! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data gradients.
+
+use super::grid::Grid;
+use super::kernel::{BLOCK, Configured, Operand, Steps, Sums, TILE, block};
+use super::lay;
+use super::linear::GROUP;
+use super::lines::{BYTES, Spare};
+use super::store::{Target, pictures};
+use super::weight::{LINES, Tiles};
+use rayon::prelude::*;
+
+/// The pictures that a convolution looks at: samples, height and width.
+pub(in super::super) type Pictures = (usize, usize, usize);
+
+fn grid((samples, height, width): Pictures, kernel: usize) -> Grid {
+    Grid { samples, height, width, border: kernel / 2 }
+}
+
+/// y [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉] from x [S, inputs, H, W]. With a stride all sums are computed and most dropped:
+/// three convolutions of the UNet have one.
+pub(in super::super) fn convolve(
+    y: &mut [f32],
+    x: &[f32],
+    weight: &Tiles,
+    bias: Option<&[f32]>,
+    of: Pictures,
+    stride: usize,
+) {
+    let (grid, taps) = (grid(of, weight.kernel), weight.taps());
+    let runs = grid.runs(stride);
+    let pixels = of.1.div_ceil(stride) * of.2.div_ceil(stride);
+    assert_eq!(y.len(), of.0 * weight.outputs * pixels, "tiles: y has another size");
+    let mut laid = Spare::new();
+    let plane = lay::planes(&mut laid, x, weight.inputs, &grid);
+    let laid = laid.first(plane * weight.inputs / 2);
+    let step = |i: usize| {
+        let (input, tap) = (i / taps, i % taps);
+        [i * LINES * BYTES, input * TILE * plane * BYTES + grid.shift(weight.kernel, tap) * size_of::<u32>()]
+    };
+    let steps = Steps::new((0..weight.input_blocks() * taps).map(step).collect());
+    let blocks = grid.tiles().div_ceil(2);
+    let each = (GROUP / (weight.inputs * BLOCK * 2)).clamp(1, blocks);
+    let target = Target::of(y);
+    let task = |task: usize| {
+        let (group, output) = (task / weight.output_blocks(), task % weight.output_blocks());
+        let (tiles, mut sums) = (Configured::new(), Sums::zeros());
+        let a = Operand {
+            lines: &weight.lines,
+            first: weight.block(output, 0, 0) * BYTES,
+            row: BYTES,
+            second: TILE * BYTES,
+        };
+        for column in group * each..blocks.min((group + 1) * each) {
+            let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
+            let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+            block(&tiles, a, b, runs.len(), &steps, &mut sums);
+            let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
+            pictures(&sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
+        }
+    };
+    (0..blocks.div_ceil(each) * weight.output_blocks()).into_par_iter().with_max_len(1).for_each(task);
+}
+
+/// dx [S, inputs, H, W] from dy [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉].
+pub(in super::super) fn convolve_back(dx: &mut [f32], dy: &[f32], weight: &Tiles, of: Pictures, stride: usize) {
+    let (grid, taps) = (grid(of, weight.kernel), weight.taps());
+    let runs = grid.runs(1);
+    assert_eq!(dx.len(), of.0 * weight.inputs * of.1 * of.2, "tiles: dx has another size");
+    let mut laid = Spare::new();
+    let size = (of.1.div_ceil(stride), of.2.div_ceil(stride));
+    lay::positions(&mut laid, dy, weight.outputs, &grid, size, stride);
+    let row = weight.outputs / BLOCK;
+    let laid = laid.first(grid.length() * row);
+    let step = |i: usize| {
+        // A tap looks back as far as it looks ahead on the way forward.
+        let (output, tap) = (i / taps, i % taps);
+        [(grid.shift(weight.kernel, taps - 1 - tap) * row + output) * BYTES, i * LINES * BYTES]
+    };
+    let steps = Steps::new((0..weight.output_blocks() * taps).map(step).collect());
+    let target = Target::of(dx);
+    (0..weight.input_blocks()).into_par_iter().with_max_len(1).for_each(|input| {
+        let (tiles, mut sums, mut spare) = (Configured::new(), Sums::zeros(), Spare::new());
+        lay::interleaved(&mut spare, weight, input);
+        let b = Operand {
+            lines: spare.first(weight.output_blocks() * taps * LINES),
+            first: 0,
+            row: BYTES,
+            second: TILE * BYTES,
+        };
+        for column in 0..grid.tiles().div_ceil(2) {
+            let first = column * BLOCK * row * BYTES;
+            let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };
+            block(&tiles, a, b, 2, &steps, &mut sums);
+            let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+            pictures(&sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
+        }
+    });
+}

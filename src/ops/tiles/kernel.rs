@@ -1,0 +1,172 @@
+//! The processor's part: permission, configuration, and the product of a block of 32 rows and 32 columns.
+#![expect(unsafe_code, reason = "tile instructions exist in assembly only; what they read is measured by `Operand`")]
+
+use super::lines::{BYTES, Line};
+use std::arch::asm;
+use std::sync::OnceLock;
+
+/// Rows and columns of a block: two tiles each way.
+pub(super) const BLOCK: usize = 32;
+/// Rows and columns of a tile of sums.
+pub(super) const TILE: usize = 16;
+
+/// What a block's sums are left in: 32 rows of 32.
+#[repr(C, align(64))]
+pub(super) struct Sums(pub [[f32; BLOCK]; BLOCK]);
+
+/// Whether this processor has bf16 tiles, and the system lets this process use them.
+pub(in super::super) fn available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| {
+        // Leaf 7: bits 22 (bf16) and 24 (tiles) of EDX; the conversions need AVX-512 BF16.
+        let leaf = std::arch::x86_64::__cpuid_count(7, 0);
+        let tiles = leaf.edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
+        tiles && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") && permitted()
+    })
+}
+
+/// Asks the system for the tile registers, for all threads of this process.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const TILE_DATA: u64 = 18;
+    let answer: i64;
+    // SAFETY: a system call without pointers; the kernel overwrites rcx and r11.
+    unsafe {
+        asm!("syscall", inlateout("rax") ARCH_PRCTL => answer, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") TILE_DATA,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    answer == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// The tile registers of this thread, in use until this is dropped.
+pub(super) struct Configured(());
+
+impl Configured {
+    /// All eight tiles of 16 rows of 64 bytes.
+    pub(super) fn new() -> Self {
+        #[repr(C, align(64))]
+        struct Shape {
+            palette: u8,
+            start: u8,
+            reserved: [u8; 14],
+            row_bytes: [u16; 16],
+            rows: [u8; 16],
+        }
+        assert!(available(), "tiles: this processor has none");
+        let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        shape.row_bytes[..8].fill(64);
+        shape.rows[..8].fill(16);
+        // SAFETY: the processor has tiles and the system permits them; the operand is a configuration of 64 bytes.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shape, options(nostack, readonly)) };
+        Self(())
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        // SAFETY: it was configured. Tiles that are in use would have to be saved whenever the thread is put aside.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
+
+/// One side of a product: tiles of 16 rows, `row` bytes apart, the second tile `second` bytes behind the first.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a> {
+    pub lines: &'a [Line],
+    /// Where the first tile begins, in bytes.
+    pub first: usize,
+    pub row: usize,
+    pub second: usize,
+}
+
+impl Operand<'_> {
+    /// Bytes from the operand's beginning to behind the last one of a step at `offset`.
+    fn end(&self, offset: usize, tiles: usize) -> usize {
+        self.first + offset + (tiles - 1) * self.second + (TILE - 1) * self.row + BYTES
+    }
+
+    fn pointer(&self) -> *const u8 {
+        self.lines.as_ptr().cast::<u8>().wrapping_add(self.first)
+    }
+}
+
+/// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first.
+pub(super) struct Steps {
+    offsets: Vec<[usize; 2]>,
+    last: [usize; 2],
+}
+
+impl Steps {
+    pub(super) fn new(offsets: Vec<[usize; 2]>) -> Self {
+        let last = offsets.iter().fold([0, 0], |[a, b], step| [a.max(step[0]), b.max(step[1])]);
+        Self { offsets, last }
+    }
+}
+
+/// A block: the sum over all steps of left times right. With one tile of columns, the sums' right half is left as it was.
+pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps: &Steps, sums: &mut Sums) {
+    assert!(
+        a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
+        "tiles: an operand is too small"
+    );
+    let Some(first) = steps.offsets.first() else { return };
+    let range = (std::ptr::from_ref(first), first as *const [usize; 2] as usize + size_of_val(&steps.offsets[..]));
+    // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
+    // 128 bytes.
+    unsafe {
+        if tiles == 1 {
+            asm!(
+                "tilezero tmm0", "tilezero tmm2",
+                "2:",
+                "mov {x}, [{step}]", "mov {y}, [{step} + 8]", "add {x}, {a}", "add {y}, {b}",
+                "tileloadd tmm6, [{y} + {b_row}*1]",
+                "tileloadd tmm4, [{x} + {a_row}*1]",
+                "add {x}, {a_second}",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{x} + {a_row}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "add {step}, 16", "cmp {step}, {end}", "jne 2b",
+                "tilestored [{out} + {row}*1], tmm0",
+                "tilestored [{out} + {row}*1 + 2048], tmm2",
+                x = out(reg) _, y = out(reg) _, step = inout(reg) range.0 => _, end = in(reg) range.1,
+                a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
+                b = in(reg) b.pointer(), b_row = in(reg) b.row,
+                out = in(reg) sums.0.as_mut_ptr(), row = in(reg) 128usize,
+                options(nostack)
+            );
+        } else {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "2:",
+                "mov {x}, [{step}]", "mov {y}, [{step} + 8]", "add {x}, {a}", "add {y}, {b}",
+                "tileloadd tmm6, [{y} + {b_row}*1]",
+                "tileloadd tmm4, [{x} + {a_row}*1]",
+                "add {y}, {b_second}", "add {x}, {a_second}",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{y} + {b_row}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{x} + {a_row}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {step}, 16", "cmp {step}, {end}", "jne 2b",
+                "mov {x:e}, 128",
+                "tilestored [{out} + {x}*1], tmm0",
+                "tilestored [{out} + {x}*1 + 64], tmm1",
+                "tilestored [{out} + {x}*1 + 2048], tmm2",
+                "tilestored [{out} + {x}*1 + 2112], tmm3",
+                x = out(reg) _, y = out(reg) _, step = inout(reg) range.0 => _, end = in(reg) range.1,
+                a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
+                b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
+                out = in(reg) sums.0.as_mut_ptr(),
+                options(nostack)
+            );
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What becomes of a block's sums: rows of a matrix, or pixels.
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called by name; tasks write elements of their own into one result"
+)]
+
+use super::super::pack::turn;
+use super::grid::Run;
+use super::kernel::{BLOCK, Sums, TILE};
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+use std::marker::PhantomData;
+
+/// A result's elements, for the tasks, each of which writes elements of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    first: *mut f32,
+    length: usize,
+    result: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: tasks write disjoint elements through it, while the slice that it points into is borrowed.
+unsafe impl Send for Target<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Target<'_> {}
+
+impl<'a> Target<'a> {
+    pub(super) fn of(result: &'a mut [f32]) -> Self {
+        Self { first: result.as_mut_ptr(), length: result.len(), result: PhantomData }
+    }
+
+    /// Where `n` elements from `at` on lie.
+    #[inline]
+    fn at(self, at: usize, n: usize) -> *mut f32 {
+        assert!(at + n <= self.length, "tiles: beyond the result");
+        self.first.wrapping_add(at)
+    }
+}
+
+impl Sums {
+    pub(super) fn zeros() -> Self {
+        Self([[0.0; BLOCK]; BLOCK])
+    }
+
+    /// The tile that begins there, or its transpose.
+    #[target_feature(enable = "avx512f")]
+    fn tile(&self, row: usize, column: usize, turned: bool) -> [__m512; TILE] {
+        // SAFETY: rows of 32 are aligned, and so are their halves.
+        let rows = std::array::from_fn(|i| unsafe { _mm512_load_ps(self.0[row + i][column..].as_ptr()) });
+        if turned { turn(rows) } else { rows }
+    }
+}
+
+/// Writes the sums as part of a matrix of rows of `width`, of which there are `height`, from (row, column) on; `turned` if the
+/// sums' rows are its columns. A bias is for the columns.
+pub(super) fn rows(
+    sums: &Sums,
+    turned: bool,
+    target: Target,
+    (width, height): (usize, usize),
+    (row, column): (usize, usize),
+    bias: Option<&[f32]>,
+) {
+    #[target_feature(enable = "avx512f")]
+    fn body(
+        sums: &Sums,
+        turned: bool,
+        target: Target,
+        (width, height): (usize, usize),
+        (row, column): (usize, usize),
+        bias: Option<&[f32]>,
+    ) {
+        for down in [0, TILE] {
+            for right in [0, TILE] {
+                let tile = if turned { sums.tile(right, down, true) } else { sums.tile(down, right, false) };
+                // SAFETY: a bias has 32 values.
+                let bias =
+                    bias.map_or(_mm512_setzero_ps(), |b| unsafe { _mm512_loadu_ps(b[right..][..TILE].as_ptr()) });
+                let there = height.saturating_sub(row + down).min(TILE);
+                for (i, values) in tile.into_iter().take(there).enumerate() {
+                    let at = target.at((row + down + i) * width + column + right, TILE);
+                    // SAFETY: 16 elements are there, and are this task's.
+                    unsafe { _mm512_storeu_ps(at, _mm512_add_ps(values, bias)) };
+                }
+            }
+        }
+    }
+    // SAFETY: every processor with tiles has AVX-512.
+    unsafe { body(sums, turned, target, (width, height), (row, column), bias) };
+}
+
+/// Writes the sums as pixels of 32 channels of pictures of `channels` channels, from `channel` on; `turned` if the sums' rows
+/// are positions. A bias is for the channels. `runs` has an entry for each tile of positions.
+pub(super) fn pictures(
+    sums: &Sums,
+    turned: bool,
+    target: Target,
+    (channels, pixels): (usize, usize),
+    channel: usize,
+    runs: &[Vec<Run>],
+    bias: Option<&[f32]>,
+) {
+    #[target_feature(enable = "avx512f")]
+    fn body(
+        sums: &Sums,
+        turned: bool,
+        target: Target,
+        (channels, pixels): (usize, usize),
+        channel: usize,
+        runs: &[Vec<Run>],
+        bias: Option<&[f32]>,
+    ) {
+        for half in [0, TILE] {
+            for (number, runs) in runs.iter().enumerate() {
+                let positions = number * TILE;
+                let tile = if turned { sums.tile(positions, half, true) } else { sums.tile(half, positions, false) };
+                for (i, values) in tile.into_iter().enumerate() {
+                    let bias = bias.map_or(0.0, |b| b[half + i]);
+                    let values = _mm512_add_ps(values, _mm512_set1_ps(bias));
+                    for run in runs {
+                        let n = run.mask.count_ones() as usize;
+                        let at = target.at((run.sample * channels + channel + half + i) * pixels + run.pixel, n);
+                        // SAFETY: `n` elements are there, and are this task's.
+                        unsafe {
+                            let wanted = _mm512_maskz_compress_ps(run.mask, values);
+                            _mm512_mask_storeu_ps(at, ((1u32 << n) - 1) as u16, wanted);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // SAFETY: every processor with tiles has AVX-512.
+    unsafe { body(sums, turned, target, (channels, pixels), channel, runs, bias) };
+}

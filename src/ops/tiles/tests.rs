@@ -1,0 +1,123 @@
+//! Products of tiles against plain loops over the same rounded numbers. Without tiles in the processor there is nothing to test.
+
+use super::super::host::checks::{close, values};
+use super::{Tiles, available, convolve, convolve_back, multiply, multiply_back};
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
+
+fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|v| bf16::from_f32(*v).to_f32()).collect()
+}
+
+#[test]
+fn linear_maps_equal_plain_loops() {
+    if !available() {
+        return;
+    }
+    for (m, n, k) in [(1, 32, 32), (16, 64, 96), (77, 96, 64), (100, 320, 160), (33, 32, 1280)] {
+        let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
+        let tiles = Tiles::new(&Tensor::from_slice(&w, (n, k), &Device::Cpu).unwrap()).unwrap();
+        let (rx, rw, rdy) = (rounded(&x), rounded(&w), rounded(&dy));
+        let (mut y, mut dx) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k]);
+        let (mut want_y, mut want_dx) = (vec![0.0; m * n], vec![0.0; m * k]);
+        for i in 0..m {
+            for o in 0..n {
+                want_y[i * n + o] = (0..k).map(|c| rx[i * k + c] * rw[o * k + c]).sum::<f32>();
+                for c in 0..k {
+                    want_dx[i * k + c] += rdy[i * n + o] * rw[o * k + c];
+                }
+            }
+        }
+        multiply(&mut y, m, &x, &tiles, None);
+        close(&y, &want_y, &format!("y without a bias at {m} x {n} x {k}"));
+        multiply(&mut y, m, &x, &tiles, Some(&b));
+        want_y.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&b).for_each(|(y, b)| *y += b));
+        close(&y, &want_y, &format!("y at {m} x {n} x {k}"));
+        multiply_back(&mut dx, m, &dy, &tiles);
+        close(&dx, &want_dx, &format!("dx at {m} x {n} x {k}"));
+    }
+}
+
+#[test]
+fn convolutions_equal_plain_loops() {
+    if !available() {
+        return;
+    }
+    let cases: [((usize, usize, usize), usize, usize, usize, usize); 7] = [
+        ((1, 4, 4), 32, 32, 3, 1),
+        ((3, 5, 7), 64, 32, 3, 1),
+        ((2, 32, 32), 32, 64, 3, 1),
+        ((1, 16, 33), 32, 32, 1, 1),
+        ((2, 9, 6), 32, 64, 1, 1),
+        ((2, 8, 8), 32, 32, 3, 2),
+        ((2, 7, 5), 64, 32, 3, 2),
+    ];
+    for ((s, h, w), inputs, outputs, kernel, stride) in cases {
+        let what = format!("{s} x {h} x {w}, {inputs} to {outputs}, {kernel} x {kernel}, stride {stride}");
+        let (oh, ow) = (h.div_ceil(stride), w.div_ceil(stride));
+        let taps = kernel * kernel;
+        let x = values(s * inputs * h * w, 1);
+        let weight = values(outputs * inputs * taps, 2);
+        let b = values(outputs, 3);
+        let dy = values(s * outputs * oh * ow, 4);
+        let tensor = Tensor::from_slice(&weight, (outputs, inputs, kernel, kernel), &Device::Cpu).unwrap();
+        let tiles = Tiles::new(&tensor).unwrap();
+        let (rx, rw, rdy) = (rounded(&x), rounded(&weight), rounded(&dy));
+        let (mut want_y, mut want_dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+        for (sample, o) in (0..s).flat_map(|s| (0..outputs).map(move |o| (s, o))) {
+            for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+                let at = ((sample * outputs + o) * oh + y) * ow + x;
+                want_y[at] = b[o];
+                for (c, tap) in (0..inputs).flat_map(|c| (0..taps).map(move |t| (c, t))) {
+                    let (row, column) = (y * stride + tap / kernel, x * stride + tap % kernel);
+                    let border = kernel / 2;
+                    if row < border || column < border || row - border >= h || column - border >= w {
+                        continue;
+                    }
+                    let from = ((sample * inputs + c) * h + row - border) * w + column - border;
+                    let weight = rw[(o * inputs + c) * taps + tap];
+                    want_y[at] += weight * rx[from];
+                    want_dx[from] += weight * rdy[at];
+                }
+            }
+        }
+        let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+        convolve(&mut y, &x, &tiles, Some(&b), (s, h, w), stride);
+        close(&y, &want_y, &format!("y of {what}"));
+        convolve_back(&mut dx, &dy, &tiles, (s, h, w), stride);
+        close(&dx, &want_dx, &format!("dx of {what}"));
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    if !available() {
+        return;
+    }
+    let (x, weight) = (values(2 * 64 * 20 * 20, 1), values(96 * 64 * 9, 2));
+    let tiles = Tiles::new(&Tensor::from_vec(weight, (96, 64, 3, 3), &Device::Cpu).unwrap()).unwrap();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut y = vec![0.0; 2 * 96 * 20 * 20];
+        pool.install(|| convolve(&mut y, &x, &tiles, None, (2, 20, 20), 1));
+        y
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(5));
+}
+
+#[test]
+fn a_weight_comes_back_rounded() {
+    if !available() {
+        return;
+    }
+    for dims in [vec![64, 32], vec![32, 96, 3, 3], vec![32, 64, 1, 1]] {
+        let w = Tensor::from_vec(values(dims.iter().product(), 5), &dims[..], &Device::Cpu).unwrap();
+        let tiles = Tiles::new(&w).unwrap();
+        let there =
+            tiles.tensor().unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(there, rounded(&w.flatten_all().unwrap().to_vec1::<f32>().unwrap()));
+    }
+    assert!(!Tiles::fit(&[320, 4, 3, 3]) && !Tiles::fit(&[32]) && !Tiles::fit(&[32, 32, 5, 5]));
+}
