@@ -6,6 +6,7 @@ use crate::cli::{BenchArgs, BenchWork};
 use crate::error::Result;
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
+use crate::ops::tape;
 use crate::plan::count::{self, SD15_UNET};
 use crate::random::Generator;
 use crate::train::examples::Batch;
@@ -70,7 +71,9 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
 fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
     let all = trained == Trained::All;
     let (mut unet, parameters) = networks::unet(trained, device)?;
-    let collected = args.checkpointing.then(|| unet.recompute());
+    if args.checkpointing {
+        unet.recompute();
+    }
     let schedule = networks::schedule()?;
     let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
@@ -81,8 +84,8 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     let seconds = seconds(args.steps, || {
         let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
-        let loss = predictor.loss(&batch, &draw)?;
-        let gradients = optimizer.gradients(&loss, collected.as_deref())?;
+        let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
+        let gradients = optimizer.gradients(&loss, tape)?;
         optimizer.step(&gradients, 1e-4)?;
         read(&loss)
     })?;

@@ -3,7 +3,7 @@
 //! In: checked files ([`crate::assets::Loader`]), the tensors of a network that exists already, or nothing but a seed
 //! (an untrained network), and what to train.
 //! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
-//! over the same memory, without gradients and with or without its adapter (for sampling, and for the base pictures).
+//! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
 
 use super::lora::{Dropout, LoraConfig, LoraLayer, LoraLayers};
 use crate::assets::Loader;
@@ -38,12 +38,11 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The same numbers, apart from every gradient: for sampling while training goes on. No memory is copied.
+    /// The same tensors without dropout: for sampling while training goes on. No memory is copied.
     #[must_use]
-    pub fn detached(&self) -> Self {
-        let weights = self.weights.iter().map(|(name, t)| (name.clone(), t.detach())).collect();
-        let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.detached())).collect();
-        Self { weights, lora, dropout: None }
+    pub fn without_dropout(&self) -> Self {
+        let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.without_dropout())).collect();
+        Self { weights: self.weights.clone(), lora, dropout: None }
     }
 
     /// The same without the adapter: the base model, if only an adapter is trained.

@@ -31,7 +31,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
         match &self.lora {
-            Some(lora) => Ok((y + lora.linear(x)?)?),
+            Some(lora) => Ok(ops::add(&y, &lora.linear(x)?)?),
             None => Ok(y),
         }
     }
@@ -75,7 +75,7 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = ops::conv2d(x, &self.weight, Some(&self.bias), self.stride, self.padding)?;
         match &self.lora {
-            Some(lora) => Ok((y + lora.conv2d(x, self.stride, self.padding)?)?),
+            Some(lora) => Ok(ops::add(&y, &lora.conv2d(x, self.stride, self.padding)?)?),
             None => Ok(y),
         }
     }
