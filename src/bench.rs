@@ -31,7 +31,7 @@ struct Measured {
     device: String,
     resolution: usize,
     batch: usize,
-    dtype: &'static str,
+    dtype: String,
     trained_parameters: usize,
     /// The median of `seconds`.
     seconds_per_step: f64,
@@ -58,7 +58,7 @@ pub fn command(args: &BenchArgs) -> Result<()> {
         device: device::name(&device),
         resolution: args.res,
         batch: args.batch,
-        dtype: "f32",
+        dtype: args.dtype.clone(),
         trained_parameters: timed.trained_parameters,
         seconds_per_step: median,
         gflop,

@@ -168,6 +168,9 @@ pub struct BenchArgs {
     /// Train with gradient checkpointing.
     #[arg(long)]
     pub checkpointing: bool,
+    /// The type of the UNet's frozen weights.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub dtype: String,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,

@@ -46,7 +46,7 @@
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
-//! | [`ops`] | differentiable operations whose backward computes nothing for frozen weights |
+//! | [`ops`] | differentiable operations, and the tape that their backward passes are noted on |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |
@@ -69,7 +69,10 @@
 //!    compared holds a clock, a hash map's order or a number of threads.
 //! 6. **Wrong input is told all at once,** with the place, the reason and the remedy, before anything is computed.
 //!    Only safetensors weights are opened, and every claim of a header is checked against the file.
-//! 7. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
+//! 7. **One tape.** candle computes; what is differentiated is noted by [`ops::tape`] while a step's forward pass runs, and by
+//!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
+//!    operation that the tape would not see is an error.
+//! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
 //!    is denied but in [`ops`], where vector instructions and the matrix product are called.
 //!
 //! # Where exactness is shown

@@ -154,12 +154,14 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of numbers in the forward and backward pass.
+/// The type of the UNet's frozen weights, and of what goes into products with them. Everything else is f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// 32-bit floats.
     F32,
+    /// bfloat16: half the memory, and faster where the processor has instructions for it.
+    Bf16,
 }
 
 /// How the adapter is trained; all ranges are checked.
@@ -389,6 +391,7 @@ impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::F32 => f.write_str("f32"),
+            Self::Bf16 => f.write_str("bf16"),
         }
     }
 }

@@ -69,12 +69,12 @@ impl<'a> Experiment<'a> {
 
     fn all(&self) -> Result<()> {
         let with = Prepared::new(self)?;
-        let frozen = with.parameters.detached();
-        let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.clone()))?;
+        let still = with.parameters.without_dropout();
+        let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(still.clone()))?;
         let mut sampling = 0.0;
         if self.plan.eval.compare_base {
             // Before the first step: full fine-tuning changes these very weights.
-            let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(frozen.without_lora()))?;
+            let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(still.without_lora()))?;
             sampling += self.sample(Model::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
         }
         self.train(&with, &tuned)?;

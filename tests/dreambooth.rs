@@ -3,10 +3,12 @@
 use crate::fixture::{Tensors, close, model, tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use tunelab::assets::{Loader, Weights};
+use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::load;
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
+use tunelab::ops::{self, tape};
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::texts::Texts;
@@ -45,13 +47,17 @@ fn loss_and_every_gradient_equal_the_script() {
         let timesteps = f["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| t as usize).collect();
         let draw = Draw { noise: f["noise"].clone(), timesteps };
         let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
-        let parts = predictor.dreambooth(&half(0), &half(2), &draw).unwrap();
+        let ((parts, loss), tape) = tape::record(|| {
+            let parts = predictor.dreambooth(&half(0), &half(2), &draw)?;
+            let loss = ops::add(&parts.instance, &ops::scale(&parts.prior, WEIGHT)?)?;
+            Ok::<_, Error>((parts, loss))
+        })
+        .unwrap();
         let get = |name: &str| &f[&format!("{case}.{name}")];
         close(&parts.instance, get("instance"), "instance loss");
         close(&parts.prior, get("prior"), "prior loss");
-        let loss = (&parts.instance + (&parts.prior * WEIGHT).unwrap()).unwrap();
         close(&loss, get("loss"), "loss");
-        let gradients = loss.backward().unwrap();
+        let gradients = tape.backward(&loss).unwrap();
         let trained = parameters.trained();
         assert_eq!(trained.len(), f.keys().filter(|k| k.starts_with(&format!("{case}.grad."))).count());
         for (name, tensor) in trained {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tunelab::assets::{Weights, write_safetensors};
 use tunelab::error::{Error, Kind};
 use tunelab::model::build::Trained;
+use tunelab::plan::Dtype;
 use tunelab::model::load;
 use tunelab::model::lora::{LoraLayer, LoraLayers};
 use tunelab::model::lora_file::{Component, Modules, Written, read, write_diffusers, write_kohya};
@@ -19,9 +20,9 @@ const TEXT_QUERY: &str = "text_model.encoder.layers.0.self_attn.q_proj";
 const RANK: usize = 3;
 
 fn modules() -> Modules {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
+    let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
     let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
-    Modules::new(&unet.weights, &text.weights)
+    Modules::new(&unet, &text)
 }
 
 /// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not the rank.

@@ -5,11 +5,14 @@ use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tunelab::assets::{Loader, Part, Weights};
+use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
+use tunelab::ops::tape::{Gradients, record};
+use tunelab::ops::{composed, mean_squares};
 
 fn loader(part: &Part, dtype: DType) -> Loader {
     Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)
@@ -19,13 +22,22 @@ fn timesteps(t: &Tensor) -> Vec<f64> {
     t.to_vec1::<i64>().unwrap().into_iter().map(|t| t as f64).collect()
 }
 
-fn mse(a: &Tensor, b: &Tensor) -> Tensor {
-    (a - b).unwrap().sqr().unwrap().mean_all().unwrap()
+/// Output, loss and gradients of one pass of the UNet over a fixture, in the network's type.
+fn pass(unet: &Unet, f: &Tensors, dtype: DType) -> (Tensor, Tensor, Gradients) {
+    let get = |name: &str| f[name].to_dtype(dtype).unwrap();
+    let target = get("target");
+    let ((output, loss), tape) = record(|| {
+        let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text"))?;
+        let loss = mean_squares(&output, &target, 0, &vec![1.0; target.dim(0)?])?;
+        Ok::<_, Error>((output, loss))
+    })
+    .unwrap();
+    let gradients = tape.backward(&loss).unwrap();
+    (output, loss, gradients)
 }
 
 /// Every `grad.*` of the fixture against the gradient of the trained tensor of that name, none left out on either side.
-fn check_gradients(loss: &Tensor, trained: &BTreeMap<String, Tensor>, reference: &Tensors) {
-    let gradients = loss.backward().unwrap();
+fn check_gradients(gradients: &Gradients, trained: &BTreeMap<String, Tensor>, reference: &Tensors) {
     let wanted: Vec<_> = reference.keys().filter_map(|k| k.strip_prefix("grad.")).collect();
     assert_eq!(wanted.len(), trained.len(), "as many gradients as trained tensors");
     for name in wanted {
@@ -61,9 +73,12 @@ fn text_encoder_gradients_equal_pytorch() {
     let config = ClipConfig::read(&files.text_encoder.config).unwrap();
     let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trained::All, 0);
     let (clip, parameters) = ClipText::new(&config, build).unwrap();
-    let output = clip.forward(&ids(&f["ids"])).unwrap();
-    let loss = (output * &f["weight"]).unwrap().mean_all().unwrap();
-    let gradients = loss.backward().unwrap();
+    let (loss, tape) = record(|| {
+        let output = clip.forward(&ids(&f["ids"]))?;
+        Ok::<_, Error>(composed(&[&output], |t| (&t[0] * &f["weight"])?.mean_all())?)
+    })
+    .unwrap();
+    let gradients = tape.backward(&loss).unwrap();
     let embedding = "text_model.embeddings.token_embedding.weight";
     for (name, tensor) in parameters.trained() {
         let gradient = gradients.get(&tensor).unwrap_or_else(|| panic!("no gradient for {name}"));
@@ -119,22 +134,20 @@ fn unet_equals_diffusers_with_three_timesteps_in_a_batch() {
 fn unet_of_portable_operations_equals_diffusers() {
     let f = tensors("unet_full.safetensors");
     let (unet, parameters) = unet(Trained::All, DType::F64);
-    let get = |name: &str| f[name].to_dtype(DType::F64).unwrap();
-    let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text")).unwrap();
+    let (output, _, gradients) = pass(&unet, &f, DType::F64);
     close(&output, &f["output"], "output");
-    check_gradients(&mse(&output, &get("target")), &parameters.trained(), &f);
+    check_gradients(&gradients, &parameters.trained(), &f);
 }
 
 #[test]
 fn full_gradients_equal_pytorch() {
     let f = tensors("unet_full.safetensors");
     let (unet, parameters) = unet(Trained::All, DType::F32);
-    let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+    let (output, loss, gradients) = pass(&unet, &f, DType::F32);
     close(&output, &f["output"], "output");
-    let loss = mse(&output, &f["target"]);
     close(&loss, &f["loss"], "loss");
     assert_eq!(parameters.trained().len(), parameters.weights.len());
-    check_gradients(&loss, &parameters.trained(), &f);
+    check_gradients(&gradients, &parameters.trained(), &f);
 }
 
 /// The UNet with the fixture's A and B as trained adapters.
@@ -154,17 +167,14 @@ fn lora_equals_peft_in_output_and_every_gradient() {
     for (file, alpha) in [("unet_lora.safetensors", 5.0), ("unet_lora_conv.safetensors", 3.0)] {
         let f = tensors(file);
         let (unet, parameters) = with_lora(&f, alpha);
-        let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+        let (output, loss, gradients) = pass(&unet, &f, DType::F32);
         close(&output, &f["output"], "output");
         assert!(relative(&f["base_output"], &f["output"]) > 0.01, "the adapter changes the output");
-        let loss = mse(&output, &f["target"]);
         close(&loss, &f["loss"], "loss");
-        let trained = parameters.trained();
-        check_gradients(&loss, &trained, &f);
-        let gradients = loss.backward().unwrap();
+        check_gradients(&gradients, &parameters.trained(), &f);
         assert!(parameters.weights.values().all(|w| gradients.get(w).is_none()), "frozen weights have no gradient");
 
-        let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora())).unwrap();
+        let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.without_lora())).unwrap();
         let output = base.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
         close(&output, &f["base_output"], "base output");
     }
@@ -232,16 +242,14 @@ fn recomputed_gradients_equal_plain_ones() {
         (&|| with_lora(&lora, 5.0), DType::F32),
     ];
     for (build, dtype) in cases {
-        let get = |name: &str| f[name].to_dtype(dtype).unwrap();
         let gradients = |recompute: bool| {
             let (mut unet, parameters) = build();
-            let collected = recompute.then(|| unet.recompute());
-            let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text")).unwrap();
-            let mut store = mse(&output, &get("target")).backward().unwrap();
-            let mut take = |t: &Tensor| store.remove(t).or_else(|| collected.as_ref().and_then(|c| c.take(t)));
-            let all: BTreeMap<String, Tensor> =
-                parameters.trained().into_iter().map(|(name, t)| (name, take(&t).unwrap())).collect();
-            all
+            if recompute {
+                unet.recompute();
+            }
+            let (_, _, mut found) = pass(&unet, &f, dtype);
+            let of = parameters.trained().into_iter();
+            of.map(|(name, t)| (name, found.remove(&t).unwrap())).collect::<BTreeMap<String, Tensor>>()
         };
         let (plain, recomputed) = (gradients(false), gradients(true));
         assert_eq!(plain.len(), recomputed.len());

@@ -5,7 +5,7 @@ use crate::fixture::{randn, values, within};
 use candle_core::{DType, Result, Tensor, Var};
 use tunelab::ops::attention::Mask;
 use tunelab::ops::group_norm::Then;
-use tunelab::ops::{self, Padding};
+use tunelab::ops::{self, Padding, composed, tape};
 
 /// Rounding of sums in f32, relative to the largest value.
 const LIMIT: f64 = 2e-5;
@@ -30,9 +30,9 @@ fn run(
         Ok(if matches!(operand, Trained(_)) { Var::from_tensor(&t)?.into_inner() } else { t })
     };
     let tensors: Vec<Tensor> = operands.iter().enumerate().map(make).collect::<Result<_>>()?;
-    let y = op(&tensors)?;
+    let (y, tape) = tape::record(|| op(&tensors))?;
     let w = randn(y.dims(), 99).to_dtype(dtype)?;
-    let store = (&y * w)?.sum_all()?.backward()?;
+    let store = tape.backward_from(&y, w)?;
     let gradients = tensors.iter().map(|t| store.get(t).cloned()).collect();
     Ok((y, gradients))
 }
@@ -63,17 +63,20 @@ fn linear() {
         agree("frozen argument", &[Frozen(&[1, 7]), Trained(&[5, 7]), b], op);
     }
     agree("frozen weight, trained bias", &[Trained(&[4, 7]), Trained(&[5, 7]), Trained(&[5])], |t| {
-        ops::linear(&t[0], &t[1].detach(), Some(&t[2]))?.broadcast_add(&t[1].sum_all()?)
+        let y = ops::linear(&t[0], &t[1].detach(), Some(&t[2]))?;
+        composed(&[&y, &t[1]], |t| t[0].broadcast_add(&t[1].sum_all()?))
     });
 }
 
 #[test]
 fn linear_of_transposed_operands() {
     agree("transposed", &[Trained(&[3, 7, 13]), Trained(&[7, 5])], |t| {
-        ops::linear(&t[0].transpose(1, 2)?, &t[1].t()?, None)
+        let x = composed(&[&t[0]], |t| t[0].transpose(1, 2))?;
+        ops::linear(&x, &composed(&[&t[1]], |t| t[0].t())?, None)
     });
     agree("narrowed", &[Trained(&[9, 7]), Frozen(&[8, 7]), Frozen(&[8])], |t| {
-        ops::linear(&t[0].narrow(0, 2, 5)?, &t[1].narrow(0, 3, 4)?, Some(&t[2].narrow(0, 3, 4)?))
+        let x = composed(&[&t[0]], |t| t[0].narrow(0, 2, 5))?;
+        ops::linear(&x, &t[1].narrow(0, 3, 4)?, Some(&t[2].narrow(0, 3, 4)?))
     });
 }
 
@@ -141,8 +144,11 @@ fn conv2d_in_several_blocks() {
 
 #[test]
 fn conv2d_of_a_transposed_picture() {
-    agree("transposed", &[Trained(&[2, 5, 9, 6]), Trained(&[5, 4, 3, 3])], |t| {
-        ops::conv2d(&t[0].transpose(2, 3)?, &t[1].transpose(0, 1)?, None, 1, Padding::same(1))
+    agree("transposed", &[Frozen(&[2, 5, 9, 6]), Trained(&[4, 5, 3, 3])], |t| {
+        ops::conv2d(&t[0].transpose(2, 3)?, &t[1], None, 1, Padding::same(1))
+    });
+    agree("transposed", &[Trained(&[2, 5, 9, 6]), Frozen(&[5, 4, 3, 3])], |t| {
+        ops::conv2d(&t[0], &t[1].transpose(0, 1)?, None, 1, Padding::same(1))
     });
 }
 
@@ -191,7 +197,8 @@ fn group_norm() {
 #[test]
 fn group_norm_of_a_large_picture_far_from_zero() {
     agree("large", &[Trained(&[1, 4, 61, 67]), Trained(&[4]), Trained(&[4])], |t| {
-        ops::group_norm(&(&t[0] + 8.0)?, 2, &t[1], &t[2], 1e-6, Then::Silu)
+        let x = composed(&[&t[0]], |t| &t[0] + 8.0)?;
+        ops::group_norm(&x, 2, &t[1], &t[2], 1e-6, Then::Silu)
     });
 }
 
@@ -207,12 +214,65 @@ fn layer_norm() {
 #[test]
 fn activations() {
     let x = [Trained(&[3, 7, 22][..])];
-    let wide = |f: fn(&Tensor) -> Result<Tensor>| move |t: &[Tensor]| f(&(&t[0] * 3.0)?);
+    let wide = |f: fn(&Tensor) -> Result<Tensor>| move |t: &[Tensor]| f(&ops::scale(&t[0], 3.0)?);
     agree("geglu", &x, wide(ops::geglu));
     agree("silu", &x, wide(ops::silu));
     agree("gelu", &x, wide(ops::gelu));
     agree("quick gelu", &x, wide(ops::quick_gelu));
-    agree("geglu, transposed", &[Trained(&[22, 7])], |t| ops::geglu(&t[0].t()?));
+    agree("geglu, transposed", &[Trained(&[22, 7])], |t| ops::geglu(&composed(&[&t[0]], |t| t[0].t())?));
+}
+
+/// More values than one task has, and rests of the tiles that are transposed.
+#[test]
+fn sums_and_layouts() {
+    let (x, y) = ([2, 19, 23, 45], [2, 3, 23, 45]);
+    agree("add", &[Trained(&x), Trained(&x)], |t| ops::add(&t[0], &t[1]));
+    agree("add to itself", &[Trained(&x)], |t| ops::add(&t[0], &t[0]));
+    agree("scale", &[Trained(&x)], |t| ops::scale(&t[0], -0.7));
+    let mask = |t: &Tensor| (0..t.elem_count()).map(|i| (i % 3) as f32 * 0.4).collect();
+    agree("mask", &[Trained(&x)], |t| ops::masked(&t[0], mask(&t[0])));
+    for (a, b) in
+        [(Trained(&x), Trained(&[2, 19][..])), (Frozen(&x), Trained(&[2, 19])), (Trained(&x), Frozen(&[2, 19]))]
+    {
+        agree("channels", &[a, b], |t| ops::add_channels(&t[0], &t[1]));
+    }
+    for (a, b) in [(Trained(&x), Trained(&y)), (Frozen(&x), Trained(&y)), (Trained(&x), Frozen(&y))] {
+        agree("cat", &[a, b], |t| ops::cat_channels(&t[0], &t[1]));
+    }
+    agree("rows", &[Trained(&x)], |t| ops::to_rows(&t[0]));
+    agree("picture", &[Trained(&[2, 35, 19])], |t| ops::to_picture(&t[0], (5, 7)));
+    let there_and_back = randn(&x, 1);
+    let back = ops::to_picture(&ops::to_rows(&there_and_back).unwrap(), (23, 45)).unwrap();
+    assert_eq!(values(&back), values(&there_and_back));
+    for shapes in [([2, 3], [3, 2]), ([2, 3], [1, 3])] {
+        assert!(ops::add(&randn(&shapes.0, 1), &randn(&shapes.1, 1)).is_err());
+    }
+}
+
+/// An id that is there several times, one that is not, and more positions than are used.
+#[test]
+fn embedding() {
+    let ids = vec![vec![0, 3, 3, 1], vec![4, 3, 0, 4]];
+    for (tokens, positions) in [(Trained(&[6, 5][..]), Trained(&[7, 5][..])), (Trained(&[6, 5]), Frozen(&[7, 5]))] {
+        agree("embedding", &[tokens, positions], |t| ops::embedding(&ids, &t[0], &t[1]));
+    }
+    for wrong in [vec![vec![6]], vec![vec![0, 1], vec![0]], vec![vec![0; 8]]] {
+        assert!(ops::embedding(&wrong, &randn(&[6, 5], 1), &randn(&[7, 5], 2)).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn mean_squares() {
+    let x = [3, 4, 35, 37];
+    for (first, weights) in [(0, &[1.0; 3][..]), (0, &[0.3, 2.0]), (1, &[0.5, 0.7]), (2, &[1.5])] {
+        agree(&format!("{weights:?} from {first}"), &[Trained(&x), Frozen(&x)], |t| {
+            ops::mean_squares(&t[0], &t[1], first, weights)
+        });
+    }
+    let t = [randn(&x, 1), randn(&x, 2)];
+    assert!(ops::mean_squares(&t[0], &t[1], 1, &[1.0; 3]).is_err());
+    let by_hand = (&t[0] - &t[1]).unwrap().sqr().unwrap().mean_all().unwrap();
+    within(&ops::mean_squares(&t[0], &t[1], 0, &[1.0; 3]).unwrap(), &by_hand, LIMIT, "all");
 }
 
 #[test]
@@ -228,14 +288,16 @@ fn upsample_to_sizes_that_are_no_multiples() {
 #[test]
 fn an_argument_that_is_used_twice_gets_both_gradients() {
     agree("upsample and skip", &[Trained(&[2, 3, 4, 5])], |t| {
-        ops::upsample_nearest(&t[0], 4, 5)? + ops::upsample_nearest(&t[0], 4, 5)?.sqr()? + (&t[0] * 0.5)?
+        let [a, b] = [ops::upsample_nearest(&t[0], 4, 5)?, ops::upsample_nearest(&t[0], 4, 5)?];
+        ops::add(&ops::add(&a, &composed(&[&b], |t| t[0].sqr())?)?, &ops::scale(&t[0], 0.5)?)
     });
     agree("convolution and skip", &[Trained(&[2, 3, 4, 5]), Trained(&[3, 3, 3, 3])], |t| {
         let y = ops::conv2d(&t[0], &t[1], None, 1, Padding::same(1))?;
-        ops::conv2d(&(&y + &t[0])?, &t[1], None, 1, Padding::same(1))? + &t[0]
+        ops::add(&ops::conv2d(&ops::add(&y, &t[0])?, &t[1], None, 1, Padding::same(1))?, &t[0])
     });
     agree("linear twice", &[Trained(&[6, 4]), Trained(&[4, 4]), Trained(&[4])], |t| {
-        ops::linear(&ops::linear(&t[0], &t[1], Some(&t[2]))?, &t[1], Some(&t[2]))? * &t[0]
+        let y = ops::linear(&ops::linear(&t[0], &t[1], Some(&t[2]))?, &t[1], Some(&t[2]))?;
+        composed(&[&y, &t[0]], |t| &t[0] * &t[1])
     });
 }
 
@@ -249,7 +311,10 @@ fn threads_change_nothing() {
             let (y, gradients) = run(&operands, DType::F32, &|t| {
                 let y = ops::group_norm(&t[0], 4, &t[2], &t[3], 1e-5, Then::Silu)?;
                 let y = ops::conv2d(&y, &t[1], Some(&t[2]), 1, Padding::same(1))?;
-                let rows = y.flatten_from(2)?.transpose(1, 2)?;
+                let rows = ops::to_rows(&ops::add_channels(
+                    &y,
+                    &ops::scale(&composed(&[&t[0]], |t| t[0].mean((2, 3)))?, 0.5)?,
+                )?)?;
                 ops::layer_norm(&ops::attention(&rows, &rows, &rows, 4, Mask::Nothing)?, &t[2], &t[3], 1e-5)
             })
             .unwrap();

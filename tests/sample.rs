@@ -9,6 +9,7 @@ use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::lora_file::{self, Component, Modules};
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::{load, unet::Unet, vae::Vae};
+use tunelab::plan::Dtype;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
 use tunelab::results::Shot;
@@ -30,7 +31,7 @@ struct Pipeline {
 impl Pipeline {
     fn load() -> Self {
         let files = model();
-        let (base, parameters) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
+        let (base, parameters) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
         let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
         let tokenizer = Tokenizer::from_dir(&files.tokenizer).unwrap();
         let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
@@ -41,7 +42,7 @@ impl Pipeline {
 
     /// The UNet with one of the fixture's LoRA files.
     fn with_lora(&self, spelling: &str, strength: f64) -> Unet {
-        let modules = Modules::new(&self.parameters.weights, &std::collections::BTreeMap::new());
+        let modules = Modules::new(&self.parameters, &Parameters::default());
         let file = fixture("lora").join(format!("{spelling}.safetensors"));
         let mut adapters = lora_file::read(&file, &modules, &Device::Cpu, strength).unwrap();
         let lora = adapters.remove(&Component::Unet).unwrap();

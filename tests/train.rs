@@ -49,7 +49,7 @@ impl Bench {
     /// The same with photographs of another size.
     fn at(resolution: usize, trained: Trained, pictures: usize) -> Self {
         let files = model();
-        let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED).unwrap();
+        let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED, Dtype::F32).unwrap();
         let vae = load::vae(&files, &Device::Cpu).unwrap();
         let (examples, texts) = examples(&vae, pictures, resolution, 0.0);
         Self { unet, parameters, vae, examples, texts, schedule: load::schedule(&files).unwrap() }
@@ -64,7 +64,6 @@ impl Bench {
             predictor: self.predictor(&self.unet, train.snr_gamma),
             trained: self.parameters.trained(),
             dropouts: self.parameters.dropout().map(|d| ("unet", d.clone())).into_iter().collect(),
-            collected: None,
             vae: &self.vae,
             examples: &self.examples,
             class: None,
@@ -89,11 +88,11 @@ impl Bench {
         Ok(rows)
     }
 
-    /// The evaluation loss as `run` takes it: of the UNet without gradients and dropout.
+    /// The evaluation loss as `run` takes it: of the UNet without dropout.
     fn evaluate(&self) -> f32 {
         let evaluation = Evaluation::new(&self.examples, &self.vae, &self.schedule, SEED).unwrap();
-        let frozen = Build::from_parameters(self.parameters.detached());
-        let (unet, _) = Unet::new(self.unet.config(), frozen).unwrap();
+        let still = Build::from_parameters(self.parameters.without_dropout());
+        let (unet, _) = Unet::new(self.unet.config(), still).unwrap();
         evaluation.loss(self.predictor(&unet, None)).unwrap()
     }
 

@@ -15,6 +15,7 @@ use tunelab::data::{self, Picture};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
+use tunelab::ops::{composed, mean_squares, tape};
 use tunelab::plan::LrScheduler;
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
@@ -68,9 +69,9 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
         } else {
             load_pieces(&pictures, &batch, &mut Generator::stream(seed, "pieces", step as u64))?
         };
-        let (loss, parts) = loss(&vae, &batch, seed, step as u64)?;
+        let ((loss, parts), tape) = tape::record(|| loss(&vae, &batch, seed, step as u64))?;
         let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP, steps);
-        let gradients = optimizer.gradients(&loss, None)?;
+        let gradients = optimizer.gradients(&loss, tape)?;
         optimizer.step(&gradients, rate)?;
         let [squared, absolute, divergence] = parts;
         writeln!(csv, "{},{squared},{absolute},{divergence}", step + 1)?;
@@ -79,9 +80,8 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
         }
         if (step + 1) % 500 == 0 || step + 1 == steps {
             let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-            write_safetensors(&weights, &parameters.detached().weights, &metadata)?;
-            let (frozen, _) = Vae::new(&config, Build::from_parameters(parameters.detached()))?;
-            write_factor(&folder.join("config.json"), factor(&frozen, &pictures)?)?;
+            write_safetensors(&weights, &parameters.weights, &metadata)?;
+            write_factor(&folder.join("config.json"), factor(&vae, &pictures)?)?;
         }
     }
     Ok(())
@@ -91,12 +91,16 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
 fn loss(vae: &Vae, pictures: &Tensor, seed: u64, step: u64) -> Result<(Tensor, [f32; 3])> {
     let LatentDistribution { mean, std } = vae.encode(pictures)?;
     let noise = Generator::stream(seed, "latents", step).randn(mean.elem_count());
-    let latents = (&mean + (&std * Tensor::from_vec(noise, mean.shape(), mean.device())?)?)?;
-    let difference = (vae.decode(&latents)? - pictures)?;
-    let squared = difference.sqr()?.mean_all()?;
-    let absolute = difference.abs()?.mean_all()?;
-    let divergence = ((((mean.sqr()? + std.sqr()?)? - (std.log()? * 2.0)?)? - 1.0)? * 0.5)?.mean_all()?;
-    let loss = ((&squared + (&absolute * ABSOLUTE)?)? + (&divergence * DIVERGENCE)?)?;
+    let noise = Tensor::from_vec(noise, mean.shape(), mean.device())?;
+    let latents = composed(&[&mean, &std], |t| &t[0] + (&t[1] * &noise)?)?;
+    let decoded = vae.decode(&latents)?;
+    let squared = mean_squares(&decoded, pictures, 0, &vec![1.0; pictures.dim(0)?])?;
+    let absolute = composed(&[&decoded], |t| (&t[0] - pictures)?.abs()?.mean_all())?;
+    let divergence = composed(&[&mean, &std], |t| {
+        ((((t[0].sqr()? + t[1].sqr()?)? - (t[1].log()? * 2.0)?)? - 1.0)? * 0.5)?.mean_all()
+    })?;
+    let loss =
+        composed(&[&squared, &absolute, &divergence], |t| (&t[0] + (&t[1] * ABSOLUTE)?)? + (&t[2] * DIVERGENCE)?)?;
     let parts = [squared.to_scalar()?, absolute.to_scalar()?, divergence.to_scalar()?];
     Ok((loss, parts))
 }

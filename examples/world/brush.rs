@@ -18,7 +18,7 @@ use tunelab::model::load;
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
 use tunelab::model::vae::Vae;
-use tunelab::plan::Source;
+use tunelab::plan::{Dtype, Source};
 use tunelab::progress::Progress;
 use tunelab::results::Shot;
 use tunelab::sample::Painter;
@@ -57,7 +57,7 @@ impl Brush {
     pub fn open(model: &Path) -> Result<Self> {
         let files = assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())?;
         let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0)?;
-        let (unet, _) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0)?;
+        let (unet, _) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0, Dtype::F32)?;
         let vae = load::vae(&files, &Device::Cpu)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;

@@ -106,7 +106,8 @@ impl Judge {
         for (conv, norm) in &self.convs {
             x = norm.forward_silu(&conv.forward(&x)?)?;
         }
-        Ok(ops::silu(&self.features.forward(&x.flatten_from(1)?.contiguous()?)?)?)
+        let x = ops::composed(&[&x], |t| t[0].flatten_from(1))?;
+        Ok(ops::silu(&self.features.forward(&x)?)?)
     }
 
     /// Features [B, 96] → scores, one tensor [B, classes] a question.
@@ -115,7 +116,7 @@ impl Judge {
         let mut first = 0;
         let part = |names: &Vec<&str>| {
             first += names.len();
-            Ok(all.narrow(1, first - names.len(), names.len())?)
+            Ok(ops::composed(&[&all], |t| t[0].narrow(1, first - names.len(), names.len())?.contiguous())?)
         };
         names().iter().map(part).collect()
     }

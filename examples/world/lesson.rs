@@ -15,6 +15,7 @@ use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::Vae;
+use tunelab::ops::{composed, tape};
 use tunelab::plan::LrScheduler;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::{Optimizer, Settings};
@@ -124,9 +125,10 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
     let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
     for step in 0..steps {
         let examples = Example::many(seed, first + step * BATCH, BATCH);
-        let loss = loss(&judge, &worn(&examples, through)?, &examples)?;
+        let pictures = worn(&examples, through)?;
+        let (loss, tape) = tape::record(|| loss(&judge, &pictures, &examples))?;
         let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP.min(steps / 10), steps);
-        optimizer.step(&optimizer.gradients(&loss, None)?, rate)?;
+        optimizer.step(&optimizer.gradients(&loss, tape)?, rate)?;
         if (step + 1) % 100 == 0 {
             eprintln!("step {} of {steps}: loss {:.4}", step + 1, loss.to_scalar::<f32>()?);
         }
@@ -139,17 +141,19 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
 /// The sum of the questions' cross-entropies.
 fn loss(judge: &Judge, pictures: &[Rgb], examples: &[Example]) -> Result<Tensor> {
     let scores = judge.scores(&judge.features(&batch(pictures)?)?)?;
-    let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-    for (question, scores) in scores.iter().enumerate() {
-        let classes = scores.dim(1)?;
-        let right = examples.iter().flat_map(|e| (0..classes).map(move |class| class == e.answers[question]));
-        let right = Tensor::from_iter(right.map(|right| if right { 1f32 } else { 0.0 }), &Device::Cpu)?;
-        let largest = scores.detach().max_keepdim(1)?;
-        let scores = scores.broadcast_sub(&largest)?;
-        let log_sum = scores.exp()?.sum(1)?.log()?;
-        sum = (sum + (log_sum - (&scores * right.reshape(scores.shape())?)?.sum(1)?)?.mean_all()?)?;
-    }
-    Ok(sum)
+    Ok(composed(&scores.iter().collect::<Vec<_>>(), |scores| {
+        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        for (question, scores) in scores.iter().enumerate() {
+            let classes = scores.dim(1)?;
+            let right = examples.iter().flat_map(|e| (0..classes).map(move |class| class == e.answers[question]));
+            let right = Tensor::from_iter(right.map(|right| if right { 1f32 } else { 0.0 }), &Device::Cpu)?;
+            let largest = scores.detach().max_keepdim(1)?;
+            let scores = scores.broadcast_sub(&largest)?;
+            let log_sum = scores.exp()?.sum(1)?.log()?;
+            sum = (sum + (log_sum - (&scores * right.reshape(scores.shape())?)?.sum(1)?)?.mean_all()?)?;
+        }
+        Ok(sum)
+    })?)
 }
 
 /// What came of an exam.

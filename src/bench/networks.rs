@@ -8,6 +8,7 @@ use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::{Activation, ClipConfig, ClipText};
 use crate::model::unet::{Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
+use crate::plan::Dtype;
 use candle_core::Device;
 use std::path::Path;
 
@@ -25,9 +26,9 @@ pub const LATENT_CHANNELS: usize = 4;
 const SCHEDULER: &str = r#"{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "beta_start": 0.00085, "num_train_timesteps": 1000, "skip_prk_steps": true, "steps_offset": 1}"#;
 
-/// The noise predictor.
-pub fn unet(trained: Trained, device: &Device) -> Result<(Unet, Parameters)> {
-    Unet::new(&unet_config(), Build::untrained(trained, SEED, device))
+/// The noise predictor, with frozen weights of type `dtype`.
+pub fn unet(trained: Trained, device: &Device, dtype: Dtype) -> Result<(Unet, Parameters)> {
+    Unet::new(&unet_config(), Build::untrained(trained, SEED, device).of_type(dtype))
 }
 
 /// Its sizes.

@@ -3,9 +3,11 @@
 use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
 use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
+use crate::ops::tape;
+use crate::plan::Dtype;
 use crate::plan::count::{self, SD15_UNET};
 use crate::random::Generator;
 use crate::train::examples::Batch;
@@ -37,6 +39,7 @@ pub struct Timed {
 
 /// Prepares and times the work that was asked for.
 pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
+    dtype(args)?;
     match args.work {
         BenchWork::Lora => {
             let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
@@ -66,11 +69,23 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
     }
 }
 
+/// The type of the UNet's frozen weights.
+fn dtype(args: &BenchArgs) -> Result<Dtype> {
+    match (args.dtype.as_str(), args.work) {
+        ("bf16", BenchWork::Lora | BenchWork::Sample) => Ok(Dtype::Bf16),
+        ("bf16", _) => Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
+            .hint("--dtype bf16 is for `bench lora` and `bench sample`")),
+        _ => Ok(Dtype::F32),
+    }
+}
+
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
 fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
     let all = trained == Trained::All;
-    let (mut unet, parameters) = networks::unet(trained, device)?;
-    let collected = args.checkpointing.then(|| unet.recompute());
+    let (mut unet, parameters) = networks::unet(trained, device, dtype(args)?)?;
+    if args.checkpointing {
+        unet.recompute();
+    }
     let schedule = networks::schedule()?;
     let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
@@ -81,8 +96,8 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     let seconds = seconds(args.steps, || {
         let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
-        let loss = predictor.loss(&batch, &draw)?;
-        let gradients = optimizer.gradients(&loss, collected.as_deref())?;
+        let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
+        let gradients = optimizer.gradients(&loss, tape)?;
         optimizer.step(&gradients, 1e-4)?;
         read(&loss)
     })?;
@@ -95,7 +110,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = networks::unet(Trained::Nothing, device)?;
+    let (unet, _) = networks::unet(Trained::Nothing, device, dtype(args)?)?;
     let samples = 2 * args.batch;
     let x = randn(&latents(args, samples), device)?;
     let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;

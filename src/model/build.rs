@@ -3,11 +3,13 @@
 //! In: checked files ([`crate::assets::Loader`]), the tensors of a network that exists already, or nothing but a seed
 //! (an untrained network), and what to train.
 //! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
-//! over the same memory, without gradients and with or without its adapter (for sampling, and for the base pictures).
+//! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
 
 use super::lora::{Dropout, LoraConfig, LoraLayer, LoraLayers};
 use crate::assets::Loader;
 use crate::error::{Error, Result};
+use crate::ops::Weight;
+use crate::plan::Dtype;
 use crate::random::Generator;
 use candle_core::{Device, Tensor, Var};
 use std::cell::RefCell;
@@ -30,20 +32,21 @@ pub enum Trained {
 /// All tensors of a network.
 #[derive(Default, Clone)]
 pub struct Parameters {
-    /// Weights by name.
+    /// Weights by name, but for those in `rounded`.
     pub weights: BTreeMap<String, Tensor>,
+    /// Frozen weights in bf16 by name.
+    pub rounded: BTreeMap<String, Weight>,
     /// Adapters by module path.
     pub lora: LoraLayers,
     dropout: Option<Arc<Dropout>>,
 }
 
 impl Parameters {
-    /// The same numbers, apart from every gradient: for sampling while training goes on. No memory is copied.
+    /// The same tensors without dropout: for sampling while training goes on. No memory is copied.
     #[must_use]
-    pub fn detached(&self) -> Self {
-        let weights = self.weights.iter().map(|(name, t)| (name.clone(), t.detach())).collect();
-        let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.detached())).collect();
-        Self { weights, lora, dropout: None }
+    pub fn without_dropout(&self) -> Self {
+        let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.without_dropout())).collect();
+        Self { weights: self.weights.clone(), rounded: self.rounded.clone(), lora, dropout: None }
     }
 
     /// The same without the adapter: the base model, if only an adapter is trained.
@@ -76,7 +79,13 @@ impl Parameters {
 
     /// All numbers in the weights (adapters not counted).
     pub fn weight_count(&self) -> usize {
-        self.weights.values().map(Tensor::elem_count).sum()
+        self.dims().map(|(_, dims)| dims.iter().product::<usize>()).sum()
+    }
+
+    /// Names and dimensions of all weights.
+    pub fn dims(&self) -> impl Iterator<Item = (&String, Vec<usize>)> {
+        let rounded = self.rounded.iter().map(|(name, weight)| (name, weight.dims()));
+        self.weights.iter().map(|(name, t)| (name, t.dims().to_vec())).chain(rounded)
     }
 }
 
@@ -90,6 +99,8 @@ pub struct Build {
 struct Shared {
     source: Source,
     trained: Trained,
+    /// Whether frozen weights of linear maps and convolutions are rounded to bf16.
+    rounds: bool,
     seed: u64,
     device: Device,
     dropout: Arc<Dropout>,
@@ -127,7 +138,16 @@ impl Build {
         let dropout = Arc::new(Dropout::new(p));
         let made =
             RefCell::new(Parameters { dropout: (p > 0.0).then(|| Arc::clone(&dropout)), ..Parameters::default() });
-        Self { shared: Rc::new(Shared { source, trained, seed, device, dropout, made }), path: String::new() }
+        Self { shared: Rc::new(Shared { source, trained, rounds: false, seed, device, dropout, made }), path: String::new() }
+    }
+
+    /// The same with frozen weights of this type; to be said before anything is built.
+    #[must_use]
+    pub fn of_type(mut self, dtype: Dtype) -> Self {
+        if let Some(shared) = Rc::get_mut(&mut self.shared) {
+            shared.rounds = dtype == Dtype::Bf16;
+        }
+        self
     }
 
     /// One step down the path.
@@ -160,9 +180,30 @@ impl Build {
         Ok(tensor)
     }
 
+    /// The weight of the linear map or convolution at this path, of the given shape.
+    pub fn weight(&self, dims: &[usize]) -> Result<Weight> {
+        let Shared { source, trained, rounds, made, .. } = &*self.shared;
+        let full = self.pp("weight").path;
+        if let Source::Memory(parameters) = source
+            && let Some(weight) = parameters.rounded.get(&full).filter(|weight| weight.dims() == dims)
+        {
+            made.borrow_mut().rounded.insert(full, weight.clone());
+            return Ok(weight.clone());
+        }
+        let values = self.get(dims, "weight")?;
+        if !rounds || *trained == Trained::All || !values.is_contiguous() {
+            return Ok(values.into());
+        }
+        let weight = Weight::rounded(&values)?;
+        let mut made = made.borrow_mut();
+        made.weights.remove(&full);
+        made.rounded.insert(full, weight.clone());
+        Ok(weight)
+    }
+
     /// The adapter of the module at this path, whose weight has the shape `weight`, if it has one.
     pub fn lora(&self, weight: &[usize]) -> Result<Option<LoraLayer>> {
-        let Shared { source, trained, seed, device, dropout, made } = &*self.shared;
+        let Shared { source, trained, seed, device, dropout, made, .. } = &*self.shared;
         let layer = match (source, trained) {
             (Source::Memory(parameters), _) => parameters.lora.get(&self.path).cloned(),
             (_, Trained::Lora(config)) if config.wants(&self.path) => {

@@ -8,8 +8,7 @@ use super::config::Config;
 use super::layers::{LayerNorm, Linear};
 use crate::error::{Error, Result};
 use crate::ops::{self, attention::Mask};
-use candle_core::{Module, Tensor};
-use candle_nn::Embedding;
+use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
 
@@ -96,20 +95,20 @@ impl Layer {
     fn forward(&self, x: &Tensor, c: &ClipConfig) -> Result<Tensor> {
         let h = self.norm1.forward(x)?;
         let (q, k, v) = (self.q.forward(&h)?, self.k.forward(&h)?, self.v.forward(&h)?);
-        let x = (self.out.forward(&ops::attention(&q, &k, &v, c.heads, Mask::Causal)?)? + x)?;
+        let x = ops::add(&self.out.forward(&ops::attention(&q, &k, &v, c.heads, Mask::Causal)?)?, x)?;
         let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
         let h = match c.activation {
             Activation::QuickGelu => ops::quick_gelu(&h)?,
             Activation::Gelu => ops::gelu(&h)?,
         };
-        Ok((self.fc2.forward(&h)? + x)?)
+        Ok(ops::add(&self.fc2.forward(&h)?, &x)?)
     }
 }
 
 /// The network.
 pub struct ClipText {
     config: ClipConfig,
-    tokens: Embedding,
+    tokens: Tensor,
     positions: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
@@ -120,10 +119,9 @@ impl ClipText {
     pub fn new(config: &ClipConfig, build: Build) -> Result<(Self, Parameters)> {
         let root = build.pp("text_model");
         let embeddings = root.pp("embeddings");
-        let tokens = embeddings.get(&[config.vocab_size, config.width], "token_embedding.weight")?;
         let text = Self {
             config: config.clone(),
-            tokens: Embedding::new(tokens, config.width),
+            tokens: embeddings.get(&[config.vocab_size, config.width], "token_embedding.weight")?,
             positions: embeddings.get(&[config.positions, config.width], "position_embedding.weight")?,
             layers: (0..config.layers)
                 .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), config))
@@ -149,8 +147,7 @@ impl ClipText {
             ))
             .hint("take tokenizer/ and text_encoder/ from the same repository"));
         }
-        let flat = Tensor::from_vec(ids.concat(), (ids.len(), length), self.positions.device())?;
-        let mut x = self.tokens.forward(&flat)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
+        let mut x = ops::embedding(ids, &self.tokens, &self.positions)?;
         for layer in &self.layers {
             x = layer.forward(&x, &self.config)?;
         }

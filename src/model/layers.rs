@@ -4,12 +4,12 @@
 use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
-use crate::ops::{self, Padding, group_norm::Then};
+use crate::ops::{self, Padding, Weight, group_norm::Then};
 use candle_core::Tensor;
 
 /// W x + b over the last axis.
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     lora: Option<LoraLayer>,
 }
@@ -24,14 +24,14 @@ impl Linear {
     /// `weight` alone.
     pub fn no_bias(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
         let shape = [outputs, inputs];
-        Ok(Self { weight: build.get(&shape, "weight")?, bias: None, lora: build.lora(&shape)? })
+        Ok(Self { weight: build.weight(&shape)?, bias: None, lora: build.lora(&shape)? })
     }
 
     /// x [..., inputs] → [..., outputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        let y = self.weight.linear(x, self.bias.as_ref())?;
         match &self.lora {
-            Some(lora) => Ok((y + lora.linear(x)?)?),
+            Some(lora) => Ok(ops::add(&y, &lora.linear(x)?)?),
             None => Ok(y),
         }
     }
@@ -39,7 +39,7 @@ impl Linear {
 
 /// Two-dimensional convolution with bias.
 pub struct Conv2d {
-    weight: Tensor,
+    weight: Weight,
     bias: Tensor,
     stride: usize,
     padding: Padding,
@@ -57,7 +57,7 @@ impl Conv2d {
         padding: Padding,
     ) -> Result<Self> {
         let shape = [outputs, inputs, kernel, kernel];
-        let (weight, bias) = (build.get(&shape, "weight")?, build.get(&[outputs], "bias")?);
+        let (weight, bias) = (build.weight(&shape)?, build.get(&[outputs], "bias")?);
         Ok(Self { weight, bias, stride, padding, lora: build.lora(&shape)? })
     }
 
@@ -73,9 +73,9 @@ impl Conv2d {
 
     /// x [B, inputs, H, W] → [B, outputs, H', W'].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::conv2d(x, &self.weight, Some(&self.bias), self.stride, self.padding)?;
+        let y = self.weight.conv2d(x, Some(&self.bias), self.stride, self.padding)?;
         match &self.lora {
-            Some(lora) => Ok((y + lora.conv2d(x, self.stride, self.padding)?)?),
+            Some(lora) => Ok(ops::add(&y, &lora.conv2d(x, self.stride, self.padding)?)?),
             None => Ok(y),
         }
     }

@@ -9,6 +9,7 @@ use super::vae::{Vae, VaeConfig};
 use crate::assets::{Loader, ModelFiles, Part, Weights};
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
+use crate::plan::Dtype;
 use candle_core::{DType, Device};
 
 fn build(part: &Part, device: &Device, trained: Trained, seed: u64) -> Result<Build> {
@@ -32,10 +33,20 @@ pub fn vae(files: &ModelFiles, device: &Device) -> Result<Vae> {
     Ok(Vae::new(&config, build(&files.vae, device, Trained::Nothing, 0)?)?.0)
 }
 
-/// The UNet; a new adapter draws from the streams of `seed`.
-pub fn unet(files: &ModelFiles, device: &Device, trained: Trained, seed: u64) -> Result<(Unet, Parameters)> {
+/// The UNet, with frozen weights of type `dtype`; a new adapter draws from the streams of `seed`.
+pub fn unet(
+    files: &ModelFiles,
+    device: &Device,
+    trained: Trained,
+    seed: u64,
+    dtype: Dtype,
+) -> Result<(Unet, Parameters)> {
+    if dtype != Dtype::F32 && !device.is_cpu() {
+        return Err(Error::input(format!("train.dtype = \"{dtype}\" works on the CPU only in this version"))
+            .hint("leave it out, or use --device cpu"));
+    }
     let config = UnetConfig::read(&files.unet.config)?;
-    Unet::new(&config, build(&files.unet, device, trained, seed)?)
+    Unet::new(&config, build(&files.unet, device, trained, seed)?.of_type(dtype))
 }
 
 /// The noise schedule.

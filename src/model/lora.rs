@@ -67,7 +67,7 @@ impl Dropout {
             .into_iter()
             .map(|u| if f64::from(u) < self.p { 0.0 } else { keep as f32 })
             .collect();
-        Ok((x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_device(x.device())?)?)
+        Ok(ops::masked(x, mask)?)
     }
 }
 
@@ -120,10 +120,10 @@ impl LoraLayer {
         self.down.dims()[0]
     }
 
-    /// The same values, apart from every gradient and without dropout.
+    /// The same tensors without dropout.
     #[must_use]
-    pub fn detached(&self) -> Self {
-        Self { down: self.down.detach(), up: self.up.detach(), dropout: None, ..*self }
+    pub fn without_dropout(&self) -> Self {
+        Self { dropout: None, ..self.clone() }
     }
 
     /// Checks the shapes against the module's weight.
@@ -147,18 +147,19 @@ impl LoraLayer {
     /// B A x · alpha / rank for a linear module.
     pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.drop(x)?;
-        let low = ops::linear(&x, &self.down, None)?;
-        Ok((ops::linear(&low, &self.up, None)? * self.scale())?)
+        let low = ops::scale(&ops::linear(&x, &self.down, None)?, self.factor())?;
+        Ok(ops::linear(&low, &self.up, None)?)
     }
 
     /// B A x · alpha / rank for a convolution of the given stride and padding.
     pub fn conv2d(&self, x: &Tensor, stride: usize, padding: ops::Padding) -> Result<Tensor> {
         let x = self.drop(x)?;
-        let low = ops::conv2d(&x, &self.down, None, stride, padding)?;
-        Ok((ops::conv2d(&low, &self.up, None, 1, ops::Padding::same(0))? * self.scale())?)
+        let low = ops::scale(&ops::conv2d(&x, &self.down, None, stride, padding)?, self.factor())?;
+        Ok(ops::conv2d(&low, &self.up, None, 1, ops::Padding::same(0))?)
     }
 
-    fn scale(&self) -> f64 {
+    /// Of the low-rank values, which are the fewest.
+    fn factor(&self) -> f64 {
         self.strength * self.alpha / self.rank() as f64
     }
 

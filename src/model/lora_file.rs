@@ -9,6 +9,7 @@
 //!
 //! In: files and the network's weights (for the names and shapes of its modules). Out: adapters by module path.
 
+use super::build::Parameters;
 use super::lora::{LoraLayer, LoraLayers};
 use crate::assets::{Weights, write_safetensors};
 use crate::error::{Error, Result};
@@ -72,12 +73,12 @@ pub struct Modules(BTreeMap<(Component, String), (String, Vec<usize>)>);
 
 impl Modules {
     /// From the weights of both networks.
-    pub fn new(unet: &BTreeMap<String, Tensor>, text_encoder: &BTreeMap<String, Tensor>) -> Self {
+    pub fn new(unet: &Parameters, text_encoder: &Parameters) -> Self {
         let both = [(Component::Unet, unet), (Component::TextEncoder, text_encoder)];
-        let entries = both.into_iter().flat_map(|(component, weights)| {
-            weights.iter().filter_map(move |(name, weight)| {
-                let path = name.strip_suffix(".weight").filter(|_| weight.rank() >= 2)?;
-                Some(((component, path.replace('.', "_")), (path.to_owned(), weight.dims().to_vec())))
+        let entries = both.into_iter().flat_map(|(component, parameters)| {
+            parameters.dims().filter_map(move |(name, dims)| {
+                let path = name.strip_suffix(".weight").filter(|_| dims.len() >= 2)?;
+                Some(((component, path.replace('.', "_")), (path.to_owned(), dims)))
             })
         });
         Self(entries.collect())

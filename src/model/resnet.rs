@@ -49,13 +49,12 @@ impl Resnet {
     pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
         if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {
-            let shift = proj.forward(time)?;
-            h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
+            h = ops::add_channels(&h, &proj.forward(time)?)?;
         }
         let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
         match &self.shortcut {
-            Some(shortcut) => Ok((shortcut.forward(x)? + h)?),
-            None => Ok((x + h)?),
+            Some(shortcut) => Ok(ops::add(&shortcut.forward(x)?, &h)?),
+            None => Ok(ops::add(x, &h)?),
         }
     }
 }

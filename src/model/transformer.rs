@@ -95,10 +95,10 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let x = (self.attn1.forward(&self.norm1.forward(x)?, None)? + x)?;
-        let x = (self.attn2.forward(&self.norm2.forward(&x)?, Some(text))? + &x)?;
+        let x = ops::add(&self.attn1.forward(&self.norm1.forward(x)?, None)?, x)?;
+        let x = ops::add(&self.attn2.forward(&self.norm2.forward(&x)?, Some(text))?, &x)?;
         let h = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
-        Ok((self.ff_out.forward(&h)? + x)?)
+        Ok(ops::add(&self.ff_out.forward(&h)?, &x)?)
     }
 }
 
@@ -120,22 +120,17 @@ impl Projection {
 
     /// [B, C, H, W] → [B, H·W, C]
     fn to_rows(&self, x: &Tensor) -> Result<Tensor> {
-        let rows = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2)?.contiguous();
         match self {
-            Self::Conv(conv) => Ok(rows(&conv.forward(x)?)?),
-            Self::Linear(linear) => linear.forward(&rows(x)?),
+            Self::Conv(conv) => Ok(ops::to_rows(&conv.forward(x)?)?),
+            Self::Linear(linear) => linear.forward(&ops::to_rows(x)?),
         }
     }
 
     /// [B, H·W, C] → [B, C, H, W]
-    fn to_picture(&self, x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-        let picture = |x: &Tensor| {
-            let (b, _, c) = x.dims3()?;
-            x.transpose(1, 2)?.contiguous()?.reshape((b, c, height, width))
-        };
+    fn to_picture(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
         match self {
-            Self::Conv(conv) => conv.forward(&picture(x)?),
-            Self::Linear(linear) => Ok(picture(&linear.forward(x)?)?),
+            Self::Conv(conv) => conv.forward(&ops::to_picture(x, size)?),
+            Self::Linear(linear) => Ok(ops::to_picture(&linear.forward(x)?, size)?),
         }
     }
 }
@@ -167,6 +162,6 @@ impl Transformer {
         for block in &self.blocks {
             rows = block.forward(&rows, text)?;
         }
-        Ok((self.proj_out.to_picture(&rows, (height, width))? + x)?)
+        Ok(ops::add(&self.proj_out.to_picture(&rows, (height, width))?, x)?)
     }
 }

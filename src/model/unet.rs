@@ -7,7 +7,7 @@ use super::build::{Build, Parameters};
 use super::config::Config;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::lora::Dropout;
-use super::recompute::{self, Collected, Stage};
+use super::recompute::{self, Stage};
 use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
 use super::transformer::{Transformer, TransformerSizes};
 use crate::error::{Error, Result};
@@ -180,7 +180,7 @@ pub struct Unet {
     norm_out: GroupNorm,
     conv_out: Conv2d,
     dropout: Option<Arc<Dropout>>,
-    recompute: Option<Arc<Collected>>,
+    recompute: bool,
 }
 
 impl Unet {
@@ -198,23 +198,19 @@ impl Unet {
             norm_out: GroupNorm::new(&build.pp("conv_norm_out"), config.groups, config.channels[0], config.eps)?,
             conv_out: Conv2d::same3(&build.pp("conv_out"), config.channels[0], config.out_channels)?,
             dropout: None,
-            recompute: None,
+            recompute: false,
         };
         let parameters = build.finish()?;
         Ok((Self { dropout: parameters.dropout().cloned(), ..unet }, parameters))
     }
 
-    /// From now on every forward pass keeps the inputs of the stages only (gradient checkpointing); the gradients of
-    /// their tensors are found in the returned collection after each backward pass.
-    pub fn recompute(&mut self) -> Arc<Collected> {
-        Arc::clone(self.recompute.get_or_insert_default())
+    /// From now on every forward pass keeps the inputs of the stages only (gradient checkpointing).
+    pub fn recompute(&mut self) {
+        self.recompute = true;
     }
 
     fn stage(&self, stage: &Arc<Stage>, x: &Tensor, time: &Tensor, text: &Tensor) -> Result<Tensor> {
-        match &self.recompute {
-            Some(collected) => recompute::run(stage, [x, time, text], self.dropout.as_ref(), collected),
-            None => stage.forward(x, time, text),
-        }
+        recompute::run(stage, [x, time, text], self.dropout.as_ref(), self.recompute)
     }
 
     /// The sizes.
@@ -293,7 +289,7 @@ impl Unet {
         for level in &self.up {
             for stage in &level.stages {
                 let skip = skips.pop().ok_or_else(|| Error::run("the UNet's configuration has too few skips"))?;
-                x = self.stage(stage, &Tensor::cat(&[&x, &skip], 1)?, &time, text)?;
+                x = self.stage(stage, &ops::cat_channels(&x, &skip)?, &time, text)?;
             }
             if let (Some(upsample), Some(skip)) = (&level.upsample, skips.last()) {
                 // To the size of the next skip: it is odd where the latents' size is no multiple of 2 at this level.

@@ -9,7 +9,7 @@ use super::layers::{Conv2d, GroupNorm};
 use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
 use super::transformer::Attention;
 use crate::error::Result;
-use crate::ops::Padding;
+use crate::ops::{self, Padding};
 use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
@@ -113,10 +113,9 @@ impl Middle {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = self.first.forward(x, None)?;
         if let Some((norm, attention)) = &self.attention {
-            let (b, c, h, w) = x.dims4()?;
-            let rows = norm.forward(&x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
-            let rows = attention.forward(&rows, None)?;
-            x = (rows.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w))? + x)?;
+            let (_, _, h, w) = x.dims4()?;
+            let rows = attention.forward(&ops::to_rows(&norm.forward(&x)?)?, None)?;
+            x = ops::add(&ops::to_picture(&rows, (h, w))?, &x)?;
         }
         self.second.forward(&x, None)
     }
@@ -268,9 +267,9 @@ impl Vae {
         if let Some(conv) = &self.quant_conv {
             h = conv.forward(&h)?;
         }
-        let halves = h.chunk(2, 1)?;
-        let std = (halves[1].clamp(-30f32, 20f32)? * 0.5)?.exp()?;
-        Ok(LatentDistribution { mean: halves[0].contiguous()?, std })
+        let mean = ops::composed(&[&h], |t| t[0].chunk(2, 1)?[0].contiguous())?;
+        let std = ops::composed(&[&h], |t| (t[0].chunk(2, 1)?[1].clamp(-30f32, 20f32)? * 0.5)?.exp())?;
+        Ok(LatentDistribution { mean, std })
     }
 
     /// Latents [B, C, H/8, W/8], already divided by `scaling_factor`, → pictures, mostly in [-1, 1].

@@ -3,8 +3,9 @@
 //! Backward recomputes the function from the argument, so nothing but the argument is kept.
 
 use super::host;
+use super::tape::{composed, node, operand};
 use super::vector::{erf, exp, sigmoid};
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 /// Values that one task works on: enough to be worth a thread.
@@ -12,30 +13,35 @@ const TASK: usize = 1 << 14;
 
 /// x · sigmoid(x).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    if host::is_host_f32(x) { x.contiguous()?.apply_op1(Function::Silu) } else { x.silu() }
+    if host::is_host_f32(x) { Function::Silu.apply(x) } else { composed(&[x], |t| t[0].silu()) }
 }
 
 /// x · Φ(x) with the exact normal distribution function, as `torch.nn.GELU()`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    if host::is_host_f32(x) { x.contiguous()?.apply_op1(Function::Gelu) } else { x.gelu_erf() }
+    if host::is_host_f32(x) { Function::Gelu.apply(x) } else { composed(&[x], |t| t[0].gelu_erf()) }
 }
 
 /// x · sigmoid(1.702 x), the approximation that CLIP was trained with.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     if host::is_host_f32(x) {
-        return x.contiguous()?.apply_op1(Function::QuickGelu);
+        return Function::QuickGelu.apply(x);
     }
-    let e = (x * -1.702)?.exp()?;
-    x / (e + 1.0)?
+    composed(&[x], |t| &t[0] / ((&t[0] * -1.702)?.exp()? + 1.0)?)
 }
 
 /// x [..., 2n] → a · gelu(g) [..., n], where a is the first and g the second half of the last axis.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
-    if host::is_host_f32(x) {
-        return x.contiguous()?.apply_op1(Geglu);
+    if !host::is_host_f32(x) {
+        return composed(&[x], |t| {
+            let halves = t[0].chunk(2, D::Minus1)?;
+            &halves[0] * halves[1].gelu_erf()?
+        });
     }
-    let halves = x.chunk(2, D::Minus1)?;
-    &halves[0] * halves[1].gelu_erf()?
+    let x = operand(x)?;
+    let n = x.dim(D::Minus1)? / 2;
+    let mut dims = x.dims().to_vec();
+    *dims.last_mut().unwrap_or(&mut 0) = n;
+    node(geglu_forward(&x, n)?, dims, [&x.clone()], move |dy, _| Ok([Some(geglu_backward(&x, n, dy)?)]))
 }
 
 /// An activation of one argument.
@@ -85,23 +91,24 @@ impl Function {
     }
 }
 
-impl CustomOp1 for Function {
-    fn name(&self) -> &'static str {
-        "activation"
+impl Function {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        let x = operand(x)?;
+        let kept = x.clone();
+        node(self.forward(&x)?, x.dims(), [&x], move |dy, _| Ok([Some(self.backward(&kept, dy)?)]))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = host::slice(x, layout)?;
+    fn forward(self, x: &Tensor) -> Result<Vec<f32>> {
+        let x = host::values(x)?;
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
             host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = self.value(*x)));
         });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok(y)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let (xs, dy) = (host::values(x)?, host::values(&dy)?);
+    fn backward(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let (xs, dy) = (host::values(x)?, host::values(dy)?);
         let mut dx = vec![0.0; xs.len()];
         dx.par_chunks_mut(TASK).zip(xs.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(|(dx, (x, dy))| {
             host::vectorised(|| {
@@ -110,50 +117,37 @@ impl CustomOp1 for Function {
                 }
             });
         });
-        host::tensor(dx, x.dims()).map(Some)
+        host::tensor(dx, x.dims())
     }
 }
 
-struct Geglu;
-
-impl CustomOp1 for Geglu {
-    fn name(&self) -> &'static str {
-        "geglu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = host::slice(x, layout)?;
-        let mut dims = layout.dims().to_vec();
-        let n = layout.shape().dim(D::Minus1)? / 2;
-        *dims.last_mut().unwrap_or(&mut 0) = n;
-        let mut y = vec![0.0; x.len() / 2];
-        y.par_chunks_exact_mut(n).zip(x.par_chunks_exact(2 * n)).with_min_len(4).for_each(|(y, x)| {
-            let (a, g) = x.split_at(n);
-            host::vectorised(|| {
-                for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
-                    *y = a * (g * normal_cdf(*g));
-                }
-            });
+fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
+    let x = host::values(x)?;
+    let mut y = vec![0.0; x.len() / 2];
+    y.par_chunks_exact_mut(n).zip(x.par_chunks_exact(2 * n)).with_min_len(4).for_each(|(y, x)| {
+        let (a, g) = x.split_at(n);
+        host::vectorised(|| {
+            for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
+                *y = a * (g * normal_cdf(*g));
+            }
         });
-        Ok((CpuStorage::F32(y), dims.into()))
-    }
+    });
+    Ok(y)
+}
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let n = x.dim(D::Minus1)? / 2;
-        let (xs, dy) = (host::values(x)?, host::values(&dy)?);
-        let mut dx = vec![0.0; xs.len()];
-        let rows = dx.par_chunks_exact_mut(2 * n).zip(xs.par_chunks_exact(2 * n).zip(dy.par_chunks_exact(n)));
-        rows.with_min_len(4).for_each(|(dx, (x, dy))| {
-            let (a, g) = x.split_at(n);
-            let (da, dg) = dx.split_at_mut(n);
-            host::vectorised(|| {
-                for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
-                    *da = dy * (g * normal_cdf(*g));
-                    *dg = dy * a * gelu_slope(*g);
-                }
-            });
+fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
+    let (xs, dy) = (host::values(x)?, host::values(dy)?);
+    let mut dx = vec![0.0; xs.len()];
+    let rows = dx.par_chunks_exact_mut(2 * n).zip(xs.par_chunks_exact(2 * n).zip(dy.par_chunks_exact(n)));
+    rows.with_min_len(4).for_each(|(dx, (x, dy))| {
+        let (a, g) = x.split_at(n);
+        let (da, dg) = dx.split_at_mut(n);
+        host::vectorised(|| {
+            for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
+                *da = dy * (g * normal_cdf(*g));
+                *dg = dy * a * gelu_slope(*g);
+            }
         });
-        host::tensor(dx, x.dims()).map(Some)
-    }
+    });
+    host::tensor(dx, x.dims())
 }

@@ -6,8 +6,9 @@
 
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
+use super::tape::{composed, node, operand};
 use super::vector::{exp, max, sum_of, sum_of_pairs};
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Values in one block of scores at most (1 MiB stays in the second-level cache), but never fewer than 16 queries.
@@ -30,12 +31,13 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
     }
     if !host::is_host_f32(q) {
-        return portable(q, k, v, heads, mask);
+        return composed(&[q, k, v], |t| portable(&t[0], &t[1], &t[2], heads, mask));
     }
-    let d = width / heads;
-    let wanted = [q.track_op(), k.track_op() || v.track_op()];
-    let op = Kernel { batch, queries, keys, heads, d, mask, wanted };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    let kernel = Kernel { batch, queries, keys, heads, d: width / heads, mask };
+    let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
+    let y = kernel.forward(&host::values(&q)?, &host::values(&k)?, &host::values(&v)?);
+    let operands = [q.clone(), k.clone(), v.clone()];
+    node(y, q.dims(), [&q, &k, &v], move |dy, wanted| kernel.backward(operands.each_ref(), dy, wanted))
 }
 
 /// The same from candle's operations: any device, any type.
@@ -62,6 +64,15 @@ struct Kernel {
     heads: usize,
     d: usize,
     mask: Mask,
+}
+
+/// What a head's backward pass reads.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    dy: &'a [f32],
     /// Whether a gradient is wanted for q, and for k and v.
     wanted: [bool; 2],
 }
@@ -135,16 +146,16 @@ impl Kernel {
     }
 
     /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP), dQ = dS K / √d, dK = dSᵀ Q / √d.
-    fn backward_head(&self, q: &[f32], k: &[f32], v: &[f32], dy: &[f32], i: usize, threads: Threads) -> [Vec<f32>; 3] {
+    fn backward_head(&self, Operands { q, k, v, dy, wanted }: Operands, i: usize, threads: Threads) -> [Vec<f32>; 3] {
         let (m, d) = (self.keys, self.d);
-        let mut dq = vec![0.0; if self.wanted[0] { self.queries * d } else { 0 }];
-        let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if self.wanted[1] { m * d } else { 0 }]);
+        let mut dq = vec![0.0; if wanted[0] { self.queries * d } else { 0 }];
+        let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { m * d } else { 0 }]);
         let (ks, vs) = (self.head(k, i, m, 0), self.head(v, i, m, 0));
         for first in (0..self.queries).step_by(self.block()) {
             let n = self.block().min(self.queries - first);
             let (qs, dys) = (self.head(q, i, self.queries, first), self.head(dy, i, self.queries, first));
             let p = self.probabilities(q, k, i, first, n, threads);
-            if self.wanted[1] {
+            if wanted[1] {
                 gemm(&mut dv, d, (m, d, n), Mat::rows(&p, m).t(), dys, 1.0, Dst::Add, threads);
             }
             let mut ds = vec![0.0; n * m];
@@ -155,15 +166,26 @@ impl Kernel {
                     ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - mean));
                 }
             });
-            if self.wanted[0] {
+            if wanted[0] {
                 let dq = &mut dq[first * d..];
                 gemm(dq, d, (n, d, m), Mat::rows(&ds, m), ks, self.scale(), Dst::Write, threads);
             }
-            if self.wanted[1] {
+            if wanted[1] {
                 gemm(&mut dk, d, (m, d, n), Mat::rows(&ds, m).t(), qs, self.scale(), Dst::Add, threads);
             }
         }
         [dq, dk, dv]
+    }
+
+    /// dq, dk, dv where they are wanted.
+    fn backward(&self, [q, k, v]: [&Tensor; 3], dy: &Tensor, wanted: [bool; 3]) -> Result<[Option<Tensor>; 3]> {
+        let (q, k, v, dy) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(dy)?);
+        let wanted = [wanted[0], wanted[1] || wanted[2]];
+        let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted };
+        let heads = (0..self.batch * self.heads).into_par_iter();
+        let parts: Vec<_> = heads.map(|i| self.backward_head(operands, i, Threads::One)).collect();
+        let of_keys = |which: usize| wanted[1].then(|| self.join(&parts, which, self.keys)).transpose();
+        Ok([wanted[0].then(|| self.join(&parts, 0, self.queries)).transpose()?, of_keys(1)?, of_keys(2)?])
     }
 
     /// The heads' parts as one tensor [B, rows, heads · d].
@@ -186,47 +208,5 @@ fn softmax(row: &mut [f32]) {
     let scale = 1.0 / sum_of(row, |v| v);
     for v in row.iter_mut() {
         *v *= scale;
-    }
-}
-
-impl CustomOp3 for Kernel {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        k: &CpuStorage,
-        lk: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = self.forward(host::slice(q, lq)?, host::slice(k, lk)?, host::slice(v, lv)?);
-        Ok((CpuStorage::F32(y), lq.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (qs, ks, vs, dys) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(&dy)?);
-        let heads = 0..self.batch * self.heads;
-        let (qs, ks, vs, dys) = (&*qs, &*ks, &*vs, &*dys);
-        let parts: Vec<_> =
-            heads.into_par_iter().map(|i| self.backward_head(qs, ks, vs, dys, i, Threads::One)).collect();
-        let dq = if self.wanted[0] { Some(self.join(&parts, 0, self.queries)?) } else { None };
-        let [dk, dv] = if self.wanted[1] {
-            [Some(self.join(&parts, 1, self.keys)?), Some(self.join(&parts, 2, self.keys)?)]
-        } else {
-            [None, None]
-        };
-        Ok((dq, dk, dv))
     }
 }

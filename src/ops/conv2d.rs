@@ -2,8 +2,8 @@
 //!
 //! Three bodies, of which the fastest for the sizes at hand is taken: products of the weight and panels of patches
 //! (`panels`, AVX-512), 3x3 kernels straight from the picture for few channels (`conv3x3`, AVX-512), and for any processor
-//! products of the weight and columns of patches (`columns`). Frozen weights get no gradient; dx is left out when nothing
-//! before x is trained.
+//! products of the weight and columns of patches (`columns`). Backward computes each gradient only where it is wanted; x is kept
+//! for the weight's alone.
 
 mod columns;
 #[cfg(target_arch = "x86_64")]
@@ -14,8 +14,9 @@ use super::conv3x3::{self, Turn};
 use super::host;
 #[cfg(target_arch = "x86_64")]
 use super::product;
+use super::tape::{composed, node, operand, tracked};
 use super::vector::sum_of;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Fewer result channels than this are computed straight from the picture.
@@ -44,21 +45,21 @@ impl Padding {
 /// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     if !host::is_host_f32(x) {
-        return portable(x, weight, bias, stride, padding);
+        let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+        return composed(&operands, |t| portable(&t[0], &t[1], t.get(2), stride, padding));
     }
-    let geometry = Geometry::new(x.dims4()?, weight.dims4()?, stride, padding)?;
-    let x = x.contiguous()?;
-    let weight = weight.contiguous()?;
-    if weight.track_op() || bias.is_some_and(Tensor::track_op) {
-        let op = Trained { geometry, dx: x.track_op() };
-        match bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-            None => x.apply_op2(&weight, op),
-        }
-    } else {
-        let bias = bias.map(Tensor::contiguous).transpose()?;
-        x.apply_op1(Frozen { geometry, weight, bias })
-    }
+    let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
+    let g = Geometry::new(x.dims4()?, weight.dims4()?, stride, padding)?;
+    let b = bias.as_ref().map(host::values).transpose()?;
+    let y = forward(&g, &host::values(&x)?, &host::values(&weight)?, b.as_deref());
+    let (w, kept) = (weight.clone(), tracked(&weight).then(|| x.clone()));
+    node(y, g.result(), [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+        Ok([
+            dx.then(|| backward_x(&g, &w, dy)).transpose()?,
+            kept.map(|x| backward_weight(&g, &x, dy)).transpose()?,
+            db.then(|| backward_bias(&g, dy)).transpose()?,
+        ])
+    })
 }
 
 /// The same from candle's operations: any device, any type. With a stride the picture is padded and cut to what the kernel
@@ -81,7 +82,7 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, p
 
 /// All sizes of one convolution.
 #[derive(Clone, Copy)]
-struct Geometry {
+pub(super) struct Geometry {
     batch: usize,
     c: usize,
     h: usize,
@@ -96,7 +97,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(
+    pub(super) fn new(
         (batch, c, h, w): (usize, usize, usize, usize),
         (o, wc, kh, kw): (usize, usize, usize, usize),
         stride: usize,
@@ -108,6 +109,11 @@ impl Geometry {
         }
         let (ho, wo) = ((full_h - kh) / stride + 1, (full_w - kw) / stride + 1);
         Ok(Self { batch, c, h, w, o, kh, kw, stride, pad: padding.before, ho, wo })
+    }
+
+    /// The result's dimensions.
+    pub(super) fn result(&self) -> (usize, usize, usize, usize) {
+        (self.batch, self.o, self.ho, self.wo)
     }
 
     /// Values in one patch: the inner dimension of the product.
@@ -137,7 +143,7 @@ impl Geometry {
     }
 }
 
-fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
+pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
     let mut y = vec![0.0; g.batch * g.o * g.pixels_out()];
     match way(g, g.c, g.o) {
         #[cfg(target_arch = "x86_64")]
@@ -146,11 +152,11 @@ fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage
         Way::Panels => panels::forward(g, x, w, b, &mut y),
         Way::Columns => columns::forward(g, x, w, b, &mut y),
     }
-    (CpuStorage::F32(y), (g.batch, g.o, g.ho, g.wo).into())
+    y
 }
 
 /// dx: the adjoint, from o to c channels.
-fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
     match way(g, g.o, g.c) {
@@ -232,85 +238,6 @@ fn backward_bias(g: &Geometry, dy: &Tensor) -> Result<Tensor> {
         sum as f32
     };
     host::tensor((0..g.o).into_par_iter().map(sum).collect(), g.o)
-}
-
-/// Weight and bias are frozen.
-struct Frozen {
-    geometry: Geometry,
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-/// Weight or bias is trained.
-struct Trained {
-    geometry: Geometry,
-    /// Whether something before x is trained.
-    dx: bool,
-}
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let w = host::values(&self.weight)?;
-        let b = self.bias.as_ref().map(host::values).transpose()?;
-        Ok(forward(&self.geometry, host::slice(x, layout)?, &w, b.as_deref()))
-    }
-
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        backward_x(&self.geometry, &self.weight, &dy.contiguous()?).map(Some)
-    }
-}
-
-impl CustomOp2 for Trained {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(forward(&self.geometry, host::slice(x, lx)?, host::slice(w, lw)?, None))
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let dx = if self.dx { Some(backward_x(&self.geometry, w, &dy)?) } else { None };
-        Ok((dx, Some(backward_weight(&self.geometry, x, &dy)?)))
-    }
-}
-
-impl CustomOp3 for Trained {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let b = host::slice(b, lb)?;
-        Ok(forward(&self.geometry, host::slice(x, lx)?, host::slice(w, lw)?, Some(b)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let g = &self.geometry;
-        let dy = dy.contiguous()?;
-        let dx = if self.dx { Some(backward_x(g, w, &dy)?) } else { None };
-        Ok((dx, Some(backward_weight(g, x, &dy)?), Some(backward_bias(g, &dy)?)))
-    }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

@@ -4,8 +4,9 @@
 //! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
 
 use super::host;
+use super::tape::{composed, node, operand};
 use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// What follows the normalisation.
@@ -24,17 +25,27 @@ pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps
         bail!("group_norm: {c} channels cannot be split into {groups} groups");
     }
     if !host::is_host_f32(x) {
-        return portable(x, groups, weight, bias, eps, then);
+        return composed(&[x, weight, bias], |t| portable(&t[0], groups, &t[1], &t[2], eps, then));
     }
     let pixels = x.elem_count() / (x.dim(0)? * c);
-    let op = Kernel { channels: c / groups, groups, pixels, eps: eps as f32, then };
-    let x = x.contiguous()?;
-    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-    if weight.track_op() || bias.track_op() {
-        x.apply_op3(&weight, &bias, op)
-    } else {
-        x.apply_op1(Frozen { op, weight, bias })
-    }
+    let kernel = Kernel { channels: c / groups, groups, pixels, eps: eps as f32, then };
+    let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
+    let y = kernel.forward(&host::values(&x)?, &host::values(&weight)?, &host::values(&bias)?);
+    let kept = [x.clone(), weight.clone(), bias.clone()];
+    node(y, x.dims(), [&x, &weight, &bias], move |dy, [dx, dw, db]| {
+        let [x, weight, bias] = [host::values(&kept[0])?, host::values(&kept[1])?, host::values(&kept[2])?];
+        let (gradient, sums) = kernel.backward(&x, &host::values(dy)?, &weight, &bias);
+        let dx = dx.then(|| host::tensor(gradient, kept[0].dims())).transpose()?;
+        if !dw && !db {
+            return Ok([dx, None, None]);
+        }
+        let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
+        for (i, (dweight, dbias)) in sums.into_iter().enumerate() {
+            dw[i % c] += dweight;
+            db[i % c] += dbias;
+        }
+        Ok([dx, Some(host::tensor(dw, c)?), Some(host::tensor(db, c)?)])
+    })
 }
 
 /// The same from candle's operations: any device, any type.
@@ -62,13 +73,6 @@ struct Kernel {
     pixels: usize,
     eps: f32,
     then: Then,
-}
-
-/// Weight and bias are frozen.
-struct Frozen {
-    op: Kernel,
-    weight: Tensor,
-    bias: Tensor,
 }
 
 impl Kernel {
@@ -159,62 +163,5 @@ impl Kernel {
                 *dx = rstd * (*dx * weight[c] - mean_d - (x - mean) * rstd * mean_dx);
             }
         }
-    }
-}
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.op.forward(host::slice(x, layout)?, &host::values(&self.weight)?, &host::values(&self.bias)?);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let (weight, bias) = (host::values(&self.weight)?, host::values(&self.bias)?);
-        let (dx, _) = self.op.backward(&host::values(x)?, &host::values(&dy)?, &weight, &bias);
-        host::tensor(dx, x.dims()).map(Some)
-    }
-}
-
-impl CustomOp3 for Kernel {
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = self.forward(host::slice(x, lx)?, host::slice(w, lw)?, host::slice(b, lb)?);
-        Ok((CpuStorage::F32(y), lx.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (weight, bias) = (host::values(w)?, host::values(b)?);
-        let (dx, sums) = self.backward(&host::values(x)?, &host::values(&dy)?, &weight, &bias);
-        let c = weight.len();
-        let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
-        for (i, (dweight, dbias)) in sums.into_iter().enumerate() {
-            dw[i % c] += dweight;
-            db[i % c] += dbias;
-        }
-        Ok((Some(host::tensor(dx, x.dims())?), Some(host::tensor(dw, c)?), Some(host::tensor(db, c)?)))
     }
 }

@@ -3,23 +3,30 @@
 //! Backward recomputes mean and variance. dweight and dbias are summed over the rows in order.
 
 use super::host;
+use super::tape::{composed, node, operand};
 use super::vector::{moments, sum_of, sum_of_pairs};
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 /// Layer normalisation; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     if !host::is_host_f32(x) {
-        return portable(x, weight, bias, eps);
+        return composed(&[x, weight, bias], |t| portable(&t[0], &t[1], &t[2], eps));
     }
-    let x = x.contiguous()?;
-    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-    let op = Kernel { eps: eps as f32 };
-    if weight.track_op() || bias.track_op() {
-        x.apply_op3(&weight, &bias, op)
-    } else {
-        x.apply_op1(Frozen { op, weight, bias })
-    }
+    let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
+    let kernel = Kernel { eps: eps as f32 };
+    let y = kernel.forward(&host::values(&x)?, &host::values(&weight)?, &host::values(&bias)?);
+    let kept = (x.clone(), weight.clone());
+    node(y, x.dims(), [&x, &weight, &bias], move |dy, [dx, dw, db]| {
+        let (x, weight, dy) = (host::values(&kept.0)?, host::values(&kept.1)?, host::values(dy)?);
+        let c = weight.len();
+        let dx = dx.then(|| host::tensor(kernel.backward(&x, &dy, &weight), kept.0.dims())).transpose()?;
+        if !dw && !db {
+            return Ok([dx, None, None]);
+        }
+        let (dw, db) = kernel.backward_parameters(&x, &dy, c);
+        Ok([dx, Some(host::tensor(dw, c)?), Some(host::tensor(db, c)?)])
+    })
 }
 
 /// The same from candle's operations: any device, any type.
@@ -32,13 +39,6 @@ fn portable(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tens
 #[derive(Clone, Copy)]
 struct Kernel {
     eps: f32,
-}
-
-/// Weight and bias are frozen.
-struct Frozen {
-    op: Kernel,
-    weight: Tensor,
-    bias: Tensor,
 }
 
 impl Kernel {
@@ -92,57 +92,5 @@ impl Kernel {
     fn statistics(self, row: &[f32]) -> (f32, f32) {
         let (mean, var) = moments(row);
         (mean, 1.0 / (var + self.eps).sqrt())
-    }
-}
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.op.forward(host::slice(x, layout)?, &host::values(&self.weight)?, &host::values(&self.bias)?);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dx = self.op.backward(&host::values(x)?, &host::values(&dy)?, &host::values(&self.weight)?);
-        host::tensor(dx, x.dims()).map(Some)
-    }
-}
-
-impl CustomOp3 for Kernel {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = self.forward(host::slice(x, lx)?, host::slice(w, lw)?, host::slice(b, lb)?);
-        Ok((CpuStorage::F32(y), lx.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (xs, dys, weight) = (host::values(x)?, host::values(&dy)?, host::values(w)?);
-        let c = weight.len();
-        let dx = self.backward(&xs, &dys, &weight);
-        let (dw, db) = self.backward_parameters(&xs, &dys, c);
-        Ok((Some(host::tensor(dx, x.dims())?), Some(host::tensor(dw, c)?), Some(host::tensor(db, c)?)))
     }
 }

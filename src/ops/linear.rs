@@ -1,29 +1,29 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
-//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy. A frozen weight is owned by the operation and gets no gradient; dx is
-//! left out when nothing before x is trained.
+//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
 
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
+use super::tape::{composed, node, operand, tracked};
+use candle_core::{D, Result, Shape, Tensor};
 
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !host::is_host_f32(x) {
-        return portable(x, weight, bias);
+        let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+        return composed(&operands, |t| portable(&t[0], &t[1], t.get(2)));
     }
-    let x = x.contiguous()?;
-    let weight = weight.contiguous()?;
-    if weight.track_op() || bias.is_some_and(Tensor::track_op) {
-        let op = Trained { dx: x.track_op() };
-        match bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-            None => x.apply_op2(&weight, op),
-        }
-    } else {
-        let bias = bias.map(Tensor::contiguous).transpose()?;
-        x.apply_op1(Frozen { weight, bias })
-    }
+    let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
+    let b = bias.as_ref().map(host::values).transpose()?;
+    let (y, shape) = forward(&host::values(&x)?, x.shape(), &host::values(&weight)?, b.as_deref())?;
+    let (dims, w, kept) = (x.dims().to_vec(), weight.clone(), tracked(&weight).then(|| x.clone()));
+    node(y, shape, [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+        Ok([
+            dx.then(|| backward_x(&dims, &w, dy)).transpose()?,
+            kept.map(|x| backward_weight(&x, &w, dy)).transpose()?,
+            db.then(|| backward_bias(w.dim(0)?, dy)).transpose()?,
+        ])
+    })
 }
 
 /// The same from candle's operations: any device, any type.
@@ -40,19 +40,7 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor
     y.reshape(dims)
 }
 
-/// Weight and bias are frozen.
-struct Frozen {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-/// Weight or bias is trained.
-struct Trained {
-    /// Whether something before x is trained.
-    dx: bool,
-}
-
-fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
     let inner = x_shape.dim(D::Minus1)?;
     let (m, n) = (x.len() / inner, w.len() / inner);
     if n * inner != w.len() {
@@ -64,7 +52,7 @@ fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(
     }
     let mut dims = x_shape.dims().to_vec();
     *dims.last_mut().unwrap_or(&mut 0) = n;
-    Ok((CpuStorage::F32(y), dims.into()))
+    Ok((y, dims.into()))
 }
 
 /// y = x Wᵀ + b, into zeros, with x [m, k] and W [n, k]; on any processor.
@@ -123,15 +111,15 @@ mod panels {
 }
 
 /// dx = dy W
-fn backward_x(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(super) fn backward_x(dims: &[usize], weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (n, k) = weight.dims2()?;
-    let m = x.elem_count() / k;
+    let m = dy.elem_count() / n;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     let mut dx = vec![0.0; m * k];
     if !panels::multiply_back(&mut dx, (m, n, k), &dy, &w) {
         multiply_back(&mut dx, (m, n, k), &dy, &w);
     }
-    host::tensor(dx, x.dims())
+    host::tensor(dx, dims)
 }
 
 /// dW = dyᵀ x
@@ -154,69 +142,6 @@ fn backward_bias(n: usize, dy: &Tensor) -> Result<Tensor> {
         }
     }
     host::tensor(db, n)
-}
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let w = host::values(&self.weight)?;
-        let b = self.bias.as_ref().map(host::values).transpose()?;
-        forward(host::slice(x, layout)?, layout.shape(), &w, b.as_deref())
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        backward_x(x, &self.weight, &dy.contiguous()?).map(Some)
-    }
-}
-
-impl CustomOp2 for Trained {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        forward(host::slice(x, lx)?, lx.shape(), host::slice(w, lw)?, None)
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let dx = if self.dx { Some(backward_x(x, w, &dy)?) } else { None };
-        Ok((dx, Some(backward_weight(x, w, &dy)?)))
-    }
-}
-
-impl CustomOp3 for Trained {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        forward(host::slice(x, lx)?, lx.shape(), host::slice(w, lw)?, Some(host::slice(b, lb)?))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let dx = if self.dx { Some(backward_x(x, w, &dy)?) } else { None };
-        Ok((dx, Some(backward_weight(x, w, &dy)?), Some(backward_bias(w.dim(0)?, &dy)?)))
-    }
 }
 
 #[cfg(test)]

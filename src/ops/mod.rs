@@ -1,10 +1,10 @@
-//! The differentiable operations of the model: linear, convolution, norms, attention, activations, upsampling.
+//! The differentiable operations of the model: linear, convolution, norms, attention, activations, upsampling, sums, the loss.
 //!
 //! In and out: `candle_core::Tensor`s. On the CPU in f32 each operation has its own body, bound by matrix products
-//! and not by loops, with a backward that computes nothing for frozen weights: a weight is trained when it is a
-//! `candle_core::Var` (or depends on one), otherwise it is owned by the operation and no gradient exists for it.
+//! and not by loops. While [`tape::record`] runs, it notes what its backward needs if one of its operands is a
+//! `candle_core::Var` or depends on one; for all others no gradient is computed and nothing is kept.
 //! For every other device or type the same function is composed of candle's differentiable operations
-//! (`portable` in each file), which also serves the tests as a second opinion in f64.
+//! (`portable` in each file), as one node of the same tape, which also serves the tests as a second opinion in f64.
 //!
 //! No result depends on the number of threads: work is split by output elements, and every sum has a fixed order.
 
@@ -19,24 +19,36 @@ pub mod attention;
 pub mod conv2d;
 #[cfg(target_arch = "x86_64")]
 mod conv3x3;
+mod elementwise;
+mod embedding;
 mod gemm;
 pub mod group_norm;
 mod host;
 pub mod layer_norm;
+mod layout;
 pub mod linear;
+mod mean_squares;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod product;
+pub mod tape;
 #[cfg(target_arch = "x86_64")]
-pub mod tiles;
+mod tiles;
 pub mod upsample;
 mod vector;
+pub mod weight;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::attention;
 pub use conv2d::{Padding, conv2d};
+pub use elementwise::{add, add_channels, masked, scale};
+pub use embedding::embedding;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
+pub use layout::{cat_channels, to_picture, to_rows};
 pub use linear::linear;
+pub use mean_squares::mean_squares;
+pub use tape::composed;
 pub use upsample::upsample_nearest;
+pub use weight::Weight;

@@ -22,6 +22,7 @@ mod tests;
 mod weight;
 
 pub(super) use convolution::{convolve, convolve_back};
-pub(super) use kernel::available;
+#[cfg(test)]
+use kernel::available;
 pub(super) use linear::{multiply, multiply_back};
 pub use weight::Tiles;

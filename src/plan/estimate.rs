@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use super::count::{Module, Shape, Unet};
 use super::text_encoder::TextEncoder;
-use super::{Adapter, Objective, Plan};
+use super::{Adapter, Dtype, Objective, Plan};
 
 /// Numbers in Stable Diffusion 1.5's VAE, times their size.
 pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;
@@ -98,6 +98,8 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others) ->
         Adapter::Lora(_) => (numbers, 0),
         Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
     };
+    let rounded = plan.train.dtype == Dtype::Bf16 && matches!(plan.adapter, Adapter::Lora(_));
+    let of_weight = if rounded { FLOAT / 2 } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
     let pixels = (plan.dataset.resolution as u64 / others.downscale).pow(2);
@@ -106,7 +108,7 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others) ->
     let bytes = |numbers: u64| samples * FLOAT * numbers;
     let (all, kept) = (bytes(stages.all() + of_text), bytes(stages.checkpointed() + of_text));
     Memory {
-        weights: unet.parameters() as u64 * FLOAT + others.bytes + beside,
+        weights: unet.parameters() as u64 * of_weight + others.bytes + beside,
         gradients: numbers,
         moments: 2 * numbers,
         average,

@@ -316,10 +316,10 @@ fn length(s: &Section) -> Option<Length> {
 }
 
 fn dtype(s: &Section) -> Option<Dtype> {
-    let names = [("f32", Some(Dtype::F32)), ("bf16", None), ("f16", None)];
+    let names = [("f32", Some(Dtype::F32)), ("bf16", Some(Dtype::Bf16)), ("f16", None)];
     let dtype = s.choice("dtype", &names)?;
     if dtype.is_none() {
-        s.reject("dtype", "`dtype`: only \"f32\" is supported by this version", "");
+        s.reject("dtype", "`dtype`: only \"f32\" and \"bf16\" are supported by this version", "");
     }
     dtype
 }

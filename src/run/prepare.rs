@@ -12,7 +12,6 @@ use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
 use crate::model::load;
 use crate::model::lora::LoraConfig;
-use crate::model::recompute::Collected;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
@@ -61,7 +60,6 @@ pub struct Prepared {
     pub total_parameters: usize,
     /// Of everything that went in.
     pub hashes: Hashes,
-    collected: Option<Arc<Collected>>,
     prompt_ids: Ids,
 }
 
@@ -69,10 +67,6 @@ impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
-        if plan.train.gradient_checkpointing && !device.is_cpu() {
-            return Err(Error::input("train.gradient_checkpointing works on the CPU only in this version")
-                .hint("leave it out, or use --device cpu"));
-        }
         let warn = &mut |text: String| progress.line(format!("warning: {text}"));
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
@@ -80,7 +74,7 @@ impl Prepared {
         let schedule = load::schedule(&files)?;
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;
-        let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed)?;
+        let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed, plan.train.dtype)?;
         let vae = load::vae(&files, device)?;
         let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
@@ -101,7 +95,7 @@ impl Prepared {
         let prompt_ids = texts::tokenize(&tokenizer, prompts, warn)?;
         let clip_hash = hash_of_part(&model, "text_encoder");
         let states = |ids: &Ids| {
-            let (clip, _) = ClipText::new(clip.config(), Build::from_parameters(text_parameters.detached()))?;
+            let (clip, _) = ClipText::new(clip.config(), Build::from_parameters(text_parameters.without_dropout()))?;
             texts::encode_cached(&clip, &clip_hash, ids, &cache, device)
         };
         let prompts = states(&prompt_ids)?;
@@ -116,7 +110,7 @@ impl Prepared {
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
-                let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.detached().without_lora()))?;
+                let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.clone().without_lora()))?;
                 let painter = of.painter(&base, &vae, &schedule);
                 let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
                 data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
@@ -124,7 +118,9 @@ impl Prepared {
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
             }
         };
-        let collected = plan.train.gradient_checkpointing.then(|| unet.recompute());
+        if plan.train.gradient_checkpointing {
+            unet.recompute();
+        }
         hashes.model = model;
         Ok(Self {
             files,
@@ -140,7 +136,6 @@ impl Prepared {
             schedule,
             total_parameters,
             hashes,
-            collected,
             prompt_ids,
         })
     }
@@ -154,7 +149,6 @@ impl Prepared {
             predictor: self.predictor(&self.unet, &self.texts, plan),
             trained: self.trained(),
             dropouts,
-            collected: self.collected.clone(),
             vae: &self.vae,
             examples: &self.examples,
             class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
@@ -190,11 +184,11 @@ impl Prepared {
         Predictor { unet, texts, schedule: &self.schedule, snr_gamma: plan.train.snr_gamma }
     }
 
-    /// The captions for a predictor without gradients: the trained text encoder's numbers as they are at each moment.
+    /// The captions for a predictor without dropout: the trained text encoder's numbers as they are at each moment.
     pub fn still_texts(&self) -> Result<Texts> {
         match (&self.texts, &self.text_parameters) {
             (Texts::Trained(clip, ids), Some(parameters)) => {
-                let (still, _) = ClipText::new(clip.config(), Build::from_parameters(parameters.detached()))?;
+                let (still, _) = ClipText::new(clip.config(), Build::from_parameters(parameters.without_dropout()))?;
                 Ok(Texts::Trained(still, ids.clone()))
             }
             (Texts::Trained(..), None) => Err(Error::run("the text encoder has no tensors")),

@@ -7,7 +7,7 @@ use super::Experiment;
 use crate::assets;
 use crate::error::Result;
 use crate::model::load;
-use crate::plan::Source;
+use crate::plan::{Adapter, Dtype, Source};
 use crate::report::grid;
 use crate::results::Model;
 use crate::sample::{Networks, check_base, trained_model};
@@ -40,7 +40,9 @@ impl Experiment<'_> {
     fn draw(&self, model: Model, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
         let files = assets::find_model(source, self.progress)?;
         let schedule = load::schedule(&files)?;
-        let networks = Networks::load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device)?;
+        // Weights that are, or were, trained are not rounded.
+        let dtype = if matches!(self.plan.adapter, Adapter::Lora(_)) { self.plan.train.dtype } else { Dtype::F32 };
+        let networks = Networks::load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
         let texts = eval.prompts.iter().chain([&eval.negative_prompt]);
         let states = texts.map(|text| Ok((text.clone(), networks.states(text, self.progress)?)));

@@ -16,7 +16,7 @@ use crate::model::lora_file::{self, Component, Modules};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::{load, vae::Vae};
-use crate::plan::{Plan, Source};
+use crate::plan::{Dtype, Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
 use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};
@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 struct Settings {
     model: Source,
     lora: Option<(PathBuf, f64)>,
+    /// Of the frozen weights.
+    dtype: Dtype,
     /// Of the run that trained the LoRA on this model.
     trained_on: Option<RunRecord>,
     negative_prompt: String,
@@ -70,6 +72,8 @@ impl Settings {
         let eval = plan.eval;
         Ok(Self {
             model,
+            // Weights that were trained are not rounded.
+            dtype: if lora.is_some() { plan.train.dtype } else { Dtype::F32 },
             lora: lora.map(|file| (file, 1.0)),
             trained_on,
             negative_prompt: eval.negative_prompt,
@@ -93,6 +97,7 @@ impl Settings {
         Ok(Self {
             model: Source::from_argument(model)?,
             lora: args.lora.clone().map(|file| (file, args.lora_scale)),
+            dtype: Dtype::F32,
             trained_on: None,
             negative_prompt: String::new(),
             seed: 0,
@@ -129,14 +134,14 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    /// A model, with a LoRA and how strongly it works, if there is one.
-    pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device) -> Result<Self> {
+    /// A model with frozen weights of type `dtype`, with a LoRA and how strongly it works, if there is one.
+    pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device, dtype: Dtype) -> Result<Self> {
         let (mut clip, text_parameters) = load::text_encoder(files, device, Trained::Nothing, 0)?;
         let vae = load::vae(files, device)?;
-        let (mut unet, unet_parameters) = load::unet(files, device, Trained::Nothing, 0)?;
+        let (mut unet, unet_parameters) = load::unet(files, device, Trained::Nothing, 0, dtype)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         if let Some((file, strength)) = lora {
-            let modules = Modules::new(&unet_parameters.weights, &text_parameters.weights);
+            let modules = Modules::new(&unet_parameters, &text_parameters);
             let mut adapters = lora_file::read(file, &modules, device, *strength)?;
             let with = |p: Parameters, lora| Build::from_parameters(p.with_lora(lora));
             if let Some(lora) = adapters.remove(&Component::Unet) {
@@ -169,7 +174,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let files = assets::find_model(&settings.model, &progress)?;
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
     let schedule = load::schedule(&files)?;
-    let networks = Networks::load(&files, settings.lora.as_ref(), &device)?;
+    let networks = Networks::load(&files, settings.lora.as_ref(), &device, settings.dtype)?;
     let (unet, vae) = (&networks.unet, &networks.vae);
     let own = unet.config().sample_size * vae.config().downscale();
     let size = settings.size.unwrap_or((own, own));

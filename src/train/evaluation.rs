@@ -34,7 +34,7 @@ impl Evaluation {
         Ok(Self { pairs: (0..PAIRS).map(pair).collect::<Result<_>>()? })
     }
 
-    /// The mean squared error over all pairs, of networks without gradients.
+    /// The mean squared error over all pairs, of networks without dropout.
     pub fn loss(&self, predictor: Predictor) -> Result<f32> {
         let plain = Predictor { snr_gamma: None, ..predictor };
         let mut sum = 0.0;

@@ -9,6 +9,7 @@ use super::texts::Texts;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::unet::Unet;
+use crate::ops;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
 
@@ -68,7 +69,8 @@ pub struct Parts {
 impl Predictor<'_> {
     /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is asked for.
     pub fn loss(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
-        self.mean(&self.squares(batch, draw)?, &draw.timesteps)
+        let pair = self.predict(batch, draw)?;
+        self.mean(&pair, 0, &draw.timesteps)
     }
 
     /// Prior preservation: one forward pass over both halves, [instance; class], and each half's own mean. `draw` is for
@@ -79,28 +81,25 @@ impl Predictor<'_> {
             latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
             captions: [instance.captions.clone(), class.captions.clone()].concat(),
         };
-        let squares = self.squares(&both, draw)?;
+        let pair = self.predict(&both, draw)?;
         let (first, second) = draw.timesteps.split_at(n);
-        Ok(Parts {
-            instance: self.mean(&squares.narrow(0, 0, n)?, first)?,
-            prior: self.mean(&squares.narrow(0, n, second.len())?, second)?,
-        })
+        Ok(Parts { instance: self.mean(&pair, 0, first)?, prior: self.mean(&pair, n, second)? })
     }
 
-    /// (prediction - target)², [B, C, H, W].
-    fn squares(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
+    /// Prediction and target, [B, C, H, W].
+    fn predict(&self, batch: &Batch, draw: &Draw) -> Result<[Tensor; 2]> {
         let noisy = self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?;
         let target = self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?;
         let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
         let captions: Vec<&str> = batch.captions.iter().map(String::as_str).collect();
         let prediction = self.unet.forward(&noisy, &timesteps, &self.texts.states(&captions)?)?;
-        Ok((prediction - target)?.sqr()?)
+        Ok([prediction, target])
     }
 
-    fn mean(&self, squares: &Tensor, timesteps: &[usize]) -> Result<Tensor> {
-        let Some(gamma) = self.snr_gamma else { return Ok(squares.mean_all()?) };
-        let weights: Vec<f32> = timesteps.iter().map(|&t| self.schedule.min_snr_weight(t, gamma) as f32).collect();
-        let weights = Tensor::from_vec(weights, timesteps.len(), squares.device())?;
-        Ok((squares.flatten_from(1)?.mean(1)? * weights)?.mean_all()?)
+    /// The mean over the samples from `first` on, of which these are the timesteps.
+    fn mean(&self, [prediction, target]: &[Tensor; 2], first: usize, timesteps: &[usize]) -> Result<Tensor> {
+        let weight = |t: usize| self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma));
+        let weights: Vec<f64> = timesteps.iter().map(|&t| weight(t)).collect();
+        Ok(ops::mean_squares(prediction, target, first, &weights)?)
     }
 }

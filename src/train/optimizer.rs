@@ -4,8 +4,8 @@
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
 use crate::error::{Error, Result};
-use crate::model::recompute::Collected;
 use crate::ops::adamw::{Moments, Step, adamw, squared_norm};
+use crate::ops::tape::Tape;
 use crate::plan::Train;
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
@@ -114,17 +114,11 @@ impl Optimizer {
         self.tensors.values().map(|(var, _)| var.elem_count()).sum()
     }
 
-    /// The gradient of every trained tensor of `loss`. A tensor that the loss does not reach is an error: it would
-    /// never learn.
-    ///
-    /// `collected` holds what a UNet that recomputes its stages leaves beside the graph.
-    pub fn gradients(&self, loss: &Tensor, collected: Option<&Collected>) -> Result<Gradients> {
-        if let Some(collected) = collected {
-            collected.clear();
-        }
-        let mut store = loss.backward()?;
-        let mut find = |var: &Var| store.remove(var).or_else(|| collected.and_then(|c| c.take(var)));
-        let take = |(name, (var, _)): (&String, &(Var, Moments))| match find(var) {
+    /// The gradient of every trained tensor of `loss`, of which `tape` is the recording. A tensor that the loss does not
+    /// reach is an error: it would never learn.
+    pub fn gradients(&self, loss: &Tensor, tape: Tape) -> Result<Gradients> {
+        let mut found = tape.backward(loss)?;
+        let take = |(name, (var, _)): (&String, &(Var, Moments))| match found.remove(var) {
             Some(gradient) => Ok((name.clone(), gradient)),
             None => Err(Error::run(format!("the loss does not depend on `{name}`, so it cannot be trained"))),
         };

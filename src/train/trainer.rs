@@ -12,8 +12,8 @@ use super::optimizer::{Gradients, Optimizer};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
-use crate::model::recompute::Collected;
 use crate::model::vae::Vae;
+use crate::ops::{self, tape};
 use crate::plan::Train;
 use crate::random::Generator;
 use crate::results::LossRow;
@@ -29,8 +29,6 @@ pub struct Materials<'a> {
     pub trained: BTreeMap<String, Tensor>,
     /// The dropout of the adapters, by network.
     pub dropouts: Vec<(&'static str, Arc<Dropout>)>,
-    /// Where a UNet that recomputes its stages leaves their gradients.
-    pub collected: Option<Arc<Collected>>,
     /// For examples that are cropped at random.
     pub vae: &'a Vae,
     /// The pictures.
@@ -196,11 +194,13 @@ impl<'a> Trainer<'a> {
         for (network, dropout) in &self.with.dropouts {
             dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), self.draws)));
         }
-        let (loss, parts) = self.loss(indices)?;
+        let ((share_of_loss, total, parts), tape) = tape::record(|| {
+            let (loss, parts) = self.loss(indices)?;
+            Ok::<_, Error>((ops::scale(&loss, share)?, f64::from(loss.to_scalar::<f32>()?), parts))
+        })?;
         self.draws += 1;
-        let total = f64::from(loss.to_scalar::<f32>()?);
         self.finite("loss", total)?;
-        for (name, gradient) in self.optimizer.gradients(&(loss * share)?, self.with.collected.as_deref())? {
+        for (name, gradient) in self.optimizer.gradients(&share_of_loss, tape)? {
             let sum = match sums.remove(&name) {
                 Some(sum) => (sum + gradient)?,
                 None => gradient,
@@ -230,7 +230,7 @@ impl<'a> Trainer<'a> {
         let draw = draw(&instance.latents, 2 * indices.len())?;
         let parts = predictor.dreambooth(&instance, &of(class)?, &draw)?;
         let values = [parts.instance.to_scalar::<f32>()?, parts.prior.to_scalar::<f32>()?].map(f64::from);
-        Ok(((parts.instance + (parts.prior * weight)?)?, values))
+        Ok((ops::add(&parts.instance, &ops::scale(&parts.prior, weight)?)?, values))
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

@@ -35,7 +35,7 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     let outputs: Vec<Vec<f32>> = (0..DRAWS as u64).map(|seed| values(&with(seed))).collect();
     dropout.set(None);
     let whole = values(&layer.linear(&x).unwrap());
-    assert_eq!(whole, values(&layer.detached().linear(&x).unwrap()));
+    assert_eq!(whole, values(&layer.without_dropout().linear(&x).unwrap()));
     for (i, wanted) in whole.iter().enumerate() {
         let of = |f: &dyn Fn(f64) -> f64| outputs.iter().map(|o| f(f64::from(o[i]))).sum::<f64>() / DRAWS as f64;
         let mean = of(&|v| v);
@@ -112,7 +112,7 @@ fn every_adapter_tensor_learns_and_every_weight_stays() {
 
 /// What sampling sees while training goes on is the same memory.
 #[test]
-fn a_detached_network_sees_every_step() {
+fn a_network_of_the_same_tensors_sees_every_step() {
     let bench = Bench::new(lora(0.0), 1);
     let before = bench.evaluate();
     bench.rows(&settings(2)).unwrap();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tunelab::data::batches;
 use tunelab::error::Kind;
 use tunelab::model::build::Trained;
+use tunelab::ops::tape;
 use tunelab::plan::{Length, LrScheduler, Train};
 use tunelab::results::LossRow;
 use tunelab::train::objective::Draw;
@@ -17,8 +18,8 @@ fn by_hand(bench: &Bench, train: &Train, indices: &[usize], draw: u64) -> (f64, 
     let batch = bench.examples.batch(indices, &bench.vae, SEED, draw).unwrap();
     let dims = batch.latents.dims();
     let draw = Draw::new(dims, 1000, train.noise_offset, SEED, draw, &candle_core::Device::Cpu).unwrap();
-    let loss = bench.predictor(&bench.unet, train.snr_gamma).loss(&batch, &draw).unwrap();
-    let mut store = loss.backward().unwrap();
+    let (loss, tape) = tape::record(|| bench.predictor(&bench.unet, train.snr_gamma).loss(&batch, &draw)).unwrap();
+    let mut store = tape.backward(&loss).unwrap();
     let trained = bench.parameters.trained();
     let gradients = trained.into_iter().map(|(name, t)| (name, store.remove(&t).unwrap())).collect();
     (f64::from(loss.to_scalar::<f32>().unwrap()), gradients)

@@ -1,7 +1,8 @@
 //! A frozen weight in bf16, in the order in which tiles read it.
 
 use super::kernel::{BLOCK, available};
-use super::lines::{BYTES, Line, ZEROS};
+use super::super::conv2d::Padding;
+use super::lines::{Line, ZEROS};
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
 use std::sync::Arc;
@@ -100,9 +101,19 @@ impl Tiles {
         ((output * self.input_blocks() + input) * self.taps() + tap) * LINES
     }
 
-    /// Bytes of it.
-    pub fn bytes(&self) -> usize {
-        self.lines.len() * BYTES
+    /// Rows of the matrix.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Columns of the matrix, for each tap.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Whether convolutions with this stride and padding can be computed.
+    pub fn serves(&self, stride: usize, padding: Padding) -> bool {
+        padding == Padding::same(self.kernel / 2) && (stride == 1 || (stride == 2 && self.kernel == 3))
     }
 }
 

@@ -1,0 +1,102 @@
+//! Sums and multiples, element by element: residuals, factors, masks, and the shift of a picture's channels.
+
+use super::host;
+use super::tape::{composed, node, operand};
+use super::vector::sum_of;
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// Values that one task works on: enough to be worth a thread.
+const TASK: usize = 1 << 14;
+
+/// a + b of one shape.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !host::is_host_f32(a) {
+        return composed(&[a, b], |t| &t[0] + &t[1]);
+    }
+    let (a, b) = (operand(a)?, operand(b)?);
+    node(pairs(&a, &b, |a, b| a + b)?, a.dims(), [&a, &b], |dy, wanted| Ok(wanted.map(|w| w.then(|| dy.clone()))))
+}
+
+/// x · factor.
+pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
+    if !host::is_host_f32(x) {
+        return composed(&[x], |t| &t[0] * factor);
+    }
+    let x = operand(x)?;
+    let times = move |x: &Tensor| each(x, |x| x * factor as f32);
+    node(times(&x)?, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(times(dy)?, dy.dims())?)]))
+}
+
+/// x · mask, with one number of the mask for each of x.
+pub fn masked(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
+    let mask = Tensor::from_vec(mask, x.shape(), &candle_core::Device::Cpu)?;
+    if !host::is_host_f32(x) {
+        return composed(&[x], |t| &t[0] * mask.to_dtype(x.dtype())?.to_device(x.device())?);
+    }
+    let x = operand(x)?;
+    let y = pairs(&x, &mask, |x, m| x * m)?;
+    node(y, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(pairs(dy, &mask, |dy, m| dy * m)?, dy.dims())?)]))
+}
+
+/// x [B, C, H, W] + shift [B, C], the same for all pixels.
+pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    if !host::is_host_f32(x) {
+        return composed(&[x, shift], |t| t[0].broadcast_add(&t[1].unsqueeze(2)?.unsqueeze(3)?));
+    }
+    let (x, shift) = (operand(x)?, operand(shift)?);
+    let (b, c, h, w) = x.dims4()?;
+    if shift.dims() != [b, c] {
+        bail!("add_channels: x {:?} and shift {:?}", x.dims(), shift.dims());
+    }
+    let mut y = vec![0.0; x.elem_count()];
+    let (xs, shifts) = (host::values(&x)?, host::values(&shift)?);
+    y.par_chunks_exact_mut(h * w)
+        .zip(xs.par_chunks_exact(h * w))
+        .zip(&*shifts)
+        .with_min_len(16)
+        .for_each(|((y, x), shift)| host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift)));
+    node(y, x.dims(), [&x, &shift], move |dy, [dx, dshift]| {
+        let shifts = || {
+            let dy = host::values(dy)?;
+            let sum = |plane: &[f32]| {
+                let mut sum = 0.0;
+                host::vectorised(|| sum = sum_of(plane, |v| v));
+                sum
+            };
+            host::tensor(dy.par_chunks_exact(h * w).with_min_len(16).map(sum).collect(), (b, c))
+        };
+        Ok([dx.then(|| dy.clone()), dshift.then(shifts).transpose()?])
+    })
+}
+
+/// a + b, of which nothing is noted.
+pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !host::is_host_f32(a) {
+        return a + b;
+    }
+    host::tensor(pairs(&a.contiguous()?, &b.contiguous()?, |a, b| a + b)?, a.dims())
+}
+
+#[inline(always)]
+fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
+    let x = host::values(x)?;
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(TASK)
+        .zip(x.par_chunks(TASK))
+        .for_each(|(y, x)| host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x))));
+    Ok(y)
+}
+
+#[inline(always)]
+fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Vec<f32>> {
+    if a.dims() != b.dims() {
+        bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
+    }
+    let (a, b) = (host::values(a)?, host::values(b)?);
+    let mut y = vec![0.0; a.len()];
+    y.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(y, (a, b))| {
+        host::vectorised(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b)));
+    });
+    Ok(y)
+}

@@ -1,0 +1,85 @@
+//! Moving values about: pictures to rows of pixels and back, and one picture's channels behind another's.
+
+use super::host;
+use super::tape::{composed, node, operand};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// Side of the squares that are transposed at once: one line of the cache.
+const TILE: usize = 16;
+
+/// [B, C, H, W] → [B, H·W, C]
+pub fn to_rows(x: &Tensor) -> Result<Tensor> {
+    if !host::is_host_f32(x) {
+        return composed(&[x], |t| t[0].flatten_from(2)?.transpose(1, 2)?.contiguous());
+    }
+    let x = operand(x)?;
+    let (b, c, h, w) = x.dims4()?;
+    node(transposed(&x, c, h * w)?, (b, h * w, c), [&x], move |dy, _| {
+        Ok([Some(host::tensor(transposed(dy, h * w, c)?, (b, c, h, w))?)])
+    })
+}
+
+/// [B, H·W, C] → [B, C, H, W]
+pub fn to_picture(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+    let (b, pixels, c) = x.dims3()?;
+    if pixels != height * width {
+        bail!("to_picture: {pixels} rows are no picture of {height}x{width}");
+    }
+    if !host::is_host_f32(x) {
+        return composed(&[x], |t| t[0].transpose(1, 2)?.contiguous()?.reshape((b, c, height, width)));
+    }
+    let x = operand(x)?;
+    node(transposed(&x, pixels, c)?, (b, c, height, width), [&x], move |dy, _| {
+        Ok([Some(host::tensor(transposed(dy, c, pixels)?, (b, pixels, c))?)])
+    })
+}
+
+/// Every matrix [n, m] of x as its transpose [m, n].
+fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
+    let x = host::values(x)?;
+    let mut y = vec![0.0; x.len()];
+    for (x, y) in x.chunks_exact(n * m).zip(y.chunks_exact_mut(n * m)) {
+        y.par_chunks_mut(TILE * n).enumerate().for_each(|(i, y)| {
+            for first in (0..n).step_by(TILE) {
+                for j in first..n.min(first + TILE) {
+                    let x = &x[j * m + i * TILE..];
+                    y.chunks_exact_mut(n).zip(x).for_each(|(y, x)| y[j] = *x);
+                }
+            }
+        });
+    }
+    Ok(y)
+}
+
+/// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]
+pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !host::is_host_f32(a) {
+        return composed(&[a, b], |t| Tensor::cat(&[&t[0], &t[1]], 1));
+    }
+    let (a, b) = (operand(a)?, operand(b)?);
+    let ((samples, of_a, h, w), (_, of_b, ..)) = (a.dims4()?, b.dims4()?);
+    if b.dims() != [samples, of_b, h, w] {
+        bail!("cat_channels: {:?} and {:?}", a.dims(), b.dims());
+    }
+    let parts = [of_a, of_b].map(|channels| channels * h * w);
+    let mut y = Vec::with_capacity(a.elem_count() + b.elem_count());
+    {
+        let (a, b) = (host::values(&a)?, host::values(&b)?);
+        for (a, b) in a.chunks_exact(parts[0]).zip(b.chunks_exact(parts[1])) {
+            y.extend_from_slice(a);
+            y.extend_from_slice(b);
+        }
+    }
+    node(y, (samples, of_a + of_b, h, w), [&a, &b], move |dy, wanted| {
+        let dys = host::values(dy)?;
+        let part = |first: usize, n: usize, channels: usize| {
+            let samples_of = dys.chunks_exact(parts[0] + parts[1]);
+            host::tensor(samples_of.flat_map(|dy| &dy[first..first + n]).copied().collect(), (samples, channels, h, w))
+        };
+        Ok([
+            wanted[0].then(|| part(0, parts[0], of_a)).transpose()?,
+            wanted[1].then(|| part(parts[0], parts[1], of_b)).transpose()?,
+        ])
+    })
+}

@@ -1,0 +1,134 @@
+//! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
+//!
+//! bf16 halves what a frozen network takes. Where the processor has tiles for it (`tiles`) products are computed in bf16 with
+//! sums in f32, as torch's autocast does; elsewhere the weight is widened to f32 whenever it is used, and the activations are
+//! not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
+
+use super::conv2d::{Geometry, Padding};
+use super::tape::{node, operand};
+#[cfg(target_arch = "x86_64")]
+use super::tiles::{self, Tiles};
+use super::{conv2d, host, linear};
+use candle_core::{D, DType, Result, Tensor};
+
+/// The values of a weight.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// As they are, trained or frozen.
+    Full(Tensor),
+    /// Frozen, rounded to bf16.
+    Rounded(Tensor),
+    /// Frozen, rounded to bf16 and laid out for tiles.
+    #[cfg(target_arch = "x86_64")]
+    Tiles(Tiles),
+}
+
+impl From<Tensor> for Weight {
+    fn from(values: Tensor) -> Self {
+        Self::Full(values)
+    }
+}
+
+impl Weight {
+    /// A frozen weight in bf16, in host memory.
+    pub fn rounded(values: &Tensor) -> Result<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if Tiles::fit(values.dims()) {
+            return Tiles::new(values).map(Self::Tiles);
+        }
+        values.to_dtype(DType::BF16).map(Self::Rounded)
+    }
+
+    /// Its dimensions: [outputs, inputs], or [outputs, inputs, kernel, kernel].
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Self::Full(values) | Self::Rounded(values) => values.dims().to_vec(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles(tiles) => tiles.dims(),
+        }
+    }
+
+    /// Its values in f32 or, if they are not rounded, as they are.
+    pub fn values(&self) -> Result<Tensor> {
+        match self {
+            Self::Full(values) => Ok(values.clone()),
+            Self::Rounded(values) => values.to_dtype(DType::F32),
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles(tiles) => tiles.tensor()?.to_dtype(DType::F32),
+        }
+    }
+
+    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()).
+    pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Full(values) => linear::linear(x, values, bias),
+            Self::Rounded(_) => self.widened_linear(x, bias),
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles(weight) => {
+                let (x, weight) = (operand(x)?, weight.clone());
+                let [outputs, inputs] = [weight.outputs(), weight.inputs()];
+                let (dims, m) = (x.dims().to_vec(), x.elem_count() / inputs);
+                if x.dim(D::Minus1)? != inputs {
+                    candle_core::bail!("linear: x {dims:?} does not fit a weight [{outputs}, {inputs}]");
+                }
+                let mut y = vec![0.0; m * outputs];
+                let b = bias.map(host::values).transpose()?;
+                tiles::multiply(&mut y, m, &host::values(&x)?, &weight, b.as_deref());
+                let mut shape = dims.clone();
+                *shape.last_mut().unwrap_or(&mut 0) = outputs;
+                node(y, shape, [&x], move |dy, [_]| {
+                    let mut dx = vec![0.0; m * inputs];
+                    tiles::multiply_back(&mut dx, m, &host::values(dy)?, &weight);
+                    Ok([Some(host::tensor(dx, dims)?)])
+                })
+            }
+        }
+    }
+
+    /// Convolution; see [`conv2d`](super::conv2d()).
+    pub fn conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+        match self {
+            Self::Full(values) => conv2d::conv2d(x, values, bias, stride, padding),
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles(weight) if weight.serves(stride, padding) => {
+                let (x, weight) = (operand(x)?, weight.clone());
+                let dims @ (samples, channels, height, width) = x.dims4()?;
+                let [outputs, inputs] = [weight.outputs(), weight.inputs()];
+                if channels != inputs {
+                    candle_core::bail!("conv2d: x {dims:?} does not fit a weight [{outputs}, {inputs}, …]");
+                }
+                let of = (samples, height, width);
+                let shape = (samples, outputs, height.div_ceil(stride), width.div_ceil(stride));
+                let mut y = vec![0.0; shape.0 * shape.1 * shape.2 * shape.3];
+                let b = bias.map(host::values).transpose()?;
+                tiles::convolve(&mut y, &host::values(&x)?, &weight, b.as_deref(), of, stride);
+                node(y, shape, [&x], move |dy, [_]| {
+                    let mut dx = vec![0.0; samples * inputs * height * width];
+                    tiles::convolve_back(&mut dx, &host::values(dy)?, &weight, of, stride);
+                    Ok([Some(host::tensor(dx, dims)?)])
+                })
+            }
+            _ => self.widened_conv2d(x, bias, stride, padding),
+        }
+    }
+
+    /// In f32, with a widened copy that is gone as soon as it was used, forward and backward.
+    fn widened_linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (x, weight) = (operand(x)?, self.clone());
+        let b = bias.map(host::values).transpose()?;
+        let values = self.values()?;
+        let (y, shape) = linear::forward(&host::values(&x)?, x.shape(), &host::values(&values)?, b.as_deref())?;
+        let dims = x.dims().to_vec();
+        node(y, shape, [&x], move |dy, [_]| Ok([Some(linear::backward_x(&dims, &weight.values()?, dy)?)]))
+    }
+
+    /// The same for a convolution.
+    fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+        let (x, weight) = (operand(x)?, self.clone());
+        let b = bias.map(host::values).transpose()?;
+        let values = self.values()?;
+        let g = Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?;
+        let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());
+        node(y, g.result(), [&x], move |dy, [_]| Ok([Some(conv2d::backward_x(&g, &weight.values()?, dy)?)]))
+    }
+}
