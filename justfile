@@ -39,14 +39,16 @@ mini: mini-model mini-judge mini-evaluate findings
 
 # Draw the world, train the autoencoder and then all the rest, and write assets/mini.
 mini-model:
-    {{world}} draw {{recipe}}/pictures --count 24000 --seed 1
+    {{world}} draw {{recipe}}/pictures --count 24000 --seed 1 --mirrored
+    {{world}} draw {{recipe}}/more_pictures --count 32000 --seed 2
     {{world}} subject assets/corgi --size 256
     {{world}} sheet assets/mini/world.png --size 40
     {{world}} untrained {{recipe}}/untrained --seed 1
     {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 4000 --seed 1
     {{world}} vae {{recipe}}/pictures {{recipe}}/untrained --steps 3500 --seed 2 --again
     {{tunelab}} run {{recipe}}/base.toml --results {{results}} --force
-    {{world}} assemble {{results}}/mini assets/mini
+    {{tunelab}} run {{recipe}}/second.toml --results {{results}} --force
+    {{world}} assemble {{results}}/mini_second assets/mini
 
 # Train the judge, which says what a picture of the world shows: first on drawings, then on what the autoencoder makes of them.
 mini-judge:

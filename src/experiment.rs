@@ -52,7 +52,7 @@
 //! | `train.max_grad_norm` | above 0 | 1 |
 //! | `train.snr_gamma` | above 0: min-SNR weighting | none |
 //! | `train.noise_offset` | from 0 | 0 |
-//! | `train.dtype` | `f32` | `f32` |
+//! | `train.dtype` | `f32`, or `bf16`: of the UNet's frozen weights | `f32` |
 //! | `train.gradient_checkpointing` | compute activations twice and do not keep them | false |
 //! | `train.checkpoint_every` | steps; 0 is none | 100 |
 //! | `train.keep_checkpoints` | how many stay | 1 |

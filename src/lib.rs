@@ -87,7 +87,7 @@
 //!
 //! - **No pickle.** Opening a `.ckpt` or `.bin` can run any code.
 //! - **No plugin interface, no configuration of code by names.** A new method is a new case of an enum.
-//! - **No half precision** of the trained weights and their arithmetic; `dtype` says so if it is asked for.
+//! - **No half precision** of trained weights, norms, losses and moments: `dtype = "bf16"` is for what is frozen.
 //! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
 //!   (Unpacked copies of what is compiled in are the exception.)

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tunelab::assets::{Weights, write_safetensors};
 use tunelab::error::{Error, Kind};
 use tunelab::model::build::Trained;
-use tunelab::plan::Dtype;
 use tunelab::model::load;
 use tunelab::model::lora::{LoraLayer, LoraLayers};
 use tunelab::model::lora_file::{Component, Modules, Written, read, write_diffusers, write_kohya};
+use tunelab::plan::Dtype;
 
 const QUERY: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
 const CONVOLUTION: &str = "mid_block.resnets.0.conv1";

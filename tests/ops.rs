@@ -5,7 +5,7 @@ use crate::fixture::{randn, values, within};
 use candle_core::{DType, Result, Tensor, Var};
 use tunelab::ops::attention::Mask;
 use tunelab::ops::group_norm::Then;
-use tunelab::ops::{self, Padding, composed, tape};
+use tunelab::ops::{self, Padding, Weight, composed, tape};
 
 /// Rounding of sums in f32, relative to the largest value.
 const LIMIT: f64 = 2e-5;
@@ -327,4 +327,54 @@ fn threads_change_nothing() {
         })
     };
     assert!(all(1) == all(4));
+}
+
+/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there are tiles the operands are
+/// rounded too, each to 8 bits.
+#[track_caller]
+fn near(what: &str, x: &[usize], weight: &[usize], op: impl Fn(&Tensor, &Weight, &Tensor) -> Result<Tensor>) {
+    const ROUNDED: f64 = 1e-2;
+    let w = randn(weight, 7);
+    let b = randn(&weight[..1], 8);
+    let run = |weight: &Weight| {
+        run(&[Trained(x)], DType::F32, &|t| op(&t[0], weight, &b))
+            .map(|(y, mut dx)| (y, dx.remove(0).unwrap()))
+            .unwrap()
+    };
+    let (y, dx) = run(&Weight::rounded(&w).unwrap());
+    let (full_y, full_dx) = run(&w.into());
+    within(&y, &full_y, ROUNDED, what);
+    within(&dx, &full_dx, ROUNDED, &format!("{what}: gradient"));
+    let differs = (y - full_y).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(differs > 0.0, "{what}: nothing was rounded");
+}
+
+#[test]
+fn weights_in_bf16() {
+    for (x, w) in [(&[2, 9, 64][..], [96, 64]), (&[3, 40], [24, 40]), (&[1, 32], [64, 32])] {
+        near(&format!("linear {x:?} {w:?}"), x, &w, |x, w, b| w.linear(x, Some(b)));
+    }
+    let same = Padding::same(1);
+    for (x, w, stride, padding) in [
+        ([2, 32, 6, 9], [64, 32, 3, 3], 1, same),
+        ([1, 64, 7, 8], [32, 64, 3, 3], 2, same),
+        ([2, 32, 5, 4], [32, 32, 1, 1], 1, Padding::same(0)),
+        ([1, 4, 6, 6], [32, 4, 3, 3], 1, same),
+        ([1, 32, 6, 6], [32, 32, 3, 3], 2, Padding { before: 0, after: 1 }),
+    ] {
+        near(&format!("conv2d {x:?} {w:?} / {stride}"), &x, &w, |x, w, b| w.conv2d(x, Some(b), stride, padding));
+    }
+}
+
+#[test]
+fn a_weight_in_bf16_that_does_not_fit_is_refused() {
+    let x = randn(&[2, 48], 1);
+    for dims in [&[64, 64][..], &[64, 40]] {
+        assert!(Weight::rounded(&randn(dims, 2)).unwrap().linear(&x, None).is_err());
+    }
+    let picture = randn(&[1, 48, 4, 4], 1);
+    for dims in [&[64, 64, 3, 3][..], &[64, 40, 3, 3]] {
+        let weight = Weight::rounded(&randn(dims, 2)).unwrap();
+        assert!(weight.conv2d(&picture, None, 1, Padding::same(1)).is_err());
+    }
 }

@@ -35,8 +35,8 @@ struct Entry<'a> {
 /// that is not, all face right.
 pub fn draw_one(seed: u64, index: u64, mirrored: bool) -> (Scene, String) {
     let mut rng = Rng::new(seed, index);
-    let mut scene = Scene::random(&mut rng);
-    scene.jitter.mirrored &= mirrored;
+    let scene = Scene::random(&mut rng);
+    let scene = if mirrored { scene } else { scene.facing_right() };
     let text = caption::random(&scene, &mut rng);
     (scene, text)
 }

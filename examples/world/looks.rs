@@ -83,7 +83,7 @@ pub fn drawn(animal: Animal, count: usize, seed: u64) -> Vec<Rgb> {
                 break scene;
             }
         };
-        rgb(picture::picture(&scene, SIDE))
+        rgb(picture::picture(&scene.facing_right(), SIDE))
     };
     (0..count).map(one).collect()
 }

@@ -142,6 +142,13 @@ impl Scene {
         }
     }
 
+    /// The same, with the animal looking to the right, as all do in the world's second lesson.
+    #[must_use]
+    pub fn facing_right(mut self) -> Self {
+        self.jitter.mirrored = false;
+        self
+    }
+
     /// Any scene, reserved or not, all of its parts drawn evenly: what a judge must know.
     pub fn any(rng: &mut Rng) -> Self {
         let (animal, coat) = (rng.pick(Animal::ALL), rng.pick(Coat::ALL));

@@ -44,7 +44,7 @@ fn find(rng: &mut Rng, set: impl Fn(&mut Scene)) -> Scene {
         let agrees = (scene.action == Action::Swimming) == (scene.place == Place::Water);
         if agrees || free == (scene.action, scene.place) {
             let Scene { animal, coat, action, place, .. } = scene;
-            return Scene::of(animal, coat, action, place, rng);
+            return Scene::of(animal, coat, action, place, rng).facing_right();
         }
     }
 }

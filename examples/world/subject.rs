@@ -18,7 +18,7 @@ const FIVE: [(Action, Place); 5] = [
 /// The scenes of the five pictures.
 pub fn five() -> Vec<Scene> {
     let scene = |(i, (action, place)): (usize, (Action, Place))| {
-        right(action, place, &mut Rng::new(0x636f_7267_6973, i as u64))
+        of(action, place, &mut Rng::new(0x636f_7267_6973, i as u64)).facing_right()
     };
     FIVE.into_iter().enumerate().map(scene).collect()
 }
@@ -31,7 +31,7 @@ pub fn unseen(n: usize, seed: u64) -> Vec<Scene> {
             let action = rng.pick(&[Action::Sitting, Action::Standing, Action::Running]);
             let place = rng.pick(&[Place::Grass, Place::Beach, Place::Snow, Place::Room, Place::Night, Place::Forest]);
             if !FIVE.contains(&(action, place)) {
-                return right(action, place, &mut rng);
+                return of(action, place, &mut rng).facing_right();
             }
         }
     };
@@ -48,13 +48,6 @@ pub fn any(rng: &mut Rng) -> Scene {
 /// The subject's picture of one of these scenes: `size` x `size` interleaved RGB.
 pub fn picture(scene: &Scene, size: usize) -> Vec<u8> {
     picture_of(scene, &Looks::corgi(), size)
-}
-
-/// As all of the world that the model knows, facing right.
-fn right(action: Action, place: Place, rng: &mut Rng) -> Scene {
-    let mut scene = of(action, place, rng);
-    scene.jitter.mirrored = false;
-    scene
 }
 
 fn of(action: Action, place: Place, rng: &mut Rng) -> Scene {

@@ -73,8 +73,10 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
 fn dtype(args: &BenchArgs) -> Result<Dtype> {
     match (args.dtype.as_str(), args.work) {
         ("bf16", BenchWork::Lora | BenchWork::Sample) => Ok(Dtype::Bf16),
-        ("bf16", _) => Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
-            .hint("--dtype bf16 is for `bench lora` and `bench sample`")),
+        ("bf16", _) => {
+            Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
+                .hint("--dtype bf16 is for `bench lora` and `bench sample`"))
+        }
         _ => Ok(Dtype::F32),
     }
 }

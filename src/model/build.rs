@@ -138,7 +138,10 @@ impl Build {
         let dropout = Arc::new(Dropout::new(p));
         let made =
             RefCell::new(Parameters { dropout: (p > 0.0).then(|| Arc::clone(&dropout)), ..Parameters::default() });
-        Self { shared: Rc::new(Shared { source, trained, rounds: false, seed, device, dropout, made }), path: String::new() }
+        Self {
+            shared: Rc::new(Shared { source, trained, rounds: false, seed, device, dropout, made }),
+            path: String::new(),
+        }
     }
 
     /// The same with frozen weights of this type; to be said before anything is built.

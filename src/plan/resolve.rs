@@ -67,6 +67,11 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     let dataset = dataset(&root.section("dataset"));
     let eval = eval(&root.section("eval"), dataset.prompt.as_deref());
     let (adapter, objective) = adapter(&root.section("adapter"));
+    let train_section = root.section("train");
+    if matches!(adapter, Adapter::Full(_)) && dtype(&train_section) == Some(Dtype::Bf16) {
+        let message = "`dtype = \"bf16\"` is for frozen weights, and full fine-tuning has none in the UNet";
+        train_section.reject("dtype", message, "leave it out");
+    }
     if matches!(objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
         root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
     }

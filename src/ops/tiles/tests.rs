@@ -115,6 +115,7 @@ fn a_weight_comes_back_rounded() {
     for dims in [vec![64, 32], vec![32, 96, 3, 3], vec![32, 64, 1, 1]] {
         let w = Tensor::from_vec(values(dims.iter().product(), 5), &dims[..], &Device::Cpu).unwrap();
         let tiles = Tiles::new(&w).unwrap();
+        assert_eq!(tiles.dims(), dims);
         let there =
             tiles.tensor().unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(there, rounded(&w.flatten_all().unwrap().to_vec1::<f32>().unwrap()));

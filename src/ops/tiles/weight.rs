@@ -1,7 +1,7 @@
 //! A frozen weight in bf16, in the order in which tiles read it.
 
-use super::kernel::{BLOCK, available};
 use super::super::conv2d::Padding;
+use super::kernel::{BLOCK, available};
 use super::lines::{Line, ZEROS};
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
@@ -16,6 +16,7 @@ pub(super) const LINES: usize = BLOCK;
 /// output has a line of 32 inputs.
 #[derive(Clone)]
 pub struct Tiles {
+    dims: Vec<usize>,
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     /// Rows (and columns) of the kernel: 1 or 3.
@@ -52,16 +53,12 @@ impl Tiles {
                 line.0 = std::array::from_fn(|i| u32::from(at(2 * i)) | u32::from(at(2 * i + 1)) << 16);
             }
         }
-        Ok(Self { outputs, inputs, kernel: taps.isqrt(), lines: Arc::new(lines) })
+        Ok(Self { dims: weight.dims().to_vec(), outputs, inputs, kernel: taps.isqrt(), lines: Arc::new(lines) })
     }
 
     /// The weight's dimensions.
     pub fn dims(&self) -> Vec<usize> {
-        if self.kernel == 1 {
-            vec![self.outputs, self.inputs]
-        } else {
-            vec![self.outputs, self.inputs, self.kernel, self.kernel]
-        }
+        self.dims.clone()
     }
 
     /// The weight's values in their usual order, in bf16.
@@ -79,7 +76,7 @@ impl Tiles {
                 }
             }
         }
-        Tensor::from_vec(flat, self.dims(), &Device::Cpu)
+        Tensor::from_vec(flat, &self.dims[..], &Device::Cpu)
     }
 
     pub(super) fn taps(&self) -> usize {
@@ -119,6 +116,6 @@ impl Tiles {
 
 impl std::fmt::Debug for Tiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tiles({:?})", self.dims())
+        write!(f, "Tiles({:?})", self.dims)
     }
 }
