@@ -245,7 +245,7 @@ pub(super) unsafe fn transpose(
     let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
         if i < n { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
     });
-    for (index, values) in turn(r).into_iter().take(length).enumerate() {
+    for (index, values) in turn(&r).into_iter().take(length).enumerate() {
         // SAFETY: the caller's.
         unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
     }
@@ -257,7 +257,7 @@ pub(super) unsafe fn transpose(
 /// AVX-512 is there.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) fn turn(r: [__m512; LANES]) -> [__m512; LANES] {
+pub(super) fn turn(r: &[__m512; LANES]) -> [__m512; LANES] {
     // Pairs of rows, then fours, then blocks of four columns.
     let pairs: [__m512; LANES] = std::array::from_fn(|i| {
         let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
@@ -269,7 +269,7 @@ pub(super) fn turn(r: [__m512; LANES]) -> [__m512; LANES] {
         let b = _mm512_castps_pd(pairs[four + 2 + column / 2]);
         _mm512_castpd_ps(if column % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
     });
-    let mut columns = r;
+    let mut columns = *r;
     for first in 0..4 {
         let [a, b, c, d] = [0, 1, 2, 3].map(|four| fours[4 * four + first]);
         let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));

@@ -116,8 +116,10 @@ pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps:
         a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
         "tiles: an operand is too small"
     );
-    let Some(first) = steps.offsets.first() else { return };
-    let range = (std::ptr::from_ref(first), first as *const [usize; 2] as usize + size_of_val(&steps.offsets[..]));
+    if steps.offsets.is_empty() {
+        return;
+    }
+    let range = steps.offsets.as_ptr_range();
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
     // 128 bytes.
     unsafe {
@@ -135,7 +137,7 @@ pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps:
                 "add {step}, 16", "cmp {step}, {end}", "jne 2b",
                 "tilestored [{out} + {row}*1], tmm0",
                 "tilestored [{out} + {row}*1 + 2048], tmm2",
-                x = out(reg) _, y = out(reg) _, step = inout(reg) range.0 => _, end = in(reg) range.1,
+                x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row,
                 out = in(reg) sums.0.as_mut_ptr(), row = in(reg) 128usize,
@@ -161,7 +163,7 @@ pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps:
                 "tilestored [{out} + {x}*1 + 64], tmm1",
                 "tilestored [{out} + {x}*1 + 2048], tmm2",
                 "tilestored [{out} + {x}*1 + 2112], tmm3",
-                x = out(reg) _, y = out(reg) _, step = inout(reg) range.0 => _, end = in(reg) range.1,
+                x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
                 out = in(reg) sums.0.as_mut_ptr(),

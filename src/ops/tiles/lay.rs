@@ -11,9 +11,9 @@ use super::lines::{Line, Spare, ZEROS};
 use super::weight::{LINES, Tiles};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
-    _mm512_cvtneps_pbh, _mm512_load_si512, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
-    _mm512_permutex2var_epi16, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_store_si512,
+    __m256bh, __m256i, __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_load_si512, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
+    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_store_si512,
 };
 use std::mem::transmute;
 
@@ -77,7 +77,8 @@ fn load(values: &[f32]) -> __m512 {
 #[inline]
 fn pairs(even: __m512, odd: __m512) -> __m512i {
     // SAFETY: sixteen bf16 are 256 bits, whatever they are called.
-    let (even, odd) = unsafe { (transmute(_mm512_cvtneps_pbh(even)), transmute(_mm512_cvtneps_pbh(odd))) };
+    let half = |v| unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) };
+    let (even, odd) = (half(even), half(odd));
     _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd)))
 }
 
@@ -130,7 +131,7 @@ fn turned(of: impl Fn(usize) -> (__m512, __m512)) -> [Line; TILE] {
         let (even, odd) = of(pair);
         _mm512_castsi512_ps(pairs(even, odd))
     });
-    turn(rows).map(|column| line(_mm512_castps_si512(column)))
+    turn(&rows).map(|column| line(_mm512_castps_si512(column)))
 }
 
 /// The line of these bits.
@@ -173,7 +174,7 @@ pub(super) fn columns(spare: &mut Spare, x: &[f32], (m, k): (usize, usize)) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn columns_of<'a>(row: impl Fn(usize) -> Option<&'a [f32]>, lines: &mut [Line]) {
     let rows = std::array::from_fn(|i| row(i).map_or(_mm512_setzero_ps(), |row| _mm512_castsi512_ps(rounded(row))));
-    for (out, column) in lines.iter_mut().zip(turn(rows)) {
+    for (out, column) in lines.iter_mut().zip(turn(&rows)) {
         *out = line(_mm512_castps_si512(column));
     }
 }

@@ -49,7 +49,7 @@ impl Sums {
     fn tile(&self, row: usize, column: usize, turned: bool) -> [__m512; TILE] {
         // SAFETY: rows of 32 are aligned, and so are their halves.
         let rows = std::array::from_fn(|i| unsafe { _mm512_load_ps(self.0[row + i][column..].as_ptr()) });
-        if turned { turn(rows) } else { rows }
+        if turned { turn(&rows) } else { rows }
     }
 }
 

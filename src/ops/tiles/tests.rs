@@ -43,8 +43,8 @@ fn convolutions_equal_plain_loops() {
     if !available() {
         return;
     }
-    let cases: [((usize, usize, usize), usize, usize, usize, usize); 7] = [
-        ((1, 4, 4), 32, 32, 3, 1),
+    let cases = [
+        ((1, 4, 4), 32, 32, 3, 1_usize),
         ((3, 5, 7), 64, 32, 3, 1),
         ((2, 32, 32), 32, 64, 3, 1),
         ((1, 16, 33), 32, 32, 1, 1),
@@ -54,7 +54,7 @@ fn convolutions_equal_plain_loops() {
     ];
     for ((s, h, w), inputs, outputs, kernel, stride) in cases {
         let what = format!("{s} x {h} x {w}, {inputs} to {outputs}, {kernel} x {kernel}, stride {stride}");
-        let (oh, ow) = (h.div_ceil(stride), w.div_ceil(stride));
+        let (oh, ow): (usize, usize) = (usize::div_ceil(h, stride), usize::div_ceil(w, stride));
         let taps = kernel * kernel;
         let x = values(s * inputs * h * w, 1);
         let weight = values(outputs * inputs * taps, 2);
