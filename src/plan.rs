@@ -154,7 +154,8 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of the UNet's frozen weights, and of what goes into products with them. Everything else is f32.
+/// The type of the UNet's frozen weights. Where the processor has tile registers, what goes into products with them is rounded
+/// to it too. Everything else is f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {

@@ -39,7 +39,7 @@ pub struct Timed {
 
 /// Prepares and times the work that was asked for.
 pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    dtype(args)?;
+    dtype(args, device)?;
     match args.work {
         BenchWork::Lora => {
             let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
@@ -70,9 +70,12 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
 }
 
 /// The type of the UNet's frozen weights.
-fn dtype(args: &BenchArgs) -> Result<Dtype> {
+fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
     match (args.dtype.as_str(), args.work) {
-        ("bf16", BenchWork::Lora | BenchWork::Sample) => Ok(Dtype::Bf16),
+        ("bf16", BenchWork::Lora | BenchWork::Sample) if device.is_cpu() => Ok(Dtype::Bf16),
+        ("bf16", BenchWork::Lora | BenchWork::Sample) => {
+            Err(Error::input("--dtype bf16 works on the CPU only in this version").hint("add --device cpu"))
+        }
         ("bf16", _) => {
             Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
                 .hint("--dtype bf16 is for `bench lora` and `bench sample`"))
@@ -84,7 +87,7 @@ fn dtype(args: &BenchArgs) -> Result<Dtype> {
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
 fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
     let all = trained == Trained::All;
-    let (mut unet, parameters) = networks::unet(trained, device, dtype(args)?)?;
+    let (mut unet, parameters) = networks::unet(trained, device, dtype(args, device)?)?;
     if args.checkpointing {
         unet.recompute();
     }
@@ -112,7 +115,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = networks::unet(Trained::Nothing, device, dtype(args)?)?;
+    let (unet, _) = networks::unet(Trained::Nothing, device, dtype(args, device)?)?;
     let samples = 2 * args.batch;
     let x = randn(&latents(args, samples), device)?;
     let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;

@@ -42,8 +42,8 @@ pub fn unet(
     dtype: Dtype,
 ) -> Result<(Unet, Parameters)> {
     if dtype != Dtype::F32 && !device.is_cpu() {
-        return Err(Error::input(format!("train.dtype = \"{dtype}\" works on the CPU only in this version"))
-            .hint("leave it out, or use --device cpu"));
+        return Err(Error::input(format!("frozen weights in {dtype} work on the CPU only in this version"))
+            .hint("use --device cpu, or train in f32"));
     }
     let config = UnetConfig::read(&files.unet.config)?;
     Unet::new(&config, build(&files.unet, device, trained, seed)?.of_type(dtype))

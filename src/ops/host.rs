@@ -114,6 +114,7 @@ pub(super) mod checks {
     /// Both are the same but for rounding, relative to the largest value.
     #[track_caller]
     pub(crate) fn close(a: &[f32], b: &[f32], what: &str) {
+        assert_eq!(a.len(), b.len(), "{what}");
         let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
         let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-5 * largest && a.iter().all(|a| a.is_finite()), "{what}: {worst:e} of {largest}");

@@ -143,12 +143,13 @@ pub fn composed(inputs: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Result<Tensor>)
     }
     let output = Var::from_tensor(&y.detach())?.into_inner();
     push(&output, move |dy, gradients| {
-        // The gradient of Σ y · dy with respect to y is dy.
-        let mut store = (y * dy)?.sum_all()?.backward()?;
+        // The gradient of Σ y · dy with respect to y is dy. What candle leaves as gradients may still hang on its graph, whose
+        // operations must not be differentiated with what comes before.
+        let mut store = (y * dy.detach())?.sum_all()?.backward()?;
         // An argument that is there twice has one gradient, of both its uses.
         for argument in arguments {
             if let Some(gradient) = store.remove(&argument) {
-                gradients.add(argument.id(), gradient)?;
+                gradients.add(argument.id(), gradient.detach())?;
             }
         }
         Ok(())
@@ -249,6 +250,21 @@ mod tests {
         assert_eq!(run(&|| add(&add(&scale(&x, 3.0)?, &x)?, &scale(&x, 0.5)?)), [4.5; 2], "three times");
         let square = || composed(&[&x, &x], |t| &t[0] * &t[1]);
         assert_eq!(run(&|| add(&square()?, &x)), [3.0, -3.0], "2x + 1");
+    }
+
+    /// Candle's gradient of a product hangs on its graph through the other factor.
+    #[test]
+    fn chained_compositions_know_nothing_of_each_others_graphs() {
+        let (x, w) = (var(&[1.0, -2.0]), var(&[3.0, 5.0]));
+        let (loss, tape) = record(|| {
+            let y = composed(&[&x, &w], |t| &t[0] * &t[1])?;
+            total(&composed(&[&y, &w], |t| &t[0] * &t[1])?)
+        })
+        .unwrap();
+        let mut gradients = tape.backward(&loss).unwrap();
+        assert!(!gradients.get(&w).unwrap().track_op());
+        assert_eq!(values(gradients.remove(&w)), [6.0, -20.0], "2 x w");
+        assert_eq!(values(gradients.remove(&x)), [9.0, 25.0], "w²");
     }
 
     #[test]

@@ -22,7 +22,6 @@ mod tests;
 mod weight;
 
 pub(super) use convolution::{convolve, convolve_back};
-#[cfg(test)]
-use kernel::available;
+pub(super) use kernel::available;
 pub(super) use linear::{multiply, multiply_back};
 pub use weight::Tiles;

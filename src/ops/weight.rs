@@ -5,11 +5,20 @@
 //! not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
 
 use super::conv2d::{Geometry, Padding};
-use super::tape::{node, operand};
+use super::tape::{node, operand, tracked};
 #[cfg(target_arch = "x86_64")]
 use super::tiles::{self, Tiles};
 use super::{conv2d, host, linear};
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+
+/// How products with weights in bf16 are computed on this machine.
+pub fn products_in_bf16() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if tiles::available() {
+        return "on tile registers";
+    }
+    "widened to f32"
+}
 
 /// The values of a weight.
 #[derive(Clone, Debug)]
@@ -58,21 +67,19 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()).
+    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()). A bias beside a rounded weight is frozen too.
     pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.check(bias, 2, x.dims().last().copied())?;
         match self {
             Self::Full(values) => linear::linear(x, values, bias),
             Self::Rounded(_) => self.widened_linear(x, bias),
             #[cfg(target_arch = "x86_64")]
             Self::Tiles(weight) => {
-                let (x, weight) = (operand(x)?, weight.clone());
+                let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
                 let (dims, m) = (x.dims().to_vec(), x.elem_count() / inputs);
-                if x.dim(D::Minus1)? != inputs {
-                    candle_core::bail!("linear: x {dims:?} does not fit a weight [{outputs}, {inputs}]");
-                }
                 let mut y = vec![0.0; m * outputs];
-                let b = bias.map(host::values).transpose()?;
+                let b = bias.as_ref().map(host::values).transpose()?;
                 tiles::multiply(&mut y, m, &host::values(&x)?, &weight, b.as_deref());
                 let mut shape = dims.clone();
                 *shape.last_mut().unwrap_or(&mut 0) = outputs;
@@ -85,22 +92,20 @@ impl Weight {
         }
     }
 
-    /// Convolution; see [`conv2d`](super::conv2d()).
+    /// Convolution; see [`conv2d`](super::conv2d()). A bias beside a rounded weight is frozen too.
     pub fn conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+        self.check(bias, 4, x.dims().get(1).copied())?;
         match self {
             Self::Full(values) => conv2d::conv2d(x, values, bias, stride, padding),
             #[cfg(target_arch = "x86_64")]
             Self::Tiles(weight) if weight.serves(stride, padding) => {
-                let (x, weight) = (operand(x)?, weight.clone());
-                let dims @ (samples, channels, height, width) = x.dims4()?;
+                let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
+                let dims @ (samples, _, height, width) = x.dims4()?;
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
-                if channels != inputs {
-                    candle_core::bail!("conv2d: x {dims:?} does not fit a weight [{outputs}, {inputs}, …]");
-                }
                 let of = (samples, height, width);
                 let shape = (samples, outputs, height.div_ceil(stride), width.div_ceil(stride));
                 let mut y = vec![0.0; shape.0 * shape.1 * shape.2 * shape.3];
-                let b = bias.map(host::values).transpose()?;
+                let b = bias.as_ref().map(host::values).transpose()?;
                 tiles::convolve(&mut y, &host::values(&x)?, &weight, b.as_deref(), of, stride);
                 node(y, shape, [&x], move |dy, [_]| {
                     let mut dx = vec![0.0; samples * inputs * height * width];
@@ -112,10 +117,24 @@ impl Weight {
         }
     }
 
+    /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a bias that is trained.
+    fn check(&self, bias: Option<&Tensor>, rank: usize, inputs: Option<usize>) -> Result<()> {
+        let dims = self.dims();
+        if dims.len() != rank || inputs != Some(dims[1]) {
+            candle_core::bail!(
+                "a weight of {dims:?} does not fit {inputs:?} inputs in an operation of {rank} dimensions"
+            );
+        }
+        if !matches!(self, Self::Full(_)) && bias.is_some_and(tracked) {
+            candle_core::bail!("the bias of a weight in bf16 cannot be trained");
+        }
+        Ok(())
+    }
+
     /// In f32, with a widened copy that is gone as soon as it was used, forward and backward.
     fn widened_linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (x, weight) = (operand(x)?, self.clone());
-        let b = bias.map(host::values).transpose()?;
+        let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
+        let b = bias.as_ref().map(host::values).transpose()?;
         let values = self.values()?;
         let (y, shape) = linear::forward(&host::values(&x)?, x.shape(), &host::values(&values)?, b.as_deref())?;
         let dims = x.dims().to_vec();
@@ -124,8 +143,8 @@ impl Weight {
 
     /// The same for a convolution.
     fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
-        let (x, weight) = (operand(x)?, self.clone());
-        let b = bias.map(host::values).transpose()?;
+        let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
+        let b = bias.as_ref().map(host::values).transpose()?;
         let values = self.values()?;
         let g = Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?;
         let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());

@@ -13,7 +13,8 @@
 use super::Experiment;
 use crate::data::{self, Picture};
 use crate::error::{Error, Result};
-use crate::plan::DreamBooth;
+use crate::ops::weight::products_in_bf16;
+use crate::plan::{DreamBooth, Dtype};
 use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
@@ -55,6 +56,11 @@ fn is_whole(file: &Path) -> bool {
 /// The name of the folder: a hash of everything that decides how the pictures look.
 fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) -> String {
     let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+    // Rounded weights draw other pictures, and processors with tiles others than those without.
+    let rounding = match of.plan.train.dtype {
+        Dtype::F32 => String::new(),
+        Dtype::Bf16 => format!("bf16 {}", products_in_bf16()),
+    };
     let settings = [
         VERSION.to_owned(),
         data::key(&model),
@@ -66,7 +72,8 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
-    data::key(&settings.each_ref().map(String::as_str))
+    let rounding = (!rounding.is_empty()).then_some(rounding.as_str());
+    data::key(&settings.iter().map(String::as_str).chain(rounding).collect::<Vec<_>>())
 }
 
 /// Picture `index`; the names sort as the numbers do.

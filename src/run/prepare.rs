@@ -15,7 +15,8 @@ use crate::model::lora::LoraConfig;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::plan::{Adapter, Objective, Plan};
+use crate::ops::weight::products_in_bf16;
+use crate::plan::{Adapter, Dtype, Objective, Plan};
 use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};
@@ -74,6 +75,9 @@ impl Prepared {
         let schedule = load::schedule(&files)?;
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;
+        if plan.train.dtype == Dtype::Bf16 {
+            progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
+        }
         let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed, plan.train.dtype)?;
         let vae = load::vae(&files, device)?;
         let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;

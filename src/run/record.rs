@@ -6,7 +6,8 @@ use super::Experiment;
 use super::prepare::Prepared;
 use crate::device;
 use crate::error::{Error, Kind};
-use crate::plan::{Adapter, Objective};
+use crate::ops::weight::products_in_bf16;
+use crate::plan::{Adapter, Dtype, Objective};
 use crate::results::{
     Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
     peak_memory_mib, sample_name,
@@ -67,7 +68,10 @@ impl Experiment<'_> {
             stand_in: self.stand_in(),
             method: method.to_owned(),
             device: device::name(self.device),
-            dtype: self.plan.train.dtype.to_string(),
+            dtype: match self.plan.train.dtype {
+                Dtype::F32 => Dtype::F32.to_string(),
+                Dtype::Bf16 => format!("{} {}", Dtype::Bf16, products_in_bf16()),
+            },
             counts: Counts {
                 trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
                 total_parameters: with.total_parameters as u64,

@@ -55,6 +55,10 @@ fn they_are_made_once_topped_up_and_bound_to_their_prompt() {
     assert!(
         all.iter().filter(|image| !five.contains(image)).all(|(_, bytes)| five.iter().all(|(_, old)| old != bytes))
     );
+    let rounded = set("name=e", &["--set", "train.dtype=bf16"]);
+    rounded.has(&["frozen weights in bf16, products "]);
+    assert_eq!(class_images(&world).len(), 11, "rounded weights have images of their own");
+    assert!(world.text("results/e/run.json").contains("\"dtype\": \"bf16 "), "and the record says how they were used");
 }
 
 /// Batches of two. In `results` pictures 0 to 2 are drawn, then 3 and 4, then 1 and 4 anew: each time parts of batches.

@@ -3,6 +3,7 @@
 
 use super::lines::{BYTES, Line};
 use std::arch::asm;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 /// Rows and columns of a block: two tiles each way.
@@ -21,7 +22,11 @@ pub(in super::super) fn available() -> bool {
         // Leaf 7: bits 22 (bf16) and 24 (tiles) of EDX; the conversions need AVX-512 BF16.
         let leaf = std::arch::x86_64::__cpuid_count(7, 0);
         let tiles = leaf.edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
-        tiles && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") && permitted()
+        tiles
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512bf16")
+            && permitted()
     })
 }
 
@@ -46,7 +51,7 @@ fn permitted() -> bool {
 }
 
 /// The tile registers of this thread, in use until this is dropped.
-pub(super) struct Configured(());
+pub(super) struct Configured(PhantomData<*const ()>);
 
 impl Configured {
     /// All eight tiles of 16 rows of 64 bytes.
@@ -65,7 +70,7 @@ impl Configured {
         shape.rows[..8].fill(16);
         // SAFETY: the processor has tiles and the system permits them; the operand is a configuration of 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shape, options(nostack, readonly)) };
-        Self(())
+        Self(PhantomData)
     }
 }
 
@@ -141,6 +146,7 @@ pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps:
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row,
                 out = in(reg) sums.0.as_mut_ptr(), row = in(reg) 128usize,
+                out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
                 options(nostack)
             );
         } else {
@@ -167,6 +173,8 @@ pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps:
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
                 out = in(reg) sums.0.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)
             );
         }

@@ -14,7 +14,7 @@ fn linear_maps_equal_plain_loops() {
     if !available() {
         return;
     }
-    for (m, n, k) in [(1, 32, 32), (16, 64, 96), (77, 96, 64), (100, 320, 160), (33, 32, 1280)] {
+    for (m, n, k) in [(1, 32, 32), (16, 64, 96), (77, 96, 64), (100, 320, 160), (33, 32, 1280), (1000, 32, 1280)] {
         let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
         let tiles = Tiles::new(&Tensor::from_slice(&w, (n, k), &Device::Cpu).unwrap()).unwrap();
         let (rx, rw, rdy) = (rounded(&x), rounded(&w), rounded(&dy));
@@ -51,6 +51,9 @@ fn convolutions_equal_plain_loops() {
         ((2, 9, 6), 32, 64, 1, 1),
         ((2, 8, 8), 32, 32, 3, 2),
         ((2, 7, 5), 64, 32, 3, 2),
+        ((2, 1, 1), 32, 32, 3, 1),
+        ((1, 5, 1), 32, 32, 3, 1),
+        ((1, 1, 18), 32, 32, 3, 2),
     ];
     for ((s, h, w), inputs, outputs, kernel, stride) in cases {
         let what = format!("{s} x {h} x {w}, {inputs} to {outputs}, {kernel} x {kernel}, stride {stride}");
