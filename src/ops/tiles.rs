@@ -16,6 +16,7 @@ mod kernel;
 mod lay;
 mod linear;
 mod lines;
+mod pass;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,12 @@
 //! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data gradients.
 
 use super::grid::Grid;
-use super::kernel::{BLOCK, Configured, Operand, Steps, Sums, TILE, block};
+use super::kernel::{BLOCK, Operand, Steps, TILE, block};
 use super::lay;
-use super::linear::GROUP;
 use super::lines::{BYTES, Spare};
+use super::pass;
 use super::store::{Target, pictures};
 use super::weight::{LINES, Tiles};
-use rayon::prelude::*;
 
 /// The pictures that a convolution looks at: samples, height and width.
 pub(in super::super) type Pictures = (usize, usize, usize);
@@ -39,26 +38,14 @@ pub(in super::super) fn convolve(
     };
     let steps = Steps::new((0..weight.input_blocks() * taps).map(step).collect());
     let blocks = grid.tiles().div_ceil(2);
-    let each = (GROUP / (weight.inputs * BLOCK * 2)).clamp(1, blocks);
     let target = Target::of(y);
-    let task = |task: usize| {
-        let (group, output) = (task / weight.output_blocks(), task % weight.output_blocks());
-        let (tiles, mut sums) = (Configured::new(), Sums::zeros());
-        let a = Operand {
-            lines: &weight.lines,
-            first: weight.block(output, 0, 0) * BYTES,
-            row: BYTES,
-            second: TILE * BYTES,
-        };
-        for column in group * each..blocks.min((group + 1) * each) {
-            let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
-            let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
-            block(&tiles, a, b, runs.len(), &steps, &mut sums);
-            let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
-            pictures(&sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
-        }
-    };
-    (0..blocks.div_ceil(each) * weight.output_blocks()).into_par_iter().with_max_len(1).for_each(task);
+    pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, a, output, column| {
+        let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
+        let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+        block(tiles, a, b, runs.len(), &steps, sums);
+        let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
+        pictures(sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
+    });
 }
 
 /// dx [S, inputs, H, W] from dy [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉].
@@ -78,21 +65,11 @@ pub(in super::super) fn convolve_back(dx: &mut [f32], dy: &[f32], weight: &Tiles
     };
     let steps = Steps::new((0..weight.output_blocks() * taps).map(step).collect());
     let target = Target::of(dx);
-    (0..weight.input_blocks()).into_par_iter().with_max_len(1).for_each(|input| {
-        let (tiles, mut sums, mut spare) = (Configured::new(), Sums::zeros(), Spare::new());
-        lay::interleaved(&mut spare, weight, input);
-        let b = Operand {
-            lines: spare.first(weight.output_blocks() * taps * LINES),
-            first: 0,
-            row: BYTES,
-            second: TILE * BYTES,
-        };
-        for column in 0..grid.tiles().div_ceil(2) {
-            let first = column * BLOCK * row * BYTES;
-            let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };
-            block(&tiles, a, b, 2, &steps, &mut sums);
-            let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
-            pictures(&sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
-        }
+    pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, b, input, column| {
+        let first = column * BLOCK * row * BYTES;
+        let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };
+        block(tiles, a, b, 2, &steps, sums);
+        let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+        pictures(sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
     });
 }

@@ -1,14 +1,11 @@
 //! y = x Wᵀ + b and dx = dy W with a weight of tiles.
 
-use super::kernel::{BLOCK, Configured, Operand, Steps, Sums, TILE, block};
+use super::kernel::{BLOCK, Operand, Steps, TILE, block};
 use super::lay;
 use super::lines::{BYTES, Spare};
+use super::pass;
 use super::store::{Target, rows};
 use super::weight::{LINES, Tiles};
-use rayon::prelude::*;
-
-/// Bytes of activations that stay in the second cache while all of a weight passes.
-pub(super) const GROUP: usize = 1 << 20;
 
 /// y [m, outputs] = x [m, inputs] Wᵀ + b.
 ///
@@ -22,26 +19,14 @@ pub(in super::super) fn multiply(y: &mut [f32], m: usize, x: &[f32], weight: &Ti
     let laid = laid.first(m.div_ceil(TILE).next_multiple_of(2) * k / 2);
     let steps = Steps::new((0..k / BLOCK).map(|step| [step * LINES * BYTES, step * TILE * BYTES]).collect());
     let blocks = m.div_ceil(BLOCK);
-    let each = (GROUP / (2 * second)).clamp(1, blocks);
     let target = Target::of(y);
-    let task = |task: usize| {
-        let (group, output) = (task / weight.output_blocks(), task % weight.output_blocks());
-        let (tiles, mut sums) = (Configured::new(), Sums::zeros());
-        let a = Operand {
-            lines: &weight.lines,
-            first: weight.block(output, 0, 0) * BYTES,
-            row: BYTES,
-            second: TILE * BYTES,
-        };
-        for column in group * each..blocks.min((group + 1) * each) {
-            let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
-            let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
-            block(&tiles, a, b, wide, &steps, &mut sums);
-            let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
-            rows(&sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
-        }
-    };
-    (0..blocks.div_ceil(each) * weight.output_blocks()).into_par_iter().with_max_len(1).for_each(task);
+    pass::forward(weight, blocks, 2 * second, |tiles, sums, a, output, column| {
+        let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
+        let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
+        block(tiles, a, b, wide, &steps, sums);
+        let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
+        rows(sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
+    });
 }
 
 /// dx [m, inputs] = dy [m, outputs] W.
@@ -54,14 +39,10 @@ pub(in super::super) fn multiply_back(dx: &mut [f32], m: usize, dy: &[f32], weig
     let laid = laid.first(m.next_multiple_of(BLOCK) * n / BLOCK);
     let steps = Steps::new((0..n / BLOCK).map(|step| [step * BYTES, step * LINES * BYTES]).collect());
     let target = Target::of(dx);
-    (0..weight.input_blocks()).into_par_iter().with_max_len(1).for_each(|input| {
-        let (tiles, mut sums, mut spare) = (Configured::new(), Sums::zeros(), Spare::new());
-        lay::interleaved(&mut spare, weight, input);
-        let b = Operand { lines: spare.first(n / BLOCK * LINES), first: 0, row: BYTES, second: TILE * BYTES };
-        for first in (0..m).step_by(BLOCK) {
-            let a = Operand { lines: laid, first: first * row, row, second: TILE * row };
-            block(&tiles, a, b, 2, &steps, &mut sums);
-            rows(&sums, false, target, (k, m), (first, input * BLOCK), None);
-        }
+    pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, b, input, number| {
+        let first = number * BLOCK;
+        let a = Operand { lines: laid, first: first * row, row, second: TILE * row };
+        block(tiles, a, b, 2, &steps, sums);
+        rows(sums, false, target, (k, m), (first, input * BLOCK), None);
     });
 }
