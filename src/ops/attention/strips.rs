@@ -1,0 +1,274 @@
+//! Attention with AVX-512: strips of 24 queries against all keys of a head, whose scores stay in the second cache.
+//!
+//! Keys (and, backward, values) are laid out once for each head: in panels of 32, transposed, for scores; as rows of whole
+//! vectors for weighted sums. All products go through one kernel, which holds a few rows and up to five vectors of columns of
+//! the result in registers. Rows and keys that are not there are zeros, and so is all that they add to a gradient.
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
+)]
+
+use super::super::host::{self, Scratch};
+use super::super::pack::{Right, Transposed};
+use super::super::product::{LANES, PANEL, available};
+use super::super::vector::sum_of_pairs;
+use super::{HeadGradients, Operands, Sizes, softmax};
+use rayon::prelude::*;
+use std::arch::x86_64::{
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+
+/// Queries of a strip: a multiple of every number of rows that the kernel takes at a time.
+const STRIP: usize = 24;
+/// Tasks at least that the queries of a sample are split into, if there are enough.
+const TASKS: usize = 8;
+/// Vectors of columns that the kernel takes at a time at most.
+const WIDEST: usize = 5;
+
+/// Lengths of what is laid out.
+struct Lengths {
+    /// A row of d values, in whole vectors.
+    row: usize,
+    /// All keys, in whole panels.
+    keys: usize,
+    /// From one query's scores to the next one's: beside all keys a vector, so that rows do not share cache lines' places.
+    scores: usize,
+}
+
+impl Lengths {
+    fn of(sizes: &Sizes) -> Self {
+        let keys = sizes.keys.next_multiple_of(PANEL);
+        Self { row: sizes.d.next_multiple_of(LANES), keys, scores: keys + LANES }
+    }
+
+    fn panels(&self, d: usize) -> usize {
+        self.keys * d
+    }
+
+    fn rows(&self, n: usize) -> usize {
+        n * self.row
+    }
+}
+
+/// [rows, heads · d] of one sample, for head `head` in panels of 32 rows: for each of the d columns 32 values.
+fn lay_panels(sizes: &Sizes, t: &[f32], head: usize, out: &mut [f32]) {
+    let panel = sizes.d * PANEL;
+    let last = out.len() - panel;
+    out[last..].fill(0.0);
+    let transposed = Right::Transposed(Transposed { values: t, row: sizes.width(), columns: sizes.keys });
+    transposed.lay(head * sizes.d..(head + 1) * sizes.d, 0..sizes.keys.div_ceil(LANES), panel, out);
+}
+
+/// Rows `first..` of [rows, heads · d] of one sample, for head `head` as rows of whole vectors; zeros where there are none.
+fn lay_rows(sizes: &Sizes, t: &[f32], (head, first): (usize, usize), row: usize, out: &mut [f32]) {
+    for (i, out) in out.chunks_exact_mut(row).enumerate() {
+        let there = t.get((first + i) * sizes.width() + head * sizes.d..).unwrap_or_default();
+        let n = sizes.d.min(there.len());
+        out[..n].copy_from_slice(&there[..n]);
+        out[n..].fill(0.0);
+    }
+}
+
+/// The left side of a product: element (i, k) is at i · row + k · step.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    values: &'a [f32],
+    row: usize,
+    step: usize,
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+enum Store {
+    /// It is written, times this.
+    Scaled(f32),
+    /// It is added to what is there.
+    Added,
+}
+
+/// `c` = or += a · b: c [rows, columns], rows `c_row` apart; b [k, columns], rows `b_row` apart. Rows are a multiple of 8 and,
+/// with two vectors of columns, of 12 where they are a strip; columns are whole vectors.
+fn multiply(
+    (c, c_row): (&mut [f32], usize),
+    (rows, columns, k): (usize, usize, usize),
+    a: Left,
+    (b, b_row): (&[f32], usize),
+    store: Store,
+) {
+    assert!(available() && rows.is_multiple_of(8) && columns.is_multiple_of(LANES) && k > 0);
+    assert!((rows - 1) * c_row + columns <= c.len() && (k - 1) * b_row + columns <= b.len());
+    assert!((rows - 1) * a.row + (k - 1) * a.step < a.values.len());
+    let vectors = columns / LANES;
+    let groups = vectors.div_ceil(WIDEST);
+    for group in 0..groups {
+        let (first, end) = (vectors * group / groups, vectors * (group + 1) / groups);
+        let (c, b) = (&mut c[first * LANES..], &b[first * LANES..]);
+        // SAFETY: AVX-512 is there, and all rows and columns lie inside the slices, as asserted.
+        unsafe {
+            match end - first {
+                1 => all_rows::<8, 1>(c, c_row, rows, k, a, b, b_row, store),
+                2 if rows.is_multiple_of(12) => all_rows::<12, 2>(c, c_row, rows, k, a, b, b_row, store),
+                2 => all_rows::<8, 2>(c, c_row, rows, k, a, b, b_row, store),
+                3 => all_rows::<8, 3>(c, c_row, rows, k, a, b, b_row, store),
+                4 => all_rows::<4, 4>(c, c_row, rows, k, a, b, b_row, store),
+                _ => all_rows::<4, 5>(c, c_row, rows, k, a, b, b_row, store),
+            }
+        }
+    }
+}
+
+/// The kernel: R rows of V vectors at a time.
+#[target_feature(enable = "avx512f")]
+#[expect(clippy::too_many_arguments, reason = "a product of strided matrices has as many")]
+unsafe fn all_rows<const R: usize, const V: usize>(
+    c: &mut [f32],
+    c_row: usize,
+    rows: usize,
+    k: usize,
+    a: Left,
+    b: &[f32],
+    b_row: usize,
+    store: Store,
+) {
+    for first in (0..rows).step_by(R) {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        let (mut left, mut right) = (a.values.as_ptr().wrapping_add(first * a.row), b.as_ptr());
+        for _ in 0..k {
+            // SAFETY: the caller has seen to it that rows and columns lie inside the slices.
+            unsafe {
+                let columns: [_; V] = std::array::from_fn(|v| _mm512_loadu_ps(right.add(v * LANES)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let value = _mm512_set1_ps(*left.add(i * a.row));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_fmadd_ps(value, column, *sum);
+                    }
+                }
+            }
+            (left, right) = (left.wrapping_add(a.step), right.wrapping_add(b_row));
+        }
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                let at = c[(first + i) * c_row + v * LANES..][..LANES].as_mut_ptr();
+                // SAFETY: 16 values are there.
+                unsafe {
+                    let value = match store {
+                        Store::Scaled(scale) => _mm512_mul_ps(sum, _mm512_set1_ps(scale)),
+                        Store::Added => _mm512_add_ps(_mm512_loadu_ps(at), sum),
+                    };
+                    _mm512_storeu_ps(at, value);
+                }
+            }
+        }
+    }
+}
+
+/// A strip's rows [24, d] times the panels' columns: [24, keys].
+fn scores(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], scale: f32, out: &mut [f32]) {
+    let left = Left { values: strip, row: of.row, step: 1 };
+    for (number, panel) in panels.chunks_exact(sizes.d * PANEL).enumerate() {
+        let out = &mut out[number * PANEL..];
+        multiply((out, of.scores), (STRIP, PANEL, sizes.d), left, (panel, PANEL), Store::Scaled(scale));
+    }
+}
+
+/// Probabilities of a strip of queries, from `first` on: [24, scores], zeros behind the last key that a query may look at.
+fn probabilities(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], first: usize, out: &mut [f32]) {
+    scores(sizes, of, strip, panels, sizes.scale(), out);
+    host::vectorised(|| {
+        for (row, p) in out.chunks_exact_mut(of.scores).enumerate() {
+            let (seen, hidden) = p.split_at_mut(sizes.seen(first + row));
+            softmax(seen);
+            hidden.fill(0.0);
+        }
+    });
+}
+
+/// softmax(q kᵀ / √d) v.
+pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+    let of = Lengths::of(sizes);
+    let (panels, rows) = (of.panels(sizes.d), of.rows(sizes.keys));
+    let [mut k_laid, mut v_laid] = [(); 2].map(|()| Scratch::new());
+    let k_laid = k_laid.first(sizes.batch * sizes.heads * panels);
+    let v_laid = v_laid.first(sizes.batch * sizes.heads * rows);
+    let sample = sizes.keys * sizes.width();
+    let lay = k_laid.par_chunks_exact_mut(panels).zip(v_laid.par_chunks_exact_mut(rows)).enumerate();
+    lay.for_each(|(i, (panels, rows))| {
+        let (b, head) = (i / sizes.heads, i % sizes.heads);
+        lay_panels(sizes, &k[b * sample..][..sample], head, panels);
+        lay_rows(sizes, &v[b * sample..][..sample], (head, 0), of.row, rows);
+    });
+    let (k_laid, v_laid) = (&*k_laid, &*v_laid);
+    let width = sizes.width();
+    let mut y = vec![0.0; sizes.batch * sizes.queries * width];
+    let each = sizes.queries.div_ceil(TASKS).next_multiple_of(STRIP);
+    let one = sizes.queries * width;
+    y.par_chunks_exact_mut(one).zip(q.par_chunks_exact(one)).enumerate().for_each(|(b, (y, q))| {
+        y.par_chunks_mut(each * width).enumerate().with_max_len(1).for_each(|(task, y)| {
+            let [mut p, mut strip, mut sums] = [(); 3].map(|()| Scratch::new());
+            let p = p.first(STRIP * of.scores);
+            let (strip, sums) = (strip.first(of.rows(STRIP)), sums.first(of.rows(STRIP)));
+            for head in 0..sizes.heads {
+                let i = b * sizes.heads + head;
+                for (number, y) in y.chunks_mut(STRIP * width).enumerate() {
+                    let first = task * each + number * STRIP;
+                    lay_rows(sizes, q, (head, first), of.row, strip);
+                    probabilities(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
+                    let left = Left { values: p, row: of.scores, step: 1 };
+                    let rows = (&v_laid[i * rows..][..rows], of.row);
+                    multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
+                    for (y, sums) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)) {
+                        y[head * sizes.d..][..sizes.d].copy_from_slice(&sums[..sizes.d]);
+                    }
+                }
+            }
+        });
+    });
+    y
+}
+
+/// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS K, dK = dSᵀ Q.
+pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> HeadGradients {
+    let (b, head) = (i / sizes.heads, i % sizes.heads);
+    let of = Lengths::of(sizes);
+    let Operands { q, k, v, dy, wanted } = operands;
+    let [q, dy] = [q, dy].map(|t| &t[b * sizes.queries * sizes.width()..][..sizes.queries * sizes.width()]);
+    let [k, v] = [k, v].map(|t| &t[b * sizes.keys * sizes.width()..][..sizes.keys * sizes.width()]);
+    let mut laid: [Scratch; 7] = std::array::from_fn(|_| Scratch::new());
+    let [k_panels, v_panels, k_rows, p, ds, strip, dy_strip] = &mut laid;
+    let [k_panels, v_panels] = [k_panels, v_panels].map(|s| s.first(of.panels(sizes.d)));
+    let k_rows = k_rows.first(of.rows(sizes.keys));
+    let [p, ds] = [p, ds].map(|s| s.first(STRIP * of.scores));
+    let [strip, dy_strip] = [strip, dy_strip].map(|s| s.first(of.rows(STRIP)));
+    lay_panels(sizes, k, head, k_panels);
+    lay_panels(sizes, v, head, v_panels);
+    lay_rows(sizes, k, (head, 0), of.row, k_rows);
+    let strips = sizes.queries.next_multiple_of(STRIP);
+    let mut dq = vec![0.0; if wanted[0] { of.rows(strips) } else { 0 }];
+    let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { of.rows(of.keys) } else { 0 }]);
+    for first in (0..sizes.queries).step_by(STRIP) {
+        lay_rows(sizes, q, (head, first), of.row, strip);
+        lay_rows(sizes, dy, (head, first), of.row, dy_strip);
+        probabilities(sizes, &of, strip, k_panels, first, p);
+        scores(sizes, &of, dy_strip, v_panels, 1.0, ds);
+        let turned = |values| Left { values, row: 1, step: of.scores };
+        if wanted[1] {
+            multiply((&mut dv, of.row), (of.keys, of.row, STRIP), turned(p), (dy_strip, of.row), Store::Added);
+        }
+        host::vectorised(|| {
+            for (ds, p) in ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores)) {
+                let (ds, p) = (&mut ds[..of.keys], &p[..of.keys]);
+                let mean = sum_of_pairs(ds, p, |ds, p| ds * p);
+                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = sizes.scale() * p * (*ds - mean));
+            }
+        });
+        if wanted[0] {
+            let left = Left { values: ds, row: of.scores, step: 1 };
+            let out = &mut dq[of.rows(first)..];
+            multiply((out, of.row), (STRIP, of.row, sizes.keys), left, (k_rows, of.row), Store::Scaled(1.0));
+        }
+        if wanted[1] {
+            multiply((&mut dk, of.row), (of.keys, of.row, STRIP), turned(ds), (strip, of.row), Store::Added);
+        }
+    }
+    HeadGradients { of: [dq, dk, dv], row: of.row }
+}
