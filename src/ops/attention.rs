@@ -12,7 +12,6 @@ use super::host;
 #[cfg(target_arch = "x86_64")]
 use super::product;
 use super::tape::{composed, node, operand};
-use super::vector::{exp, max, sum_of};
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -139,17 +138,4 @@ fn join(sizes: &Sizes, parts: &[HeadGradients], which: usize, rows: usize) -> Re
         }
     }
     host::tensor(all, (sizes.batch, rows, sizes.width()))
-}
-
-/// In place, with the largest value taken off first.
-#[inline(always)]
-fn softmax(row: &mut [f32]) {
-    let top = max(row);
-    for v in row.iter_mut() {
-        *v = exp(*v - top);
-    }
-    let scale = 1.0 / sum_of(row, |v| v);
-    for v in row.iter_mut() {
-        *v *= scale;
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::super::gemm::{Dst, Mat, Threads, gemm};
 use super::super::host;
-use super::super::vector::sum_of_pairs;
-use super::{HeadGradients, Operands, Sizes, softmax};
+use super::super::vector::{exp, max, sum_of, sum_of_pairs};
+use super::{HeadGradients, Operands, Sizes};
 use rayon::prelude::*;
 
 /// Values in one block of scores at most (1 MiB stays in the second-level cache), but never fewer than 16 queries.
@@ -92,4 +92,17 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
         }
     }
     HeadGradients { of: [dq, dk, dv], row: d }
+}
+
+/// In place, with the largest value taken off first.
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let top = max(row);
+    for v in row.iter_mut() {
+        *v = exp(*v - top);
+    }
+    let scale = 1.0 / sum_of(row, |v| v);
+    for v in row.iter_mut() {
+        *v *= scale;
+    }
 }

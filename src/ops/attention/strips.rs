@@ -2,7 +2,8 @@
 //!
 //! Keys (and, backward, values) are laid out once for each head: in panels of 32, transposed, for scores; as rows of whole
 //! vectors for weighted sums. All products go through one kernel, which holds a few rows and up to five vectors of columns of
-//! the result in registers. Rows and keys that are not there are zeros, and so is all that they add to a gradient.
+//! the result in registers. Rows and keys that are not there are zeros, and so is all that
+//! they add to a gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -12,10 +13,12 @@ use super::super::host::{self, Scratch};
 use super::super::pack::{Right, Transposed};
 use super::super::product::{LANES, PANEL, available};
 use super::super::vector::sum_of_pairs;
-use super::{HeadGradients, Operands, Sizes, softmax};
+use super::{HeadGradients, Operands, Sizes};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_loadu_ps, _mm512_maskz_scalef_ps, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 /// Queries of a strip: a multiple of every number of rows that the kernel takes at a time.
@@ -24,6 +27,19 @@ const STRIP: usize = 24;
 const TASKS: usize = 8;
 /// Vectors of columns that the kernel takes at a time at most.
 const WIDEST: usize = 5;
+
+/// 2ʳ for r within 1/2 of 0, from the highest power on: (ln 2)ᵏ / k!; the next term is below 6e-9.
+#[expect(clippy::excessive_precision, reason = "the constants are the exact ones, rounded by the compiler")]
+const POWERS: [f32; 8] = [
+    1.525_273_380_4e-5,
+    1.540_353_039_3e-4,
+    1.333_355_814_6e-3,
+    9.618_129_107_6e-3,
+    5.550_410_866_5e-2,
+    2.402_265_069_6e-1,
+    6.931_471_805_6e-1,
+    1.0,
+];
 
 /// Lengths of what is laid out.
 struct Lengths {
@@ -171,16 +187,50 @@ fn scores(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], scale: f32
     }
 }
 
-/// Probabilities of a strip of queries, from `first` on: [24, scores], zeros behind the last key that a query may look at.
-fn probabilities(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], first: usize, out: &mut [f32]) {
-    scores(sizes, of, strip, panels, sizes.scale(), out);
-    host::vectorised(|| {
-        for (row, p) in out.chunks_exact_mut(of.scores).enumerate() {
-            let (seen, hidden) = p.split_at_mut(sizes.seen(first + row));
-            softmax(seen);
-            hidden.fill(0.0);
+/// Weights of all keys for a strip of queries, from `first` on: [24, scores], zeros behind the last key that a query may look
+/// at. Returns what each row is to be multiplied with, so that it sums to 1.
+fn weights(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], first: usize, out: &mut [f32]) -> [f32; STRIP] {
+    scores(sizes, of, strip, panels, sizes.scale() * std::f32::consts::LOG2_E, out);
+    let mut scales = [0.0; STRIP];
+    for (row, (scale, p)) in scales.iter_mut().zip(out.chunks_exact_mut(of.scores)).enumerate() {
+        // SAFETY: AVX-512 is there, and behind the keys is a vector more.
+        *scale = 1.0 / unsafe { exponentials(p, sizes.seen(first + row)) };
+    }
+    scales
+}
+
+/// The first `n` values v to 2^(v - the largest), those behind them to zeros. Returns the sum.
+#[target_feature(enable = "avx512f")]
+fn exponentials(row: &mut [f32], n: usize) -> f32 {
+    const NEAREST: i32 = 8; // to an integer, without an exception
+    let (whole, rest) = (n / LANES, n % LANES);
+    assert!(n + LANES <= row.len() && row.len().is_multiple_of(LANES));
+    let first = row.as_mut_ptr();
+    let mask = ((1u32 << rest) - 1) as u16;
+    // SAFETY: all vectors lie inside the row, as asserted.
+    unsafe {
+        let mut top = _mm512_mask_loadu_ps(_mm512_set1_ps(f32::NEG_INFINITY), mask, first.add(whole * LANES));
+        for i in 0..whole {
+            top = _mm512_max_ps(top, _mm512_loadu_ps(first.add(i * LANES)));
         }
-    });
+        let top = _mm512_set1_ps(_mm512_reduce_max_ps(top));
+        let mut sums = _mm512_setzero_ps();
+        for i in 0..=whole {
+            let x = _mm512_sub_ps(_mm512_loadu_ps(first.add(i * LANES)), top);
+            let exponent = _mm512_roundscale_ps::<NEAREST>(x);
+            let r = _mm512_sub_ps(x, exponent);
+            let mut p = _mm512_set1_ps(POWERS[0]);
+            for c in &POWERS[1..] {
+                p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(*c));
+            }
+            let there = if i < whole { u16::MAX } else { mask };
+            let p = _mm512_maskz_scalef_ps(there, p, exponent);
+            sums = _mm512_add_ps(sums, p);
+            _mm512_storeu_ps(first.add(i * LANES), p);
+        }
+        row[(whole + 1) * LANES..].fill(0.0);
+        _mm512_reduce_add_ps(sums)
+    }
 }
 
 /// softmax(q kᵀ / √d) v.
@@ -212,12 +262,13 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
                 for (number, y) in y.chunks_mut(STRIP * width).enumerate() {
                     let first = task * each + number * STRIP;
                     lay_rows(sizes, q, (head, first), of.row, strip);
-                    probabilities(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
+                    let scales = weights(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
                     let left = Left { values: p, row: of.scores, step: 1 };
                     let rows = (&v_laid[i * rows..][..rows], of.row);
                     multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
-                    for (y, sums) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)) {
-                        y[head * sizes.d..][..sizes.d].copy_from_slice(&sums[..sizes.d]);
+                    for ((y, sums), scale) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)).zip(scales) {
+                        let y = &mut y[head * sizes.d..][..sizes.d];
+                        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = scale * sum);
                     }
                 }
             }
@@ -233,12 +284,12 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
     let Operands { q, k, v, dy, wanted } = operands;
     let [q, dy] = [q, dy].map(|t| &t[b * sizes.queries * sizes.width()..][..sizes.queries * sizes.width()]);
     let [k, v] = [k, v].map(|t| &t[b * sizes.keys * sizes.width()..][..sizes.keys * sizes.width()]);
-    let mut laid: [Scratch; 7] = std::array::from_fn(|_| Scratch::new());
-    let [k_panels, v_panels, k_rows, p, ds, strip, dy_strip] = &mut laid;
+    let mut laid: [Scratch; 8] = std::array::from_fn(|_| Scratch::new());
+    let [k_panels, v_panels, k_rows, p, ds, strip, dy_strip, scaled] = &mut laid;
     let [k_panels, v_panels] = [k_panels, v_panels].map(|s| s.first(of.panels(sizes.d)));
     let k_rows = k_rows.first(of.rows(sizes.keys));
     let [p, ds] = [p, ds].map(|s| s.first(STRIP * of.scores));
-    let [strip, dy_strip] = [strip, dy_strip].map(|s| s.first(of.rows(STRIP)));
+    let [strip, dy_strip, scaled] = [strip, dy_strip, scaled].map(|s| s.first(of.rows(STRIP)));
     lay_panels(sizes, k, head, k_panels);
     lay_panels(sizes, v, head, v_panels);
     lay_rows(sizes, k, (head, 0), of.row, k_rows);
@@ -248,17 +299,22 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
     for first in (0..sizes.queries).step_by(STRIP) {
         lay_rows(sizes, q, (head, first), of.row, strip);
         lay_rows(sizes, dy, (head, first), of.row, dy_strip);
-        probabilities(sizes, &of, strip, k_panels, first, p);
+        let scales = weights(sizes, &of, strip, k_panels, first, p);
         scores(sizes, &of, dy_strip, v_panels, 1.0, ds);
         let turned = |values| Left { values, row: 1, step: of.scores };
         if wanted[1] {
-            multiply((&mut dv, of.row), (of.keys, of.row, STRIP), turned(p), (dy_strip, of.row), Store::Added);
+            for ((to, from), scale) in scaled.chunks_exact_mut(of.row).zip(dy_strip.chunks_exact(of.row)).zip(scales) {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
+            }
+            multiply((&mut dv, of.row), (of.keys, of.row, STRIP), turned(p), (scaled, of.row), Store::Added);
         }
         host::vectorised(|| {
-            for (ds, p) in ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores)) {
+            let rows = ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores));
+            for ((ds, p), scale) in rows.zip(scales) {
                 let (ds, p) = (&mut ds[..of.keys], &p[..of.keys]);
-                let mean = sum_of_pairs(ds, p, |ds, p| ds * p);
-                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = sizes.scale() * p * (*ds - mean));
+                let mean = scale * sum_of_pairs(ds, p, |ds, p| ds * p);
+                let scale = scale * sizes.scale();
+                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = scale * p * (*ds - mean));
             }
         });
         if wanted[0] {
