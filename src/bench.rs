@@ -81,6 +81,7 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     let what = match args.work {
         BenchWork::Lora | BenchWork::Full => "training step",
         BenchWork::Sample => "denoising step with guidance",
+        BenchWork::Vae => "encoding and decoding of a picture",
         BenchWork::VaeEncode => "encoding of a picture",
         BenchWork::VaeDecode => "decoding of a picture",
         BenchWork::Text => "text",

@@ -188,6 +188,8 @@ pub enum BenchWork {
     Full,
     /// A denoising step with guidance.
     Sample,
+    /// Pictures to latents and back.
+    Vae,
     /// Pictures to latents.
     VaeEncode,
     /// Latents to pictures.
@@ -203,6 +205,7 @@ impl BenchWork {
             Self::Lora => "lora",
             Self::Full => "full",
             Self::Sample => "sample",
+            Self::Vae => "vae",
             Self::VaeEncode => "vae-encode",
             Self::VaeDecode => "vae-decode",
             Self::Text => "text",

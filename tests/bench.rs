@@ -50,7 +50,7 @@ fn odd_sizes_and_unknown_work_are_refused() {
         (&["lora", "--batch", "0"], "0 is not in 1..=1024"),
         (&["full", "--dtype", "bf16"], "`bench full` has no frozen weights of the UNet to round"),
         (&["lora", "--dtype", "f16"], "possible values: f32, bf16"),
-        (&["everything"], "possible values: lora, full, sample, vae-encode, vae-decode, text"),
+        (&["everything"], "possible values: lora, full, sample, vae, vae-encode, vae-decode, text"),
     ] {
         let output = bench(args);
         let said = String::from_utf8(output.stderr).expect("UTF-8");

@@ -48,18 +48,9 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         }
         BenchWork::Full => training(args, Trained::All, device),
         BenchWork::Sample => sampling(args, device),
-        BenchWork::VaeEncode => {
-            let vae = networks::vae(device)?;
-            let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
-            let seconds = seconds(args.steps, || read(&vae.encode(&picture)?.mean))?;
-            Ok(without_training(seconds, operations::vae(Half::Encoder, args.batch, args.res * args.res)))
-        }
-        BenchWork::VaeDecode => {
-            let vae = networks::vae(device)?;
-            let latents = randn(&latents(args, args.batch), device)?;
-            let seconds = seconds(args.steps, || read(&vae.decode(&latents)?))?;
-            Ok(without_training(seconds, operations::vae(Half::Decoder, args.batch, args.res * args.res)))
-        }
+        BenchWork::Vae => autoencoding(args, &[Half::Encoder, Half::Decoder], device),
+        BenchWork::VaeEncode => autoencoding(args, &[Half::Encoder], device),
+        BenchWork::VaeDecode => autoencoding(args, &[Half::Decoder], device),
         BenchWork::Text => {
             let clip = networks::text_encoder(device)?;
             let ids = vec![(0..TOKENS as u32).collect::<Vec<_>>(); args.batch];
@@ -128,6 +119,21 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
     let side = args.res / DOWNSCALE;
     let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
     Ok(without_training(seconds, passes.forward))
+}
+
+/// The VAE's halves, one after the other.
+fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
+    let vae = networks::vae(device)?;
+    let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
+    let latents = randn(&latents(args, args.batch), device)?;
+    let seconds = seconds(args.steps, || {
+        halves.iter().try_for_each(|half| match half {
+            Half::Encoder => read(&vae.encode(&picture)?.mean),
+            Half::Decoder => read(&vae.decode(&latents)?),
+        })
+    })?;
+    let operations = halves.iter().map(|half| operations::vae(*half, args.batch, args.res * args.res)).sum();
+    Ok(without_training(seconds, operations))
 }
 
 fn without_training(seconds: Vec<f64>, operations: f64) -> Timed {

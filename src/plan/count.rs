@@ -89,13 +89,11 @@ impl Shape {
     }
 }
 
-/// The modules of a UNet and what is needed to estimate its attention.
+/// The modules of a UNet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unet {
     /// All modules with weights, in the order of the data through them.
     pub modules: Vec<Module>,
-    /// Attention heads of each block (diffusers calls this number `attention_head_dim`).
-    pub heads: usize,
 }
 
 impl Unet {
@@ -108,7 +106,7 @@ impl Unet {
         if config.block_out_channels.is_empty() || config.up_block_types.len() != config.block_out_channels.len() {
             return Err(Error::input("the UNet's config.json has as many `block_out_channels` as blocks"));
         }
-        Ok(Self { heads: config.attention_head_dim, modules: Walk { config: &config, modules: Vec::new() }.unet() })
+        Ok(Self { modules: Walk { config: &config, modules: Vec::new() }.unet() })
     }
 
     /// Weights of the whole UNet: 859,520,964 for Stable Diffusion 1.5.
@@ -163,7 +161,6 @@ struct Config {
     out_channels: usize,
     block_out_channels: Vec<usize>,
     layers_per_block: usize,
-    attention_head_dim: usize,
     cross_attention_dim: usize,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,

@@ -18,7 +18,6 @@ pub struct TextEncoder {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
-    num_attention_heads: usize,
     vocab_size: usize,
     max_position_embeddings: usize,
 }
@@ -61,6 +60,6 @@ impl TextEncoder {
     pub fn activations(&self) -> usize {
         let tokens = self.max_position_embeddings;
         let outputs = tokens * (7 * self.hidden_size + self.intermediate_size);
-        self.num_hidden_layers * (outputs * 3 / 2 + self.num_attention_heads * tokens * tokens)
+        self.num_hidden_layers * outputs
     }
 }
