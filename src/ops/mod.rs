@@ -19,6 +19,8 @@ pub mod attention;
 pub mod conv2d;
 #[cfg(target_arch = "x86_64")]
 mod conv3x3;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod elementwise;
 mod embedding;
 mod gemm;
