@@ -14,6 +14,8 @@
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
+typedef __half f16;
+typedef __nv_bfloat16 bf16;
 
 // Neighbours that are loaded at once.
 template <typename E, int COUNT> struct alignas(COUNT * sizeof(E)) Values {
