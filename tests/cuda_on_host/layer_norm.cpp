@@ -49,7 +49,7 @@ void layer_norm(size_t rows, unsigned c, Forward forward_of, Backward backward_o
 }
 
 #define TESTS(E, type)                                                                                                 \
-    for (unsigned c : {1, 7, 40, 320, 333})                                                                            \
+    for (unsigned c : {5, 40, 320, 333})                                                                            \
         for (size_t rows : {1, 25})                                                                                    \
             layer_norm<E>(rows, c, layer_norm_forward_##type, layer_norm_backward_##type, layer_norm_parameters_##type);
 

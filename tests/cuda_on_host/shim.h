@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -18,6 +19,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __launch_bounds__(n)
 #define __shared__ static
 #define __align__(n) alignas(n)
 #define __restrict__
@@ -52,6 +54,7 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T v, int other) {
     return __shfl_sync(mask, v, (int)(host::lane() ^ other));
 }
 
+using std::isfinite;
 using std::max;
 using std::min;
 
@@ -93,3 +96,75 @@ inline __half __float2half_rn(float v) {
     const int units = (int)nearbyintf(ldexpf(a, 11 - exponent));
     return {(uint16_t)(sign | (units == 0 ? 0 : units < 1024 ? units : ((exponent + 13) << 10) + units))};
 }
+
+// The matrix instructions of matrix.cuh, as PTX's manual lays out their operands: g = lane / 4, t = lane % 4.
+namespace host {
+struct Operands {
+    uint32_t a[4], b[2];
+};
+
+// c += A [16, k] B [k, 8], where element(place, i) is what stands in an operand's i-th value of its register.
+template <typename F> void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int bytes, F element) {
+    Operands mine;
+    memcpy(mine.a, a, sizeof a);
+    memcpy(mine.b, b, sizeof b);
+    const auto* all = exchange(&mine, sizeof mine);
+    const int per = 4 / bytes, g = lane() / 4, t = lane() % 4;
+    for (int i = 0; i < 4; i++) {
+        const int row = g + i / 2 * 8, column = 2 * t + i % 2;
+        double sum = c[i];
+        for (int k = 0; k < 8 * per; k++) {
+            const int thread = k / per % 4, half = k / (4 * per);
+            Operands of_a, of_b;
+            memcpy(&of_a, all[row % 8 * 4 + thread], sizeof of_a);
+            memcpy(&of_b, all[column * 4 + thread], sizeof of_b);
+            sum += (double)element(of_a.a[row / 8 + 2 * half], k % per) * element(of_b.b[half], k % per);
+        }
+        c[i] = (float)sum;
+    }
+}
+
+inline void load(uint32_t (&r)[4], const void* row, bool transposed) {
+    const auto* rows = exchange(&row, sizeof row);
+    const int g = lane() / 4, t = lane() % 4;
+    for (int i = 0; i < 4; i++) {
+        uint16_t both[2];
+        for (int j = 0; j < 2; j++) {
+            const uint16_t* from;
+            memcpy(&from, rows[8 * i + (transposed ? 2 * t + j : g)], sizeof from);
+            if ((uintptr_t)from % 16) abort();
+            both[j] = from[transposed ? g : 2 * t + j];
+        }
+        memcpy(&r[i], both, 4);
+    }
+}
+}  // namespace host
+
+inline float from_bits(uint32_t bits) {
+    float v;
+    memcpy(&v, &bits, 4);
+    return v;
+}
+// To ten bits behind the leading one, ties away from zero.
+inline uint32_t tf32(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    return (bits + 0x1000) & 0xffffe000;
+}
+inline uint32_t pair(float low, float high, __half*) {
+    return __float2half_rn(low).bits | (uint32_t)__float2half_rn(high).bits << 16;
+}
+inline uint32_t pair(float low, float high, __nv_bfloat16*) {
+    return __float2bfloat16_rn(low).bits | (uint32_t)__float2bfloat16_rn(high).bits << 16;
+}
+inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], __half*) {
+    host::multiply(c, a, b, 2, [](uint32_t v, int i) { return __half2float({(uint16_t)(v >> 16 * i)}); });
+}
+inline void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], __nv_bfloat16*) {
+    host::multiply(c, a, b, 2, [](uint32_t v, int i) { return __bfloat162float({(uint16_t)(v >> 16 * i)}); });
+}
+inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    host::multiply(c, a, b, 4, [](uint32_t v, int) { return from_bits(v & 0xffffe000); });
+}
+inline void load_matrices(uint32_t (&r)[4], const void* row) { host::load(r, row, false); }
+inline void load_transposed(uint32_t (&r)[4], const void* row) { host::load(r, row, true); }
