@@ -4,7 +4,7 @@
 //! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
 
 use crate::error::{Error, Result};
-use crate::ops;
+use crate::ops::{self, Weight};
 use crate::random::Generator;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -144,11 +144,15 @@ impl LoraLayer {
         .hint("this LoRA was trained for another base model"))
     }
 
-    /// B A x · alpha / rank for a linear module.
-    pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.drop(x)?;
-        let low = ops::scale(&ops::linear(&x, &self.down, None)?, self.factor())?;
-        Ok(ops::linear(&low, &self.up, None)?)
+    /// W x + b + B A x · alpha / rank for a linear module.
+    pub fn linear(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
+        let dropped = self.drop(x)?;
+        if dropped.id() == x.id() {
+            return Ok(weight.linear_lora(x, bias, [&self.down, &self.up], self.factor())?);
+        }
+        let y = weight.linear(x, bias)?;
+        let low = ops::scale(&ops::linear(&dropped, &self.down, None)?, self.factor())?;
+        Ok(ops::add(&y, &ops::linear(&low, &self.up, None)?)?)
     }
 
     /// B A x · alpha / rank for a convolution of the given stride and padding.
