@@ -103,7 +103,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         step += 1;
         let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
         let gradients = optimizer.gradients(&loss, tape)?;
-        optimizer.step(&gradients, 1e-4)?;
+        optimizer.step(&gradients, 1e-4, 1.0)?;
         read(&loss)
     })?;
     let side = args.res / DOWNSCALE;

@@ -30,7 +30,7 @@ impl Linear {
     /// x [..., inputs] → [..., outputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.lora {
-            Some(lora) => lora.linear(x, &self.weight, self.bias.as_ref()),
+            Some(lora) => lora.linear_beside(x, &self.weight, self.bias.as_ref()),
             None => Ok(self.weight.linear(x, self.bias.as_ref())?),
         }
     }

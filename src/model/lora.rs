@@ -144,15 +144,20 @@ impl LoraLayer {
         .hint("this LoRA was trained for another base model"))
     }
 
-    /// W x + b + B A x · alpha / rank for a linear module.
-    pub fn linear(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
-        let dropped = self.drop(x)?;
-        if dropped.id() == x.id() {
+    /// B A x · alpha / rank for a linear module.
+    pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.drop(x)?;
+        let low = ops::scale(&ops::linear(&x, &self.down, None)?, self.factor())?;
+        Ok(ops::linear(&low, &self.up, None)?)
+    }
+
+    /// W x + b + B A x · alpha / rank for a linear module of this weight and bias.
+    pub fn linear_beside(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
+        if self.dropout.is_none() {
             return Ok(weight.linear_lora(x, bias, [&self.down, &self.up], self.factor())?);
         }
         let y = weight.linear(x, bias)?;
-        let low = ops::scale(&ops::linear(&dropped, &self.down, None)?, self.factor())?;
-        Ok(ops::add(&y, &ops::linear(&low, &self.up, None)?)?)
+        Ok(ops::add(&y, &self.linear(x)?)?)
     }
 
     /// B A x · alpha / rank for a convolution of the given stride and padding.

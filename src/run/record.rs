@@ -35,7 +35,7 @@ impl Experiment<'_> {
     }
 
     pub(super) fn peak_memory(&self) -> PeakMemory {
-        let device_mib = device::memory_mib(self.device).map(|[_, peak]| peak);
+        let device_mib = self.spent.device_peak_with(device::memory_mib(self.device).map(|[_, peak]| peak));
         PeakMemory { host_mib: self.spent.peak_with(peak_memory_mib()), device_mib }
     }
 
