@@ -43,11 +43,14 @@ struct Measured {
     share_of_peak: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_mib: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_device_mib: Option<f64>,
 }
 
 /// Times one kind of work and prints what it took.
 pub fn command(args: &BenchArgs) -> Result<()> {
-    let device = device::open(args.device)?;
+    let device = device::open(args.device)?.device;
+    device::prepare(&device, false);
     // Before memory is taken, while the processor is as it will be.
     let peak = matrix_product(&device)?;
     let timed = work::time(args, &device)?;
@@ -66,6 +69,7 @@ pub fn command(args: &BenchArgs) -> Result<()> {
         peak_gflops: peak,
         share_of_peak: gflop / median / peak,
         peak_rss_mib: peak_memory_mib(),
+        peak_device_mib: device::memory_mib(&device).map(|[_, peak]| peak),
         seconds: timed.seconds,
     };
     print(&if args.json { json(&measured)? } else { plain(args, &measured) })
@@ -103,6 +107,7 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
         ),
     ];
     lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
+    lines.extend(m.peak_device_mib.map(|mib| format!("  {:.2} GiB of the device's memory at most", mib / 1024.0)));
     lines.join("\n") + "\n"
 }
 

@@ -3,7 +3,7 @@
 use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::sum_of;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Values that one task works on: enough to be worth a thread.
@@ -26,6 +26,14 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     let x = operand(x)?;
     let times = move |x: &Tensor| each(x, |x| x * factor as f32);
     node(times(&x)?, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(times(dy)?, dy.dims())?)]))
+}
+
+/// x in another type. The gradient goes back in x's own.
+pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    composed(&[x], |t| t[0].to_dtype(dtype))
 }
 
 /// x · mask, with one number of the mask for each of x.

@@ -44,7 +44,7 @@ pub mod weight;
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::attention;
 pub use conv2d::{Padding, conv2d};
-pub use elementwise::{add, add_channels, masked, scale};
+pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;

@@ -237,7 +237,7 @@ impl Gradients {
 mod tests {
     use super::super::{add, linear, scale};
     use super::*;
-    use candle_core::DType;
+    use candle_core::{DType, Device};
     use std::cell::Cell;
     use std::rc::Rc;
 

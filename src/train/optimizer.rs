@@ -125,13 +125,14 @@ impl Optimizer {
         self.tensors.iter().map(take).collect()
     }
 
-    /// One step with the given learning rate. Returns the global norm of the gradients before clipping.
-    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<f64> {
+    /// One step with the given learning rate, of gradients that are first divided by `loss_scale`. Returns their global norm before
+    /// clipping; where it is not finite, nothing is changed.
+    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64, loss_scale: f64) -> Result<f64> {
         let mut squares = 0.0;
         for gradient in gradients.values() {
             squares += squared_norm(gradient)?;
         }
-        let norm = squares.sqrt();
+        let norm = squares.sqrt() / loss_scale;
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -144,7 +145,7 @@ impl Optimizer {
             epsilon: s.epsilon,
             weight_decay: s.weight_decay,
             t: self.steps,
-            gradient_scale: (s.max_grad_norm / (norm + CLIP_EPSILON)).min(1.0),
+            gradient_scale: (s.max_grad_norm / (norm + CLIP_EPSILON)).min(1.0) / loss_scale,
         };
         for (name, (var, moments)) in &mut self.tensors {
             let gradient = gradients.get(name).ok_or_else(|| Error::run(format!("no gradient for `{name}`")))?;

@@ -9,11 +9,14 @@
 
 mod bias;
 pub mod card;
+pub(super) mod conv2d;
+pub(super) mod linear;
+mod product;
 
 use super::tape;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
+    CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
 };
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
@@ -59,6 +62,11 @@ pub(super) fn pointer(t: &Tensor) -> Result<Pointer<'_>> {
         (Storage::Cuda(_), None) => bail!("operand is not contiguous"),
         _ => bail!("operand is not in a CUDA card's memory"),
     }
+}
+
+/// A tensor in another type, of which nothing is noted.
+pub(super) fn cast(t: &Tensor, dtype: DType) -> Result<Tensor> {
+    if t.dtype() == dtype { Ok(t.clone()) } else { t.detach().to_dtype(dtype) }
 }
 
 /// The card of a tensor.
@@ -211,6 +219,22 @@ const SHARED_BYTES: u32 = 48 << 10;
 
 thread_local! {
     static KERNELS: RefCell<HashMap<DeviceId, HashMap<String, CudaFunction>>> = RefCell::default();
+    static WORKSPACE: RefCell<HashMap<DeviceId, CudaSlice<u8>>> = RefCell::default();
+}
+
+/// The address of at least so many bytes that a library may use until its next call: one stream does one thing at a time.
+#[expect(unsafe_code, reason = "memory that is not set first")]
+fn workspace(device: &CudaDevice, bytes: usize) -> Result<sys::CUdeviceptr> {
+    let stream = device.cuda_stream();
+    WORKSPACE.with_borrow_mut(|all| {
+        if all.get(&device.id()).is_none_or(|memory| memory.len() < bytes) {
+            // The smaller one goes first.
+            all.remove(&device.id());
+            // SAFETY: nobody reads of it what was not written, and bytes have no wrong values.
+            all.insert(device.id(), unsafe { device.alloc(bytes.max(1)) }?);
+        }
+        Ok(all.get(&device.id()).map_or(0, |memory| memory.device_ptr(&stream).0))
+    })
 }
 
 /// Launches a kernel.
