@@ -4,6 +4,8 @@
 //! copy is made. On the host the N x M matrix is never written as a whole: a block of queries at a time, and backward
 //! computes each block's probabilities again.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
 use super::tape::{composed, node, operand};
@@ -29,6 +31,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
     let (_, keys, _) = k.dims3()?;
     if heads == 0 || !width.is_multiple_of(heads) || k.dims() != [batch, keys, width] || v.dims() != k.dims() {
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::serves(q)
+        && let Some(y) = cuda::attention::attention(q, k, v, heads, mask)?
+    {
+        return Ok(y);
     }
     if !host::is_host_f32(q) {
         return composed(&[q, k, v], |t| portable(&t[0], &t[1], &t[2], heads, mask));

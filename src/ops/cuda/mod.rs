@@ -7,10 +7,19 @@
 //! A card has one stream, which does all work in the order in which it was given, memory freed included. So a tensor may be
 //! dropped as soon as the last kernel that reads it has been launched, and nothing here waits for anything.
 
+pub(super) mod activation;
+pub(super) mod adamw;
+pub(super) mod attention;
 mod bias;
 pub mod card;
 pub(super) mod conv2d;
+pub(super) mod elementwise;
+pub(super) mod embedding;
+pub(super) mod group_norm;
+pub(super) mod layer_norm;
+pub(super) mod layout;
 pub(super) mod linear;
+pub(super) mod mean_squares;
 mod product;
 
 use super::tape;
@@ -84,6 +93,7 @@ fn address(storage: &CudaStorage) -> Result<sys::CUdeviceptr> {
         CudaStorageSlice::U32(s) => s.device_ptr(&stream).0,
         CudaStorageSlice::U8(s) => s.device_ptr(&stream).0,
         CudaStorageSlice::I64(s) => s.device_ptr(&stream).0,
+        CudaStorageSlice::F64(s) => s.device_ptr(&stream).0,
         _ => bail!("operand is of a type that no kernel reads"),
     })
 }
@@ -106,6 +116,7 @@ impl Fresh {
                 DType::F32 => CudaStorageSlice::F32(device.alloc(n)?),
                 DType::BF16 => CudaStorageSlice::BF16(device.alloc(n)?),
                 DType::F16 => CudaStorageSlice::F16(device.alloc(n)?),
+                DType::F64 => CudaStorageSlice::F64(device.alloc(n)?),
                 _ => bail!("no kernel writes {dtype:?}"),
             }
         };
@@ -212,6 +223,27 @@ pub(super) fn blocks(grid: (usize, usize, usize), threads: (usize, usize), share
         block_dim: (threads.0 as u32, threads.1 as u32, 1),
         shared_mem_bytes: shared_bytes as u32,
     }
+}
+
+/// Blocks for a kernel whose threads share out `n` values among them, however many they are.
+fn over(n: usize) -> LaunchConfig {
+    blocks((n.div_ceil(1024).clamp(1, 2048), 1, 1), (256, 1), 0)
+}
+
+/// A number of values, as a `long long`.
+fn long(n: usize) -> Argument<'static> {
+    Argument::Long(n as i64)
+}
+
+/// No memory.
+const NULL: Argument<'static> = Argument::Long(0);
+
+/// Errors unless all are of one type.
+fn of_one_type(tensors: &[&Tensor]) -> Result<()> {
+    if tensors.windows(2).any(|pair| pair[0].dtype() != pair[1].dtype()) {
+        bail!("operands of one type are needed, not {:?}", tensors.iter().map(|t| t.dtype()).collect::<Vec<_>>());
+    }
+    Ok(())
 }
 
 /// Shared memory that a block may have without asking.
