@@ -51,14 +51,14 @@ pub(in crate::ops) fn attention(
     let Some(kernel) = Kernel::of(d, q.dtype()) else { return Ok(None) };
     of_one_type(&[q, k, v])?;
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
-    let heads = Heads { kernel, batch, queries, keys, heads, d, mask, dtype: q.dtype() };
-    let (y, lse) = heads.forward([&q, &k, &v])?;
+    let work = Work { kernel, batch, queries, keys, heads, d, mask, dtype: q.dtype() };
+    let (y, lse) = work.forward([&q, &k, &v])?;
     // The result, which does not exist as a tensor before its node does.
     let result = Rc::new(OnceCell::new());
     let (kept, operands) = (Rc::clone(&result), [q.clone(), k.clone(), v.clone()]);
     let y = y.node([&q, &k, &v], move |dy, wanted| {
         let Some(y) = kept.get() else { candle_core::bail!("attention has no result") };
-        heads.backward(operands.each_ref(), y, dy, &lse, wanted)
+        work.backward(operands.each_ref(), y, dy, &lse, wanted)
     })?;
     // Nothing else holds the cell, and it is empty.
     let _ = result.set(y.detach());
@@ -66,7 +66,7 @@ pub(in crate::ops) fn attention(
 }
 
 #[derive(Clone, Copy)]
-struct Heads {
+struct Work {
     kernel: Kernel,
     batch: usize,
     queries: usize,
@@ -77,7 +77,7 @@ struct Heads {
     dtype: DType,
 }
 
-impl Heads {
+impl Work {
     /// The file and the name of a kernel.
     fn named(&self, name: &str) -> (Source, String) {
         let name = format!("{name}_{}", self.kernel.width);

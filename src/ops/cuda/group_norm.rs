@@ -55,8 +55,8 @@ impl Slabs {
 
     fn threads(&self) -> usize {
         match self.channels * self.pixels {
-            ..2048 => 128,
-            ..16384 => 512,
+            0..2048 => 128,
+            2048..16384 => 512,
             _ => 1024,
         }
     }
