@@ -30,7 +30,7 @@ fn ten_steps_equal_torch() {
     assert_eq!(norms.len(), STEPS);
     for (step, wanted) in norms.iter().enumerate() {
         let gradients = names.iter().map(|n| ((*n).to_owned(), row(&f, &format!("gradients.{n}"), step))).collect();
-        let norm = optimizer.step(&gradients, LEARNING_RATE).unwrap();
+        let norm = optimizer.step(&gradients, LEARNING_RATE, 1.0).unwrap();
         assert!((norm / f64::from(*wanted) - 1.0).abs() < 1e-6, "step {step}: norm {norm}");
         for n in names {
             within(
