@@ -79,9 +79,9 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut optimizer = Optimizer::new(trained, settings).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
         let gradient = Tensor::new(&[0.5, bad], var.device()).unwrap();
-        let norm = optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1).unwrap();
+        let norm = optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1, 1.0).unwrap();
         assert!(!norm.is_finite());
         assert_eq!(var.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
     }
-    assert!(optimizer.step(&BTreeMap::new(), 0.1).is_err(), "a gradient that is missing is named");
+    assert!(optimizer.step(&BTreeMap::new(), 0.1, 1.0).is_err(), "a gradient that is missing is named");
 }
