@@ -22,7 +22,7 @@ __device__ void sum_channels(float *sums, const T *x, int samples, int channels,
         for (int i = threadIdx.x; i < pixels; i += 256) sum += widen(plane[i]);
     }
     partial[threadIdx.x] = sum;
-    for (int half = 128; half > 0; half /= 2) {
+    for (unsigned half = 128; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
     }
