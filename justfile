@@ -24,6 +24,11 @@ lint:
 run file="experiments/lora_dog.toml" *args:
     cargo run --release -- run {{file}} {{args}}
 
+# Check a GPU: every fixture, short trainings, the benchmark, one table. The program that this builds,
+# target/release/examples/gpu_check, can be carried to a machine without Rust.
+gpu-check *args:
+    cargo run --release --features cuda --example gpu_check -- {{args}}
+
 # Check every experiment of this repository.
 check:
     cargo run -- check experiments/*.toml assets/mini/findings.toml

@@ -356,7 +356,7 @@ targets = [\"to_qq\", \"\"]
 steps = 99999999999999999999
 learning_rate = \"fast\"
 lr_scheduler = \"cosin\"
-dtype = \"f16\"
+dtype = \"f8\"
 snr_gamma = nan
 warmup_steps = 1.5
 

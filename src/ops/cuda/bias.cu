@@ -2,12 +2,12 @@
 // and pixels or over rows. Biases and their gradients are f32. Every sum has a fixed order.
 #include "types.cuh"
 
-// y [samples, channels, pixels] += bias [channels]; the grid's y axis counts samples * channels.
+// y [samples, channels, pixels] += bias [channels]; the grid's x axis counts samples * channels, its y axis shares the pixels.
 template <typename T>
 __device__ void add_to_channels(T *y, const float *bias, int channels, int pixels) {
-    const float b = bias[blockIdx.y % channels];
-    T *plane = y + (size_t)blockIdx.y * pixels;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < pixels; i += gridDim.x * blockDim.x) {
+    const float b = bias[blockIdx.x % channels];
+    T *plane = y + (size_t)blockIdx.x * pixels;
+    for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < pixels; i += gridDim.y * blockDim.x) {
         plane[i] = narrow<T>(widen(plane[i]) + b);
     }
 }
@@ -22,7 +22,7 @@ __device__ void sum_channels(float *sums, const T *x, int samples, int channels,
         for (int i = threadIdx.x; i < pixels; i += 256) sum += widen(plane[i]);
     }
     partial[threadIdx.x] = sum;
-    for (int half = 128; half > 0; half /= 2) {
+    for (unsigned half = 128; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
     }

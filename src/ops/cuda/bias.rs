@@ -13,7 +13,7 @@ pub(super) fn add_to_channels(y: &Fresh, bias: &Tensor) -> Result<()> {
     let dims = y.shape.dims();
     let (planes, channels) = (dims[0] * dims[1], dims[1]);
     let pixels: usize = dims[2..].iter().product();
-    let over = blocks((pixels.div_ceil(1024).min(64), planes, 1), (256, 1), 0);
+    let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let (device, name) = (device(bias)?, typed("add_to_channels", y.dtype()));
     let arguments = [y.pointer()?.into(), pointer(bias)?.into(), channels.into(), pixels.into()];
     // SAFETY: the kernel's four parameters; it writes planes * pixels values of y and reads `channels` of the bias.

@@ -18,7 +18,7 @@ use candle_core::cuda_backend::cudarc::cudnn::{
     FilterDescriptor, TensorDescriptor,
 };
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop, sys};
-use candle_core::{CudaDevice, DType, Result, Tensor, bail};
+use candle_core::{CudaDevice, DType, Error, Result, Tensor, bail};
 use half::{bf16, f16};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -60,6 +60,7 @@ pub(in crate::ops) fn conv2d(
     let dtype = x.dtype();
     let of_bias = bias.as_ref().map_or(DType::F32, Tensor::dtype);
     y.node([Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+        let dy = &cast(dy, dtype)?;
         let dx = dx.then(|| {
             let dx = run(&g, dtype, Work::Picture { dy, weight: &cast(&w, dtype)? })?.tensor();
             match around {
@@ -107,88 +108,107 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
         |p: Pointer<'_>, dims: [usize; 4]| Span { address: p.address(), len: dims.iter().product(), stream: &stream };
     let [x_dims, w_dims, y_dims] = g.dims();
     let Ready { conv, x: of_x, weight: of_w, y: of_y, .. } = &*ready;
+    let scratch = |bytes: usize| Ok::<_, Error>(Span { address: workspace(card, bytes)?, len: bytes, stream: &stream });
     // SAFETY: below, in all three: descriptors and memory are of the same dimensions and the same type T (`cast` and `Geometry`),
     // and the workspace has as many bytes as the algorithm asked for.
     match work {
         Work::Forward { x, weight } => {
             let y = Fresh::new(card, dtype, g.result())?;
             let op = ConvForward { conv, x: of_x, w: of_w, y: of_y };
-            let (algorithm, bytes) = once(&ready.forward, || forward_algorithm(&op))?;
-            let mut scratch = Span { address: workspace(card, bytes)?, len: bytes, stream: &stream };
             let (x, w) = (span(pointer(x)?, x_dims), span(pointer(weight)?, w_dims));
             let mut out = span(y.pointer()?, y_dims);
-            dnn(unsafe { op.launch(algorithm, Some(&mut scratch), (one, zero), &x, &w, &mut out) })?;
+            let modest = ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+            let size = |algorithm| op.get_workspace_size(algorithm);
+            ready.forward.run(
+                || op.pick_algorithm(),
+                &[],
+                modest,
+                size,
+                |algorithm, bytes| {
+                    dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &w, &mut out) })
+                },
+            )?;
             Ok(y)
         }
         Work::Picture { dy, weight } => {
             let dx = Fresh::new(card, dtype, (x_dims[0], x_dims[1], x_dims[2], x_dims[3]))?;
             let op = ConvBackwardData { conv, dx: of_x, w: of_w, dy: of_y };
-            let (algorithm, bytes) = once(&ready.picture, || data_algorithm(&op))?;
-            let mut scratch = Span { address: workspace(card, bytes)?, len: bytes, stream: &stream };
             let (w, dy) = (span(pointer(weight)?, w_dims), span(pointer(dy)?, y_dims));
             let mut out = span(dx.pointer()?, x_dims);
-            dnn(unsafe { op.launch(algorithm, Some(&mut scratch), (one, zero), &mut out, &w, &dy) })?;
+            let unordered = [DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0];
+            let modest = DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+            let size = |algorithm| op.get_workspace_size(algorithm);
+            ready.picture.run(
+                || op.pick_algorithm(),
+                &unordered,
+                modest,
+                size,
+                |algorithm, bytes| {
+                    dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &mut out, &w, &dy) })
+                },
+            )?;
             Ok(dx)
         }
         Work::Weight { x, dy } => {
             let dw = Fresh::new(card, dtype, (w_dims[0], w_dims[1], w_dims[2], w_dims[3]))?;
             let op = ConvBackwardFilter { conv, x: of_x, dw: of_w, dy: of_y };
-            let (algorithm, bytes) = once(&ready.weight_gradient, || weight_algorithm(&op))?;
-            let mut scratch = Span { address: workspace(card, bytes)?, len: bytes, stream: &stream };
             let (x, dy) = (span(pointer(x)?, x_dims), span(pointer(dy)?, y_dims));
             let mut out = span(dw.pointer()?, w_dims);
-            dnn(unsafe { op.launch(algorithm, Some(&mut scratch), (one, zero), &x, &mut out, &dy) })?;
+            let unordered = [
+                WeightAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+                WeightAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3,
+            ];
+            let modest = WeightAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+            let size = |algorithm| op.get_workspace_size(algorithm);
+            ready.weight_gradient.run(
+                || op.pick_algorithm(),
+                &unordered,
+                modest,
+                size,
+                |algorithm, bytes| {
+                    dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &mut out, &dy) })
+                },
+            )?;
             Ok(dw)
         }
     }
 }
 
-/// An algorithm and the bytes it needs, once they have been asked for.
-type Choice<A> = Cell<Option<(A, usize)>>;
+/// The algorithm of one computation and the bytes it needs, once they have been asked for.
+struct Choice<A>(Cell<Option<(A, usize)>>);
 
-fn once<A: Copy>(choice: &Choice<A>, ask: impl FnOnce() -> Asked<A>) -> Result<(A, usize)> {
-    if let Some(known) = choice.get() {
-        return Ok(known);
+type Asked<A> = std::result::Result<A, CudnnError>;
+
+impl<A: Copy + PartialEq> Choice<A> {
+    /// Runs the algorithm that cuDNN thinks is the fastest, if its sums have a fixed order and it is content with the memory, or
+    /// else, or if it does not run, `modest`, which does for every shape.
+    fn run(
+        &self,
+        ask: impl FnOnce() -> Asked<A>,
+        unordered: &[A],
+        modest: A,
+        size: impl Fn(A) -> Asked<usize>,
+        mut launch: impl FnMut(A, usize) -> Result<()>,
+    ) -> Result<()> {
+        let chosen = match self.0.get() {
+            Some(known) => Some(known),
+            None => ask()
+                .ok()
+                .filter(|first| !unordered.contains(first))
+                .and_then(|first| Some((first, size(first).ok()?)))
+                .filter(|(_, bytes)| *bytes <= MOST_SCRATCH),
+        };
+        if let Some((algorithm, bytes)) = chosen {
+            self.0.set(chosen);
+            let done = launch(algorithm, bytes);
+            if done.is_ok() || algorithm == modest {
+                return done;
+            }
+        }
+        let bytes = dnn(size(modest))?;
+        self.0.set(Some((modest, bytes)));
+        launch(modest, bytes)
     }
-    let asked = dnn(ask())?;
-    choice.set(Some(asked));
-    Ok(asked)
-}
-
-type Asked<A> = std::result::Result<(A, usize), CudnnError>;
-
-/// What cuDNN thinks is the fastest, if it is content with the memory, or else the product without a matrix of patches.
-fn forward_algorithm<T: CudnnDataType>(op: &ConvForward<'_, T, f32, T>) -> Asked<ForwardAlgorithm> {
-    let first = op.pick_algorithm()?;
-    let bytes = op.get_workspace_size(first)?;
-    if bytes <= MOST_SCRATCH {
-        return Ok((first, bytes));
-    }
-    let modest = ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-    Ok((modest, op.get_workspace_size(modest)?))
-}
-
-/// The same for the gradient of the picture. Algorithm 0 adds in whatever order its threads come.
-fn data_algorithm<T: CudnnDataType>(op: &ConvBackwardData<'_, T, f32, T>) -> Asked<DataAlgorithm> {
-    let first = op.pick_algorithm()?;
-    let bytes = op.get_workspace_size(first)?;
-    if first != DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 && bytes <= MOST_SCRATCH {
-        return Ok((first, bytes));
-    }
-    let modest = DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-    Ok((modest, op.get_workspace_size(modest)?))
-}
-
-/// The same for the gradient of the weight, where that is true of the algorithms 0 and 3.
-fn weight_algorithm<T: CudnnDataType>(op: &ConvBackwardFilter<'_, T, f32, T>) -> Asked<WeightAlgorithm> {
-    use WeightAlgorithm::{CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 as ZERO, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 as THREE};
-    let first = op.pick_algorithm()?;
-    let bytes = op.get_workspace_size(first)?;
-    if first != ZERO && first != THREE && bytes <= MOST_SCRATCH {
-        return Ok((first, bytes));
-    }
-    let modest = WeightAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
-    Ok((modest, op.get_workspace_size(modest)?))
 }
 
 /// The descriptors of one shape, and what cuDNN said of it.
@@ -220,9 +240,9 @@ impl<T: CudnnDataType> Ready<T> {
             x: cudnn.create_4d_tensor(format, x)?,
             weight: cudnn.create_4d_filter(format, w)?,
             y: cudnn.create_4d_tensor(format, y)?,
-            forward: Cell::new(None),
-            picture: Cell::new(None),
-            weight_gradient: Cell::new(None),
+            forward: Choice(Cell::new(None)),
+            picture: Choice(Cell::new(None)),
+            weight_gradient: Choice(Cell::new(None)),
         })
     }
 }

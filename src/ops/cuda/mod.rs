@@ -1,7 +1,7 @@
 //! The bodies of this room's operations on CUDA cards.
 //!
 //! In and out: contiguous tensors of f32, bf16 or f16 on one card. Sums are f32 whatever the type of the operands; the weights
-//! and biases of norms, and all biases, are f32. The kernels in `*.cu` are compiled to PTX by the build script, and by
+//! and biases of norms and the biases of convolutions are f32. The kernels in `*.cu` are compiled to PTX by the build script, and by
 //! the driver for the card at hand when one of a file is first used; convolutions are cuDNN's and products cuBLAS'.
 //!
 //! A card has one stream, which does all work in the order in which it was given, memory freed included. So a tensor may be
