@@ -22,10 +22,9 @@ pub fn open(choice: DeviceChoice) -> Result<Opened> {
     match choice {
         DeviceChoice::Cuda(n) => asked(cuda(n)),
         DeviceChoice::Metal => asked(metal()),
-        DeviceChoice::Cpu => asked(Ok(Device::Cpu)),
         DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(first(cuda(0))),
         DeviceChoice::Auto if cfg!(feature = "metal") => Ok(first(metal())),
-        DeviceChoice::Auto => asked(Ok(Device::Cpu)),
+        DeviceChoice::Auto | DeviceChoice::Cpu => asked(Ok(Device::Cpu)),
     }
 }
 

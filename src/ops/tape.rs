@@ -110,10 +110,6 @@ pub(super) fn node<'t, const N: usize>(
     inputs: [impl Into<Option<&'t Tensor>>; N],
     backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
 ) -> Result<Tensor> {
-    let shape = shape.into();
-    if values.len() != shape.elem_count() {
-        bail!("an operation has made {} values for {shape:?}", values.len());
-    }
     made(Storage::Cpu(CpuStorage::F32(values)), shape, inputs, backward)
 }
 
@@ -124,6 +120,12 @@ pub(super) fn made<'t, const N: usize>(
     inputs: [impl Into<Option<&'t Tensor>>; N],
     backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
 ) -> Result<Tensor> {
+    let shape = shape.into();
+    if let Storage::Cpu(CpuStorage::F32(values)) = &storage
+        && values.len() != shape.elem_count()
+    {
+        bail!("an operation has made {} values for {shape:?}", values.len());
+    }
     let inputs = inputs.map(Into::into);
     let wanted = inputs.map(|t| t.is_some_and(tracked));
     let noted = wanted != [false; N];

@@ -23,6 +23,7 @@ use half::{bf16, f16};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -75,6 +76,7 @@ pub(in crate::ops) fn conv2d(
 }
 
 /// One of the three computations, with what it reads.
+#[derive(Clone, Copy)]
 enum Work<'t> {
     /// y of x.
     Forward { x: &'t Tensor, weight: &'t Tensor },
@@ -258,11 +260,13 @@ thread_local! {
 fn ready<T: CudnnDataType + 'static>(device: &CudaDevice, g: &Geometry, dtype: DType) -> Result<Rc<Ready<T>>> {
     let key = (*g, dtype, card::tf32());
     KNOWN.with_borrow_mut(|known| {
-        if !known.contains_key(&device.id()) {
-            let cudnn: &'static Arc<Cudnn> = Box::leak(Box::new(dnn(Cudnn::new(device.cuda_stream()))?));
-            known.insert(device.id(), (cudnn, Shapes::new()));
-        }
-        let Some((cudnn, shapes)) = known.get_mut(&device.id()) else { bail!("cuDNN has no handle") };
+        let (cudnn, shapes) = match known.entry(device.id()) {
+            Entry::Occupied(card) => card.into_mut(),
+            Entry::Vacant(card) => {
+                let cudnn: &'static Arc<Cudnn> = Box::leak(Box::new(dnn(Cudnn::new(device.cuda_stream()))?));
+                card.insert((cudnn, Shapes::new()))
+            }
+        };
         if let Some(ready) = shapes.get(&key).and_then(|ready| Rc::clone(ready).downcast().ok()) {
             return Ok(ready);
         }
