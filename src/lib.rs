@@ -41,12 +41,12 @@
 //! | [`builtin`] | the miniature model and its pictures, compiled in |
 //! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
 //! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
-//! | [`device`] | which device computes, in what types, and its memory |
 //! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed; tensors read and written |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
 //! | [`ops`] | differentiable operations, and the tape that their backward passes are noted on |
+//! | [`device`] | which device computes, in what types, and its memory |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |
