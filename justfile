@@ -29,6 +29,10 @@ run file="experiments/lora_dog.toml" *args:
 gpu-check *args:
     cargo run --release --features cuda --example gpu_check -- {{args}}
 
+# Run the CUDA kernels on this machine's processor against references in f64; needs g++, no card and no CUDA.
+cuda-on-host *kernels:
+    tests/cuda_on_host.sh {{kernels}}
+
 # Check every experiment of this repository.
 check:
     cargo run -- check experiments/*.toml assets/mini/findings.toml

@@ -1,8 +1,8 @@
 //! Scaled dot-product attention (Vaswani et al. 2017): softmax(q kᵀ / √d) v, for each head.
 //!
 //! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the projections, so no transposed
-//! copy is made. On the host the N x M matrix is never written as a whole: a block of queries at a time, and backward
-//! computes each block's probabilities again.
+//! copy is made. On the host, and on a CUDA card for heads of up to 160 values, the N x M matrix is never written as a whole: a
+//! block of queries at a time, and backward computes each block's probabilities again.
 
 #[cfg(feature = "cuda")]
 use super::cuda;

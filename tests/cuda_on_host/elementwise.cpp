@@ -31,7 +31,7 @@ template <typename E, typename Add, typename Sums> void planes(unsigned planes, 
         wanted.push_back(widen(x[i]) + (double)widen(shift[i / pixels]));
         sum[i / pixels] += widen(x[i]);
     }
-    host::launch({2, planes}, {32}, 0, [&] { add(x.data(), shift.data(), y.data(), pixels); });
+    host::launch({planes, 2}, {32}, 0, [&] { add(x.data(), shift.data(), y.data(), pixels); });
     host::launch({planes}, {96}, 0, [&] { sums(x.data(), s.data(), pixels); });
     close("add_shift", y, wanted, limit<E>());
     close("plane_sums", s, sum, limit<E>());

@@ -37,6 +37,7 @@ unsigned long events;
 bool falling;
 ucontext_t scheduler;
 unsigned char* shared;
+size_t shared_size;
 const std::function<void()>* body;
 
 void run_thread() {
@@ -99,7 +100,13 @@ void run_block() {
 
 }  // namespace
 
-unsigned char* shared_memory() { return shared; }
+unsigned char* shared_memory(size_t bytes) {
+    if (bytes != shared_size) {
+        fprintf(stderr, "a kernel needs %zu bytes of shared memory and was given %zu\n", bytes, shared_size);
+        abort();
+    }
+    return shared;
+}
 void wait_for_block() { arrive(block); }
 unsigned lane() { return current % 32; }
 void reverse(bool yes) { falling = yes; }
@@ -120,6 +127,7 @@ void launch(dim3 grid, dim3 block_size, size_t shared_bytes, const std::function
     fibers.resize(threads);
     warps.resize((threads + 31) / 32);
     shared = (unsigned char*)malloc(shared_bytes);
+    shared_size = shared_bytes;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {

@@ -23,7 +23,7 @@
 #define __shared__ static
 #define __align__(n) alignas(n)
 #define __restrict__
-#define DYNAMIC_SHARED(name) unsigned char* name = host::shared_memory()
+#define DYNAMIC_SHARED(name, bytes) unsigned char* name = host::shared_memory(bytes)
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -35,7 +35,8 @@ namespace host {
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
 // Threads run in falling order from now on, or in rising order.
 void reverse(bool yes);
-unsigned char* shared_memory();
+// The block's, which was launched with so many bytes, or the program ends.
+unsigned char* shared_memory(size_t bytes);
 void wait_for_block();
 // Gives 64 bytes of each thread of the warp to all of them: returns 32 places of 64 bytes.
 const unsigned char (*exchange(const void* mine, size_t bytes))[64];

@@ -52,6 +52,25 @@ extern "C" __global__ void sum_squares(const double* squares, double* total, u32
     if (threadIdx.x == 0) *total = sum;
 }
 
+// N values at a time, where N divides their number and all rows of the table are aligned.
+template <int N, typename E> __device__ void update(const Row& row, u64 begin, u64 end, float scale, Constants c) {
+    using V = Values<float, N>;
+    for (u64 i = begin + threadIdx.x * N; i < end; i += blockDim.x * N) {
+        const Values<E, N> gradient = *(const Values<E, N>*)((const E*)row.g + i);
+        V p = *(V*)(row.p + i), m = *(V*)(row.m + i), v = *(V*)(row.v + i);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            const float g = widen(gradient.v[j]) * scale;
+            m.v[j] = c.beta1 * m.v[j] + c.one_minus_beta1 * g;
+            v.v[j] = c.beta2 * v.v[j] + c.one_minus_beta2 * (g * g);
+            p.v[j] = p.v[j] * c.decay - c.rate * m.v[j] / (sqrtf(v.v[j]) * c.correction + c.epsilon);
+        }
+        *(V*)(row.p + i) = p;
+        *(V*)(row.m + i) = m;
+        *(V*)(row.v + i) = v;
+    }
+}
+
 // `factor` is what gradients are multiplied with before anything else; the norm is theirs after that.
 template <typename E>
 __device__ void adamw(const Row* rows, u32 count, const double* total, float factor, float max_norm, Constants c) {
@@ -60,15 +79,10 @@ __device__ void adamw(const Row* rows, u32 count, const double* total, float fac
     const float scale = (float)(fmin(1.0, max_norm / (norm + 1e-6)) * factor);
     const Row row = row_of(rows, count);
     const u64 begin = (blockIdx.x - row.first_chunk) * CHUNK, end = begin + CHUNK < row.n ? begin + CHUNK : row.n;
-    const E* gradient = (const E*)row.g;
-    for (u64 i = begin + threadIdx.x; i < end; i += blockDim.x) {
-        const float g = widen(gradient[i]) * scale;
-        const float m = c.beta1 * row.m[i] + c.one_minus_beta1 * g;
-        const float v = c.beta2 * row.v[i] + c.one_minus_beta2 * (g * g);
-        row.m[i] = m;
-        row.v[i] = v;
-        row.p[i] = row.p[i] * c.decay - c.rate * m / (sqrtf(v) * c.correction + c.epsilon);
-    }
+    if (row.n % 4 == 0 && aligned(row.p) && aligned(row.m) && aligned(row.v) && aligned(row.g))
+        update<4, E>(row, begin, end, scale, c);
+    else
+        update<1, E>(row, begin, end, scale, c);
 }
 
 #define ENTRIES(E, type)                                                                                               \

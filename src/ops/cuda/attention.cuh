@@ -8,7 +8,7 @@
 //
 // A block has its own ROWS = 16 · WARPS rows (queries, or for attention_keys keys), 16 a warp, and walks over COLUMNS of the
 // others at a time. Tiles in shared memory have D >= d columns, filled up with zeros; D is a multiple of 16.
-// Grid: (rows / ROWS rounded up, heads, B); WARPS · 32 threads; shared memory: `shared_bytes` of attention.rs.
+// Grid: (rows / ROWS rounded up, heads, B); WARPS · 32 threads.
 
 #pragma once
 
@@ -25,6 +25,8 @@ struct Sizes {
     // What makes scores of products, in units of log2 e.
     __device__ float scale2() const { return 1.44269504f / sqrtf((float)d); }
     __device__ bool sees(int query, int key) const { return key < keys && (!causal || key <= query); }
+    // Whether all queries from this one on see all keys before `end`.
+    __device__ bool all_see(int query, int end) const { return end <= keys && (!causal || end <= query + 1); }
 };
 
 // Tiles of one kind of arithmetic, for heads of up to D.
@@ -123,12 +125,13 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
                           typename Math::E* y, float* lse, Sizes s) {
     typedef Tiles<Math, D, COLUMNS, WARPS> T;
     typedef typename Math::E E;
-    DYNAMIC_SHARED(memory);
+    DYNAMIC_SHARED(memory, (T::ROWS + 2 * COLUMNS) * T::LENGTH * sizeof(E));
     E *qs = (E*)memory, *ks = qs + T::ROWS * T::LENGTH, *vs = ks + COLUMNS * T::LENGTH;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first = blockIdx.x * T::ROWS, mine = first + 16 * warp;
     const float scale2 = s.scale2();
     T::template load<T::ROWS>(qs, q + s.head(s.queries), s, first, s.queries);
+    // The largest product of each row so far, and the sum of the powers.
     float sums[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     const int end = s.causal ? min(s.keys, first + T::ROWS) : s.keys;
     for (int column = 0; column < end; column += COLUMNS) {
@@ -138,20 +141,25 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
         __syncthreads();
         float p[COLUMNS / 8][4];
         T::multiply(p, qs + 16 * warp * T::LENGTH, ks, lane);
+        if (!s.all_see(mine, column + COLUMNS)) {
+#pragma unroll
+            for (int j = 0; j < COLUMNS / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const int query = mine + lane / 4 + i / 2 * 8, key = column + 8 * j + lane % 4 * 2 + i % 2;
+                    if (!s.sees(query, key)) p[j][i] = -INFINITY;
+                }
+        }
         float largest[2] = {top[0], top[1]};
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int query = mine + lane / 4 + i / 2 * 8, key = column + 8 * j + lane % 4 * 2 + i % 2;
-                p[j][i] = s.sees(query, key) ? p[j][i] * scale2 : -INFINITY;
-                largest[i / 2] = fmaxf(largest[i / 2], p[j][i]);
-            }
+            for (int i = 0; i < 4; i++) largest[i / 2] = fmaxf(largest[i / 2], p[j][i]);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             // Every query sees the first key, so this is finite from the first round on.
             largest[half] = row_max(largest[half]);
-            const float shrink = exp2f(top[half] - largest[half]);
+            const float shrink = exp2f((top[half] - largest[half]) * scale2);
             top[half] = largest[half];
             total[half] *= shrink;
 #pragma unroll
@@ -160,11 +168,12 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
                 sums[j][2 * half + 1] *= shrink;
             }
         }
+        const float tops[2] = {top[0] * scale2, top[1] * scale2};
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                p[j][i] = exp2f(p[j][i] - top[i / 2]);
+                p[j][i] = exp2f(p[j][i] * scale2 - tops[i / 2]);
                 total[i / 2] += p[j][i];
             }
         T::accumulate(sums, p, vs, lane);
@@ -175,7 +184,7 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
         total[half] = row_sum(total[half]);
         factor[half] = 1.0f / total[half];
         const int query = mine + lane / 4 + 8 * half;
-        if (lane % 4 == 0 && query < s.queries) lse[s.line() + query] = top[half] + log2f(total[half]);
+        if (lane % 4 == 0 && query < s.queries) lse[s.line() + query] = top[half] * scale2 + log2f(total[half]);
     }
     T::store(y + s.head(s.queries), sums, factor, s, mine, s.queries, lane);
 }
@@ -187,7 +196,7 @@ __device__ void attention_queries(const typename Math::E* q, const typename Math
                                   float* delta, typename Math::E* dq, Sizes s) {
     typedef Tiles<Math, D, COLUMNS, WARPS> T;
     typedef typename Math::E E;
-    DYNAMIC_SHARED(memory);
+    DYNAMIC_SHARED(memory, 2 * (T::ROWS + COLUMNS) * T::LENGTH * sizeof(E));
     E *qs = (E*)memory, *dys = qs + T::ROWS * T::LENGTH, *ks = dys + T::ROWS * T::LENGTH, *vs = ks + COLUMNS * T::LENGTH;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first = blockIdx.x * T::ROWS, mine = first + 16 * warp;
@@ -218,12 +227,13 @@ __device__ void attention_queries(const typename Math::E* q, const typename Math
         float p[COLUMNS / 8][4], dp[COLUMNS / 8][4];
         T::multiply(p, qs + 16 * warp * T::LENGTH, ks, lane);
         T::multiply(dp, dys + 16 * warp * T::LENGTH, vs, lane);
+        const bool all = s.all_see(mine, column + COLUMNS);
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int query = mine + lane / 4 + i / 2 * 8, key = column + 8 * j + lane % 4 * 2 + i % 2;
-                const float probability = s.sees(query, key) ? exp2f(p[j][i] * scale2 - logs[i / 2]) : 0.0f;
+                const float probability = all || s.sees(query, key) ? exp2f(p[j][i] * scale2 - logs[i / 2]) : 0.0f;
                 p[j][i] = probability * (dp[j][i] - deltas[i / 2]);
             }
         T::accumulate(sums, p, ks, lane);
@@ -239,7 +249,7 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
                                typename Math::E* dk, typename Math::E* dv, Sizes s) {
     typedef Tiles<Math, D, COLUMNS, WARPS> T;
     typedef typename Math::E E;
-    DYNAMIC_SHARED(memory);
+    DYNAMIC_SHARED(memory, 2 * (T::ROWS + COLUMNS) * T::LENGTH * sizeof(E) + 2 * COLUMNS * sizeof(float));
     float *logs = (float*)memory, *deltas = logs + COLUMNS;
     E *ks = (E*)(deltas + COLUMNS), *vs = ks + T::ROWS * T::LENGTH, *qs = vs + T::ROWS * T::LENGTH,
       *dys = qs + COLUMNS * T::LENGTH;
@@ -263,12 +273,13 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
         float p[COLUMNS / 8][4], dp[COLUMNS / 8][4];
         T::multiply(p, ks + 16 * warp * T::LENGTH, qs, lane);
         T::multiply(dp, vs + 16 * warp * T::LENGTH, dys, lane);
+        const bool all = s.all_see(column, mine + 16);
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int key = mine + lane / 4 + i / 2 * 8, at = 8 * j + lane % 4 * 2 + i % 2;
-                p[j][i] = s.sees(column + at, key) ? exp2f(p[j][i] * scale2 - logs[at]) : 0.0f;
+                p[j][i] = all || s.sees(column + at, key) ? exp2f(p[j][i] * scale2 - logs[at]) : 0.0f;
                 dp[j][i] = p[j][i] * (dp[j][i] - deltas[at]);
             }
         T::accumulate(dvs, p, dys, lane);

@@ -8,8 +8,9 @@
 
 #include "types.cuh"
 
+// The shared memory that a block was launched with, which has to be so many bytes: the host's stand-in checks them.
 #ifdef __CUDACC__
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
 typedef unsigned int u32;

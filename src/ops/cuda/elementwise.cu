@@ -1,17 +1,25 @@
 // Sums and multiples, element by element; and what is the same for all pixels of a channel.
 //
 // a, b, x, y [n]: add y = a + b, scale y = x · factor, multiply y = a · b. Any grid.
-// add_shift: x [planes, pixels], shift [planes] → y = x + shift. The grid's y axis counts planes.
+// add_shift: x [planes, pixels], shift [planes] → y = x + shift. The grid's x axis counts planes.
 // plane_sums: x [planes, pixels] → sums [planes], one block a plane.
 // row_sums: x [outer, rows, columns] in float → sums [outer, columns], over the rows in their order. Any grid.
 
 #include "common.cuh"
 
 template <typename E> __device__ void add_shift(const E* x, const E* shift, E* y, u32 pixels) {
-    const float s = widen(shift[blockIdx.y]);
-    x += (u64)blockIdx.y * pixels;
-    y += (u64)blockIdx.y * pixels;
-    map(x, y, pixels, [=](float v) { return v + s; });
+    const float s = widen(shift[blockIdx.x]);
+    x += (u64)blockIdx.x * pixels;
+    y += (u64)blockIdx.x * pixels;
+    const u32 packs = aligned(x) && aligned(y) ? pixels / Pack<E>::N : 0, stride = gridDim.y * blockDim.x;
+    for (u32 i = blockIdx.y * blockDim.x + threadIdx.x; i < packs; i += stride) {
+        Pack<E> values = ((const Pack<E>*)x)[i];
+#pragma unroll
+        for (int j = 0; j < Pack<E>::N; j++) values.v[j] = narrow<E>(widen(values.v[j]) + s);
+        ((Pack<E>*)y)[i] = values;
+    }
+    for (u32 i = packs * Pack<E>::N + blockIdx.y * blockDim.x + threadIdx.x; i < pixels; i += stride)
+        y[i] = narrow<E>(widen(x[i]) + s);
 }
 
 template <typename E> __device__ void plane_sums(const E* x, E* sums, u32 pixels) {

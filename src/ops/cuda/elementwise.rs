@@ -64,7 +64,7 @@ pub(in crate::ops) fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor>
     }
     let (planes, pixels, dtype) = (b * c, h * w, x.dtype());
     let y = Fresh::like(&x)?;
-    let over = blocks((pixels.div_ceil(1024).min(64), planes, 1), (256, 1), 0);
+    let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let arguments = [pointer(&x)?.into(), pointer(&shift)?.into(), y.pointer()?.into(), pixels.into()];
     // SAFETY: the kernel's four parameters; x and y have planes * pixels values and the shift has one a plane.
     unsafe { launch(device(&x)?, SOURCE, &typed("add_shift", dtype), over, arguments) }?;

@@ -67,7 +67,7 @@ __device__ inline float behind(float x, float dy, float mean, float scale, float
 template <typename E>
 __device__ void backward(const E* x, const E* dy, const float* weight, const float* bias, const float* stats, E* dx,
                          float* sums, u32 groups, u32 channels, u32 pixels, u32 parts, int silu) {
-    DYNAMIC_SHARED(memory);
+    DYNAMIC_SHARED(memory, 2 * channels * parts * sizeof(float));
     float* partial = (float*)memory;
     const u64 slab = (u64)channels * pixels;
     x += blockIdx.x * slab;

@@ -4,6 +4,9 @@
 //! and biases of norms and the biases of convolutions are f32. The kernels in `*.cu` are compiled to PTX by the build script, and by
 //! the driver for the card at hand when one of a file is first used; convolutions are cuDNN's and products cuBLAS'.
 //!
+//! Every sum has a fixed order, so results repeat to the last bit. `tests/cuda_on_host.sh` runs the kernels on the host, against
+//! references in f64.
+//!
 //! A card has one stream, which does all work in the order in which it was given, memory freed included. So a tensor may be
 //! dropped as soon as the last kernel that reads it has been launched, and nothing here waits for anything.
 
