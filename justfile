@@ -24,6 +24,15 @@ lint:
 run file="experiments/lora_dog.toml" *args:
     cargo run --release -- run {{file}} {{args}}
 
+# Check a GPU: every fixture, short trainings, the benchmark, one table. The program that this builds,
+# target/release/examples/gpu_check, can be carried to a machine without Rust.
+gpu-check *args:
+    cargo run --release --features cuda --example gpu_check -- {{args}}
+
+# Run the CUDA kernels on this machine's processor against references in f64; needs g++, no card and no CUDA.
+cuda-on-host *kernels:
+    tests/cuda_on_host.sh {{kernels}}
+
 # Check every experiment of this repository.
 check:
     cargo run -- check experiments/*.toml assets/mini/findings.toml

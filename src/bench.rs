@@ -25,37 +25,58 @@ const SIDE: usize = 1024;
 const PRODUCTS: usize = 8;
 
 /// What was measured.
-#[derive(Serialize)]
-struct Measured {
-    work: &'static str,
-    device: String,
-    resolution: usize,
-    batch: usize,
-    dtype: String,
-    trained_parameters: usize,
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    /// What was timed.
+    pub work: &'static str,
+    /// On what.
+    pub device: String,
+    /// Side of the pictures.
+    pub resolution: usize,
+    /// Pictures at once.
+    pub batch: usize,
+    /// The type of the UNet's frozen weights.
+    pub dtype: String,
+    /// Numbers that are trained.
+    pub trained_parameters: usize,
     /// The median of `seconds`.
-    seconds_per_step: f64,
+    pub seconds_per_step: f64,
     /// Every timed step, in order; one before them is not counted.
-    seconds: Vec<f64>,
-    gflop: f64,
-    gflops: f64,
-    peak_gflops: f64,
-    share_of_peak: f64,
+    pub seconds: Vec<f64>,
+    /// Operations of a step, in 10⁹.
+    pub gflop: f64,
+    /// Operations in a second, in 10⁹.
+    pub gflops: f64,
+    /// The same of the machine's best matrix product.
+    pub peak_gflops: f64,
+    /// The share of that.
+    pub share_of_peak: f64,
+    /// The most memory of this process, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
-    peak_rss_mib: Option<f64>,
+    pub peak_rss_mib: Option<f64>,
+    /// The most memory of a GPU, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_device_mib: Option<f64>,
 }
 
 /// Times one kind of work and prints what it took.
 pub fn command(args: &BenchArgs) -> Result<()> {
-    let device = device::open(args.device)?;
+    let device = device::open(args.device)?.device;
+    let measured = measure(args, &device)?;
+    print(&if args.json { json(&measured)? } else { plain(args, &measured) })
+}
+
+/// Times one kind of work.
+pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
+    device::prepare(device, false);
     // Before memory is taken, while the processor is as it will be.
-    let peak = matrix_product(&device)?;
-    let timed = work::time(args, &device)?;
+    let peak = matrix_product(device)?;
+    let timed = work::time(args, device)?;
     let median = median(&timed.seconds);
     let gflop = timed.operations / 1e9;
-    let measured = Measured {
+    Ok(Measured {
         work: args.work.name(),
-        device: device::name(&device),
+        device: device::name(device),
         resolution: args.res,
         batch: args.batch,
         dtype: args.dtype.clone(),
@@ -66,9 +87,9 @@ pub fn command(args: &BenchArgs) -> Result<()> {
         peak_gflops: peak,
         share_of_peak: gflop / median / peak,
         peak_rss_mib: peak_memory_mib(),
+        peak_device_mib: device::memory_mib(device).map(|[_, peak]| peak),
         seconds: timed.seconds,
-    };
-    print(&if args.json { json(&measured)? } else { plain(args, &measured) })
+    })
 }
 
 fn json(measured: &Measured) -> Result<String> {
@@ -104,6 +125,7 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
         ),
     ];
     lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
+    lines.extend(m.peak_device_mib.map(|mib| format!("  {:.2} GiB of the device's memory at most", mib / 1024.0)));
     lines.join("\n") + "\n"
 }
 

@@ -169,7 +169,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub checkpointing: bool,
     /// The type of the UNet's frozen weights.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16", "f16"])]
     pub dtype: String,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]

@@ -1,32 +1,89 @@
 //! Which device computes: the user's choice against what this build and this machine have.
 //!
-//! In: `--device`. Out: a candle device and its name; errors say what is missing and what to do.
+//! In: `--device`, and the types that an experiment asks for. Out: a candle device, its name, why it was taken, and how much
+//! of its memory is in use; errors say what is missing and what to do.
 
 use crate::cli::DeviceChoice;
 use crate::error::{Error, Result};
+use crate::plan::{Adapter, Dtype, Plan};
 use candle_core::Device;
 
+/// A device that was opened.
+pub struct Opened {
+    /// The device.
+    pub device: Device,
+    /// What was taken and why, where there was a choice.
+    pub why: Option<String>,
+}
+
 /// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens, otherwise the CPU.
-pub fn open(choice: DeviceChoice) -> Result<Device> {
+pub fn open(choice: DeviceChoice) -> Result<Opened> {
+    let asked = |device: Result<Device>| Ok(Opened { device: device?, why: None });
     match choice {
-        DeviceChoice::Cuda(n) => cuda(n),
-        DeviceChoice::Metal => metal(),
-        DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
-        DeviceChoice::Auto if cfg!(feature = "metal") => Ok(metal().unwrap_or(Device::Cpu)),
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Cuda(n) => asked(cuda(n)),
+        DeviceChoice::Metal => asked(metal()),
+        DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(first(cuda(0))),
+        DeviceChoice::Auto if cfg!(feature = "metal") => Ok(first(metal())),
+        DeviceChoice::Auto | DeviceChoice::Cpu => asked(Ok(Device::Cpu)),
     }
 }
 
+/// The GPU if it opens, otherwise the CPU.
+fn first(gpu: Result<Device>) -> Opened {
+    let (device, why) = match gpu {
+        Ok(device) => {
+            let what = described(&device);
+            (device, format!("computing on {what}: the first GPU of this machine"))
+        }
+        Err(error) => (Device::Cpu, format!("computing on the CPU: {}", error.line())),
+    };
+    Opened { device, why: Some(why) }
+}
+
+#[cfg(feature = "cuda")]
 fn cuda(n: usize) -> Result<Device> {
-    if !cfg!(feature = "cuda") {
-        return Err(Error::input("this build of tunelab has no CUDA")
-            .hint("build it with `cargo build --release --features cuda`, or use --device cpu"));
+    use crate::ops::cuda::card;
+    // Where the driver's library is loaded at run time, its absence is a panic.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(|| card::open(n));
+    std::panic::set_hook(hook);
+    let cannot = || Error::input(format!("the CUDA device {n} cannot be opened"));
+    match opened {
+        Ok(Ok(device)) => Ok(device),
+        Ok(Err(e)) => {
+            let said = e.to_string();
+            let said = said.lines().next().unwrap_or_default();
+            Err(cannot().cause(said).hint(remedy(said)))
+        }
+        Err(_) => Err(cannot().cause("a library of CUDA's is not installed").hint(remedy("not found"))),
     }
-    Device::new_cuda(n).map_err(|e| {
-        Error::input(format!("the CUDA device {n} cannot be opened"))
-            .cause(e)
-            .hint("see `nvidia-smi` for the driver and the devices, or use --device cpu")
-    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device> {
+    Err(Error::input("this build of tunelab has no CUDA")
+        .hint("build it with `cargo build --release --features cuda`, or use --device cpu"))
+}
+
+/// What to do when the driver refuses in these words.
+#[cfg(any(feature = "cuda", test))]
+fn remedy(said: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if says(&["OUT_OF_MEMORY"]) {
+        "another program has the GPU's memory (see `nvidia-smi`): wait for it, choose another GPU with --device cuda:1, or use \
+         --device cpu"
+    } else if says(&["UNSUPPORTED_PTX_VERSION", "INSUFFICIENT_DRIVER", "DRIVER_MISMATCH"]) {
+        "the driver is older than the CUDA toolkit that this build was made with: install a newer driver, build with an older \
+         toolkit, or use --device cpu"
+    } else if says(&["NO_BINARY_FOR_GPU", "INVALID_PTX", "too old"]) {
+        "the GPU is older than what this build was made for: build with CUDA_COMPUTE_CAP=80 for all GPUs from Ampere on, or \
+         use --device cpu"
+    } else if says(&["NOT_INITIALIZED", "INITIALIZATION_FAILED", "ARCH_MISMATCH"]) {
+        "cuBLAS, cuRAND and cuDNN must be where the loader finds them (LD_LIBRARY_PATH), or use --device cpu"
+    } else {
+        "see `nvidia-smi` for the driver and the GPUs; libcuda.so.1 is the driver's, or use --device cpu"
+    }
 }
 
 fn metal() -> Result<Device> {
@@ -43,5 +100,80 @@ pub fn name(device: &Device) -> String {
         candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
         candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         candle_core::DeviceLocation::Metal { .. } => "metal".to_owned(),
+    }
+}
+
+/// The name, and of a CUDA device what it is.
+fn described(device: &Device) -> String {
+    let name = name(device);
+    #[cfg(feature = "cuda")]
+    if let Some(what) = crate::ops::cuda::card::described(device) {
+        return format!("{name} ({what})");
+    }
+    name
+}
+
+/// Errors if this device does not compute with frozen weights of this type, or, where all weights are trained, in it.
+pub fn check_type(device: &Device, dtype: Dtype, trains_all: bool) -> Result<()> {
+    let cpu = device.is_cpu();
+    let problem = match dtype {
+        _ if device.is_cuda() => return Ok(()),
+        Dtype::F32 => return Ok(()),
+        Dtype::Bf16 if cpu && !trains_all => return Ok(()),
+        Dtype::Bf16 if cpu => {
+            "bf16 on the CPU is for frozen weights, and full fine-tuning has none in the UNet".to_owned()
+        }
+        _ => format!("{dtype} is for CUDA devices"),
+    };
+    Err(Error::input(problem).hint(if cpu { "use f32, or a CUDA device" } else { "use f32, or --device cpu" }))
+}
+
+/// Errors if the device does not compute as the experiment asks.
+pub fn check(device: &Device, plan: &Plan) -> Result<()> {
+    if plan.train.tf32 && !device.is_cuda() {
+        return Err(Error::input("train.tf32 is for CUDA devices").hint("leave it out, or use a CUDA device"));
+    }
+    check_type(device, plan.train.dtype, matches!(plan.adapter, Adapter::Full(_)))
+        .map_err(|error| error.context(format!("train.dtype = \"{}\"", plan.train.dtype)))
+}
+
+/// Prepares the device for an experiment: the type of products, and the count of its memory from now on.
+pub fn prepare(device: &Device, tf32: bool) {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        crate::ops::cuda::card::allow_tf32(tf32);
+        crate::ops::cuda::card::forget_peak(device);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = (device, tf32);
+}
+
+/// The memory that tensors have on a CUDA device now, and had at most since [`prepare`], MiB.
+pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
+    #[cfg(feature = "cuda")]
+    return crate::ops::cuda::card::memory_mib(device);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_remedy() {
+        let cases = [
+            ("DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")", "nvidia-smi"),
+            ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"…\")", "newer driver"),
+            ("DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"…\")", "CUDA_COMPUTE_CAP=80"),
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "--device cuda:1"),
+            ("CublasError(CUBLAS_STATUS_NOT_INITIALIZED)", "LD_LIBRARY_PATH"),
+        ];
+        for (said, has) in cases {
+            assert!(remedy(said).contains(has) && remedy(said).contains("--device cpu"), "{said}");
+        }
     }
 }

@@ -122,8 +122,19 @@ impl std::error::Error for Error {}
 /// A tensor operation failed inside a run (shapes are checked before, so this is a fault or no memory).
 impl From<candle_core::Error> for Error {
     fn from(e: candle_core::Error) -> Self {
-        Self::run("a tensor operation failed").cause(e)
+        let text = e.to_string();
+        if !is_out_of_memory(&text) {
+            return Self::run("a tensor operation failed").cause(text);
+        }
+        let remedies =
+            "a smaller train.batch_size, train.gradient_checkpointing = true or train.dtype = \"bf16\" need less";
+        Self::run("the GPU's memory is full").cause(text.lines().next().unwrap_or_default()).hint(remedies)
     }
+}
+
+/// Whether a GPU's driver or library says that its memory is full.
+fn is_out_of_memory(text: &str) -> bool {
+    ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory"].iter().any(|word| text.contains(word))
 }
 
 /// Whether there is no room to write: on the disk, in the user's quota, or under the shell's limit on files.

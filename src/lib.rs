@@ -41,12 +41,12 @@
 //! | [`builtin`] | the miniature model and its pictures, compiled in |
 //! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
 //! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
-//! | [`device`] | which device computes |
 //! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed; tensors read and written |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
 //! | [`ops`] | differentiable operations, and the tape that their backward passes are noted on |
+//! | [`device`] | which device computes, in what types, and its memory |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |
@@ -73,13 +73,13 @@
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
-//!    is denied but in [`ops`], where vector instructions and the matrix product are called.
+//!    is denied but in [`ops`], where vector instructions, the matrix product and a GPU's kernels and libraries are called.
 //!
 //! # Where exactness is shown
 //!
 //! The tests compare with numbers that PyTorch, diffusers, transformers, PEFT and Pillow computed on small random models
 //! (`tests/fixtures`, with the script and the pinned versions that made them; running the tests needs neither Python nor a
-//! network). No fixture stands at a neutral value: norm weights are not 1, alpha is not the rank, B is not 0, pictures
+//! network). `examples/gpu_check` asks the same of a GPU, where the tests do not run. No fixture stands at a neutral value: norm weights are not 1, alpha is not the rank, B is not 0, pictures
 //! are not square, and the timesteps of a batch differ, for each of these would hide an error. The README has the table of
 //! what is compared with what, and how closely.
 //!
@@ -87,7 +87,8 @@
 //!
 //! - **No pickle.** Opening a `.ckpt` or `.bin` can run any code.
 //! - **No plugin interface, no configuration of code by names.** A new method is a new case of an enum.
-//! - **No half precision** of trained weights, norms, losses and moments: `dtype = "bf16"` is for what is frozen.
+//! - **No half precision** of trained weights, the norms' sums, losses and moments: `dtype = "bf16"` is for what is frozen, and on
+//!   a GPU for what goes through the network.
 //! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
 //!   (Unpacked copies of what is compiled in are the exception.)

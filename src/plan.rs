@@ -155,7 +155,7 @@ pub enum LrScheduler {
 }
 
 /// The type of the UNet's frozen weights. Where the processor has tile registers, what goes into products with them is rounded
-/// to it too. Everything else is f32.
+/// to it too; on a CUDA card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
@@ -163,6 +163,8 @@ pub enum Dtype {
     F32,
     /// bfloat16: half the memory, and faster where the processor has instructions for it.
     Bf16,
+    /// Half-precision floats, with the loss scaled so that small gradients are not lost: on a CUDA card only.
+    F16,
 }
 
 /// How the adapter is trained; all ranges are checked.
@@ -196,6 +198,8 @@ pub struct Train {
     pub noise_offset: f64,
     /// The type of numbers.
     pub dtype: Dtype,
+    /// Products and convolutions of f32 may round their operands to TF32 (10 bits of 23): on a CUDA card only.
+    pub tf32: bool,
     /// Compute activations again in the backward pass and do not keep them: slower, smaller, the same gradients.
     pub gradient_checkpointing: bool,
     /// Optimizer steps between two checkpoints; 0 is none but the one that an interrupt writes.
@@ -388,11 +392,13 @@ impl fmt::Display for LrScheduler {
     }
 }
 
+impl Dtype {
+    pub(crate) const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("bf16", Self::Bf16), ("f16", Self::F16)];
+}
+
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::F32 => f.write_str("f32"),
-            Self::Bf16 => f.write_str("bf16"),
-        }
+        let name = Self::NAMES.iter().find(|(_, dtype)| dtype == self).map_or("", |(name, _)| name);
+        f.write_str(name)
     }
 }

@@ -13,6 +13,7 @@ mod weights;
 
 pub use several::run;
 
+use crate::device;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -117,9 +118,15 @@ impl<'a> Experiment<'a> {
         bar.skip(trainer.done() as u64);
         let mut begun = Instant::now();
         while let Some(row) = trainer.step()? {
+            if let Some((steps, scale)) = trainer.left_out() {
+                let batches = counted(steps, "step");
+                self.progress
+                    .line(format!("left out {batches} with gradients beyond f16; the loss scale is now {scale}"));
+            }
             let took = Timing {
                 seconds: begun.elapsed().as_secs_f64(),
                 memory_mib: memory_now_mib(),
+                device_peak_mib: device::memory_mib(self.device).map(|[_, peak]| peak),
                 peak_mib: peak_memory_mib(),
                 total_seconds: self.total_seconds(),
             };
@@ -132,7 +139,7 @@ impl<'a> Experiment<'a> {
             }
             let stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
-                trainer.checkpoint().write(self.run, t.keep_checkpoints)?;
+                trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
             stop?;
             begun = Instant::now();

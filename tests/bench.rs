@@ -49,7 +49,8 @@ fn odd_sizes_and_unknown_work_are_refused() {
         (&["lora", "--res", "100"][..], "use a multiple of 64 from 64 to 2048"),
         (&["lora", "--batch", "0"], "0 is not in 1..=1024"),
         (&["full", "--dtype", "bf16"], "`bench full` has no frozen weights of the UNet to round"),
-        (&["lora", "--dtype", "f16"], "possible values: f32, bf16"),
+        (&["lora", "--dtype", "f16", "--device", "cpu"], "f16 is for CUDA devices"),
+        (&["lora", "--dtype", "f8"], "possible values: f32, bf16, f16"),
         (&["everything"], "possible values: lora, full, sample, vae, vae-encode, vae-decode, text"),
     ] {
         let output = bench(args);

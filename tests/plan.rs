@@ -322,7 +322,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -356,7 +356,7 @@ targets = [\"to_qq\", \"\"]
 steps = 99999999999999999999
 learning_rate = \"fast\"
 lr_scheduler = \"cosin\"
-dtype = \"f16\"
+dtype = \"f8\"
 snr_gamma = nan
 warmup_steps = 1.5
 
@@ -723,7 +723,7 @@ fn ranges_end_where_they_say() {
         "adapter.lora.targets=to_q",
         "dataset.prompt=",
         "model.repo=a/b/c",
-        "train.dtype=f16",
+        "train.dtype=f8",
         "eval.compare_base=yes",
     ] {
         assert!(!set(outside), "{outside}");

@@ -46,8 +46,16 @@ fn every_key_is_there_with_its_default() {
 
     let mut written = keys(&parse(least).to_toml());
     written.extend(
-        ["model.path", "model.modelscope", "model.builtin", "dataset.builtin", "train.steps", "train.snr_gamma"]
-            .map(String::from),
+        [
+            "model.path",
+            "model.modelscope",
+            "model.builtin",
+            "dataset.builtin",
+            "train.steps",
+            "train.snr_gamma",
+            "train.tf32",
+        ]
+        .map(String::from),
     );
     written.remove("dataset.revision"); // "as above"
     assert_eq!(keys(whole), written);

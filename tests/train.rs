@@ -178,6 +178,7 @@ fn settings(steps: usize) -> Train {
         snr_gamma: None,
         noise_offset: 0.0,
         dtype: Dtype::F32,
+        tf32: false,
         checkpoint_every: 0,
         keep_checkpoints: 1,
         gradient_checkpointing: false,

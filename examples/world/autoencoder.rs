@@ -72,7 +72,7 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
         let ((loss, parts), tape) = tape::record(|| loss(&vae, &batch, seed, step as u64))?;
         let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP, steps);
         let gradients = optimizer.gradients(&loss, tape)?;
-        optimizer.step(&gradients, rate)?;
+        optimizer.step(&gradients, rate, 1.0)?;
         let [squared, absolute, divergence] = parts;
         writeln!(csv, "{},{squared},{absolute},{divergence}", step + 1)?;
         if (step + 1) % 50 == 0 {

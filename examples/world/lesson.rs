@@ -128,7 +128,7 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
         let pictures = worn(&examples, through)?;
         let (loss, tape) = tape::record(|| loss(&judge, &pictures, &examples))?;
         let rate = learning_rate(LrScheduler::Cosine, peak, step, WARMUP.min(steps / 10), steps);
-        optimizer.step(&optimizer.gradients(&loss, tape)?, rate)?;
+        optimizer.step(&optimizer.gradients(&loss, tape)?, rate, 1.0)?;
         if (step + 1) % 100 == 0 {
             eprintln!("step {} of {steps}: loss {:.4}", step + 1, loss.to_scalar::<f32>()?);
         }

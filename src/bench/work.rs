@@ -3,6 +3,7 @@
 use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
 use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
@@ -60,19 +61,18 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
     }
 }
 
-/// The type of the UNet's frozen weights.
+/// The type of the UNet's frozen weights, and on a CUDA device of its activations.
 fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
-    match (args.dtype.as_str(), args.work) {
-        ("bf16", BenchWork::Lora | BenchWork::Sample) if device.is_cpu() => Ok(Dtype::Bf16),
-        ("bf16", BenchWork::Lora | BenchWork::Sample) => {
-            Err(Error::input("--dtype bf16 works on the CPU only in this version").hint("add --device cpu"))
-        }
-        ("bf16", _) => {
-            Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
-                .hint("--dtype bf16 is for `bench lora` and `bench sample`"))
-        }
-        _ => Ok(Dtype::F32),
+    let named = Dtype::NAMES.iter().find(|(name, _)| *name == args.dtype);
+    let dtype = named.map_or(Dtype::F32, |(_, dtype)| *dtype);
+    let all = args.work == BenchWork::Full;
+    let has = matches!(args.work, BenchWork::Lora | BenchWork::Sample) || (all && device.is_cuda());
+    if dtype != Dtype::F32 && !has {
+        return Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
+            .hint(format!("--dtype {dtype} is for `bench lora` and `bench sample`, and on CUDA for `bench full`")));
     }
+    device::check_type(device, dtype, all)?;
+    Ok(dtype)
 }
 
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
@@ -94,7 +94,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         step += 1;
         let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
         let gradients = optimizer.gradients(&loss, tape)?;
-        optimizer.step(&gradients, 1e-4)?;
+        optimizer.step(&gradients, 1e-4, 1.0)?;
         read(&loss)
     })?;
     let side = args.res / DOWNSCALE;

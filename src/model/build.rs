@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ops::Weight;
 use crate::plan::Dtype;
 use crate::random::Generator;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -34,8 +34,10 @@ pub enum Trained {
 pub struct Parameters {
     /// Weights by name, but for those in `rounded`.
     pub weights: BTreeMap<String, Tensor>,
-    /// Frozen weights in bf16 by name.
+    /// Frozen weights in bf16 or f16 by name.
     pub rounded: BTreeMap<String, Weight>,
+    /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA card.
+    pub activations: Option<DType>,
     /// Adapters by module path.
     pub lora: LoraLayers,
     dropout: Option<Arc<Dropout>>,
@@ -46,7 +48,7 @@ impl Parameters {
     #[must_use]
     pub fn without_dropout(&self) -> Self {
         let lora = self.lora.iter().map(|(path, l)| (path.clone(), l.without_dropout())).collect();
-        Self { weights: self.weights.clone(), rounded: self.rounded.clone(), lora, dropout: None }
+        Self { lora, dropout: None, ..self.clone() }
     }
 
     /// The same without the adapter: the base model, if only an adapter is trained.
@@ -99,8 +101,8 @@ pub struct Build {
 struct Shared {
     source: Source,
     trained: Trained,
-    /// Whether frozen weights of linear maps and convolutions are rounded to bf16.
-    rounds: bool,
+    /// The type that frozen weights of linear maps and convolutions are rounded to.
+    rounds: Option<DType>,
     seed: u64,
     device: Device,
     dropout: Arc<Dropout>,
@@ -136,21 +138,32 @@ impl Build {
     fn new(source: Source, trained: Trained, seed: u64, device: Device) -> Self {
         let p = if let Trained::Lora(config) = &trained { config.dropout } else { 0.0 };
         let dropout = Arc::new(Dropout::new(p));
-        let made =
-            RefCell::new(Parameters { dropout: (p > 0.0).then(|| Arc::clone(&dropout)), ..Parameters::default() });
+        let activations = if let Source::Memory(parameters) = &source { parameters.activations } else { None };
+        let kept = (p > 0.0).then(|| Arc::clone(&dropout));
+        let made = RefCell::new(Parameters { activations, dropout: kept, ..Parameters::default() });
         Self {
-            shared: Rc::new(Shared { source, trained, rounds: false, seed, device, dropout, made }),
+            shared: Rc::new(Shared { source, trained, rounds: None, seed, device, dropout, made }),
             path: String::new(),
         }
     }
 
-    /// The same with frozen weights of this type; to be said before anything is built.
+    /// The same with frozen weights of this type, and on a CUDA card with activations of it; to be said before anything is built.
     #[must_use]
     pub fn of_type(mut self, dtype: Dtype) -> Self {
         if let Some(shared) = Rc::get_mut(&mut self.shared) {
-            shared.rounds = dtype == Dtype::Bf16;
+            shared.rounds = match dtype {
+                Dtype::F32 => None,
+                Dtype::Bf16 => Some(DType::BF16),
+                Dtype::F16 => Some(DType::F16),
+            };
+            shared.made.get_mut().activations = shared.rounds.filter(|_| shared.device.is_cuda());
         }
         self
+    }
+
+    /// The type of what goes through the network, if it is not what comes in.
+    pub fn activations(&self) -> Option<DType> {
+        self.shared.made.borrow().activations
     }
 
     /// One step down the path.
@@ -183,9 +196,22 @@ impl Build {
         Ok(tensor)
     }
 
+    /// The bias of the linear map at this path. A frozen one has the activations' type, in which it is added.
+    pub fn bias(&self, outputs: usize) -> Result<Tensor> {
+        let bias = self.get(&[outputs], "bias")?;
+        match self.activations() {
+            Some(dtype) if self.shared.trained != Trained::All && bias.is_contiguous() && !bias.is_variable() => {
+                let bias = bias.to_dtype(dtype)?;
+                self.shared.made.borrow_mut().weights.insert(self.pp("bias").path, bias.clone());
+                Ok(bias)
+            }
+            _ => Ok(bias),
+        }
+    }
+
     /// The weight of the linear map or convolution at this path, of the given shape.
     pub fn weight(&self, dims: &[usize]) -> Result<Weight> {
-        let Shared { source, trained, rounds, made, .. } = &*self.shared;
+        let Shared { source, trained, rounds, device, made, .. } = &*self.shared;
         let full = self.pp("weight").path;
         if let Source::Memory(parameters) = source
             && let Some(weight) = parameters.rounded.get(&full).filter(|weight| weight.dims() == dims)
@@ -194,10 +220,10 @@ impl Build {
             return Ok(weight.clone());
         }
         let values = self.get(dims, "weight")?;
-        if !rounds || *trained == Trained::All || !values.is_contiguous() {
+        let Some(dtype) = rounds.filter(|_| *trained != Trained::All && values.is_contiguous()) else {
             return Ok(values.into());
-        }
-        let weight = Weight::rounded(&values)?;
+        };
+        let weight = if device.is_cuda() { Weight::short(&values, dtype)? } else { Weight::rounded(&values)? };
         let mut made = made.borrow_mut();
         made.weights.remove(&full);
         made.rounded.insert(full, weight.clone());

@@ -17,7 +17,7 @@ pub struct Linear {
 impl Linear {
     /// `weight` [outputs, inputs] and `bias` `[outputs]`.
     pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
-        let bias = build.get(&[outputs], "bias")?;
+        let bias = build.bias(outputs)?;
         Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
     }
 
@@ -29,10 +29,9 @@ impl Linear {
 
     /// x [..., inputs] → [..., outputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.linear(x, self.bias.as_ref())?;
         match &self.lora {
-            Some(lora) => Ok(ops::add(&y, &lora.linear(x)?)?),
-            None => Ok(y),
+            Some(lora) => lora.linear_beside(x, &self.weight, self.bias.as_ref()),
+            None => Ok(self.weight.linear(x, self.bias.as_ref())?),
         }
     }
 }

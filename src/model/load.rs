@@ -41,10 +41,6 @@ pub fn unet(
     seed: u64,
     dtype: Dtype,
 ) -> Result<(Unet, Parameters)> {
-    if dtype != Dtype::F32 && !device.is_cpu() {
-        return Err(Error::input(format!("frozen weights in {dtype} work on the CPU only in this version"))
-            .hint("use --device cpu, or train in f32"));
-    }
     let config = UnetConfig::read(&files.unet.config)?;
     Unet::new(&config, build(&files.unet, device, trained, seed)?.of_type(dtype))
 }

@@ -4,7 +4,7 @@
 //! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
 
 use crate::error::{Error, Result};
-use crate::ops;
+use crate::ops::{self, Weight};
 use crate::random::Generator;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -149,6 +149,15 @@ impl LoraLayer {
         let x = self.drop(x)?;
         let low = ops::scale(&ops::linear(&x, &self.down, None)?, self.factor())?;
         Ok(ops::linear(&low, &self.up, None)?)
+    }
+
+    /// W x + b + B A x · alpha / rank for a linear module of this weight and bias.
+    pub fn linear_beside(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
+        if self.dropout.is_none() {
+            return Ok(weight.linear_lora(x, bias, [&self.down, &self.up], self.factor())?);
+        }
+        let y = weight.linear(x, bias)?;
+        Ok(ops::add(&y, &self.linear(x)?)?)
     }
 
     /// B A x · alpha / rank for a convolution of the given stride and padding.

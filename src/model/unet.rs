@@ -181,6 +181,8 @@ pub struct Unet {
     conv_out: Conv2d,
     dropout: Option<Arc<Dropout>>,
     recompute: bool,
+    /// The type that latents and text are computed in, if it is not their own.
+    activations: Option<DType>,
 }
 
 impl Unet {
@@ -199,6 +201,7 @@ impl Unet {
             conv_out: Conv2d::same3(&build.pp("conv_out"), config.channels[0], config.out_channels)?,
             dropout: None,
             recompute: false,
+            activations: build.activations(),
         };
         let parameters = build.finish()?;
         Ok((Self { dropout: parameters.dropout().cloned(), ..unet }, parameters))
@@ -270,7 +273,10 @@ impl Unet {
             let (l, t) = (latents.dims(), text.dims());
             return Err(Error::run(format!("latents {l:?}, {} timesteps and text {t:?} differ", timesteps.len())));
         }
-        let time = self.time(timesteps, latents.device(), latents.dtype())?;
+        let given = latents.dtype();
+        let dtype = self.activations.unwrap_or(given);
+        let (latents, text) = (&ops::cast(latents, dtype)?, &ops::cast(text, dtype)?);
+        let time = self.time(timesteps, latents.device(), dtype)?;
         let mut x = self.conv_in.forward(latents)?;
         let mut skips = vec![x.clone()];
         for level in &self.down {
@@ -296,7 +302,8 @@ impl Unet {
                 x = upsample.forward(&x, (skip.dim(2)?, skip.dim(3)?))?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        let prediction = self.conv_out.forward(&self.norm_out.forward_silu(&x)?)?;
+        Ok(ops::cast(&prediction, given)?)
     }
 
     /// SiLU of the time embedding, which every residual block projects: [B, 4 · channels].

@@ -2,6 +2,8 @@
 //!
 //! Backward recomputes the function from the argument, so nothing but the argument is kept.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::{erf, exp, sigmoid};
@@ -13,16 +15,28 @@ const TASK: usize = 1 << 14;
 
 /// x · sigmoid(x).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::activation::apply("silu", x);
+    }
     if host::is_host_f32(x) { Function::Silu.apply(x) } else { composed(&[x], |t| t[0].silu()) }
 }
 
 /// x · Φ(x) with the exact normal distribution function, as `torch.nn.GELU()`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::activation::apply("gelu", x);
+    }
     if host::is_host_f32(x) { Function::Gelu.apply(x) } else { composed(&[x], |t| t[0].gelu_erf()) }
 }
 
 /// x · sigmoid(1.702 x), the approximation that CLIP was trained with.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::activation::apply("quick_gelu", x);
+    }
     if host::is_host_f32(x) {
         return Function::QuickGelu.apply(x);
     }
@@ -31,6 +45,10 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 
 /// x [..., 2n] → a · gelu(g) [..., n], where a is the first and g the second half of the last axis.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::activation::geglu(x);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| {
             let halves = t[0].chunk(2, D::Minus1)?;

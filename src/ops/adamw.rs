@@ -3,11 +3,16 @@
 //! p ← p (1 - lr · wd); m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²;
 //! p ← p - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε), with t counted from 1.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::vector::sum_of;
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
+
+/// Added to the norm before dividing by it, as torch does.
+const CLIP_EPSILON: f64 = 1e-6;
 
 /// Values that one task works on.
 const TASK: usize = 1 << 15;
@@ -55,6 +60,39 @@ impl Moments {
     }
 }
 
+/// One trained tensor, its gradient and its moments.
+pub struct Trained<'a> {
+    /// The tensor.
+    pub var: &'a Var,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// Its moments.
+    pub moments: &'a mut Moments,
+}
+
+/// One step for all tensors, whose gradients, after they were multiplied with the step's `gradient_scale`, are scaled down to the
+/// global norm `max_norm`. Returns their norm before that, summed in the order of the tensors; where it is not finite, nothing
+/// is changed.
+pub fn clipped(all: &mut [Trained], step: &Step, max_norm: f64) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if cuda::adamw::serves(all) {
+        return cuda::adamw::clipped(all, step, max_norm);
+    }
+    let mut squares = 0.0;
+    for trained in &*all {
+        squares += squared_norm(trained.gradient)?;
+    }
+    let norm = squares.sqrt() * step.gradient_scale;
+    if norm.is_finite() {
+        let gradient_scale = (max_norm / (norm + CLIP_EPSILON)).min(1.0) * step.gradient_scale;
+        let step = Step { gradient_scale, ..*step };
+        for Trained { var, gradient, moments } in all {
+            adamw(var, gradient, moments, &step)?;
+        }
+    }
+    Ok(norm)
+}
+
 /// One step for one tensor: changes `var` and its moments in place.
 pub fn adamw(var: &Var, gradient: &Tensor, moments: &mut Moments, step: &Step) -> Result<()> {
     if host::is_host_f32(var) {
@@ -75,24 +113,24 @@ fn portable(var: &Var, gradient: &Tensor, [m, v]: &mut [Tensor; 2], step: &Step)
     var.set(&(p - (m.div(&denominator)? * (step.learning_rate / c1))?)?)
 }
 
-/// The constants as the kernel uses them.
+/// The constants as the kernels use them.
 #[derive(Clone, Copy)]
-struct Constants {
-    gradient_scale: f32,
-    decay: f32,
-    beta1: f32,
-    one_minus_beta1: f32,
-    beta2: f32,
-    one_minus_beta2: f32,
+pub(super) struct Constants {
+    pub(super) gradient_scale: f32,
+    pub(super) decay: f32,
+    pub(super) beta1: f32,
+    pub(super) one_minus_beta1: f32,
+    pub(super) beta2: f32,
+    pub(super) one_minus_beta2: f32,
     /// lr / (1 - β₁ᵗ)
-    rate: f32,
+    pub(super) rate: f32,
     /// 1 / √(1 - β₂ᵗ)
-    correction: f32,
-    epsilon: f32,
+    pub(super) correction: f32,
+    pub(super) epsilon: f32,
 }
 
 impl Constants {
-    fn new(s: &Step) -> Self {
+    pub(super) fn new(s: &Step) -> Self {
         Self {
             gradient_scale: s.gradient_scale as f32,
             decay: (1.0 - s.learning_rate * s.weight_decay) as f32,

@@ -1,13 +1,15 @@
 //! Scaled dot-product attention (Vaswani et al. 2017): softmax(q kᵀ / √d) v, for each head.
 //!
 //! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the projections, so no transposed
-//! copy is made. On the host the N x M matrix is never written as a whole: some queries at a time, and backward computes
-//! their probabilities again.
+//! copy is made. On the host, and on a CUDA card for heads of up to 160 values, the N x M matrix is never written as a whole:
+//! some queries at a time, and backward computes their probabilities again.
 
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod strips;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 #[cfg(target_arch = "x86_64")]
 use super::product;
@@ -30,6 +32,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
     let (_, keys, _) = k.dims3()?;
     if heads == 0 || !width.is_multiple_of(heads) || k.dims() != [batch, keys, width] || v.dims() != k.dims() {
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::serves(q)
+        && let Some(y) = cuda::attention::attention(q, k, v, heads, mask)?
+    {
+        return Ok(y);
     }
     if !host::is_host_f32(q) {
         return composed(&[q, k, v], |t| portable(&t[0], &t[1], &t[2], heads, mask));

@@ -11,6 +11,8 @@ mod panels;
 
 #[cfg(target_arch = "x86_64")]
 use super::conv3x3::{self, Turn};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 #[cfg(target_arch = "x86_64")]
 use super::product;
@@ -44,6 +46,10 @@ impl Padding {
 
 /// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::conv2d::conv2d(x, weight, bias, stride, padding);
+    }
     if !host::is_host_f32(x) {
         let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
         return composed(&operands, |t| portable(&t[0], &t[1], t.get(2), stride, padding));
@@ -81,7 +87,7 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, p
 }
 
 /// All sizes of one convolution.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Geometry {
     batch: usize,
     c: usize,
@@ -114,6 +120,27 @@ impl Geometry {
     /// The result's dimensions.
     pub(super) fn result(&self) -> (usize, usize, usize, usize) {
         (self.batch, self.o, self.ho, self.wo)
+    }
+
+    /// The dimensions of picture, weight and result.
+    #[cfg(feature = "cuda")]
+    pub(super) fn dims(&self) -> [[usize; 4]; 3] {
+        [
+            [self.batch, self.c, self.h, self.w],
+            [self.o, self.c, self.kh, self.kw],
+            [self.batch, self.o, self.ho, self.wo],
+        ]
+    }
+
+    /// Zeros above and to the left.
+    #[cfg(feature = "cuda")]
+    pub(super) fn pad(&self) -> usize {
+        self.pad
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Values in one patch: the inner dimension of the product.

@@ -1,9 +1,11 @@
 //! Sums and multiples, element by element: residuals, factors, masks, and the shift of a picture's channels.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::sum_of;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Values that one task works on: enough to be worth a thread.
@@ -11,6 +13,10 @@ const TASK: usize = 1 << 14;
 
 /// a + b of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(a) {
+        return cuda::elementwise::add(a, b);
+    }
     if !host::is_host_f32(a) {
         return composed(&[a, b], |t| &t[0] + &t[1]);
     }
@@ -20,6 +26,10 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// x · factor.
 pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::elementwise::scale(x, factor);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| &t[0] * factor);
     }
@@ -28,9 +38,21 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     node(times(&x)?, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(times(dy)?, dy.dims())?)]))
 }
 
+/// x in another type. The gradient goes back in x's own.
+pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    composed(&[x], |t| t[0].to_dtype(dtype))
+}
+
 /// x · mask, with one number of the mask for each of x.
 pub fn masked(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
     let mask = Tensor::from_vec(mask, x.shape(), &candle_core::Device::Cpu)?;
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::elementwise::masked(x, &mask);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| &t[0] * mask.to_dtype(x.dtype())?.to_device(x.device())?);
     }
@@ -41,6 +63,10 @@ pub fn masked(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
 
 /// x [B, C, H, W] + shift [B, C], the same for all pixels.
 pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::elementwise::add_channels(x, shift);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x, shift], |t| t[0].broadcast_add(&t[1].unsqueeze(2)?.unsqueeze(3)?));
     }
@@ -72,6 +98,10 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
 
 /// a + b, of which nothing is noted.
 pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(a) {
+        return cuda::elementwise::sum(a, b);
+    }
     if !host::is_host_f32(a) {
         return a + b;
     }

@@ -2,6 +2,8 @@
 //!
 //! tokens [V, width], positions [at least L, width] → [B, L, width]. Gradients are summed in the order of the texts.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
@@ -21,6 +23,10 @@ pub fn embedding(ids: &[Vec<u32>], tokens: &Tensor, positions: &Tensor) -> Resul
         );
     }
     let shape = (ids.len(), length, width);
+    #[cfg(feature = "cuda")]
+    if cuda::serves(tokens) {
+        return cuda::embedding::embedding(flat, shape, tokens, positions);
+    }
     if !host::is_host_f32(tokens) {
         let flat = Tensor::from_vec(flat, ids.len() * length, tokens.device())?;
         return composed(&[tokens, positions], |t| {

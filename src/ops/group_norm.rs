@@ -3,6 +3,8 @@
 //! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean and variance.
 //! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
@@ -23,6 +25,10 @@ pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps
     let c = x.dim(1)?;
     if groups == 0 || !c.is_multiple_of(groups) {
         bail!("group_norm: {c} channels cannot be split into {groups} groups");
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::group_norm::group_norm(x, groups, weight, bias, eps, then);
     }
     if !host::is_host_f32(x) {
         return composed(&[x, weight, bias], |t| portable(&t[0], groups, &t[1], &t[2], eps, then));

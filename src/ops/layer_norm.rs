@@ -2,6 +2,8 @@
 //!
 //! Backward recomputes mean and variance. dweight and dbias are summed over the rows in order.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::{moments, sum_of, sum_of_pairs};
@@ -10,6 +12,10 @@ use rayon::prelude::*;
 
 /// Layer normalisation; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::layer_norm::layer_norm(x, weight, bias, eps);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x, weight, bias], |t| portable(&t[0], &t[1], &t[2], eps));
     }

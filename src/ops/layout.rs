@@ -1,5 +1,7 @@
 //! Moving values about: pictures to rows of pixels and back, and one picture's channels behind another's.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
@@ -10,6 +12,10 @@ const TILE: usize = 16;
 
 /// [B, C, H, W] → [B, H·W, C]
 pub fn to_rows(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::layout::to_rows(x);
+    }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| t[0].flatten_from(2)?.transpose(1, 2)?.contiguous());
     }
@@ -25,6 +31,10 @@ pub fn to_picture(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor>
     let (b, pixels, c) = x.dims3()?;
     if pixels != height * width {
         bail!("to_picture: {pixels} rows are no picture of {height}x{width}");
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::layout::to_picture(x, (height, width));
     }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| t[0].transpose(1, 2)?.contiguous()?.reshape((b, c, height, width)));
@@ -54,6 +64,10 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
 
 /// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]
 pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(a) {
+        return cuda::layout::cat_channels(a, b);
+    }
     if !host::is_host_f32(a) {
         return composed(&[a, b], |t| Tensor::cat(&[&t[0], &t[1]], 1));
     }

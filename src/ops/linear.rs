@@ -2,6 +2,8 @@
 //!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
 use super::tape::{composed, node, operand, tracked};
@@ -9,6 +11,10 @@ use candle_core::{D, Result, Shape, Tensor};
 
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::linear::linear(x, weight, bias);
+    }
     if !host::is_host_f32(x) {
         let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
         return composed(&operands, |t| portable(&t[0], &t[1], t.get(2)));

@@ -1,5 +1,7 @@
 //! The loss: the mean over samples of weight · mean((prediction - target)²), summed in f64.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand, tracked};
 use super::vector::sum_of_pairs;
@@ -18,6 +20,10 @@ pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights:
         bail!("mean_squares: prediction {p:?}, target {t:?}, {n} weights from sample {first} on");
     }
     let size = prediction.elem_count() / samples;
+    #[cfg(feature = "cuda")]
+    if cuda::serves(prediction) {
+        return cuda::mean_squares::mean_squares(prediction, target, first, weights);
+    }
     if !host::is_host_f32(prediction) {
         let weights = Tensor::new(weights, prediction.device())?.to_dtype(prediction.dtype())?;
         return composed(&[prediction, target], |t| {

@@ -3,6 +3,7 @@
 //! In and out: `candle_core::Tensor`s. On the CPU in f32 each operation has its own body, bound by matrix products
 //! and not by loops. While [`tape::record`] runs, it notes what its backward needs if one of its operands is a
 //! `candle_core::Var` or depends on one; for all others no gradient is computed and nothing is kept.
+//! On a CUDA card (feature `cuda`) it has kernels or a library's function for f32, bf16 and f16, in the folder `cuda`.
 //! For every other device or type the same function is composed of candle's differentiable operations
 //! (`portable` in each file), as one node of the same tape, which also serves the tests as a second opinion in f64.
 //!
@@ -19,6 +20,8 @@ pub mod attention;
 pub mod conv2d;
 #[cfg(target_arch = "x86_64")]
 mod conv3x3;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod elementwise;
 mod embedding;
 mod gemm;
@@ -42,7 +45,7 @@ pub mod weight;
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::attention;
 pub use conv2d::{Padding, conv2d};
-pub use elementwise::{add, add_channels, masked, scale};
+pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;

@@ -12,8 +12,9 @@
 //! A tape is walked from its end. Each node is dropped as soon as it has been used, and with it what it kept; the gradient
 //! of what it made goes before. The order of all sums is the order of the nodes.
 
-use super::{elementwise, host};
-use candle_core::{Device, Result, Shape, Tensor, TensorId, Var, bail};
+use super::elementwise;
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, TensorId, Var, bail};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -109,12 +110,29 @@ pub(super) fn node<'t, const N: usize>(
     inputs: [impl Into<Option<&'t Tensor>>; N],
     backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
 ) -> Result<Tensor> {
+    made(Storage::Cpu(CpuStorage::F32(values)), shape, inputs, backward)
+}
+
+/// The same for a result in the memory of any device, of which no copy is made: `storage` holds the values of `shape`, contiguous.
+pub(super) fn made<'t, const N: usize>(
+    storage: Storage,
+    shape: impl Into<Shape>,
+    inputs: [impl Into<Option<&'t Tensor>>; N],
+    backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    if let Storage::Cpu(CpuStorage::F32(values)) = &storage
+        && values.len() != shape.elem_count()
+    {
+        bail!("an operation has made {} values for {shape:?}", values.len());
+    }
     let inputs = inputs.map(Into::into);
     let wanted = inputs.map(|t| t.is_some_and(tracked));
-    if wanted == [false; N] {
-        return host::tensor(values, shape);
+    let noted = wanted != [false; N];
+    let output = Tensor::from_storage(storage, shape, BackpropOp::none(), noted);
+    if !noted {
+        return Ok(output);
     }
-    let output = Var::from_vec(values, shape.into(), &Device::Cpu)?.into_inner();
     let inputs = inputs.map(|t| t.map(Tensor::id));
     push(&output, move |dy, gradients| {
         let all = inputs.into_iter().zip(wanted).zip(backward(&dy, wanted)?);
@@ -141,6 +159,7 @@ pub fn composed(inputs: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Result<Tensor>)
     if arguments.is_empty() {
         return Ok(y);
     }
+    // A copy: candle's graph holds y, and there is no second tensor over the same memory that is marked as trained.
     let output = Var::from_tensor(&y.detach())?.into_inner();
     push(&output, move |dy, gradients| {
         // The gradient of Σ y · dy with respect to y is dy. What candle leaves as gradients may still hang on its graph, whose
@@ -220,7 +239,7 @@ impl Gradients {
 mod tests {
     use super::super::{add, linear, scale};
     use super::*;
-    use candle_core::DType;
+    use candle_core::{DType, Device};
     use std::cell::Cell;
     use std::rc::Rc;
 

@@ -2,6 +2,8 @@
 //!
 //! candle's own operation is not used because its backward overwrites what its argument had accumulated.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
@@ -12,6 +14,10 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
     let (b, c, h, w) = x.dims4()?;
     if h == 0 || w == 0 || height < h || width < w {
         bail!("upsample_nearest: {h}x{w} cannot become {height}x{width}");
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::serves(x) {
+        return cuda::layout::upsample(x, height, width);
     }
     if host::is_host_f32(x) {
         let (x, kernel) = (operand(x)?, Kernel { h, w, height, width });

@@ -3,12 +3,17 @@
 //! bf16 halves what a frozen network takes. Where the processor has tiles for it (`tiles`) products are computed in bf16 with
 //! sums in f32, as torch's autocast does; elsewhere the weight is widened to f32 whenever it is used, and the activations are
 //! not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
+//!
+//! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
+//! is rounded where it is used.
 
 use super::conv2d::{Geometry, Padding};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::tape::{node, operand, tracked};
 #[cfg(target_arch = "x86_64")]
 use super::tiles::{self, Tiles};
-use super::{conv2d, host, linear};
+use super::{conv2d, elementwise, host, linear};
 use candle_core::{DType, Result, Tensor};
 
 /// How products with weights in bf16 are computed on this machine.
@@ -25,7 +30,7 @@ pub fn products_in_bf16() -> &'static str {
 pub enum Weight {
     /// As they are, trained or frozen.
     Full(Tensor),
-    /// Frozen, rounded to bf16.
+    /// Frozen, rounded to bf16, or on a CUDA card to f16.
     Rounded(Tensor),
     /// Frozen, rounded to bf16 and laid out for tiles.
     #[cfg(target_arch = "x86_64")]
@@ -46,6 +51,11 @@ impl Weight {
             return Tiles::new(values).map(Self::Tiles);
         }
         values.to_dtype(DType::BF16).map(Self::Rounded)
+    }
+
+    /// A frozen weight in this type, in a CUDA card's memory.
+    pub fn short(values: &Tensor, dtype: DType) -> Result<Self> {
+        values.to_dtype(dtype).map(Self::Rounded)
     }
 
     /// Its dimensions: [outputs, inputs], or [outputs, inputs, kernel, kernel].
@@ -72,6 +82,8 @@ impl Weight {
         self.check(bias, 2, x.dims().last().copied())?;
         match self {
             Self::Full(values) => linear::linear(x, values, bias),
+            #[cfg(feature = "cuda")]
+            Self::Rounded(values) if cuda::serves(x) => linear::linear(x, values, bias),
             Self::Rounded(_) => self.widened_linear(x, bias),
             #[cfg(target_arch = "x86_64")]
             Self::Tiles(weight) => {
@@ -92,11 +104,31 @@ impl Weight {
         }
     }
 
+    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where one operation does all of it, this
+    /// is it.
+    pub fn linear_lora(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        [down, up]: [&Tensor; 2],
+        factor: f64,
+    ) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let (Self::Full(values) | Self::Rounded(values), true) = (self, cuda::serves(x)) {
+            return cuda::linear::linear_lora(x, values, bias, [down, up], factor);
+        }
+        let y = self.linear(x, bias)?;
+        let low = elementwise::scale(&linear::linear(x, down, None)?, factor)?;
+        elementwise::add(&y, &linear::linear(&low, up, None)?)
+    }
+
     /// Convolution; see [`conv2d`](super::conv2d()). A bias beside a rounded weight is frozen too.
     pub fn conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         self.check(bias, 4, x.dims().get(1).copied())?;
         match self {
             Self::Full(values) => conv2d::conv2d(x, values, bias, stride, padding),
+            #[cfg(feature = "cuda")]
+            Self::Rounded(values) if cuda::serves(x) => conv2d::conv2d(x, values, bias, stride, padding),
             #[cfg(target_arch = "x86_64")]
             Self::Tiles(weight) if weight.serves(stride, padding) => {
                 let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);

@@ -98,7 +98,7 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others) ->
         Adapter::Lora(_) => (numbers, 0),
         Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
     };
-    let rounded = plan.train.dtype == Dtype::Bf16 && matches!(plan.adapter, Adapter::Lora(_));
+    let rounded = plan.train.dtype != Dtype::F32 && matches!(plan.adapter, Adapter::Lora(_));
     let of_weight = if rounded { FLOAT / 2 } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;

@@ -67,11 +67,6 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     let dataset = dataset(&root.section("dataset"));
     let eval = eval(&root.section("eval"), dataset.prompt.as_deref());
     let (adapter, objective) = adapter(&root.section("adapter"));
-    let train_section = root.section("train");
-    if matches!(adapter, Adapter::Full(_)) && dtype(&train_section) == Some(Dtype::Bf16) {
-        let message = "`dtype = \"bf16\"` is for frozen weights, and full fine-tuning has none in the UNet";
-        train_section.reject("dtype", message, "leave it out");
-    }
     if matches!(objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
         root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
     }
@@ -168,7 +163,8 @@ fn train(s: &Section, usual_learning_rate: f64) -> Train {
         max_grad_norm: s.number("max_grad_norm", above(0.0)).unwrap_or(1.0),
         snr_gamma: s.number("snr_gamma", above(0.0)),
         noise_offset: s.number("noise_offset", at_least(0.0)).unwrap_or(0.0),
-        dtype: dtype(s).unwrap_or(Dtype::F32),
+        dtype: s.choice("dtype", &Dtype::NAMES).unwrap_or(Dtype::F32),
+        tf32: s.flag("tf32").unwrap_or(false),
         gradient_checkpointing: s.flag("gradient_checkpointing").unwrap_or(false),
         checkpoint_every: s.count("checkpoint_every", 0..=ANY).unwrap_or(100),
         keep_checkpoints: s.count("keep_checkpoints", 1..=ANY).unwrap_or(1),
@@ -318,13 +314,4 @@ fn length(s: &Section) -> Option<Length> {
     let epochs = s.count("epochs", 1..=ANY);
     let steps = s.count("steps", 1..=ANY);
     if s.has("steps") { steps.map(Length::Steps) } else { epochs.map(Length::Epochs) }
-}
-
-fn dtype(s: &Section) -> Option<Dtype> {
-    let names = [("f32", Some(Dtype::F32)), ("bf16", Some(Dtype::Bf16)), ("f16", None)];
-    let dtype = s.choice("dtype", &names)?;
-    if dtype.is_none() {
-        s.reject("dtype", "`dtype`: only \"f32\" and \"bf16\" are supported by this version", "");
-    }
-    dtype
 }

@@ -134,6 +134,9 @@ fn train(out: &mut Writer, train: &super::Train) {
     }
     out.float("noise_offset", train.noise_offset);
     out.text("dtype", &train.dtype.to_string());
+    if train.tf32 {
+        out.line("tf32", true);
+    }
     out.line("gradient_checkpointing", train.gradient_checkpointing);
     out.line("checkpoint_every", train.checkpoint_every);
     out.line("keep_checkpoints", train.keep_checkpoints);

@@ -13,7 +13,7 @@ use super::RunDir;
 pub const TIMING_CSV: &str = "timing.csv";
 
 /// Its columns.
-pub(super) const COLUMNS: [&str; 5] = ["step", "seconds", "memory_mib", "peak_mib", "total_seconds"];
+pub(super) const COLUMNS: [&str; 6] = ["step", "seconds", "memory_mib", "peak_mib", "total_seconds", "device_peak_mib"];
 
 /// What one optimizer step took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -26,13 +26,15 @@ pub struct Timing {
     pub peak_mib: Option<f64>,
     /// Everything since the run's beginning, in all processes.
     pub total_seconds: f64,
+    /// The most memory that was in use on a GPU so far, MiB.
+    pub device_peak_mib: Option<f64>,
 }
 
 impl Timing {
     pub(super) fn cells(&self, step: usize) -> [String; COLUMNS.len()] {
         let memory = |mib: Option<f64>| mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
         let [seconds, total] = [self.seconds, self.total_seconds].map(|seconds| format!("{seconds:.6}"));
-        [step.to_string(), seconds, memory(self.memory_mib), memory(self.peak_mib), total]
+        [step.to_string(), seconds, memory(self.memory_mib), memory(self.peak_mib), total, memory(self.device_peak_mib)]
     }
 }
 
@@ -50,7 +52,8 @@ fn row(line: &str) -> Option<(usize, Timing)> {
     let mut number = || cells.next()?.parse::<f64>().ok().filter(|value| value.is_finite());
     let seconds = number()?;
     let (memory_mib, peak_mib) = (number(), number());
-    Some((step, Timing { seconds, memory_mib, peak_mib, total_seconds: number().unwrap_or(0.0) }))
+    let (total_seconds, device_peak_mib) = (number().unwrap_or(0.0), number());
+    Some((step, Timing { seconds, memory_mib, peak_mib, total_seconds, device_peak_mib }))
 }
 
 /// What all processes that worked on a run have spent, as far as its record and its `timing.csv` know: what a process did after
@@ -63,6 +66,8 @@ pub struct Spent {
     pub sampling: f64,
     /// The most memory, MiB.
     pub peak_mib: Option<f64>,
+    /// The most memory of a GPU, MiB.
+    pub device_peak_mib: Option<f64>,
 }
 
 impl Spent {
@@ -73,16 +78,23 @@ impl Spent {
         let steps: f64 = rows.iter().map(|(_, row)| row.seconds).sum();
         let totals = rows.iter().map(|(_, row)| row.total_seconds).chain(record.iter().map(|r| r.seconds.total));
         let peaks = rows.iter().flat_map(|(_, row)| [row.memory_mib, row.peak_mib]);
+        let device_peaks = rows.iter().map(|(_, row)| row.device_peak_mib);
         Self {
             seconds: totals.fold(steps, f64::max),
             sampling: record.as_ref().map_or(0.0, |record| record.seconds.sampling),
             peak_mib: highest(peaks.chain(record.iter().map(|record| record.peak_memory.host_mib))),
+            device_peak_mib: highest(device_peaks.chain(record.iter().map(|record| record.peak_memory.device_mib))),
         }
     }
 
     /// The most memory with that of this process.
     pub fn peak_with(&self, own: Option<f64>) -> Option<f64> {
         highest([self.peak_mib, own].into_iter())
+    }
+
+    /// The most memory of a GPU with that of this process.
+    pub fn device_peak_with(&self, own: Option<f64>) -> Option<f64> {
+        highest([self.device_peak_mib, own].into_iter())
     }
 }
 

@@ -59,7 +59,8 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
     // Rounded weights draw other pictures, and processors with tiles others than those without.
     let rounding = match of.plan.train.dtype {
         Dtype::F32 => String::new(),
-        Dtype::Bf16 => format!("bf16 {}", products_in_bf16()),
+        Dtype::Bf16 if of.device.is_cpu() => format!("bf16 {}", products_in_bf16()),
+        short => format!("{short} on a GPU"),
     };
     let settings = [
         VERSION.to_owned(),

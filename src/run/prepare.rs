@@ -75,7 +75,7 @@ impl Prepared {
         let schedule = load::schedule(&files)?;
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;
-        if plan.train.dtype == Dtype::Bf16 {
+        if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {
             progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
         }
         let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed, plan.train.dtype)?;

@@ -35,7 +35,8 @@ impl Experiment<'_> {
     }
 
     pub(super) fn peak_memory(&self) -> PeakMemory {
-        PeakMemory { host_mib: self.spent.peak_with(peak_memory_mib()), device_mib: None }
+        let device_mib = self.spent.device_peak_with(device::memory_mib(self.device).map(|[_, peak]| peak));
+        PeakMemory { host_mib: self.spent.peak_with(peak_memory_mib()), device_mib }
     }
 
     /// The names of all pictures that `[eval]` asks for, and of their grid.
@@ -69,8 +70,9 @@ impl Experiment<'_> {
             method: method.to_owned(),
             device: device::name(self.device),
             dtype: match self.plan.train.dtype {
-                Dtype::F32 => Dtype::F32.to_string(),
-                Dtype::Bf16 => format!("{} {}", Dtype::Bf16, products_in_bf16()),
+                Dtype::Bf16 if self.device.is_cpu() => format!("{} {}", Dtype::Bf16, products_in_bf16()),
+                Dtype::F32 if self.plan.train.tf32 => "f32, products in tf32".to_owned(),
+                dtype => dtype.to_string(),
             },
             counts: Counts {
                 trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),

@@ -61,7 +61,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if queue.iter().all(|(_, plan)| plan.is_err()) {
         return close(queue.into_iter().map(failed_already).collect(), &progress);
     }
-    let (device, reach) = (device::open(args.device)?, Reach::new(Hubs::from_env()));
+    let device::Opened { device, why } = device::open(args.device)?;
+    if let Some(why) = why {
+        progress.line(why);
+    }
+    let reach = Reach::new(Hubs::from_env());
     let room = Room { args, device, reach, progress: &progress, interrupt: &interrupt };
     let lines = room.work_through(queue);
     show_table(&lines)?;
@@ -172,6 +176,8 @@ impl Room<'_> {
     }
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
+        device::check(&self.device, plan)?;
+        device::prepare(&self.device, plan.train.tf32);
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
         let (run, news) = match &opened {
             Opened::Fresh(run) => (run, String::new()),

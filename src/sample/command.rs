@@ -29,6 +29,7 @@ struct Settings {
     lora: Option<(PathBuf, f64)>,
     /// Of the frozen weights.
     dtype: Dtype,
+    tf32: bool,
     /// Of the run that trained the LoRA on this model.
     trained_on: Option<RunRecord>,
     negative_prompt: String,
@@ -74,6 +75,7 @@ impl Settings {
             model,
             // Weights that were trained are not rounded.
             dtype: if lora.is_some() { plan.train.dtype } else { Dtype::F32 },
+            tf32: plan.train.tf32,
             lora: lora.map(|file| (file, 1.0)),
             trained_on,
             negative_prompt: eval.negative_prompt,
@@ -98,6 +100,7 @@ impl Settings {
             model: Source::from_argument(model)?,
             lora: args.lora.clone().map(|file| (file, args.lora_scale)),
             dtype: Dtype::F32,
+            tf32: false,
             trained_on: None,
             negative_prompt: String::new(),
             seed: 0,
@@ -170,11 +173,17 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let targets = targets(args, &settings)?;
     let progress = Progress::from_env();
     let interrupt = Interrupt::install()?;
-    let device = device::open(args.device)?;
+    let device::Opened { device, why } = device::open(args.device)?;
+    if let Some(why) = why {
+        progress.line(why);
+    }
+    device::prepare(&device, settings.tf32);
+    // A run may have been computed on another device.
+    let dtype = device::check_type(&device, settings.dtype, false).map_or(Dtype::F32, |()| settings.dtype);
     let files = assets::find_model(&settings.model, &progress)?;
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
     let schedule = load::schedule(&files)?;
-    let networks = Networks::load(&files, settings.lora.as_ref(), &device, settings.dtype)?;
+    let networks = Networks::load(&files, settings.lora.as_ref(), &device, dtype)?;
     let (unet, vae) = (&networks.unet, &networks.vae);
     let own = unet.config().sample_size * vae.config().downscale();
     let size = settings.size.unwrap_or((own, own));

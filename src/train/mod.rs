@@ -12,5 +12,6 @@ pub mod examples;
 pub mod lr;
 pub mod objective;
 pub mod optimizer;
+pub mod scaler;
 pub mod texts;
 pub mod trainer;

@@ -4,14 +4,11 @@
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
 use crate::error::{Error, Result};
-use crate::ops::adamw::{Moments, Step, adamw, squared_norm};
+use crate::ops::adamw::{Moments, Step, Trained, clipped};
 use crate::ops::tape::Tape;
 use crate::plan::Train;
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
-
-/// Added to the norm before dividing by it, as torch does.
-const CLIP_EPSILON: f64 = 1e-6;
 
 /// Trained tensors, their moments and the number of steps done.
 pub struct Optimizer {
@@ -125,17 +122,14 @@ impl Optimizer {
         self.tensors.iter().map(take).collect()
     }
 
-    /// One step with the given learning rate. Returns the global norm of the gradients before clipping.
-    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<f64> {
-        let mut squares = 0.0;
-        for gradient in gradients.values() {
-            squares += squared_norm(gradient)?;
+    /// One step with the given learning rate, of gradients that are first divided by `loss_scale`. Returns their global norm before
+    /// clipping; where it is not finite, nothing is changed.
+    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64, loss_scale: f64) -> Result<f64> {
+        let mut all = Vec::with_capacity(self.tensors.len());
+        for (name, (var, moments)) in &mut self.tensors {
+            let gradient = gradients.get(name).ok_or_else(|| Error::run(format!("no gradient for `{name}`")))?;
+            all.push(Trained { var, gradient, moments });
         }
-        let norm = squares.sqrt();
-        if !norm.is_finite() {
-            return Ok(norm);
-        }
-        self.steps += 1;
         let s = self.settings;
         let step = Step {
             learning_rate,
@@ -143,13 +137,11 @@ impl Optimizer {
             beta2: s.beta2,
             epsilon: s.epsilon,
             weight_decay: s.weight_decay,
-            t: self.steps,
-            gradient_scale: (s.max_grad_norm / (norm + CLIP_EPSILON)).min(1.0),
+            t: self.steps + 1,
+            gradient_scale: 1.0 / loss_scale,
         };
-        for (name, (var, moments)) in &mut self.tensors {
-            let gradient = gradients.get(name).ok_or_else(|| Error::run(format!("no gradient for `{name}`")))?;
-            adamw(var, gradient, moments, &step)?;
-        }
+        let norm = clipped(&mut all, &step, s.max_grad_norm)?;
+        self.steps += i32::from(norm.is_finite());
         Ok(norm)
     }
 }

@@ -9,17 +9,21 @@ use super::examples::Examples;
 use super::lr::learning_rate;
 use super::objective::{Draw, Predictor};
 use super::optimizer::{Gradients, Optimizer};
+use super::scaler::Scaler;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
 use crate::ops::{self, tape};
-use crate::plan::Train;
+use crate::plan::{Dtype, Train};
 use crate::random::Generator;
 use crate::results::LossRow;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The scale of the loss in a checkpoint.
+const LOSS_SCALE: &str = "loss_scale";
 
 /// What training needs, for as long as it lasts.
 pub struct Materials<'a> {
@@ -64,6 +68,10 @@ pub struct Trainer<'a> {
     with: Materials<'a>,
     optimizer: Optimizer,
     ema: Option<Ema>,
+    /// In f16.
+    scaler: Option<Scaler>,
+    /// Steps that were left out since [`Trainer::left_out`] was last asked.
+    left_out: usize,
     total: usize,
     /// Optimizer steps done.
     done: usize,
@@ -80,7 +88,9 @@ impl<'a> Trainer<'a> {
         let ema = with.ema_decay.map(|decay| Ema::new(decay, &with.trained)).transpose()?;
         let optimizer = Optimizer::new(with.trained.clone(), with.train.into())?;
         let total = with.train.total_steps(with.epoch_len());
-        let mut trainer = Self { with, optimizer, ema, total, done: 0, epoch: 0, batches: Vec::new(), draws: 0 };
+        let scaler = (with.train.dtype == Dtype::F16).then(Scaler::default);
+        let mut trainer =
+            Self { with, optimizer, ema, scaler, left_out: 0, total, done: 0, epoch: 0, batches: Vec::new(), draws: 0 };
         trainer.begin_epoch(0);
         Ok(trainer)
     }
@@ -100,12 +110,22 @@ impl<'a> Trainer<'a> {
         self.done
     }
 
+    /// How many steps were left out since this was last asked, because in f16 their gradients were not finite, and the scale of the
+    /// loss since then.
+    pub fn left_out(&mut self) -> Option<(usize, f64)> {
+        let left_out = std::mem::take(&mut self.left_out);
+        self.scaler.filter(|_| left_out > 0).map(|scaler| (left_out, scaler.scale()))
+    }
+
     /// The state between two steps; it shares memory with the trainer, so it is to be written before the next step.
-    pub fn checkpoint(&self) -> Checkpoint {
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
         let mut tensors = self.optimizer.state();
         let averages = self.ema.iter().flat_map(Ema::averages);
         tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
-        Checkpoint { step: self.done, draws: self.draws, inputs: self.with.inputs.clone(), tensors }
+        if let Some(scaler) = &self.scaler {
+            tensors.insert(LOSS_SCALE.to_owned(), scaler.tensor()?);
+        }
+        Ok(Checkpoint { step: self.done, draws: self.draws, inputs: self.with.inputs.clone(), tensors })
     }
 
     /// Goes on from a checkpoint of the same plan.
@@ -118,6 +138,9 @@ impl<'a> Trainer<'a> {
         if let Some(ema) = &mut self.ema {
             let named = |(name, t): (&String, &Tensor)| Some((name.strip_prefix("average.")?.to_owned(), t.clone()));
             ema.restore(&from.tensors.iter().filter_map(named).collect())?;
+        }
+        if let (Some(scaler), Some(saved)) = (&mut self.scaler, from.tensors.get(LOSS_SCALE)) {
+            *scaler = Scaler::from_tensor(saved)?;
         }
         (self.done, self.draws) = (from.step, from.draws);
         let batches = self.with.epoch_len().div_ceil(self.with.train.batch_size) as u64;
@@ -134,11 +157,22 @@ impl<'a> Trainer<'a> {
     }
 
     /// One optimizer step over up to `gradient_accumulation` batches of one epoch; `None` when all steps are done.
-    /// A loss or a gradient that is not finite is an error that names the step; nothing has been changed by it.
+    /// A loss or a gradient that is not finite is an error that names the step; nothing has been changed by it. In f16 it is the
+    /// gradient's scale that may be wrong, so its batches are left out, and the next ones make the step.
     pub fn step(&mut self) -> Result<Option<LossRow>> {
         if self.done == self.total {
             return Ok(None);
         }
+        loop {
+            if let Some(row) = self.attempt()? {
+                return Ok(Some(row));
+            }
+            self.left_out += 1;
+        }
+    }
+
+    /// A step, or `None` if its gradients are not finite and a smaller scale of the loss may mend that.
+    fn attempt(&mut self) -> Result<Option<LossRow>> {
         if self.batches.is_empty() {
             self.begin_epoch(self.epoch + 1);
         }
@@ -154,8 +188,12 @@ impl<'a> Trainer<'a> {
         }
         let t = self.with.train;
         let lr = learning_rate(t.lr_scheduler, t.learning_rate, self.done, t.warmup_steps, self.total);
-        let grad_norm = self.optimizer.step(&gradients, lr)?;
-        self.finite("gradient", grad_norm)?;
+        let grad_norm = self.optimizer.step(&gradients, lr, self.loss_scale())?;
+        match &mut self.scaler {
+            Some(scaler) if !grad_norm.is_finite() => return scaler.bad().map(|()| None),
+            Some(scaler) => scaler.good(),
+            None => self.finite("gradient", grad_norm)?,
+        }
         self.done += 1;
         if let Some(ema) = &mut self.ema {
             ema.update(&self.optimizer.tensors(), self.done)?;
@@ -168,6 +206,10 @@ impl<'a> Trainer<'a> {
             grad_norm: grad_norm as f32,
             parts: self.with.class.map(|_| losses.parts.map(|v| v as f32)),
         }))
+    }
+
+    fn loss_scale(&self) -> f64 {
+        self.scaler.map_or(1.0, |scaler| scaler.scale())
     }
 
     /// What `look` sees of the weights that would be saved now: with a moving average, its values stand in the tensors' place while
@@ -189,14 +231,14 @@ impl<'a> Trainer<'a> {
         self.ema.as_mut().map_or(Ok(()), |ema| self.optimizer.exchange(ema.averages_mut()))
     }
 
-    /// Adds `share` times the gradients of one batch's loss.
+    /// Adds `share` times the gradients of one batch's loss, and times the scale of the loss.
     fn accumulate(&mut self, indices: &[usize], share: f64, sums: &mut Gradients) -> Result<Losses> {
         for (network, dropout) in &self.with.dropouts {
             dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), self.draws)));
         }
         let ((share_of_loss, total, parts), tape) = tape::record(|| {
             let (loss, parts) = self.loss(indices)?;
-            Ok::<_, Error>((ops::scale(&loss, share)?, f64::from(loss.to_scalar::<f32>()?), parts))
+            Ok::<_, Error>((ops::scale(&loss, share * self.loss_scale())?, f64::from(loss.to_scalar::<f32>()?), parts))
         })?;
         self.draws += 1;
         self.finite("loss", total)?;

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const HALF_A_SECOND: Timing = Timing { seconds: 0.5, memory_mib: None, peak_mib: None, total_seconds: 0.0 };
+const HALF_A_SECOND: Timing =
+    Timing { seconds: 0.5, memory_mib: None, peak_mib: None, total_seconds: 0.0, device_peak_mib: None };
 
 #[test]
 fn a_run_is_fresh_then_unfinished_then_finished() {
@@ -120,10 +121,16 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     assert_eq!(Spent::read(&run), Spent::default());
     let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
     let mut log = LossLog::create(&run, false).unwrap();
-    let took = |total_seconds, peak| Timing { seconds: 2.0, memory_mib: Some(10.0), peak_mib: peak, total_seconds };
+    let took = |total_seconds, peak| Timing {
+        seconds: 2.0,
+        memory_mib: Some(10.0),
+        peak_mib: peak,
+        total_seconds,
+        device_peak_mib: None,
+    };
     log.step(&row(1), &took(5.0, Some(30.0))).unwrap();
     log.step(&row(2), &took(8.5, None)).unwrap();
-    assert_eq!(Spent::read(&run), Spent { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0) });
+    assert_eq!(Spent::read(&run), Spent { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0), device_peak_mib: None });
     assert_eq!(Spent::read(&run).peak_with(Some(31.0)), Some(31.0));
 
     // Cut in the middle of a row, damaged, of an earlier version, short, and gone: what is there counts.
@@ -140,7 +147,7 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
         assert!((Spent::read(&run).seconds - seconds).abs() < 1e-9, "{text}");
         drop(LossLog::resume(&run, 2, false).unwrap());
         let kept = fs::read_to_string(&timing).unwrap();
-        assert!(kept.starts_with("step,seconds,memory_mib,peak_mib,total_seconds\n"), "{kept}");
+        assert!(kept.starts_with("step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib\n"), "{kept}");
         assert_eq!(kept.lines().count(), 1 + rows, "{text} became {kept}");
     }
     fs::remove_file(&timing).unwrap();
@@ -150,7 +157,10 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     assert!((end.training_seconds - 2.0).abs() < 1e-9 && (end.seconds_per_step - 2.0).abs() < 1e-9, "{end:?}");
 
     run.finish(&record("lora_dog")).unwrap();
-    assert_eq!(Spent::read(&run), Spent { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0) });
+    assert_eq!(
+        Spent::read(&run),
+        Spent { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0), device_peak_mib: None }
+    );
 }
 
 #[test]

@@ -66,7 +66,11 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
     for (index, &loss) in losses.iter().enumerate() {
         let row = LossRow { step: index + 1, epoch: 2, loss, lr: 1e-4 / 3.0, grad_norm: loss * 3.0, parts: None };
         let memory_mib = (index > 0).then_some(1234.56);
-        log.step(&row, &Timing { seconds: 0.25, memory_mib, peak_mib: memory_mib, total_seconds: 7.0 }).unwrap();
+        log.step(
+            &row,
+            &Timing { seconds: 0.25, memory_mib, peak_mib: memory_mib, total_seconds: 7.0, device_peak_mib: None },
+        )
+        .unwrap();
     }
     // The log is still open: a run that dies now has left these rows.
     let text = fs::read_to_string(run.path().join("loss.csv")).unwrap();
@@ -80,8 +84,8 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
         assert_eq!(cells[4].parse::<f32>().unwrap().to_bits(), (loss * 3.0).to_bits());
     }
     let timing = fs::read_to_string(run.path().join("timing.csv")).unwrap();
-    let header = "step,seconds,memory_mib,peak_mib,total_seconds";
-    let begin = format!("{header}\n1,0.250000,,,7.000000\n2,0.250000,1234.6,1234.6,7.000000\n");
+    let header = "step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib";
+    let begin = format!("{header}\n1,0.250000,,,7.000000,\n2,0.250000,1234.6,1234.6,7.000000,\n");
     assert!(timing.starts_with(&begin), "{timing}");
     assert_eq!(
         fs::read_to_string(run.path().join("eval.csv")).unwrap(),

@@ -37,6 +37,23 @@ fn experiments() {
     world.refused(&["run", "b.toml"], &["b.toml", "hint:"]);
 }
 
+/// The same experiment may be right for another device.
+#[test]
+fn types_that_the_device_does_not_compute_in() {
+    let world = World::new();
+    for (set, parts) in [
+        (&["train.dtype=f16"][..], &["train.dtype = \"f16\"", "for CUDA devices", "use f32"][..]),
+        (&["train.tf32=true"], &["train.tf32 is for CUDA devices", "leave it out"]),
+    ] {
+        let set: Vec<&str> = set.iter().flat_map(|set| ["--set", *set]).collect();
+        world.refused(&[&QUICK[..], &["--device", "cpu"], &set].concat(), parts);
+    }
+    world.write("a.toml", world.text("a.toml").replacen("adapter.lora", "adapter.full = {} # ", 1));
+    let set = [&QUICK[..], &["--device", "cpu", "--set", "train.dtype=bf16"]].concat();
+    world.refused(&set, &["train.dtype = \"bf16\"", "for frozen weights", "use f32"]);
+    assert!(!world.path("results").exists());
+}
+
 #[test]
 fn pictures() {
     let world = World::new();

@@ -31,7 +31,7 @@ fn a_look_at_the_average_changes_no_bit() {
         // Also where the look fails.
         assert!(trainer.averaged(|| Err::<(), _>(Error::run("no"))).is_err());
         assert!(bench.trained() == own);
-        let kept = trainer.checkpoint().tensors;
+        let kept = trainer.checkpoint().unwrap().tensors;
         assert!(average.iter().all(|(name, bits)| super::bits(&kept[&format!("average.{name}")]) == *bits));
     }
     let (average, loss) = trainer.averaged(look).unwrap();

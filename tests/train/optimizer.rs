@@ -30,7 +30,7 @@ fn ten_steps_equal_torch() {
     assert_eq!(norms.len(), STEPS);
     for (step, wanted) in norms.iter().enumerate() {
         let gradients = names.iter().map(|n| ((*n).to_owned(), row(&f, &format!("gradients.{n}"), step))).collect();
-        let norm = optimizer.step(&gradients, LEARNING_RATE).unwrap();
+        let norm = optimizer.step(&gradients, LEARNING_RATE, 1.0).unwrap();
         assert!((norm / f64::from(*wanted) - 1.0).abs() < 1e-6, "step {step}: norm {norm}");
         for n in names {
             within(
@@ -79,9 +79,9 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut optimizer = Optimizer::new(trained, settings).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
         let gradient = Tensor::new(&[0.5, bad], var.device()).unwrap();
-        let norm = optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1).unwrap();
+        let norm = optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1, 1.0).unwrap();
         assert!(!norm.is_finite());
         assert_eq!(var.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
     }
-    assert!(optimizer.step(&BTreeMap::new(), 0.1).is_err(), "a gradient that is missing is named");
+    assert!(optimizer.step(&BTreeMap::new(), 0.1, 1.0).is_err(), "a gradient that is missing is named");
 }

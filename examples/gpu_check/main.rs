@@ -1,0 +1,72 @@
+//! Is what a GPU computes right, and how fast is it? `just gpu-check`
+//!
+//! In: `--device`; the fixtures are compiled in, so the program can be carried to a machine that has nothing but a GPU. Out: one
+//! table on stdout, a row for each check with what was seen and what is allowed; exit code 1 if one failed. All of it takes a
+//! few minutes on a GPU. On the CPU, which it can be tried on, `--only` picks sections.
+
+mod files;
+mod networks;
+mod operations;
+mod runs;
+mod table;
+
+use clap::Parser;
+use std::process::ExitCode;
+use table::Table;
+use tunelab::cli::DeviceChoice;
+use tunelab::device;
+use tunelab::error::Result;
+
+/// What is computed in f32 may differ from its reference by this share of the largest value.
+pub const F32: f64 = 1e-3;
+/// What is computed in bf16 or f16.
+pub const SHORT: f64 = 2e-2;
+
+/// Checks a device against the fixtures, trains on it, and times it.
+#[derive(Parser)]
+struct Args {
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Sections to run: operations, networks, runs, sd15. All, if none is named.
+    #[arg(long, value_parser = ["operations", "networks", "runs", "sd15"])]
+    only: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let mut table = Table::default();
+    let result = all(&Args::parse(), &mut table);
+    print!("{table}");
+    match result {
+        Ok(()) if table.failed() == 0 => ExitCode::SUCCESS,
+        Ok(()) => {
+            eprintln!("error: {} of {} checks failed", table.failed(), table.len());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn all(args: &Args, table: &mut Table) -> Result<()> {
+    let device::Opened { device, why } = device::open(args.device)?;
+    eprintln!("{}", why.unwrap_or_else(|| format!("computing on {}", device::name(&device))));
+    device::prepare(&device, false);
+    let wanted = |section: &str| args.only.is_empty() || args.only.iter().any(|only| only == section);
+    if wanted("operations") {
+        operations::check(&device, table);
+    }
+    let folder = files::Folder::unpack()?;
+    if wanted("networks") {
+        networks::check(&folder, &device, table);
+    }
+    if wanted("runs") {
+        runs::on_the_miniature(&folder, args.device, &device, table);
+    }
+    if wanted("sd15") {
+        runs::of_sd15s_shape(&device, table);
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Short trainings: whole runs of the program on the built-in miniature, whose evaluation loss must fall; and optimizer and
+//! denoising steps on random weights of Stable Diffusion 1.5's shapes, with their times and memory.
+
+use super::files::Folder;
+use super::table::{Seen, Table};
+use candle_core::Device;
+use tunelab::bench;
+use tunelab::cli::{BenchArgs, BenchWork, DeviceChoice, RunArgs};
+use tunelab::error::Result;
+use tunelab::results::RunDir;
+use tunelab::run;
+
+/// The evaluation loss at the end, as a share of that at the beginning, at most. Most of it is noise that nothing can predict.
+const LOSS: f64 = 0.95;
+/// Timed steps.
+const STEPS: usize = 10;
+
+const LORA: &str = "adapter.lora.rank = 4";
+const FULL: &str = "adapter.full = {}";
+const DREAMBOOTH: &str = "adapter.dreambooth = { class_prompt = 'a dog', class_images = 4, class_steps = 10, \
+                          class_sampler = 'dpmpp_2m', class_guidance_scale = 3, lora = { rank = 4 } }";
+
+/// LoRA, full fine-tuning and DreamBooth.
+pub fn on_the_miniature(folder: &Folder, choice: DeviceChoice, device: &Device, table: &mut Table) {
+    let types: &[&str] = if device.is_cuda() { &["f32", "bf16", "f16"] } else { &["f32"] };
+    for dtype in types {
+        for (what, adapter, rate) in [("lora", LORA, 2e-3), ("full", FULL, 2e-4), ("dreambooth", DREAMBOOTH, 2e-3)] {
+            let name = format!("{what}_{dtype}");
+            let seen = learns(folder, choice, &name, adapter, rate, dtype);
+            table.row(&format!("miniature, {what}: 100 steps and 2 pictures"), dtype, seen);
+        }
+    }
+}
+
+fn learns(folder: &Folder, device: DeviceChoice, name: &str, adapter: &str, rate: f64, dtype: &str) -> Result<Seen> {
+    let file = folder.path().join(format!("{name}.toml"));
+    let text = format!(
+        "seed = 3
+model.builtin = 'mini'
+dataset = {{ builtin = 'corgi', prompt = 'a sks dog', resolution = 64 }}
+{adapter}
+train = {{ steps = 100, batch_size = 4, learning_rate = {rate}, checkpoint_every = 50, dtype = '{dtype}' }}
+eval = {{ prompts = ['a sks dog'], images = 1, steps = 10, sampler = 'dpmpp_2m', guidance_scale = 3, every = 100 }}
+"
+    );
+    fs_err::write(&file, text)?;
+    let results = folder.path().join("results");
+    let args = RunArgs {
+        files: vec![file],
+        set: Vec::new(),
+        results: results.clone(),
+        device,
+        force: true,
+        stand_in: false,
+        no_stand_in: false,
+    };
+    run::run(&args)?;
+    let record = RunDir::existing(&results.join(name))?.record()?;
+    let [first, last] = [record.loss.eval_first, record.loss.eval_last].map(|loss| f64::from(loss.unwrap_or(f32::NAN)));
+    let memory = record.peak_memory.device_mib.map_or_else(String::new, |mib| format!(", {mib:.0} MiB"));
+    let text = format!("evaluation loss {first:.4} to {last:.4}, {:.4} s a step{memory}", record.seconds.per_step);
+    Ok(Seen::Outcome(last < LOSS * first, text))
+}
+
+/// The benchmark.
+pub fn of_sd15s_shape(device: &Device, table: &mut Table) {
+    let types: &[&str] = if device.is_cuda() { &["f32", "bf16"] } else { &["f32"] };
+    for dtype in types {
+        for (work, res, batch) in [
+            (BenchWork::Lora, 256, 1),
+            (BenchWork::Lora, 256, 4),
+            (BenchWork::Lora, 512, 1),
+            (BenchWork::Full, 256, 1),
+            (BenchWork::Full, 512, 1),
+            (BenchWork::Sample, 256, 1),
+            (BenchWork::Sample, 512, 1),
+        ] {
+            let steps = if device.is_cpu() { 1 } else { STEPS };
+            let args = BenchArgs {
+                work,
+                res,
+                batch,
+                rank: 4,
+                steps,
+                checkpointing: false,
+                dtype: (*dtype).to_owned(),
+                device: DeviceChoice::Auto,
+                json: false,
+            };
+            let seen = bench::measure(&args, device).map(|m| {
+                let memory = m.peak_device_mib.or(m.peak_rss_mib).unwrap_or(f64::NAN) / 1024.0;
+                let text = format!("{:.4} s a step, {:.0} GFLOP/s, {memory:.2} GiB", m.seconds_per_step, m.gflops);
+                Seen::Outcome(true, text)
+            });
+            table.row(&format!("SD 1.5's shape, {}, {res} x {res}, batch of {batch}", work.name()), dtype, seen);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Biases: added to a picture's channels; and their gradients.
+
+use super::{Fresh, Source, blocks, device, launch, pointer, source, typed};
+use candle_core::{DType, Result, Tensor};
+
+const SOURCE: Source = source!("bias");
+/// Rows that one block sums.
+const SHARE: usize = 256;
+
+/// y [B, C, …] += bias `[C]`, in place.
+#[expect(unsafe_code, reason = "kernel launch")]
+pub(super) fn add_to_channels(y: &Fresh, bias: &Tensor) -> Result<()> {
+    let dims = y.shape.dims();
+    let (planes, channels) = (dims[0] * dims[1], dims[1]);
+    let pixels: usize = dims[2..].iter().product();
+    let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
+    let (device, name) = (device(bias)?, typed("add_to_channels", y.dtype()));
+    let arguments = [y.pointer()?.into(), pointer(bias)?.into(), channels.into(), pixels.into()];
+    // SAFETY: the kernel's four parameters; it writes planes * pixels values of y and reads `channels` of the bias.
+    unsafe { launch(device, SOURCE, &name, over, arguments) }
+}
+
+/// The sum of dy [B, C, …] over samples and pixels, in f32.
+#[expect(unsafe_code, reason = "kernel launch")]
+pub(super) fn sum_channels(dy: &Tensor) -> Result<Tensor> {
+    let (samples, channels) = (dy.dim(0)?, dy.dim(1)?);
+    let pixels = dy.elem_count() / (samples * channels);
+    let sums = Fresh::new(device(dy)?, DType::F32, channels)?;
+    let arguments = [sums.pointer()?.into(), pointer(dy)?.into(), samples.into(), channels.into(), pixels.into()];
+    // SAFETY: the kernel's five parameters; it reads samples * channels * pixels values and writes `channels`.
+    unsafe {
+        launch(
+            device(dy)?,
+            SOURCE,
+            &typed("sum_channels", dy.dtype()),
+            blocks((channels, 1, 1), (256, 1), 0),
+            arguments,
+        )
+    }?;
+    Ok(sums.tensor())
+}
+
+/// The sum of dy [rows, columns] over the rows, in f32: first of shares of them, then of the shares' sums.
+#[expect(unsafe_code, reason = "kernel launch")]
+pub(super) fn sum_rows(dy: &Tensor, columns: usize) -> Result<Tensor> {
+    let rows = dy.elem_count() / columns;
+    let shares = rows.div_ceil(SHARE);
+    let sums = Fresh::new(device(dy)?, DType::F32, (shares, columns))?;
+    let share = if shares == 1 { rows } else { SHARE };
+    let over = blocks((columns.div_ceil(32), shares, 1), (32, 8), 0);
+    let arguments = [sums.pointer()?.into(), pointer(dy)?.into(), rows.into(), columns.into(), share.into()];
+    // SAFETY: the kernel's five parameters; it reads rows * columns values and writes shares * columns.
+    unsafe { launch(device(dy)?, SOURCE, &typed("sum_rows", dy.dtype()), over, arguments) }?;
+    let sums = sums.tensor();
+    if shares == 1 { sums.reshape(columns) } else { sum_rows(&sums, columns) }
+}

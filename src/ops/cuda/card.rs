@@ -1,0 +1,102 @@
+//! A CUDA card: opened, asked what it is, and how much of its memory is in use.
+
+use super::bias;
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::{CudaDevice, Device, Result, Tensor, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether products and convolutions of f32 may round their operands to TF32. A switch of the libraries, as candle's is: it
+/// is set once, before anything is computed.
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Lets products and convolutions of f32 be computed in TF32, or not (as it is at first).
+pub fn allow_tf32(yes: bool) {
+    TF32.store(yes, Ordering::Relaxed);
+    candle_core::cuda::set_gemm_reduced_precision_f32(yes);
+}
+
+/// Whether they may.
+pub fn tf32() -> bool {
+    TF32.load(Ordering::Relaxed)
+}
+
+/// The oldest compute capability that the kernels are for: Ampere's.
+const OLDEST: (i32, i32) = (8, 0);
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Opens card `n` with one stream, and has it compute something: that shows whether driver, card and this build fit together.
+#[expect(unsafe_code, reason = "the driver's switch for events")]
+pub fn open(n: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(n)?;
+    let card = device.as_cuda_device()?;
+    let (major, minor) = card.cuda_stream().context().compute_capability().w()?;
+    if (major, minor) < OLDEST {
+        bail!("the GPU is too old: it has compute capability {major}.{minor}, and {}.{} is needed", OLDEST.0, OLDEST.1);
+    }
+    // SAFETY: there is no other stream whose work the events would order.
+    unsafe { card.disable_event_tracking() };
+    // Memory that was freed stays with this program: asking the driver for it again would cost more than a kernel.
+    pool(card, Pool::Keep);
+    let sums = bias::sum_rows(&Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &device)?, 2)?.to_vec1::<f32>()?;
+    if sums != [4.0, 6.0] {
+        bail!("the GPU computes {sums:?} where [4, 6] is right");
+    }
+    Ok(device)
+}
+
+/// Its name, compute capability and memory.
+pub fn described(device: &Device) -> Option<String> {
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    let context = stream.context();
+    let (major, minor) = context.compute_capability().ok()?;
+    let gib = context.total_mem().ok()? as f64 / MIB / 1024.0;
+    Some(format!("{}, compute capability {major}.{minor}, {gib:.0} GiB", context.name().ok()?))
+}
+
+/// The memory that tensors have now, and had at most since [`forget_peak`], MiB. What the driver and the libraries keep for
+/// themselves is not in it.
+pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
+    let card = device.as_cuda_device().ok()?;
+    Some([pool(card, Pool::Used)? as f64 / MIB, pool(card, Pool::MostUsed)? as f64 / MIB])
+}
+
+/// Begins the count of the most memory anew.
+pub fn forget_peak(device: &Device) {
+    if let Ok(card) = device.as_cuda_device() {
+        pool(card, Pool::Forget);
+    }
+}
+
+/// What is asked of the pool that tensors' memory comes from.
+#[derive(Clone, Copy)]
+enum Pool {
+    Keep,
+    Used,
+    MostUsed,
+    Forget,
+}
+
+/// The answer; nothing where the driver has no pool.
+#[expect(unsafe_code, reason = "the driver's calls for its pool")]
+fn pool(card: &CudaDevice, asked: Pool) -> Option<u64> {
+    use sys::CUmemPool_attribute as Is;
+    let stream = card.cuda_stream();
+    if !stream.context().has_async_alloc() {
+        return None;
+    }
+    let mut value = if matches!(asked, Pool::Keep) { u64::MAX } else { 0 };
+    // SAFETY: the device is open; all four attributes are a u64, as `value` is, and the calls do not keep its address.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(stream.context().cu_device()).ok()?;
+        let at = (&raw mut value).cast();
+        match asked {
+            Pool::Keep => result::mem_pool::set_attribute(pool, Is::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, at),
+            Pool::Forget => result::mem_pool::set_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_HIGH, at),
+            Pool::Used => result::mem_pool::get_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_CURRENT, at),
+            Pool::MostUsed => result::mem_pool::get_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_HIGH, at),
+        }
+        .ok()?;
+    }
+    Some(value)
+}

@@ -1,0 +1,235 @@
+//! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows.
+//!
+//! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands are not shortened to TF32
+//! unless the card is told to ([`card::allow_tf32`]). The descriptors and the algorithm of a shape are made once and kept.
+//!
+//! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its first operand is our B.
+
+use super::{Pointer, card, workspace};
+use candle_core::cuda_backend::cudarc::cublaslt::result::{self, CublasError};
+use candle_core::cuda_backend::cudarc::cublaslt::sys;
+use candle_core::cuda_backend::{DeviceId, WrapErr};
+use candle_core::{CudaDevice, DType, Result, bail};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr::from_ref;
+
+/// Memory that an algorithm may use beside its operands.
+const WORKSPACE: usize = 32 << 20;
+/// What addresses of whole tensors are multiples of.
+const ALIGNMENT: u64 = 256;
+
+/// One product's sizes and types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Product {
+    /// Rows and columns of D, and the length of the sums.
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    /// Whether A is stored as [k, m] instead of [m, k].
+    pub(super) a_turned: bool,
+    /// Whether B is stored as [n, k] instead of [k, n].
+    pub(super) b_turned: bool,
+    /// The type of A and B.
+    pub(super) operands: DType,
+    /// The type of D.
+    pub(super) result: DType,
+}
+
+/// What stands in D before, and what comes to each of its rows.
+#[derive(Clone, Copy)]
+pub(super) enum Onto<'t> {
+    /// D is only written.
+    Nothing,
+    /// D is only written, and a bias of n values is added; its type is D's.
+    Bias(Pointer<'t>),
+    /// D is added to.
+    Itself,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    product: Product,
+    biased: bool,
+    tf32: bool,
+    alignment: u64,
+}
+
+/// The descriptors of one shape and the algorithm for it. They are kept until the program ends.
+#[derive(Clone, Copy)]
+struct Ready {
+    product: sys::cublasLtMatmulDesc_t,
+    /// Of cuBLAS' first and second operand and of the result.
+    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+#[derive(Default)]
+struct Known {
+    handle: Option<sys::cublasLtHandle_t>,
+    shapes: HashMap<Key, Ready>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<DeviceId, Known>> = RefCell::default();
+}
+
+/// Computes D.
+///
+/// # Safety
+///
+/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that the product says.
+#[expect(unsafe_code, reason = "a call of cuBLASLt")]
+pub(super) unsafe fn product(
+    device: &CudaDevice,
+    of: Product,
+    [a, b, d]: [Pointer<'_>; 3],
+    factor: f32,
+    onto: Onto<'_>,
+) -> Result<()> {
+    let stream = device.cuda_stream();
+    stream.context().bind_to_thread().w()?;
+    let bias = if let Onto::Bias(bias) = onto { Some(bias.address()) } else { None };
+    let key = Key {
+        product: of,
+        biased: bias.is_some(),
+        tf32: card::tf32(),
+        alignment: alignment([Some(a.address()), Some(b.address()), Some(d.address()), bias]),
+    };
+    let scratch = workspace(device, WORKSPACE)?;
+    KNOWN.with_borrow_mut(|known| {
+        let Known { handle, shapes } = known.entry(device.id()).or_default();
+        let handle = match *handle {
+            Some(handle) => handle,
+            None => *handle.insert(lt(result::create_handle())?),
+        };
+        let ready = match shapes.get(&key) {
+            Some(ready) => *ready,
+            None => *shapes.entry(key).or_insert(lt(ready(handle, &key, bias))?),
+        };
+        if let Some(bias) = bias {
+            let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            lt(set(ready.product, attribute, &bias))?;
+        }
+        let beta = if matches!(onto, Onto::Itself) { 1.0f32 } else { 0.0 };
+        let (a, b, d) = (a.address() as *const c_void, b.address() as *const c_void, d.address() as *mut c_void);
+        let [first, second, whole] = ready.layouts;
+        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are as the caller promises;
+        // the workspace has as many bytes as is said; scale factors are f32 in host memory, as the descriptor's scale type.
+        lt(unsafe {
+            result::matmul(
+                handle,
+                ready.product,
+                from_ref(&factor).cast(),
+                from_ref(&beta).cast(),
+                b,
+                first,
+                a,
+                second,
+                d,
+                whole,
+                d,
+                whole,
+                &raw const ready.algorithm,
+                scratch as *mut c_void,
+                WORKSPACE,
+                stream.cu_stream().cast(),
+            )
+        })
+    })
+}
+
+/// What all addresses are multiples of.
+fn alignment(addresses: [Option<u64>; 4]) -> u64 {
+    let all = addresses.into_iter().flatten().fold(ALIGNMENT, |all, address| all | address);
+    1 << all.trailing_zeros()
+}
+
+/// Makes the descriptors and asks for the algorithm.
+#[expect(unsafe_code, reason = "calls of cuBLASLt")]
+fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::result::Result<Ready, CublasError> {
+    use sys::cublasLtMatmulDescAttributes_t as Is;
+    use sys::cublasLtMatmulPreferenceAttributes_t as Wants;
+    let Product { m, n, k, a_turned, b_turned, operands, result: type_of_d } = key.product;
+    let compute = if key.tf32 && operands == DType::F32 {
+        sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
+    } else {
+        sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+    };
+    let product = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
+    let turned = |turned: bool| i32::from(turned);
+    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSA, &turned(b_turned))?;
+    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSB, &turned(a_turned))?;
+    if let Some(bias) = bias {
+        set(product, Is::CUBLASLT_MATMUL_DESC_EPILOGUE, &sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS)?;
+        set(product, Is::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+    }
+    // Rows by rows of `columns` values are columns of that length.
+    let layout = |dtype: DType, rows: usize, columns: usize| {
+        result::create_matrix_layout(number(dtype), columns as u64, rows as u64, columns as i64)
+    };
+    let first = if b_turned { layout(operands, n, k) } else { layout(operands, k, n) }?;
+    let second = if a_turned { layout(operands, k, m) } else { layout(operands, m, k) }?;
+    let whole = layout(type_of_d, m, n)?;
+    let preference = result::create_matmul_pref()?;
+    // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and the preference lives until
+    // it is destroyed below.
+    let found = unsafe {
+        let want = |attribute, value: *const c_void, bytes| {
+            result::set_matmul_pref_attribute(preference, attribute, value, bytes)
+        };
+        want(Wants::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, from_ref(&WORKSPACE).cast(), size_of::<usize>())?;
+        let alignment = key.alignment as u32;
+        for operand in [
+            Wants::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+            Wants::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+            Wants::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+            Wants::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+        ] {
+            want(operand, from_ref(&alignment).cast(), size_of::<u32>())?;
+        }
+        let found = result::get_matmul_algo_heuristic(handle, product, first, second, whole, whole, preference);
+        result::destroy_matmul_pref(preference)?;
+        found?
+    };
+    Ok(Ready { product, layouts: [first, second, whole], algorithm: found.algo })
+}
+
+#[expect(unsafe_code, reason = "a call of cuBLASLt")]
+fn set<T>(
+    product: sys::cublasLtMatmulDesc_t,
+    attribute: sys::cublasLtMatmulDescAttributes_t,
+    value: &T,
+) -> std::result::Result<(), CublasError> {
+    // SAFETY: the descriptor lives on, and the value, which is copied, has the size that is said: all calls of this are above,
+    // with 32 bits for transpositions and the epilogue and 64 for the bias' address, as cuBLASLt documents.
+    unsafe { result::set_matmul_desc_attribute(product, attribute, from_ref(value).cast(), size_of::<T>()) }
+}
+
+fn number(dtype: DType) -> sys::cudaDataType {
+    match dtype {
+        DType::BF16 => sys::cudaDataType::CUDA_R_16BF,
+        DType::F16 => sys::cudaDataType::CUDA_R_16F,
+        _ => sys::cudaDataType::CUDA_R_32F,
+    }
+}
+
+fn lt<T>(of: std::result::Result<T, CublasError>) -> Result<T> {
+    match of {
+        Ok(made) => Ok(made),
+        Err(e) => bail!("cuBLASLt: {e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alignment;
+
+    #[test]
+    fn the_alignment_is_that_of_the_least_aligned_address() {
+        assert_eq!(alignment([Some(512), Some(1024), Some(256), None]), 256);
+        assert_eq!(alignment([Some(512), Some(1024 + 16), Some(256), Some(64)]), 16);
+        assert_eq!(alignment([Some(6), None, None, None]), 2);
+    }
+}

@@ -1,0 +1,2 @@
+// Stands in for nvcc's header of this name; see shim.h.
+#include "shim.h"
