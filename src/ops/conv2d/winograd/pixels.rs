@@ -12,10 +12,10 @@ use super::PLANES;
 use super::grid::Grid;
 use super::sums::{STEPS, place};
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_ps, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_i32gather_ps, _mm512_insertf32x4,
-    _mm512_insertf64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_permutex2var_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _mm_loadu_ps, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4,
+    _mm512_loadu_epi32, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_permutex2var_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 use std::ops::Range;
 
@@ -121,7 +121,7 @@ fn split(row: &[f32], first: usize, odd: &mut [f32], even: &mut [f32]) {
         unsafe {
             let a = _mm512_maskz_loadu_ps(bits as u16, from);
             let b = _mm512_maskz_loadu_ps((bits >> LANES) as u16, from.wrapping_add(LANES));
-            let [first, second] = [FIRST, SECOND].map(|o| _mm512_loadu_si512(o.as_ptr().cast::<__m512i>()));
+            let [first, second] = [FIRST, SECOND].map(|o| _mm512_loadu_epi32(o.as_ptr()));
             _mm512_mask_storeu_ps(odd[q..].as_mut_ptr(), mask, _mm512_permutex2var_ps(a, first, b));
             _mm512_mask_storeu_ps(even[q..].as_mut_ptr(), mask, _mm512_permutex2var_ps(a, second, b));
         }
@@ -186,7 +186,7 @@ unsafe fn load<const P: usize>(at: *const f32, places: &[i32; LANES]) -> __m512 
                 let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(places[8] as usize)));
                 _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(places[12] as usize)))
             }
-            _ => _mm512_i32gather_ps::<4>(_mm512_loadu_si512(places.as_ptr().cast::<__m512i>()), at),
+            _ => _mm512_i32gather_ps::<4>(_mm512_loadu_epi32(places.as_ptr()), at),
         }
     }
 }

@@ -9,9 +9,9 @@ use super::super::super::product::LANES;
 use super::PLANES;
 use super::grid::Grid;
 use std::arch::x86_64::{
-    __m256, __m512, __m512i, _mm256_castpd_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps_pd,
-    _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_permutex2var_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256, __m512, _mm256_castpd_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256,
+    _mm512_extractf64x4_pd, _mm512_loadu_epi32, _mm512_loadu_ps, _mm512_permutex2var_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 /// Sums of 16 channels in one tile are next to one another: those of the next tile are `tile`, of the next plane `plane`
@@ -43,59 +43,64 @@ impl Grid {
             sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
             "winograd: too few sums"
         );
+        // Where each tile's first pixel is in the first channel, and how many rows and columns of its 2x2 are in the picture.
         let (height, width) = (self.of.height, self.of.width);
-        let place = |tile: usize| {
-            let (row, column) = self.place(first + tile);
+        let places: [(usize, usize, usize); LANES] = std::array::from_fn(|tile| {
+            let (row, column) = self.place(first + if tile < tiles { tile } else { 0 });
             let (sample, row) = (row / self.down, row % self.down);
-            (((sample * channels + channel) * height + 2 * row) * width + 2 * column, 2 * row, 2 * column)
-        };
-        // The first places of the runs, which all channels share.
-        let places: [usize; LANES] = std::array::from_fn(|tile| if tile < tiles { place(tile).0 } else { 0 });
-        // SAFETY: the sums were measured; each run lies in one row of tiles, all of whose pixels are in the picture.
+            let at = ((sample * channels + channel) * height + 2 * row) * width + 2 * column;
+            (at, height - 2 * row, width - 2 * column)
+        });
+        // SAFETY: the sums were measured; the places are those of pixels.
         unsafe {
             let bias = _mm512_loadu_ps(bias.as_ptr());
-            let zero = _mm512_setzero_ps();
-            let mut pixels = [[[zero; LANES]; 2]; 2];
+            let mut pixels = [[[_mm512_setzero_ps(); LANES]; 2]; 2];
             for tile in 0..tiles {
                 let of_tile = of_tile(sums.values.as_ptr().add(tile * sums.tile), sums.plane);
-                for i in 0..2 {
-                    for j in 0..2 {
-                        pixels[i][j][tile] = _mm512_add_ps(of_tile[i][j], bias);
-                    }
+                for (pixels, value) in pixels.iter_mut().flatten().zip(of_tile.into_iter().flatten()) {
+                    pixels[tile] = _mm512_add_ps(value, bias);
                 }
             }
             for (i, [even, odd]) in pixels.iter().enumerate() {
-                let (even, odd) = (turn(even), turn(odd));
-                for (n, (even, odd)) in even.into_iter().zip(odd).enumerate().take(count) {
-                    let row = alternate(even, odd);
-                    let y = y.add((n * height + i) * width);
-                    match self.run {
-                        16 => {
-                            _mm512_storeu_ps(y.add(places[0]), row[0]);
-                            _mm512_storeu_ps(y.add(places[0] + LANES), row[1]);
-                        }
-                        8 => {
-                            for (part, row) in row.into_iter().enumerate().take(tiles.div_ceil(8)) {
-                                _mm512_storeu_ps(y.add(places[8 * part]), row);
-                            }
-                        }
-                        4 => {
-                            for part in 0..tiles.div_ceil(4) {
-                                _mm256_storeu_ps(y.add(places[4 * part]), half(row[part / 2], part % 2));
-                            }
-                        }
-                        _ => {
-                            let mut values = [0.0; 2 * LANES];
-                            _mm512_storeu_ps(values.as_mut_ptr(), row[0]);
-                            _mm512_storeu_ps(values.as_mut_ptr().add(LANES), row[1]);
-                            for tile in 0..tiles {
-                                let (at, top, left) = place(tile);
-                                for j in 0..2 {
-                                    if top + i < height && left + j < width {
-                                        *y.add(at + j) = values[2 * tile + j];
-                                    }
-                                }
-                            }
+                for (n, (even, odd)) in turn(even).into_iter().zip(turn(odd)).enumerate().take(count) {
+                    let y = y.wrapping_add((n * height + i) * width);
+                    self.write(alternate(even, odd), &places[..tiles], i, y);
+                }
+            }
+        }
+    }
+
+    /// Writes row i of some tiles, two pixels each, to y and as far from there as the places say.
+    ///
+    /// # Safety
+    /// AVX-512 is there, and y may be written where rows and columns are said to be in the picture.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn write(&self, row: [__m512; 2], places: &[(usize, usize, usize)], i: usize, y: *mut f32) {
+        // SAFETY: the caller's; a run lies in one row of tiles, all of whose pixels are in the picture.
+        unsafe {
+            match self.run {
+                16 => {
+                    _mm512_storeu_ps(y.add(places[0].0), row[0]);
+                    _mm512_storeu_ps(y.add(places[0].0 + LANES), row[1]);
+                }
+                8 => {
+                    for (row, places) in row.into_iter().zip(places.chunks(8)) {
+                        _mm512_storeu_ps(y.add(places[0].0), row);
+                    }
+                }
+                4 => {
+                    for (part, places) in places.chunks(4).enumerate() {
+                        _mm256_storeu_ps(y.add(places[0].0), half(row[part / 2], part % 2));
+                    }
+                }
+                _ => {
+                    let mut values = [0.0; 2 * LANES];
+                    _mm512_storeu_ps(values.as_mut_ptr(), row[0]);
+                    _mm512_storeu_ps(values.as_mut_ptr().add(LANES), row[1]);
+                    for ((at, rows, columns), pair) in places.iter().zip(values.chunks_exact(2)) {
+                        for (j, value) in pair.iter().enumerate().filter(|(j, _)| i < *rows && j < columns) {
+                            *y.wrapping_add(at + j) = *value;
                         }
                     }
                 }
@@ -134,7 +139,7 @@ fn alternate(even: __m512, odd: __m512) -> [__m512; 2] {
     const SECOND: [i32; LANES] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
     [FIRST, SECOND].map(|order| {
         // SAFETY: 16 numbers are read.
-        let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast::<__m512i>()) };
+        let order = unsafe { _mm512_loadu_epi32(order.as_ptr()) };
         _mm512_permutex2var_ps(even, order, odd)
     })
 }

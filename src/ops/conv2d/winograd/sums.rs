@@ -96,7 +96,7 @@ impl Block<'_> {
             let (mut left, mut group) = (self.steps, 0);
             while left > 0 {
                 let now = left.min(STEPS);
-                for ahead in self.ahead.iter() {
+                for ahead in self.ahead {
                     let at = ahead.at.wrapping_add(group * ahead.next);
                     for line in 0..ahead.lines {
                         _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line * LANES).cast());
