@@ -1,13 +1,15 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
-//! Three bodies, of which the fastest for the sizes at hand is taken: products of the weight and panels of patches
-//! (`panels`, AVX-512), 3x3 kernels straight from the picture for few channels (`conv3x3`, AVX-512), and for any processor
-//! products of the weight and columns of patches (`columns`). Backward computes each gradient only where it is wanted; x is kept
-//! for the weight's alone.
+//! Four bodies, of which the fastest for the sizes at hand is taken: 3x3 kernels by Winograd's algorithm (`winograd`,
+//! AVX-512), 3x3 kernels straight from the picture for few channels (`conv3x3`, AVX-512), products of the weight and panels
+//! of patches (`panels`, AVX-512), and for any processor products of the weight and columns of patches (`columns`). Backward
+//! computes each gradient only where it is wanted; x is kept for the weight's alone.
 
 mod columns;
 #[cfg(target_arch = "x86_64")]
 mod panels;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
 
 #[cfg(target_arch = "x86_64")]
 use super::conv3x3::{self, Turn};
@@ -20,6 +22,8 @@ use super::tape::{composed, node, operand, tracked};
 use super::vector::sum_of;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
+#[cfg(target_arch = "x86_64")]
+use winograd::Kernels;
 
 /// Fewer result channels than this are computed straight from the picture.
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +31,12 @@ const FEW: usize = 128;
 /// From this many pixels on the gradient of a weight is computed in panels.
 #[cfg(target_arch = "x86_64")]
 const MANY_PIXELS: usize = 256;
+/// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 2x2 pixels on, and pixels and results,
+/// which pays from this many channels on. For fewer result channels than `FEW` it was not tried.
+#[cfg(target_arch = "x86_64")]
+const MANY_TILES: usize = 16;
+#[cfg(target_arch = "x86_64")]
+const MANY_CHANNELS: usize = 32;
 
 /// Zeros around the picture. The VAE's down-sampling pads only below and to the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +171,26 @@ impl Geometry {
         self.kh == 1 && self.kw == 1 && self.stride == 1 && self.pad == 0 && self.pixels_in() == self.pixels_out()
     }
 
-    /// The pictures of `channels` channels that a 3x3 convolution between zeros maps to pictures of the same size.
+    /// Whether this is a 3x3 convolution between zeros, to pictures of the same size.
+    #[cfg(target_arch = "x86_64")]
+    fn keeps_size(&self) -> bool {
+        let kernel = (self.kh, self.kw, self.stride, self.pad) == (3, 3, 1, 1);
+        kernel && (self.ho, self.wo) == (self.h, self.w)
+    }
+
+    /// The pictures of `channels` channels that `conv3x3` might convolve.
     #[cfg(target_arch = "x86_64")]
     fn direct(&self, channels: usize) -> Option<conv3x3::Pictures> {
-        let same = self.kh == 3 && self.kw == 3 && self.stride == 1 && self.pad == 1;
-        let same = same && (self.ho, self.wo) == (self.h, self.w);
-        same.then_some(conv3x3::Pictures { samples: self.batch, channels, height: self.h, width: self.w })
+        let pictures = conv3x3::Pictures { samples: self.batch, channels, height: self.h, width: self.w };
+        self.keeps_size().then_some(pictures)
+    }
+
+    /// The pictures of `channels` channels for which Winograd's algorithm pays.
+    #[cfg(target_arch = "x86_64")]
+    fn tiled(&self, channels: usize) -> Option<winograd::Pictures> {
+        let pictures = winograd::Pictures { samples: self.batch, height: self.h, width: self.w };
+        let pays = channels >= MANY_CHANNELS && pictures.tiles() >= MANY_TILES;
+        (self.keeps_size() && pays).then_some(pictures)
     }
 }
 
@@ -175,6 +199,11 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> 
     match way(g, g.c, g.o) {
         #[cfg(target_arch = "x86_64")]
         Way::Direct(x_of) => conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y),
+        #[cfg(target_arch = "x86_64")]
+        Way::Winograd(x_of) => {
+            let kernels = Kernels { values: w, inputs: g.c, turned: false };
+            winograd::convolve(x_of, x, kernels, b, &mut y);
+        }
         #[cfg(target_arch = "x86_64")]
         Way::Panels => panels::forward(g, x, w, b, &mut y),
         Way::Columns => columns::forward(g, x, w, b, &mut y),
@@ -189,6 +218,11 @@ pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<T
     match way(g, g.o, g.c) {
         #[cfg(target_arch = "x86_64")]
         Way::Direct(dy_of) => conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, &mut dx),
+        #[cfg(target_arch = "x86_64")]
+        Way::Winograd(dy_of) => {
+            let kernels = Kernels { values: &w, inputs: g.c, turned: true };
+            winograd::convolve(dy_of, &dy, kernels, None, &mut dx);
+        }
         #[cfg(target_arch = "x86_64")]
         Way::Panels if panels::turns(g) => panels::backward_x(g, &w, &dy, &mut dx),
         _ => columns::backward_x(g, &w, &dy, &mut dx),
@@ -205,7 +239,7 @@ fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         Way::Direct(x_of) => conv3x3::weight_gradient(x_of, &x, &dy, &mut dw),
         #[cfg(target_arch = "x86_64")]
         Way::Panels => panels::backward_weight(g, &x, &dy, &mut dw),
-        Way::Columns => columns::backward_weight(g, &x, &dy, &mut dw),
+        _ => columns::backward_weight(g, &x, &dy, &mut dw),
     }
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
 }
@@ -215,6 +249,9 @@ enum Way {
     /// Straight from the picture.
     #[cfg(target_arch = "x86_64")]
     Direct(conv3x3::Pictures),
+    /// By Winograd's algorithm.
+    #[cfg(target_arch = "x86_64")]
+    Winograd(winograd::Pictures),
     /// As a product of the weight and patches in panels.
     #[cfg(target_arch = "x86_64")]
     Panels,
@@ -228,10 +265,10 @@ fn way(g: &Geometry, from: usize, to: usize) -> Way {
     #[cfg(target_arch = "x86_64")]
     if product::available() {
         // A panel is laid out for all result channels at once, which does not pay for few of them.
-        return match g.direct(from).filter(|x| to < FEW && x.fit()) {
-            Some(pictures) => Way::Direct(pictures),
-            None => Way::Panels,
-        };
+        if let Some(pictures) = g.direct(from).filter(|x| to < FEW && x.fit()) {
+            return Way::Direct(pictures);
+        }
+        return g.tiled(from).filter(|_| to >= FEW).map_or(Way::Panels, Way::Winograd);
     }
     Way::Columns
 }

@@ -56,6 +56,9 @@ pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 #[derive(Default)]
 pub(super) struct Scratch(Vec<f32>);
 
+/// Values in a cache line.
+const LINE: usize = 16;
+
 thread_local! {
     static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
@@ -66,12 +69,13 @@ impl Scratch {
         Self(SPARE.with_borrow_mut(|spare| spare.pop().unwrap_or_default()))
     }
 
-    /// The first `n` values; what stands in them is left over from whatever was there.
+    /// The first `n` values, from the beginning of a cache line on; what stands in them is left over from whatever was there.
     pub(super) fn first(&mut self, n: usize) -> &mut [f32] {
-        if self.0.len() < n {
-            self.0.resize(n, 0.0);
+        if self.0.len() < n + LINE {
+            self.0.resize(n + LINE, 0.0);
         }
-        &mut self.0[..n]
+        let first = self.0.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        &mut self.0[first..first + n]
     }
 }
 

@@ -1,0 +1,203 @@
+//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(2x2, 3x3) (AVX-512): 16 multiplications for four
+//! pixels where there were 36.
+//!
+//! The picture is covered by tiles of 2x2 results (`grid`), each of which depends on 4x4 pixels. `pixels`, `kernels` and `results`
+//! are linear maps to and from 16 planes, in each of which the convolution is a product of matrices (`sums`): [m, tiles] =
+//! kernels [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the kernels and sums block by block,
+//! in memory that stays in the second cache, so there is no transformed copy of a weight, and while a block is computed the
+//! next one's kernels are fetched. The gradient of x is the same with the kernels turned by 180 degrees and read across.
+//!
+//! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of threads.
+//! Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
+#![expect(unsafe_code, reason = "the tasks write to one picture each pixels of their own")]
+
+mod grid;
+mod kernels;
+mod pixels;
+mod results;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use super::super::host::Scratch;
+use super::super::product::{LANES, available};
+use grid::Grid;
+pub(super) use grid::Pictures;
+pub(super) use kernels::Kernels;
+use kernels::Pieces;
+use rayon::prelude::*;
+use results::Sums;
+use std::ops::Range;
+use sums::{AHEAD, Ahead, Block, STEPS, TILES, WIDE, room};
+
+/// Planes: a tile is 4x4 pixels.
+const PLANES: usize = 16;
+/// Result channels of a task at most.
+const ROWS: usize = 2 * WIDE * LANES;
+/// Channels that are summed in one go at most.
+const DEPTH: usize = 64;
+/// Vectors of 16 tiles of a task at most.
+const CHUNK: usize = 8;
+/// Values of transformed pixels that are kept at once (16 MiB), or those of a chunk.
+const VALUES: usize = 4 << 20;
+/// Values between the planes of sums, whose length may be a multiple of a page.
+const APART: usize = LANES;
+
+/// y's first element, for the tasks, each of which writes pixels of its own.
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+
+// SAFETY: tasks write disjoint channels and tiles through it, while the slice that it points into is borrowed by `convolve`.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+/// y [S, m, h, w] = x [S, k, h, w] * kernels + bias
+pub(super) fn convolve(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&[f32]>, y: &mut [f32]) {
+    let (m, k) = kernels.sizes();
+    assert!(available() && m * k * of.values(1) > 0, "winograd: nothing to compute");
+    assert_eq!(x.len(), of.values(k), "winograd: x has another size");
+    assert_eq!(y.len(), of.values(m), "winograd: y has another size");
+    assert!(bias.is_none_or(|b| b.len() == m), "winograd: the bias has another size");
+    let grid = Grid::new(of);
+    let vectors = grid.tiles().div_ceil(LANES);
+    let chunk = vectors.div_ceil(vectors.div_ceil(CHUNK));
+    let depth = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(STEPS);
+    let job = Job { grid, kernels, bias, m, k, depth, chunk };
+    let rows = m.div_ceil(LANES).div_ceil(m.div_ceil(ROWS)) * LANES;
+    let together = (VALUES / job.pixels()).max(1) * chunk;
+    let target = Target(y.as_mut_ptr());
+    let mut scratch = Scratch::new();
+    for first in (0..vectors).step_by(together) {
+        let chunks = together.min(vectors - first).div_ceil(chunk);
+        let tiles = |n: usize| (first + n * chunk) * LANES..grid.tiles().min((first + (n + 1) * chunk) * LANES);
+        let pixels = scratch.first(chunks * job.pixels());
+        pixels.par_chunks_mut(job.piece()).enumerate().with_max_len(1).for_each(|(i, out)| {
+            let depths = job.depths(i % job.blocks());
+            // SAFETY: AVX-512 was found.
+            unsafe { grid.pixels(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
+        });
+        let pixels = &*pixels;
+        (0..chunks * m.div_ceil(rows)).into_par_iter().with_max_len(1).for_each(|task| {
+            let (part, n) = (task / chunks, task % chunks);
+            let pixels = &pixels[n * job.pixels()..][..job.pixels()];
+            job.results(part * rows..m.min((part + 1) * rows), tiles(n), pixels, target);
+        });
+    }
+}
+
+/// One convolution.
+struct Job<'a> {
+    grid: Grid,
+    kernels: Kernels<'a>,
+    bias: Option<&'a [f32]>,
+    m: usize,
+    k: usize,
+    /// Channels of a block of k.
+    depth: usize,
+    /// Vectors of 16 tiles of a task at most.
+    chunk: usize,
+}
+
+impl Job<'_> {
+    /// Blocks of k.
+    fn blocks(&self) -> usize {
+        self.k.div_ceil(self.depth)
+    }
+
+    /// The channels of a block; none behind the last.
+    fn depths(&self, block: usize) -> Range<usize> {
+        (block * self.depth).min(self.k)..self.k.min((block + 1) * self.depth)
+    }
+
+    /// How many values the transformed pixels of 16 tiles and a block of k take.
+    fn vector(&self) -> usize {
+        room(self.depth) * LANES
+    }
+
+    /// The same for a chunk.
+    fn piece(&self) -> usize {
+        self.chunk * self.vector()
+    }
+
+    /// The same for a chunk and all of k.
+    fn pixels(&self) -> usize {
+        self.blocks() * self.piece()
+    }
+
+    /// The results of some channels in the tiles of a chunk.
+    fn results(&self, rows: Range<usize>, tiles: Range<usize>, pixels: &[f32], y: Target) {
+        let (width, vectors) = (rows.len().next_multiple_of(LANES), tiles.len().div_ceil(LANES));
+        let plane = width * vectors * LANES + APART;
+        let (mut kernels, mut sums) = (Scratch::new(), Scratch::new());
+        let (kernels, sums) = (kernels.first(room(self.depth) * width), sums.first(PLANES * plane));
+        for block in 0..self.blocks() {
+            let depths = self.depths(block);
+            // SAFETY: `convolve` found AVX-512.
+            unsafe { self.kernels.transform(&rows, &depths, kernels) };
+            let coming = self.kernels.pieces(&rows, &self.depths(block + 1));
+            let pixels = &pixels[block * self.piece()..][..self.piece()];
+            self.sum(depths.len(), tiles.len(), (kernels, width), pixels, (sums, plane, block == 0), coming);
+        }
+        for at in (0..rows.len()).step_by(LANES) {
+            let (channel, count) = (rows.start + at, LANES.min(rows.len() - at));
+            let mut bias = [0.0; LANES];
+            if let Some(values) = self.bias {
+                bias[..count].copy_from_slice(&values[channel..channel + count]);
+            }
+            for vector in 0..vectors {
+                let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
+                let first = tiles.start + vector * LANES;
+                // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels in these tiles.
+                unsafe { self.grid.results(sums, &bias, first, (channel, count, self.m), y.0) };
+            }
+        }
+    }
+
+    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values each.
+    fn sum(
+        &self,
+        depth: usize,
+        tiles: usize,
+        (kernels, width): (&[f32], usize),
+        pixels: &[f32],
+        (sums, plane, first): (&mut [f32], usize, bool),
+        coming: Pieces,
+    ) {
+        let halves = tiles.div_ceil(TILES);
+        let share = coming.count.div_ceil(PLANES * width.div_ceil(WIDE * LANES) * halves).min(AHEAD - 1);
+        let mut coming = coming.lines(depth.div_ceil(STEPS));
+        let at = |vector: usize, number: usize| &pixels[vector * self.vector() + number * STEPS * LANES..];
+        for number in 0..PLANES {
+            for row in (0..width).step_by(WIDE * LANES) {
+                let wide = (width - row).min(WIDE * LANES) / LANES;
+                for half in 0..halves {
+                    let (vector, second) = (half * TILES / LANES, half * TILES % LANES);
+                    let mut ahead = [Ahead::NOTHING; AHEAD];
+                    for (ahead, coming) in ahead.iter_mut().skip(1).zip((&mut coming).take(share)) {
+                        *ahead = coming;
+                    }
+                    if second == 0 {
+                        // The pixels that are needed next come from the third cache.
+                        let last = half + 2 >= halves;
+                        let next = number + usize::from(last && row + WIDE * LANES >= width);
+                        let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
+                        ahead[0] = Ahead { at, lines: STEPS, next: room(STEPS) * LANES };
+                    }
+                    let block = Block {
+                        kernels: &kernels[row * room(depth) + number * STEPS * wide * LANES..],
+                        wide,
+                        pixels: &at(vector, number)[second..],
+                        steps: depth,
+                        sums: &mut sums[number * plane + half * TILES * width + row..],
+                        tile: width,
+                        first,
+                        ahead: &ahead,
+                    };
+                    // SAFETY: `convolve` found AVX-512.
+                    unsafe { block.sum() };
+                }
+            }
+        }
+    }
+}

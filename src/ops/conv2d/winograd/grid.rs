@@ -1,0 +1,50 @@
+//! The tiles of 2x2 results that cover pictures.
+
+/// S pictures, whose result is of the same size.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Pictures {
+    pub samples: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Pictures {
+    /// How many tiles cover them.
+    pub(in super::super) fn tiles(&self) -> usize {
+        self.samples * self.height.div_ceil(2) * self.width.div_ceil(2)
+    }
+
+    /// Values of all pictures of this many channels.
+    pub(super) fn values(&self, channels: usize) -> usize {
+        self.samples * channels * self.height * self.width
+    }
+}
+
+/// The tiles that cover the pictures, row by row, sample by sample.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub of: Pictures,
+    /// Tiles of a column and of a row.
+    pub down: usize,
+    pub across: usize,
+    /// So many tiles next to one another, from a multiple of this on, lie in one row, and all their pixels in the picture.
+    pub run: usize,
+}
+
+impl Grid {
+    pub(super) fn new(of: Pictures) -> Self {
+        let (down, across) = (of.height.div_ceil(2), of.width.div_ceil(2));
+        let whole = of.height.is_multiple_of(2) && of.width.is_multiple_of(2);
+        let run = [16, 8, 4].into_iter().find(|run| whole && across.is_multiple_of(*run)).unwrap_or(1);
+        Self { of, down, across, run }
+    }
+
+    pub(super) fn tiles(&self) -> usize {
+        self.of.tiles()
+    }
+
+    /// The row of tiles, counted through all samples, and the column of a tile.
+    pub(super) fn place(&self, tile: usize) -> (usize, usize) {
+        (tile / self.across, tile % self.across)
+    }
+}

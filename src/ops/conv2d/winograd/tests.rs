@@ -1,0 +1,101 @@
+//! Against the products of columns, and against sums in f64.
+
+use super::super::super::host::checks::{close, values};
+use super::super::{Geometry, Padding, columns, panels};
+use super::{Kernels, Pictures, available, convolve};
+
+/// Samples, channels, height and width, result channels.
+type Case = (usize, usize, (usize, usize), usize);
+
+/// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights and widths; rests of channels,
+/// of blocks, of vectors of tiles; several chunks, and more pixels than are transformed at once.
+const CASES: [Case; 12] = [
+    (1, 5, (7, 9), 6),
+    (2, 20, (16, 16), 30),
+    (3, 70, (8, 8), 17),
+    (1, 33, (8, 8), 130),
+    (2, 80, (4, 4), 33),
+    (1, 65, (32, 32), 97),
+    (3, 9, (6, 32), 49),
+    (1, 17, (34, 48), 40),
+    (2, 3, (5, 64), 3),
+    (3, 6, (1, 1), 5),
+    (2, 130, (2, 3), 113),
+    (1, 12, (200, 240), 5),
+];
+
+fn geometry((samples, c, (h, w), o): Case) -> Geometry {
+    Geometry::new((samples, c, h, w), (o, c, 3, 3), 1, Padding::same(1)).unwrap()
+}
+
+fn pictures((samples, _, (height, width), _): Case) -> Pictures {
+    Pictures { samples, height, width }
+}
+
+#[test]
+fn winograd_equals_columns() {
+    if !available() {
+        return;
+    }
+    for case @ (samples, c, (h, w), o) in CASES {
+        let (g, of) = (geometry(case), pictures(case));
+        let (x, weight, b) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
+        let dy = values(samples * o * h * w, 4);
+        let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
+        convolve(of, &x, Kernels { values: &weight, inputs: c, turned: false }, Some(&b), &mut ours);
+        columns::forward(&g, &x, &weight, Some(&b), &mut other);
+        close(&ours, &other, &format!("y of {case:?}"));
+        let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+        convolve(of, &dy, Kernels { values: &weight, inputs: c, turned: true }, None, &mut ours);
+        columns::backward_x(&g, &weight, &dy, &mut other);
+        close(&ours, &other, &format!("dx of {case:?}"));
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    if !available() {
+        return;
+    }
+    let case @ (samples, c, (h, w), o) = (2, 100, (24, 20), 150);
+    let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
+    let y = |threads: usize| {
+        let mut y = vec![f32::NAN; samples * o * h * w];
+        let kernels = Kernels { values: &weight, inputs: c, turned: false };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| convolve(pictures(case), &x, kernels, None, &mut y));
+        y
+    };
+    assert_eq!(y(1), y(3));
+}
+
+/// The additions before and after the products round too: the error may be at most three times that of plain products.
+#[test]
+fn errors_are_close_to_those_of_products() {
+    if !available() {
+        return;
+    }
+    for case @ (_, c, (h, w), o) in [(1, 320, (32, 32), 320), (1, 640, (16, 16), 320), (1, 1280, (8, 8), 320)] {
+        let (x, weight) = (values(c * h * w, 1), values(o * c * 9, 2));
+        let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![f32::NAN; o * h * w]);
+        convolve(pictures(case), &x, Kernels { values: &weight, inputs: c, turned: false }, None, &mut ours);
+        panels::forward(&geometry(case), &x, &weight, None, &mut plain);
+        let exact = |at: usize| {
+            let (o, row, column) = (at / (h * w), at / w % h, at % w);
+            let mut sum = 0.0;
+            for (tap, kernel) in weight[o * c * 9..(o + 1) * c * 9].iter().enumerate() {
+                let (c, i, j) = (tap / 9, row + tap / 3 % 3, column + tap % 3);
+                if (1..=h).contains(&i) && (1..=w).contains(&j) {
+                    sum += f64::from(*kernel) * f64::from(x[(c * h + i - 1) * w + j - 1]);
+                }
+            }
+            sum
+        };
+        let [ours, plain] = [ours, plain].map(|y| {
+            let places = (0..y.len()).step_by(97);
+            places.map(|at| (f64::from(y[at]) - exact(at)).powi(2)).sum::<f64>().sqrt()
+        });
+        println!("{case:?}: {:.2} times the error of products", ours / plain);
+        assert!(ours < 3.0 * plain, "{case:?}: {ours:e}, products {plain:e}");
+    }
+}
