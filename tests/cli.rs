@@ -103,8 +103,8 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     assert_snapshot!(stdout(&output).replace(here.to_str().expect("UTF-8"), "ROOT"), @r#"
     # 9 steps of 1 picture
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
-    # memory, estimated: 5.0 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.7 GB)
-    # train.gradient_checkpointing would save 0.6 GB of activations, for about a third more time
+    # memory, estimated: 4.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.3 GB)
+    # train.gradient_checkpointing would save 0.3 GB of activations, for about a third more time
     # these lines assume Stable Diffusion 1.5: the model is not on this machine yet
     # downloads the model from Hugging Face (stable-diffusion-v1-5/stable-diffusion-v1-5) or ModelScope (AI-ModelScope/stable-diffusion-v1-5), about 4.3 GB:
     #   unet/config.json
@@ -186,8 +186,8 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
     assert_snapshot!(comments(&["experiments/sft_dog.toml"]), @r"
     # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
     # trains all of the UNet's 859,520,964 parameters
-    # memory, estimated: 15.3 GB (weights 4.3 GB, gradients 3.4 GB, moments 6.9 GB, activations 0.7 GB)
-    # train.gradient_checkpointing would save 0.6 GB of activations, for about a third more time
+    # memory, estimated: 14.9 GB (weights 4.3 GB, gradients 3.4 GB, moments 6.9 GB, activations 0.3 GB)
+    # train.gradient_checkpointing would save 0.3 GB of activations, for about a third more time
     ");
     let more = [
         "--set",
@@ -200,14 +200,14 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
     assert_snapshot!(comments(&[&["experiments/sft_dog.toml"][..], &more].concat()), @r"
     # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
     # trains all 982,581,444 parameters: 859,520,964 of the UNet and 123,060,480 of the text encoder
-    # memory, estimated: 20.2 GB (weights 4.3 GB, gradients 3.9 GB, moments 7.9 GB, average 3.9 GB, activations 0.2 GB)
-    # gradient checkpointing saves 0.6 GB of activations, for about a third more time
+    # memory, estimated: 20.1 GB (weights 4.3 GB, gradients 3.9 GB, moments 7.9 GB, average 3.9 GB, activations 95.8 MB)
+    # gradient checkpointing saves 0.3 GB of activations, for about a third more time
     ");
     assert_snapshot!(comments(&["experiments/dreambooth_dog.toml", "--set", "adapter.dreambooth.lora.text_encoder=true"]), @r#"
     # 20 epochs in steps of 1 picture and as many class images; how many steps is known once the pictures are here
     # trains 1,092,096 of the UNet's 859,520,964 and of the text encoder's 123,060,480 parameters: LoRA of rank 4 beside 176 modules
-    # memory, estimated: 5.7 GB (weights 4.3 GB, gradients 4.4 MB, moments 8.7 MB, activations 1.5 GB)
-    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # memory, estimated: 5.0 GB (weights 4.3 GB, gradients 4.4 MB, moments 8.7 MB, activations 0.7 GB)
+    # train.gradient_checkpointing would save 0.5 GB of activations, for about a third more time
     # class images: 45 of "a dog" in 50 steps of pndm, unless they are here
     "#);
 
@@ -225,8 +225,8 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
     assert_snapshot!(comments(&[&dog[..], &["--set", &class]].concat()).replace(here, "HERE"), @r"
     # 60 steps of 1 picture and as many class images: 20 epochs over 3 pictures
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
-    # memory, estimated: 5.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 1.4 GB)
-    # train.gradient_checkpointing would save 1.1 GB of activations, for about a third more time
+    # memory, estimated: 4.9 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.6 GB)
+    # train.gradient_checkpointing would save 0.5 GB of activations, for about a third more time
     # class images: 3 pictures in HERE, none is made
     ");
 }
