@@ -189,10 +189,13 @@ template <int T> void copy2d(const void* x, void* y, uint32_t rows, uint32_t col
     for (size_t i = 0; first() && i < (size_t)rows * columns; i++)
         put(y, T, i / columns * to + i % columns, value(x, T, i / columns * from + i % columns));
 }
-template <int T> void sum(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
+template <int T, bool MOST> void reduce(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
     for (size_t row = 0; first() && row < n / block; row++) {
-        double all = 0;
-        for (size_t i = 0; i < block; i++) all += value(x, T, place(row * block + i, dims, info, 0));
+        double all = MOST ? -INFINITY : 0;
+        for (size_t i = 0; i < block; i++) {
+            const double v = value(x, T, place(row * block + i, dims, info, 0));
+            all = MOST ? std::max(all, v) : all + v;
+        }
         put(y, T, row, all);
     }
 }
@@ -210,7 +213,8 @@ template <int T> void sum(size_t n, size_t block, size_t dims, const size_t* inf
     card::Known<set<T>> set_##suffix("const_set_" #suffix);                                                            \
     card::Known<affine<T>> affine_##suffix("affine_" #suffix);                                                         \
     card::Known<copy2d<T>> copy2d_##suffix("copy2d_" #suffix);                                                         \
-    card::Known<sum<T>> sum_##suffix("fast_sum_" #suffix);                                                             \
+    card::Known<reduce<T, false>> sum_##suffix("fast_sum_" #suffix);                                                   \
+    card::Known<reduce<T, true>> max_##suffix("fast_max_" #suffix);                                                    \
     card::Known<cast<T, 0>> to_f32_##suffix("cast_" #suffix "_f32");                                                   \
     card::Known<cast<T, 2>> to_f16_##suffix("cast_" #suffix "_f16");                                                   \
     card::Known<cast<T, 14>> to_bf16_##suffix("cast_" #suffix "_bf16");
