@@ -168,7 +168,7 @@ template <int FROM, int TO> void cast(size_t n, size_t dims, const size_t* info,
 template <int T, int OP> void binary(size_t n, size_t dims, const size_t* info, const void* a, const void* b, void* y) {
     for (size_t i = 0; first() && i < n; i++) {
         const double l = value(a, T, place(i, dims, info, 0)), r = value(b, T, place(i, dims, info, 1));
-        put(y, T, i, OP == 0 ? l + r : OP == 1 ? l - r : OP == 2 ? l * r : l / r);
+        put(y, T, i, OP == 0 ? l + r : OP == 1 ? l - r : OP == 2 ? l * r : OP == 3 ? l / r : OP == 4 ? max(l, r) : min(l, r));
     }
 }
 template <int T, int OP> void unary(size_t n, size_t dims, const size_t* info, const void* x, void* y) {
@@ -189,18 +189,27 @@ template <int T> void copy2d(const void* x, void* y, uint32_t rows, uint32_t col
     for (size_t i = 0; first() && i < (size_t)rows * columns; i++)
         put(y, T, i / columns * to + i % columns, value(x, T, i / columns * from + i % columns));
 }
-template <int T> void sum(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
+template <int T, bool MOST> void reduce(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
     for (size_t row = 0; first() && row < n / block; row++) {
-        double all = 0;
-        for (size_t i = 0; i < block; i++) all += value(x, T, place(row * block + i, dims, info, 0));
+        double all = MOST ? -INFINITY : 0;
+        for (size_t i = 0; i < block; i++) {
+            const double v = value(x, T, place(row * block + i, dims, info, 0));
+            all = MOST ? std::max(all, v) : all + v;
+        }
         put(y, T, row, all);
     }
+}
+// Of few values each; n counts the sums.
+template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
+    reduce<T, false>(n * block, block, dims, info, x, y);
 }
 #define TYPED(T, suffix)                                                                                               \
     card::Known<binary<T, 0>> add_##suffix("badd_" #suffix);                                                           \
     card::Known<binary<T, 1>> sub_##suffix("bsub_" #suffix);                                                           \
     card::Known<binary<T, 2>> mul_##suffix("bmul_" #suffix);                                                           \
     card::Known<binary<T, 3>> div_##suffix("bdiv_" #suffix);                                                           \
+    card::Known<binary<T, 4>> maximum_##suffix("bmaximum_" #suffix);                                                   \
+    card::Known<binary<T, 5>> minimum_##suffix("bminimum_" #suffix);                                                   \
     card::Known<unary<T, 0>> copied_##suffix("ucopy_" #suffix);                                                        \
     card::Known<unary<T, 1>> sqr_##suffix("usqr_" #suffix);                                                            \
     card::Known<unary<T, 2>> sqrt_##suffix("usqrt_" #suffix);                                                          \
@@ -210,7 +219,9 @@ template <int T> void sum(size_t n, size_t block, size_t dims, const size_t* inf
     card::Known<set<T>> set_##suffix("const_set_" #suffix);                                                            \
     card::Known<affine<T>> affine_##suffix("affine_" #suffix);                                                         \
     card::Known<copy2d<T>> copy2d_##suffix("copy2d_" #suffix);                                                         \
-    card::Known<sum<T>> sum_##suffix("fast_sum_" #suffix);                                                             \
+    card::Known<reduce<T, false>> sum_##suffix("fast_sum_" #suffix);                                                   \
+    card::Known<sum_few<T>> few_##suffix("fast_sum_small_" #suffix);                                                   \
+    card::Known<reduce<T, true>> max_##suffix("fast_max_" #suffix);                                                    \
     card::Known<cast<T, 0>> to_f32_##suffix("cast_" #suffix "_f32");                                                   \
     card::Known<cast<T, 2>> to_f16_##suffix("cast_" #suffix "_f16");                                                   \
     card::Known<cast<T, 14>> to_bf16_##suffix("cast_" #suffix "_bf16");
