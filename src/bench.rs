@@ -61,7 +61,10 @@ pub struct Measured {
 
 /// Times one kind of work and prints what it took.
 pub fn command(args: &BenchArgs) -> Result<()> {
-    let device = device::open(args.device)?.device;
+    let device::Opened { device, why } = device::open(args.device)?;
+    if let Some(why) = why {
+        eprintln!("{why}");
+    }
     let measured = measure(args, &device)?;
     print(&if args.json { json(&measured)? } else { plain(args, &measured) })
 }

@@ -76,7 +76,9 @@ fn remedy(said: &str) -> &'static str {
     } else if says(&["UNSUPPORTED_PTX_VERSION", "INSUFFICIENT_DRIVER", "DRIVER_MISMATCH"]) {
         "the driver is older than the CUDA toolkit that this build was made with: install a newer driver, build with an older \
          toolkit, or use --device cpu"
-    } else if says(&["NO_BINARY_FOR_GPU", "INVALID_PTX", "too old"]) {
+    } else if says(&["too old"]) {
+        "take an NVIDIA GPU from Ampere (compute capability 8.0) on, or use --device cpu"
+    } else if says(&["NO_BINARY_FOR_GPU", "INVALID_PTX"]) {
         "the GPU is older than what this build was made for: build with CUDA_COMPUTE_CAP=80 for all GPUs from Ampere on, or \
          use --device cpu"
     } else if says(&["NOT_INITIALIZED", "INITIALIZATION_FAILED", "ARCH_MISMATCH"]) {
@@ -146,6 +148,20 @@ pub fn prepare(device: &Device, tf32: bool) {
     }
     #[cfg(not(feature = "cuda"))]
     let _ = (device, tf32);
+}
+
+/// Where and how products are computed, as far as it changes their last digits: part of the names of what is kept for later runs.
+/// [`prepare`] comes before.
+pub fn arithmetic(device: &Device) -> &'static str {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() && crate::ops::cuda::card::tf32() {
+        return "cuda tf32";
+    }
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu",
+        candle_core::DeviceLocation::Cuda { .. } => "cuda",
+        candle_core::DeviceLocation::Metal { .. } => "metal",
+    }
 }
 
 /// The memory that tensors have on a CUDA device now, and had at most since [`prepare`], MiB.

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use table::Table;
 use tunelab::cli::DeviceChoice;
 use tunelab::device;
-use tunelab::error::Result;
+use tunelab::error::{Error, Result};
 
 /// What is computed in f32 may differ from its reference by this share of the largest value.
 pub const F32: f64 = 1e-3;
@@ -52,6 +52,10 @@ fn main() -> ExitCode {
 
 fn all(args: &Args, table: &mut Table) -> Result<()> {
     let device::Opened { device, why } = device::open(args.device)?;
+    if args.device == DeviceChoice::Auto && device.is_cpu() {
+        let why = why.unwrap_or_else(|| "this build of gpu_check is for the CPU".to_owned());
+        return Err(Error::input(why).hint("--device cpu checks this machine's processor"));
+    }
     eprintln!("{}", why.unwrap_or_else(|| format!("computing on {}", device::name(&device))));
     device::prepare(&device, false);
     let wanted = |section: &str| args.only.is_empty() || args.only.iter().any(|only| only == section);

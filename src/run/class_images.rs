@@ -12,6 +12,7 @@
 
 use super::Experiment;
 use crate::data::{self, Picture};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::ops::weight::products_in_bf16;
 use crate::plan::{DreamBooth, Dtype};
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 
 /// The text chunk with the hash of the picture's pixels.
 const PIXELS: &str = "pixels";
@@ -58,9 +59,9 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
     let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
     // Rounded weights draw other pictures, and processors with tiles others than those without.
     let rounding = match of.plan.train.dtype {
-        Dtype::F32 => String::new(),
+        Dtype::F32 => device::arithmetic(of.device).to_owned(),
         Dtype::Bf16 if of.device.is_cpu() => format!("bf16 {}", products_in_bf16()),
-        short => format!("{short} on a GPU"),
+        short => format!("{short} {}", device::arithmetic(of.device)),
     };
     let settings = [
         VERSION.to_owned(),
@@ -73,8 +74,7 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
-    let rounding = (!rounding.is_empty()).then_some(rounding.as_str());
-    data::key(&settings.iter().map(String::as_str).chain(rounding).collect::<Vec<_>>())
+    data::key(&settings.iter().chain([&rounding]).map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Picture `index`; the names sort as the numbers do.

@@ -72,6 +72,7 @@ impl Experiment<'_> {
             dtype: match self.plan.train.dtype {
                 Dtype::Bf16 if self.device.is_cpu() => format!("{} {}", Dtype::Bf16, products_in_bf16()),
                 Dtype::F32 if self.plan.train.tf32 => "f32, products in tf32".to_owned(),
+                dtype if self.plan.train.tf32 => format!("{dtype}, products of f32 in tf32"),
                 dtype => dtype.to_string(),
             },
             counts: Counts {

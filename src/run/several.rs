@@ -176,7 +176,10 @@ impl Room<'_> {
     }
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
-        device::check(&self.device, plan)?;
+        // What is finished may stand where its type cannot be computed.
+        if self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())? {
+            device::check(&self.device, plan)?;
+        }
         device::prepare(&self.device, plan.train.tf32);
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
         let (run, news) = match &opened {

@@ -6,6 +6,7 @@
 //! runs in every step.
 
 use crate::data::{self, Cache, Picture, Rgb};
+use crate::device;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::vae::{LatentDistribution, Vae};
@@ -16,7 +17,7 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
-const CACHE_VERSION: &str = "1";
+const CACHE_VERSION: &str = "2";
 
 /// All pictures with their captions, ready for training.
 pub struct Examples {
@@ -179,7 +180,8 @@ fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result
     for &flipped in sides {
         let resolution = dataset.resolution.to_string();
         let side = if flipped { "flipped" } else { "plain" };
-        let key = data::key(&[CACHE_VERSION, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
+        let how = device::arithmetic(from.device);
+        let key = data::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
         if let Some(found) = from.cache.get("latents", &key)?
             && let (Some(mean), Some(std)) = (found.get("mean"), found.get("std"))
         {

@@ -4,6 +4,7 @@
 //! In: tokenizer, text encoder, the texts. Out: [`Texts`], which gives a batch's hidden states [B, tokens, width].
 
 use crate::data::{self, Cache};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::model::clip::ClipText;
 use crate::model::tokenizer::Tokenizer;
@@ -11,7 +12,7 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
-const CACHE_VERSION: &str = "1";
+const CACHE_VERSION: &str = "2";
 
 /// The ids of every text of a run.
 pub type Ids = BTreeMap<String, Vec<u32>>;
@@ -48,7 +49,7 @@ pub fn encode(clip: &ClipText, ids: &Ids) -> Result<States> {
 pub fn encode_cached(clip: &ClipText, clip_hash: &str, ids: &Ids, cache: &Cache, device: &Device) -> Result<States> {
     let one = |ids: &Vec<u32>| -> Result<Tensor> {
         let words = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        let key = data::key(&[CACHE_VERSION, clip_hash, &words]);
+        let key = data::key(&[CACHE_VERSION, device::arithmetic(device), clip_hash, &words]);
         if let Some(found) = cache.get("text", &key)?
             && let Some(states) = found.get("states")
         {

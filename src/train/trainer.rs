@@ -236,13 +236,24 @@ impl<'a> Trainer<'a> {
         for (network, dropout) in &self.with.dropouts {
             dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), self.draws)));
         }
-        let ((share_of_loss, total, parts), tape) = tape::record(|| {
+        let ((share_of_loss, loss, parts), tape) = tape::record(|| {
             let (loss, parts) = self.loss(indices)?;
-            Ok::<_, Error>((ops::scale(&loss, share * self.loss_scale())?, f64::from(loss.to_scalar::<f32>()?), parts))
+            Ok::<_, Error>((ops::scale(&loss, share * self.loss_scale())?, loss, parts))
         })?;
         self.draws += 1;
-        self.finite("loss", total)?;
-        for (name, gradient) in self.optimizer.gradients(&share_of_loss, tape)? {
+        let gradients = self.optimizer.gradients(&share_of_loss, tape)?;
+        // Read when the backward pass has been given out, so that a GPU need not wait for it.
+        let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
+        let total = value(&loss)?;
+        let parts = match &parts {
+            Some([instance, prior]) => [value(instance)?, value(prior)?],
+            None => [0.0; 2],
+        };
+        // In f16 the gradients are not finite either, and the step is left out.
+        if self.scaler.is_none() {
+            self.finite("loss", total)?;
+        }
+        for (name, gradient) in gradients {
             let sum = match sums.remove(&name) {
                 Some(sum) => (sum + gradient)?,
                 None => gradient,
@@ -253,7 +264,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The loss of the next batch, and the instance and class losses with prior preservation.
-    fn loss(&self, indices: &[usize]) -> Result<(Tensor, [f64; 2])> {
+    fn loss(&self, indices: &[usize]) -> Result<(Tensor, Option<[Tensor; 2]>)> {
         let Materials { predictor, vae, examples, train, seed, .. } = &self.with;
         let of = |examples: &Examples| {
             let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
@@ -267,12 +278,12 @@ impl<'a> Trainer<'a> {
         let instance = of(examples)?;
         let Some((class, weight)) = self.with.class else {
             let draw = draw(&instance.latents, indices.len())?;
-            return Ok((predictor.loss(&instance, &draw)?, [0.0; 2]));
+            return Ok((predictor.loss(&instance, &draw)?, None));
         };
         let draw = draw(&instance.latents, 2 * indices.len())?;
         let parts = predictor.dreambooth(&instance, &of(class)?, &draw)?;
-        let values = [parts.instance.to_scalar::<f32>()?, parts.prior.to_scalar::<f32>()?].map(f64::from);
-        Ok((ops::add(&parts.instance, &ops::scale(&parts.prior, weight)?)?, values))
+        let loss = ops::add(&parts.instance, &ops::scale(&parts.prior, weight)?)?;
+        Ok((loss, Some([parts.instance, parts.prior])))
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {
