@@ -4,8 +4,8 @@
 
 use std::io::{self, Write};
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
@@ -14,13 +14,19 @@ use crate::error::{Error, Result};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Starts listening for Ctrl-C. Once in a process.
+    /// Starts listening for Ctrl-C. All that are made in a process hear the same keys.
     ///
     /// Errors: something else listens already.
     pub fn install() -> Result<Self> {
+        static LISTENING: Mutex<Option<Interrupt>> = Mutex::new(None);
+        let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(interrupt) = &*listening {
+            return Ok(interrupt.clone());
+        }
         let interrupt = Self::default();
         let heard = interrupt.clone();
         ctrlc::set_handler(move || heard.press()).map_err(|e| Error::run("cannot listen for Ctrl-C").cause(e))?;
+        *listening = Some(interrupt.clone());
         Ok(interrupt)
     }
 
