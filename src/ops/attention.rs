@@ -33,16 +33,16 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -
     if heads == 0 || !width.is_multiple_of(heads) || k.dims() != [batch, keys, width] || v.dims() != k.dims() {
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
     }
+    let sizes = Sizes { batch, queries, keys, heads, d: width / heads, mask };
     #[cfg(feature = "cuda")]
     if cuda::serves(q)
-        && let Some(y) = cuda::attention::attention(q, k, v, heads, mask)?
+        && let Some(y) = cuda::attention::attention(q, k, v, sizes)?
     {
         return Ok(y);
     }
     if !host::is_host_f32(q) {
         return composed(&[q, k, v], |t| portable(&t[0], &t[1], &t[2], heads, mask));
     }
-    let sizes = Sizes { batch, queries, keys, heads, d: width / heads, mask };
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
     let y = forward(&sizes, &host::values(&q)?, &host::values(&k)?, &host::values(&v)?);
     let operands = [q.clone(), k.clone(), v.clone()];
@@ -67,13 +67,15 @@ fn portable(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Res
 }
 
 /// All sizes of one attention.
-struct Sizes {
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-    d: usize,
-    mask: Mask,
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    /// Values of a head.
+    pub(super) d: usize,
+    pub(super) mask: Mask,
 }
 
 impl Sizes {

@@ -37,6 +37,8 @@ mod pack;
 mod product;
 pub mod tape;
 #[cfg(target_arch = "x86_64")]
+mod target;
+#[cfg(target_arch = "x86_64")]
 mod tiles;
 pub mod upsample;
 mod vector;

@@ -13,6 +13,7 @@
 
 use super::host::Scratch;
 use super::pack::Right;
+use super::target::Target;
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
@@ -107,15 +108,6 @@ pub(super) enum Plus<'a> {
     Old,
 }
 
-/// C's first element, for the tasks, each of which writes elements of its own.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-
-// SAFETY: tasks write disjoint rows and columns through it, while the slice that it points into is borrowed by `product`.
-unsafe impl Send for Target {}
-// SAFETY: as above.
-unsafe impl Sync for Target {}
-
 /// C = A · B + `plus`, with A [m, k], B [k, n]. C is segments of row-major [m, width], one behind the other.
 ///
 /// # Panics
@@ -138,7 +130,7 @@ pub(super) fn product(c: &mut [f32], (m, k): (usize, usize), n: Columns, a: Left
     let unit = if a.taps == 1 { LANES } else { a.taps };
     let block = k.div_ceil(k.div_ceil(BLOCK)).next_multiple_of(unit);
     let small = m * vectors * LANES * k < SMALL;
-    let job = Job { c: Target(c.as_mut_ptr()), m, k, n, a, plus };
+    let job = Job { c: Target::of(c), m, k, n, a, plus };
     let groups = vectors.div_ceil(GROUP);
     if groups >= TASKS {
         // Enough groups of columns: each task lays out its own.
@@ -194,7 +186,7 @@ fn share(tasks: usize, here: bool, task: impl Fn(usize) + Sync + Send) {
 
 /// One product.
 struct Job<'a> {
-    c: Target,
+    c: Target<'a>,
     m: usize,
     k: usize,
     n: Columns,
@@ -225,7 +217,7 @@ impl Job<'_> {
                 let count = 2.min(vectors.end - vector);
                 let columns = pair.map(|v| if v < vectors.end { self.n.of(v) } else { (0, 0, 0) });
                 let out = columns.map(|(segment, column, _)| {
-                    self.c.0.wrapping_add(segment * self.m * self.n.width + first * self.n.width + column)
+                    self.c.first().wrapping_add(segment * self.m * self.n.width + first * self.n.width + column)
                 });
                 let tile = Tile {
                     steps,

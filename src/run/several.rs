@@ -177,8 +177,10 @@ impl Room<'_> {
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         // What is finished may stand where its type cannot be computed.
-        if self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())? {
-            device::check(&self.device, plan)?;
+        if let Err(error) = device::check(&self.device, plan)
+            && (self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())?)
+        {
+            return Err(error);
         }
         device::prepare(&self.device, plan.train.tf32);
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;

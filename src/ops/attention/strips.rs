@@ -11,7 +11,7 @@
 
 use super::super::host::{self, Scratch};
 use super::super::pack::{Right, Transposed};
-use super::super::product::{LANES, PANEL, available};
+use super::super::product::{LANES, Left, PANEL, available};
 use super::super::vector::sum_of_pairs;
 use super::{HeadGradients, Operands, Sizes};
 use rayon::prelude::*;
@@ -85,14 +85,6 @@ fn lay_rows(sizes: &Sizes, t: &[f32], (head, first): (usize, usize), row: usize,
     }
 }
 
-/// The left side of a product: element (i, k) is at i · row + k · step.
-#[derive(Clone, Copy)]
-struct Left<'a> {
-    values: &'a [f32],
-    row: usize,
-    step: usize,
-}
-
 /// What becomes of a product.
 #[derive(Clone, Copy)]
 enum Store {
@@ -102,7 +94,7 @@ enum Store {
     Added,
 }
 
-/// `c` = or += a · b: c [rows, columns], rows `c_row` apart; b [k, columns], rows `b_row` apart. Rows are a multiple of 8 and,
+/// `c` = or += a · b, with a of one tap: c [rows, columns], rows `c_row` apart; b [k, columns], rows `b_row` apart. Rows are a multiple of 8 and,
 /// with two vectors of columns, of 12 where they are a strip; columns are whole vectors.
 fn multiply(
     (c, c_row): (&mut [f32], usize),
@@ -111,7 +103,7 @@ fn multiply(
     (b, b_row): (&[f32], usize),
     store: Store,
 ) {
-    assert!(available() && rows.is_multiple_of(8) && columns.is_multiple_of(LANES) && k > 0);
+    assert!(available() && a.taps == 1 && rows.is_multiple_of(8) && columns.is_multiple_of(LANES) && k > 0);
     assert!((rows - 1) * c_row + columns <= c.len() && (k - 1) * b_row + columns <= b.len());
     assert!((rows - 1) * a.row + (k - 1) * a.step < a.values.len());
     let vectors = columns / LANES;
@@ -180,7 +172,7 @@ unsafe fn all_rows<const R: usize, const V: usize>(
 
 /// A strip's rows [24, d] times the panels' columns: [24, keys].
 fn scores(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], scale: f32, out: &mut [f32]) {
-    let left = Left { values: strip, row: of.row, step: 1 };
+    let left = Left::rows(strip, of.row);
     for (number, panel) in panels.chunks_exact(sizes.d * PANEL).enumerate() {
         let out = &mut out[number * PANEL..];
         multiply((out, of.scores), (STRIP, PANEL, sizes.d), left, (panel, PANEL), Store::Scaled(scale));
@@ -263,7 +255,7 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
                     let first = task * each + number * STRIP;
                     lay_rows(sizes, q, (head, first), of.row, strip);
                     let scales = weights(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
-                    let left = Left { values: p, row: of.scores, step: 1 };
+                    let left = Left::rows(p, of.scores);
                     let rows = (&v_laid[i * rows..][..rows], of.row);
                     multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
                     for ((y, sums), scale) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)).zip(scales) {
@@ -301,12 +293,17 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
         lay_rows(sizes, dy, (head, first), of.row, dy_strip);
         let scales = weights(sizes, &of, strip, k_panels, first, p);
         scores(sizes, &of, dy_strip, v_panels, 1.0, ds);
-        let turned = |values| Left { values, row: 1, step: of.scores };
         if wanted[1] {
             for ((to, from), scale) in scaled.chunks_exact_mut(of.row).zip(dy_strip.chunks_exact(of.row)).zip(scales) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
             }
-            multiply((&mut dv, of.row), (of.keys, of.row, STRIP), turned(p), (scaled, of.row), Store::Added);
+            multiply(
+                (&mut dv, of.row),
+                (of.keys, of.row, STRIP),
+                Left::transposed(p, of.scores),
+                (scaled, of.row),
+                Store::Added,
+            );
         }
         host::vectorised(|| {
             let rows = ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores));
@@ -318,12 +315,18 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
             }
         });
         if wanted[0] {
-            let left = Left { values: ds, row: of.scores, step: 1 };
+            let left = Left::rows(ds, of.scores);
             let out = &mut dq[of.rows(first)..];
             multiply((out, of.row), (STRIP, of.row, sizes.keys), left, (k_rows, of.row), Store::Scaled(1.0));
         }
         if wanted[1] {
-            multiply((&mut dk, of.row), (of.keys, of.row, STRIP), turned(ds), (strip, of.row), Store::Added);
+            multiply(
+                (&mut dk, of.row),
+                (of.keys, of.row, STRIP),
+                Left::transposed(ds, of.scores),
+                (strip, of.row),
+                Store::Added,
+            );
         }
     }
     HeadGradients { of: [dq, dk, dv], row: of.row }

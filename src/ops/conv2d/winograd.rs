@@ -21,6 +21,7 @@ mod tests;
 
 use super::super::host::Scratch;
 use super::super::product::{LANES, available};
+use super::super::target::Target;
 use grid::Grid;
 pub(super) use grid::Pictures;
 pub(super) use kernels::Kernels;
@@ -43,15 +44,6 @@ const VALUES: usize = 4 << 20;
 /// Values between the planes of sums, whose length may be a multiple of a page.
 const APART: usize = LANES;
 
-/// y's first element, for the tasks, each of which writes pixels of its own.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-
-// SAFETY: tasks write disjoint channels and tiles through it, while the slice that it points into is borrowed by `convolve`.
-unsafe impl Send for Target {}
-// SAFETY: as above.
-unsafe impl Sync for Target {}
-
 /// y [S, m, h, w] = x [S, k, h, w] * kernels + bias
 pub(super) fn convolve(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&[f32]>, y: &mut [f32]) {
     let (m, k) = kernels.sizes();
@@ -66,7 +58,7 @@ pub(super) fn convolve(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&
     let job = Job { grid, kernels, bias, m, k, depth, chunk };
     let rows = m.div_ceil(LANES).div_ceil(m.div_ceil(ROWS)) * LANES;
     let together = (VALUES / job.pixels()).max(1) * chunk;
-    let target = Target(y.as_mut_ptr());
+    let target = Target::of(y);
     let mut scratch = Scratch::new();
     for first in (0..vectors).step_by(together) {
         let chunks = together.min(vectors - first).div_ceil(chunk);
@@ -149,7 +141,7 @@ impl Job<'_> {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
                 // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels in these tiles.
-                unsafe { self.grid.results(sums, &bias, first, (channel, count, self.m), y.0) };
+                unsafe { self.grid.results(sums, &bias, first, (channel, count, self.m), y.first()) };
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Heads of up to 160 values are served; what the kernels take for a head is one of a few widths, filled up with zeros.
 
 use super::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
-use crate::ops::attention::Mask;
+use crate::ops::attention::{Mask, Sizes};
 use crate::ops::tape::operand;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Result, Tensor};
@@ -39,19 +39,11 @@ impl Kernel {
 }
 
 /// See [`attention`](crate::ops::attention()), which has checked the shapes. `None` if no kernel is for heads of this size.
-pub(in crate::ops) fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    heads: usize,
-    mask: Mask,
-) -> Result<Option<Tensor>> {
-    let (batch, queries, width) = q.dims3()?;
-    let (d, keys) = (width / heads, k.dim(1)?);
-    let Some(kernel) = Kernel::of(d, q.dtype()) else { return Ok(None) };
+pub(in crate::ops) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: Sizes) -> Result<Option<Tensor>> {
+    let Some(kernel) = Kernel::of(of.d, q.dtype()) else { return Ok(None) };
     of_one_type(&[q, k, v])?;
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
-    let work = Work { kernel, batch, queries, keys, heads, d, mask, dtype: q.dtype() };
+    let work = Work { kernel, of, dtype: q.dtype() };
     let (y, lse) = work.forward([&q, &k, &v])?;
     // The result, which does not exist as a tensor before its node does.
     let result = Rc::new(OnceCell::new());
@@ -68,12 +60,7 @@ pub(in crate::ops) fn attention(
 #[derive(Clone, Copy)]
 struct Work {
     kernel: Kernel,
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-    d: usize,
-    mask: Mask,
+    of: Sizes,
     dtype: DType,
 }
 
@@ -93,17 +80,17 @@ impl Work {
     fn over(&self, rows: usize, tiles: usize, numbers: usize) -> LaunchConfig {
         let row = self.kernel.width * self.dtype.size_in_bytes() + 16;
         let shared = row * tiles + size_of::<f32>() * numbers;
-        blocks((rows.div_ceil(self.kernel.rows()), self.heads, self.batch), (32 * self.kernel.warps, 1), shared)
+        blocks((rows.div_ceil(self.kernel.rows()), self.of.heads, self.of.batch), (32 * self.kernel.warps, 1), shared)
     }
 
     fn sizes(&self) -> [Argument<'static>; 5] {
-        let causal = usize::from(self.mask == Mask::Causal);
-        [self.queries.into(), self.keys.into(), self.heads.into(), self.d.into(), causal.into()]
+        let causal = usize::from(self.of.mask == Mask::Causal);
+        [self.of.queries.into(), self.of.keys.into(), self.of.heads.into(), self.of.d.into(), causal.into()]
     }
 
     /// A number for each query of each head.
     fn lines(&self, like: &Tensor) -> Result<Fresh> {
-        Fresh::new(device(like)?, DType::F32, (self.batch, self.heads, self.queries))
+        Fresh::new(device(like)?, DType::F32, (self.of.batch, self.of.heads, self.of.queries))
     }
 
     /// y, and the logarithms of the sums.
@@ -124,7 +111,7 @@ impl Work {
             causal,
         ];
         let (source, name) = self.named("attention");
-        let over = self.over(self.queries, self.kernel.rows() + 2 * self.kernel.forward, 0);
+        let over = self.over(self.of.queries, self.kernel.rows() + 2 * self.kernel.forward, 0);
         // SAFETY: the kernel's ten parameters; q and y are [batch, queries, heads * d], k and v [batch, keys, heads * d], lse
         // [batch, heads, queries], and the shared memory holds the tiles of q, k and v.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
@@ -178,7 +165,7 @@ impl Work {
             causal,
         ];
         let (source, name) = self.named("attention_queries");
-        let over = self.over(self.queries, 2 * (self.kernel.rows() + self.kernel.backward), 0);
+        let over = self.over(self.of.queries, 2 * (self.kernel.rows() + self.kernel.backward), 0);
         // SAFETY: the kernel's thirteen parameters, of which dq may be null; dy and dq are like q and y, delta is like lse, the
         // rest as in `forward`, and the shared memory holds the tiles of q, dy, k and v.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
@@ -206,7 +193,7 @@ impl Work {
         ];
         let (source, name) = self.named("attention_keys");
         let Kernel { backward, .. } = self.kernel;
-        let over = self.over(self.keys, 2 * (self.kernel.rows() + backward), 2 * backward);
+        let over = self.over(self.of.keys, 2 * (self.kernel.rows() + backward), 2 * backward);
         // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v, the rest as above, and the shared memory holds
         // the tiles of k, v, q and dy and two numbers for each of a tile's queries.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;

@@ -1,11 +1,12 @@
 //! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data gradients.
 
+use super::super::target::Target;
 use super::grid::Grid;
 use super::kernel::{BLOCK, Operand, Steps, TILE, block};
 use super::lay;
 use super::lines::{BYTES, Spare};
 use super::pass;
-use super::store::{Target, pictures};
+use super::store::pictures;
 use super::weight::{LINES, Tiles};
 
 /// The pictures that a convolution looks at: samples, height and width.

@@ -1,10 +1,11 @@
 //! y = x Wᵀ + b and dx = dy W with a weight of tiles.
 
+use super::super::target::Target;
 use super::kernel::{BLOCK, Operand, Steps, TILE, block};
 use super::lay;
 use super::lines::{BYTES, Spare};
 use super::pass;
-use super::store::{Target, rows};
+use super::store::rows;
 use super::weight::{LINES, Tiles};
 
 /// y [m, outputs] = x [m, inputs] Wᵀ + b.

@@ -5,39 +5,13 @@
 )]
 
 use super::super::pack::turn;
+use super::super::target::Target;
 use super::grid::Run;
 use super::kernel::{BLOCK, Sums, TILE};
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
-use std::marker::PhantomData;
-
-/// A result's elements, for the tasks, each of which writes elements of its own.
-#[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
-    first: *mut f32,
-    length: usize,
-    result: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: tasks write disjoint elements through it, while the slice that it points into is borrowed.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Target<'_> {}
-
-impl<'a> Target<'a> {
-    pub(super) fn of(result: &'a mut [f32]) -> Self {
-        Self { first: result.as_mut_ptr(), length: result.len(), result: PhantomData }
-    }
-
-    /// Where `n` elements from `at` on lie.
-    #[inline]
-    fn at(self, at: usize, n: usize) -> *mut f32 {
-        assert!(at + n <= self.length, "tiles: beyond the result");
-        self.first.wrapping_add(at)
-    }
-}
 
 impl Sums {
     pub(super) fn zeros() -> Self {

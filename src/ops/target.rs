@@ -1,0 +1,36 @@
+//! A result in memory that several tasks write at once, each elements of its own.
+#![expect(unsafe_code, reason = "what the compiler cannot see is that the tasks' elements are apart")]
+
+use std::marker::PhantomData;
+
+/// A result's elements, for the tasks, each of which writes elements of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    first: *mut f32,
+    length: usize,
+    result: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: tasks write disjoint elements through it, while the slice that it points into is borrowed.
+unsafe impl Send for Target<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Target<'_> {}
+
+impl<'a> Target<'a> {
+    pub(super) fn of(result: &'a mut [f32]) -> Self {
+        Self { first: result.as_mut_ptr(), length: result.len(), result: PhantomData }
+    }
+
+    /// Where the first element lies, for a kernel whose elements have been measured.
+    #[inline]
+    pub(super) fn first(self) -> *mut f32 {
+        self.first
+    }
+
+    /// Where `n` elements from `at` on lie.
+    #[inline]
+    pub(super) fn at(self, at: usize, n: usize) -> *mut f32 {
+        assert!(at + n <= self.length, "beyond the result");
+        self.first.wrapping_add(at)
+    }
+}
