@@ -131,6 +131,18 @@ fn conv2d_straight_from_the_picture() {
     }
 }
 
+/// A kernel of one pixel on fewer pixels than channels: the weight is read where it lies, its gradient across.
+#[test]
+fn conv2d_of_few_pixels() {
+    for (samples, side, inputs, outputs) in [(1, 4, 1570, 33), (1, 3, 21, 19), (2, 3, 40, 37)] {
+        let what = format!("{samples} x {inputs} -> {outputs}, {side}x{side}");
+        let (x, k, b) = ([samples, inputs, side, side], [outputs, inputs, 1, 1], [outputs]);
+        let op = |t: &[Tensor]| ops::conv2d(&t[0], &t[1], Some(&t[2]), 1, Padding::same(0));
+        agree(&what, &[Trained(&x), Trained(&k), Trained(&b)], op);
+        agree(&what, &[Trained(&x), Frozen(&k), Frozen(&b)], op);
+    }
+}
+
 /// 64 channels of 97x101 pixels need 5.6 million column values: two blocks.
 #[test]
 fn conv2d_in_several_blocks() {

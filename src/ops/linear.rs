@@ -78,7 +78,12 @@ fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w
 #[cfg(target_arch = "x86_64")]
 mod panels {
     use super::super::pack::{Right, Rows, Transposed};
-    use super::super::product::{Columns, Left, Plus, available, product};
+    use super::super::product::{Columns, Left, Plus, Stored, available, product};
+
+    /// Whether yᵀ = W xᵀ is computed, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
+    fn few(m: usize, n: usize, k: usize) -> bool {
+        2 * m <= n.min(k)
+    }
 
     pub(super) fn multiply(
         y: &mut [f32],
@@ -90,8 +95,15 @@ mod panels {
         if !available() {
             return false;
         }
-        let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
-        product(y, (m, k), Columns::one(n), Left::rows(x, k), &w, b.map_or(Plus::Nothing, Plus::Columns));
+        if few(m, n, k) {
+            let x = Right::Transposed(Transposed { values: x, row: k, columns: m });
+            let plus = b.map_or(Plus::Nothing, Plus::Rows);
+            product(Stored::Transposed(y), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
+        } else {
+            let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
+            let plus = b.map_or(Plus::Nothing, Plus::Columns);
+            product(Stored::Rows(y), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
+        }
         true
     }
 
@@ -100,7 +112,7 @@ mod panels {
             return false;
         }
         let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
-        product(dx, (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        product(Stored::Rows(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
         true
     }
 }
@@ -158,7 +170,7 @@ mod tests {
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
     #[test]
     fn products_of_panels_equal_those_of_the_gemm_crate() {
-        for (m, n, k) in [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320)] {
+        for (m, n, k) in [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)] {
             let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
@@ -177,7 +189,7 @@ mod tests {
 
     #[test]
     fn panels_do_not_depend_on_the_number_of_threads() {
-        for (m, n, k) in [(70, 130, 1300), (40, 1100, 700)] {
+        for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
             let (x, w) = (values(m * k, 1), values(n * k, 2));
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -5,17 +5,14 @@
 )]
 
 use super::host::Scratch;
-use super::product::{Columns, LANES, PANEL, available, place};
+use super::product::{Ahead, Columns, LANES, available};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
-    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::ops::Range;
-
-/// Rows of B ahead that are fetched while one is copied.
-const AHEAD: usize = 4;
 
 /// B [k, n], which is laid out in panels before it is used.
 pub(super) enum Right<'a> {
@@ -26,14 +23,25 @@ pub(super) enum Right<'a> {
 }
 
 impl Right<'_> {
-    /// Lays out rows `k` of the `vectors`, each of 16 columns of one segment, with zeros behind its last column. Row k of vector
-    /// v goes to [`place`].
-    pub(super) fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+    /// Lays out rows `k` of a panel of vectors, each of 16 columns of one segment, with zeros behind its last column: for each row
+    /// 16 values of each vector.
+    pub(super) fn lay(&self, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
         match self {
-            Self::Rows(b) => b.lay(k, vectors, panel, out),
-            Self::Transposed(b) => b.lay(k, vectors, panel, out),
-            Self::Patches(b) => b.lay(k, vectors, panel, out),
-            Self::PatchRows(b) => b.lay(k, vectors, panel, out),
+            Self::Rows(b) => b.lay(k, vectors, out),
+            Self::Transposed(b) => b.lay(k, vectors, out),
+            Self::Patches(b) => b.lay(k, vectors, out),
+            Self::PatchRows(b) => b.lay(k, vectors, out),
+        }
+    }
+
+    /// The cache lines that are read to lay out rows `k` of these vectors, if they are worth asking for.
+    pub(super) fn lines(&self, k: Range<usize>, vectors: Range<usize>) -> Ahead {
+        match self {
+            Self::Rows(b) if b.columns.segments == 1 => {
+                let at = k.start * b.columns.width + vectors.start * LANES;
+                Ahead::new(b.values.as_ptr().wrapping_add(at), b.columns.width, vectors.len(), k.len())
+            }
+            _ => Ahead::NOTHING,
         }
     }
 }
@@ -46,24 +54,48 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
-        let first = k.start;
-        for k in k {
-            for (i, vector) in vectors.clone().enumerate() {
-                let (segment, column, n) = self.columns.of(vector);
-                let at = segment * self.segment + k * self.columns.width + column;
-                let ahead = self.values.as_ptr().wrapping_add(at + AHEAD * self.columns.width);
-                // SAFETY: a fetch may name any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
-                let out = &mut out[place(k - first, i, panel)..][..LANES];
-                if n == LANES {
-                    out.copy_from_slice(&self.values[at..at + LANES]);
-                } else {
-                    out[..n].copy_from_slice(&self.values[at..at + n]);
-                    out[n..].fill(0.0);
-                }
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+        let width = vectors.len() * LANES;
+        let ((segment, first, _), (end, last, n)) = (self.columns.of(vectors.start), self.columns.of(vectors.end - 1));
+        if segment == end && last + n == first + width {
+            // The panel's columns lie side by side.
+            let rows = &self.values[segment * self.segment + k.start * self.columns.width + first..];
+            return match vectors.len() {
+                1 => copy::<1>(rows, self.columns.width, out),
+                2 => copy::<2>(rows, self.columns.width, out),
+                _ => copy::<3>(rows, self.columns.width, out),
+            };
+        }
+        for (i, vector) in vectors.enumerate() {
+            let (segment, first, n) = self.columns.of(vector);
+            let rows = &self.values[segment * self.segment + first..];
+            for (k, out) in k.clone().zip(out.chunks_exact_mut(width)) {
+                let out = &mut out[i * LANES..][..LANES];
+                out[..n].copy_from_slice(&rows[k * self.columns.width..][..n]);
+                out[n..].fill(0.0);
             }
         }
+    }
+}
+
+/// The first N vectors of as many rows as `out` has room for.
+fn copy<const N: usize>(rows: &[f32], row: usize, out: &mut [f32]) {
+    let count = out.len() / (N * LANES);
+    assert!(available() && (count == 0 || (count - 1) * row + N * LANES <= rows.len()), "pack: too few values");
+    // SAFETY: AVX-512 is there, and the rows were measured.
+    unsafe { copy_vectors::<N>(rows.as_ptr(), row, out) };
+}
+
+/// # Safety
+/// AVX-512 is there, and so are as many rows as `out` has room for.
+#[target_feature(enable = "avx512f")]
+unsafe fn copy_vectors<const N: usize>(mut rows: *const f32, row: usize, out: &mut [f32]) {
+    for out in out.chunks_exact_mut(N * LANES) {
+        for i in 0..N {
+            // SAFETY: the caller's.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(i * LANES), _mm512_loadu_ps(rows.add(i * LANES))) };
+        }
+        rows = rows.wrapping_add(row);
     }
 }
 
@@ -75,19 +107,24 @@ pub(super) struct Transposed<'a> {
 }
 
 impl Transposed<'_> {
-    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+        let width = vectors.len() * LANES;
         assert!(
             available() && k.end <= self.row && self.columns * self.row <= self.values.len(),
             "pack: too few values"
         );
         for (i, vector) in vectors.enumerate() {
-            let n = LANES.min(self.columns - vector * LANES);
+            let n = LANES.min(self.columns.saturating_sub(vector * LANES));
+            if n == 0 {
+                out.chunks_exact_mut(width).for_each(|out| out[i * LANES..][..LANES].fill(0.0));
+                continue;
+            }
             for first in k.clone().step_by(LANES) {
                 let length = LANES.min(k.end - first);
-                let out = &mut out[place(first - k.start, i, panel)..][..(length - 1) * PANEL + LANES];
+                let out = &mut out[(first - k.start) * width + i * LANES..][..(length - 1) * width + LANES];
                 let rows = &self.values[vector * LANES * self.row + first..][..(n - 1) * self.row + length];
                 // SAFETY: AVX-512 is there; n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.
-                unsafe { transpose(rows, self.row, (n, length), out, PANEL) };
+                unsafe { transpose(rows, self.row, (n, length), out, width) };
             }
         }
     }
@@ -164,7 +201,8 @@ pub(super) struct Patches<'a> {
 }
 
 impl Patches<'_> {
-    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+        let width = vectors.len() * LANES;
         let columns = Columns { segments: 1, width: self.window.out.0 * self.window.out.1 };
         for (i, vector) in vectors.enumerate() {
             let (sample, first, n) = columns.of(vector);
@@ -178,7 +216,7 @@ impl Patches<'_> {
             let run = [16, 8, 4].into_iter().find(|&length| side_by_side(length)).unwrap_or(1);
             for (row, k) in k.clone().enumerate() {
                 let picture = &picture[self.of.tap(&self.window, k)..];
-                let out = &mut out[place(row, i, panel)..][..LANES];
+                let out = &mut out[row * width + i * LANES..][..LANES];
                 match run {
                     16 => out.copy_from_slice(&picture[places[0]..][..16]),
                     8 => pieces::<8>(picture, &places, out),
@@ -210,7 +248,8 @@ pub(super) struct PatchRows<'a> {
 }
 
 impl PatchRows<'_> {
-    fn lay(&self, k: Range<usize>, vectors: Range<usize>, panel: usize, out: &mut [f32]) {
+    fn lay(&self, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+        let width = vectors.len() * LANES;
         let columns = self.of.channels * self.window.kernel.0 * self.window.kernel.1;
         for (i, vector) in vectors.enumerate() {
             let n = LANES.min(columns - vector * LANES);
@@ -218,7 +257,7 @@ impl PatchRows<'_> {
                 std::array::from_fn(|lane| if lane < n { self.of.tap(&self.window, vector * LANES + lane) } else { 0 });
             for (row, pixel) in k.clone().enumerate() {
                 let picture = &self.of.values[self.of.pixel(&self.window, pixel)..];
-                let out = &mut out[place(row, i, panel)..][..LANES];
+                let out = &mut out[row * width + i * LANES..][..LANES];
                 for (out, tap) in out.iter_mut().zip(taps).take(n) {
                     *out = picture[tap];
                 }
@@ -248,6 +287,25 @@ pub(super) unsafe fn transpose(
     for (index, values) in turn(&r).into_iter().take(length).enumerate() {
         // SAFETY: the caller's.
         unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
+    }
+}
+
+/// Stores the transpose of the first values of rows that are `row` apart: `counts` are how many rows there are, and how many
+/// values of each, of 16 each at most. The transpose's rows are `out_row` apart.
+///
+/// # Safety
+/// AVX-512 is there, and so is that part of `out`.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn turned_store(rows: &[f32], row: usize, counts: (usize, usize), out: *mut f32, out_row: usize) {
+    let mask = ((1u32 << counts.0) - 1) as u16;
+    assert!(counts.0 <= LANES && (counts.0 - 1) * row + LANES <= rows.len(), "pack: too few values");
+    let rows: [__m512; LANES] = std::array::from_fn(|i| {
+        // SAFETY: the rows were measured.
+        if i < counts.0 { unsafe { _mm512_loadu_ps(rows.as_ptr().add(i * row)) } } else { _mm512_setzero_ps() }
+    });
+    for (i, values) in turn(&rows).into_iter().take(counts.1).enumerate() {
+        // SAFETY: the caller's.
+        unsafe { _mm512_mask_storeu_ps(out.add(i * out_row), mask, values) };
     }
 }
 

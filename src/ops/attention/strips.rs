@@ -11,7 +11,7 @@
 
 use super::super::host::{self, Scratch};
 use super::super::pack::{Right, Transposed};
-use super::super::product::{LANES, Left, PANEL, available};
+use super::super::product::{LANES, Left, available};
 use super::super::vector::sum_of_pairs;
 use super::{HeadGradients, Operands, Sizes};
 use rayon::prelude::*;
@@ -23,6 +23,8 @@ use std::arch::x86_64::{
 
 /// Queries of a strip: a multiple of every number of rows that the kernel takes at a time.
 const STRIP: usize = 24;
+/// Keys of a panel: two vectors.
+const PANEL: usize = 2 * LANES;
 /// Tasks at least that the queries of a sample are split into, if there are enough.
 const TASKS: usize = 8;
 /// Vectors of columns that the kernel takes at a time at most.
@@ -68,11 +70,10 @@ impl Lengths {
 
 /// [rows, heads · d] of one sample, for head `head` in panels of 32 rows: for each of the d columns 32 values.
 fn lay_panels(sizes: &Sizes, t: &[f32], head: usize, out: &mut [f32]) {
-    let panel = sizes.d * PANEL;
-    let last = out.len() - panel;
-    out[last..].fill(0.0);
     let transposed = Right::Transposed(Transposed { values: t, row: sizes.width(), columns: sizes.keys });
-    transposed.lay(head * sizes.d..(head + 1) * sizes.d, 0..sizes.keys.div_ceil(LANES), panel, out);
+    for (number, out) in out.chunks_exact_mut(sizes.d * PANEL).enumerate() {
+        transposed.lay(head * sizes.d..(head + 1) * sizes.d, 2 * number..2 * number + 2, out);
+    }
 }
 
 /// Rows `first..` of [rows, heads · d] of one sample, for head `head` as rows of whole vectors; zeros where there are none.

@@ -5,7 +5,7 @@
 
 use super::super::host::Scratch;
 use super::super::pack::{Padded, PatchRows, Patches, Right, Rows, Window};
-use super::super::product::{Columns, Left, Plus, product};
+use super::super::product::{Columns, Left, Plus, Stored, product};
 use super::Geometry;
 
 /// Taps of the kernels that can be turned.
@@ -35,19 +35,26 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, y: 
     let plus = b.map_or(Plus::Nothing, Plus::Rows);
     if g.is_pointwise() {
         let x = Right::Rows(Rows { values: x, columns, segment: g.c * g.pixels_in() });
-        return product(y, (g.o, g.c), columns, weight, &x, plus);
+        return product(Stored::Rows(y), (g.o, g.c), columns, weight, &x, plus);
     }
     let mut scratch = Scratch::new();
     let patches = Right::Patches(Patches { of: padded(g, x, &mut scratch), window: window(g) });
-    product(y, (g.o, g.patch()), columns, weight, &patches, plus);
+    product(Stored::Rows(y), (g.o, g.patch()), columns, weight, &patches, plus);
 }
 
 /// dx = the turned kernels · patches of dy
 pub(super) fn backward_x(g: &Geometry, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     let columns = Columns { segments: g.batch, width: g.pixels_in() };
+    if g.is_pointwise() && g.batch == 1 && 2 * g.pixels_in() <= g.c.min(g.o) {
+        // Few pixels: dxᵀ = dyᵀ W, so that the weight passes row by row.
+        let weight = Right::Rows(Rows { values: w, columns: Columns::one(g.c), segment: 0 });
+        let dy = Left::transposed(dy, g.pixels_out());
+        let size = (g.pixels_in(), g.o);
+        return product(Stored::Transposed(dx), size, Columns::one(g.c), dy, &weight, Plus::Nothing);
+    }
     if g.is_pointwise() {
         let dy = Right::Rows(Rows { values: dy, columns, segment: g.o * g.pixels_out() });
-        return product(dx, (g.c, g.o), columns, Left::transposed(w, g.c), &dy, Plus::Nothing);
+        return product(Stored::Rows(dx), (g.c, g.o), columns, Left::transposed(w, g.c), &dy, Plus::Nothing);
     }
     let before = g.kh - 1 - g.pad;
     let (height, width) = (g.h + g.kh - 1, g.w + g.kw - 1);
@@ -57,7 +64,14 @@ pub(super) fn backward_x(g: &Geometry, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     let window = Window { kernel: (g.kh, g.kw), stride: 1, out: (g.h, g.w) };
     let taps = g.kh * g.kw;
     let weight = Left { values: w, row: taps, step: g.patch(), taps };
-    product(dx, (g.c, g.o * taps), columns, weight, &Right::Patches(Patches { of, window }), Plus::Nothing);
+    product(
+        Stored::Rows(dx),
+        (g.c, g.o * taps),
+        columns,
+        weight,
+        &Right::Patches(Patches { of, window }),
+        Plus::Nothing,
+    );
 }
 
 /// dW = Σ dy · patchesᵀ
@@ -69,6 +83,6 @@ pub(super) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32
         let patches = Right::PatchRows(PatchRows { of: Padded { values, ..of }, window: window(g) });
         let plus = if sample == 0 { Plus::Nothing } else { Plus::Old };
         let dy = Left::rows(dy, g.pixels_out());
-        product(dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, plus);
+        product(Stored::Rows(dw), (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, plus);
     }
 }
