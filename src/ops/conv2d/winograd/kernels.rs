@@ -1,26 +1,25 @@
-//! Kernels as F(2x2, 3x3) multiplies by them: G g Gᵀ, 16 at a time, with G = (1 0 0; ½ ½ ½; ½ -½ ½; 0 0 1).
+//! Kernels as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time, where a row of G is (1 p p²) for each of the `points`, and
+//! (0 0 1) for the one at infinity.
 //!
-//! Plane 4 i + j holds element (i, j). A kernel turned by 180 degrees has the same planes, but with the first and the last row
-//! and column exchanged.
+//! Plane 6 i + j holds element (i, j).
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
 )]
 
 use super::super::super::product::LANES;
-use super::PLANES;
+use super::grid::{EDGE, PLANES};
+use super::points::{A, A2, B, B2};
 use super::sums::{Ahead, STEPS, WIDE, place, room};
 use std::arch::x86_64::{
-    __m512, _mm_loadu_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512,
-    _mm512_insertf32x4, _mm512_mul_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd,
-    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, _mm_loadu_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_fmadd_ps,
+    _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::ops::Range;
 
 /// Taps of a kernel.
 const TAPS: usize = 9;
-/// Where a turned kernel has row or column i.
-const TURNED: [usize; 4] = [3, 1, 2, 0];
 
 /// A weight [outputs, inputs, 3, 3], from inputs to outputs or, turned, back: the matrix [m, k] of its kernels.
 #[derive(Clone, Copy)]
@@ -56,39 +55,75 @@ impl Kernels<'_> {
     /// plane by plane, with 0 behind the last row.
     #[target_feature(enable = "avx512f")]
     pub(super) fn transform(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let (row, column) = self.apart();
         let vectors = rows.len().div_ceil(LANES);
-        for i in 0..vectors * depths.len() {
-            // In the order in which the weight lies in memory.
-            let (vector, step) =
-                if self.turned { (i % vectors, i / vectors) } else { (i / depths.len(), i % depths.len()) };
-            let first = rows.start + vector * LANES;
-            let count = LANES.min(rows.end - first);
-            let (group, within) = (vector / WIDE, vector % WIDE);
-            let wide = WIDE.min(vectors - group * WIDE);
-            let kernels = &self.values[first * row + (depths.start + step) * column..][..(count - 1) * row + TAPS];
-            let at = group * WIDE * LANES * room(depths.len()) + place(step, wide * LANES) + within * LANES;
-            let plane = STEPS * wide * LANES;
-            let out = &mut out[at..][..(PLANES - 1) * plane + LANES];
-            let mut whole = [0.0; LANES * TAPS];
-            let (kernels, row) = if count == LANES {
-                (kernels, row)
-            } else {
-                for (i, whole) in whole.chunks_exact_mut(TAPS).enumerate().take(count) {
-                    whole.copy_from_slice(&kernels[i * row..i * row + TAPS]);
+        // In the order in which the weight lies in memory.
+        if self.turned {
+            for step in 0..depths.len() {
+                for vector in 0..vectors {
+                    self.vector(rows, depths, (vector, step), out);
                 }
-                (&whole[..], TAPS)
-            };
-            // SAFETY: AVX-512 is there, and so are 16 kernels and 16 planes.
-            unsafe {
-                if self.turned {
-                    transform::<true>(kernels, row, out, plane);
-                } else {
-                    transform::<false>(kernels, row, out, plane);
+            }
+        } else {
+            for vector in 0..vectors {
+                for step in 0..depths.len() {
+                    self.vector(rows, depths, (vector, step), out);
                 }
             }
         }
     }
+
+    /// The same for a vector of rows of one column.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn vector(&self, rows: &Range<usize>, depths: &Range<usize>, (vector, step): (usize, usize), out: &mut [f32]) {
+        let (row, column) = self.apart();
+        let vectors = rows.len().div_ceil(LANES);
+        let first = rows.start + vector * LANES;
+        let count = LANES.min(rows.end - first);
+        let (group, within) = (vector / WIDE, vector % WIDE);
+        let wide = WIDE.min(vectors - group * WIDE);
+        let kernels = &self.values[first * row + (depths.start + step) * column..][..(count - 1) * row + TAPS];
+        let at = group * WIDE * LANES * room(depths.len()) + place(step, wide * LANES) + within * LANES;
+        let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
+        if count < LANES {
+            let whole = whole(kernels, row, count);
+            // SAFETY: AVX-512 is there, and so are 16 kernels and all planes.
+            unsafe { self.turned_or_not(&whole, TAPS, wide, out) };
+        } else {
+            // SAFETY: as above.
+            unsafe { self.turned_or_not(kernels, row, wide, out) };
+        }
+    }
+
+    /// Transforms 16 kernels to planes of `wide` vectors.
+    ///
+    /// # Safety
+    /// As [`transform`].
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn turned_or_not(&self, kernels: &[f32], row: usize, wide: usize, out: &mut [f32]) {
+        // SAFETY: the caller's.
+        unsafe {
+            match (self.turned, wide) {
+                (false, 1) => transform::<false, 1>(kernels, row, out),
+                (false, 2) => transform::<false, 2>(kernels, row, out),
+                (false, _) => transform::<false, WIDE>(kernels, row, out),
+                (true, 1) => transform::<true, 1>(kernels, row, out),
+                (true, 2) => transform::<true, 2>(kernels, row, out),
+                (true, _) => transform::<true, WIDE>(kernels, row, out),
+            }
+        }
+    }
+}
+
+/// `count` kernels that are `row` apart, and behind them others of zeros.
+#[cold]
+fn whole(kernels: &[f32], row: usize, count: usize) -> [f32; LANES * TAPS] {
+    let mut whole = [0.0; LANES * TAPS];
+    for (i, whole) in whole.chunks_exact_mut(TAPS).enumerate().take(count) {
+        whole.copy_from_slice(&kernels[i * row..i * row + TAPS]);
+    }
+    whole
 }
 
 /// So many pieces of memory, of `length` values each, from the first on `apart` values from one another.
@@ -109,23 +144,30 @@ impl Pieces {
     }
 }
 
+/// Transforms 16 kernels, turned by 180 degrees or not, to planes of W vectors.
+///
 /// # Safety
-/// AVX-512 is there; there are 16 kernels and 16 planes.
+/// AVX-512 is there; there are 16 kernels and all planes.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn transform<const TURN: bool>(kernels: &[f32], row: usize, out: &mut [f32], plane: usize) {
+unsafe fn transform<const TURN: bool, const W: usize>(kernels: &[f32], row: usize, out: &mut [f32]) {
     // SAFETY: the caller's.
     unsafe {
-        let [a, b, c, d] = four(kernels.as_ptr(), row);
-        let [e, f, g, h] = four(kernels.as_ptr().add(4), row);
-        let [_, _, _, i] = four(kernels.as_ptr().add(5), row);
+        let at = [0, 4, 8, 12].map(|kernel| kernels.as_ptr().add(kernel * row));
+        let [a, b, c, d] = four(at, row);
+        let [e, f, g, h] = four(at.map(|at| at.add(4)), row);
+        let [_, _, _, i] = four(at.map(|at| at.add(5)), row);
+        let columns = if TURN { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] };
         // G g, then its rows times Gᵀ.
-        let columns = [[a, d, g], [b, e, h], [c, f, i]].map(|column| spread(column));
-        for i in 0..4 {
-            let elements = spread([columns[0][i], columns[1][i], columns[2][i]]);
-            for (j, value) in elements.into_iter().enumerate() {
-                let at = if TURN { 4 * TURNED[i] + TURNED[j] } else { 4 * i + j };
-                _mm512_storeu_ps(out.as_mut_ptr().add(at * plane), value);
+        let mut rows = [[a; 3]; EDGE];
+        for (j, column) in columns.into_iter().enumerate() {
+            for (row, value) in rows.iter_mut().zip(spread(column)) {
+                row[j] = value;
+            }
+        }
+        for (i, row) in rows.into_iter().enumerate() {
+            for (j, value) in spread(row).into_iter().enumerate() {
+                _mm512_storeu_ps(out.as_mut_ptr().add((EDGE * i + j) * STEPS * W * LANES), value);
             }
         }
     }
@@ -134,25 +176,32 @@ unsafe fn transform<const TURN: bool>(kernels: &[f32], row: usize, out: &mut [f3
 /// G g of one column.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn spread([a, b, c]: [__m512; 3]) -> [__m512; 4] {
-    let half = _mm512_set1_ps(0.5);
-    let outer = _mm512_add_ps(a, c);
-    [a, _mm512_mul_ps(half, _mm512_add_ps(outer, b)), _mm512_mul_ps(half, _mm512_sub_ps(outer, b)), c]
+fn spread([a, b, c]: [__m512; 3]) -> [__m512; EDGE] {
+    let [p, p2, q, q2] = [A, A2, B, B2].map(|v| _mm512_set1_ps(v));
+    let (near, far) = (_mm512_fmadd_ps(p2, c, a), _mm512_fmadd_ps(q2, c, a));
+    [
+        a,
+        _mm512_fmadd_ps(p, b, near),
+        _mm512_fnmadd_ps(p, b, near),
+        _mm512_fmadd_ps(q, b, far),
+        _mm512_fnmadd_ps(q, b, far),
+        c,
+    ]
 }
 
-/// Four taps, from `at` on, of 16 kernels that are `row` apart.
+/// Four taps of 16 kernels that are `row` apart: those of every fourth kernel lie at `at`.
 ///
 /// # Safety
 /// AVX-512 is there, and these values may be read.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn four(at: *const f32, row: usize) -> [__m512; 4] {
+unsafe fn four(at: [*const f32; 4], row: usize) -> [__m512; 4] {
     // SAFETY: the caller's.
     let r: [__m512; 4] = std::array::from_fn(|j| unsafe {
-        let v = _mm512_castps128_ps512(_mm_loadu_ps(at.add(j * row)));
-        let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add((4 + j) * row)));
-        let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add((8 + j) * row)));
-        _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add((12 + j) * row)))
+        let v = _mm512_castps128_ps512(_mm_loadu_ps(at[0].add(j * row)));
+        let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at[1].add(j * row)));
+        let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at[2].add(j * row)));
+        _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at[3].add(j * row)))
     });
     let low = [_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpacklo_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));
     let high = [_mm512_unpackhi_ps(r[0], r[1]), _mm512_unpackhi_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));

@@ -1,6 +1,7 @@
-//! Pixels as F(2x2, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time, with Bᵀ = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1).
+//! Pixels as F(4x4, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time. A row of Bᵀ has the coefficients of the polynomial that
+//! is 1 at one of the `points` and 0 at the others; the last row's is 0 at all of them.
 //!
-//! Plane 4 i + j holds element (i, j).
+//! Plane 6 i + j holds element (i, j).
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -8,19 +9,20 @@
 
 use super::super::super::host::Scratch;
 use super::super::super::product::LANES;
-use super::PLANES;
-use super::grid::Grid;
+use super::grid::{EDGE, Grid, PLANES, SIDE};
+use super::points::{A, A2, AT_A, AT_B, AT_ZERO, B, B2};
 use super::sums::{STEPS, place};
 use std::arch::x86_64::{
-    __m512, _mm_loadu_ps, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-    _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4,
-    _mm512_loadu_epi32, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_permutex2var_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m128, __m512, _mm_castpd_ps, _mm_load_sd, _mm_loadh_pd, _mm_loadu_ps, _mm256_castps_pd, _mm256_loadu_ps,
+    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_fmadd_ps,
+    _mm512_fnmadd_ps, _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_epi32, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_permutex2var_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 use std::ops::Range;
 
-/// Lines of a row of tiles.
-const LINES: usize = 8;
+/// Lines of a row of tiles: each row of pixels is split into every fourth.
+const LINES: usize = EDGE * SIDE;
 /// Channels whose pixels are split before the first is transformed: what was just stored cannot be loaded at once in other
 /// pieces.
 const BATCH: usize = 4;
@@ -56,12 +58,13 @@ impl Grid {
                 });
                 for (channel, lines) in batch.clone().zip(lines.chunks_exact(length)) {
                     let out = &mut out[place(channel - some.start, LANES)..][..(PLANES - 1) * plane + LANES];
-                    // SAFETY: AVX-512 is there; the places and 8 lines from each of them on lie inside `lines`, 16 planes inside `out`.
+                    // SAFETY: AVX-512 is there; the places and all lines from each of them on lie inside `lines`, all planes inside `out`.
                     unsafe {
                         match self.run {
                             16 => pixels::<1>(lines, &places, pitch, out, plane),
                             8 => pixels::<2>(lines, &places, pitch, out, plane),
                             4 => pixels::<4>(lines, &places, pitch, out, plane),
+                            2 => pixels::<8>(lines, &places, pitch, out, plane),
                             _ => pixels::<16>(lines, &places, pitch, out, plane),
                         }
                     }
@@ -70,8 +73,7 @@ impl Grid {
         }
     }
 
-    /// The pixels under rows of tiles in one channel: for each row of tiles four rows of pixels, of each of which those at odd and at
-    /// even columns are apart.
+    /// The pixels under rows of tiles in one channel: for each row of tiles six rows of pixels, each split into four lines.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn split(
@@ -85,45 +87,49 @@ impl Grid {
     ) {
         let (height, width) = (self.of.height, self.of.width);
         for (row, lines) in rows.zip(lines.chunks_exact_mut(LINES * pitch)) {
-            let (sample, y) = (row / self.down, row % self.down * 2);
+            let (sample, y) = (row / self.down, row % self.down * SIDE);
             let picture = &x[(sample * channels + channel) * height * width..][..height * width];
-            for (i, lines) in lines.chunks_exact_mut(2 * pitch).enumerate() {
-                let (odd, even) = lines.split_at_mut(pitch);
+            for (i, lines) in lines.chunks_exact_mut(SIDE * pitch).enumerate() {
                 if y + i == 0 || y + i > height {
-                    odd.fill(0.0);
-                    even.fill(0.0);
+                    lines.fill(0.0);
                 } else {
-                    split(&picture[(y + i - 1) * width..][..width], first, odd, even);
+                    split(&picture[(y + i - 1) * width..][..width], first, lines, pitch);
                 }
             }
         }
     }
 }
 
-/// The pixels one left of the results of tiles from `first` on, 2 q - 1, and those at them, 2 q, apart; 0 outside of the row.
+/// Every fourth pixel: line s has those at 4 q + s - 1 for the tiles q from `first` on; 0 outside of the row.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn split(row: &[f32], first: usize, odd: &mut [f32], even: &mut [f32]) {
-    assert_eq!(odd.len(), even.len(), "winograd: odd and even columns are equally many");
+fn split(row: &[f32], first: usize, lines: &mut [f32], pitch: usize) {
+    assert_eq!(lines.len(), SIDE * pitch, "winograd: four lines are equally long");
     // The last is most often all that a vector more would hold.
-    let n = even.len() - 1;
-    let value = |at: usize| row.get(at).copied().unwrap_or(0.0);
-    (odd[n], even[n]) = (value(2 * (first + n) - 1), value(2 * (first + n)));
+    let n = pitch - 1;
+    for (s, line) in lines.chunks_exact_mut(pitch).enumerate() {
+        line[n] = row.get((SIDE * (first + n) + s).wrapping_sub(1)).copied().unwrap_or(0.0);
+    }
     for q in (0..n).step_by(LANES) {
-        // The first pixel of two vectors, which stands one before the row for the first tile.
-        let at = 2 * (first + q);
-        let skip = usize::from(at == 0);
-        let inside = (row.len() + 1).saturating_sub(at).min(2 * LANES);
-        let bits = ((1u64 << inside) - 1) as u32 & !(skip as u32);
+        // The first pixel of four vectors, which stands one before the row for the first tile.
+        let at = SIDE * (first + q);
+        let skip = u64::from(at == 0);
+        let inside = (row.len() + 1).saturating_sub(at).min(SIDE * LANES);
+        let bits = ((1u128 << inside) - 1) as u64 & !skip;
         let from = row.as_ptr().wrapping_add(at).wrapping_sub(1);
         let mask = ((1u32 << (n - q).min(LANES)) - 1) as u16;
-        // SAFETY: the masks admit what lies in the row, in `odd` and in `even`.
+        // SAFETY: the masks admit what lies in the row and in the lines.
         unsafe {
-            let a = _mm512_maskz_loadu_ps(bits as u16, from);
-            let b = _mm512_maskz_loadu_ps((bits >> LANES) as u16, from.wrapping_add(LANES));
-            let [first, second] = [FIRST, SECOND].map(|o| _mm512_loadu_epi32(o.as_ptr()));
-            _mm512_mask_storeu_ps(odd[q..].as_mut_ptr(), mask, _mm512_permutex2var_ps(a, first, b));
-            _mm512_mask_storeu_ps(even[q..].as_mut_ptr(), mask, _mm512_permutex2var_ps(a, second, b));
+            let pixels: [__m512; SIDE] = std::array::from_fn(|i| {
+                _mm512_maskz_loadu_ps((bits >> (i * LANES)) as u16, from.wrapping_add(i * LANES))
+            });
+            let order = [FIRST, SECOND].map(|o| _mm512_loadu_epi32(o.as_ptr()));
+            let halves = |a, b| order.map(|order| _mm512_permutex2var_ps(a, order, b));
+            let ([even, odd], [even_too, odd_too]) = (halves(pixels[0], pixels[1]), halves(pixels[2], pixels[3]));
+            let ([zero, two], [one, three]) = (halves(even, even_too), halves(odd, odd_too));
+            for (s, pixels) in [zero, one, two, three].into_iter().enumerate() {
+                _mm512_mask_storeu_ps(lines[s * pitch + q..].as_mut_ptr(), mask, pixels);
+            }
         }
     }
 }
@@ -133,35 +139,50 @@ const FIRST: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 
 const SECOND: [i32; LANES] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
 
 /// # Safety
-/// As `load`; `out` has 16 planes.
+/// As `load`; `out` has all planes.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn pixels<const P: usize>(lines: &[f32], places: &[i32; LANES], pitch: usize, out: &mut [f32], plane: usize) {
     // SAFETY: the caller's.
     unsafe {
-        let d: [[__m512; 4]; 4] = std::array::from_fn(|i| {
-            std::array::from_fn(|j| load::<P>(lines.as_ptr().add((2 * i + j % 2) * pitch + j / 2), places))
-        });
         // Bᵀ d, then its rows times B.
-        let rows: [[__m512; 4]; 4] = turn(std::array::from_fn(|j| across([d[0][j], d[1][j], d[2][j], d[3][j]])));
-        for (i, row) in rows.into_iter().enumerate() {
+        let mut rows = [[_mm512_setzero_ps(); EDGE]; EDGE];
+        for j in 0..EDGE {
+            let line = lines.as_ptr().add(j % SIDE * pitch + j / SIDE);
+            let mut column = [_mm512_setzero_ps(); EDGE];
+            for (i, value) in column.iter_mut().enumerate() {
+                *value = load::<P>(line.add(i * SIDE * pitch), places);
+            }
+            for (row, value) in rows.iter_mut().zip(across(&column)) {
+                row[j] = value;
+            }
+        }
+        for (i, row) in rows.iter().enumerate() {
             for (j, value) in across(row).into_iter().enumerate() {
-                _mm512_storeu_ps(out.as_mut_ptr().add((4 * i + j) * plane), value);
+                _mm512_storeu_ps(out.as_mut_ptr().add((EDGE * i + j) * plane), value);
             }
         }
     }
 }
 
-#[inline(always)]
-fn turn(v: [[__m512; 4]; 4]) -> [[__m512; 4]; 4] {
-    std::array::from_fn(|i| std::array::from_fn(|j| v[j][i]))
-}
-
 /// Bᵀ d of one column.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn across([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
-    [_mm512_sub_ps(a, c), _mm512_add_ps(b, c), _mm512_sub_ps(c, b), _mm512_sub_ps(b, d)]
+fn across(d: &[__m512; EDGE]) -> [__m512; EDGE] {
+    // x (x ± p) (x² - q²) over the denominator of ±p: what is even in p, and what is odd.
+    let pair = |p: f32, q2: f32, denominator: f64| {
+        let factor = |numerator: f32| _mm512_set1_ps((f64::from(numerator) / denominator) as f32);
+        let even = _mm512_fnmadd_ps(factor(q2), d[2], _mm512_mul_ps(factor(1.0), d[4]));
+        let odd = _mm512_fnmadd_ps(factor(p * q2), d[1], _mm512_mul_ps(factor(p), d[3]));
+        [_mm512_add_ps(even, odd), _mm512_sub_ps(even, odd)]
+    };
+    let ([a, minus_a], [b, minus_b]) = (pair(A, B2, AT_A), pair(B, A2, AT_B));
+    let factor = |v: f64| _mm512_set1_ps(v as f32);
+    // (x² - a²) (x² - b²), over its value at 0, and x times that as it is.
+    let sum = f64::from(A2 + B2);
+    let zero = _mm512_fmadd_ps(factor(1.0 / AT_ZERO), d[4], _mm512_fnmadd_ps(factor(sum / AT_ZERO), d[2], d[0]));
+    let infinity = _mm512_fmadd_ps(factor(AT_ZERO), d[1], _mm512_fnmadd_ps(factor(sum), d[3], d[5]));
+    [zero, a, minus_a, b, minus_b, infinity]
 }
 
 /// 16 values: P pieces that lie at the first, (16 / P)-th … of the places from `at` on.
@@ -181,12 +202,25 @@ unsafe fn load<const P: usize>(at: *const f32, places: &[i32; LANES]) -> __m512 
                 _mm512_castpd_ps(_mm512_insertf64x4::<1>(first, second))
             }
             4 => {
-                let v = _mm512_castps128_ps512(_mm_loadu_ps(at.add(places[0] as usize)));
-                let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(places[4] as usize)));
-                let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(places[8] as usize)));
-                _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(places[12] as usize)))
+                let [a, b, c, d] = [0, 4, 8, 12].map(|lane| _mm_loadu_ps(at.add(places[lane] as usize)));
+                joined(a, b, c, d)
+            }
+            8 => {
+                let [a, b, c, d] = [0, 4, 8, 12].map(|lane| {
+                    let low = _mm_load_sd(at.add(places[lane] as usize).cast());
+                    _mm_castpd_ps(_mm_loadh_pd(low, at.add(places[lane + 2] as usize).cast()))
+                });
+                joined(a, b, c, d)
             }
             _ => _mm512_i32gather_ps::<4>(_mm512_loadu_epi32(places.as_ptr()), at),
         }
     }
+}
+
+/// Four quarters of a vector.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn joined(a: __m128, b: __m128, c: __m128, d: __m128) -> __m512 {
+    let low = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(a), b);
+    _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(low, c), d)
 }

@@ -1,4 +1,5 @@
-//! Sums as pixels: Aᵀ s A, with Aᵀ = (1 1 1 0; 0 1 -1 -1), for 16 channels and 16 tiles at a time.
+//! Sums as pixels: Aᵀ s A, where Aᵀ has the powers of the `points`, for 16 channels at a time and, to store rows of 16 pixels,
+//! four tiles.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -6,13 +7,16 @@
 
 use super::super::super::pack::turn;
 use super::super::super::product::LANES;
-use super::PLANES;
-use super::grid::Grid;
+use super::grid::{EDGE, Grid, PLANES, SIDE};
+use super::points::{A, A2, A3, B, B2, B3};
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_castpd_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256,
-    _mm512_extractf64x4_pd, _mm512_loadu_epi32, _mm512_loadu_ps, _mm512_permutex2var_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _mm_storeu_ps, _mm256_castpd_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256,
+    _mm512_extractf32x4_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
+
+/// Tiles whose rows of pixels fill a vector.
+const TOGETHER: usize = LANES / SIDE;
 
 /// Sums of 16 channels in one tile are next to one another: those of the next tile are `tile`, of the next plane `plane`
 /// values further on.
@@ -43,66 +47,69 @@ impl Grid {
             sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
             "winograd: too few sums"
         );
-        // Where each tile's first pixel is in the first channel, and how many rows and columns of its 2x2 are in the picture.
         let (height, width) = (self.of.height, self.of.width);
-        let places: [(usize, usize, usize); LANES] = std::array::from_fn(|tile| {
-            let (row, column) = self.place(first + if tile < tiles { tile } else { 0 });
-            let (sample, row) = (row / self.down, row % self.down);
-            let at = ((sample * channels + channel) * height + 2 * row) * width + 2 * column;
-            (at, height - 2 * row, width - 2 * column)
-        });
-        // SAFETY: the sums were measured; the places are those of pixels.
-        unsafe {
-            let bias = _mm512_loadu_ps(bias.as_ptr());
-            let mut pixels = [[[_mm512_setzero_ps(); LANES]; 2]; 2];
-            for tile in 0..tiles {
-                let of_tile = of_tile(sums.values.as_ptr().add(tile * sums.tile), sums.plane);
-                for (pixels, value) in pixels.iter_mut().flatten().zip(of_tile.into_iter().flatten()) {
-                    pixels[tile] = _mm512_add_ps(value, bias);
+        for some in (0..tiles).step_by(TOGETHER) {
+            let tiles = TOGETHER.min(tiles - some);
+            // Where each tile's first pixel is in the first channel, and how many rows and columns from it on are in the picture.
+            let places: [(usize, usize, usize); TOGETHER] = std::array::from_fn(|tile| {
+                let (row, column) = self.place(first + some + tile.min(tiles - 1));
+                let (sample, row) = (row / self.down, row % self.down);
+                let at = ((sample * channels + channel) * height + SIDE * row) * width + SIDE * column;
+                (at, height - SIDE * row, width - SIDE * column)
+            });
+            // SAFETY: the sums were measured; the places are those of pixels.
+            unsafe {
+                let bias = _mm512_loadu_ps(bias.as_ptr());
+                let mut pixels = [[_mm512_setzero_ps(); LANES]; SIDE];
+                for tile in 0..tiles {
+                    let of_tile = of_tile(sums.values.as_ptr().add((some + tile) * sums.tile), sums.plane);
+                    for (pixels, values) in pixels.iter_mut().zip(of_tile) {
+                        for (pixel, value) in pixels[tile * SIDE..].iter_mut().zip(values) {
+                            *pixel = _mm512_add_ps(value, bias);
+                        }
+                    }
                 }
-            }
-            for (i, [even, odd]) in pixels.iter().enumerate() {
-                for (n, (even, odd)) in turn(even).into_iter().zip(turn(odd)).enumerate().take(count) {
-                    let y = y.wrapping_add((n * height + i) * width);
-                    self.write(alternate(even, odd), &places[..tiles], i, y);
+                for (i, pixels) in pixels.iter().enumerate() {
+                    for (n, row) in turn(pixels).into_iter().enumerate().take(count) {
+                        self.write(row, &places[..tiles], i, y.wrapping_add((n * height + i) * width));
+                    }
                 }
             }
         }
     }
 
-    /// Writes row i of some tiles, two pixels each, to y and as far from there as the places say.
+    /// Writes row i of some tiles, four pixels each, to y and as far from there as the places say.
     ///
     /// # Safety
     /// AVX-512 is there, and y may be written where rows and columns are said to be in the picture.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn write(&self, row: [__m512; 2], places: &[(usize, usize, usize)], i: usize, y: *mut f32) {
-        // SAFETY: the caller's; a run lies in one row of tiles, all of whose pixels are in the picture.
+    unsafe fn write(&self, row: __m512, places: &[(usize, usize, usize)], i: usize, y: *mut f32) {
+        let at = |tile: usize| y.wrapping_add(places[tile].0);
+        // SAFETY: the caller's; a run lies in one row of tiles.
         unsafe {
-            match self.run {
-                16 => {
-                    _mm512_storeu_ps(y.add(places[0].0), row[0]);
-                    _mm512_storeu_ps(y.add(places[0].0 + LANES), row[1]);
-                }
-                8 => {
-                    for (row, places) in row.into_iter().zip(places.chunks(8)) {
-                        _mm512_storeu_ps(y.add(places[0].0), row);
+            if self.whole && places.len() == TOGETHER {
+                match self.run {
+                    1 => {
+                        _mm_storeu_ps(at(0), _mm512_extractf32x4_ps::<0>(row));
+                        _mm_storeu_ps(at(1), _mm512_extractf32x4_ps::<1>(row));
+                        _mm_storeu_ps(at(2), _mm512_extractf32x4_ps::<2>(row));
+                        _mm_storeu_ps(at(3), _mm512_extractf32x4_ps::<3>(row));
                     }
-                }
-                4 => {
-                    for (part, places) in places.chunks(4).enumerate() {
-                        _mm256_storeu_ps(y.add(places[0].0), half(row[part / 2], part % 2));
+                    2 => {
+                        _mm256_storeu_ps(at(0), _mm512_castps512_ps256(row));
+                        let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(row));
+                        _mm256_storeu_ps(at(2), _mm256_castpd_ps(upper));
                     }
+                    _ => _mm512_storeu_ps(at(0), row),
                 }
-                _ => {
-                    let mut values = [0.0; 2 * LANES];
-                    _mm512_storeu_ps(values.as_mut_ptr(), row[0]);
-                    _mm512_storeu_ps(values.as_mut_ptr().add(LANES), row[1]);
-                    for ((at, rows, columns), pair) in places.iter().zip(values.chunks_exact(2)) {
-                        for (j, value) in pair.iter().enumerate().filter(|(j, _)| i < *rows && j < columns) {
-                            *y.wrapping_add(at + j) = *value;
-                        }
-                    }
+                return;
+            }
+            let mut values = [0.0; LANES];
+            _mm512_storeu_ps(values.as_mut_ptr(), row);
+            for ((at, rows, columns), pixels) in places.iter().zip(values.chunks_exact(SIDE)) {
+                for (j, value) in pixels.iter().enumerate().filter(|(j, _)| i < *rows && j < columns) {
+                    *y.wrapping_add(at + j) = *value;
                 }
             }
         }
@@ -115,42 +122,35 @@ impl Grid {
 /// AVX-512 is there, and so are 16 values in each plane.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn of_tile(sums: *const f32, plane: usize) -> [[__m512; 2]; 2] {
-    // SAFETY: the caller's.
-    let columns: [[__m512; 2]; 4] = std::array::from_fn(|j| unsafe {
-        down(std::array::from_fn(|i| _mm512_loadu_ps(sums.add((4 * i + j) * plane))))
-    });
-    std::array::from_fn(|i| down([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]))
+unsafe fn of_tile(sums: *const f32, plane: usize) -> [[__m512; SIDE]; SIDE] {
+    let mut rows = [[_mm512_setzero_ps(); EDGE]; SIDE];
+    for j in 0..EDGE {
+        let mut column = [_mm512_setzero_ps(); EDGE];
+        for (i, value) in column.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            *value = unsafe { _mm512_loadu_ps(sums.add((EDGE * i + j) * plane)) };
+        }
+        for (row, value) in rows.iter_mut().zip(down(&column)) {
+            row[j] = value;
+        }
+    }
+    let [a, b, c, d] = &rows;
+    [down(a), down(b), down(c), down(d)]
 }
 
 /// Aᵀ s of one column.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn down([a, b, c, d]: [__m512; 4]) -> [__m512; 2] {
-    let (sum, difference) = (_mm512_add_ps(b, c), _mm512_sub_ps(b, c));
-    [_mm512_add_ps(a, sum), _mm512_sub_ps(difference, d)]
-}
-
-/// Even and odd columns of 16 tiles as 32 columns.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn alternate(even: __m512, odd: __m512) -> [__m512; 2] {
-    const FIRST: [i32; LANES] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
-    const SECOND: [i32; LANES] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
-    [FIRST, SECOND].map(|order| {
-        // SAFETY: 16 numbers are read.
-        let order = unsafe { _mm512_loadu_epi32(order.as_ptr()) };
-        _mm512_permutex2var_ps(even, order, odd)
-    })
-}
-
-/// The lower or the upper eight values.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn half(v: __m512, which: usize) -> __m256 {
-    if which == 0 {
-        _mm512_castps512_ps256(v)
-    } else {
-        _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)))
-    }
+fn down(&[zero, a, minus_a, b, minus_b, infinity]: &[__m512; EDGE]) -> [__m512; SIDE] {
+    let ([a_even, b_even], [a_odd, b_odd]) = (
+        [_mm512_add_ps(a, minus_a), _mm512_add_ps(b, minus_b)],
+        [_mm512_sub_ps(a, minus_a), _mm512_sub_ps(b, minus_b)],
+    );
+    let power = |v: f32| _mm512_set1_ps(v);
+    [
+        _mm512_add_ps(zero, _mm512_add_ps(a_even, b_even)),
+        _mm512_fmadd_ps(power(B), b_odd, _mm512_mul_ps(power(A), a_odd)),
+        _mm512_fmadd_ps(power(B2), b_even, _mm512_mul_ps(power(A2), a_even)),
+        _mm512_fmadd_ps(power(B3), b_odd, _mm512_fmadd_ps(power(A3), a_odd, infinity)),
+    ]
 }

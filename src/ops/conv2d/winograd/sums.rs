@@ -5,7 +5,7 @@
 )]
 
 use super::super::super::product::LANES;
-use super::PLANES;
+use super::grid::PLANES;
 use std::arch::x86_64::{
     __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_storeu_ps,
@@ -15,6 +15,8 @@ use std::arch::x86_64::{
 pub(super) const WIDE: usize = 3;
 /// Tiles that are summed together: with three vectors of rows, 24 sums, three kernels' and one pixel's register are in use.
 pub(super) const TILES: usize = 8;
+/// The same for a picture that has no more.
+const FEW: usize = 4;
 /// Steps that lie together: the planes of so many follow one another, so that what is transformed goes to few pages.
 pub(super) const STEPS: usize = 8;
 /// Planes from eight steps to the next: with as many as there are, all would compete for the same lines of a cache.
@@ -53,8 +55,9 @@ pub(super) struct Block<'a> {
     /// For each step `wide` vectors of kernels, at their [`place`].
     pub kernels: &'a [f32],
     pub wide: usize,
-    /// For each step 16 pixels, at their place, of which those of the first eight tiles are used.
+    /// For each step 16 pixels, at their place, of which those of the first `tiles` are used.
     pub pixels: &'a [f32],
+    pub tiles: usize,
     pub steps: usize,
     /// The sums; those of the next tile are `tile` values further on.
     pub sums: &'a mut [f32],
@@ -76,20 +79,23 @@ impl Block<'_> {
         );
         // SAFETY: AVX-512 is there, and all was measured.
         unsafe {
-            match self.wide {
-                1 => self.of::<1>(),
-                2 => self.of::<2>(),
-                _ => self.of::<WIDE>(),
+            match (self.wide, self.tiles <= FEW) {
+                (1, false) => self.of::<1, TILES>(),
+                (2, false) => self.of::<2, TILES>(),
+                (_, false) => self.of::<WIDE, TILES>(),
+                (1, true) => self.of::<1, FEW>(),
+                (2, true) => self.of::<2, FEW>(),
+                (_, true) => self.of::<WIDE, FEW>(),
             }
         }
     }
 
     /// # Safety
-    /// AVX-512 is there, and there are N vectors of kernels and 8 pixels for each step.
+    /// AVX-512 is there, and there are N vectors of kernels and T pixels for each step.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn of<const N: usize>(self) {
-        let mut sums = [[_mm512_setzero_ps(); N]; TILES];
+    unsafe fn of<const N: usize, const T: usize>(self) {
+        let mut sums = [[_mm512_setzero_ps(); N]; T];
         // SAFETY: the caller's; fetching in advance may name any address.
         unsafe {
             let (mut kernels, mut pixels) = (self.kernels.as_ptr(), self.pixels.as_ptr());
