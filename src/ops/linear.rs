@@ -1,6 +1,7 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
+#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -52,10 +53,14 @@ pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) 
     if n * inner != w.len() {
         candle_core::bail!("linear: x {x_shape:?} does not fit a weight of {} values", w.len());
     }
-    let mut y = vec![0.0; m * n];
-    if !panels::multiply(&mut y, (m, n, inner), x, w, b) {
+    let y = if panels::available() {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(m * n, |y| _ = panels::multiply(y, (m, n, inner), x, w, b)) }
+    } else {
+        let mut y = vec![0.0; m * n];
         multiply(&mut y, (m, n, inner), x, w, b);
-    }
+        y
+    };
     let mut dims = x_shape.dims().to_vec();
     *dims.last_mut().unwrap_or(&mut 0) = n;
     Ok((y, dims.into()))
@@ -78,15 +83,17 @@ fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w
 #[cfg(target_arch = "x86_64")]
 mod panels {
     use super::super::pack::{Right, Rows, Transposed};
-    use super::super::product::{Columns, Left, Plus, Stored, available, product};
+    pub(super) use super::super::product::available;
+    use super::super::product::{Columns, Left, Plus, Stored, product};
+    use super::super::target::Target;
 
     /// Whether yᵀ = W xᵀ is computed, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
     fn few(m: usize, n: usize, k: usize) -> bool {
         2 * m <= n.min(k)
     }
 
-    pub(super) fn multiply(
-        y: &mut [f32],
+    pub(super) fn multiply<'y>(
+        y: impl Into<Target<'y>>,
         (m, n, k): (usize, usize, usize),
         x: &[f32],
         w: &[f32],
@@ -98,32 +105,41 @@ mod panels {
         if few(m, n, k) {
             let x = Right::Transposed(Transposed { values: x, row: k, columns: m });
             let plus = b.map_or(Plus::Nothing, Plus::Rows);
-            product(Stored::Transposed(y), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
+            product(Stored::Transposed(y.into()), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
         } else {
             let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
             let plus = b.map_or(Plus::Nothing, Plus::Columns);
-            product(Stored::Rows(y), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
+            product(Stored::Rows(y.into()), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
         }
         true
     }
 
-    pub(super) fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
+    pub(super) fn multiply_back<'y>(
+        dx: impl Into<Target<'y>>,
+        (m, n, k): (usize, usize, usize),
+        dy: &[f32],
+        w: &[f32],
+    ) -> bool {
         if !available() {
             return false;
         }
         let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
-        product(Stored::Rows(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        product(Stored::Rows(dx.into()), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
         true
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod panels {
-    pub(super) fn multiply(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
+    pub(super) fn available() -> bool {
         false
     }
 
-    pub(super) fn multiply_back(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+    pub(super) fn multiply<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_back<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
         false
     }
 }
@@ -133,10 +149,14 @@ pub(super) fn backward_x(dims: &[usize], weight: &Tensor, dy: &Tensor) -> Result
     let (n, k) = weight.dims2()?;
     let m = dy.elem_count() / n;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let mut dx = vec![0.0; m * k];
-    if !panels::multiply_back(&mut dx, (m, n, k), &dy, &w) {
+    let dx = if panels::available() {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(m * k, |dx| _ = panels::multiply_back(dx, (m, n, k), &dy, &w)) }
+    } else {
+        let mut dx = vec![0.0; m * k];
         multiply_back(&mut dx, (m, n, k), &dy, &w);
-    }
+        dx
+    };
     host::tensor(dx, dims)
 }
 
@@ -170,7 +190,9 @@ mod tests {
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
     #[test]
     fn products_of_panels_equal_those_of_the_gemm_crate() {
-        for (m, n, k) in [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)] {
+        for (m, n, k) in
+            [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
+        {
             let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);

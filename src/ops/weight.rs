@@ -6,6 +6,10 @@
 //!
 //! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
 //! is rounded where it is used.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "results are not cleared before all of them is written")
+)]
 
 use super::conv2d::{Geometry, Padding};
 #[cfg(feature = "cuda")]
@@ -90,14 +94,15 @@ impl Weight {
                 let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
                 let (dims, m) = (x.dims().to_vec(), x.elem_count() / inputs);
-                let mut y = vec![0.0; m * outputs];
-                let b = bias.as_ref().map(host::values).transpose()?;
-                tiles::multiply(&mut y, m, &host::values(&x)?, &weight, b.as_deref());
+                let (xs, b) = (host::values(&x)?, bias.as_ref().map(host::values).transpose()?);
+                // SAFETY: a product writes all of its result.
+                let y = unsafe { host::made(m * outputs, |y| tiles::multiply(y, m, &xs, &weight, b.as_deref())) };
                 let mut shape = dims.clone();
                 *shape.last_mut().unwrap_or(&mut 0) = outputs;
                 node(y, shape, [&x], move |dy, [_]| {
-                    let mut dx = vec![0.0; m * inputs];
-                    tiles::multiply_back(&mut dx, m, &host::values(dy)?, &weight);
+                    let dy = host::values(dy)?;
+                    // SAFETY: a product writes all of its result.
+                    let dx = unsafe { host::made(m * inputs, |dx| tiles::multiply_back(dx, m, &dy, &weight)) };
                     Ok([Some(host::tensor(dx, dims)?)])
                 })
             }
@@ -136,12 +141,14 @@ impl Weight {
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
                 let of = (samples, height, width);
                 let shape = (samples, outputs, height.div_ceil(stride), width.div_ceil(stride));
-                let mut y = vec![0.0; shape.0 * shape.1 * shape.2 * shape.3];
-                let b = bias.as_ref().map(host::values).transpose()?;
-                tiles::convolve(&mut y, &host::values(&x)?, &weight, b.as_deref(), of, stride);
+                let n = shape.0 * shape.1 * shape.2 * shape.3;
+                let (xs, b) = (host::values(&x)?, bias.as_ref().map(host::values).transpose()?);
+                // SAFETY: every pixel of the result is one of a tile's.
+                let y = unsafe { host::made(n, |y| tiles::convolve(y, &xs, &weight, b.as_deref(), of, stride)) };
                 node(y, shape, [&x], move |dy, [_]| {
-                    let mut dx = vec![0.0; samples * inputs * height * width];
-                    tiles::convolve_back(&mut dx, &host::values(dy)?, &weight, of, stride);
+                    let (n, dy) = (samples * inputs * height * width, host::values(dy)?);
+                    // SAFETY: every pixel of the result is one of a tile's.
+                    let dx = unsafe { host::made(n, |dx| tiles::convolve_back(dx, &dy, &weight, of, stride)) };
                     Ok([Some(host::tensor(dx, dims)?)])
                 })
             }
