@@ -10,6 +10,10 @@ use super::host;
 use super::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
 
+/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in panels: the gemm crate's kernels
+/// take many at a time.
+const NARROW: usize = 32;
+
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
@@ -26,8 +30,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let (dims, w, kept) = (x.dims().to_vec(), weight.clone(), tracked(&weight).then(|| x.clone()));
     node(y, shape, [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
         Ok([
-            dx.then(|| backward_x(&dims, &w, dy)).transpose()?,
-            kept.map(|x| backward_weight(&x, &w, dy)).transpose()?,
+            dx.then(|| host::tensor(backward_x(&w, dy)?, dims)).transpose()?,
+            kept.map(|x| backward_weight(&x, w.dims2()?, &host::values(dy)?)).transpose()?,
             db.then(|| backward_bias(w.dim(0)?, dy)).transpose()?,
         ])
     })
@@ -66,6 +70,13 @@ pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) 
     Ok((y, dims.into()))
 }
 
+/// y += x Wᵀ, with x [m, k] and W [n, k].
+pub(super) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
+    if !panels::multiply_onto(y, (m, n, k), x, w) {
+        gemm(y, n, (m, n, k), Mat::rows(x, k), Mat::rows(w, k).t(), 1.0, Dst::Add, Threads::All);
+    }
+}
+
 /// y = x Wᵀ + b, into zeros, with x [m, k] and W [n, k]; on any processor.
 fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
     if let Some(b) = b {
@@ -77,6 +88,11 @@ fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32
 /// dx = dy W; on any processor.
 fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
     gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Write, Threads::All);
+}
+
+/// dW = dyᵀ x; on any processor.
+fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], dy: &[f32]) {
+    gemm(dw, k, (n, k, m), Mat::rows(dy, n).t(), Mat::rows(x, k), 1.0, Dst::Write, Threads::All);
 }
 
 /// The same products from panels of the weight, where the processor can; otherwise nothing is done, and false is returned.
@@ -127,6 +143,43 @@ mod panels {
         product(Stored::Rows(dx.into()), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
         true
     }
+
+    pub(super) fn multiply_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) -> bool {
+        if available() {
+            let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
+            product(Stored::Onto(y), (m, k), Columns::one(n), Left::rows(x, k), &w, Plus::Nothing);
+        }
+        available()
+    }
+
+    pub(super) fn multiply_back_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
+        if available() {
+            let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
+            product(Stored::Onto(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        }
+        available()
+    }
+
+    /// The narrow side becomes the columns of a panel.
+    pub(super) fn multiply_weight<'y>(
+        dw: impl Into<Target<'y>>,
+        (m, n, k): (usize, usize, usize),
+        x: &[f32],
+        dy: &[f32],
+    ) -> bool {
+        if !available() {
+            return false;
+        }
+        let right = |values, width| Right::Rows(Rows { values, columns: Columns::one(width), segment: 0 });
+        if n < k {
+            let dw = Stored::Transposed(dw.into());
+            product(dw, (k, m), Columns::one(n), Left::transposed(x, k), &right(dy, n), Plus::Nothing);
+        } else {
+            let dw = Stored::Rows(dw.into());
+            product(dw, (n, m), Columns::one(k), Left::transposed(dy, n), &right(x, k), Plus::Nothing);
+        }
+        true
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -142,31 +195,54 @@ mod panels {
     pub(super) fn multiply_back<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
         false
     }
+
+    pub(super) fn multiply_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_back_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_weight<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
 }
 
 /// dx = dy W
-pub(super) fn backward_x(dims: &[usize], weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(super) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
     let (n, k) = weight.dims2()?;
     let m = dy.elem_count() / n;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let dx = if panels::available() {
+    Ok(if panels::available() {
         // SAFETY: a product writes all of its result.
         unsafe { host::made(m * k, |dx| _ = panels::multiply_back(dx, (m, n, k), &dy, &w)) }
     } else {
         let mut dx = vec![0.0; m * k];
         multiply_back(&mut dx, (m, n, k), &dy, &w);
         dx
-    };
-    host::tensor(dx, dims)
+    })
+}
+
+/// dx += dy W, with dy [m, n] and W [n, k].
+pub(super) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
+    if !panels::multiply_back_onto(dx, (m, n, k), dy, w) {
+        gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
+    }
 }
 
 /// dW = dyᵀ x
-fn backward_weight(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (n, k) = weight.dims2()?;
+pub(super) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
-    let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let mut dw = vec![0.0; n * k];
-    gemm(&mut dw, k, (n, k, m), Mat::rows(&dy, n).t(), Mat::rows(&x, k), 1.0, Dst::Write, Threads::All);
+    let x = host::values(x)?;
+    let dw = if panels::available() && n.min(k) < NARROW {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(n * k, |dw| _ = panels::multiply_weight(dw, (m, n, k), &x, dy)) }
+    } else {
+        let mut dw = vec![0.0; n * k];
+        multiply_weight(&mut dw, (m, n, k), &x, dy);
+        dw
+    };
     host::tensor(dw, (n, k))
 }
 
@@ -205,6 +281,11 @@ mod tests {
             multiply_back(&mut crates, (m, n, k), &dy, &w);
             if panels::multiply_back(&mut ours, (m, n, k), &dy, &w) {
                 close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
+            }
+            let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
+            multiply_weight(&mut crates, (m, n, k), &x, &dy);
+            if panels::multiply_weight(&mut ours, (m, n, k), &x, &dy) {
+                close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
             }
         }
     }
