@@ -130,7 +130,9 @@ impl Weight {
         }
         let (mut y, shape) = self.forward(&x, bias.as_ref())?;
         let times = move |mut values: Vec<f32>| {
-            values.iter_mut().for_each(|v| *v *= factor);
+            for v in &mut values {
+                *v *= factor;
+            }
             host::tensor(values, (m, rank))
         };
         let low = times(linear::forward(&host::values(&x)?, x.shape(), &host::values(&down)?, None)?.0)?;
