@@ -5,11 +5,15 @@ use std::panic::{self, PanicHookInfo};
 use std::process::{self, ExitCode};
 
 use clap::Parser;
+use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command};
 use tunelab::{bench, plan, report, run, sample};
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(confess));
+    // This thread is one of those that compute: to hand each operation's work to others and sleep meanwhile costs more than many
+    // of them. Without a pool, which is told where it is first needed, a command that computes nothing does its work.
+    let _ = ThreadPoolBuilder::new().use_current_thread().build_global();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => plan::command::check(&args),

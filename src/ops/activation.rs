@@ -4,14 +4,10 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host;
+use super::host::{self, TASK};
 use super::tape::{composed, node, operand};
 use super::vector::{erf, exp, sigmoid};
 use candle_core::{D, Result, Tensor};
-use rayon::prelude::*;
-
-/// Values that one task works on: enough to be worth a thread.
-const TASK: usize = 1 << 14;
 
 /// x · sigmoid(x).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
@@ -118,17 +114,16 @@ impl Function {
 
     fn forward(self, x: &Tensor) -> Result<Vec<f32>> {
         let x = host::values(x)?;
-        let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
+        Ok(host::parts(x.len(), TASK, |i, y| {
+            let x = &x[i * TASK..];
             host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = self.value(*x)));
-        });
-        Ok(y)
+        }))
     }
 
     fn backward(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let (xs, dy) = (host::values(x)?, host::values(dy)?);
-        let mut dx = vec![0.0; xs.len()];
-        dx.par_chunks_mut(TASK).zip(xs.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(|(dx, (x, dy))| {
+        let dx = host::parts(xs.len(), TASK, |i, dx| {
+            let (x, dy) = (&xs[i * TASK..], &dy[i * TASK..]);
             host::vectorised(|| {
                 for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
                     *dx = dy * self.slope(*x);
@@ -141,24 +136,20 @@ impl Function {
 
 fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    let mut y = vec![0.0; x.len() / 2];
-    y.par_chunks_exact_mut(n).zip(x.par_chunks_exact(2 * n)).with_min_len(4).for_each(|(y, x)| {
-        let (a, g) = x.split_at(n);
+    Ok(host::parts(x.len() / 2, n, |i, y| {
+        let (a, g) = x[i * 2 * n..].split_at(n);
         host::vectorised(|| {
             for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
                 *y = a * (g * normal_cdf(*g));
             }
         });
-    });
-    Ok(y)
+    }))
 }
 
 fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
     let (xs, dy) = (host::values(x)?, host::values(dy)?);
-    let mut dx = vec![0.0; xs.len()];
-    let rows = dx.par_chunks_exact_mut(2 * n).zip(xs.par_chunks_exact(2 * n).zip(dy.par_chunks_exact(n)));
-    rows.with_min_len(4).for_each(|(dx, (x, dy))| {
-        let (a, g) = x.split_at(n);
+    let dx = host::parts(xs.len(), 2 * n, |i, dx| {
+        let ((a, g), dy) = (xs[i * 2 * n..].split_at(n), &dy[i * n..]);
         let (da, dg) = dx.split_at_mut(n);
         host::vectorised(|| {
             for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {

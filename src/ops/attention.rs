@@ -139,13 +139,12 @@ fn backward(sizes: &Sizes, [q, k, v]: [&Tensor; 3], dy: &Tensor, wanted: [bool; 
 
 /// The heads' parts as one tensor [B, rows, heads · d].
 fn join(sizes: &Sizes, parts: &[HeadGradients], which: usize, rows: usize) -> Result<Tensor> {
-    let mut all = Vec::with_capacity(sizes.batch * rows * sizes.width());
-    for sample in parts.chunks_exact(sizes.heads) {
-        for row in 0..rows {
-            for HeadGradients { of, row: length } in sample {
-                all.extend_from_slice(&of[which][row * length..][..sizes.d]);
-            }
+    let all = host::parts(sizes.batch * rows * sizes.width(), sizes.width(), |i, all| {
+        let (sample, row) = (i / rows, i % rows);
+        let heads = &parts[sample * sizes.heads..];
+        for (all, HeadGradients { of, row: length }) in all.chunks_exact_mut(sizes.d).zip(heads) {
+            all.copy_from_slice(&of[which][row * length..][..sizes.d]);
         }
-    }
+    });
     host::tensor(all, (sizes.batch, rows, sizes.width()))
 }

@@ -4,6 +4,10 @@
 //! AVX-512), 3x3 kernels straight from the picture for few channels (`conv3x3`, AVX-512), products of the weight and panels
 //! of patches (`panels`, AVX-512), and for any processor products of the weight and columns of patches (`columns`). Backward
 //! computes each gradient only where it is wanted; x is kept for the weight's alone.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "results are not cleared before all of them is written")
+)]
 
 mod columns;
 #[cfg(target_arch = "x86_64")]
@@ -195,52 +199,61 @@ impl Geometry {
 }
 
 pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
-    let mut y = vec![0.0; g.batch * g.o * g.pixels_out()];
+    let n = g.batch * g.o * g.pixels_out();
     match way(g, g.c, g.o) {
         #[cfg(target_arch = "x86_64")]
-        Way::Direct(x_of) => conv3x3::conv(x_of, x, w, Turn::Forward, b, &mut y),
+        Way::Direct(x_of) => zeros_and(n, |y| conv3x3::conv(x_of, x, w, Turn::Forward, b, y)),
         #[cfg(target_arch = "x86_64")]
         Way::Winograd(x_of) => {
             let kernels = Kernels { values: w, inputs: g.c, turned: false };
-            winograd::convolve(x_of, x, kernels, b, &mut y);
+            // SAFETY: every pixel of the result is one of a tile's.
+            unsafe { host::made(n, |y| winograd::convolve(x_of, x, kernels, b, y)) }
         }
         #[cfg(target_arch = "x86_64")]
-        Way::Panels => panels::forward(g, x, w, b, &mut y),
-        Way::Columns => columns::forward(g, x, w, b, &mut y),
+        // SAFETY: the result is a product.
+        Way::Panels => unsafe { host::made(n, |y| panels::forward(g, x, w, b, y)) },
+        Way::Columns => zeros_and(n, |y| columns::forward(g, x, w, b, y)),
     }
-    y
+}
+
+/// For what adds to its result: `n` zeros, and what `add` makes of them.
+fn zeros_and(n: usize, add: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut sums = vec![0.0; n];
+    add(&mut sums);
+    sums
 }
 
 /// dx: the adjoint, from o to c channels.
 pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let mut dx = vec![0.0; g.batch * g.c * g.pixels_in()];
-    match way(g, g.o, g.c) {
+    let n = g.batch * g.c * g.pixels_in();
+    let dx = match way(g, g.o, g.c) {
         #[cfg(target_arch = "x86_64")]
-        Way::Direct(dy_of) => conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, &mut dx),
+        Way::Direct(dy_of) => zeros_and(n, |dx| conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, dx)),
         #[cfg(target_arch = "x86_64")]
         Way::Winograd(dy_of) => {
             let kernels = Kernels { values: &w, inputs: g.c, turned: true };
-            winograd::convolve(dy_of, &dy, kernels, None, &mut dx);
+            // SAFETY: every pixel of the result is one of a tile's.
+            unsafe { host::made(n, |dx| winograd::convolve(dy_of, &dy, kernels, None, dx)) }
         }
         #[cfg(target_arch = "x86_64")]
-        Way::Panels if panels::turns(g) => panels::backward_x(g, &w, &dy, &mut dx),
-        _ => columns::backward_x(g, &w, &dy, &mut dx),
-    }
+        // SAFETY: the result is a product.
+        Way::Panels if panels::turns(g) => unsafe { host::made(n, |dx| panels::backward_x(g, &w, &dy, dx)) },
+        _ => zeros_and(n, |dx| columns::backward_x(g, &w, &dy, dx)),
+    };
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
 }
 
 /// dW: for each weight the sum of dy · x over samples and pixels.
 fn backward_weight(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let mut dw = vec![0.0; g.o * g.patch()];
-    match way_of_weight(g) {
+    let dw = zeros_and(g.o * g.patch(), |dw| match way_of_weight(g) {
         #[cfg(target_arch = "x86_64")]
-        Way::Direct(x_of) => conv3x3::weight_gradient(x_of, &x, &dy, &mut dw),
+        Way::Direct(x_of) => conv3x3::weight_gradient(x_of, &x, &dy, dw),
         #[cfg(target_arch = "x86_64")]
-        Way::Panels => panels::backward_weight(g, &x, &dy, &mut dw),
-        _ => columns::backward_weight(g, &x, &dy, &mut dw),
-    }
+        Way::Panels => panels::backward_weight(g, &x, &dy, dw),
+        _ => columns::backward_weight(g, &x, &dy, dw),
+    });
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
 }
 

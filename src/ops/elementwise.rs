@@ -2,14 +2,11 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host;
+use super::host::{self, TASK};
 use super::tape::{composed, node, operand};
 use super::vector::sum_of;
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
-
-/// Values that one task works on: enough to be worth a thread.
-const TASK: usize = 1 << 14;
 
 /// a + b of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -75,13 +72,11 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     if shift.dims() != [b, c] {
         bail!("add_channels: x {:?} and shift {:?}", x.dims(), shift.dims());
     }
-    let mut y = vec![0.0; x.elem_count()];
     let (xs, shifts) = (host::values(&x)?, host::values(&shift)?);
-    y.par_chunks_exact_mut(h * w)
-        .zip(xs.par_chunks_exact(h * w))
-        .zip(&*shifts)
-        .with_min_len(16)
-        .for_each(|((y, x), shift)| host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift)));
+    let y = host::parts(xs.len(), h * w, |i, y| {
+        let (x, shift) = (&xs[i * h * w..], shifts[i]);
+        host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift));
+    });
     node(y, x.dims(), [&x, &shift], move |dy, [dx, dshift]| {
         let shifts = || {
             let dy = host::values(dy)?;
@@ -111,11 +106,10 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[inline(always)]
 fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(TASK)
-        .zip(x.par_chunks(TASK))
-        .for_each(|(y, x)| host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x))));
-    Ok(y)
+    Ok(host::parts(x.len(), TASK, |i, y| {
+        let x = &x[i * TASK..];
+        host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+    }))
 }
 
 #[inline(always)]
@@ -124,9 +118,8 @@ fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<V
         bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
     }
     let (a, b) = (host::values(a)?, host::values(b)?);
-    let mut y = vec![0.0; a.len()];
-    y.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(y, (a, b))| {
+    Ok(host::parts(a.len(), TASK, |i, y| {
+        let (a, b) = (&a[i * TASK..], &b[i * TASK..]);
         host::vectorised(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b)));
-    });
-    Ok(y)
+    }))
 }

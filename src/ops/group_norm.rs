@@ -9,7 +9,6 @@ use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::*;
 
 /// What follows the normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +86,10 @@ impl Kernel {
     }
 
     fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
-        let slabs = x.par_chunks_exact(self.slab()).zip(y.par_chunks_exact_mut(self.slab()));
-        slabs.enumerate().for_each(|(i, (x, y))| host::vectorised(|| self.forward_slab(i, x, y, weight, bias)));
-        y
+        host::parts(x.len(), self.slab(), |i, y| {
+            let x = &x[i * self.slab()..][..self.slab()];
+            host::vectorised(|| self.forward_slab(i, x, y, weight, bias));
+        })
     }
 
     #[inline(always)]
@@ -112,18 +111,15 @@ impl Kernel {
 
     /// dx, and for each sample and channel the contributions to dweight and dbias.
     fn backward(&self, x: &[f32], dy: &[f32], weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<(f32, f32)>) {
-        let mut dx = vec![0.0; x.len()];
-        let mut sums = vec![(0.0, 0.0); x.len() / self.pixels];
-        dx.par_chunks_exact_mut(self.slab())
-            .zip(sums.par_chunks_exact_mut(self.channels))
-            .zip(x.par_chunks_exact(self.slab()).zip(dy.par_chunks_exact(self.slab())))
-            .enumerate()
-            .for_each(|(i, ((dx, sums), (x, dy)))| {
-                let first = i % self.groups * self.channels;
-                let channels = first..first + self.channels;
-                host::vectorised(|| self.backward_slab(x, dy, &weight[channels.clone()], &bias[channels], dx, sums));
-            });
-        (dx, sums)
+        let (dx, sums) = host::parts_and(x.len(), self.slab(), |i, dx| {
+            let [x, dy] = [x, dy].map(|t| &t[i * self.slab()..][..self.slab()]);
+            let first = i % self.groups * self.channels;
+            let channels = first..first + self.channels;
+            let mut sums = vec![(0.0, 0.0); self.channels];
+            host::vectorised(|| self.backward_slab(x, dy, &weight[channels.clone()], &bias[channels], dx, &mut sums));
+            sums
+        });
+        (dx, sums.concat())
     }
 
     #[inline(always)]

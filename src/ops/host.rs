@@ -1,7 +1,10 @@
-//! Reading tensors in host memory as slices, and splitting loops over rayon's threads and the vector units.
+//! Reading tensors in host memory as slices, making results, and splitting loops over rayon's threads and the vector units.
+#![expect(unsafe_code, reason = "memory of a result is handed out before anything has been written to it")]
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 /// Whether this tensor is f32 in host memory, where the operations have their own bodies.
@@ -49,6 +52,52 @@ impl Deref for Values<'_> {
 /// A host tensor from values.
 pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
+}
+
+/// Values that one task works on at least: enough to be worth a thread.
+pub(super) const TASK: usize = 1 << 14;
+
+/// `n` values that `write` writes. Nothing clears them before: one thread would, while the others wait.
+///
+/// # Safety
+/// `write` writes all of them.
+pub(super) unsafe fn made(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(n);
+    let room = &mut values.spare_capacity_mut()[..n];
+    if cfg!(test) {
+        room.fill(MaybeUninit::new(f32::NAN));
+    }
+    write(room);
+    // SAFETY: there is room for n values, and that they have been written is the caller's word.
+    unsafe { values.set_len(n) };
+    values
+}
+
+/// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and the part to write.
+pub(super) fn parts(n: usize, part: usize, task: impl Fn(usize, &mut [f32]) + Sync + Send) -> Vec<f32> {
+    parts_and(n, part, task).0
+}
+
+/// The same, and what each task has returned.
+pub(super) fn parts_and<T: Send>(
+    n: usize,
+    part: usize,
+    task: impl Fn(usize, &mut [f32]) -> T + Sync + Send,
+) -> (Vec<f32>, Vec<T>) {
+    let mut returned = Vec::new();
+    let write = |all: &mut [MaybeUninit<f32>]| {
+        let parts = all.par_chunks_mut(part).with_min_len(TASK / part.max(1)).enumerate();
+        parts.map(|(i, part)| task(i, cleared(part))).collect_into_vec(&mut returned);
+    };
+    // SAFETY: the parts are all there is, and each is cleared.
+    (unsafe { made(n, write) }, returned)
+}
+
+/// A task's part of a result with something in all of it, which the task then finds in its cache.
+pub(super) fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    part.fill(MaybeUninit::new(if cfg!(test) { f32::NAN } else { 0.0 }));
+    // SAFETY: all of it has just been written.
+    unsafe { part.assume_init_mut() }
 }
 
 /// A buffer for intermediate values that keeps its memory from call to call: an operation on a picture needs as much as the

@@ -8,7 +8,6 @@ use super::host;
 use super::tape::{composed, node, operand};
 use super::vector::{moments, sum_of, sum_of_pairs};
 use candle_core::{D, Result, Tensor};
-use rayon::prelude::*;
 
 /// Layer normalisation; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
@@ -50,23 +49,21 @@ struct Kernel {
 impl Kernel {
     fn forward(self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        let mut y = vec![0.0; x.len()];
-        x.par_chunks_exact(c).zip(y.par_chunks_exact_mut(c)).with_min_len(16).for_each(|(x, y)| {
+        host::parts(x.len(), c, |i, y| {
+            let x = &x[i * c..][..c];
             host::vectorised(|| {
                 let (mean, rstd) = self.statistics(x);
                 for (y, (x, (w, b))) in y.iter_mut().zip(x.iter().zip(weight.iter().zip(bias))) {
                     *y = (x - mean) * rstd * w + b;
                 }
             });
-        });
-        y
+        })
     }
 
     fn backward(self, x: &[f32], dy: &[f32], weight: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        let mut dx = vec![0.0; x.len()];
-        let rows = x.par_chunks_exact(c).zip(dy.par_chunks_exact(c)).zip(dx.par_chunks_exact_mut(c));
-        rows.with_min_len(16).for_each(|((x, dy), dx)| {
+        host::parts(x.len(), c, |i, dx| {
+            let [x, dy] = [x, dy].map(|t| &t[i * c..][..c]);
             host::vectorised(|| {
                 let (mean, rstd) = self.statistics(x);
                 for (dx, (dy, w)) in dx.iter_mut().zip(dy.iter().zip(weight)) {
@@ -78,8 +75,7 @@ impl Kernel {
                     *dx = rstd * (*dx - mean_d - (x - mean) * rstd * mean_dx);
                 }
             });
-        });
-        dx
+        })
     }
 
     fn backward_parameters(self, x: &[f32], dy: &[f32], c: usize) -> (Vec<f32>, Vec<f32>) {

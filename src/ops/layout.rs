@@ -5,7 +5,6 @@ use super::cuda;
 use super::host;
 use super::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
 /// Side of the squares that are transposed at once: one line of the cache.
 const TILE: usize = 16;
@@ -48,18 +47,16 @@ pub fn to_picture(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor>
 /// Every matrix [n, m] of x as its transpose [m, n].
 fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    let mut y = vec![0.0; x.len()];
-    for (x, y) in x.chunks_exact(n * m).zip(y.chunks_exact_mut(n * m)) {
-        y.par_chunks_mut(TILE * n).enumerate().for_each(|(i, y)| {
-            for first in (0..n).step_by(TILE) {
-                for j in first..n.min(first + TILE) {
-                    let x = &x[j * m + i * TILE..];
-                    y.chunks_exact_mut(n).zip(x).for_each(|(y, x)| y[j] = *x);
-                }
+    // A part is some rows of one transpose.
+    let rows = if m.is_multiple_of(TILE) { TILE } else { m };
+    Ok(host::parts(x.len(), rows * n, |i, y| {
+        let x = &x[i * rows / m * m * n + i * rows % m..];
+        for first in (0..n).step_by(TILE) {
+            for j in first..n.min(first + TILE) {
+                y.chunks_exact_mut(n).zip(&x[j * m..]).for_each(|(y, x)| y[j] = *x);
             }
-        });
-    }
-    Ok(y)
+        }
+    }))
 }
 
 /// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]
@@ -76,24 +73,27 @@ pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if b.dims() != [samples, of_b, h, w] {
         bail!("cat_channels: {:?} and {:?}", a.dims(), b.dims());
     }
-    let parts = [of_a, of_b].map(|channels| channels * h * w);
-    let mut y = Vec::with_capacity(a.elem_count() + b.elem_count());
-    {
+    let (plane, of_both) = (h * w, of_a + of_b);
+    let y = {
         let (a, b) = (host::values(&a)?, host::values(&b)?);
-        for (a, b) in a.chunks_exact(parts[0]).zip(b.chunks_exact(parts[1])) {
-            y.extend_from_slice(a);
-            y.extend_from_slice(b);
-        }
-    }
-    node(y, (samples, of_a + of_b, h, w), [&a, &b], move |dy, wanted| {
-        let dys = host::values(dy)?;
-        let part = |first: usize, n: usize, channels: usize| {
-            let samples_of = dys.chunks_exact(parts[0] + parts[1]);
-            host::tensor(samples_of.flat_map(|dy| &dy[first..first + n]).copied().collect(), (samples, channels, h, w))
+        host::parts(samples * of_both * plane, plane, |i, y| {
+            let (sample, channel) = (i / of_both, i % of_both);
+            let from = match channel.checked_sub(of_a) {
+                None => &a[(sample * of_a + channel) * plane..],
+                Some(channel) => &b[(sample * of_b + channel) * plane..],
+            };
+            y.copy_from_slice(&from[..plane]);
+        })
+    };
+    node(y, (samples, of_both, h, w), [&a, &b], move |dy, wanted| {
+        let dy = host::values(dy)?;
+        let part = |first: usize, channels: usize| {
+            let part = host::parts(samples * channels * plane, plane, |i, part| {
+                let at = i / channels * of_both + first + i % channels;
+                part.copy_from_slice(&dy[at * plane..][..plane]);
+            });
+            host::tensor(part, (samples, channels, h, w))
         };
-        Ok([
-            wanted[0].then(|| part(0, parts[0], of_a)).transpose()?,
-            wanted[1].then(|| part(parts[0], parts[1], of_b)).transpose()?,
-        ])
+        Ok([wanted[0].then(|| part(0, of_a)).transpose()?, wanted[1].then(|| part(of_a, of_b)).transpose()?])
     })
 }

@@ -1,6 +1,7 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
+#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -8,6 +9,10 @@ use super::gemm::{Dst, Mat, Threads, gemm};
 use super::host;
 use super::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
+
+/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in panels: the gemm crate's kernels
+/// take many at a time.
+const NARROW: usize = 32;
 
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -25,8 +30,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let (dims, w, kept) = (x.dims().to_vec(), weight.clone(), tracked(&weight).then(|| x.clone()));
     node(y, shape, [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
         Ok([
-            dx.then(|| backward_x(&dims, &w, dy)).transpose()?,
-            kept.map(|x| backward_weight(&x, &w, dy)).transpose()?,
+            dx.then(|| host::tensor(backward_x(&w, dy)?, dims)).transpose()?,
+            kept.map(|x| backward_weight(&x, w.dims2()?, &host::values(dy)?)).transpose()?,
             db.then(|| backward_bias(w.dim(0)?, dy)).transpose()?,
         ])
     })
@@ -52,13 +57,24 @@ pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) 
     if n * inner != w.len() {
         candle_core::bail!("linear: x {x_shape:?} does not fit a weight of {} values", w.len());
     }
-    let mut y = vec![0.0; m * n];
-    if !panels::multiply(&mut y, (m, n, inner), x, w, b) {
+    let y = if panels::available() {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(m * n, |y| _ = panels::multiply(y, (m, n, inner), x, w, b)) }
+    } else {
+        let mut y = vec![0.0; m * n];
         multiply(&mut y, (m, n, inner), x, w, b);
-    }
+        y
+    };
     let mut dims = x_shape.dims().to_vec();
     *dims.last_mut().unwrap_or(&mut 0) = n;
     Ok((y, dims.into()))
+}
+
+/// y += x Wᵀ, with x [m, k] and W [n, k].
+pub(super) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
+    if !panels::multiply_onto(y, (m, n, k), x, w) {
+        gemm(y, n, (m, n, k), Mat::rows(x, k), Mat::rows(w, k).t(), 1.0, Dst::Add, Threads::All);
+    }
 }
 
 /// y = x Wᵀ + b, into zeros, with x [m, k] and W [n, k]; on any processor.
@@ -74,19 +90,26 @@ fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w
     gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Write, Threads::All);
 }
 
+/// dW = dyᵀ x; on any processor.
+fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], dy: &[f32]) {
+    gemm(dw, k, (n, k, m), Mat::rows(dy, n).t(), Mat::rows(x, k), 1.0, Dst::Write, Threads::All);
+}
+
 /// The same products from panels of the weight, where the processor can; otherwise nothing is done, and false is returned.
 #[cfg(target_arch = "x86_64")]
 mod panels {
     use super::super::pack::{Right, Rows, Transposed};
-    use super::super::product::{Columns, Left, Plus, Stored, available, product};
+    pub(super) use super::super::product::available;
+    use super::super::product::{Columns, Left, Plus, Stored, product};
+    use super::super::target::Target;
 
     /// Whether yᵀ = W xᵀ is computed, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
     fn few(m: usize, n: usize, k: usize) -> bool {
         2 * m <= n.min(k)
     }
 
-    pub(super) fn multiply(
-        y: &mut [f32],
+    pub(super) fn multiply<'y>(
+        y: impl Into<Target<'y>>,
         (m, n, k): (usize, usize, usize),
         x: &[f32],
         w: &[f32],
@@ -98,55 +121,128 @@ mod panels {
         if few(m, n, k) {
             let x = Right::Transposed(Transposed { values: x, row: k, columns: m });
             let plus = b.map_or(Plus::Nothing, Plus::Rows);
-            product(Stored::Transposed(y), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
+            product(Stored::Transposed(y.into()), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
         } else {
             let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
             let plus = b.map_or(Plus::Nothing, Plus::Columns);
-            product(Stored::Rows(y), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
+            product(Stored::Rows(y.into()), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
         }
         true
     }
 
-    pub(super) fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
+    pub(super) fn multiply_back<'y>(
+        dx: impl Into<Target<'y>>,
+        (m, n, k): (usize, usize, usize),
+        dy: &[f32],
+        w: &[f32],
+    ) -> bool {
         if !available() {
             return false;
         }
         let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
-        product(Stored::Rows(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        product(Stored::Rows(dx.into()), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        true
+    }
+
+    pub(super) fn multiply_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) -> bool {
+        if available() {
+            let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
+            product(Stored::Onto(y), (m, k), Columns::one(n), Left::rows(x, k), &w, Plus::Nothing);
+        }
+        available()
+    }
+
+    pub(super) fn multiply_back_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
+        if available() {
+            let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
+            product(Stored::Onto(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
+        }
+        available()
+    }
+
+    /// The narrow side becomes the columns of a panel.
+    pub(super) fn multiply_weight<'y>(
+        dw: impl Into<Target<'y>>,
+        (m, n, k): (usize, usize, usize),
+        x: &[f32],
+        dy: &[f32],
+    ) -> bool {
+        if !available() {
+            return false;
+        }
+        let right = |values, width| Right::Rows(Rows { values, columns: Columns::one(width), segment: 0 });
+        if n < k {
+            let dw = Stored::Transposed(dw.into());
+            product(dw, (k, m), Columns::one(n), Left::transposed(x, k), &right(dy, n), Plus::Nothing);
+        } else {
+            let dw = Stored::Rows(dw.into());
+            product(dw, (n, m), Columns::one(k), Left::transposed(dy, n), &right(x, k), Plus::Nothing);
+        }
         true
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod panels {
-    pub(super) fn multiply(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
+    pub(super) fn available() -> bool {
         false
     }
 
-    pub(super) fn multiply_back(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+    pub(super) fn multiply<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_back<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_back_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
+        false
+    }
+
+    pub(super) fn multiply_weight<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
         false
     }
 }
 
 /// dx = dy W
-pub(super) fn backward_x(dims: &[usize], weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(super) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
     let (n, k) = weight.dims2()?;
     let m = dy.elem_count() / n;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let mut dx = vec![0.0; m * k];
-    if !panels::multiply_back(&mut dx, (m, n, k), &dy, &w) {
+    Ok(if panels::available() {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(m * k, |dx| _ = panels::multiply_back(dx, (m, n, k), &dy, &w)) }
+    } else {
+        let mut dx = vec![0.0; m * k];
         multiply_back(&mut dx, (m, n, k), &dy, &w);
+        dx
+    })
+}
+
+/// dx += dy W, with dy [m, n] and W [n, k].
+pub(super) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
+    if !panels::multiply_back_onto(dx, (m, n, k), dy, w) {
+        gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
     }
-    host::tensor(dx, dims)
 }
 
 /// dW = dyᵀ x
-fn backward_weight(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (n, k) = weight.dims2()?;
+pub(super) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
-    let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let mut dw = vec![0.0; n * k];
-    gemm(&mut dw, k, (n, k, m), Mat::rows(&dy, n).t(), Mat::rows(&x, k), 1.0, Dst::Write, Threads::All);
+    let x = host::values(x)?;
+    let dw = if panels::available() && n.min(k) < NARROW {
+        // SAFETY: a product writes all of its result.
+        unsafe { host::made(n * k, |dw| _ = panels::multiply_weight(dw, (m, n, k), &x, dy)) }
+    } else {
+        let mut dw = vec![0.0; n * k];
+        multiply_weight(&mut dw, (m, n, k), &x, dy);
+        dw
+    };
     host::tensor(dw, (n, k))
 }
 
@@ -185,6 +281,11 @@ mod tests {
             multiply_back(&mut crates, (m, n, k), &dy, &w);
             if panels::multiply_back(&mut ours, (m, n, k), &dy, &w) {
                 close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
+            }
+            let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
+            multiply_weight(&mut crates, (m, n, k), &x, &dy);
+            if panels::multiply_weight(&mut ours, (m, n, k), &x, &dy) {
+                close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
             }
         }
     }

@@ -43,6 +43,8 @@ mod tiles;
 pub mod upsample;
 mod vector;
 pub mod weight;
+#[cfg(test)]
+mod written;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::attention;

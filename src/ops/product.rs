@@ -105,12 +105,14 @@ impl Columns {
 /// C, and how it is stored.
 pub(super) enum Stored<'a> {
     /// Segments of row-major [m, width], one behind the other.
-    Rows(&'a mut [f32]),
+    Rows(Target<'a>),
+    /// The same, added to what stands there.
+    Onto(&'a mut [f32]),
     /// Its transpose, row-major [width, m], of a single segment.
-    Transposed(&'a mut [f32]),
+    Transposed(Target<'a>),
 }
 
-/// What is added to the product.
+/// What is added to a product that is not added to C.
 #[derive(Clone, Copy)]
 pub(super) enum Plus<'a> {
     /// Nothing.
@@ -119,11 +121,9 @@ pub(super) enum Plus<'a> {
     Rows(&'a [f32]),
     /// The value of each column, the same for all segments, if C is stored as rows.
     Columns(&'a [f32]),
-    /// What stands in C, if it is stored as rows.
-    Old,
 }
 
-/// C = A · B + `plus`, with A [m, k], B [k, n].
+/// C = A · B + `plus`, with A [m, k], B [k, n]. All of C is written, and read only if the product is added to it.
 ///
 /// # Panics
 /// If an operand does not hold what the sizes say, which is a fault of the calling operation.
@@ -132,9 +132,10 @@ pub(super) fn product(c: Stored, (m, k): (usize, usize), n: Columns, a: Left, b:
     if m * vectors == 0 {
         return;
     }
-    let (c, turned) = match c {
-        Stored::Rows(c) => (c, false),
-        Stored::Transposed(c) => (c, true),
+    let (c, turned, onto) = match c {
+        Stored::Rows(c) => (c, false, false),
+        Stored::Onto(c) => (c.into(), false, true),
+        Stored::Transposed(c) => (c, true, false),
     };
     let steps = k / a.taps;
     assert!(available() && k > 0 && steps * a.taps == k, "product: k is no multiple of the taps");
@@ -142,9 +143,8 @@ pub(super) fn product(c: Stored, (m, k): (usize, usize), n: Columns, a: Left, b:
     assert!((m - 1) * a.row + (steps - 1) * a.step + a.taps <= a.values.len(), "product: A is too small");
     assert!(!turned || n.segments == 1, "product: segments are not transposed");
     match plus {
-        Plus::Rows(bias) => assert_eq!(bias.len(), m, "product: the bias has another size"),
-        Plus::Columns(bias) => assert!(!turned && bias.len() == n.width, "product: the bias has another size"),
-        Plus::Old => assert!(!turned, "product: what stands in C is not transposed"),
+        Plus::Rows(bias) => assert!(!onto && bias.len() == m, "product: the bias has another size"),
+        Plus::Columns(bias) => assert!(!turned && !onto && bias.len() == n.width, "product: the bias has another size"),
         Plus::Nothing => {}
     }
     let small = m * vectors * LANES * k < SMALL;
@@ -154,7 +154,7 @@ pub(super) fn product(c: Stored, (m, k): (usize, usize), n: Columns, a: Left, b:
     let most = if apart { SHORT } else { BLOCK };
     let unit = if a.taps == 1 { LANES } else { a.taps };
     let block = k.div_ceil(k.div_ceil(most)).next_multiple_of(unit);
-    let job = Job { c: Target::of(c), turned, m, k, n, a, plus, block };
+    let job = Job { c, turned, onto, m, k, n, a, plus, block };
     if apart {
         // Enough groups of columns: each task lays out its own.
         let groups = groups.next_multiple_of(TASKS);
@@ -237,6 +237,7 @@ enum Laid<'a> {
 struct Job<'a> {
     c: Target<'a>,
     turned: bool,
+    onto: bool,
     m: usize,
     k: usize,
     n: Columns,
@@ -338,9 +339,8 @@ impl Job<'_> {
                     (out, self.n.width, columns.map(|(_, _, n)| ((1u32 << n) - 1) as u16))
                 };
                 let begin = match self.plus {
-                    _ if k.start > 0 => Begin::Old,
+                    _ if self.onto || k.start > 0 => Begin::Old,
                     Plus::Nothing => Begin::Zero,
-                    Plus::Old => Begin::Old,
                     Plus::Rows(bias) => Begin::Rows(&bias[first..first + m]),
                     Plus::Columns(bias) => Begin::Columns(columns.map(|(_, at, n)| &bias[at..at + n])),
                 };

@@ -2,8 +2,9 @@
 #![expect(unsafe_code, reason = "what the compiler cannot see is that the tasks' elements are apart")]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
-/// A result's elements, for the tasks, each of which writes elements of its own.
+/// A result's elements, for the tasks, each of which writes elements of its own. Nothing may stand in them before.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     first: *mut f32,
@@ -16,9 +17,28 @@ unsafe impl Send for Target<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Target<'_> {}
 
-impl<'a> Target<'a> {
-    pub(super) fn of(result: &'a mut [f32]) -> Self {
+impl<'a> From<&'a mut [MaybeUninit<f32>]> for Target<'a> {
+    fn from(result: &'a mut [MaybeUninit<f32>]) -> Self {
+        Self { first: result.as_mut_ptr().cast(), length: result.len(), result: PhantomData }
+    }
+}
+
+impl<'a> From<&'a mut [f32]> for Target<'a> {
+    fn from(result: &'a mut [f32]) -> Self {
         Self { first: result.as_mut_ptr(), length: result.len(), result: PhantomData }
+    }
+}
+
+#[cfg(test)]
+impl<'a> From<&'a mut Vec<f32>> for Target<'a> {
+    fn from(result: &'a mut Vec<f32>) -> Self {
+        result.as_mut_slice().into()
+    }
+}
+
+impl Target<'_> {
+    pub(super) fn len(self) -> usize {
+        self.length
     }
 
     /// Where the first element lies, for a kernel whose elements have been measured.

@@ -42,14 +42,13 @@ struct Kernel {
 impl Kernel {
     fn forward(&self, x: &Tensor) -> Result<Vec<f32>> {
         let x = host::values(x)?;
-        let mut y = vec![0.0; x.len() / (self.h * self.w) * self.height * self.width];
-        y.par_chunks_exact_mut(self.height * self.width).zip(x.par_chunks_exact(self.h * self.w)).for_each(|(y, x)| {
+        let (small, large) = (self.h * self.w, self.height * self.width);
+        Ok(host::parts(x.len() / small * large, large, |plane, y| {
             for (i, y) in y.chunks_exact_mut(self.width).enumerate() {
-                let x = &x[i * self.h / self.height * self.w..];
+                let x = &x[plane * small + i * self.h / self.height * self.w..];
                 y.iter_mut().enumerate().for_each(|(j, y)| *y = x[j * self.w / self.width]);
             }
-        });
-        Ok(y)
+        }))
     }
 
     fn backward(&self, dy: &Tensor) -> Result<Vec<f32>> {

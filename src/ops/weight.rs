@@ -6,6 +6,10 @@
 //!
 //! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
 //! is rounded where it is used.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "results are not cleared before all of them is written")
+)]
 
 use super::conv2d::{Geometry, Padding};
 #[cfg(feature = "cuda")]
@@ -14,7 +18,7 @@ use super::tape::{node, operand, tracked};
 #[cfg(target_arch = "x86_64")]
 use super::tiles::{self, Tiles};
 use super::{conv2d, elementwise, host, linear};
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Shape, Tensor};
 
 /// How products with weights in bf16 are computed on this machine.
 pub fn products_in_bf16() -> &'static str {
@@ -84,22 +88,11 @@ impl Weight {
             Self::Full(values) => linear::linear(x, values, bias),
             #[cfg(feature = "cuda")]
             Self::Rounded(values) if cuda::serves(x) => linear::linear(x, values, bias),
-            Self::Rounded(_) => self.widened_linear(x, bias),
-            #[cfg(target_arch = "x86_64")]
-            Self::Tiles(weight) => {
-                let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
-                let [outputs, inputs] = [weight.outputs(), weight.inputs()];
-                let (dims, m) = (x.dims().to_vec(), x.elem_count() / inputs);
-                let mut y = vec![0.0; m * outputs];
-                let b = bias.as_ref().map(host::values).transpose()?;
-                tiles::multiply(&mut y, m, &host::values(&x)?, &weight, b.as_deref());
-                let mut shape = dims.clone();
-                *shape.last_mut().unwrap_or(&mut 0) = outputs;
-                node(y, shape, [&x], move |dy, [_]| {
-                    let mut dx = vec![0.0; m * inputs];
-                    tiles::multiply_back(&mut dx, m, &host::values(dy)?, &weight);
-                    Ok([Some(host::tensor(dx, dims)?)])
-                })
+            _ => {
+                let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
+                let (y, shape) = self.forward(&x, bias.as_ref())?;
+                let dims = x.dims().to_vec();
+                node(y, shape, [&x], move |dy, [_]| Ok([Some(host::tensor(weight.backward_x(dy)?, dims)?)]))
             }
         }
     }
@@ -117,9 +110,74 @@ impl Weight {
         if let (Self::Full(values) | Self::Rounded(values), true) = (self, cuda::serves(x)) {
             return cuda::linear::linear_lora(x, values, bias, [down, up], factor);
         }
+        let trained = matches!(self, Self::Full(values) if tracked(values)) || bias.is_some_and(tracked);
+        if host::is_host_f32(x) && !trained {
+            return self.lora_onto(x, bias, [down, up], factor as f32);
+        }
         let y = self.linear(x, bias)?;
         let low = elementwise::scale(&linear::linear(x, down, None)?, factor)?;
         elementwise::add(&y, &linear::linear(&low, up, None)?)
+    }
+
+    /// The same in host memory: the update is added by the product that makes it, forward and backward.
+    fn lora_onto(&self, x: &Tensor, bias: Option<&Tensor>, adapter: [&Tensor; 2], factor: f32) -> Result<Tensor> {
+        self.check(bias, 2, x.dims().last().copied())?;
+        let (x, bias, [down, up]) = (operand(x)?, bias.map(operand).transpose()?, adapter.map(operand));
+        let (weight, down, up, [n, k]) = (self.clone(), down?, up?, [self.dims()[0], self.dims()[1]]);
+        let (m, rank) = (x.elem_count() / k, down.dim(0)?);
+        if down.dims() != [rank, k] || up.dims() != [n, rank] {
+            candle_core::bail!("a LoRA of {:?} and {:?} does not fit a weight [{n}, {k}]", down.dims(), up.dims());
+        }
+        let (mut y, shape) = self.forward(&x, bias.as_ref())?;
+        let times = move |mut values: Vec<f32>| {
+            for v in &mut values {
+                *v *= factor;
+            }
+            host::tensor(values, (m, rank))
+        };
+        let low = times(linear::forward(&host::values(&x)?, x.shape(), &host::values(&down)?, None)?.0)?;
+        linear::forward_onto(&mut y, (m, n, rank), &host::values(&low)?, &host::values(&up)?);
+        let kept = tracked(&down).then(|| x.clone());
+        node(y, shape, [&x, &down.clone(), &up.clone()], move |dy, [dx, _, dup]| {
+            // The gradient of the values between A and B, with the factor.
+            let dlow = times(linear::backward_x(&up, dy)?)?;
+            let dlow = host::values(&dlow)?;
+            let dx = dx.then(|| {
+                let mut dx = weight.backward_x(dy)?;
+                linear::backward_x_onto(&mut dx, (m, rank, k), &dlow, &host::values(&down)?);
+                host::tensor(dx, [&dy.dims()[..dy.rank() - 1], &[k]].concat())
+            });
+            Ok([
+                dx.transpose()?,
+                kept.map(|x| linear::backward_weight(&x, (rank, k), &dlow)).transpose()?,
+                dup.then(|| linear::backward_weight(&low, (n, rank), &host::values(dy)?)).transpose()?,
+            ])
+        })
+    }
+
+    /// `x Wᵀ + b` in host memory, and its shape.
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<(Vec<f32>, Shape)> {
+        let (xs, b) = (host::values(x)?, bias.map(host::values).transpose()?);
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Tiles(weight) = self {
+            let (n, m) = (weight.outputs(), x.elem_count() / weight.inputs());
+            // SAFETY: a product writes all of its result.
+            let y = unsafe { host::made(m * n, |y| tiles::multiply(y, m, &xs, weight, b.as_deref())) };
+            return Ok((y, [&x.dims()[..x.rank() - 1], &[n]].concat().into()));
+        }
+        let values = operand(&self.values()?)?;
+        linear::forward(&xs, x.shape(), &host::values(&values)?, b.as_deref())
+    }
+
+    /// dy W in host memory.
+    fn backward_x(&self, dy: &Tensor) -> Result<Vec<f32>> {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Tiles(weight) = self {
+            let (dys, m) = (host::values(dy)?, dy.elem_count() / weight.outputs());
+            // SAFETY: a product writes all of its result.
+            return Ok(unsafe { host::made(m * weight.inputs(), |dx| tiles::multiply_back(dx, m, &dys, weight)) });
+        }
+        linear::backward_x(&operand(&self.values()?)?, dy)
     }
 
     /// Convolution; see [`conv2d`](super::conv2d()). A bias beside a rounded weight is frozen too.
@@ -136,12 +194,14 @@ impl Weight {
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
                 let of = (samples, height, width);
                 let shape = (samples, outputs, height.div_ceil(stride), width.div_ceil(stride));
-                let mut y = vec![0.0; shape.0 * shape.1 * shape.2 * shape.3];
-                let b = bias.as_ref().map(host::values).transpose()?;
-                tiles::convolve(&mut y, &host::values(&x)?, &weight, b.as_deref(), of, stride);
+                let n = shape.0 * shape.1 * shape.2 * shape.3;
+                let (xs, b) = (host::values(&x)?, bias.as_ref().map(host::values).transpose()?);
+                // SAFETY: every pixel of the result is one of a tile's.
+                let y = unsafe { host::made(n, |y| tiles::convolve(y, &xs, &weight, b.as_deref(), of, stride)) };
                 node(y, shape, [&x], move |dy, [_]| {
-                    let mut dx = vec![0.0; samples * inputs * height * width];
-                    tiles::convolve_back(&mut dx, &host::values(dy)?, &weight, of, stride);
+                    let (n, dy) = (samples * inputs * height * width, host::values(dy)?);
+                    // SAFETY: every pixel of the result is one of a tile's.
+                    let dx = unsafe { host::made(n, |dx| tiles::convolve_back(dx, &dy, &weight, of, stride)) };
                     Ok([Some(host::tensor(dx, dims)?)])
                 })
             }
@@ -163,17 +223,7 @@ impl Weight {
         Ok(())
     }
 
-    /// In f32, with a widened copy that is gone as soon as it was used, forward and backward.
-    fn widened_linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
-        let b = bias.as_ref().map(host::values).transpose()?;
-        let values = self.values()?;
-        let (y, shape) = linear::forward(&host::values(&x)?, x.shape(), &host::values(&values)?, b.as_deref())?;
-        let dims = x.dims().to_vec();
-        node(y, shape, [&x], move |dy, [_]| Ok([Some(linear::backward_x(&dims, &weight.values()?, dy)?)]))
-    }
-
-    /// The same for a convolution.
+    /// A convolution in f32, with a widened copy of the weight that is gone as soon as it was used, forward and backward.
     fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;
@@ -181,5 +231,53 @@ impl Weight {
         let g = Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?;
         let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());
         node(y, g.result(), [&x], move |dy, [_]| Ok([Some(conv2d::backward_x(&g, &weight.values()?, dy)?)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::checks::{close, values};
+    use super::super::tape;
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn tensor(dims: &[usize], seed: u32) -> Tensor {
+        Tensor::from_vec(values(dims.iter().product(), seed), dims, &Device::Cpu).unwrap()
+    }
+
+    fn var(dims: &[usize], seed: u32) -> Tensor {
+        Var::from_tensor(&tensor(dims, seed)).unwrap().into_inner()
+    }
+
+    /// y, and the gradients of these tensors when y's is `dy`.
+    fn both(f: impl FnOnce() -> Result<Tensor>, dy: &Tensor, of: [&Tensor; 3]) -> [Vec<f32>; 4] {
+        let (y, tape) = tape::record(f).unwrap();
+        let gradients = tape.backward_from(&y, dy.clone()).unwrap();
+        [&y, gradients.get(of[0]).unwrap(), gradients.get(of[1]).unwrap(), gradients.get(of[2]).unwrap()]
+            .map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
+    }
+
+    #[test]
+    fn a_lora_is_the_sum_of_its_parts() {
+        for (rows, n, k, rank) in [(7, 96, 64, 4), (50, 64, 320, 3), (20, 320, 96, 40)] {
+            let (x, down, up) = (var(&[2, rows, k], 1), var(&[rank, k], 2), var(&[n, rank], 3));
+            let (w, bias, dy) = (tensor(&[n, k], 4), tensor(&[n], 5), tensor(&[2, rows, n], 6));
+            for weight in [
+                Weight::Full(w.clone()),
+                Weight::rounded(&w).unwrap(),
+                Weight::Rounded(w.to_dtype(DType::BF16).unwrap()),
+            ] {
+                let one = || weight.linear_lora(&x, Some(&bias), [&down, &up], 0.3);
+                let parts = || {
+                    let low = elementwise::scale(&linear::linear(&x, &down, None)?, 0.3)?;
+                    elementwise::add(&weight.linear(&x, Some(&bias))?, &linear::linear(&low, &up, None)?)
+                };
+                let of = [&x, &down, &up];
+                let (ours, theirs) = (both(one, &dy, of), both(parts, &dy, of));
+                for (what, (ours, theirs)) in ["y", "dx", "dA", "dB"].iter().zip(ours.iter().zip(&theirs)) {
+                    close(ours, theirs, &format!("{what} of {rows} rows, {k} to {n}, rank {rank}, {weight:?}"));
+                }
+            }
+        }
     }
 }

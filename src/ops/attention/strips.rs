@@ -20,6 +20,7 @@ use std::arch::x86_64::{
     _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_storeu_ps, _mm512_sub_ps,
 };
+use std::mem::MaybeUninit;
 
 /// Queries of a strip: a multiple of every number of rows that the kernel takes at a time.
 const STRIP: usize = 24;
@@ -242,32 +243,38 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
     });
     let (k_laid, v_laid) = (&*k_laid, &*v_laid);
     let width = sizes.width();
-    let mut y = vec![0.0; sizes.batch * sizes.queries * width];
     let each = sizes.queries.div_ceil(TASKS).next_multiple_of(STRIP);
     let one = sizes.queries * width;
-    y.par_chunks_exact_mut(one).zip(q.par_chunks_exact(one)).enumerate().for_each(|(b, (y, q))| {
-        y.par_chunks_mut(each * width).enumerate().with_max_len(1).for_each(|(task, y)| {
-            let [mut p, mut strip, mut sums] = [(); 3].map(|()| Scratch::new());
-            let p = p.first(STRIP * of.scores);
-            let (strip, sums) = (strip.first(of.rows(STRIP)), sums.first(of.rows(STRIP)));
-            for head in 0..sizes.heads {
-                let i = b * sizes.heads + head;
-                for (number, y) in y.chunks_mut(STRIP * width).enumerate() {
-                    let first = task * each + number * STRIP;
-                    lay_rows(sizes, q, (head, first), of.row, strip);
-                    let scales = weights(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
-                    let left = Left::rows(p, of.scores);
-                    let rows = (&v_laid[i * rows..][..rows], of.row);
-                    multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
-                    for ((y, sums), scale) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)).zip(scales) {
-                        let y = &mut y[head * sizes.d..][..sizes.d];
-                        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = scale * sum);
-                    }
+    let queries = |b: usize, q: &[f32], task: usize, y: &mut [f32]| {
+        let [mut p, mut strip, mut sums] = [(); 3].map(|()| Scratch::new());
+        let p = p.first(STRIP * of.scores);
+        let (strip, sums) = (strip.first(of.rows(STRIP)), sums.first(of.rows(STRIP)));
+        for head in 0..sizes.heads {
+            let i = b * sizes.heads + head;
+            for (number, y) in y.chunks_mut(STRIP * width).enumerate() {
+                let first = task * each + number * STRIP;
+                lay_rows(sizes, q, (head, first), of.row, strip);
+                let scales = weights(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
+                let left = Left::rows(p, of.scores);
+                let rows = (&v_laid[i * rows..][..rows], of.row);
+                multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
+                for ((y, sums), scale) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)).zip(scales) {
+                    let y = &mut y[head * sizes.d..][..sizes.d];
+                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y = scale * sum);
                 }
             }
+        }
+    };
+    let write = |y: &mut [MaybeUninit<f32>]| {
+        y.par_chunks_exact_mut(one).zip(q.par_chunks_exact(one)).enumerate().for_each(|(b, (y, q))| {
+            y.par_chunks_mut(each * width)
+                .enumerate()
+                .with_max_len(1)
+                .for_each(|(task, y)| queries(b, q, task, host::cleared(y)));
         });
-    });
-    y
+    };
+    // SAFETY: each task clears its queries.
+    unsafe { host::made(sizes.batch * one, write) }
 }
 
 /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS K, dK = dSᵀ Q.

@@ -6,6 +6,7 @@
 use super::super::host::Scratch;
 use super::super::pack::{Padded, PatchRows, Patches, Right, Rows, Window};
 use super::super::product::{Columns, Left, Plus, Stored, product};
+use super::super::target::Target;
 use super::Geometry;
 
 /// Taps of the kernels that can be turned.
@@ -29,21 +30,23 @@ fn window(g: &Geometry) -> Window {
 }
 
 /// y = W · patches + b
-pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn forward<'y>(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>, y: impl Into<Target<'y>>) {
+    let y = Stored::Rows(y.into());
     let columns = Columns { segments: g.batch, width: g.pixels_out() };
     let weight = Left::rows(w, g.patch());
     let plus = b.map_or(Plus::Nothing, Plus::Rows);
     if g.is_pointwise() {
         let x = Right::Rows(Rows { values: x, columns, segment: g.c * g.pixels_in() });
-        return product(Stored::Rows(y), (g.o, g.c), columns, weight, &x, plus);
+        return product(y, (g.o, g.c), columns, weight, &x, plus);
     }
     let mut scratch = Scratch::new();
     let patches = Right::Patches(Patches { of: padded(g, x, &mut scratch), window: window(g) });
-    product(Stored::Rows(y), (g.o, g.patch()), columns, weight, &patches, plus);
+    product(y, (g.o, g.patch()), columns, weight, &patches, plus);
 }
 
 /// dx = the turned kernels · patches of dy
-pub(super) fn backward_x(g: &Geometry, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(super) fn backward_x<'y>(g: &Geometry, w: &[f32], dy: &[f32], dx: impl Into<Target<'y>>) {
+    let dx = dx.into();
     let columns = Columns { segments: g.batch, width: g.pixels_in() };
     if g.is_pointwise() && g.batch == 1 && 2 * g.pixels_in() <= g.c.min(g.o) {
         // Few pixels: dxᵀ = dyᵀ W, so that the weight passes row by row.
@@ -81,8 +84,8 @@ pub(super) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32
     let picture = of.values.len() / g.batch;
     for (sample, (values, dy)) in of.values.chunks(picture).zip(dy.chunks(g.o * g.pixels_out())).enumerate() {
         let patches = Right::PatchRows(PatchRows { of: Padded { values, ..of }, window: window(g) });
-        let plus = if sample == 0 { Plus::Nothing } else { Plus::Old };
+        let dw = if sample == 0 { Stored::Rows(dw.into()) } else { Stored::Onto(dw) };
         let dy = Left::rows(dy, g.pixels_out());
-        product(Stored::Rows(dw), (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, plus);
+        product(dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, Plus::Nothing);
     }
 }

@@ -45,11 +45,12 @@ const VALUES: usize = 4 << 20;
 const APART: usize = LANES;
 
 /// y [S, m, h, w] = x [S, k, h, w] * kernels + bias
-pub(super) fn convolve(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&[f32]>, y: impl Into<Target<'y>>) {
+    let target = y.into();
     let (m, k) = kernels.sizes();
     assert!(available() && m * k * of.values(1) > 0, "winograd: nothing to compute");
     assert_eq!(x.len(), of.values(k), "winograd: x has another size");
-    assert_eq!(y.len(), of.values(m), "winograd: y has another size");
+    assert_eq!(target.len(), of.values(m), "winograd: y has another size");
     assert!(bias.is_none_or(|b| b.len() == m), "winograd: the bias has another size");
     let grid = Grid::new(of);
     let vectors = grid.tiles().div_ceil(LANES);
@@ -60,7 +61,6 @@ pub(super) fn convolve(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&
     let parts = m.div_ceil(ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
     let rows = |part: usize| m.min(m.div_ceil(LANES) * part / parts * LANES);
     let together = (VALUES / job.pixels()).max(1) * chunk;
-    let target = Target::of(y);
     let mut scratch = Scratch::new();
     for first in (0..vectors).step_by(together) {
         let chunks = together.min(vectors - first).div_ceil(chunk);

@@ -18,18 +18,18 @@ fn grid((samples, height, width): Pictures, kernel: usize) -> Grid {
 
 /// y [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉] from x [S, inputs, H, W]. With a stride all sums are computed and most dropped:
 /// three convolutions of the UNet have one.
-pub(in super::super) fn convolve(
-    y: &mut [f32],
+pub(in super::super) fn convolve<'y>(
+    y: impl Into<Target<'y>>,
     x: &[f32],
     weight: &Tiles,
     bias: Option<&[f32]>,
     of: Pictures,
     stride: usize,
 ) {
-    let (grid, taps) = (grid(of, weight.kernel), weight.taps());
+    let (grid, taps, target) = (grid(of, weight.kernel), weight.taps(), y.into());
     let runs = grid.runs(stride);
     let pixels = of.1.div_ceil(stride) * of.2.div_ceil(stride);
-    assert_eq!(y.len(), of.0 * weight.outputs * pixels, "tiles: y has another size");
+    assert_eq!(target.len(), of.0 * weight.outputs * pixels, "tiles: y has another size");
     let mut laid = Spare::new();
     let plane = lay::planes(&mut laid, x, weight.inputs, &grid);
     let laid = laid.first(plane * weight.inputs / 2);
@@ -39,7 +39,6 @@ pub(in super::super) fn convolve(
     };
     let steps = Steps::new((0..weight.input_blocks() * taps).map(step).collect());
     let blocks = grid.tiles().div_ceil(2);
-    let target = Target::of(y);
     pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, a, output, column| {
         let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
@@ -50,10 +49,16 @@ pub(in super::super) fn convolve(
 }
 
 /// dx [S, inputs, H, W] from dy [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉].
-pub(in super::super) fn convolve_back(dx: &mut [f32], dy: &[f32], weight: &Tiles, of: Pictures, stride: usize) {
-    let (grid, taps) = (grid(of, weight.kernel), weight.taps());
+pub(in super::super) fn convolve_back<'y>(
+    dx: impl Into<Target<'y>>,
+    dy: &[f32],
+    weight: &Tiles,
+    of: Pictures,
+    stride: usize,
+) {
+    let (grid, taps, target) = (grid(of, weight.kernel), weight.taps(), dx.into());
     let runs = grid.runs(1);
-    assert_eq!(dx.len(), of.0 * weight.inputs * of.1 * of.2, "tiles: dx has another size");
+    assert_eq!(target.len(), of.0 * weight.inputs * of.1 * of.2, "tiles: dx has another size");
     let mut laid = Spare::new();
     let size = (of.1.div_ceil(stride), of.2.div_ceil(stride));
     lay::positions(&mut laid, dy, weight.outputs, &grid, size, stride);
@@ -65,7 +70,6 @@ pub(in super::super) fn convolve_back(dx: &mut [f32], dy: &[f32], weight: &Tiles
         [(grid.shift(weight.kernel, taps - 1 - tap) * row + output) * BYTES, i * LINES * BYTES]
     };
     let steps = Steps::new((0..weight.output_blocks() * taps).map(step).collect());
-    let target = Target::of(dx);
     pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, b, input, column| {
         let first = column * BLOCK * row * BYTES;
         let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };

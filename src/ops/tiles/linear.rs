@@ -11,16 +11,21 @@ use super::weight::{LINES, Tiles};
 /// y [m, outputs] = x [m, inputs] Wᵀ + b.
 ///
 /// The weight is the left operand and x's rows are columns, so the sums are of yᵀ, and are turned as they are written.
-pub(in super::super) fn multiply(y: &mut [f32], m: usize, x: &[f32], weight: &Tiles, bias: Option<&[f32]>) {
-    let (n, k) = (weight.outputs, weight.inputs);
-    assert_eq!(y.len(), m * n, "tiles: y has another size");
+pub(in super::super) fn multiply<'y>(
+    y: impl Into<Target<'y>>,
+    m: usize,
+    x: &[f32],
+    weight: &Tiles,
+    bias: Option<&[f32]>,
+) {
+    let (n, k, target) = (weight.outputs, weight.inputs, y.into());
+    assert_eq!(target.len(), m * n, "tiles: y has another size");
     let mut laid = Spare::new();
     lay::columns(&mut laid, x, (m, k));
     let second = k / 2 * BYTES;
     let laid = laid.first(m.div_ceil(TILE).next_multiple_of(2) * k / 2);
     let steps = Steps::new((0..k / BLOCK).map(|step| [step * LINES * BYTES, step * TILE * BYTES]).collect());
     let blocks = m.div_ceil(BLOCK);
-    let target = Target::of(y);
     pass::forward(weight, blocks, 2 * second, |tiles, sums, a, output, column| {
         let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
         let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
@@ -31,15 +36,14 @@ pub(in super::super) fn multiply(y: &mut [f32], m: usize, x: &[f32], weight: &Ti
 }
 
 /// dx [m, inputs] = dy [m, outputs] W.
-pub(in super::super) fn multiply_back(dx: &mut [f32], m: usize, dy: &[f32], weight: &Tiles) {
-    let (n, k) = (weight.outputs, weight.inputs);
-    assert_eq!(dx.len(), m * k, "tiles: dx has another size");
+pub(in super::super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, m: usize, dy: &[f32], weight: &Tiles) {
+    let (n, k, target) = (weight.outputs, weight.inputs, dx.into());
+    assert_eq!(target.len(), m * k, "tiles: dx has another size");
     let mut laid = Spare::new();
     lay::rows(&mut laid, dy, (m, n));
     let row = n / BLOCK * BYTES;
     let laid = laid.first(m.next_multiple_of(BLOCK) * n / BLOCK);
     let steps = Steps::new((0..n / BLOCK).map(|step| [step * BYTES, step * LINES * BYTES]).collect());
-    let target = Target::of(dx);
     pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, b, input, number| {
         let first = number * BLOCK;
         let a = Operand { lines: laid, first: first * row, row, second: TILE * row };
