@@ -170,7 +170,9 @@ mod tests {
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
     #[test]
     fn products_of_panels_equal_those_of_the_gemm_crate() {
-        for (m, n, k) in [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)] {
+        for (m, n, k) in
+            [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
+        {
             let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);

@@ -66,6 +66,11 @@ C int cuDriverGetVersion(int* v) { return *v = 13000, 0; }
 C int cuDeviceGet(int* d, int n) { return n == 0 ? (*d = 0, 0) : 101; }
 C int cuDeviceGetCount(int* n) { return *n = 1, 0; }
 C int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "stand-in card"), 0; }
+C int cuDeviceGetUuid_v2(unsigned char* uuid, int) {
+    for (int i = 0; i < 8; i++) uuid[i] = 0xfe - 0x22 * i, uuid[15 - i] = 0xef - 0x22 * i;
+    return 0;
+}
+C int cuDeviceGetUuid(unsigned char* uuid, int d) { return cuDeviceGetUuid_v2(uuid, d); }
 C int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = (size_t)8 << 30, 0; }
 C int cuDeviceGetAttribute(int* v, int which, int) {
     // Compute capability 8.0, pools of memory, multiprocessors, shared memory of a block.

@@ -1,4 +1,4 @@
-//! A CUDA card: opened, asked what it is, and how much of its memory is in use.
+//! A CUDA card: opened, asked what and which it is, and how much of its memory is in use.
 
 use super::bias;
 use candle_core::cuda_backend::WrapErr;
@@ -52,6 +52,14 @@ pub fn described(device: &Device) -> Option<String> {
     let (major, minor) = context.compute_capability().ok()?;
     let gib = context.total_mem().ok()? as f64 / MIB / 1024.0;
     Some(format!("{}, compute capability {major}.{minor}, {gib:.0} GiB", context.name().ok()?))
+}
+
+/// Which card it is, as the driver's tools name it: `GPU-` and 32 hexadecimal digits in groups.
+pub fn uuid(device: &Device) -> Option<String> {
+    let uuid = device.as_cuda_device().ok()?.cuda_stream().context().uuid().ok()?;
+    let digits = format!("{:032x}", u128::from_be_bytes(uuid.bytes.map(|byte| byte as u8)));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| digits[group].to_owned());
+    Some(format!("GPU-{}", groups.join("-")))
 }
 
 /// The memory that tensors have now, and had at most since [`forget_peak`], MiB. What the driver and the libraries keep for
