@@ -7,6 +7,7 @@ mod busy;
 
 use crate::cli::DeviceChoice;
 use crate::error::{Error, Result};
+use crate::plan::fit::CardMemory;
 use crate::plan::{Adapter, Dtype, Plan};
 pub use busy::Busy;
 use candle_core::Device;
@@ -171,6 +172,17 @@ pub fn arithmetic(device: &Device) -> &'static str {
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     #[cfg(feature = "cuda")]
     return crate::ops::cuda::card::memory_mib(device);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        None
+    }
+}
+
+/// What a CUDA device has for this program.
+pub fn card_memory(device: &Device) -> Option<CardMemory> {
+    #[cfg(feature = "cuda")]
+    return crate::ops::cuda::card::free_and_total(device).map(|[free, total]| CardMemory { total, free });
     #[cfg(not(feature = "cuda"))]
     {
         let _ = device;

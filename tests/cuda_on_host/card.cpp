@@ -95,8 +95,14 @@ C int cuMemPoolSetAttribute(void*, int which, u64* v) {
     if (which == 8) most = used;
     return (void)v, 0;
 }
-C int cuMemPoolGetAttribute(void*, int which, u64* v) { return *v = which == 7 ? used : most, 0; }
-C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) { return *free_bytes = *all = (size_t)8 << 30, 0; }
+C int cuMemPoolGetAttribute(void*, int which, u64* v) { return *v = which == 8 ? most : used, 0; }
+C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
+    // Of so many bytes others may have some.
+    const char *total = getenv("CARD_TOTAL"), *others = getenv("CARD_OTHERS");
+    *all = total ? strtoull(total, nullptr, 10) : (size_t)8 << 30;
+    *free_bytes = *all - used - (others ? strtoull(others, nullptr, 10) : 0);
+    return 0;
+}
 C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
     const char* limit = getenv("CARD_BYTES");
     if (limit && used + bytes > strtoull(limit, nullptr, 10)) return 2;
