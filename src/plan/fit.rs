@@ -19,11 +19,11 @@ pub struct CardMemory {
     pub free: u64,
 }
 
-/// What a plan needs on a card, with the model in this folder.
+/// What a plan needs on a card; a hub's model is in this folder.
 ///
 /// Errors: the model's UNet or text encoder is of a kind that is not counted.
 pub fn needed(plan: &Plan, model: &Path) -> Result<Memory> {
-    let model = Source::Path(model.to_path_buf());
+    let model = if plan.model.is_here() { plan.model.clone() } else { Source::Path(model.to_path_buf()) };
     let (unet, text) = local::networks(&model)?;
     Ok(estimate(plan, &unet, &text, local::others(&model), true))
 }
