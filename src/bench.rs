@@ -18,6 +18,7 @@ use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
+use work::Steps;
 
 /// Side of the matrices of the product whose speed is the machine's measure.
 const SIDE: usize = 1024;
@@ -57,6 +58,9 @@ pub struct Measured {
     /// The most memory of a GPU, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_device_mib: Option<f64>,
+    /// How busy a GPU was during the timed steps, in per cent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_busy_percent: Option<f64>,
 }
 
 /// Times one kind of work and prints what it took.
@@ -75,7 +79,8 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
     // Before memory is taken, while the processor is as it will be.
     let peak = matrix_product(device)?;
     let timed = work::time(args, device)?;
-    let median = median(&timed.seconds);
+    let Steps { seconds, device_busy_percent } = timed.steps;
+    let median = median(&seconds);
     let gflop = timed.operations / 1e9;
     Ok(Measured {
         work: args.work.name(),
@@ -91,7 +96,8 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         share_of_peak: gflop / median / peak,
         peak_rss_mib: peak_memory_mib(),
         peak_device_mib: device::memory_mib(device).map(|[_, peak]| peak),
-        seconds: timed.seconds,
+        device_busy_percent,
+        seconds,
     })
 }
 
@@ -129,6 +135,7 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     ];
     lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
     lines.extend(m.peak_device_mib.map(|mib| format!("  {:.2} GiB of the device's memory at most", mib / 1024.0)));
+    lines.extend(m.device_busy_percent.map(|percent| format!("  the device computed {percent:.0} % of the time")));
     lines.join("\n") + "\n"
 }
 

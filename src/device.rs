@@ -1,11 +1,15 @@
 //! Which device computes: the user's choice against what this build and this machine have.
 //!
 //! In: `--device`, and the types that an experiment asks for. Out: a candle device, its name, why it was taken, and how much
-//! of its memory is in use; errors say what is missing and what to do.
+//! of its memory is in use, how busy it is; errors say what is missing and what to do.
+
+mod busy;
 
 use crate::cli::DeviceChoice;
 use crate::error::{Error, Result};
+use crate::plan::fit::CardMemory;
 use crate::plan::{Adapter, Dtype, Plan};
+pub use busy::Busy;
 use candle_core::Device;
 
 /// A device that was opened.
@@ -168,6 +172,17 @@ pub fn arithmetic(device: &Device) -> &'static str {
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     #[cfg(feature = "cuda")]
     return crate::ops::cuda::card::memory_mib(device);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        None
+    }
+}
+
+/// What a CUDA device has for this program.
+pub fn card_memory(device: &Device) -> Option<CardMemory> {
+    #[cfg(feature = "cuda")]
+    return crate::ops::cuda::card::free_and_total(device).map(|[free, total]| CardMemory { total, free });
     #[cfg(not(feature = "cuda"))]
     {
         let _ = device;

@@ -46,7 +46,7 @@
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
 //! | [`ops`] | differentiable operations, and the tape that their backward passes are noted on |
-//! | [`device`] | which device computes, in what types, and its memory |
+//! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |

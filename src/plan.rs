@@ -2,13 +2,14 @@
 //!
 //! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists every problem of the
 //! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
-//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need.
+//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need, `fit` whether a card has it.
 
 mod adapter;
 pub mod command;
 pub mod count;
 pub mod estimate;
 pub mod files;
+pub mod fit;
 mod local;
 mod resolve;
 pub mod text_encoder;

@@ -13,7 +13,7 @@ mod weights;
 
 pub use several::run;
 
-use crate::device;
+use crate::device::{self, Busy};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -116,6 +116,7 @@ impl<'a> Experiment<'a> {
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
+        let busy = Busy::watch(self.device);
         let mut begun = Instant::now();
         while let Some(row) = trainer.step()? {
             if let Some((steps, scale)) = trainer.left_out() {
@@ -127,6 +128,7 @@ impl<'a> Experiment<'a> {
                 seconds: begun.elapsed().as_secs_f64(),
                 memory_mib: memory_now_mib(),
                 device_peak_mib: device::memory_mib(self.device).map(|[_, peak]| peak),
+                device_busy_percent: busy.percent(),
                 peak_mib: peak_memory_mib(),
                 total_seconds: self.total_seconds(),
             };
@@ -142,6 +144,7 @@ impl<'a> Experiment<'a> {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
             stop?;
+            busy.begin();
             begun = Instant::now();
         }
         bar.finish();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds a card of this machine's memory and processor (tests/cuda_on_host/card.cpp) as libcuda, libcublas, libcublasLt, libcudnn and libcurand
-# in the folder $1. With that folder on LD_LIBRARY_PATH a build with `--features cuda` finds it, and everything but the card is run
+# Builds a card of this machine's memory and processor (tests/cuda_on_host/card.cpp) as libcuda, libcublas, libcublasLt, libcudnn and libcurand,
+# and a library that says how busy it is, in the folder $1. With that folder on LD_LIBRARY_PATH a build with `--features cuda` finds it, and everything but the card is run
 # for real: `LD_LIBRARY_PATH=$1 target/release/examples/gpu_check --device cuda --only operations --only networks`.
 set -eu
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -18,6 +18,7 @@ for source in ../../src/ops/cuda/*.cu; do
     objects="$objects $out/$name.o"
 done
 g++ $flags -shared -o "$out/libcard.so" card.cpp shim.cpp $objects
+cc -O2 -fPIC -Wall -shared -o "$out/libnvidia-ml.so.1" nvml.c
 for library in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcudnn.so.9 libcurand.so.10 libnvrtc.so.13; do
     ln -sf libcard.so "$out/$library"
 done

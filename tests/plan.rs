@@ -8,6 +8,7 @@ use insta::assert_snapshot;
 use tunelab::diffusion::Sampler;
 use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
 use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::plan::fit::{CardMemory, fit, needed};
 use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
 
@@ -781,7 +782,83 @@ fn memory_is_near_what_a_run_takes() {
 fn memory(text: &str, set: &[&str]) -> Memory {
     let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
     let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS)
+    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, false)
+}
+
+#[test]
+fn on_a_card_short_types_halve_the_unets_activations() {
+    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
+    let on = |text: &str, set: &[&str], card| estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, card);
+    let bf16 = ["train.dtype='bf16'"];
+    assert_eq!(on(FULL, &[], true), on(FULL, &[], false));
+    for text in [LEAST, FULL] {
+        let (here, card) = (on(text, &bf16, false), on(text, &bf16, true));
+        assert_eq!(
+            here,
+            Memory { activations: 2 * card.activations, checkpointing_saves: here.checkpointing_saves, ..card }
+        );
+        assert_eq!(here.checkpointing_saves, 2 * card.checkpointing_saves);
+    }
+    // A trained text encoder stays in 32 bits.
+    let with_text = ["train.dtype='bf16'", "adapter.full.text_encoder=true"];
+    let of_text = on(FULL, &with_text, true).activations - on(FULL, &bf16, true).activations;
+    assert_eq!(of_text, on(FULL, &with_text[1..], false).activations - on(FULL, &[], false).activations);
+}
+
+#[test]
+fn a_run_beyond_the_card_is_refused_and_one_beyond_what_is_free_is_warned_of() {
+    let plan = good(FULL, &["adapter.full.ema_decay=0.99", "train.batch_size=4"]);
+    let memory = Memory {
+        weights: 4_000_000_000,
+        gradients: 3_000_000_000,
+        moments: 6_000_000_000,
+        average: 3_000_000_000,
+        activations: 4_500_000_000,
+        checkpointing_saves: 2_500_000_000,
+    };
+    let total = memory.total();
+    let fits = |total, free| fit(&plan, &memory, CardMemory { total, free });
+    assert_eq!(fits(total, total).map_err(|e| e.to_string()), Ok(None));
+    let warning = fits(total + 5_500_000_000, total - 1).unwrap_or_else(|e| panic!("{e}")).expect("a warning");
+    let remedies = "set train.gradient_checkpointing = true (saves about 2.5 GB), set train.dtype = \"bf16\", take a smaller \
+                    train.batch_size and as much more train.gradient_accumulation, leave out ema_decay (saves 3.0 GB), \
+                    train a LoRA in place of all weights, take a smaller dataset.resolution";
+    assert_eq!(
+        warning,
+        format!(
+            "the run needs about 20.5 GB of the GPU's memory, as estimated, and 20.5 GB of its 26.0 GB are free: other programs \
+             have the rest (see `nvidia-smi`); should it run out, {remedies}"
+        )
+    );
+    let error = fits(total - 1, total - 1).expect_err("it is too large");
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "error: the run needs about 20.5 GB of the GPU's memory, as estimated, and the GPU has 20.5 GB\n\nhint: {remedies}, \
+             or use a larger GPU or --device cpu"
+        )
+    );
+
+    // What is done already is no remedy.
+    let plan = good(LEAST, &["train.dtype='bf16'", "train.gradient_checkpointing=true", "train.batch_size=1"]);
+    let error = fit(&plan, &memory, CardMemory { total: 1, free: 1 }).expect_err("it is too large").to_string();
+    assert!(error.ends_with("hint: take a smaller dataset.resolution, or use a larger GPU or --device cpu"), "{error}");
+}
+
+#[test]
+fn what_a_card_needs_is_counted_from_the_models_folder() {
+    let plan = good(LEAST, &["model={path='tests/fixtures/model'}", "dataset.resolution=64"]);
+    let memory = needed(&plan, Path::new("tests/fixtures/model")).unwrap_or_else(|e| panic!("{e}"));
+    let file = |part: &str| {
+        let folder = Path::new("tests/fixtures/model").join(part);
+        let names = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+        names.iter().find_map(|name| Some(fs_err::metadata(folder.join(name)).ok()?.len())).expect("weights")
+    };
+    let files: u64 = ["unet", "vae", "text_encoder"].into_iter().map(file).sum();
+    // The headers of the files and the LoRA's own weights are the difference.
+    assert!(memory.weights.abs_diff(files) < files / 5, "{} {files}", memory.weights);
 }
 
 #[test]

@@ -58,8 +58,15 @@ eval = {{ prompts = ['a sks dog'], images = 1, steps = 10, sampler = 'dpmpp_2m',
     let record = RunDir::existing(&results.join(name))?.record()?;
     let [first, last] = [record.loss.eval_first, record.loss.eval_last].map(|loss| f64::from(loss.unwrap_or(f32::NAN)));
     let memory = record.peak_memory.device_mib.map_or_else(String::new, |mib| format!(", {mib:.0} MiB"));
-    let text = format!("evaluation loss {first:.4} to {last:.4}, {:.4} s a step{memory}", record.seconds.per_step);
+    let busy = busy(record.device_busy_percent);
+    let per_step = record.seconds.per_step;
+    let text = format!("evaluation loss {first:.4} to {last:.4}, {per_step:.4} s a step{memory}{busy}");
     Ok(Seen::Outcome(last < LOSS * first, text))
+}
+
+/// How busy the device was, behind its memory.
+fn busy(percent: Option<f64>) -> String {
+    percent.map_or_else(String::new, |percent| format!(", {percent:.0} % busy"))
 }
 
 /// The benchmark.
@@ -89,7 +96,8 @@ pub fn of_sd15s_shape(device: &Device, table: &mut Table) {
             };
             let seen = bench::measure(&args, device).map(|m| {
                 let memory = m.peak_device_mib.or(m.peak_rss_mib).unwrap_or(f64::NAN) / 1024.0;
-                let text = format!("{:.4} s a step, {:.0} GFLOP/s, {memory:.2} GiB", m.seconds_per_step, m.gflops);
+                let (seconds, gflops, busy) = (m.seconds_per_step, m.gflops, busy(m.device_busy_percent));
+                let text = format!("{seconds:.4} s a step, {gflops:.0} GFLOP/s, {memory:.2} GiB{busy}");
                 Seen::Outcome(true, text)
             });
             table.row(&format!("SD 1.5's shape, {}, {res} x {res}, batch of {batch}", work.name()), dtype, seen);

@@ -3,7 +3,7 @@
 use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
 use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::device;
+use crate::device::{self, Busy};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
@@ -30,12 +30,20 @@ const ADAMW: Settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weig
 
 /// Times of the steps, and what a step is.
 pub struct Timed {
-    /// One a step.
-    pub seconds: Vec<f64>,
+    /// Each of them.
+    pub steps: Steps,
     /// Of one step.
     pub operations: f64,
     /// Numbers that are trained.
     pub trained_parameters: usize,
+}
+
+/// The steps that were timed.
+pub struct Steps {
+    /// One a step.
+    pub seconds: Vec<f64>,
+    /// How busy a GPU was, in per cent, where its driver tells.
+    pub device_busy_percent: Option<f64>,
 }
 
 /// Prepares and times the work that was asked for.
@@ -55,8 +63,8 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         BenchWork::Text => {
             let clip = networks::text_encoder(device)?;
             let ids = vec![(0..TOKENS as u32).collect::<Vec<_>>(); args.batch];
-            let seconds = seconds(args.steps, || read(&clip.forward(&ids)?))?;
-            Ok(without_training(seconds, operations::text(args.batch)))
+            let steps = steps(args.steps, device, || read(&clip.forward(&ids)?))?;
+            Ok(without_training(steps, operations::text(args.batch)))
         }
     }
 }
@@ -89,7 +97,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         Batch { latents: randn(&latents(args, args.batch), device)?, captions: vec![CAPTION.to_owned(); args.batch] };
     let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
     let mut step = 0;
-    let seconds = seconds(args.steps, || {
+    let steps = steps(args.steps, device, || {
         let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
         let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
@@ -101,7 +109,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, args.batch, side * side);
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
-    Ok(Timed { seconds, operations, trained_parameters: optimizer.count() })
+    Ok(Timed { steps, operations, trained_parameters: optimizer.count() })
 }
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
@@ -111,14 +119,14 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
     let x = randn(&latents(args, samples), device)?;
     let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;
     let mut timestep = 999.0;
-    let seconds = seconds(args.steps, || {
+    let steps = steps(args.steps, device, || {
         let output = unet.forward(&x, &vec![timestep; samples], &text)?.chunk(2, 0)?;
         timestep -= 1.0;
         read(&(&output[0] + ((&output[1] - &output[0])? * GUIDANCE)?)?)
     })?;
     let side = args.res / DOWNSCALE;
     let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
-    Ok(without_training(seconds, passes.forward))
+    Ok(without_training(steps, passes.forward))
 }
 
 /// The VAE's halves, one after the other.
@@ -126,30 +134,31 @@ fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Ti
     let vae = networks::vae(device)?;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
     let latents = randn(&latents(args, args.batch), device)?;
-    let seconds = seconds(args.steps, || {
+    let steps = steps(args.steps, device, || {
         halves.iter().try_for_each(|half| match half {
             Half::Encoder => read(&vae.encode(&picture)?.mean),
             Half::Decoder => read(&vae.decode(&latents)?),
         })
     })?;
     let operations = halves.iter().map(|half| operations::vae(*half, args.batch, args.res * args.res)).sum();
-    Ok(without_training(seconds, operations))
+    Ok(without_training(steps, operations))
 }
 
-fn without_training(seconds: Vec<f64>, operations: f64) -> Timed {
-    Timed { seconds, operations, trained_parameters: 0 }
+fn without_training(steps: Steps, operations: f64) -> Timed {
+    Timed { steps, operations, trained_parameters: 0 }
 }
 
-/// The seconds of each of `steps` calls, after one that is not counted.
-fn seconds(steps: usize, mut step: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+/// Times each of `steps` calls, after one that is not counted.
+fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
     step()?;
-    (0..steps)
-        .map(|_| {
-            let begun = Instant::now();
-            step()?;
-            Ok(begun.elapsed().as_secs_f64())
-        })
-        .collect()
+    let busy = Busy::watch(device);
+    let timed = |_| {
+        let begun = Instant::now();
+        step()?;
+        Ok(begun.elapsed().as_secs_f64())
+    };
+    let seconds: Result<Vec<f64>> = (0..steps).map(timed).collect();
+    Ok(Steps { seconds: seconds?, device_busy_percent: busy.percent() })
 }
 
 /// Waits for a result: reads one value of it.

@@ -6,11 +6,11 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use super::count::{SD15_UNET, Unet};
+use super::count::Unet;
 use super::estimate::{Memory, Trained, estimate};
 use super::files::{self, Loaded};
-use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use super::{Adapter, DreamBooth, Length, Objective, Plan, Planned, Source, local};
+use super::text_encoder::TextEncoder;
+use super::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source, local};
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::error::{Error, Result};
 
@@ -66,14 +66,13 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
 
 /// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images, downloads.
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
-    let config = local::config(&plan.model, "unet");
-    let unet = Unet::from_config(config.as_deref().unwrap_or(SD15_UNET))?;
-    let text = local::config(&plan.model, "text_encoder");
-    let text = TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?;
+    let (unet, text) = local::networks(&plan.model)?;
     let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
     lines.extend([steps(plan), trained(&plan.adapter, &unet, &text)]);
-    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model))));
-    if config.is_none() {
+    // f16 is for cards only; of another type it is not known yet where it will be computed in.
+    let on_card = plan.train.dtype == Dtype::F16;
+    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model), on_card)));
+    if local::config(&plan.model, "unet").is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
     lines.extend(class_images(&plan.objective));
@@ -213,7 +212,7 @@ pub(crate) fn counted(number: usize, noun: &str) -> String {
 }
 
 /// Decimal units, as download pages and disk vendors count.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let bytes = bytes as f64;
     if bytes >= 1e8 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.1} MB", bytes / 1e6) }
 }

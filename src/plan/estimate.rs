@@ -1,6 +1,7 @@
 //! How much a plan trains, and how much memory it needs, roughly, before anything is loaded.
 //!
-//! In: the plan and the sizes of its networks. Out: counts, and bytes in parts. The formula, all in 32-bit floats:
+//! In: the plan, the sizes of its networks, and whether a CUDA card computes. Out: counts, and bytes in parts. The formula, in 32-bit
+//! floats but for what `train.dtype` shortens, the UNet's frozen weights everywhere and its activations on a card:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
 //! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
@@ -90,23 +91,24 @@ pub struct Others {
 /// Stable Diffusion 1.5's: its VAE halves a picture three times.
 pub const SD15_OTHERS: Others = Others { bytes: SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES, downscale: 8 };
 
-/// The memory that training needs.
-pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others) -> Memory {
+/// The memory that training needs; `on_card`: a CUDA card computes.
+pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on_card: bool) -> Memory {
     let trained = Trained::new(&plan.adapter, unet, text);
     let numbers = FLOAT * trained.total() as u64;
     let (beside, average) = match &plan.adapter {
         Adapter::Lora(_) => (numbers, 0),
         Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
     };
-    let rounded = plan.train.dtype != Dtype::F32 && matches!(plan.adapter, Adapter::Lora(_));
-    let of_weight = if rounded { FLOAT / 2 } else { FLOAT };
+    let short = if plan.train.dtype == Dtype::F32 { FLOAT } else { FLOAT / 2 };
+    let of_weight = if matches!(plan.adapter, Adapter::Lora(_)) { short } else { FLOAT };
+    let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
     let pixels = (plan.dataset.resolution as u64 / others.downscale).pow(2);
     let of_text = if trained.text_encoder > 0 { text.activations() as u64 } else { 0 };
     let stages = Stages::new(unet, Sample { pixels, tokens: text.tokens() as u64 });
-    let bytes = |numbers: u64| samples * FLOAT * numbers;
-    let (all, kept) = (bytes(stages.all() + of_text), bytes(stages.checkpointed() + of_text));
+    let bytes = |of_unet: u64| samples * (of_activation * of_unet + FLOAT * of_text);
+    let (all, kept) = (bytes(stages.all()), bytes(stages.checkpointed()));
     Memory {
         weights: unet.parameters() as u64 * of_weight + others.bytes + beside,
         gradients: numbers,

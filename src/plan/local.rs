@@ -9,7 +9,10 @@ use hf_hub::{Cache, Repo, RepoType};
 use serde::Deserialize;
 
 use super::Source;
+use super::count::{SD15_UNET, Unet};
 use super::estimate::{Others, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
+use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
+use crate::error;
 
 /// The files of a model that a run needs.
 const MODEL_FILES: [&str; 9] = [
@@ -34,6 +37,15 @@ pub(super) fn config(model: &Source, part: &str) -> Option<String> {
         Source::Builtin(builtin) => return String::from_utf8(builtin.file(&name)?.to_vec()).ok(),
     };
     fs_err::read_to_string(file).ok()
+}
+
+/// The UNet and the text encoder of the model, by their configs where these are here, otherwise Stable Diffusion 1.5's.
+///
+/// Errors: they are of another kind.
+pub(super) fn networks(model: &Source) -> error::Result<(Unet, TextEncoder)> {
+    let (unet, text) = (config(model, "unet"), config(model, "text_encoder"));
+    let unet = Unet::from_config(unet.as_deref().unwrap_or(SD15_UNET))?;
+    Ok((unet, TextEncoder::from_config(text.as_deref().unwrap_or(SD15_TEXT_ENCODER))?))
 }
 
 /// Sizes of the VAE and the text encoder: of their files and configs where these are here, otherwise Stable Diffusion 1.5's.

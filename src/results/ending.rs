@@ -19,6 +19,8 @@ pub struct Ending {
     pub training_seconds: f64,
     /// One of these steps, on average.
     pub seconds_per_step: f64,
+    /// How busy a GPU was during these steps, in per cent, where its driver tells.
+    pub device_busy_percent: Option<f64>,
 }
 
 impl Ending {
@@ -36,7 +38,9 @@ impl Ending {
             eval_last: number(evaluations.last(), 1),
         };
         let seconds_per_step = seconds / timed.len().max(1) as f64;
-        Ok(Self { steps: count(0), epochs: count(1), loss, training_seconds: seconds, seconds_per_step })
+        let device_busy_percent = timing::device_busy_percent(&timed);
+        let (steps, epochs) = (count(0), count(1));
+        Ok(Self { steps, epochs, loss, training_seconds: seconds, seconds_per_step, device_busy_percent })
     }
 }
 

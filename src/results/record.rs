@@ -39,6 +39,10 @@ pub struct RunRecord {
     pub seconds: Seconds,
     /// The most memory that was in use.
     pub peak_memory: PeakMemory,
+    /// The share of the optimizer steps' time during which the accelerator computed, in per cent; nothing where its driver does not
+    /// tell.
+    #[serde(default)]
+    pub device_busy_percent: Option<f64>,
     /// The program and what it is made of.
     pub versions: Versions,
     /// The computer.

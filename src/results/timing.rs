@@ -1,4 +1,4 @@
-//! `timing.csv`: how long each step took, and the memory and the time of the whole run so far.
+//! `timing.csv`: how long each step took, how busy a GPU was meanwhile, and the memory and the time of the whole run so far.
 //!
 //! In: a step's numbers; or the file, which may be short, damaged or not there. Out: its rows; and what the processes that worked on a
 //! run have spent together. Nothing compares these numbers, so what cannot be read of them stops nothing.
@@ -13,7 +13,8 @@ use super::RunDir;
 pub const TIMING_CSV: &str = "timing.csv";
 
 /// Its columns.
-pub(super) const COLUMNS: [&str; 6] = ["step", "seconds", "memory_mib", "peak_mib", "total_seconds", "device_peak_mib"];
+pub(super) const COLUMNS: [&str; 7] =
+    ["step", "seconds", "memory_mib", "peak_mib", "total_seconds", "device_peak_mib", "device_busy_percent"];
 
 /// What one optimizer step took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -28,13 +29,17 @@ pub struct Timing {
     pub total_seconds: f64,
     /// The most memory that was in use on a GPU so far, MiB.
     pub device_peak_mib: Option<f64>,
+    /// The share of the step during which a GPU computed, in per cent, where its driver tells.
+    pub device_busy_percent: Option<f64>,
 }
 
 impl Timing {
     pub(super) fn cells(&self, step: usize) -> [String; COLUMNS.len()] {
-        let memory = |mib: Option<f64>| mib.map_or_else(String::new, |mib| format!("{mib:.1}"));
+        let known = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
         let [seconds, total] = [self.seconds, self.total_seconds].map(|seconds| format!("{seconds:.6}"));
-        [step.to_string(), seconds, memory(self.memory_mib), memory(self.peak_mib), total, memory(self.device_peak_mib)]
+        let [memory, peak] = [self.memory_mib, self.peak_mib].map(known);
+        let [device_peak, device_busy] = [self.device_peak_mib, self.device_busy_percent].map(known);
+        [step.to_string(), seconds, memory, peak, total, device_peak, device_busy]
     }
 }
 
@@ -52,8 +57,16 @@ fn row(line: &str) -> Option<(usize, Timing)> {
     let mut number = || cells.next()?.parse::<f64>().ok().filter(|value| value.is_finite());
     let seconds = number()?;
     let (memory_mib, peak_mib) = (number(), number());
-    let (total_seconds, device_peak_mib) = (number().unwrap_or(0.0), number());
-    Some((step, Timing { seconds, memory_mib, peak_mib, total_seconds, device_peak_mib }))
+    let (total_seconds, device_peak_mib, device_busy_percent) = (number().unwrap_or(0.0), number(), number());
+    Some((step, Timing { seconds, memory_mib, peak_mib, total_seconds, device_peak_mib, device_busy_percent }))
+}
+
+/// How busy a GPU was during all steps of which it is known, by their length.
+pub(super) fn device_busy_percent(rows: &[(usize, Timing)]) -> Option<f64> {
+    let known = || rows.iter().filter_map(|(_, row)| Some((row.seconds, row.device_busy_percent?)));
+    let seconds: f64 = known().map(|(seconds, _)| seconds).sum();
+    let busy: f64 = known().map(|(seconds, percent)| seconds * percent).sum();
+    (seconds > 0.0).then(|| busy / seconds)
 }
 
 /// What all processes that worked on a run have spent, as far as its record and its `timing.csv` know: what a process did after

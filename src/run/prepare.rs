@@ -6,6 +6,7 @@
 use super::{Experiment, class_images};
 use crate::assets::{self, ModelFiles};
 use crate::data::{self, Cache, Picture};
+use crate::device;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters, Trained};
@@ -16,7 +17,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::ops::weight::products_in_bf16;
-use crate::plan::{Adapter, Dtype, Objective, Plan};
+use crate::plan::{Adapter, Dtype, Objective, Plan, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};
@@ -72,6 +73,12 @@ impl Prepared {
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
         let files = assets::find_model(&plan.model, progress)?;
+        // A model that cannot be counted is refused where it is loaded.
+        if let (Some(card), Ok(memory)) = (device::card_memory(device), fit::needed(plan, &files.root))
+            && let Some(short) = fit::fit(plan, &memory, card)?
+        {
+            warn(short);
+        }
         let schedule = load::schedule(&files)?;
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;

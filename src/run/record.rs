@@ -90,6 +90,7 @@ impl Experiment<'_> {
                 per_step: end.seconds_per_step,
             },
             peak_memory: self.peak_memory(),
+            device_busy_percent: end.device_busy_percent,
             versions: Versions::of_this_build(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),

@@ -66,6 +66,11 @@ C int cuDriverGetVersion(int* v) { return *v = 13000, 0; }
 C int cuDeviceGet(int* d, int n) { return n == 0 ? (*d = 0, 0) : 101; }
 C int cuDeviceGetCount(int* n) { return *n = 1, 0; }
 C int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "stand-in card"), 0; }
+C int cuDeviceGetUuid_v2(unsigned char* uuid, int) {
+    for (int i = 0; i < 8; i++) uuid[i] = 0xfe - 0x22 * i, uuid[15 - i] = 0xef - 0x22 * i;
+    return 0;
+}
+C int cuDeviceGetUuid(unsigned char* uuid, int d) { return cuDeviceGetUuid_v2(uuid, d); }
 C int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = (size_t)8 << 30, 0; }
 C int cuDeviceGetAttribute(int* v, int which, int) {
     // Compute capability 8.0, pools of memory, multiprocessors, shared memory of a block.
@@ -90,8 +95,14 @@ C int cuMemPoolSetAttribute(void*, int which, u64* v) {
     if (which == 8) most = used;
     return (void)v, 0;
 }
-C int cuMemPoolGetAttribute(void*, int which, u64* v) { return *v = which == 7 ? used : most, 0; }
-C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) { return *free_bytes = *all = (size_t)8 << 30, 0; }
+C int cuMemPoolGetAttribute(void*, int which, u64* v) { return *v = which == 8 ? most : used, 0; }
+C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
+    // Of so many bytes others may have some.
+    const char *total = getenv("CARD_TOTAL"), *others = getenv("CARD_OTHERS");
+    *all = total ? strtoull(total, nullptr, 10) : (size_t)8 << 30;
+    *free_bytes = *all - used - (others ? strtoull(others, nullptr, 10) : 0);
+    return 0;
+}
 C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
     const char* limit = getenv("CARD_BYTES");
     if (limit && used + bytes > strtoull(limit, nullptr, 10)) return 2;
@@ -402,7 +413,7 @@ C int cudnnGetConvolutionBackwardDataWorkspaceSize(void*, Dims*, Dims*, Conv*, D
 C int cudnnGetConvolutionBackwardFilterWorkspaceSize(void*, Dims*, Dims*, Conv*, Dims*, int, size_t* b) { return need(b); }
 C int cudnnConvolutionForward(void*, const float* alpha, Dims* xd, const void* x, Dims* wd, const void* w, Conv* c, int algorithm,
                               void* s, size_t n, const float* beta, Dims* yd, void* y) {
-    if (algorithm == 0) return 9000;  // not supported: the next one has to be tried
+    if (algorithm == 0) return 3000;  // not supported: the next one has to be tried
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
     scratch(s, n), check(xd, x, "x"), check(wd, w, "w"), check(yd, y, "y");
     std::vector<double> sums(yd->count());

@@ -40,6 +40,7 @@ fn the_keys_of_run_json_are_a_contract() {
     seconds.per_step
     peak_memory.host_mib
     peak_memory.device_mib
+    device_busy_percent
     versions.tunelab
     versions.commit
     versions.rustc

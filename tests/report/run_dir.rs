@@ -2,8 +2,14 @@
 
 use super::*;
 
-const HALF_A_SECOND: Timing =
-    Timing { seconds: 0.5, memory_mib: None, peak_mib: None, total_seconds: 0.0, device_peak_mib: None };
+const HALF_A_SECOND: Timing = Timing {
+    seconds: 0.5,
+    memory_mib: None,
+    peak_mib: None,
+    total_seconds: 0.0,
+    device_peak_mib: None,
+    device_busy_percent: None,
+};
 
 #[test]
 fn a_run_is_fresh_then_unfinished_then_finished() {
@@ -127,6 +133,7 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
         peak_mib: peak,
         total_seconds,
         device_peak_mib: None,
+        device_busy_percent: None,
     };
     log.step(&row(1), &took(5.0, Some(30.0))).unwrap();
     log.step(&row(2), &took(8.5, None)).unwrap();
@@ -147,7 +154,10 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
         assert!((Spent::read(&run).seconds - seconds).abs() < 1e-9, "{text}");
         drop(LossLog::resume(&run, 2, false).unwrap());
         let kept = fs::read_to_string(&timing).unwrap();
-        assert!(kept.starts_with("step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib\n"), "{kept}");
+        assert!(
+            kept.starts_with("step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib,device_busy_percent\n"),
+            "{kept}"
+        );
         assert_eq!(kept.lines().count(), 1 + rows, "{text} became {kept}");
     }
     fs::remove_file(&timing).unwrap();
@@ -161,6 +171,27 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
         Spent::read(&run),
         Spent { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0), device_peak_mib: None }
     );
+}
+
+#[test]
+fn how_busy_a_gpu_was_counts_by_the_steps_length_where_it_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    drop(LossLog::create(&run, false).unwrap());
+    // As versions before this one wrote it.
+    let old = "step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib\n1,4.000000,,,4.000000,512.5\n";
+    fs::write(run.path().join("timing.csv"), old).unwrap();
+    fs::write(run.path().join("loss.csv"), "step,epoch,loss,lr,grad_norm\n1,1,0.5,0.0001,0.25\n").unwrap();
+    assert_eq!(Ending::read(&run).unwrap().device_busy_percent, None);
+    let mut log = LossLog::resume(&run, 1, false).unwrap();
+    for (step, seconds, percent) in [(2, 1.0, 40.0), (3, 3.0, 80.0)] {
+        let row = LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
+        log.step(&row, &Timing { seconds, device_busy_percent: Some(percent), ..HALF_A_SECOND }).unwrap();
+    }
+    let timing = fs::read_to_string(run.path().join("timing.csv")).unwrap();
+    assert!(timing.contains("\n1,4.000000,,,4.000000,512.5,\n2,1.000000,,,0.000000,,40.0\n3,"), "{timing}");
+    assert_eq!(Ending::read(&run).unwrap().device_busy_percent, Some(70.0));
+    assert_eq!(Spent::read(&run).device_peak_mib, Some(512.5));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
         let memory_mib = (index > 0).then_some(1234.56);
         log.step(
             &row,
-            &Timing { seconds: 0.25, memory_mib, peak_mib: memory_mib, total_seconds: 7.0, device_peak_mib: None },
+            &Timing { seconds: 0.25, memory_mib, peak_mib: memory_mib, total_seconds: 7.0, ..Timing::default() },
         )
         .unwrap();
     }
@@ -84,8 +84,8 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
         assert_eq!(cells[4].parse::<f32>().unwrap().to_bits(), (loss * 3.0).to_bits());
     }
     let timing = fs::read_to_string(run.path().join("timing.csv")).unwrap();
-    let header = "step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib";
-    let begin = format!("{header}\n1,0.250000,,,7.000000,\n2,0.250000,1234.6,1234.6,7.000000,\n");
+    let header = "step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib,device_busy_percent";
+    let begin = format!("{header}\n1,0.250000,,,7.000000,,\n2,0.250000,1234.6,1234.6,7.000000,,\n");
     assert!(timing.starts_with(&begin), "{timing}");
     assert_eq!(
         fs::read_to_string(run.path().join("eval.csv")).unwrap(),

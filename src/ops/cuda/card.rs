@@ -1,6 +1,6 @@
-//! A CUDA card: opened, asked what it is, and how much of its memory is in use.
+//! A CUDA card: opened, asked what and which it is, and how much of its memory is in use.
 
-use super::bias;
+use super::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
@@ -34,7 +34,7 @@ pub fn open(n: usize) -> Result<Device> {
     if (major, minor) < OLDEST {
         bail!("the GPU is too old: it has compute capability {major}.{minor}, and {}.{} is needed", OLDEST.0, OLDEST.1);
     }
-    // SAFETY: there is no other stream whose work the events would order.
+    // SAFETY: what belongs to this device is used on its one stream only, whose work needs no events to be in order.
     unsafe { card.disable_event_tracking() };
     // Memory that was freed stays with this program: asking the driver for it again would cost more than a kernel.
     pool(card, Pool::Keep);
@@ -54,6 +54,25 @@ pub fn described(device: &Device) -> Option<String> {
     Some(format!("{}, compute capability {major}.{minor}, {gib:.0} GiB", context.name().ok()?))
 }
 
+/// Which card it is, as the driver's tools name it: `GPU-` and 32 hexadecimal digits in groups.
+pub fn uuid(device: &Device) -> Option<String> {
+    let uuid = device.as_cuda_device().ok()?.cuda_stream().context().uuid().ok()?;
+    let digits = format!("{:032x}", u128::from_be_bytes(uuid.bytes.map(|byte| byte as u8)));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| digits[group].to_owned());
+    Some(format!("GPU-{}", groups.join("-")))
+}
+
+/// The memory that this program may still take and all there is, in bytes. What its own tensors have left in their pool is free.
+pub fn free_and_total(device: &Device) -> Option<[u64; 2]> {
+    let card = device.as_cuda_device().ok()?;
+    let (free, total) = card.cuda_stream().context().mem_get_info().ok()?;
+    let left = match (pool(card, Pool::Reserved), pool(card, Pool::Used)) {
+        (Some(reserved), Some(used)) => reserved.saturating_sub(used),
+        _ => 0,
+    };
+    Some([free as u64 + left, total as u64])
+}
+
 /// The memory that tensors have now, and had at most since [`forget_peak`], MiB. What the driver and the libraries keep for
 /// themselves is not in it.
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
@@ -61,9 +80,12 @@ pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     Some([pool(card, Pool::Used)? as f64 / MIB, pool(card, Pool::MostUsed)? as f64 / MIB])
 }
 
-/// Begins the count of the most memory anew.
+/// Begins the count of the most memory anew. The card's pool serves all that this process has opened, so what earlier work left
+/// with the libraries goes first.
 pub fn forget_peak(device: &Device) {
     if let Ok(card) = device.as_cuda_device() {
+        // What cannot be given back is counted, and the fault shows at the next launch.
+        let _ = forget_workspaces();
         pool(card, Pool::Forget);
     }
 }
@@ -72,6 +94,7 @@ pub fn forget_peak(device: &Device) {
 #[derive(Clone, Copy)]
 enum Pool {
     Keep,
+    Reserved,
     Used,
     MostUsed,
     Forget,
@@ -86,13 +109,14 @@ fn pool(card: &CudaDevice, asked: Pool) -> Option<u64> {
         return None;
     }
     let mut value = if matches!(asked, Pool::Keep) { u64::MAX } else { 0 };
-    // SAFETY: the device is open; all four attributes are a u64, as `value` is, and the calls do not keep its address.
+    // SAFETY: the device is open; all five attributes are a u64, as `value` is, and the calls do not keep its address.
     unsafe {
         let pool = result::device::get_default_mem_pool(stream.context().cu_device()).ok()?;
         let at = (&raw mut value).cast();
         match asked {
             Pool::Keep => result::mem_pool::set_attribute(pool, Is::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, at),
             Pool::Forget => result::mem_pool::set_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_HIGH, at),
+            Pool::Reserved => result::mem_pool::get_attribute(pool, Is::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, at),
             Pool::Used => result::mem_pool::get_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_CURRENT, at),
             Pool::MostUsed => result::mem_pool::get_attribute(pool, Is::CU_MEMPOOL_ATTR_USED_MEM_HIGH, at),
         }

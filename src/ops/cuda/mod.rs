@@ -7,8 +7,10 @@
 //! Every sum has a fixed order, so results repeat to the last bit. `tests/cuda_on_host.sh` runs the kernels on the host, against
 //! references in f64.
 //!
-//! A card has one stream, which does all work in the order in which it was given, memory freed included. So a tensor may be
-//! dropped as soon as the last kernel that reads it has been launched, and nothing here waits for anything.
+//! A device that was opened ([`card::open`]) has one stream, which does all its work in the order in which it was given, memory freed
+//! included. So a tensor may be dropped as soon as the last kernel that reads it has been launched, and a launch waits for nothing;
+//! who reads values back does. A card that is opened twice has two streams, and neither knows of the other: tensors of the one
+//! are not for operations with tensors of the other.
 
 pub(super) mod activation;
 pub(super) mod adamw;
@@ -88,7 +90,7 @@ pub(super) fn device(t: &Tensor) -> Result<&CudaDevice> {
 
 fn address(storage: &CudaStorage) -> Result<sys::CUdeviceptr> {
     let stream = storage.device().cuda_stream();
-    // What the second half of each pair would do, other streams' waiting, is switched off: there is one stream.
+    // What the second half of each pair would do, other streams' waiting, is switched off: an opened device has one stream.
     Ok(match &storage.slice {
         CudaStorageSlice::F32(s) => s.device_ptr(&stream).0,
         CudaStorageSlice::BF16(s) => s.device_ptr(&stream).0,
@@ -257,7 +259,8 @@ thread_local! {
     static WORKSPACE: RefCell<HashMap<DeviceId, CudaSlice<u8>>> = RefCell::default();
 }
 
-/// The address of at least so many bytes that a library may use until its next call: one stream does one thing at a time.
+/// The address of at least so many bytes that a library may use until its next call: the device's stream does one thing at a
+/// time. They stay for the next call, until [`forget_workspaces`].
 #[expect(unsafe_code, reason = "memory that is not set first")]
 fn workspace(device: &CudaDevice, bytes: usize) -> Result<sys::CUdeviceptr> {
     let stream = device.cuda_stream();
@@ -270,6 +273,17 @@ fn workspace(device: &CudaDevice, bytes: usize) -> Result<sys::CUdeviceptr> {
         }
         Ok(all.get(&device.id()).map_or(0, |memory| memory.device_ptr(&stream).0))
     })
+}
+
+/// Gives back the libraries' memory of all devices that this thread has opened, those that are closed too; a call that needs
+/// some takes it anew. Waits until they are done with it.
+fn forget_workspaces() -> Result<()> {
+    for memory in WORKSPACE.take().into_values() {
+        let stream = memory.stream().clone();
+        drop(memory);
+        stream.synchronize().w()?;
+    }
+    Ok(())
 }
 
 /// Launches a kernel.
