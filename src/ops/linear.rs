@@ -46,9 +46,14 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor
         Some(bias) => y.broadcast_add(bias)?,
         None => y,
     };
-    let mut dims = x.dims().to_vec();
-    *dims.last_mut().unwrap_or(&mut 0) = out;
-    y.reshape(dims)
+    y.reshape(with_last(x.dims(), out))
+}
+
+/// These dimensions with another last one.
+pub(super) fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
+    let mut dims = dims.to_vec();
+    *dims.last_mut().unwrap_or(&mut 0) = last;
+    dims
 }
 
 pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
@@ -59,25 +64,25 @@ pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) 
     }
     let y = if panels::available() {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(m * n, |y| _ = panels::multiply(y, (m, n, inner), x, w, b)) }
+        unsafe { host::made(m * n, |y| panels::multiply(y, (m, n, inner), x, w, b)) }
     } else {
         let mut y = vec![0.0; m * n];
         multiply(&mut y, (m, n, inner), x, w, b);
         y
     };
-    let mut dims = x_shape.dims().to_vec();
-    *dims.last_mut().unwrap_or(&mut 0) = n;
-    Ok((y, dims.into()))
+    Ok((y, with_last(x_shape.dims(), n).into()))
 }
 
 /// y += x Wᵀ, with x [m, k] and W [n, k].
 pub(super) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
-    if !panels::multiply_onto(y, (m, n, k), x, w) {
-        gemm(y, n, (m, n, k), Mat::rows(x, k), Mat::rows(w, k).t(), 1.0, Dst::Add, Threads::All);
+    if panels::available() {
+        panels::multiply_onto(y, (m, n, k), x, w);
+    } else {
+        multiply(y, (m, n, k), x, w, None);
     }
 }
 
-/// y = x Wᵀ + b, into zeros, with x [m, k] and W [n, k]; on any processor.
+/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k]; on any processor.
 fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
     if let Some(b) = b {
         y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b));
@@ -95,17 +100,22 @@ fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], 
     gemm(dw, k, (n, k, m), Mat::rows(dy, n).t(), Mat::rows(x, k), 1.0, Dst::Write, Threads::All);
 }
 
-/// The same products from panels of the weight, where the processor can; otherwise nothing is done, and false is returned.
+/// The same products from panels, where the processor has what they take.
 #[cfg(target_arch = "x86_64")]
 mod panels {
     use super::super::pack::{Right, Rows, Transposed};
     pub(super) use super::super::product::available;
-    use super::super::product::{Columns, Left, Plus, Stored, product};
+    use super::super::product::{Columns, Left, Plus, Stored, few, product};
     use super::super::target::Target;
 
-    /// Whether yᵀ = W xᵀ is computed, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
-    fn few(m: usize, n: usize, k: usize) -> bool {
-        2 * m <= n.min(k)
+    /// A row-major matrix with rows of `width` values.
+    fn rows(values: &[f32], width: usize) -> Right<'_> {
+        Right::Rows(Rows { values, columns: Columns::one(width), segment: 0 })
+    }
+
+    /// The transpose of a row-major matrix of so many rows of `row` values.
+    fn transposed(values: &[f32], row: usize, columns: usize) -> Right<'_> {
+        Right::Transposed(Transposed { values, row, columns })
     }
 
     pub(super) fn multiply<'y>(
@@ -114,50 +124,34 @@ mod panels {
         x: &[f32],
         w: &[f32],
         b: Option<&[f32]>,
-    ) -> bool {
-        if !available() {
-            return false;
-        }
+    ) {
         if few(m, n, k) {
-            let x = Right::Transposed(Transposed { values: x, row: k, columns: m });
+            // yᵀ = W xᵀ, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
             let plus = b.map_or(Plus::Nothing, Plus::Rows);
-            product(Stored::Transposed(y.into()), (n, k), Columns::one(m), Left::rows(w, k), &x, plus);
+            let y = Stored::Transposed(y.into());
+            product(y, (n, k), Columns::one(m), Left::rows(w, k), &transposed(x, k, m), plus);
         } else {
-            let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
             let plus = b.map_or(Plus::Nothing, Plus::Columns);
-            product(Stored::Rows(y.into()), (m, k), Columns::one(n), Left::rows(x, k), &w, plus);
+            let y = Stored::Rows(y.into());
+            product(y, (m, k), Columns::one(n), Left::rows(x, k), &transposed(w, k, n), plus);
         }
-        true
     }
 
-    pub(super) fn multiply_back<'y>(
-        dx: impl Into<Target<'y>>,
-        (m, n, k): (usize, usize, usize),
-        dy: &[f32],
-        w: &[f32],
-    ) -> bool {
-        if !available() {
-            return false;
-        }
-        let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
-        product(Stored::Rows(dx.into()), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
-        true
+    pub(super) fn multiply_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
+        let w = transposed(w, k, n);
+        product(Stored::Onto(y), (m, k), Columns::one(n), Left::rows(x, k), &w, Plus::Nothing);
     }
 
-    pub(super) fn multiply_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) -> bool {
-        if available() {
-            let w = Right::Transposed(Transposed { values: w, row: k, columns: n });
-            product(Stored::Onto(y), (m, k), Columns::one(n), Left::rows(x, k), &w, Plus::Nothing);
-        }
-        available()
+    pub(super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, sizes: (usize, usize, usize), dy: &[f32], w: &[f32]) {
+        back(Stored::Rows(dx.into()), sizes, dy, w);
     }
 
-    pub(super) fn multiply_back_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) -> bool {
-        if available() {
-            let w = Right::Rows(Rows { values: w, columns: Columns::one(k), segment: 0 });
-            product(Stored::Onto(dx), (m, n), Columns::one(k), Left::rows(dy, n), &w, Plus::Nothing);
-        }
-        available()
+    pub(super) fn multiply_back_onto(dx: &mut [f32], sizes: (usize, usize, usize), dy: &[f32], w: &[f32]) {
+        back(Stored::Onto(dx), sizes, dy, w);
+    }
+
+    fn back(dx: Stored, (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
+        product(dx, (m, n), Columns::one(k), Left::rows(dy, n), &rows(w, k), Plus::Nothing);
     }
 
     /// The narrow side becomes the columns of a panel.
@@ -166,47 +160,35 @@ mod panels {
         (m, n, k): (usize, usize, usize),
         x: &[f32],
         dy: &[f32],
-    ) -> bool {
-        if !available() {
-            return false;
-        }
-        let right = |values, width| Right::Rows(Rows { values, columns: Columns::one(width), segment: 0 });
+    ) {
         if n < k {
             let dw = Stored::Transposed(dw.into());
-            product(dw, (k, m), Columns::one(n), Left::transposed(x, k), &right(dy, n), Plus::Nothing);
+            product(dw, (k, m), Columns::one(n), Left::transposed(x, k), &rows(dy, n), Plus::Nothing);
         } else {
             let dw = Stored::Rows(dw.into());
-            product(dw, (n, m), Columns::one(k), Left::transposed(dy, n), &right(x, k), Plus::Nothing);
+            product(dw, (n, m), Columns::one(k), Left::transposed(dy, n), &rows(x, k), Plus::Nothing);
         }
-        true
     }
 }
 
+/// Elsewhere nothing is available, and none of these is called.
 #[cfg(not(target_arch = "x86_64"))]
 mod panels {
+    type Sizes = (usize, usize, usize);
+
     pub(super) fn available() -> bool {
         false
     }
 
-    pub(super) fn multiply<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32], _: Option<&[f32]>) -> bool {
-        false
-    }
+    pub(super) fn multiply<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32], _: Option<&[f32]>) {}
 
-    pub(super) fn multiply_back<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
-        false
-    }
+    pub(super) fn multiply_onto(_: &mut [f32], _: Sizes, _: &[f32], _: &[f32]) {}
 
-    pub(super) fn multiply_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
-        false
-    }
+    pub(super) fn multiply_back<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32]) {}
 
-    pub(super) fn multiply_back_onto(_: &mut [f32], _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
-        false
-    }
+    pub(super) fn multiply_back_onto(_: &mut [f32], _: Sizes, _: &[f32], _: &[f32]) {}
 
-    pub(super) fn multiply_weight<Y>(_: Y, _: (usize, usize, usize), _: &[f32], _: &[f32]) -> bool {
-        false
-    }
+    pub(super) fn multiply_weight<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32]) {}
 }
 
 /// dx = dy W
@@ -216,7 +198,7 @@ pub(super) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     Ok(if panels::available() {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(m * k, |dx| _ = panels::multiply_back(dx, (m, n, k), &dy, &w)) }
+        unsafe { host::made(m * k, |dx| panels::multiply_back(dx, (m, n, k), &dy, &w)) }
     } else {
         let mut dx = vec![0.0; m * k];
         multiply_back(&mut dx, (m, n, k), &dy, &w);
@@ -226,7 +208,9 @@ pub(super) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
 
 /// dx += dy W, with dy [m, n] and W [n, k].
 pub(super) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-    if !panels::multiply_back_onto(dx, (m, n, k), dy, w) {
+    if panels::available() {
+        panels::multiply_back_onto(dx, (m, n, k), dy, w);
+    } else {
         gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
     }
 }
@@ -237,7 +221,7 @@ pub(super) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) ->
     let x = host::values(x)?;
     let dw = if panels::available() && n.min(k) < NARROW {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(n * k, |dw| _ = panels::multiply_weight(dw, (m, n, k), &x, dy)) }
+        unsafe { host::made(n * k, |dw| panels::multiply_weight(dw, (m, n, k), &x, dy)) }
     } else {
         let mut dw = vec![0.0; n * k];
         multiply_weight(&mut dw, (m, n, k), &x, dy);
@@ -266,6 +250,9 @@ mod tests {
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
     #[test]
     fn products_of_panels_equal_those_of_the_gemm_crate() {
+        if !panels::available() {
+            return;
+        }
         for (m, n, k) in
             [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
         {
@@ -273,25 +260,25 @@ mod tests {
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
                 multiply(&mut crates, (m, n, k), &x, &w, b);
-                if panels::multiply(&mut ours, (m, n, k), &x, &w, b) {
-                    close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
-                }
+                panels::multiply(&mut ours, (m, n, k), &x, &w, b);
+                close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
             }
             let (mut ours, mut crates) = (vec![0.0; m * k], vec![0.0; m * k]);
             multiply_back(&mut crates, (m, n, k), &dy, &w);
-            if panels::multiply_back(&mut ours, (m, n, k), &dy, &w) {
-                close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
-            }
+            panels::multiply_back(&mut ours, (m, n, k), &dy, &w);
+            close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
             let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
             multiply_weight(&mut crates, (m, n, k), &x, &dy);
-            if panels::multiply_weight(&mut ours, (m, n, k), &x, &dy) {
-                close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
-            }
+            panels::multiply_weight(&mut ours, (m, n, k), &x, &dy);
+            close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
         }
     }
 
     #[test]
     fn panels_do_not_depend_on_the_number_of_threads() {
+        if !panels::available() {
+            return;
+        }
         for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
             let (x, w) = (values(m * k, 1), values(n * k, 2));
             let run = |threads: usize| {

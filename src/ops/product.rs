@@ -40,6 +40,12 @@ pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
 }
 
+/// Whether a weight [n, k] is better read where it lies, as A or as rows of B, than laid out as B or read across as A: for few rows
+/// m of what it is multiplied with.
+pub(super) fn few(m: usize, n: usize, k: usize) -> bool {
+    2 * m <= n.min(k)
+}
+
 /// A [m, k], where it lies: element (i, s · taps + t) is at i · row + s · step + taps - 1 - t. The taps are those of a kernel
 /// turned by 180 degrees; without any, taps is 1.
 #[derive(Clone, Copy)]
@@ -183,7 +189,7 @@ pub(super) fn product(c: Stored, (m, k): (usize, usize), n: Columns, a: Left, b:
 }
 
 /// The i-th of n parts of a range, which are as long as one another but for one.
-fn part(of: Range<usize>, n: usize, i: usize) -> Range<usize> {
+pub(super) fn part(of: Range<usize>, n: usize, i: usize) -> Range<usize> {
     of.start + of.len() * i / n..of.start + of.len() * (i + 1) / n
 }
 

@@ -145,7 +145,7 @@ impl Weight {
             let dx = dx.then(|| {
                 let mut dx = weight.backward_x(dy)?;
                 linear::backward_x_onto(&mut dx, (m, rank, k), &dlow, &host::values(&down)?);
-                host::tensor(dx, [&dy.dims()[..dy.rank() - 1], &[k]].concat())
+                host::tensor(dx, linear::with_last(dy.dims(), k))
             });
             Ok([
                 dx.transpose()?,
@@ -163,7 +163,7 @@ impl Weight {
             let (n, m) = (weight.outputs(), x.elem_count() / weight.inputs());
             // SAFETY: a product writes all of its result.
             let y = unsafe { host::made(m * n, |y| tiles::multiply(y, m, &xs, weight, b.as_deref())) };
-            return Ok((y, [&x.dims()[..x.rank() - 1], &[n]].concat().into()));
+            return Ok((y, linear::with_last(x.dims(), n).into()));
         }
         let values = operand(&self.values()?)?;
         linear::forward(&xs, x.shape(), &host::values(&values)?, b.as_deref())

@@ -296,6 +296,11 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
     let strips = sizes.queries.next_multiple_of(STRIP);
     let mut dq = vec![0.0; if wanted[0] { of.rows(strips) } else { 0 }];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { of.rows(of.keys) } else { 0 }]);
+    // dk or dv += leftᵀ · right, for the strip's queries.
+    let add = |sums: &mut [f32], left: &[f32], right: &[f32]| {
+        let left = Left::transposed(left, of.scores);
+        multiply((sums, of.row), (of.keys, of.row, STRIP), left, (right, of.row), Store::Added);
+    };
     for first in (0..sizes.queries).step_by(STRIP) {
         lay_rows(sizes, q, (head, first), of.row, strip);
         lay_rows(sizes, dy, (head, first), of.row, dy_strip);
@@ -305,13 +310,7 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
             for ((to, from), scale) in scaled.chunks_exact_mut(of.row).zip(dy_strip.chunks_exact(of.row)).zip(scales) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
             }
-            multiply(
-                (&mut dv, of.row),
-                (of.keys, of.row, STRIP),
-                Left::transposed(p, of.scores),
-                (scaled, of.row),
-                Store::Added,
-            );
+            add(&mut dv, p, scaled);
         }
         host::vectorised(|| {
             let rows = ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores));
@@ -328,13 +327,7 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
             multiply((out, of.row), (STRIP, of.row, sizes.keys), left, (k_rows, of.row), Store::Scaled(1.0));
         }
         if wanted[1] {
-            multiply(
-                (&mut dk, of.row),
-                (of.keys, of.row, STRIP),
-                Left::transposed(ds, of.scores),
-                (strip, of.row),
-                Store::Added,
-            );
+            add(&mut dk, ds, strip);
         }
     }
     HeadGradients { of: [dq, dk, dv], row: of.row }

@@ -5,7 +5,7 @@
 
 use super::super::host::Scratch;
 use super::super::pack::{Padded, PatchRows, Patches, Right, Rows, Window};
-use super::super::product::{Columns, Left, Plus, Stored, product};
+use super::super::product::{Columns, Left, Plus, Stored, few, product};
 use super::super::target::Target;
 use super::Geometry;
 
@@ -48,7 +48,7 @@ pub(super) fn forward<'y>(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>,
 pub(super) fn backward_x<'y>(g: &Geometry, w: &[f32], dy: &[f32], dx: impl Into<Target<'y>>) {
     let dx = dx.into();
     let columns = Columns { segments: g.batch, width: g.pixels_in() };
-    if g.is_pointwise() && g.batch == 1 && 2 * g.pixels_in() <= g.c.min(g.o) {
+    if g.is_pointwise() && g.batch == 1 && few(g.pixels_in(), g.o, g.c) {
         // Few pixels: dxᵀ = dyᵀ W, so that the weight passes row by row.
         let weight = Right::Rows(Rows { values: w, columns: Columns::one(g.c), segment: 0 });
         let dy = Left::transposed(dy, g.pixels_out());

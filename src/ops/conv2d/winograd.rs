@@ -22,7 +22,7 @@ mod sums;
 mod tests;
 
 use super::super::host::Scratch;
-use super::super::product::{LANES, available};
+use super::super::product::{LANES, available, part};
 use super::super::target::Target;
 pub(super) use grid::Pictures;
 use grid::{Grid, PLANES};
@@ -59,7 +59,10 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
     let job = Job { grid, kernels, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
     let parts = m.div_ceil(ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
-    let rows = |part: usize| m.min(m.div_ceil(LANES) * part / parts * LANES);
+    let rows = |i: usize| {
+        let vectors = part(0..m.div_ceil(LANES), parts, i);
+        vectors.start * LANES..m.min(vectors.end * LANES)
+    };
     let together = (VALUES / job.pixels()).max(1) * chunk;
     let mut scratch = Scratch::new();
     for first in (0..vectors).step_by(together) {
@@ -73,9 +76,9 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
         });
         let pixels = &*pixels;
         (0..chunks * parts).into_par_iter().with_max_len(1).for_each(|task| {
-            let (part, n) = (task / chunks, task % chunks);
+            let (i, n) = (task / chunks, task % chunks);
             let pixels = &pixels[n * job.pixels()..][..job.pixels()];
-            job.results(rows(part)..rows(part + 1), tiles(n), pixels, target);
+            job.results(rows(i), tiles(n), pixels, target);
         });
     }
 }
