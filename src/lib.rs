@@ -45,7 +45,7 @@
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
-//! | [`ops`] | differentiable operations, and the tape that their backward passes are noted on |
+//! | [`ops`] | differentiable operations, the tape that their backward passes are noted on, and the memory that they reuse |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
@@ -59,7 +59,7 @@
 //!    that a new case has to think about. There is no trait of our own; those that are implemented are candle's and the
 //!    standard library's.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
-//!    callbacks, hooks, observers or globals.
+//!    callbacks, hooks, observers or globals; only memory is the whole program's ([`ops::memory`]).
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
 //!    can be made again at any time. What a rerun must repeat (`loss.csv`, `eval.csv`) and what it cannot (`timing.csv`) are
 //!    different files.
@@ -73,7 +73,8 @@
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
-//!    is denied but in [`ops`], where vector instructions, the matrix product and a GPU's kernels and libraries are called.
+//!    is denied but in [`ops`], where vector instructions, the matrix product, large blocks of memory and a GPU's kernels and
+//!    libraries are called.
 //!
 //! # Where exactness is shown
 //!

@@ -7,7 +7,11 @@ use std::process::{self, ExitCode};
 use clap::Parser;
 use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command};
+use tunelab::ops::memory::Memory;
 use tunelab::{bench, plan, report, run, sample};
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(confess));

@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::ops::memory::give_back;
 use crate::plan::Plan;
 use crate::plan::command::counted;
 use crate::progress::Progress;
@@ -59,6 +60,7 @@ impl<'a> Experiment<'a> {
         progress: &'a Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
+        give_back();
         forget_peak_memory();
         Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
     }

@@ -31,6 +31,7 @@ pub mod layer_norm;
 mod layout;
 pub mod linear;
 mod mean_squares;
+pub mod memory;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,273 @@
+//! The program's memory: large blocks stay with the program when they are freed, and lie in large pages.
+//!
+//! A step of training, of sampling or of the VAE asks for the same blocks as the one before. To give them back to the system and
+//! have them mapped and zeroed again, 4 KiB at a time, takes a third of a step of full fine-tuning; and what is computed on
+//! 4 KiB pages waits for their addresses. So a freed block is kept for the next one of its size. What is kept never makes the
+//! program larger than what it had in use at its largest moment, but for [`SLACK`]: a block that is not there replaces those that
+//! have waited longest.
+//!
+//! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same from the system, for all that is small.
+#![expect(unsafe_code, reason = "a global allocator hands out memory")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// From this size on a block is kept, bytes.
+const LARGE: usize = 1 << 20;
+
+/// Kept bytes by which the program may be larger than all of its blocks were at their most.
+const SLACK: usize = 128 << 20;
+
+/// Kept blocks at most, so that the list of them is itself small.
+const MOST: usize = 4096;
+
+/// The alignment that the system's allocator gives without being asked.
+const ALIGN: usize = 16;
+
+/// The global allocator of a program that trains.
+#[derive(Debug)]
+pub struct Memory;
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
+
+/// A freed block.
+struct Block {
+    address: *mut u8,
+    size: usize,
+}
+
+// SAFETY: nobody else has a freed block's address.
+unsafe impl Send for Block {}
+
+/// Freed blocks, the one that has waited longest first, and how much is in use.
+struct Kept {
+    blocks: Vec<Block>,
+    bytes: usize,
+    in_use: usize,
+    most_in_use: usize,
+}
+
+impl Kept {
+    const fn new() -> Self {
+        Self { blocks: Vec::new(), bytes: 0, in_use: 0, most_in_use: 0 }
+    }
+
+    /// The block of this size that has been freed last. If there is none, room is made for a new one.
+    fn take(&mut self, size: usize) -> Option<*mut u8> {
+        self.in_use += size;
+        self.most_in_use = self.most_in_use.max(self.in_use);
+        if let Some(at) = self.blocks.iter().rposition(|b| b.size == size) {
+            self.bytes -= size;
+            return Some(self.blocks.remove(at).address);
+        }
+        self.shrink(self.most_in_use + SLACK, MOST);
+        None
+    }
+
+    /// A block in use has another size.
+    fn resized(&mut self, from: usize, to: usize) {
+        let large = |size: usize| if size >= LARGE { size } else { 0 };
+        self.in_use = self.in_use - large(from) + large(to);
+        self.most_in_use = self.most_in_use.max(self.in_use);
+    }
+
+    fn keep(&mut self, block: Block) {
+        self.in_use -= block.size;
+        self.bytes += block.size;
+        self.shrink(usize::MAX, MOST - 1);
+        self.blocks.push(block);
+    }
+
+    /// Gives back what has waited longest, until everything fits `room`, and not more than `blocks` are kept.
+    fn shrink(&mut self, room: usize, blocks: usize) {
+        let mut enough = 0;
+        while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > blocks) {
+            let Block { address, size } = self.blocks[enough];
+            // SAFETY: the block came from the system's allocator with this layout, and is in nobody's use.
+            unsafe { System.dealloc(address, layout(size)) };
+            self.bytes -= size;
+            enough += 1;
+        }
+        self.blocks.drain(..enough);
+    }
+}
+
+/// The layout of a large block.
+fn layout(size: usize) -> Layout {
+    // SAFETY: the size is that of a layout.
+    unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
+}
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_large(layout: Layout) -> bool {
+    layout.size() >= LARGE && layout.align() <= ALIGN
+}
+
+/// Gives all that is kept back to the system: where work of another kind begins.
+pub fn give_back() {
+    let mut kept = kept();
+    kept.shrink(0, 0);
+    kept.most_in_use = kept.in_use;
+}
+
+/// A block that the system has made after [`Kept::take`] had none.
+fn made(address: *mut u8, size: usize) {
+    if address.is_null() {
+        kept().resized(size, 0);
+    } else {
+        in_large_pages(address, size);
+    }
+}
+
+/// Asks for large pages; a system that has none goes on without.
+#[cfg(target_os = "linux")]
+fn in_large_pages(address: *mut u8, size: usize) {
+    const PAGE: usize = 4096;
+    let first = address.align_offset(PAGE);
+    if size >= LARGE {
+        // SAFETY: these pages lie in a block that has just been allocated; the advice changes nothing that is in them.
+        unsafe { libc::madvise(address.add(first).cast(), (size - first) / PAGE * PAGE, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_large_pages(_: *mut u8, _: usize) {}
+
+// SAFETY: every block is the system allocator's, or one of those that was freed with the same size.
+unsafe impl GlobalAlloc for Memory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout)
+            && let Some(block) = kept().take(layout.size())
+        {
+            return block;
+        }
+        // SAFETY: the caller's word.
+        let block = unsafe { System.alloc(layout) };
+        if is_large(layout) {
+            made(block, layout.size());
+        }
+        block
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout)
+            && let Some(block) = kept().take(layout.size())
+        {
+            // SAFETY: the block is this large.
+            unsafe { block.write_bytes(0, layout.size()) };
+            return block;
+        }
+        // SAFETY: the caller's word.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        if is_large(layout) {
+            made(block, layout.size());
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        if is_large(layout) {
+            kept().keep(Block { address, size: layout.size() });
+        } else {
+            // SAFETY: the caller's word.
+            unsafe { System.dealloc(address, layout) }
+        }
+    }
+
+    unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's word; both blocks are the system's.
+        let block = unsafe { System.realloc(address, layout, size) };
+        if !block.is_null() && layout.align() <= ALIGN && layout.size().max(size) >= LARGE {
+            kept().resized(layout.size(), size);
+            in_large_pages(block, size);
+        }
+        block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 64 << 20;
+
+    fn block(kept: &mut Kept, size: usize) -> Block {
+        let found = kept.take(size);
+        // SAFETY: the size is not 0.
+        let address = found.unwrap_or_else(|| unsafe { System.alloc(layout(size)) });
+        Block { address, size }
+    }
+
+    #[test]
+    fn a_freed_block_is_handed_out_again_for_its_own_size_only() {
+        let mut kept = Kept::new();
+        let (a, b) = (block(&mut kept, SIZE), block(&mut kept, SIZE));
+        let (first, last) = (a.address, b.address);
+        kept.keep(a);
+        kept.keep(b);
+        assert_eq!(kept.take(SIZE - 1), None);
+        assert_eq!(kept.take(SIZE), Some(last));
+        assert_eq!(kept.take(SIZE), Some(first));
+        assert_eq!((kept.take(SIZE), kept.bytes), (None, 0));
+        for address in [first, last] {
+            kept.keep(Block { address, size: SIZE });
+        }
+        kept.shrink(0, 0);
+        assert!(kept.blocks.is_empty());
+    }
+
+    #[test]
+    fn new_blocks_replace_those_that_have_waited_longest() {
+        let mut kept = Kept::new();
+        let blocks: Vec<Block> = (0..8).map(|i| block(&mut kept, SIZE + i)).collect();
+        let most = kept.in_use;
+        for b in blocks {
+            kept.keep(b);
+        }
+        assert_eq!((kept.in_use, kept.bytes, kept.most_in_use), (0, most, most));
+
+        // Two fit what may be kept beyond the most that was in use; for each one after these an old one goes.
+        let fit = SLACK / SIZE;
+        let new: Vec<Block> = (0..fit + 3).map(|i| block(&mut kept, SIZE + 100 + i)).collect();
+        assert!(kept.in_use + kept.bytes <= most + SLACK);
+        let left: Vec<usize> = kept.blocks.iter().map(|b| b.size - SIZE).collect();
+        assert!(left == [3, 4, 5, 6, 7] || left == [4, 5, 6, 7], "{left:?}");
+        for b in new {
+            kept.keep(b);
+        }
+        kept.shrink(0, 0);
+        assert_eq!((kept.bytes, kept.in_use), (0, 0));
+    }
+
+    #[test]
+    fn blocks_hold_what_is_written_and_zeroed_ones_are_zero() {
+        let (size, larger) = (SIZE + 4096, 2 * SIZE);
+        // SAFETY: each block is used within its size, and freed with the size that it has.
+        unsafe {
+            let block = Memory.alloc(layout(size));
+            block.write_bytes(7, size);
+            Memory.dealloc(block, layout(size));
+            let zeroed = Memory.alloc_zeroed(layout(size));
+            assert_eq!(zeroed, block, "the block that has just been freed");
+            assert!((0..size).all(|i| zeroed.add(i).read() == 0));
+            zeroed.write_bytes(9, size);
+            let grown = Memory.realloc(zeroed, layout(size), larger);
+            assert!((0..size).all(|i| grown.add(i).read() == 9));
+            Memory.dealloc(grown, layout(larger));
+            let again = Memory.alloc(layout(larger));
+            assert_eq!(again, grown);
+            // A large block becomes a small one, which the system has.
+            let small = Memory.realloc(again, layout(larger), 64);
+            assert!((0..64).all(|i| small.add(i).read() == 9));
+            Memory.dealloc(small, layout(64));
+            Memory.dealloc(Memory.alloc(layout(size)), layout(size));
+        }
+        assert!(kept().bytes >= size);
+        give_back();
+        let kept = kept();
+        assert_eq!((kept.bytes, kept.in_use), (0, 0));
+    }
+}
