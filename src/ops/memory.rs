@@ -2,9 +2,8 @@
 //!
 //! A step of training, of sampling or of the VAE asks for the same blocks as the one before. To give them back to the system and
 //! have them mapped and zeroed again, 4 KiB at a time, takes a third of a step of full fine-tuning; and what is computed on
-//! 4 KiB pages waits for their addresses. So a freed block is kept for the next one of its size. What is kept never makes the
-//! program larger than what it had in use at its largest moment, but for [`SLACK`]: a block that is not there replaces those that
-//! have waited longest.
+//! 4 KiB pages waits for their addresses. So a freed block is kept for the next one of its size. Blocks in use and kept ones together
+//! never take more than those in use took at their most, but for [`SLACK`]: a new block replaces those that have waited longest.
 //!
 //! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same from the system, for all that is small.
 #![expect(unsafe_code, reason = "a global allocator hands out memory")]
@@ -21,8 +20,8 @@ const SLACK: usize = 128 << 20;
 /// Kept blocks at most, so that the list of them is itself small.
 const MOST: usize = 4096;
 
-/// The alignment that the system's allocator gives without being asked.
-const ALIGN: usize = 16;
+/// The alignment that the system's allocator gives without being asked, so that any block serves every layout of its size.
+const ALIGN: usize = 2 * size_of::<usize>();
 
 /// The global allocator of a program that trains.
 #[derive(Debug)]
@@ -69,6 +68,7 @@ impl Kept {
         let large = |size: usize| if size >= LARGE { size } else { 0 };
         self.in_use = self.in_use - large(from) + large(to);
         self.most_in_use = self.most_in_use.max(self.in_use);
+        self.shrink(self.most_in_use + SLACK, MOST);
     }
 
     fn keep(&mut self, block: Block) {
@@ -113,23 +113,35 @@ pub fn give_back() {
     kept.most_in_use = kept.in_use;
 }
 
-/// A block that the system has made after [`Kept::take`] had none.
-fn made(address: *mut u8, size: usize) {
+/// A large block: a kept one, with whatever is in it, or one that `make` has made; and whether it is a kept one.
+fn block(size: usize, make: impl Fn() -> *mut u8) -> (*mut u8, bool) {
+    let found = kept().take(size);
+    if let Some(address) = found {
+        return (address, true);
+    }
+    let mut address = make();
+    if address.is_null() {
+        // What is kept may be what is missing.
+        kept().shrink(0, 0);
+        address = make();
+    }
     if address.is_null() {
         kept().resized(size, 0);
     } else {
         in_large_pages(address, size);
     }
+    (address, false)
 }
 
-/// Asks for large pages; a system that has none goes on without.
+/// Asks for large pages; a system that has none, or whose small ones are larger than 4 KiB, goes on without. The pages at both ends
+/// are asked for too, for a block of two kinds of pages cannot be made larger where it lies.
 #[cfg(target_os = "linux")]
 fn in_large_pages(address: *mut u8, size: usize) {
     const PAGE: usize = 4096;
-    let first = address.align_offset(PAGE);
-    if size >= LARGE {
-        // SAFETY: these pages lie in a block that has just been allocated; the advice changes nothing that is in them.
-        unsafe { libc::madvise(address.add(first).cast(), (size - first) / PAGE * PAGE, libc::MADV_HUGEPAGE) };
+    let before = address.addr() % PAGE;
+    // SAFETY: all of these pages hold some of a block that has just been allocated; the advice changes nothing that is in them.
+    unsafe {
+        libc::madvise(address.sub(before).cast(), (before + size).next_multiple_of(PAGE), libc::MADV_HUGEPAGE);
     }
 }
 
@@ -139,31 +151,21 @@ fn in_large_pages(_: *mut u8, _: usize) {}
 // SAFETY: every block is the system allocator's, or one of those that was freed with the same size.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_large(layout)
-            && let Some(block) = kept().take(layout.size())
-        {
-            return block;
-        }
         // SAFETY: the caller's word.
-        let block = unsafe { System.alloc(layout) };
-        if is_large(layout) {
-            made(block, layout.size());
-        }
-        block
+        let make = || unsafe { System.alloc(layout) };
+        if is_large(layout) { block(layout.size(), make).0 } else { make() }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_large(layout)
-            && let Some(block) = kept().take(layout.size())
-        {
+        // SAFETY: the caller's word.
+        let make = || unsafe { System.alloc_zeroed(layout) };
+        if !is_large(layout) {
+            return make();
+        }
+        let (block, is_kept) = block(layout.size(), make);
+        if is_kept {
             // SAFETY: the block is this large.
             unsafe { block.write_bytes(0, layout.size()) };
-            return block;
-        }
-        // SAFETY: the caller's word.
-        let block = unsafe { System.alloc_zeroed(layout) };
-        if is_large(layout) {
-            made(block, layout.size());
         }
         block
     }
@@ -182,7 +184,9 @@ unsafe impl GlobalAlloc for Memory {
         let block = unsafe { System.realloc(address, layout, size) };
         if !block.is_null() && layout.align() <= ALIGN && layout.size().max(size) >= LARGE {
             kept().resized(layout.size(), size);
-            in_large_pages(block, size);
+            if size >= LARGE {
+                in_large_pages(block, size);
+            }
         }
         block
     }
@@ -194,7 +198,7 @@ mod tests {
 
     const SIZE: usize = 64 << 20;
 
-    fn block(kept: &mut Kept, size: usize) -> Block {
+    fn made(kept: &mut Kept, size: usize) -> Block {
         let found = kept.take(size);
         // SAFETY: the size is not 0.
         let address = found.unwrap_or_else(|| unsafe { System.alloc(layout(size)) });
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn a_freed_block_is_handed_out_again_for_its_own_size_only() {
         let mut kept = Kept::new();
-        let (a, b) = (block(&mut kept, SIZE), block(&mut kept, SIZE));
+        let (a, b) = (made(&mut kept, SIZE), made(&mut kept, SIZE));
         let (first, last) = (a.address, b.address);
         kept.keep(a);
         kept.keep(b);
@@ -222,7 +226,7 @@ mod tests {
     #[test]
     fn new_blocks_replace_those_that_have_waited_longest() {
         let mut kept = Kept::new();
-        let blocks: Vec<Block> = (0..8).map(|i| block(&mut kept, SIZE + i)).collect();
+        let blocks: Vec<Block> = (0..8).map(|i| made(&mut kept, SIZE + i)).collect();
         let most = kept.in_use;
         for b in blocks {
             kept.keep(b);
@@ -231,7 +235,7 @@ mod tests {
 
         // Two fit what may be kept beyond the most that was in use; for each one after these an old one goes.
         let fit = SLACK / SIZE;
-        let new: Vec<Block> = (0..fit + 3).map(|i| block(&mut kept, SIZE + 100 + i)).collect();
+        let new: Vec<Block> = (0..fit + 3).map(|i| made(&mut kept, SIZE + 100 + i)).collect();
         assert!(kept.in_use + kept.bytes <= most + SLACK);
         let left: Vec<usize> = kept.blocks.iter().map(|b| b.size - SIZE).collect();
         assert!(left == [3, 4, 5, 6, 7] || left == [4, 5, 6, 7], "{left:?}");
