@@ -53,35 +53,33 @@ impl Kept {
 
     /// The block of this size that has been freed last. If there is none, room is made for a new one.
     fn take(&mut self, size: usize) -> Option<*mut u8> {
-        self.in_use += size;
-        self.most_in_use = self.most_in_use.max(self.in_use);
-        if let Some(at) = self.blocks.iter().rposition(|b| b.size == size) {
+        let found = self.blocks.iter().rposition(|b| b.size == size).map(|at| self.blocks.remove(at).address);
+        if found.is_some() {
             self.bytes -= size;
-            return Some(self.blocks.remove(at).address);
         }
-        self.shrink(self.most_in_use + SLACK, MOST);
-        None
+        self.resized(0, size);
+        found
     }
 
-    /// A block in use has another size.
+    fn keep(&mut self, block: Block) {
+        let size = block.size;
+        self.blocks.push(block);
+        self.bytes += size;
+        self.resized(size, 0);
+    }
+
+    /// A block in use has another size, 0 before and after its use; small ones do not count.
     fn resized(&mut self, from: usize, to: usize) {
         let large = |size: usize| if size >= LARGE { size } else { 0 };
         self.in_use = self.in_use - large(from) + large(to);
         self.most_in_use = self.most_in_use.max(self.in_use);
-        self.shrink(self.most_in_use + SLACK, MOST);
+        self.shrink(self.most_in_use + SLACK);
     }
 
-    fn keep(&mut self, block: Block) {
-        self.in_use -= block.size;
-        self.bytes += block.size;
-        self.shrink(usize::MAX, MOST - 1);
-        self.blocks.push(block);
-    }
-
-    /// Gives back what has waited longest, until everything fits `room`, and not more than `blocks` are kept.
-    fn shrink(&mut self, room: usize, blocks: usize) {
+    /// Gives back what has waited longest, until everything fits `room`, and the list is small.
+    fn shrink(&mut self, room: usize) {
         let mut enough = 0;
-        while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > blocks) {
+        while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > MOST) {
             let Block { address, size } = self.blocks[enough];
             // SAFETY: the block came from the system's allocator with this layout, and is in nobody's use.
             unsafe { System.dealloc(address, layout(size)) };
@@ -109,7 +107,7 @@ fn is_large(layout: Layout) -> bool {
 /// Gives all that is kept back to the system: where work of another kind begins.
 pub fn give_back() {
     let mut kept = kept();
-    kept.shrink(0, 0);
+    kept.shrink(0);
     kept.most_in_use = kept.in_use;
 }
 
@@ -122,7 +120,7 @@ fn block(size: usize, make: impl Fn() -> *mut u8) -> (*mut u8, bool) {
     let mut address = make();
     if address.is_null() {
         // What is kept may be what is missing.
-        kept().shrink(0, 0);
+        kept().shrink(0);
         address = make();
     }
     if address.is_null() {
@@ -219,7 +217,7 @@ mod tests {
         for address in [first, last] {
             kept.keep(Block { address, size: SIZE });
         }
-        kept.shrink(0, 0);
+        kept.shrink(0);
         assert!(kept.blocks.is_empty());
     }
 
@@ -242,7 +240,7 @@ mod tests {
         for b in new {
             kept.keep(b);
         }
-        kept.shrink(0, 0);
+        kept.shrink(0);
         assert_eq!((kept.bytes, kept.in_use), (0, 0));
     }
 
