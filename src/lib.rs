@@ -45,7 +45,7 @@
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
-//! | [`ops`] | differentiable operations, the tape that their backward passes are noted on, and the memory that they reuse |
+//! | [`ops`] | differentiable operations, the tape that their backward passes are noted on, the memory that they reuse, and on a GPU the launches ([`ops::replay`]) |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
 //! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |

@@ -80,7 +80,7 @@ impl<'a> Experiment<'a> {
             let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(still.without_lora()))?;
             sampling += self.sample(Model::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
         }
-        self.train(&with, &tuned)?;
+        let graphs = self.train(&with, &tuned)?;
         let end = Ending::read(self.run)?;
         let weights = weights::write(self.run, self.plan, &with, &end)?;
         sampling +=
@@ -90,11 +90,11 @@ impl<'a> Experiment<'a> {
             grid::write_run_grid(self.run.path())?;
         }
         let files = weights.into_iter().chain(self.pictures()).collect();
-        self.run.finish(&self.record(&with, &end, sampling, files))
+        self.run.finish(&self.record(&with, &end, graphs, sampling, files))
     }
 
-    /// Trains to the end, from the newest checkpoint if there is one.
-    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<()> {
+    /// Trains to the end, from the newest checkpoint if there is one. Returns whether the steps were CUDA graphs, where they could be.
+    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<Option<bool>> {
         let t = &self.plan.train;
         let every = self.plan.eval.every;
         let evaluation = (every > 0)
@@ -120,7 +120,14 @@ impl<'a> Experiment<'a> {
         bar.skip(trainer.done() as u64);
         let busy = Busy::watch(self.device);
         let mut begun = Instant::now();
+        let mut graphs = None;
         while let Some(row) = trainer.step()? {
+            let replayed = trainer.replayed();
+            if let (None | Some(true), Some(Err(why))) = (graphs, &replayed) {
+                self.progress
+                    .line(format!("note: the steps are launched kernel by kernel, not as a CUDA graph: {why}"));
+            }
+            graphs = replayed.map(|replayed| replayed.is_ok());
             if let Some((steps, scale)) = trainer.left_out() {
                 let batches = counted(steps, "step");
                 self.progress
@@ -150,11 +157,12 @@ impl<'a> Experiment<'a> {
             begun = Instant::now();
         }
         bar.finish();
-        trainer.finish()
+        trainer.finish()?;
+        Ok(graphs)
     }
 
     fn painter<'p>(&'p self, unet: &'p Unet, vae: &'p Vae, schedule: &'p NoiseSchedule) -> Painter<'p> {
-        Painter { unet, vae, schedule, device: self.device, interrupt: self.interrupt }
+        Painter::new(unet, vae, schedule, self.device, self.interrupt)
     }
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.

@@ -16,26 +16,37 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::ops::replay::Replay;
 use crate::progress::Bar;
 use crate::random::Generator;
 use crate::results::Shot;
 use candle_core::{Device, Tensor};
+use std::cell::RefCell;
 
 /// The networks that draw, without gradients.
 pub struct Painter<'a> {
-    /// The noise predictor.
-    pub unet: &'a Unet,
-    /// Latents to pictures.
-    pub vae: &'a Vae,
-    /// The model's noise schedule.
-    pub schedule: &'a NoiseSchedule,
-    /// Where to compute.
-    pub device: &'a Device,
-    /// Looked at before every denoising step.
-    pub interrupt: &'a Interrupt,
+    unet: &'a Unet,
+    vae: &'a Vae,
+    schedule: &'a NoiseSchedule,
+    device: &'a Device,
+    interrupt: &'a Interrupt,
+    /// What is kept of the UNet's calls on a GPU.
+    replay: RefCell<Replay>,
 }
 
-impl Painter<'_> {
+impl<'a> Painter<'a> {
+    /// Of a noise predictor, a VAE and the model's noise schedule, computing on `device`; `interrupt` is looked at before every
+    /// denoising step.
+    pub fn new(
+        unet: &'a Unet,
+        vae: &'a Vae,
+        schedule: &'a NoiseSchedule,
+        device: &'a Device,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        Self { unet, vae, schedule, device, interrupt, replay: RefCell::new(Replay::new(device)) }
+    }
+
     /// Calls of the UNet for one picture: what a bar counts.
     pub fn calls(&self, sampler: Sampler, steps: usize) -> Result<usize> {
         Ok(SamplerRun::new(sampler, self.schedule, steps)?.timesteps().len())
@@ -84,24 +95,53 @@ impl Painter<'_> {
         let values: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(shape[1..].iter().product())).collect();
         let noise = Tensor::from_vec(values, &shape, self.device)?;
         let mut x = (noise * run.init_noise_sigma())?;
-        // As in diffusers, guidance of 1 or less runs the prompt alone.
-        let guided = shot.guidance_scale > 1.0;
         let each = |states: &Tensor| states.repeat((images, 1, 1));
-        let text = if guided { Tensor::cat(&[each(negative)?, each(prompt)?], 0)? } else { each(prompt)? };
+        let text = if is_guided(shot.guidance_scale) {
+            Tensor::cat(&[each(negative)?, each(prompt)?], 0)?
+        } else {
+            each(prompt)?
+        };
         let timesteps = run.timesteps().to_vec();
         for (call, &t) in timesteps.iter().enumerate() {
             self.interrupt.check()?;
             let input = run.scale_model_input(&x, call)?;
-            let output = if guided {
-                let both =
-                    self.unet.forward(&Tensor::cat(&[&input, &input], 0)?, &vec![t; 2 * images], &text)?.chunk(2, 0)?;
-                (&both[0] + ((&both[1] - &both[0])? * shot.guidance_scale)?)?
-            } else {
-                self.unet.forward(&input, &vec![t; images], &text)?
-            };
+            let mut replay = self.replay.borrow_mut();
+            let output = guided(&mut replay, self.unet, &input, &vec![t; images], &text, shot.guidance_scale)?;
             x = run.step(&output, call, &x, &mut generators)?;
             bar.inc(1);
         }
         Ok(x)
     }
+}
+
+/// As in diffusers, guidance of 1 or less runs the prompt alone.
+fn is_guided(guidance_scale: f64) -> bool {
+    guidance_scale > 1.0
+}
+
+/// The UNet's answer for `latents` [B, C, H, W], with classifier-free guidance if `guidance_scale` is above 1: then `text` is the
+/// states [2 B, tokens, width] of the negative prompts and of the prompts, otherwise [B, tokens, width].
+pub(crate) fn guided(
+    replay: &mut Replay,
+    unet: &Unet,
+    latents: &Tensor,
+    timesteps: &[f64],
+    text: &Tensor,
+    guidance_scale: f64,
+) -> Result<Tensor> {
+    let guided = is_guided(guidance_scale);
+    let timesteps = if guided { timesteps.repeat(2) } else { timesteps.to_vec() };
+    let inputs = [latents.clone(), unet.waves(&timesteps, latents.device())?, text.clone()];
+    let made = replay.run(&format!("{guidance_scale:?}"), &inputs, |t| {
+        let output = if guided {
+            let both = unet.predict(&Tensor::cat(&[&t[0], &t[0]], 0)?, &t[1], &t[2])?.chunk(2, 0)?;
+            (&both[0] + ((&both[1] - &both[0])? * guidance_scale)?)?
+        } else {
+            unet.predict(&t[0], &t[1], &t[2])?
+        };
+        Ok::<_, Error>(vec![output])
+    })?;
+    let output = made.into_iter().next().ok_or_else(|| Error::run("the UNet gave no answer"))?;
+    // The samplers remember answers, and the next one would overwrite this.
+    Ok(if replay.reuses() { output.copy()? } else { output })
 }

@@ -5,7 +5,7 @@
 set -eu
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/cuda_on_host"
-flags="-std=c++17 -O2 -fPIC -Wall -Wno-unknown-pragmas -I."
+flags="-std=c++17 -O3 -march=native -ffp-contract=off -fPIC -Wall -Wno-unknown-pragmas -I."
 objects=
 for source in ../../src/ops/cuda/*.cu; do
     name=$(basename "$source" .cu)

@@ -48,7 +48,8 @@ fn loss_and_every_gradient_equal_the_script() {
         let draw = Draw { noise: f["noise"].clone(), timesteps };
         let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
         let ((parts, loss), tape) = tape::record(|| {
-            let parts = predictor.dreambooth(&half(0), &half(2), &draw)?;
+            let question = predictor.question_of_halves(&half(0), &half(2), &draw)?;
+            let parts = predictor.answer_halves(&question, 2)?;
             let loss = ops::add(&parts.instance, &ops::scale(&parts.prior, WEIGHT)?)?;
             Ok::<_, Error>((parts, loss))
         })

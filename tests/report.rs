@@ -54,6 +54,7 @@ fn record(name: &str) -> RunRecord {
         seconds: Seconds { total: 3725.4, training: 3600.0, sampling: 100.0, per_step: 7.2 },
         peak_memory: PeakMemory { host_mib: Some(9_216.0), device_mib: None },
         device_busy_percent: None,
+        cuda_graphs: None,
         versions: Versions::of_this_build(),
         machine: Machine {
             os: "Debian GNU/Linux 12".to_string(),

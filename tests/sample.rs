@@ -55,7 +55,7 @@ impl Pipeline {
     fn draw(&self, unet: &Unet, sampler: Sampler, shot: &Shot) -> (Rgb, Tensor) {
         let interrupt = Interrupt::default();
         let (vae, schedule) = (&self.vae, &self.schedule);
-        let painter = Painter { unet, vae, schedule, device: &Device::Cpu, interrupt: &interrupt };
+        let painter = Painter::new(unet, vae, schedule, &Device::Cpu, &interrupt);
         let bar = Progress::hidden().bar("", 0);
         let picture = painter.paint(shot, sampler, &self.prompt, &self.negative, &bar).unwrap();
         (picture, painter.latents(shot, 1, sampler, &self.prompt, &self.negative, &bar).unwrap())

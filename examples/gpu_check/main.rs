@@ -5,6 +5,7 @@
 //! few minutes on a GPU. On the CPU, which it can be tried on, `--only` picks sections.
 
 mod files;
+mod graphs;
 mod networks;
 mod operations;
 mod runs;
@@ -28,8 +29,8 @@ struct Args {
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Sections to run: operations, networks, runs, sd15. All, if none is named.
-    #[arg(long, value_parser = ["operations", "networks", "runs", "sd15"])]
+    /// Sections to run: operations, networks, graphs, runs, sd15. All, if none is named.
+    #[arg(long, value_parser = ["operations", "networks", "graphs", "runs", "sd15"])]
     only: Vec<String>,
 }
 
@@ -65,6 +66,9 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
     let folder = files::Folder::unpack()?;
     if wanted("networks") {
         networks::check(&folder, &device, table);
+    }
+    if wanted("graphs") {
+        graphs::check(&folder, &device, table);
     }
     if wanted("runs") {
         runs::on_the_miniature(&folder, args.device, &device, table);

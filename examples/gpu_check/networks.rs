@@ -46,9 +46,12 @@ pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
     }
 }
 
-struct Check<'a> {
-    folder: &'a Folder,
-    device: &'a Device,
+/// What the checks are made with.
+pub struct Check<'a> {
+    /// The model's files.
+    pub folder: &'a Folder,
+    /// What is checked.
+    pub device: &'a Device,
 }
 
 impl Check<'_> {
@@ -56,7 +59,8 @@ impl Check<'_> {
         Ok(Build::from_files(Loader::new(Weights::open_part(part)?, self.device, DType::F32), trained, 11))
     }
 
-    fn unet(&self, trained: Trained, dtype: Dtype) -> Result<(Unet, Parameters)> {
+    /// The UNet of the fixtures.
+    pub fn unet(&self, trained: Trained, dtype: Dtype) -> Result<(Unet, Parameters)> {
         let files = self.folder.model()?;
         Unet::new(&UnetConfig::read(&files.unet.config)?, self.build(&files.unet, trained)?.of_type(dtype))
     }
@@ -66,7 +70,8 @@ impl Check<'_> {
         ClipText::new(&ClipConfig::read(&files.text_encoder.config)?, self.build(&files.text_encoder, trained)?)
     }
 
-    fn here(&self, t: &Tensor) -> Result<Tensor> {
+    /// A tensor on the device.
+    pub fn here(&self, t: &Tensor) -> Result<Tensor> {
         Ok(t.to_device(self.device)?)
     }
 
@@ -92,10 +97,15 @@ impl Check<'_> {
         Ok(Seen::Difference(of_gradients(&gradients, &compared.collect(), &f)?, F32))
     }
 
+    /// The VAE of the fixtures.
+    pub fn autoencoder(&self) -> Result<Vae> {
+        let part = self.folder.model()?.vae;
+        Ok(Vae::new(&VaeConfig::read(&part.config)?, self.build(&part, Trained::Nothing)?)?.0)
+    }
+
     fn vae(&self) -> Result<Seen> {
         let f = tensors("vae.safetensors")?;
-        let part = self.folder.model()?.vae;
-        let vae = Vae::new(&VaeConfig::read(&part.config)?, self.build(&part, Trained::Nothing)?)?.0;
+        let vae = self.autoencoder()?;
         let latents = vae.encode(&self.here(&f["pictures"])?)?;
         let decoded = vae.decode(&self.here(&f["latents"])?)?;
         let pairs = [(&latents.mean, &f["mean"]), (&latents.std, &f["std"]), (&decoded, &f["decoded"])];
@@ -121,6 +131,12 @@ impl Check<'_> {
     }
 
     fn lora(&self, file: &str, alpha: f64, dtype: Dtype) -> Result<[Seen; 3]> {
+        let (unet, parameters) = self.unet_with_lora(file, alpha, dtype)?;
+        self.pass(&unet, &parameters, &tensors(file)?, dtype)
+    }
+
+    /// With the LoRA of a fixture, which is trained.
+    pub fn unet_with_lora(&self, file: &str, alpha: f64, dtype: Dtype) -> Result<(Unet, Parameters)> {
         let f = tensors(file)?;
         let (base, mut parameters) = self.unet(Trained::Nothing, dtype)?;
         for (name, down) in &f {
@@ -130,8 +146,7 @@ impl Check<'_> {
             let up = &f[&format!("{path}.lora_B.weight")];
             parameters.lora.insert(path.to_owned(), LoraLayer::from_tensors(var(down)?, var(up)?, alpha, 1.0));
         }
-        let (unet, parameters) = Unet::new(base.config(), Build::from_parameters(parameters))?;
-        self.pass(&unet, &parameters, &f, dtype)
+        Unet::new(base.config(), Build::from_parameters(parameters))
     }
 
     /// Output, loss and gradients of one pass over a fixture.

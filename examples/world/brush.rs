@@ -67,10 +67,10 @@ impl Brush {
     /// A picture of each prompt, 64 x 64.
     pub fn draw(&self, prompts: &[&str], how: Strokes, progress: &Progress, interrupt: &Interrupt) -> Result<Vec<Rgb>> {
         let Self { unet, vae, schedule, .. } = self;
-        let painter = Painter { unet, vae, schedule, device: &Device::Cpu, interrupt };
+        let painter = || Painter::new(unet, vae, schedule, &Device::Cpu, interrupt);
         let states = |text: &str| self.clip.forward(&[self.tokenizer.encode(text)?.ids]);
         let negative = states("")?;
-        let calls = painter.calls(how.sampler, how.steps)? * prompts.len();
+        let calls = painter().calls(how.sampler, how.steps)? * prompts.len();
         let bar = progress.bar("drawing", calls as u64);
         let one = |(index, prompt): (usize, &&str)| {
             let shot = Shot {
@@ -84,7 +84,7 @@ impl Brush {
                 height: SIDE,
                 stand_in: None,
             };
-            painter.paint(&shot, how.sampler, &states(prompt)?, &negative, &bar)
+            painter().paint(&shot, how.sampler, &states(prompt)?, &negative, &bar)
         };
         let pictures = prompts.par_iter().enumerate().map(one).collect();
         bar.finish();

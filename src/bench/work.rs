@@ -7,13 +7,15 @@ use crate::device::{self, Busy};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
-use crate::ops::tape;
+use crate::ops::replay::Replay;
 use crate::plan::Dtype;
 use crate::plan::count::{self, SD15_UNET};
 use crate::random::Generator;
+use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{Draw, Predictor};
 use crate::train::optimizer::{Optimizer, Settings};
+use crate::train::pass::{self, Loss};
 use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -96,14 +98,15 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     let batch =
         Batch { latents: randn(&latents(args, args.batch), device)?, captions: vec![CAPTION.to_owned(); args.batch] };
     let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
+    let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
         let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
-        let (loss, tape) = tape::record(|| predictor.loss(&batch, &draw))?;
-        let gradients = optimizer.gradients(&loss, tape)?;
-        optimizer.step(&gradients, 1e-4, 1.0)?;
-        read(&loss)
+        let question = predictor.question(&batch, &draw)?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &question, Loss { prior: None, factor: 1.0 })?;
+        optimizer.step(&passed.gradients, 1e-4, 1.0)?;
+        passed.losses.iter().try_for_each(read)
     })?;
     let side = args.res / DOWNSCALE;
     let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, args.batch, side * side);
@@ -116,13 +119,14 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
     let (unet, _) = networks::unet(Trained::Nothing, device, dtype(args, device)?)?;
     let samples = 2 * args.batch;
-    let x = randn(&latents(args, samples), device)?;
+    let x = randn(&latents(args, args.batch), device)?;
     let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;
     let mut timestep = 999.0;
+    let mut replay = Replay::new(device);
     let steps = steps(args.steps, device, || {
-        let output = unet.forward(&x, &vec![timestep; samples], &text)?.chunk(2, 0)?;
+        let output = guided(&mut replay, &unet, &x, &vec![timestep; args.batch], &text, GUIDANCE)?;
         timestep -= 1.0;
-        read(&(&output[0] + ((&output[1] - &output[0])? * GUIDANCE)?)?)
+        read(&output)
     })?;
     let side = args.res / DOWNSCALE;
     let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
@@ -148,9 +152,9 @@ fn without_training(steps: Steps, operations: f64) -> Timed {
     Timed { steps, operations, trained_parameters: 0 }
 }
 
-/// Times each of `steps` calls, after one that is not counted.
+/// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it takes until graphs are launched.
 fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
-    step()?;
+    (0..if device.is_cpu() { 1 } else { 3 }).try_for_each(|_| step())?;
     let busy = Busy::watch(device);
     let timed = |_| {
         let begun = Instant::now();

@@ -44,6 +44,11 @@ impl Dropout {
         Self { p, generator: Mutex::new(None) }
     }
 
+    /// Whether it ever drops anything.
+    pub fn drops(&self) -> bool {
+        self.p > 0.0
+    }
+
     /// Draws the masks of the next forward pass from `generator`; `None` turns dropping off.
     pub fn set(&self, generator: Option<Generator>) {
         *self.lock() = generator;

@@ -269,14 +269,26 @@ impl Unet {
 
     /// `latents` [B, C, H, W], `timesteps` one a sample (0 to 999, may lie between), `text` [B, M, width] → prediction.
     pub fn forward(&self, latents: &Tensor, timesteps: &[f64], text: &Tensor) -> Result<Tensor> {
-        if latents.dim(0)? != timesteps.len() || latents.dim(0)? != text.dim(0)? {
-            let (l, t) = (latents.dims(), text.dims());
-            return Err(Error::run(format!("latents {l:?}, {} timesteps and text {t:?} differ", timesteps.len())));
+        self.predict(latents, &self.waves(timesteps, latents.device())?, text)
+    }
+
+    /// The sinusoidal embedding of timesteps, [B, channels] in f32: what [`Unet::predict`] wants to know of them.
+    pub fn waves(&self, timesteps: &[f64], device: &Device) -> Result<Tensor> {
+        let waves = timestep_embedding(timesteps, self.config.channels[0], &self.config);
+        Ok(Tensor::from_vec(waves, (timesteps.len(), self.config.channels[0]), device)?)
+    }
+
+    /// As [`Unet::forward`], of tensors alone.
+    pub fn predict(&self, latents: &Tensor, waves: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let samples = latents.dim(0)?;
+        if samples != waves.dim(0)? || samples != text.dim(0)? {
+            let (l, n, t) = (latents.dims(), waves.dim(0)?, text.dims());
+            return Err(Error::run(format!("latents {l:?}, {n} timesteps and text {t:?} differ")));
         }
         let given = latents.dtype();
         let dtype = self.activations.unwrap_or(given);
         let (latents, text) = (&ops::cast(latents, dtype)?, &ops::cast(text, dtype)?);
-        let time = self.time(timesteps, latents.device(), dtype)?;
+        let time = self.time(&waves.to_dtype(dtype)?)?;
         let mut x = self.conv_in.forward(latents)?;
         let mut skips = vec![x.clone()];
         for level in &self.down {
@@ -307,10 +319,8 @@ impl Unet {
     }
 
     /// SiLU of the time embedding, which every residual block projects: [B, 4 · channels].
-    fn time(&self, timesteps: &[f64], device: &Device, dtype: DType) -> Result<Tensor> {
-        let waves = timestep_embedding(timesteps, self.config.channels[0], &self.config);
-        let waves = Tensor::from_vec(waves, (timesteps.len(), self.config.channels[0]), device)?.to_dtype(dtype)?;
-        let h = ops::silu(&self.time_1.forward(&waves)?)?;
+    fn time(&self, waves: &Tensor) -> Result<Tensor> {
+        let h = ops::silu(&self.time_1.forward(waves)?)?;
         Ok(ops::silu(&self.time_2.forward(&h)?)?)
     }
 }

@@ -13,8 +13,14 @@ const BLOCK: usize = 4096;
 
 /// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one shape; the target is fixed.
 pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights: &[f64]) -> Result<Tensor> {
+    let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+    mean_squares_of(prediction, target, first, &Tensor::new(weights, prediction.device())?)
+}
+
+/// The same with weights [n] of f32 on the prediction's device.
+pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weights: &Tensor) -> Result<Tensor> {
     let samples = prediction.dim(0)?;
-    let n = weights.len();
+    let n = weights.dims1()?;
     if prediction.dims() != target.dims() || n == 0 || first + n > samples || tracked(target) {
         let (p, t) = (prediction.dims(), target.dims());
         bail!("mean_squares: prediction {p:?}, target {t:?}, {n} weights from sample {first} on");
@@ -25,12 +31,13 @@ pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights:
         return cuda::mean_squares::mean_squares(prediction, target, first, weights);
     }
     if !host::is_host_f32(prediction) {
-        let weights = Tensor::new(weights, prediction.device())?.to_dtype(prediction.dtype())?;
+        let weights = weights.to_dtype(prediction.dtype())?;
         return composed(&[prediction, target], |t| {
             let squares = (t[0].narrow(0, first, n)? - t[1].narrow(0, first, n)?)?.sqr()?;
             (squares.flatten_from(1)?.mean(1)? * weights)?.mean_all()
         });
     }
+    let weights: Vec<f64> = weights.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
     let (prediction, target) = (operand(prediction)?, operand(target)?);
     let part = first * size..(first + n) * size;
     let mean = {
@@ -40,7 +47,7 @@ pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights:
             blocks.map(|(p, t)| f64::from(sum_of_pairs(p, t, |p, t| (p - t) * (p - t)))).sum()
         };
         let means = p.chunks_exact(size).zip(t.chunks_exact(size)).map(|pair| squares(pair) / size as f64);
-        means.zip(weights).map(|(mean, weight)| mean * weight).sum::<f64>() / n as f64
+        means.zip(&weights).map(|(mean, weight)| mean * weight).sum::<f64>() / n as f64
     };
     let factors: Vec<f64> = weights.iter().map(|weight| 2.0 * weight / (size * n) as f64).collect();
     node(vec![mean as f32], (), [&prediction.clone()], move |dy, _| {

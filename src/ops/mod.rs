@@ -36,6 +36,7 @@ pub mod memory;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod product;
+pub mod replay;
 pub mod tape;
 #[cfg(target_arch = "x86_64")]
 mod target;
@@ -56,7 +57,7 @@ pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use layout::{cat_channels, to_picture, to_rows};
 pub use linear::linear;
-pub use mean_squares::mean_squares;
+pub use mean_squares::{mean_squares, mean_squares_of};
 pub use tape::composed;
 pub use upsample::upsample_nearest;
 pub use weight::Weight;

@@ -31,6 +31,9 @@ pub struct RunRecord {
     pub device: String,
     /// The number format of the weights that are trained: `f32`.
     pub dtype: String,
+    /// Whether the optimizer steps were launched as CUDA graphs; nothing on a device that has none, and where no step was left to do.
+    #[serde(default)]
+    pub cuda_graphs: Option<bool>,
     /// Sizes that need no clock.
     pub counts: Counts,
     /// The losses at the end.

@@ -56,7 +56,14 @@ impl Experiment<'_> {
         Some(StandIn { experiment, what, why: self.why?.to_owned() })
     }
 
-    pub(super) fn record(&self, with: &Prepared, end: &Ending, sampling: f64, files: Vec<String>) -> RunRecord {
+    pub(super) fn record(
+        &self,
+        with: &Prepared,
+        end: &Ending,
+        cuda_graphs: Option<bool>,
+        sampling: f64,
+        files: Vec<String>,
+    ) -> RunRecord {
         let method = match (&self.plan.objective, &self.plan.adapter) {
             (Objective::Captions, Adapter::Lora(_)) => "lora",
             (Objective::Captions, Adapter::Full(_)) => "full",
@@ -75,6 +82,7 @@ impl Experiment<'_> {
                 dtype if self.plan.train.tf32 => format!("{dtype}, products of f32 in tf32"),
                 dtype => dtype.to_string(),
             },
+            cuda_graphs,
             counts: Counts {
                 trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
                 total_parameters: with.total_parameters as u64,

@@ -191,7 +191,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         let (w, h, by) = (size.0, size.1, vae.config().downscale());
         return Err(Error::input(format!("{w}x{h}: this model's pictures need sides that are multiples of {by}")));
     }
-    let painter = Painter { unet, vae, schedule: &schedule, device: &device, interrupt: &interrupt };
+    let painter = Painter::new(unet, vae, &schedule, &device, &interrupt);
     let negative = networks.states(&settings.negative_prompt, &progress)?;
     let calls = painter.calls(settings.sampler, settings.steps)? * targets.iter().map(|(_, p)| p.len()).sum::<usize>();
     let bar = progress.bar("sampling", calls as u64);

@@ -12,6 +12,7 @@ pub mod examples;
 pub mod lr;
 pub mod objective;
 pub mod optimizer;
+pub mod pass;
 pub mod scaler;
 pub mod texts;
 pub mod trainer;

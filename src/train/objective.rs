@@ -7,7 +7,7 @@
 use super::examples::Batch;
 use super::texts::Texts;
 use crate::diffusion::NoiseSchedule;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::unet::Unet;
 use crate::ops;
 use crate::random::Generator;
@@ -66,40 +66,106 @@ pub struct Parts {
     pub prior: Tensor,
 }
 
+/// The tensors that the loss of a batch is computed from: all that differs from batch to batch.
+pub struct Question {
+    /// Latents with noise, [B, C, H, W].
+    pub noisy: Tensor,
+    /// What is to be predicted, of the same shape.
+    pub target: Tensor,
+    /// The embedding of the timesteps, [B, channels].
+    pub waves: Tensor,
+    /// The weight of each sample's loss, [B].
+    pub weights: Tensor,
+    /// Hidden states [B, tokens, width]; nothing where the text encoder is trained, which makes them from the captions.
+    pub text: Option<Tensor>,
+    /// One a sample.
+    pub captions: Vec<String>,
+}
+
+impl Question {
+    /// Its tensors.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let always = [&self.noisy, &self.target, &self.waves, &self.weights];
+        always.into_iter().chain(&self.text).cloned().collect()
+    }
+
+    /// The same question of other tensors. Errors unless they are as many.
+    pub fn with(&self, tensors: &[Tensor]) -> Result<Self> {
+        let [noisy, target, waves, weights, text @ ..] = tensors else {
+            return Err(Error::run(format!("{} tensors are no question", tensors.len())));
+        };
+        let [noisy, target, waves, weights] = [noisy, target, waves, weights].map(Tensor::clone);
+        Ok(Self { noisy, target, waves, weights, text: text.first().cloned(), captions: self.captions.clone() })
+    }
+}
+
 impl Predictor<'_> {
     /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is asked for.
     pub fn loss(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
-        let pair = self.predict(batch, draw)?;
-        self.mean(&pair, 0, &draw.timesteps)
+        self.answer(&self.question(batch, draw)?)
     }
 
-    /// Prior preservation: one forward pass over both halves, [instance; class], and each half's own mean. `draw` is for
-    /// the halves together. The min-SNR weights of a half are those of its own timesteps.
-    pub fn dreambooth(&self, instance: &Batch, class: &Batch, draw: &Draw) -> Result<Parts> {
-        let n = instance.captions.len();
+    /// What is asked of the networks by a batch and its draw.
+    pub fn question(&self, batch: &Batch, draw: &Draw) -> Result<Question> {
+        let device = batch.latents.device();
+        let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
+        let weight = |&t: &usize| self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma)) as f32;
+        let weights: Vec<f32> = draw.timesteps.iter().map(weight).collect();
+        let text = match self.texts {
+            Texts::Fixed(_) => Some(self.text(&batch.captions)?),
+            Texts::Trained(..) => None,
+        };
+        Ok(Question {
+            noisy: self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?,
+            target: self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?,
+            waves: self.unet.waves(&timesteps, device)?,
+            weights: Tensor::new(weights, device)?,
+            text,
+            captions: batch.captions.clone(),
+        })
+    }
+
+    /// The same of both halves, [instance; class], of prior preservation; `draw` is for the halves together.
+    pub fn question_of_halves(&self, instance: &Batch, class: &Batch, draw: &Draw) -> Result<Question> {
         let both = Batch {
             latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
             captions: [instance.captions.clone(), class.captions.clone()].concat(),
         };
-        let pair = self.predict(&both, draw)?;
-        let (first, second) = draw.timesteps.split_at(n);
-        Ok(Parts { instance: self.mean(&pair, 0, first)?, prior: self.mean(&pair, n, second)? })
+        self.question(&both, draw)
     }
 
-    /// Prediction and target, [B, C, H, W].
-    fn predict(&self, batch: &Batch, draw: &Draw) -> Result<[Tensor; 2]> {
-        let noisy = self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?;
-        let target = self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?;
-        let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
-        let captions: Vec<&str> = batch.captions.iter().map(String::as_str).collect();
-        let prediction = self.unet.forward(&noisy, &timesteps, &self.texts.states(&captions)?)?;
-        Ok([prediction, target])
+    /// The loss of a question.
+    pub fn answer(&self, question: &Question) -> Result<Tensor> {
+        let samples = question.noisy.dim(0)?;
+        Self::mean(question, &self.predict(question)?, 0, samples)
     }
 
-    /// The mean over the samples from `first` on, of which these are the timesteps.
-    fn mean(&self, [prediction, target]: &[Tensor; 2], first: usize, timesteps: &[usize]) -> Result<Tensor> {
-        let weight = |t: usize| self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma));
-        let weights: Vec<f64> = timesteps.iter().map(|&t| weight(t)).collect();
-        Ok(ops::mean_squares(prediction, target, first, &weights)?)
+    /// Prior preservation: one forward pass over both halves, of which the first has `instances` samples, and each half's own
+    /// mean. The min-SNR weights of a half are those of its own timesteps.
+    pub fn answer_halves(&self, question: &Question, instances: usize) -> Result<Parts> {
+        let prediction = self.predict(question)?;
+        let classes = question.noisy.dim(0)? - instances;
+        Ok(Parts {
+            instance: Self::mean(question, &prediction, 0, instances)?,
+            prior: Self::mean(question, &prediction, instances, classes)?,
+        })
+    }
+
+    fn predict(&self, question: &Question) -> Result<Tensor> {
+        let text = match &question.text {
+            Some(text) => text.clone(),
+            None => self.text(&question.captions)?,
+        };
+        self.unet.predict(&question.noisy, &question.waves, &text)
+    }
+
+    fn text(&self, captions: &[String]) -> Result<Tensor> {
+        self.texts.states(&captions.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The mean over the `n` samples from `first` on.
+    fn mean(question: &Question, prediction: &Tensor, first: usize, n: usize) -> Result<Tensor> {
+        let weights = question.weights.narrow(0, first, n)?;
+        Ok(ops::mean_squares_of(prediction, &question.target, first, &weights)?)
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ops::adamw::{Moments, Step, Trained, clipped};
 use crate::ops::tape::Tape;
 use crate::plan::Train;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 
 /// Trained tensors, their moments and the number of steps done.
@@ -104,6 +104,16 @@ impl Optimizer {
             *value = own;
         }
         Ok(())
+    }
+
+    /// The names of the trained tensors, in the order of their gradients.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.tensors.keys()
+    }
+
+    /// Where they are.
+    pub fn device(&self) -> Option<&Device> {
+        self.tensors.values().next().map(|(var, _)| var.device())
     }
 
     /// Trained numbers.

@@ -7,14 +7,15 @@ use super::checkpoint::Checkpoint;
 use super::ema::Ema;
 use super::examples::Examples;
 use super::lr::learning_rate;
-use super::objective::{Draw, Predictor};
+use super::objective::{Draw, Predictor, Question};
 use super::optimizer::{Gradients, Optimizer};
+use super::pass::{self, Loss, Passed};
 use super::scaler::Scaler;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
-use crate::ops::{self, tape};
+use crate::ops::replay::Replay;
 use crate::plan::{Dtype, Train};
 use crate::random::Generator;
 use crate::results::LossRow;
@@ -67,6 +68,8 @@ struct Losses {
 pub struct Trainer<'a> {
     with: Materials<'a>,
     optimizer: Optimizer,
+    /// What is kept of the passes on a GPU.
+    replay: Replay,
     ema: Option<Ema>,
     /// In f16.
     scaler: Option<Scaler>,
@@ -89,8 +92,24 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(with.trained.clone(), with.train.into())?;
         let total = with.train.total_steps(with.epoch_len());
         let scaler = (with.train.dtype == Dtype::F16).then(Scaler::default);
-        let mut trainer =
-            Self { with, optimizer, ema, scaler, left_out: 0, total, done: 0, epoch: 0, batches: Vec::new(), draws: 0 };
+        // Dropout's masks are drawn on the host, in the middle of the passes.
+        let replay = match optimizer.device() {
+            Some(device) if !with.dropouts.iter().any(|(_, dropout)| dropout.drops()) => Replay::new(device),
+            _ => Replay::never(),
+        };
+        let mut trainer = Self {
+            with,
+            optimizer,
+            replay,
+            ema,
+            scaler,
+            left_out: 0,
+            total,
+            done: 0,
+            epoch: 0,
+            batches: Vec::new(),
+            draws: 0,
+        };
         trainer.begin_epoch(0);
         Ok(trainer)
     }
@@ -115,6 +134,11 @@ impl<'a> Trainer<'a> {
     pub fn left_out(&mut self) -> Option<(usize, f64)> {
         let left_out = std::mem::take(&mut self.left_out);
         self.scaler.filter(|_| left_out > 0).map(|scaler| (left_out, scaler.scale()))
+    }
+
+    /// How a GPU was given the passes, where there is a choice: as graphs, or why not.
+    pub fn replayed(&self) -> Option<std::result::Result<(), &str>> {
+        self.replay.state()
     }
 
     /// The state between two steps; it shares memory with the trainer, so it is to be written before the next step.
@@ -215,6 +239,8 @@ impl<'a> Trainer<'a> {
     /// What `look` sees of the weights that would be saved now: with a moving average, its values stand in the tensors' place while
     /// it looks, as diffusers validates. Afterwards every bit is as before.
     pub fn averaged<T>(&mut self, look: impl FnOnce() -> Result<T>) -> Result<T> {
+        // Whoever looks needs memory of its own.
+        self.replay.forget();
         self.exchange()?;
         let seen = look();
         self.exchange()?;
@@ -236,18 +262,18 @@ impl<'a> Trainer<'a> {
         for (network, dropout) in &self.with.dropouts {
             dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), self.draws)));
         }
-        let ((share_of_loss, loss, parts), tape) = tape::record(|| {
-            let (loss, parts) = self.loss(indices)?;
-            Ok::<_, Error>((ops::scale(&loss, share * self.loss_scale())?, loss, parts))
-        })?;
+        let question = self.question(indices)?;
+        let prior = self.with.class.map(|(_, weight)| (indices.len(), weight));
+        let loss = Loss { prior, factor: share * self.loss_scale() };
+        let Passed { losses, gradients } =
+            pass::run(&mut self.replay, self.with.predictor, &self.optimizer, &question, loss)?;
         self.draws += 1;
-        let gradients = self.optimizer.gradients(&share_of_loss, tape)?;
         // Read when the backward pass has been given out, so that a GPU need not wait for it.
         let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
-        let total = value(&loss)?;
-        let parts = match &parts {
-            Some([instance, prior]) => [value(instance)?, value(prior)?],
-            None => [0.0; 2],
+        let losses = losses.iter().map(value).collect::<candle_core::Result<Vec<_>>>()?;
+        let (total, parts) = match losses[..] {
+            [total, instance, prior] => (total, [instance, prior]),
+            _ => (losses.first().copied().unwrap_or(f64::NAN), [0.0; 2]),
         };
         // In f16 the gradients are not finite either, and the step is left out.
         if self.scaler.is_none() {
@@ -256,6 +282,8 @@ impl<'a> Trainer<'a> {
         for (name, gradient) in gradients {
             let sum = match sums.remove(&name) {
                 Some(sum) => (sum + gradient)?,
+                // The next batch's would overwrite it.
+                None if share < 1.0 && self.replay.reuses() => gradient.copy()?,
                 None => gradient,
             };
             sums.insert(name, sum);
@@ -263,8 +291,8 @@ impl<'a> Trainer<'a> {
         Ok(Losses { total, parts })
     }
 
-    /// The loss of the next batch, and the instance and class losses with prior preservation.
-    fn loss(&self, indices: &[usize]) -> Result<(Tensor, Option<[Tensor; 2]>)> {
+    /// What the next batch asks, with prior preservation of both halves.
+    fn question(&self, indices: &[usize]) -> Result<Question> {
         let Materials { predictor, vae, examples, train, seed, .. } = &self.with;
         let of = |examples: &Examples| {
             let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
@@ -276,14 +304,11 @@ impl<'a> Trainer<'a> {
             Draw::new(&[samples, c, h, w], steps, train.noise_offset, *seed, self.draws, latents.device())
         };
         let instance = of(examples)?;
-        let Some((class, weight)) = self.with.class else {
-            let draw = draw(&instance.latents, indices.len())?;
-            return Ok((predictor.loss(&instance, &draw)?, None));
+        let Some((class, _)) = self.with.class else {
+            return predictor.question(&instance, &draw(&instance.latents, indices.len())?);
         };
         let draw = draw(&instance.latents, 2 * indices.len())?;
-        let parts = predictor.dreambooth(&instance, &of(class)?, &draw)?;
-        let loss = ops::add(&parts.instance, &ops::scale(&parts.prior, weight)?)?;
-        Ok((loss, Some([parts.instance, parts.prior])))
+        predictor.question_of_halves(&instance, &of(class)?, &draw)
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

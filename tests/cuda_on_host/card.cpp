@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,13 @@
 typedef uint64_t u64;
 
 namespace {
-std::map<std::string, card::Call>& kernels() {
-    static std::map<std::string, card::Call> all;
+std::map<std::string, card::Bind>& kernels() {
+    static std::map<std::string, card::Bind> all;
     return all;
 }
 struct Function {
     std::string name;
-    card::Call call;
+    card::Bind bind;
 };
 // Every allocation stands between two guards, so that writing beyond it shows.
 std::map<u64, size_t> memory;
@@ -55,9 +56,62 @@ void put(void* p, int type, size_t i, double v) {
     }
 }
 size_t size_of(int type) { return type == 0 ? 4 : 2; }
+
+// What was asked for between the beginning and the end of a capture, to be done at each launch of the graph. Its memory stays its
+// own until it is destroyed, however often it is freed and had again.
+struct Graph {
+    std::vector<std::function<void()>> nodes;
+    std::map<u64, size_t> memory;
+    // Of this memory: what its last node leaves, and of that what has been freed since the last launch.
+    std::set<u64> left, freed;
+    u64 live = 0, most = 0;
+    bool broken = false, launched = false;
+};
+Graph* capture;
+std::set<Graph*> graphs;
+// What lost captures would have left.
+std::set<u64> lost;
+u64 graph_used() {
+    u64 all = 0;
+    for (const Graph* graph : graphs) all += graph->most;
+    return all;
+}
+
+// Does something now, or notes it for the graph.
+int give(std::function<void()> work) {
+    if (capture) capture->nodes.push_back(work);
+    else work();
+    return 0;
+}
+// What must not be done during a capture; the capture is lost, as with a real driver.
+bool refused(const char* what) {
+    if (!capture) return false;
+    fprintf(stderr, "card: %s during a capture\n", what);
+    return capture->broken = true;
+}
+constexpr int UNSUPPORTED = 900, INVALIDATED = 901;
+
+void guarded(u64 p, size_t bytes) {
+    const unsigned char *before = (unsigned char*)p - GUARD, *after = (unsigned char*)p + bytes;
+    for (size_t i = 0; i < GUARD; i++)
+        if (before[i] != 0xff || after[i] != 0xff) stop("a kernel wrote beyond its memory");
+}
+u64 allocate(size_t bytes) {
+    unsigned char* whole = (unsigned char*)aligned_alloc(256, (bytes + 2 * GUARD + 255) / 256 * 256);
+    // What is read before it is written is not a number.
+    memset(whole, 0xff, bytes + 2 * GUARD);
+    const u64 p = (u64)whole + GUARD;
+    memory[p] = bytes;
+    return p;
+}
+void release(u64 p) {
+    guarded(p, memory.at(p));
+    memory.erase(p);
+    free((unsigned char*)p - GUARD);
+}
 }  // namespace
 
-void card::know(const char* name, Call call) { kernels()[name] = call; }
+void card::know(const char* name, Bind bind) { kernels()[name] = bind; }
 
 // ---------------------------------------------------------------- the driver
 
@@ -81,12 +135,61 @@ C int cuDevicePrimaryCtxRetain(void** c, int) { return *c = (void*)1, 0; }
 C int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 C int cuCtxGetCurrent(void** c) { return *c = (void*)1, 0; }
 C int cuCtxSetCurrent(void*) { return 0; }
-C int cuCtxSynchronize() { return 0; }
+C int cuCtxSynchronize() { return refused("waiting") ? UNSUPPORTED : 0; }
 C int cuStreamCreate(void** s, unsigned) { return *s = (void*)7, 0; }
 C int cuStreamDestroy_v2(void*) { return 0; }
-C int cuStreamSynchronize(void*) { return 0; }
+C int cuStreamSynchronize(void*) { return refused("waiting") ? UNSUPPORTED : 0; }
 C int cuStreamWaitEvent(void*, void*, unsigned) { return 0; }
-C int cuStreamIsCapturing(void*, int* s) { return *s = 0, 0; }
+C int cuStreamIsCapturing(void*, int* s) { return *s = capture ? capture->broken ? 2 : 1 : 0, 0; }
+C int cuStreamBeginCapture_v2(void* stream, int mode) {
+    // Only a stream of its own can be captured, and what other threads do must not matter.
+    if (stream != (void*)7 || mode != 1 || capture) stop("a wrong capture");
+    return capture = new Graph(), 0;
+}
+C int cuStreamEndCapture(void*, Graph** graph) {
+    if (!capture) stop("the end of no capture");
+    *graph = std::exchange(capture, nullptr);
+    if (getenv("CARD_LOSES_CAPTURES")) (*graph)->broken = true;
+    for (auto [p, bytes] : (*graph)->memory) (*graph)->left.insert(p);
+    for (u64 p : (*graph)->freed) (*graph)->left.erase(p);
+    (*graph)->freed.clear();
+    if (!(*graph)->broken) return graphs.insert(*graph), 0;
+    for (auto [p, bytes] : (*graph)->memory) {
+        if ((*graph)->left.count(p)) lost.insert(p);
+        release(p);
+    }
+    delete *graph;
+    return *graph = nullptr, INVALIDATED;
+}
+C int cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, u64 flags) {
+    if (flags != 1) stop("a graph that would not free its memory before the next launch");
+    return *exec = graph, 0;
+}
+C int cuGraphLaunch(Graph* graph, void*) {
+    if (capture) stop("a graph within a graph");
+    graph->launched = true;
+    graph->freed.clear();
+    for (const auto& node : graph->nodes) node();
+    if (getenv("CARD_FORGETS_NODES") && !graph->left.empty()) {
+        // A graph whose work was not what was captured.
+        const u64 p = *graph->left.rbegin();
+        memset((void*)p, 0, memory.at(p));
+    }
+    return 0;
+}
+C int cuGraphExecDestroy(Graph*) { return 0; }
+C int cuGraphDestroy(Graph* graph) {
+    for (auto [p, bytes] : graph->memory) {
+        // What is still used outlives it, as an allocation like any other.
+        if (graph->left.count(p) && !graph->freed.count(p)) used += bytes;
+        else release(p);
+    }
+    graphs.erase(graph);
+    return delete graph, 0;
+}
+C int cuDeviceGetGraphMemAttribute(int, int which, u64* bytes) { return *bytes = graph_used(), which > 1; }
+C int cuDeviceGraphMemTrim(int) { return 0; }
+C int cuMemPoolTrimTo(void*, size_t) { return 0; }
 C int cuEventCreate(void** e, unsigned) { return *e = (void*)1, 0; }
 C int cuEventDestroy_v2(void*) { return 0; }
 C int cuEventRecord(void*, void*) { return 0; }
@@ -105,35 +208,58 @@ C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
 }
 C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
     const char* limit = getenv("CARD_BYTES");
-    if (limit && used + bytes > strtoull(limit, nullptr, 10)) return 2;
-    unsigned char* whole = (unsigned char*)aligned_alloc(256, (bytes + 2 * GUARD + 255) / 256 * 256);
-    // What is read before it is written is not a number.
-    memset(whole, 0xff, bytes + 2 * GUARD);
-    *p = (u64)whole + GUARD;
-    memory[*p] = bytes;
-    used += bytes;
-    most = std::max(most, used);
-    return 0;
+    if (limit && used + graph_used() + bytes > strtoull(limit, nullptr, 10)) return 2;
+    const u64 at = *p = allocate(bytes);
+    if (!capture) {
+        used += bytes;
+        most = std::max(most, used);
+        return 0;
+    }
+    capture->memory[at] = bytes;
+    capture->live += bytes;
+    capture->most = std::max(capture->most, capture->live);
+    return give([=] { memset((void*)at, 0xff, bytes); });
 }
 C int cuMemFreeAsync(u64 p, void*) {
+    if (lost.erase(p)) return 1;
     auto found = memory.find(p);
     if (found == memory.end()) stop("memory is freed that was not allocated");
-    const unsigned char *before = (unsigned char*)p - GUARD, *after = (unsigned char*)p + found->second;
-    for (size_t i = 0; i < GUARD; i++)
-        if (before[i] != 0xff || after[i] != 0xff) stop("a kernel wrote beyond its memory");
-    used -= found->second;
-    memory.erase(found);
-    free((void*)before);
-    return 0;
+    const size_t bytes = found->second;
+    if (capture) {
+        if (!capture->memory.count(p)) return refused("memory from before it is freed"), 1;
+        if (!capture->freed.insert(p).second) stop("memory is freed twice in a capture");
+        capture->live -= bytes;
+        return give([=] {
+            guarded(p, bytes);
+            memset((void*)p, 0xff, bytes);
+        });
+    }
+    for (Graph* graph : graphs)
+        if (graph->memory.count(p)) {
+            if (!graph->launched || !graph->left.count(p)) stop("memory of a graph is freed that it does not leave");
+            if (!graph->freed.insert(p).second) stop("memory of a graph is freed twice");
+            return 0;
+        }
+    used -= bytes;
+    return release(p), 0;
 }
 C int cuMemAlloc_v2(u64* p, size_t bytes) { return cuMemAllocAsync(p, bytes, nullptr); }
 C int cuMemFree_v2(u64 p) { return cuMemFreeAsync(p, nullptr); }
-static int copy(void* to, const void* from, size_t bytes) { return memcpy(to, from, bytes), 0; }
-C int cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t n, void*) { return copy((void*)to, from, n); }
-C int cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t n, void*) { return copy(to, (void*)from, n); }
+static int copy(void* to, const void* from, size_t bytes) {
+    return give([=] { memcpy(to, from, bytes); });
+}
+// From and to memory of the host: when the graph is launched, it is somebody else's.
+C int cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t n, void*) {
+    return refused("a copy from the host") ? UNSUPPORTED : copy((void*)to, from, n);
+}
+C int cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t n, void*) {
+    return refused("a copy to the host") ? UNSUPPORTED : copy(to, (void*)from, n);
+}
 C int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t n, void*) { return copy((void*)to, (void*)from, n); }
-C int cuMemsetD8Async(u64 p, unsigned char v, size_t n, void*) { return memset((void*)p, v, n), 0; }
-C int cuModuleLoadData(void** m, const void*) { return *m = (void*)1, 0; }
+C int cuMemsetD8Async(u64 p, unsigned char v, size_t n, void*) {
+    return give([=] { memset((void*)p, v, n); });
+}
+C int cuModuleLoadData(void** m, const void*) { return *m = (void*)1, refused("loading kernels") ? UNSUPPORTED : 0; }
 C int cuModuleUnload(void*) { return 0; }
 C int cuModuleGetFunction(void** f, void*, const char* name) {
     auto found = kernels().find(name);
@@ -144,12 +270,12 @@ C int cuFuncSetAttribute(void*, int, int) { return 0; }
 C int cuFuncGetAttribute(int* v, int, void*) { return *v = 0, 0; }
 C int cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                      unsigned shared, void*, void** arguments, void**) {
-    if (!f->call) return fprintf(stderr, "card: no stand-in for the kernel %s\n", f->name.c_str()), 500;
+    if (!f->bind) return fprintf(stderr, "card: no stand-in for the kernel %s\n", f->name.c_str()), 500;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) stop("a wrong grid for " + f->name);
     static const bool told = getenv("CARD_TELLS") != nullptr;
     if (told) fprintf(stderr, "card: %s <%u %u %u> <%u %u %u>\n", f->name.c_str(), gx, gy, gz, bx, by, bz);
-    host::launch({gx, gy, gz}, {bx, by, bz}, shared, [&] { f->call(arguments); });
-    return 0;
+    const auto kernel = f->bind(arguments);
+    return give([=] { host::launch({gx, gy, gz}, {bx, by, bz}, shared, kernel); });
 }
 C int cuGetErrorName(int e, const char** name) {
     return *name = e == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_OTHER", 0;
@@ -248,17 +374,18 @@ C int cublasSetMathMode(void*, int) { return 0; }
 C int cublasGemmStridedBatchedEx(void*, int ta, int tb, int m, int n, int k, const float* alpha, const void* a, int type,
                                  int lda, long long sa, const void* b, int, int ldb, long long sb, const float* beta, void* c,
                                  int, int ldc, long long sc, int batch, int, int) {
-    for (long long s = 0; s < batch; s++)
-        for (long long j = 0; j < n; j++)
-            for (long long i = 0; i < m; i++) {
-                double sum = 0;
-                for (long long l = 0; l < k; l++)
-                    sum += value(a, type, s * sa + (ta ? l + i * lda : i + l * lda)) *
-                           value(b, type, s * sb + (tb ? j + l * ldb : l + j * ldb));
-                const size_t to = s * sc + i + j * ldc;
-                put(c, type, to, *alpha * sum + (*beta != 0 ? *beta * value(c, type, to) : 0));
-            }
-    return 0;
+    return give([=, alpha = *alpha, beta = *beta] {
+        for (long long s = 0; s < batch; s++)
+            for (long long j = 0; j < n; j++)
+                for (long long i = 0; i < m; i++) {
+                    double sum = 0;
+                    for (long long l = 0; l < k; l++)
+                        sum += value(a, type, s * sa + (ta ? l + i * lda : i + l * lda)) *
+                               value(b, type, s * sb + (tb ? j + l * ldb : l + j * ldb));
+                    const size_t to = s * sc + i + j * ldc;
+                    put(c, type, to, alpha * sum + (beta != 0 ? beta * value(c, type, to) : 0));
+                }
+    });
 }
 C int curandCreateGenerator(void** g, int) { return *g = (void*)1, 0; }
 C int curandDestroyGenerator(void*) { return 0; }
@@ -319,18 +446,20 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
     within(scratch, scratch_bytes, "the workspace");
     const bool biased = p->epilogue == 4;
     if (biased) within((void*)p->bias, m * size_of(ld->type), "the bias");
-    for (u64 j = 0; j < n; j++)
-        for (u64 i = 0; i < m; i++) {
-            double sum = 0;
-            for (u64 l = 0; l < k; l++)
-                sum += value(a, la->type, p->transposed[0] ? l + i * la->step : i + l * la->step) *
-                       value(b, lb->type, p->transposed[1] ? j + l * lb->step : l + j * lb->step);
-            sum *= *alpha;
-            if (*beta != 0) sum += *beta * value(d, ld->type, i + j * ld->step);
-            if (biased) sum += value((void*)p->bias, ld->type, i);
-            put(d, ld->type, i + j * ld->step, sum);
-        }
-    return 0;
+    // The descriptors may be changed before it is done.
+    return give([=, p = *p, la = *la, lb = *lb, ld = *ld, alpha = *alpha, beta = *beta] {
+        for (u64 j = 0; j < n; j++)
+            for (u64 i = 0; i < m; i++) {
+                double sum = 0;
+                for (u64 l = 0; l < k; l++)
+                    sum += value(a, la.type, p.transposed[0] ? l + i * la.step : i + l * la.step) *
+                           value(b, lb.type, p.transposed[1] ? j + l * lb.step : l + j * lb.step);
+                sum *= alpha;
+                if (beta != 0) sum += beta * value(d, ld.type, i + j * ld.step);
+                if (biased) sum += value((void*)p.bias, ld.type, i);
+                put(d, ld.type, i + j * ld.step, sum);
+            }
+    });
 }
 
 // ---------------------------------------------------------------- cuDNN
@@ -344,32 +473,31 @@ struct Conv {
     int pad[2], step[2], type;
 };
 // cuDNN's numbers of the types are 0, 2 and 9.
-int type_of(const Dims* d) { return d->type == 9 ? 14 : d->type; }
+int type_of(const Dims& d) { return d.type == 9 ? 14 : d.type; }
 
 // Calls f(place in x, place in w, place in y) for all that belong together.
-template <typename F> void every(const Dims* x, const Dims* w, const Dims* y, const Conv* c, F f) {
-    if (x->n[0] != y->n[0] || x->n[1] != w->n[1] || w->n[0] != y->n[1] || c->type != 0) stop("a wrong convolution");
+template <typename F> void every(const Dims& x, const Dims& w, const Dims& y, const Conv& c, F f) {
+    if (x.n[0] != y.n[0] || x.n[1] != w.n[1] || w.n[0] != y.n[1] || c.type != 0) stop("a wrong convolution");
     for (int axis : {0, 1})
-        if ((x->n[2 + axis] + 2 * c->pad[axis] - w->n[2 + axis]) / c->step[axis] + 1 != y->n[2 + axis]) stop("a wrong size");
+        if ((x.n[2 + axis] + 2 * c.pad[axis] - w.n[2 + axis]) / c.step[axis] + 1 != y.n[2 + axis]) stop("a wrong size");
     size_t to = 0;
-    for (int s = 0; s < y->n[0]; s++)
-        for (int o = 0; o < y->n[1]; o++)
-            for (int i = 0; i < y->n[2]; i++)
-                for (int j = 0; j < y->n[3]; j++, to++)
-                    for (int ch = 0; ch < x->n[1]; ch++)
-                        for (int u = 0; u < w->n[2]; u++)
-                            for (int v = 0; v < w->n[3]; v++) {
-                                const int r = i * c->step[0] + u - c->pad[0], q = j * c->step[1] + v - c->pad[1];
-                                if (r < 0 || q < 0 || r >= x->n[2] || q >= x->n[3]) continue;
-                                f((((size_t)s * x->n[1] + ch) * x->n[2] + r) * x->n[3] + q,
-                                  (((size_t)o * w->n[1] + ch) * w->n[2] + u) * w->n[3] + v, to);
+    for (int s = 0; s < y.n[0]; s++)
+        for (int o = 0; o < y.n[1]; o++)
+            for (int i = 0; i < y.n[2]; i++)
+                for (int j = 0; j < y.n[3]; j++, to++)
+                    for (int ch = 0; ch < x.n[1]; ch++)
+                        for (int u = 0; u < w.n[2]; u++)
+                            for (int v = 0; v < w.n[3]; v++) {
+                                const int r = i * c.step[0] + u - c.pad[0], q = j * c.step[1] + v - c.pad[1];
+                                if (r < 0 || q < 0 || r >= x.n[2] || q >= x.n[3]) continue;
+                                f((((size_t)s * x.n[1] + ch) * x.n[2] + r) * x.n[3] + q,
+                                  (((size_t)o * w.n[1] + ch) * w.n[2] + u) * w.n[3] + v, to);
                             }
 }
-int write(const Dims* d, void* to, const std::vector<double>& sums) {
+void write(const Dims& d, void* to, const std::vector<double>& sums) {
     for (size_t i = 0; i < sums.size(); i++) put(to, type_of(d), i, sums[i]);
-    return 0;
 }
-void check(const Dims* d, const void* p, const char* what) { within(p, d->count() * size_of(type_of(d)), what); }
+void check(const Dims* d, const void* p, const char* what) { within(p, d->count() * size_of(type_of(*d)), what); }
 constexpr size_t SCRATCH = 1000;
 void scratch(const void* p, size_t bytes) {
     if (bytes < SCRATCH) stop("too small a workspace");
@@ -416,25 +544,31 @@ C int cudnnConvolutionForward(void*, const float* alpha, Dims* xd, const void* x
     if (algorithm == 0) return 3000;  // not supported: the next one has to be tried
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
     scratch(s, n), check(xd, x, "x"), check(wd, w, "w"), check(yd, y, "y");
-    std::vector<double> sums(yd->count());
-    every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[k] += value(x, type_of(xd), i) * value(w, type_of(wd), j); });
-    return write(yd, y, sums);
+    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+        std::vector<double> sums(yd.count());
+        every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[k] += value(x, type_of(xd), i) * value(w, type_of(wd), j); });
+        write(yd, y, sums);
+    });
 }
 C int cudnnConvolutionBackwardData(void*, const float* alpha, Dims* wd, const void* w, Dims* yd, const void* dy, Conv* c,
                                    int algorithm, void* s, size_t n, const float* beta, Dims* xd, void* dx) {
     if (algorithm == 0) stop("an algorithm without a fixed order");
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
     scratch(s, n), check(xd, dx, "dx"), check(wd, w, "w"), check(yd, dy, "dy");
-    std::vector<double> sums(xd->count());
-    every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[i] += value(w, type_of(wd), j) * value(dy, type_of(yd), k); });
-    return write(xd, dx, sums);
+    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+        std::vector<double> sums(xd.count());
+        every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[i] += value(w, type_of(wd), j) * value(dy, type_of(yd), k); });
+        write(xd, dx, sums);
+    });
 }
 C int cudnnConvolutionBackwardFilter(void*, const float* alpha, Dims* xd, const void* x, Dims* yd, const void* dy, Conv* c,
                                      int algorithm, void* s, size_t n, const float* beta, Dims* wd, void* dw) {
     if (algorithm == 0 || algorithm == 3) stop("an algorithm without a fixed order");
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
     scratch(s, n), check(xd, x, "x"), check(wd, dw, "dw"), check(yd, dy, "dy");
-    std::vector<double> sums(wd->count());
-    every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[j] += value(x, type_of(xd), i) * value(dy, type_of(yd), k); });
-    return write(wd, dw, sums);
+    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+        std::vector<double> sums(wd.count());
+        every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[j] += value(x, type_of(xd), i) * value(dy, type_of(yd), k); });
+        write(wd, dw, sums);
+    });
 }

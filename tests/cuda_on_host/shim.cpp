@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <ucontext.h>
 #include <vector>
 
@@ -14,11 +15,14 @@ namespace {
 
 constexpr size_t STACK = 64 << 10;
 
+// A thread of a block. It is begun once and then runs one kernel after the other. Where it went on last is noted without asking
+// the system, which changing contexts would do each time; the compiler must not look through that (noipa).
 struct Fiber {
     ucontext_t context;
     std::vector<unsigned char> stack = std::vector<unsigned char>(STACK);
+    void* place[5];
     dim3 index;
-    bool done = false;
+    bool begun = false, done = false;
 };
 
 // Those who wait for each other, a block or a warp: how many have come, and how often all of them have.
@@ -28,27 +32,44 @@ struct Group {
     unsigned char places[2][32][64];
 };
 
-std::vector<Fiber> fibers;
+std::deque<Fiber> fibers;
+// Those of the block under way.
+unsigned threads;
 std::vector<Group> warps;
 Group block;
 unsigned current;
 // Arrivals and ends so far.
 unsigned long events;
 bool falling;
-ucontext_t scheduler;
+void* scheduler[5];
 unsigned char* shared;
 size_t shared_size;
 const std::function<void()>* body;
 
-void run_thread() {
-    (*body)();
-    fibers[current].done = true;
-    swapcontext(&fibers[current].context, &scheduler);
+[[gnu::noipa, gnu::no_sanitize("address")]] void jump(void** to) { __builtin_longjmp(to, 1); }
+
+[[gnu::noipa]] void yield() {
+    if (__builtin_setjmp(fibers[current].place) == 0) jump(scheduler);
 }
 
-void yield() {
-    const unsigned me = current;
-    swapcontext(&fibers[me].context, &scheduler);
+void run_threads() {
+    for (;;) {
+        (*body)();
+        fibers[current].done = true;
+        yield();
+    }
+}
+
+[[gnu::noipa]] void go_on(Fiber& fiber) {
+    if (__builtin_setjmp(scheduler) != 0) return;
+    if (fiber.begun) jump(fiber.place);
+    fiber.begun = true;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = STACK;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, run_threads, 0);
+    setcontext(&fiber.context);
 }
 
 void arrive(Group& group) {
@@ -62,7 +83,6 @@ void arrive(Group& group) {
 }
 
 void run_block() {
-    const unsigned threads = fibers.size();
     block.members = threads;
     block.arrived = 0;
     for (unsigned w = 0; w < warps.size(); w++) {
@@ -73,11 +93,6 @@ void run_block() {
         Fiber& fiber = fibers[i];
         fiber.done = false;
         fiber.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, run_thread, 0);
     }
     for (unsigned left = threads; left > 0;) {
         const unsigned long before = events;
@@ -85,7 +100,7 @@ void run_block() {
             current = falling ? threads - 1 - i : i;
             if (fibers[current].done) continue;
             threadIdx = fibers[current].index;
-            swapcontext(&scheduler, &fibers[current].context);
+            go_on(fibers[current]);
             if (fibers[current].done) {
                 left--;
                 events++;
@@ -123,8 +138,8 @@ void launch(dim3 grid, dim3 block_size, size_t shared_bytes, const std::function
     gridDim = grid;
     blockDim = block_size;
     body = &kernel;
-    const size_t threads = (size_t)block_size.x * block_size.y * block_size.z;
-    fibers.resize(threads);
+    threads = block_size.x * block_size.y * block_size.z;
+    if (fibers.size() < threads) fibers.resize(threads);
     warps.resize((threads + 31) / 32);
     shared = (unsigned char*)malloc(shared_bytes);
     shared_size = shared_bytes;

@@ -111,16 +111,17 @@ template <typename F> void multiply(float (&c)[4], const uint32_t (&a)[4], const
     memcpy(mine.b, b, sizeof b);
     const auto* all = exchange(&mine, sizeof mine);
     const int per = 4 / bytes, g = lane() / 4, t = lane() % 4;
+    Operands of_a[4], of_b[2][4];
+    for (int thread = 0; thread < 4; thread++) {
+        memcpy(&of_a[thread], all[g * 4 + thread], sizeof mine);
+        for (int j = 0; j < 2; j++) memcpy(&of_b[j][thread], all[(2 * t + j) * 4 + thread], sizeof mine);
+    }
     for (int i = 0; i < 4; i++) {
-        const int row = g + i / 2 * 8, column = 2 * t + i % 2;
         double sum = c[i];
-        for (int k = 0; k < 8 * per; k++) {
-            const int thread = k / per % 4, half = k / (4 * per);
-            Operands of_a, of_b;
-            memcpy(&of_a, all[row % 8 * 4 + thread], sizeof of_a);
-            memcpy(&of_b, all[column * 4 + thread], sizeof of_b);
-            sum += (double)element(of_a.a[row / 8 + 2 * half], k % per) * element(of_b.b[half], k % per);
-        }
+        for (int half = 0; half < 2; half++)
+            for (int thread = 0; thread < 4; thread++)
+                for (int k = 0; k < per; k++)
+                    sum += (double)element(of_a[thread].a[i / 2 + 2 * half], k) * element(of_b[i % 2][thread].b[half], k);
         c[i] = (float)sum;
     }
 }

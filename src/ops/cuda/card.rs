@@ -4,7 +4,7 @@ use super::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether products and convolutions of f32 may round their operands to TF32. A switch of the libraries, as candle's is: it
 /// is set once, before anything is computed.
@@ -73,11 +73,54 @@ pub fn free_and_total(device: &Device) -> Option<[u64; 2]> {
     Some([free as u64 + left, total as u64])
 }
 
-/// The memory that tensors have now, and had at most since [`forget_peak`], MiB. What the driver and the libraries keep for
-/// themselves is not in it.
+/// The memory that tensors have now, and had at most since [`forget_peak`], MiB, that of graphs included. What the driver and the
+/// libraries keep for themselves is not in it.
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     let card = device.as_cuda_device().ok()?;
-    Some([pool(card, Pool::Used)? as f64 / MIB, pool(card, Pool::MostUsed)? as f64 / MIB])
+    let now = pool(card, Pool::Used)? + of_graphs(card);
+    Some([now, most_since_settled(card)?.max(MOST_BEFORE.load(Ordering::Relaxed))].map(|bytes| bytes as f64 / MIB))
+}
+
+/// The most memory that was in use before graphs were made or given back for the last time, bytes. The pool and the graphs each
+/// count their own most; the sum of the two is right as long as the graphs stay as they are.
+static MOST_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+fn most_since_settled(card: &CudaDevice) -> Option<u64> {
+    Some(pool(card, Pool::MostUsed)? + of_graphs(card))
+}
+
+/// Notes the most memory so far and begins the pool's count anew: before graphs are made or given back.
+pub(super) fn settle(card: &CudaDevice) {
+    MOST_BEFORE.fetch_max(most_since_settled(card).unwrap_or(0), Ordering::Relaxed);
+    pool(card, Pool::Forget);
+}
+
+/// The memory of all graphs, bytes.
+#[expect(unsafe_code, reason = "the driver's call for it")]
+fn of_graphs(card: &CudaDevice) -> u64 {
+    let mut value = 0u64;
+    let used = sys::CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT;
+    // SAFETY: the device is open; the attribute is a u64, as `value` is, and the call does not keep its address.
+    let said = unsafe {
+        sys::cuDeviceGetGraphMemAttribute(card.cuda_stream().context().cu_device(), used, (&raw mut value).cast())
+    };
+    if said == sys::CUresult::CUDA_SUCCESS { value } else { 0 }
+}
+
+/// Gives the driver back what neither tensors nor graphs use, so that the one can have what the other had.
+#[expect(unsafe_code, reason = "the driver's calls for it")]
+pub(super) fn trim(card: &CudaDevice) {
+    let stream = card.cuda_stream();
+    // Memory that is freed when work is done can be had back when it is done. What fails here shows at the next launch.
+    let _ = stream.synchronize();
+    // SAFETY: the device is open, and nothing that is in use is given back.
+    unsafe {
+        let device = stream.context().cu_device();
+        if let Ok(pool) = result::device::get_default_mem_pool(device) {
+            let _ = result::mem_pool::trim_to(pool, 0);
+        }
+        let _ = sys::cuDeviceGraphMemTrim(device);
+    }
 }
 
 /// Begins the count of the most memory anew. The card's pool serves all that this process has opened, so what earlier work left
@@ -87,6 +130,7 @@ pub fn forget_peak(device: &Device) {
         // What cannot be given back is counted, and the fault shows at the next launch.
         let _ = forget_workspaces();
         pool(card, Pool::Forget);
+        MOST_BEFORE.store(0, Ordering::Relaxed);
     }
 }
 

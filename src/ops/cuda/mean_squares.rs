@@ -1,4 +1,4 @@
-//! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here.
+//! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here, and nothing brought here.
 
 use super::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
 use crate::ops::tape::operand;
@@ -6,19 +6,18 @@ use candle_core::{DType, Result, Tensor};
 
 const SOURCE: Source = source!("mean_squares");
 
-/// See `mean_squares` of `ops`, which has checked shapes and numbers.
+/// See `mean_squares_of` of `ops`, which has checked shapes and numbers.
 #[expect(unsafe_code, reason = "kernel launch")]
 pub(in crate::ops) fn mean_squares(
     prediction: &Tensor,
     target: &Tensor,
     first: usize,
-    weights: &[f64],
+    weights: &Tensor,
 ) -> Result<Tensor> {
     let (prediction, target) = (operand(prediction)?, cast(&operand(target)?, prediction.dtype())?);
-    let (samples, n, dtype) = (prediction.dim(0)?, weights.len(), prediction.dtype());
+    let (samples, n, dtype) = (prediction.dim(0)?, weights.elem_count(), prediction.dtype());
     let size = prediction.elem_count() / samples;
-    let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
-    let weights = Tensor::from_vec(weights, n, prediction.device())?;
+    let weights = cast(&weights.contiguous()?, DType::F32)?;
     let loss = Fresh::new(device(&prediction)?, DType::F32, ())?;
     let before = first * size * dtype.size_in_bytes();
     let arguments = [

@@ -4,6 +4,8 @@
 //! and biases of norms and the biases of convolutions are f32. The kernels in `*.cu` are compiled to PTX by the build script, and by
 //! the driver for the card at hand when one of a file is first used; convolutions are cuDNN's and products cuBLAS'.
 //!
+//! What is computed again and again is captured and launched as a whole ([`graph`]).
+//!
 //! Every sum has a fixed order, so results repeat to the last bit. `tests/cuda_on_host.sh` runs the kernels on the host, against
 //! references in f64.
 //!
@@ -20,6 +22,7 @@ pub mod card;
 pub(super) mod conv2d;
 pub(super) mod elementwise;
 pub(super) mod embedding;
+pub(super) mod graph;
 pub(super) mod group_norm;
 pub(super) mod layer_norm;
 pub(super) mod layout;
