@@ -21,6 +21,7 @@ use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::ops::memory::give_back;
+use crate::ops::replay::NO_GRAPHS;
 use crate::plan::Plan;
 use crate::plan::command::counted;
 use crate::progress::Progress;
@@ -124,8 +125,7 @@ impl<'a> Experiment<'a> {
         while let Some(row) = trainer.step()? {
             let replayed = trainer.replayed();
             if let (None | Some(true), Some(Err(why))) = (graphs, &replayed) {
-                self.progress
-                    .line(format!("note: the steps are launched kernel by kernel, not as a CUDA graph: {why}"));
+                self.progress.line(format!("note: {NO_GRAPHS}: {why}"));
             }
             graphs = replayed.map(|replayed| replayed.is_ok());
             if let Some((steps, scale)) = trainer.left_out() {
@@ -198,6 +198,9 @@ impl<'a> Experiment<'a> {
             }
         }
         bar.finish();
+        if let Some(Err(why)) = painter.replayed() {
+            self.progress.line(format!("note: {NO_GRAPHS}: {why}"));
+        }
         Ok(begun.elapsed().as_secs_f64())
     }
 }

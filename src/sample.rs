@@ -47,6 +47,11 @@ impl<'a> Painter<'a> {
         Self { unet, vae, schedule, device, interrupt, replay: RefCell::new(Replay::new(device)) }
     }
 
+    /// How a GPU was given the UNet's calls, where there is a choice: as graphs, or why not.
+    pub fn replayed(&self) -> Option<std::result::Result<(), String>> {
+        self.replay.borrow().state().map(|state| state.map_err(str::to_owned))
+    }
+
     /// Calls of the UNet for one picture: what a bar counts.
     pub fn calls(&self, sampler: Sampler, steps: usize) -> Result<usize> {
         Ok(SamplerRun::new(sampler, self.schedule, steps)?.timesteps().len())
@@ -69,6 +74,7 @@ impl<'a> Painter<'a> {
         bar: &Bar,
     ) -> Result<Vec<Rgb>> {
         let latents = (self.latents(shot, images, sampler, prompt, negative, bar)? / self.vae.config().scaling_factor)?;
+        self.replay.borrow_mut().rest();
         let mut pictures = Vec::with_capacity(images);
         for image in 0..images {
             // One at a time: the decoder needs far more memory a picture than the UNet does.

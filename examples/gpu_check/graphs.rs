@@ -20,7 +20,7 @@ use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::optimizer::{Optimizer, Settings};
-use tunelab::train::pass::{self, Loss};
+use tunelab::train::pass;
 use tunelab::train::texts::Texts;
 
 /// Samples of each step's batch: both sizes are seen often enough to become graphs.
@@ -80,8 +80,8 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let captions = (0..samples).map(|i| (i % texts_in(&texts)).to_string()).collect();
         let draw = Draw::new(latents.dims(), schedule.len(), 0.0, 7, step, with.device)?;
         let question = predictor.question(&Batch { latents, captions }, &draw)?;
-        let loss = Loss { prior: prior.then_some((samples / 2, 0.7)), factor: scale };
-        let passed = pass::run(replay, predictor, &optimizer, &question, loss)?;
+        let prior = prior.then_some((samples / 2, 0.7));
+        let passed = pass::run(replay, predictor, &optimizer, &question, prior, scale)?;
         for loss in &passed.losses {
             numbers.push(loss.to_scalar()?);
         }
@@ -129,5 +129,9 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
     let bar = Progress::hidden().bar("", 6);
     let (prompt, negative) = (text.narrow(0, 0, 1)?, text.narrow(0, 1, 1)?);
     let latents = painter.latents(&shot, 1, Sampler::Pndm, &prompt, &negative, &bar)?;
-    if latents.dim(0)? == 1 { Ok(latents) } else { Err(Error::run("one picture was asked for")) }
+    match (painter.replayed(), with.device.is_cuda()) {
+        (Some(Err(why)), _) => Err(Error::run(format!("no graph: {why}"))),
+        (None, true) => Err(Error::run("no graph was made")),
+        (Some(Ok(())), _) | (None, false) => Ok(latents),
+    }
 }

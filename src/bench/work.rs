@@ -15,7 +15,7 @@ use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{Draw, Predictor};
 use crate::train::optimizer::{Optimizer, Settings};
-use crate::train::pass::{self, Loss};
+use crate::train::pass;
 use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
         let question = predictor.question(&batch, &draw)?;
-        let passed = pass::run(&mut replay, predictor, &optimizer, &question, Loss { prior: None, factor: 1.0 })?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &question, None, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;

@@ -9,6 +9,9 @@ use super::cuda::graph::Graphs;
 use candle_core::{Device, Error, Tensor};
 use std::fmt::Display;
 
+/// What a user is told where there are no graphs; the reason comes behind it.
+pub const NO_GRAPHS: &str = "the steps are launched kernel by kernel, not as a CUDA graph";
+
 /// The computations of one place in the program, each with what is kept of it.
 pub struct Replay {
     #[cfg(feature = "cuda")]
@@ -58,16 +61,16 @@ impl Replay {
     /// Whether a result's memory may be that of the next one.
     pub fn reuses(&self) -> bool {
         #[cfg(feature = "cuda")]
-        return self.graphs.is_some();
+        return self.graphs.as_ref().is_some_and(|graphs| !matches!(graphs.state(), Some(Err(_))));
         #[cfg(not(feature = "cuda"))]
         false
     }
 
-    /// Gives back what is kept, with its memory on the card.
-    pub fn forget(&mut self) {
+    /// Lends others the memory that is kept for the next call, but that of the last results.
+    pub fn rest(&mut self) {
         #[cfg(feature = "cuda")]
         if let Some(graphs) = &mut self.graphs {
-            graphs.forget();
+            graphs.rest();
         }
     }
 

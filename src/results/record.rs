@@ -31,9 +31,6 @@ pub struct RunRecord {
     pub device: String,
     /// The number format of the weights that are trained: `f32`.
     pub dtype: String,
-    /// Whether the optimizer steps were launched as CUDA graphs; nothing on a device that has none, and where no step was left to do.
-    #[serde(default)]
-    pub cuda_graphs: Option<bool>,
     /// Sizes that need no clock.
     pub counts: Counts,
     /// The losses at the end.
@@ -46,6 +43,10 @@ pub struct RunRecord {
     /// tell.
     #[serde(default)]
     pub device_busy_percent: Option<f64>,
+    /// Whether optimizer steps were launched as CUDA graphs; nothing where it was not tried: on other devices, with dropout, or where no
+    /// shape came twice.
+    #[serde(default)]
+    pub cuda_graphs: Option<bool>,
     /// The program and what it is made of.
     pub versions: Versions,
     /// The computer.

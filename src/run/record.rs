@@ -82,7 +82,6 @@ impl Experiment<'_> {
                 dtype if self.plan.train.tf32 => format!("{dtype}, products of f32 in tf32"),
                 dtype => dtype.to_string(),
             },
-            cuda_graphs,
             counts: Counts {
                 trained_parameters: with.trained().values().map(|t| t.elem_count() as u64).sum(),
                 total_parameters: with.total_parameters as u64,
@@ -99,6 +98,7 @@ impl Experiment<'_> {
             },
             peak_memory: self.peak_memory(),
             device_busy_percent: end.device_busy_percent,
+            cuda_graphs,
             versions: Versions::of_this_build(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),

@@ -16,6 +16,7 @@ use crate::model::lora_file::{self, Component, Modules};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::{load, vae::Vae};
+use crate::ops::replay::NO_GRAPHS;
 use crate::plan::{Dtype, Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
@@ -208,6 +209,9 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         rows.push(Row { label: prompt.clone(), pictures });
     }
     bar.finish();
+    if let Some(Err(why)) = painter.replayed() {
+        progress.line(format!("note: {NO_GRAPHS}: {why}"));
+    }
     let mark = if settings.stand_in.is_some() { "STAND-IN" } else { "" };
     let heading = Heading { text: mark.into(), span: settings.images };
     let file = args.output.join("grid.png");

@@ -14,7 +14,7 @@ use crate::plan::Dataset;
 use crate::progress::Progress;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
 const CACHE_VERSION: &str = "2";
@@ -107,6 +107,12 @@ impl Examples {
     /// The number of pictures.
     pub fn len(&self) -> usize {
         self.pictures.len()
+    }
+
+    /// The captions that a batch may have, the empty one among them where captions are dropped.
+    pub fn captions(&self) -> BTreeSet<&str> {
+        let dropped = (self.caption_dropout > 0.0).then_some("");
+        self.pictures.iter().map(|picture| picture.caption.as_str()).chain(dropped).collect()
     }
 
     /// Whether there are none.

@@ -124,7 +124,12 @@ impl Optimizer {
     /// The gradient of every trained tensor of `loss`, of which `tape` is the recording. A tensor that the loss does not
     /// reach is an error: it would never learn.
     pub fn gradients(&self, loss: &Tensor, tape: Tape) -> Result<Gradients> {
-        let mut found = tape.backward(loss)?;
+        self.gradients_times(loss, loss.ones_like()?, tape)
+    }
+
+    /// The same of `factor` times the loss, a tensor of the loss's shape and type.
+    pub fn gradients_times(&self, loss: &Tensor, factor: Tensor, tape: Tape) -> Result<Gradients> {
+        let mut found = tape.backward_from(loss, factor)?;
         let take = |(name, (var, _)): (&String, &(Var, Moments))| match found.remove(var) {
             Some(gradient) => Ok((name.clone(), gradient)),
             None => Err(Error::run(format!("the loss does not depend on `{name}`, so it cannot be trained"))),

@@ -1,6 +1,6 @@
 //! One forward and one backward pass: from what a batch asks to its losses and the gradients of all trained tensors.
 //!
-//! In: a [`Question`], and how its loss is put together. Out: scalars and gradients, of which on a GPU nothing has been read yet.
+//! In: a [`Question`], and what is done with its loss. Out: scalars and gradients, of which on a GPU nothing has been read yet.
 //! On a CUDA device the passes of batches of one shape are one graph ([`Replay`]).
 
 use super::objective::{Predictor, Question};
@@ -10,14 +10,8 @@ use crate::ops::replay::Replay;
 use crate::ops::{self, tape};
 use candle_core::Tensor;
 
-/// How the loss of a batch is put together.
-#[derive(Debug, Clone, Copy)]
-pub struct Loss {
-    /// Instance images of a batch whose other half are class images, and the weight of their loss.
-    pub prior: Option<(usize, f64)>,
-    /// The gradients are of so many times the loss.
-    pub factor: f64,
-}
+/// Prior preservation: the instance images of a batch whose other half are class images, and the weight of their loss.
+pub type Prior = Option<(usize, f64)>;
 
 /// What both passes have made.
 pub struct Passed {
@@ -27,32 +21,32 @@ pub struct Passed {
     pub gradients: Gradients,
 }
 
-/// Both passes.
+/// Both passes; the gradients are of `factor` times the loss.
 pub fn run(
     replay: &mut Replay,
     predictor: Predictor,
     optimizer: &Optimizer,
     question: &Question,
-    loss: Loss,
+    prior: Prior,
+    factor: f64,
 ) -> Result<Passed> {
     // Captions that a trained text encoder reads are part of the computation.
     let captions = if question.text.is_some() { &[][..] } else { &question.captions[..] };
-    let key = format!("{loss:?} {captions:?}");
-    let mut made = replay.run(&key, &question.tensors(), |tensors| {
-        let ((share, mut losses), tape) = tape::record(|| {
-            let losses = losses(predictor, &question.with(tensors)?, loss)?;
-            Ok::<_, Error>((ops::scale(&losses[0], loss.factor)?, losses))
-        })?;
-        losses.extend(optimizer.gradients(&share, tape)?.into_values());
+    let mut inputs = vec![Tensor::new(&[factor as f32], question.noisy.device())?];
+    inputs.extend(question.tensors());
+    let mut made = replay.run(&format!("{prior:?} {captions:?}"), &inputs, |tensors| {
+        let (mut losses, tape) = tape::record(|| losses(predictor, &question.with(&tensors[1..])?, prior))?;
+        let factor = tensors[0].reshape(losses[0].shape())?.to_dtype(losses[0].dtype())?;
+        losses.extend(optimizer.gradients_times(&losses[0], factor, tape)?.into_values());
         Ok::<_, Error>(losses)
     })?;
-    let gradients = made.split_off(if loss.prior.is_some() { 3 } else { 1 });
+    let gradients = made.split_off(if prior.is_some() { 3 } else { 1 });
     Ok(Passed { losses: made, gradients: optimizer.names().cloned().zip(gradients).collect() })
 }
 
 /// The loss, and its parts with prior preservation.
-fn losses(predictor: Predictor, question: &Question, loss: Loss) -> Result<Vec<Tensor>> {
-    let Some((instances, weight)) = loss.prior else {
+fn losses(predictor: Predictor, question: &Question, prior: Prior) -> Result<Vec<Tensor>> {
+    let Some((instances, weight)) = prior else {
         return Ok(vec![predictor.answer(question)?]);
     };
     let parts = predictor.answer_halves(question, instances)?;

@@ -9,8 +9,9 @@ use super::examples::Examples;
 use super::lr::learning_rate;
 use super::objective::{Draw, Predictor, Question};
 use super::optimizer::{Gradients, Optimizer};
-use super::pass::{self, Loss, Passed};
+use super::pass::{self, Passed};
 use super::scaler::Scaler;
+use super::texts::Texts;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
@@ -92,9 +93,11 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(with.trained.clone(), with.train.into())?;
         let total = with.train.total_steps(with.epoch_len());
         let scaler = (with.train.dtype == Dtype::F16).then(Scaler::default);
-        // Dropout's masks are drawn on the host, in the middle of the passes.
+        // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions that a text encoder learns from.
+        let dropout = with.dropouts.iter().any(|(_, dropout)| dropout.drops());
+        let captions = matches!(with.predictor.texts, Texts::Trained(..)) && with.examples.captions().len() > 1;
         let replay = match optimizer.device() {
-            Some(device) if !with.dropouts.iter().any(|(_, dropout)| dropout.drops()) => Replay::new(device),
+            Some(device) if !dropout && !captions => Replay::new(device),
             _ => Replay::never(),
         };
         let mut trainer = Self {
@@ -240,7 +243,7 @@ impl<'a> Trainer<'a> {
     /// it looks, as diffusers validates. Afterwards every bit is as before.
     pub fn averaged<T>(&mut self, look: impl FnOnce() -> Result<T>) -> Result<T> {
         // Whoever looks needs memory of its own.
-        self.replay.forget();
+        self.replay.rest();
         self.exchange()?;
         let seen = look();
         self.exchange()?;
@@ -264,9 +267,9 @@ impl<'a> Trainer<'a> {
         }
         let question = self.question(indices)?;
         let prior = self.with.class.map(|(_, weight)| (indices.len(), weight));
-        let loss = Loss { prior, factor: share * self.loss_scale() };
+        let factor = share * self.loss_scale();
         let Passed { losses, gradients } =
-            pass::run(&mut self.replay, self.with.predictor, &self.optimizer, &question, loss)?;
+            pass::run(&mut self.replay, self.with.predictor, &self.optimizer, &question, prior, factor)?;
         self.draws += 1;
         // Read when the backward pass has been given out, so that a GPU need not wait for it.
         let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);

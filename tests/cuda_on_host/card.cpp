@@ -64,18 +64,22 @@ struct Graph {
     std::map<u64, size_t> memory;
     // Of this memory: what its last node leaves, and of that what has been freed since the last launch.
     std::set<u64> left, freed;
-    u64 live = 0, most = 0;
+    u64 live = 0, most = 0, mapped = 0;
     bool broken = false, launched = false;
 };
 Graph* capture;
 std::set<Graph*> graphs;
 // What lost captures would have left.
 std::set<u64> lost;
+// What graphs that are gone have had, until it is asked back.
+u64 idle;
 u64 graph_used() {
-    u64 all = 0;
-    for (const Graph* graph : graphs) all += graph->most;
+    u64 all = idle;
+    for (const Graph* graph : graphs) all += graph->mapped;
     return all;
 }
+u64 left_of(const Graph* graph);
+bool fits(u64 bytes);
 
 // Does something now, or notes it for the graph.
 int give(std::function<void()> work) {
@@ -95,6 +99,17 @@ void guarded(u64 p, size_t bytes) {
     const unsigned char *before = (unsigned char*)p - GUARD, *after = (unsigned char*)p + bytes;
     for (size_t i = 0; i < GUARD; i++)
         if (before[i] != 0xff || after[i] != 0xff) stop("a kernel wrote beyond its memory");
+}
+// The bytes that the last launch has left and nobody has freed.
+u64 left_of(const Graph* graph) {
+    u64 all = 0;
+    for (u64 p : graph->left)
+        if (graph->launched && !graph->freed.count(p)) all += memory.at(p);
+    return all;
+}
+bool fits(u64 bytes) {
+    const char* limit = getenv("CARD_BYTES");
+    return !limit || used + graph_used() + bytes <= strtoull(limit, nullptr, 10);
 }
 u64 allocate(size_t bytes) {
     unsigned char* whole = (unsigned char*)aligned_alloc(256, (bytes + 2 * GUARD + 255) / 256 * 256);
@@ -167,6 +182,8 @@ C int cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, u64 flags) {
 }
 C int cuGraphLaunch(Graph* graph, void*) {
     if (capture) stop("a graph within a graph");
+    if (!fits(graph->most - graph->mapped)) return 2;
+    graph->mapped = graph->most;
     graph->launched = true;
     graph->freed.clear();
     for (const auto& node : graph->nodes) node();
@@ -179,6 +196,7 @@ C int cuGraphLaunch(Graph* graph, void*) {
 }
 C int cuGraphExecDestroy(Graph*) { return 0; }
 C int cuGraphDestroy(Graph* graph) {
+    idle += graph->mapped - std::min(graph->mapped, left_of(graph));
     for (auto [p, bytes] : graph->memory) {
         // What is still used outlives it, as an allocation like any other.
         if (graph->left.count(p) && !graph->freed.count(p)) used += bytes;
@@ -188,7 +206,12 @@ C int cuGraphDestroy(Graph* graph) {
     return delete graph, 0;
 }
 C int cuDeviceGetGraphMemAttribute(int, int which, u64* bytes) { return *bytes = graph_used(), which > 1; }
-C int cuDeviceGraphMemTrim(int) { return 0; }
+C int cuDeviceGraphMemTrim(int) {
+    idle = 0;
+    for (Graph* graph : graphs)
+        if (graph->launched) graph->mapped = std::min(graph->mapped, left_of(graph));
+    return 0;
+}
 C int cuMemPoolTrimTo(void*, size_t) { return 0; }
 C int cuEventCreate(void** e, unsigned) { return *e = (void*)1, 0; }
 C int cuEventDestroy_v2(void*) { return 0; }
@@ -207,8 +230,7 @@ C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
     return 0;
 }
 C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
-    const char* limit = getenv("CARD_BYTES");
-    if (limit && used + graph_used() + bytes > strtoull(limit, nullptr, 10)) return 2;
+    if (!capture && !fits(bytes)) return 2;
     const u64 at = *p = allocate(bytes);
     if (!capture) {
         used += bytes;

@@ -41,6 +41,7 @@ fn the_keys_of_run_json_are_a_contract() {
     peak_memory.host_mib
     peak_memory.device_mib
     device_busy_percent
+    cuda_graphs
     versions.tunelab
     versions.commit
     versions.rustc

@@ -27,6 +27,8 @@ pub(in crate::ops) struct Graphs {
     /// Why there are none, once that is known.
     refused: Option<String>,
     kept_any: bool,
+    /// The driver has been given back what no graph was using.
+    resting: bool,
 }
 
 struct Entry {
@@ -52,7 +54,7 @@ enum Lost<E> {
 
 impl Graphs {
     pub(in crate::ops) fn new(card: CudaDevice) -> Self {
-        Self { card, entries: Vec::new(), refused: None, kept_any: false }
+        Self { card, entries: Vec::new(), refused: None, kept_any: false, resting: false }
     }
 
     /// See [`Replay::run`](crate::ops::replay::Replay::run).
@@ -65,6 +67,22 @@ impl Graphs {
         if self.refused.is_some() {
             return f(inputs);
         }
+        match self.attempt(key, inputs, &f) {
+            // Without the graphs there may be memory enough.
+            Err(_) if self.entries.iter().any(|entry| entry.kept.is_some()) => {
+                self.forget();
+                f(inputs)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt<E: From<Error> + Display>(
+        &mut self,
+        key: &str,
+        inputs: &[Tensor],
+        f: impl Fn(&[Tensor]) -> std::result::Result<Vec<Tensor>, E>,
+    ) -> std::result::Result<Vec<Tensor>, E> {
         let shapes: Vec<_> = inputs.iter().map(|t| (t.dims().to_vec(), t.dtype())).collect();
         let Some(at) = self.entries.iter().position(|entry| entry.key == key && entry.inputs == shapes) else {
             if self.entries.len() == MOST {
@@ -75,7 +93,14 @@ impl Graphs {
         };
         let mut entry = self.entries.remove(at);
         if let Some(kept) = &entry.kept {
-            kept.launch(inputs)?;
+            if std::mem::take(&mut self.resting) {
+                settle(&self.card);
+            }
+            let launched = kept.launch(inputs);
+            if let Err(error) = launched {
+                self.entries.push(entry);
+                return Err(error.into());
+            }
         } else {
             match Kept::capture(&self.card, inputs, &f) {
                 Ok(kept) => entry.kept = Some(kept),
@@ -101,14 +126,21 @@ impl Graphs {
         }
     }
 
-    /// Gives all graphs and their memory back. What fails here shows at the next call of the driver.
-    pub(in crate::ops) fn forget(&mut self) {
+    /// Gives the driver back what the graphs do not use between two launches; the next one has it again.
+    pub(in crate::ops) fn rest(&mut self) {
         if self.entries.iter().any(|entry| entry.kept.is_some()) {
             settle(&self.card);
-            let _ = self.card.cuda_stream().synchronize();
-            self.entries.clear();
             card::trim(&self.card);
+            self.resting = true;
         }
+    }
+
+    /// Gives all graphs and their memory back. What fails here shows at the next call of the driver.
+    fn forget(&mut self) {
+        settle(&self.card);
+        let _ = self.card.cuda_stream().synchronize();
+        self.entries.clear();
+        card::trim(&self.card);
     }
 }
 
@@ -130,7 +162,7 @@ impl Kept {
         let places = places.map_err(failed)?;
         // What a computation brings from the host, shapes and strides and constants, is from now on looked up on the card.
         let _constants = card.enable_cuda_graph_htod_cache();
-        let wanted = f(&places).and_then(|outputs| Ok(sums(&outputs)?)).map_err(Lost::Failed)?;
+        let wanted = sums(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
         // The graph has memory of its own beside the pool, so what the pool does not need goes back first.
         forget_workspaces().map_err(failed)?;
         settle(card);
@@ -159,7 +191,7 @@ impl Kept {
                 return Err(why);
             }
         };
-        let seen = sums(&kept.outputs).map_err(failed)?;
+        let seen = sums(&kept.outputs).map_err(refused)?;
         if same(&wanted, &seen) { Ok(kept) } else { Err(Lost::Refused("the graph computes something else".to_owned())) }
     }
 
