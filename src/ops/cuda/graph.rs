@@ -88,15 +88,14 @@ impl Graphs {
             if self.entries.len() == MOST {
                 self.entries.remove(0);
             }
+            // It needs as much as a graph has.
+            self.rest();
             self.entries.push(Entry { key: key.to_owned(), inputs: shapes, kept: None });
             return f(inputs);
         };
         let mut entry = self.entries.remove(at);
         if let Some(kept) = &entry.kept {
-            if std::mem::take(&mut self.resting) {
-                settle(&self.card);
-            }
-            let launched = kept.launch(inputs);
+            let launched = back(&self.card, &mut self.resting).and_then(|()| kept.launch(inputs));
             if let Err(error) = launched {
                 self.entries.push(entry);
                 return Err(error.into());
@@ -203,6 +202,16 @@ impl Kept {
         self.graph.launch().w()?;
         Ok(())
     }
+}
+
+/// Ends a rest: what others have had meanwhile and no longer need goes back to the driver.
+fn back(card: &CudaDevice, resting: &mut bool) -> Result<()> {
+    if std::mem::take(resting) {
+        forget_workspaces()?;
+        settle(card);
+        card::trim(card);
+    }
+    Ok(())
 }
 
 /// The first line says it.
