@@ -109,7 +109,7 @@ fn json(measured: &Measured) -> Result<String> {
 
 fn plain(args: &BenchArgs, m: &Measured) -> String {
     let what = match args.work {
-        BenchWork::Lora | BenchWork::Full => "training step",
+        BenchWork::Lora | BenchWork::Full | BenchWork::Dreambooth => "training step",
         BenchWork::Sample => "denoising step with guidance",
         BenchWork::Vae => "encoding and decoding of a picture",
         BenchWork::VaeEncode => "encoding of a picture",

@@ -186,6 +186,8 @@ pub enum BenchWork {
     Lora,
     /// An optimizer step of all weights of the UNet.
     Full,
+    /// An optimizer step with LoRA over pictures and as many class images.
+    Dreambooth,
     /// A denoising step with guidance.
     Sample,
     /// Pictures to latents and back.
@@ -204,6 +206,7 @@ impl BenchWork {
         match self {
             Self::Lora => "lora",
             Self::Full => "full",
+            Self::Dreambooth => "dreambooth",
             Self::Sample => "sample",
             Self::Vae => "vae",
             Self::VaeEncode => "vae-encode",

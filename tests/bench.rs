@@ -51,7 +51,7 @@ fn odd_sizes_and_unknown_work_are_refused() {
         (&["full", "--dtype", "bf16"], "`bench full` has no frozen weights of the UNet to round"),
         (&["lora", "--dtype", "f16", "--device", "cpu"], "f16 is for CUDA devices"),
         (&["lora", "--dtype", "f8"], "possible values: f32, bf16, f16"),
-        (&["everything"], "possible values: lora, full, sample, vae, vae-encode, vae-decode, text"),
+        (&["everything"], "possible values: lora, full, dreambooth, sample, vae, vae-encode, vae-decode, text"),
     ] {
         let output = bench(args);
         let said = String::from_utf8(output.stderr).expect("UTF-8");

@@ -77,6 +77,7 @@ pub fn of_sd15s_shape(device: &Device, table: &mut Table) {
             (BenchWork::Lora, 256, 1),
             (BenchWork::Lora, 256, 4),
             (BenchWork::Lora, 512, 1),
+            (BenchWork::Dreambooth, 256, 1),
             (BenchWork::Full, 256, 1),
             (BenchWork::Full, 512, 1),
             (BenchWork::Sample, 256, 1),

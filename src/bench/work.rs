@@ -52,7 +52,7 @@ pub struct Steps {
 pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
     dtype(args, device)?;
     match args.work {
-        BenchWork::Lora => {
+        BenchWork::Lora | BenchWork::Dreambooth => {
             let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
             let config = LoraConfig { rank: args.rank, alpha: args.rank as f64, targets, dropout: 0.0 };
             training(args, Trained::Lora(config), device)
@@ -76,10 +76,11 @@ fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
     let named = Dtype::NAMES.iter().find(|(name, _)| *name == args.dtype);
     let dtype = named.map_or(Dtype::F32, |(_, dtype)| *dtype);
     let all = args.work == BenchWork::Full;
-    let has = matches!(args.work, BenchWork::Lora | BenchWork::Sample) || (all && device.is_cuda());
+    let has =
+        matches!(args.work, BenchWork::Lora | BenchWork::Dreambooth | BenchWork::Sample) || (all && device.is_cuda());
     if dtype != Dtype::F32 && !has {
         return Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
-            .hint(format!("--dtype {dtype} is for `bench lora` and `bench sample`, and on CUDA for `bench full`")));
+            .hint(format!("--dtype {dtype} is for `bench lora`, `bench dreambooth` and `bench sample`, and on CUDA for `bench full`")));
     }
     device::check_type(device, dtype, all)?;
     Ok(dtype)
@@ -93,23 +94,25 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         unet.recompute();
     }
     let schedule = networks::schedule()?;
+    // Half of the samples are class images, with a weight of 1 for their loss as in diffusers.
+    let prior = (args.work == BenchWork::Dreambooth).then_some((args.batch, 1.0));
+    let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
     let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
-    let batch =
-        Batch { latents: randn(&latents(args, args.batch), device)?, captions: vec![CAPTION.to_owned(); args.batch] };
+    let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
     let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
-        let draw = Draw::new(&latents(args, args.batch), schedule.len(), 0.0, SEED, step, device)?;
+        let draw = Draw::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
         let question = predictor.question(&batch, &draw)?;
-        let passed = pass::run(&mut replay, predictor, &optimizer, &question, None, 1.0)?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &question, prior, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;
     let side = args.res / DOWNSCALE;
-    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, args.batch, side * side);
+    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
     Ok(Timed { steps, operations, trained_parameters: optimizer.count() })
