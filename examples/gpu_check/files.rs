@@ -18,8 +18,9 @@ macro_rules! embedded {
     };
 }
 
-/// The small pipeline.
-const MODEL: [(&str, &[u8]); 12] = embedded![
+/// The small pipeline, and a LoRA for it.
+const MODEL: [(&str, &[u8]); 13] = embedded![
+    "lora/pytorch_lora_weights.safetensors",
     "model/model_index.json",
     "model/scheduler/scheduler_config.json",
     "model/text_encoder/config.json",
@@ -35,8 +36,11 @@ const MODEL: [(&str, &[u8]); 12] = embedded![
 ];
 
 /// What it computes, as PyTorch, diffusers, transformers and PEFT have it.
-const TENSORS: [(&str, &[u8]); 8] = embedded![
+const TENSORS: [(&str, &[u8]); 11] = embedded![
     "adamw.safetensors",
+    "dreambooth.safetensors",
+    "pipeline.safetensors",
+    "samplers.safetensors",
     "text_encoder.safetensors",
     "text_encoder_full.safetensors",
     "unet_forward.safetensors",

@@ -8,6 +8,7 @@ mod files;
 mod graphs;
 mod networks;
 mod operations;
+mod pictures;
 mod runs;
 mod table;
 
@@ -29,8 +30,8 @@ struct Args {
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Sections to run: operations, networks, graphs, runs, sd15. All, if none is named.
-    #[arg(long, value_parser = ["operations", "networks", "graphs", "runs", "sd15"])]
+    /// Sections to run: operations, networks, graphs, pictures, runs, sd15. All, if none is named.
+    #[arg(long, value_parser = ["operations", "networks", "graphs", "pictures", "runs", "sd15"])]
     only: Vec<String>,
 }
 
@@ -69,6 +70,9 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
     }
     if wanted("graphs") {
         graphs::check(&folder, &device, table);
+    }
+    if wanted("pictures") {
+        pictures::check(&folder, &device, table);
     }
     if wanted("runs") {
         runs::on_the_miniature(&folder, args.device, &device, table);

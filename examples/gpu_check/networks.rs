@@ -232,7 +232,7 @@ pub fn largest_difference(ours: &Tensor, reference: &Tensor) -> Result<f64> {
 }
 
 /// The length of the difference of all gradients together, relative to the reference's length.
-fn of_gradients(gradients: &Gradients, trained: &BTreeMap<String, Tensor>, reference: &Tensors) -> Result<f64> {
+pub fn of_gradients(gradients: &Gradients, trained: &BTreeMap<String, Tensor>, reference: &Tensors) -> Result<f64> {
     let (mut difference, mut length) = (0.0, 0.0);
     for (name, tensor) in trained {
         let wanted = reference.get(&format!("grad.{name}"));

@@ -1,0 +1,183 @@
+//! Prior preservation, the samplers' loops and whole pictures against what diffusers made of them.
+
+use super::F32;
+use super::files::{Folder, Tensors, tensors};
+use super::networks::{Check, largest_difference, of_gradients};
+use super::table::{Seen, Table};
+use candle_core::{DType, Device, Tensor, Var};
+use std::collections::BTreeMap;
+use tunelab::diffusion::{Sampler, SamplerRun};
+use tunelab::error::{Error, Result};
+use tunelab::interrupt::Interrupt;
+use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::lora::LoraLayer;
+use tunelab::model::lora_file::{self, Component, Modules};
+use tunelab::model::tokenizer::Tokenizer;
+use tunelab::model::unet::Unet;
+use tunelab::model::{load, vae::Vae};
+use tunelab::ops::tape::record;
+use tunelab::plan::Dtype;
+use tunelab::progress::Progress;
+use tunelab::random::Generator;
+use tunelab::results::Shot;
+use tunelab::sample::Painter;
+use tunelab::train::examples::Batch;
+use tunelab::train::objective::{Draw, Predictor};
+use tunelab::train::texts::Texts;
+
+/// The weight of the class loss that the fixture was made with.
+const WEIGHT: f64 = 0.7;
+/// Sides of the fixture's pictures: height and width.
+const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
+/// A pixel may differ by so many of 255.
+const PIXEL: u8 = 3;
+
+/// All of them, in f32.
+pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
+    let with = Check { folder, device };
+    for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))] {
+        let [losses, gradients] = match prior_preservation(&with, case, snr_gamma) {
+            Ok(seen) => seen.map(Ok),
+            Err(error) => [Err(error.clone()), Err(error)],
+        };
+        table.row(&format!("DreamBooth, {case}: losses"), "f32", losses);
+        table.row(&format!("DreamBooth, {case}: gradients"), "f32", gradients);
+    }
+    for sampler in Sampler::ALL {
+        table.row(&format!("{sampler}: loops of 50, 10 and 7 steps"), "f32", loops(&with, sampler));
+    }
+    match Pipeline::load(&with) {
+        Ok(pipeline) => {
+            for sampler in Sampler::ALL {
+                table.row(&format!("{sampler}: four pictures"), "f32", pipeline.pictures(sampler));
+            }
+        }
+        Err(error) => table.row("pictures", "f32", Err(error)),
+    }
+}
+
+fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Result<[Seen; 2]> {
+    let f = tensors("dreambooth.safetensors")?;
+    let row = |name: &str, i: usize, n: usize| with.here(&f[name].narrow(0, i, n)?.contiguous()?);
+    let (base, mut parameters) = with.unet(Trained::Nothing, Dtype::F32)?;
+    for (name, down) in f.iter().filter(|(name, _)| !name.contains("grad.")) {
+        let Some(path) = name.strip_suffix(".lora_A.weight") else { continue };
+        let var = |t: &Tensor| Ok::<_, Error>(Var::from_tensor(&with.here(t)?)?.into_inner());
+        let up = &f[&format!("{path}.lora_B.weight")];
+        parameters.lora.insert(path.to_owned(), LoraLayer::from_tensors(var(down)?, var(up)?, 3.0, 1.0));
+    }
+    let (unet, parameters) = Unet::new(base.config(), Build::from_parameters(parameters))?;
+    let captions = ["first", "second", "third", "fourth"].map(str::to_owned);
+    let states = captions.iter().enumerate().map(|(i, caption)| Ok((caption.clone(), row("text", i, 1)?)));
+    let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
+    let schedule = load::schedule(&with.folder.model()?)?;
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
+    let timesteps = f["timesteps"].to_vec1::<i64>()?.into_iter().map(|t| t as usize).collect();
+    let draw = Draw { noise: with.here(&f["noise"])?, timesteps };
+    let half =
+        |i: usize| Ok::<_, Error>(Batch { latents: row("latents", i, 2)?, captions: captions[i..i + 2].to_vec() });
+    let question = predictor.question_of_halves(&half(0)?, &half(2)?, &draw)?;
+    let ((parts, loss), tape) = record(|| {
+        let parts = predictor.answer_halves(&question, 2)?;
+        let loss = tunelab::ops::add(&parts.instance, &tunelab::ops::scale(&parts.prior, WEIGHT)?)?;
+        Ok::<_, Error>((parts, loss))
+    })?;
+    let mut worst = 0.0f64;
+    for (ours, name) in [(&parts.instance, "instance"), (&parts.prior, "prior"), (&loss, "loss")] {
+        worst = worst.max(largest_difference(ours, &f[&format!("{case}.{name}")])?);
+    }
+    let gradients = tape.backward(&loss)?;
+    let prefix = format!("{case}.");
+    let references = f.iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?.to_owned(), t.clone())));
+    let references: Tensors = references.collect();
+    let difference = of_gradients(&gradients, &parameters.trained(), &references)?;
+    Ok([Seen::Difference(worst, F32), Seen::Difference(difference, F32)])
+}
+
+/// Every loop of the fixture with this sampler and SD 1.5's spacing of timesteps; the model that it was made with is computed on the host.
+fn loops(with: &Check, sampler: Sampler) -> Result<Seen> {
+    let f = tensors("samplers.safetensors")?;
+    let config = fs_err::read_to_string(with.folder.model()?.scheduler_config)?;
+    let mut worst = 0.0f64;
+    for prediction in ["epsilon", "v_prediction"] {
+        let config = config.replace("\"epsilon\"", &format!("\"{prediction}\""));
+        let schedule = tunelab::diffusion::NoiseSchedule::from_config(&config, "scheduler_config.json".as_ref())?;
+        for steps in [50, 10, 7] {
+            let mut run = SamplerRun::new(sampler, &schedule, steps)?;
+            let mut generators = [11, 12].map(Generator::manual_seed);
+            let noise: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(4 * 4 * 6)).collect();
+            let mut x = (Tensor::from_vec(noise, (2, 4, 4, 6), with.device)? * run.init_noise_sigma())?;
+            for call in 0..run.timesteps().len() {
+                let input = run.scale_model_input(&x, call)?.to_device(&Device::Cpu)?;
+                // 0.6 cos(t / 1000) x + 0.1 sin(3 x)
+                let straight = (&input * (0.6 * (run.timesteps()[call] / 1000.0).cos()))?;
+                let output = (straight + ((&input * 3.0)?.sin()? * 0.1)?)?;
+                x = run.step(&with.here(&output)?, call, &x, &mut generators)?;
+            }
+            let all = f.get(&format!("{sampler}.{prediction}.{steps}.x"));
+            let all = all.ok_or_else(|| Error::run(format!("no loop of {sampler}, {prediction}, {steps} steps")))?;
+            worst = worst.max(largest_difference(&x, &all.get(all.dim(0)? - 1)?)?);
+        }
+    }
+    Ok(Seen::Difference(worst, F32))
+}
+
+/// The fixture's pipeline, without a LoRA and with one, and the hidden states of both prompts.
+struct Pipeline<'a> {
+    with: &'a Check<'a>,
+    unets: [(&'static str, Unet); 2],
+    vae: Vae,
+    prompt: Tensor,
+    negative: Tensor,
+}
+
+impl<'a> Pipeline<'a> {
+    fn load(with: &'a Check<'a>) -> Result<Self> {
+        let files = with.folder.model()?;
+        let (base, parameters) = load::unet(&files, with.device, Trained::Nothing, 0, Dtype::F32)?;
+        let file = with.folder.path().join("lora/pytorch_lora_weights.safetensors");
+        let modules = Modules::new(&parameters, &Parameters::default());
+        let mut adapters = lora_file::read(&file, &modules, with.device, 1.0)?;
+        let lora = adapters.remove(&Component::Unet).ok_or_else(|| Error::run("the LoRA has nothing for the UNet"))?;
+        let (tuned, _) = Unet::new(base.config(), Build::from_parameters(parameters.with_lora(lora)))?;
+        let (clip, _) = load::text_encoder(&files, with.device, Trained::Nothing, 0)?;
+        let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
+        let states = |text: &str| clip.forward(&[tokenizer.encode(text)?.ids]);
+        let (prompt, negative) = (states("a dog")?, states("blurry")?);
+        let vae = load::vae(&files, with.device)?;
+        Ok(Self { with, unets: [("base", base), ("lora", tuned)], vae, prompt, negative })
+    }
+
+    /// Latents and pixels of both networks in both sizes.
+    fn pictures(&self, sampler: Sampler) -> Result<Seen> {
+        let f = tensors("pipeline.safetensors")?;
+        let schedule = load::schedule(&self.with.folder.model()?)?;
+        let (interrupt, bar) = (Interrupt::default(), Progress::hidden().bar("", 0));
+        let (mut worst, mut pixel) = (0.0f64, 0);
+        for (which, unet) in &self.unets {
+            let painter = Painter::new(unet, &self.vae, &schedule, self.with.device, &interrupt);
+            for (height, width) in SIZES {
+                let shot = Shot {
+                    prompt: "a dog".to_owned(),
+                    negative_prompt: "blurry".to_owned(),
+                    steps: 10,
+                    sampler: sampler.to_string(),
+                    guidance_scale: 7.5,
+                    seed: 7,
+                    width,
+                    height,
+                    stand_in: None,
+                };
+                let name = format!("{which}.{sampler}.{height}x{width}");
+                let latents = painter.latents(&shot, 1, sampler, &self.prompt, &self.negative, &bar)?;
+                worst = worst.max(largest_difference(&latents, &f[&format!("{name}.final_latents")])?);
+                let picture = painter.paint(&shot, sampler, &self.prompt, &self.negative, &bar)?;
+                let pixels: Vec<u8> = f[&format!("{name}.pixels")].to_dtype(DType::U8)?.flatten_all()?.to_vec1()?;
+                let pairs = picture.pixels.iter().zip(&pixels);
+                pixel = pairs.map(|(a, b)| a.abs_diff(*b)).fold(pixel, u8::max);
+            }
+        }
+        let text = format!("latents differ by {worst:.1e} of {F32:.0e}, pixels by {pixel} of 255");
+        Ok(Seen::Outcome(worst < F32 && pixel <= PIXEL, text))
+    }
+}
