@@ -65,7 +65,8 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
     let (unet, parameters) =
         if all { with.unet(Trained::All, dtype)? } else { with.unet_with_lora("unet_lora.safetensors", 5.0, dtype)? };
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
-    let states = (0..text.dim(0)?).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?)));
+    let kinds = text.dim(0)?;
+    let states = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?)));
     let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = load::schedule(&with.folder.model()?)?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
@@ -77,7 +78,7 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let samples = if prior { 2 * samples } else { samples };
         let latents = Generator::stream(7, "latents", step).randn(samples * 4 * 8 * 8);
         let latents = Tensor::from_vec(latents, (samples, 4, 8, 8), with.device)?;
-        let captions = (0..samples).map(|i| (i % texts_in(&texts)).to_string()).collect();
+        let captions = (0..samples).map(|i| (i % kinds).to_string()).collect();
         let draw = Draw::new(latents.dims(), schedule.len(), 0.0, 7, step, with.device)?;
         let question = predictor.question(&Batch { latents, captions }, &draw)?;
         let prior = prior.then_some((samples / 2, 0.7));
@@ -91,13 +92,6 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         numbers.extend(weights.detach().flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(numbers)
-}
-
-fn texts_in(texts: &Texts) -> usize {
-    match texts {
-        Texts::Fixed(states) => states.len(),
-        Texts::Trained(_, ids) => ids.len(),
-    }
 }
 
 /// Latents after guided steps of a multistep sampler, which remembers earlier answers; in f32 on the processor they are the same.

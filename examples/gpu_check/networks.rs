@@ -9,9 +9,10 @@ use tunelab::assets::{Loader, Part, Weights};
 use tunelab::error::{Error, Result};
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::{ClipConfig, ClipText};
+use tunelab::model::load;
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
-use tunelab::model::vae::{Vae, VaeConfig};
+use tunelab::model::vae::Vae;
 use tunelab::ops::tape::{Gradients, record};
 use tunelab::ops::{composed, mean_squares};
 use tunelab::plan::Dtype;
@@ -99,8 +100,7 @@ impl Check<'_> {
 
     /// The VAE of the fixtures.
     pub fn autoencoder(&self) -> Result<Vae> {
-        let part = self.folder.model()?.vae;
-        Ok(Vae::new(&VaeConfig::read(&part.config)?, self.build(&part, Trained::Nothing)?)?.0)
+        load::vae(&self.folder.model()?, self.device)
     }
 
     fn vae(&self) -> Result<Seen> {
@@ -140,7 +140,7 @@ impl Check<'_> {
         let f = tensors(file)?;
         let (base, mut parameters) = self.unet(Trained::Nothing, dtype)?;
         for (name, down) in &f {
-            let path = name.strip_suffix(".lora_A.weight").filter(|name| !name.starts_with("grad."));
+            let path = name.strip_suffix(".lora_A.weight").filter(|name| !name.contains("grad."));
             let Some(path) = path else { continue };
             let var = |t: &Tensor| Ok::<_, Error>(Var::from_tensor(&self.here(t)?)?.into_inner());
             let up = &f[&format!("{path}.lora_B.weight")];

@@ -4,13 +4,12 @@ use super::F32;
 use super::files::{Folder, Tensors, tensors};
 use super::networks::{Check, largest_difference, of_gradients};
 use super::table::{Seen, Table};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::diffusion::{Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trained};
-use tunelab::model::lora::LoraLayer;
 use tunelab::model::lora_file::{self, Component, Modules};
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
@@ -59,14 +58,7 @@ pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
 fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Result<[Seen; 2]> {
     let f = tensors("dreambooth.safetensors")?;
     let row = |name: &str, i: usize, n: usize| with.here(&f[name].narrow(0, i, n)?.contiguous()?);
-    let (base, mut parameters) = with.unet(Trained::Nothing, Dtype::F32)?;
-    for (name, down) in f.iter().filter(|(name, _)| !name.contains("grad.")) {
-        let Some(path) = name.strip_suffix(".lora_A.weight") else { continue };
-        let var = |t: &Tensor| Ok::<_, Error>(Var::from_tensor(&with.here(t)?)?.into_inner());
-        let up = &f[&format!("{path}.lora_B.weight")];
-        parameters.lora.insert(path.to_owned(), LoraLayer::from_tensors(var(down)?, var(up)?, 3.0, 1.0));
-    }
-    let (unet, parameters) = Unet::new(base.config(), Build::from_parameters(parameters))?;
+    let (unet, parameters) = with.unet_with_lora("dreambooth.safetensors", 3.0, Dtype::F32)?;
     let captions = ["first", "second", "third", "fourth"].map(str::to_owned);
     let states = captions.iter().enumerate().map(|(i, caption)| Ok((caption.clone(), row("text", i, 1)?)));
     let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
@@ -144,7 +136,7 @@ impl<'a> Pipeline<'a> {
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
         let states = |text: &str| clip.forward(&[tokenizer.encode(text)?.ids]);
         let (prompt, negative) = (states("a dog")?, states("blurry")?);
-        let vae = load::vae(&files, with.device)?;
+        let vae = with.autoencoder()?;
         Ok(Self { with, unets: [("base", base), ("lora", tuned)], vae, prompt, negative })
     }
 
