@@ -20,9 +20,10 @@ mod pass;
 mod store;
 #[cfg(test)]
 mod tests;
+mod vectors;
 mod weight;
 
 pub(super) use convolution::{convolve, convolve_back};
-pub(super) use kernel::available;
+pub(super) use kernel::{Unit, unit};
 pub(super) use linear::{multiply, multiply_back};
 pub use weight::Tiles;

@@ -23,8 +23,10 @@ use candle_core::{DType, Result, Shape, Tensor};
 /// How products with weights in bf16 are computed on this machine.
 pub fn products_in_bf16() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    if tiles::available() {
-        return "on tile registers";
+    match tiles::unit() {
+        Some(tiles::Unit::Tiles) => return "on tile registers",
+        Some(tiles::Unit::Vectors) => return "in pairs on vectors",
+        None => {}
     }
     "widened to f32"
 }

@@ -1,7 +1,9 @@
-//! The processor's part: permission, configuration, and the product of a block of 32 rows and 32 columns.
+//! The processor's part: which instructions there are, permission, configuration, and the product of a block of 32 rows and 32
+//! columns on tile registers. Where there are none, [`vectors`] computes it.
 #![expect(unsafe_code, reason = "tile instructions exist in assembly only; what they read is measured by `Operand`")]
 
 use super::lines::{BYTES, Line};
+use super::vectors;
 use std::arch::asm;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -15,19 +17,32 @@ pub(super) const TILE: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Sums(pub [[f32; BLOCK]; BLOCK]);
 
-/// Whether this processor has bf16 tiles, and the system lets this process use them.
-pub(in super::super) fn available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        // Leaf 7: bits 22 (bf16) and 24 (tiles) of EDX; the conversions need AVX-512 BF16.
+/// What sums products of pairs of bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Unit {
+    /// Tile registers (AMX).
+    Tiles,
+    /// Vectors (AVX-512 BF16).
+    Vectors,
+}
+
+/// The faster unit that this processor has and that the system lets this process use.
+pub(in super::super) fn unit() -> Option<Unit> {
+    static UNIT: OnceLock<Option<Unit>> = OnceLock::new();
+    *UNIT.get_or_init(|| {
+        let vectors = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512bf16");
+        // Leaf 7: bits 22 (bf16) and 24 (tiles) of EDX.
         let leaf = std::arch::x86_64::__cpuid_count(7, 0);
         let tiles = leaf.edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
-        tiles
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512bf16")
-            && permitted()
+        vectors.then(|| if tiles && permitted() { Unit::Tiles } else { Unit::Vectors })
     })
+}
+
+/// Whether there is one.
+pub(in super::super) fn available() -> bool {
+    unit().is_some()
 }
 
 /// Asks the system for the tile registers, for all threads of this process.
@@ -50,12 +65,25 @@ fn permitted() -> bool {
     false
 }
 
-/// The tile registers of this thread, in use until this is dropped.
-pub(super) struct Configured(PhantomData<*const ()>);
+/// The unit of this thread, in use until this is dropped.
+pub(super) struct Configured {
+    unit: Unit,
+    /// What is configured is this thread's.
+    here: PhantomData<*const ()>,
+}
 
 impl Configured {
-    /// All eight tiles of 16 rows of 64 bytes.
+    /// The faster one; its eight tiles, if it has them, of 16 rows of 64 bytes.
     pub(super) fn new() -> Self {
+        Self::with(unit().expect("a weight was laid out for it"))
+    }
+
+    /// This one, which must be there.
+    pub(super) fn with(unit: Unit) -> Self {
+        if unit == Unit::Vectors {
+            assert!(available(), "tiles: this processor has no products of bf16");
+            return Self { unit, here: PhantomData };
+        }
         #[repr(C, align(64))]
         struct Shape {
             palette: u8,
@@ -64,18 +92,21 @@ impl Configured {
             row_bytes: [u16; 16],
             rows: [u8; 16],
         }
-        assert!(available(), "tiles: this processor has none");
+        assert!(self::unit() == Some(unit), "tiles: this processor has none");
         let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         shape.row_bytes[..8].fill(64);
         shape.rows[..8].fill(16);
         // SAFETY: the processor has tiles and the system permits them; the operand is a configuration of 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shape, options(nostack, readonly)) };
-        Self(PhantomData)
+        Self { unit, here: PhantomData }
     }
 }
 
 impl Drop for Configured {
     fn drop(&mut self) {
+        if self.unit == Unit::Vectors {
+            return;
+        }
         // SAFETY: it was configured. Tiles that are in use would have to be saved whenever the thread is put aside.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
@@ -97,14 +128,14 @@ impl Operand<'_> {
         self.first + offset + (tiles - 1) * self.second + (TILE - 1) * self.row + BYTES
     }
 
-    fn pointer(&self) -> *const u8 {
+    pub(super) fn pointer(&self) -> *const u8 {
         self.lines.as_ptr().cast::<u8>().wrapping_add(self.first)
     }
 }
 
 /// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first.
 pub(super) struct Steps {
-    offsets: Vec<[usize; 2]>,
+    pub offsets: Vec<[usize; 2]>,
     last: [usize; 2],
 }
 
@@ -116,13 +147,17 @@ impl Steps {
 }
 
 /// A block: the sum over all steps of left times right. With one tile of columns, the sums' right half is left as it was.
-pub(super) fn block(_: &Configured, a: Operand, b: Operand, tiles: usize, steps: &Steps, sums: &mut Sums) {
+pub(super) fn block(on: &Configured, a: Operand, b: Operand, tiles: usize, steps: &Steps, sums: &mut Sums) {
     assert!(
         a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
         "tiles: an operand is too small"
     );
     if steps.offsets.is_empty() {
         return;
+    }
+    if on.unit == Unit::Vectors {
+        // SAFETY: the processor has the instructions; every step's tiles lie inside the operands, as measured above.
+        return unsafe { vectors::block(a, b, tiles, &steps.offsets, sums) };
     }
     let range = steps.offsets.as_ptr_range();
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of

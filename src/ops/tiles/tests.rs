@@ -1,7 +1,8 @@
 //! Products of tiles against plain loops over the same rounded numbers. Without tiles in the processor there is nothing to test.
 
 use super::super::host::checks::{close, values};
-use super::{Tiles, available, convolve, convolve_back, multiply, multiply_back};
+use super::kernel::available;
+use super::{Tiles, convolve, convolve_back, multiply, multiply_back};
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
 
