@@ -12,6 +12,7 @@
 //! Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
 #![expect(unsafe_code, reason = "the tasks write to one picture each pixels of their own")]
 
+mod few;
 mod grid;
 mod kernels;
 mod pixels;
@@ -25,9 +26,9 @@ use super::super::host::Scratch;
 use super::super::product::{LANES, available, part};
 use super::super::target::Target;
 pub(super) use grid::Pictures;
-use grid::{Grid, PLANES};
+use grid::{EDGE, Grid, PLANES};
 pub(super) use kernels::Kernels;
-use kernels::Pieces;
+use kernels::{COLUMNS, Pieces};
 use rayon::prelude::*;
 use results::Sums;
 use std::ops::Range;
@@ -55,7 +56,8 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
     let grid = Grid::new(of);
     let vectors = grid.tiles().div_ceil(LANES);
     let chunk = vectors.div_ceil(vectors.div_ceil(CHUNK));
-    let depth = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(STEPS);
+    let most = if grid.tiles() <= few::MOST { few::DEPTH } else { DEPTH };
+    let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
     let job = Job { grid, kernels, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
     let parts = m.div_ceil(ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
@@ -64,7 +66,7 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
         vectors.start * LANES..m.min(vectors.end * LANES)
     };
     let together = (VALUES / job.pixels()).max(1) * chunk;
-    let mut scratch = Scratch::new();
+    let (mut scratch, mut packed) = (Scratch::new(), Scratch::new());
     for first in (0..vectors).step_by(together) {
         let chunks = together.min(vectors - first).div_ceil(chunk);
         let tiles = |n: usize| (first + n * chunk) * LANES..grid.tiles().min((first + (n + 1) * chunk) * LANES);
@@ -75,6 +77,15 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
             unsafe { grid.pixels(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
         });
         let pixels = &*pixels;
+        if grid.tiles() <= few::MOST {
+            let packed = packed.first(job.blocks() * job.packed());
+            packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
+                few::packed(&pixels[i * job.piece()..][..job.piece()], job.depths(i).len(), grid.tiles(), out);
+            });
+            let packed = &*packed;
+            (0..parts).into_par_iter().with_max_len(1).for_each(|i| job.few(rows(i), packed, target));
+            return;
+        }
         (0..chunks * parts).into_par_iter().with_max_len(1).for_each(|task| {
             let (i, n) = (task / chunks, task % chunks);
             let pixels = &pixels[n * job.pixels()..][..job.pixels()];
@@ -122,6 +133,50 @@ impl Job<'_> {
         self.blocks() * self.piece()
     }
 
+    /// How many values the pixels of few tiles and a block of k take.
+    fn packed(&self) -> usize {
+        self.depth * PLANES * self.grid.tiles()
+    }
+
+    /// The results of some channels in all tiles, which are few.
+    fn few(&self, rows: Range<usize>, pixels: &[f32], y: Target) {
+        let tiles = self.grid.tiles();
+        let (mut halves, mut sums) = (Scratch::new(), Scratch::new());
+        let halves = halves.first(EDGE * COLUMNS * LANES * self.depth);
+        let sums = sums.first(PLANES * tiles * LANES);
+        for first in rows.clone().step_by(LANES) {
+            let some = first..rows.end.min(first + LANES);
+            for block in 0..self.blocks() {
+                let depths = self.depths(block);
+                let coming = if block + 1 < self.blocks() {
+                    self.kernels.pieces(&some, &self.depths(block + 1))
+                } else {
+                    self.kernels.pieces(&(some.end..rows.end.min(some.end + LANES)), &self.depths(0))
+                };
+                let pixels = &pixels[block * self.packed()..][..self.packed()];
+                let steps = depths.len();
+                // SAFETY: `convolve` found AVX-512.
+                unsafe {
+                    self.kernels.halves(&some, &depths, halves);
+                    few::Block { halves, pixels, steps, tiles, sums, first: block == 0 }.sum(coming.all());
+                }
+            }
+            let sums = Sums { values: sums, tile: LANES, plane: tiles * LANES };
+            let bias = self.biases(&some);
+            // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels.
+            unsafe { self.grid.results(sums, &bias, 0, (first, some.len(), self.m), y.first()) };
+        }
+    }
+
+    /// The bias of up to 16 channels.
+    fn biases(&self, channels: &Range<usize>) -> [f32; LANES] {
+        let mut bias = [0.0; LANES];
+        if let Some(values) = self.bias {
+            bias[..channels.len()].copy_from_slice(&values[channels.clone()]);
+        }
+        bias
+    }
+
     /// The results of some channels in the tiles of a chunk.
     fn results(&self, rows: Range<usize>, tiles: Range<usize>, pixels: &[f32], y: Target) {
         let (width, vectors) = (rows.len().next_multiple_of(LANES), tiles.len().div_ceil(LANES));
@@ -138,10 +193,7 @@ impl Job<'_> {
         }
         for at in (0..rows.len()).step_by(LANES) {
             let (channel, count) = (rows.start + at, LANES.min(rows.len() - at));
-            let mut bias = [0.0; LANES];
-            if let Some(values) = self.bias {
-                bias[..count].copy_from_slice(&values[channel..channel + count]);
-            }
+            let bias = self.biases(&(channel..channel + count));
             for vector in 0..vectors {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;

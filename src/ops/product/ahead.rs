@@ -26,13 +26,13 @@ impl Ahead {
     }
 
     /// How many lines to ask for at once so that all have been after so many `times`.
-    pub(super) fn share(&self, times: usize) -> usize {
+    pub(in super::super) fn share(&self, times: usize) -> usize {
         self.left.div_ceil(times)
     }
 
     /// Asks for the next lines, into the second cache.
     #[inline(always)]
-    pub(super) fn fetch(&mut self, lines: usize) {
+    pub(in super::super) fn fetch(&mut self, lines: usize) {
         let lines = lines.min(self.left);
         for _ in 0..lines {
             // SAFETY: a fetch reads nothing that the program sees, and may name any address.

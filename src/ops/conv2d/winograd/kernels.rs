@@ -7,7 +7,7 @@
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
 )]
 
-use super::super::super::product::LANES;
+use super::super::super::product::{self, LANES};
 use super::grid::{EDGE, PLANES};
 use super::points::{A, A2, B, B2};
 use super::sums::{Ahead, STEPS, WIDE, place, room};
@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// Taps of a kernel.
 const TAPS: usize = 9;
+/// Columns of a kernel.
+pub(super) const COLUMNS: usize = 3;
 
 /// A weight [outputs, inputs, 3, 3], from inputs to outputs or, turned, back: the matrix [m, k] of its kernels.
 #[derive(Clone, Copy)]
@@ -114,6 +116,27 @@ impl Kernels<'_> {
             }
         }
     }
+
+    /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets, for each column of the block, three
+    /// vectors.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn halves(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+        let (row, column) = self.apart();
+        let apart = depths.len() * COLUMNS * LANES;
+        assert!(rows.len() <= LANES && out.len() >= EDGE * apart, "winograd: too little room for kernels");
+        for (step, depth) in depths.clone().enumerate() {
+            let kernels = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
+            let out = &mut out[step * COLUMNS * LANES..];
+            // SAFETY: AVX-512 is there, so are 16 kernels, and `out` was measured.
+            unsafe {
+                if rows.len() < LANES {
+                    half(self.turned, &whole(kernels, row, rows.len()), TAPS, out, apart);
+                } else {
+                    half(self.turned, kernels, row, out, apart);
+                }
+            }
+        }
+    }
 }
 
 /// `count` kernels that are `row` apart, and behind them others of zeros.
@@ -136,6 +159,11 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// All of their lines.
+    pub(super) fn all(self) -> product::Ahead {
+        product::Ahead::new(self.first, self.apart, self.length.div_ceil(LANES), self.count)
+    }
+
     /// For each piece its lines, spread over a number of groups of steps.
     pub(super) fn lines(self, groups: usize) -> impl Iterator<Item = Ahead> {
         let lines = self.length.div_ceil(LANES).div_ceil(groups);
@@ -153,19 +181,8 @@ impl Pieces {
 unsafe fn transform<const TURN: bool, const W: usize>(kernels: &[f32], row: usize, out: &mut [f32]) {
     // SAFETY: the caller's.
     unsafe {
-        let at = [0, 4, 8, 12].map(|kernel| kernels.as_ptr().add(kernel * row));
-        let [a, b, c, d] = four(at, row);
-        let [e, f, g, h] = four(at.map(|at| at.add(4)), row);
-        let [_, _, _, i] = four(at.map(|at| at.add(5)), row);
-        let columns = if TURN { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] };
         // G g, then its rows times Gᵀ.
-        let mut rows = [[a; 3]; EDGE];
-        for (j, column) in columns.into_iter().enumerate() {
-            for (row, value) in rows.iter_mut().zip(spread(column)) {
-                row[j] = value;
-            }
-        }
-        for (i, row) in rows.into_iter().enumerate() {
+        for (i, row) in rows(columns(TURN, kernels, row)).into_iter().enumerate() {
             for (j, value) in spread(row).into_iter().enumerate() {
                 _mm512_storeu_ps(out.as_mut_ptr().add((EDGE * i + j) * STEPS * W * LANES), value);
             }
@@ -173,10 +190,57 @@ unsafe fn transform<const TURN: bool, const W: usize>(kernels: &[f32], row: usiz
     }
 }
 
+/// G g of 16 kernels, turned by 180 degrees or not: rows of three vectors, `apart` values from one another.
+///
+/// # Safety
+/// AVX-512 is there; there are 16 kernels and all rows.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn half(turn: bool, kernels: &[f32], row: usize, out: &mut [f32], apart: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        for (i, row) in rows(columns(turn, kernels, row)).into_iter().enumerate() {
+            for (j, value) in row.into_iter().enumerate() {
+                _mm512_storeu_ps(out.as_mut_ptr().add(i * apart + j * LANES), value);
+            }
+        }
+    }
+}
+
+/// The columns of 16 kernels that are `row` apart, turned by 180 degrees or not.
+///
+/// # Safety
+/// AVX-512 is there, and so are 16 kernels.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn columns(turn: bool, kernels: &[f32], row: usize) -> [[__m512; 3]; COLUMNS] {
+    // SAFETY: the caller's.
+    unsafe {
+        let at = [0, 4, 8, 12].map(|kernel| kernels.as_ptr().add(kernel * row));
+        let [a, b, c, d] = four(at, row);
+        let [e, f, g, h] = four(at.map(|at| at.add(4)), row);
+        let [_, _, _, i] = four(at.map(|at| at.add(5)), row);
+        if turn { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] }
+    }
+}
+
+/// The rows of G g.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn rows(columns: [[__m512; 3]; COLUMNS]) -> [[__m512; COLUMNS]; EDGE] {
+    let mut rows = [columns[0]; EDGE];
+    for (j, column) in columns.into_iter().enumerate() {
+        for (row, value) in rows.iter_mut().zip(spread(column)) {
+            row[j] = value;
+        }
+    }
+    rows
+}
+
 /// G g of one column.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn spread([a, b, c]: [__m512; 3]) -> [__m512; EDGE] {
+pub(super) fn spread([a, b, c]: [__m512; 3]) -> [__m512; EDGE] {
     let [p, p2, q, q2] = [A, A2, B, B2].map(|v| _mm512_set1_ps(v));
     let (near, far) = (_mm512_fmadd_ps(p2, c, a), _mm512_fmadd_ps(q2, c, a));
     [

@@ -1,0 +1,138 @@
+//! Few tiles: the products of all planes, with kernels that are transformed halfway, along their columns, and finished in
+//! registers when they are used (AVX-512).
+//!
+//! For many tiles it pays to store a transformed kernel's 36 values; for few they would be written and read about as often as
+//! they are multiplied. So here 18 are, in a block that stays in the nearest cache, and each row of planes is summed on its own:
+//! what a step contributes to six planes of up to four tiles is made from three vectors.
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
+)]
+
+use super::super::super::product::{Ahead, LANES};
+use super::grid::{EDGE, PLANES};
+use super::kernels::{COLUMNS, spread};
+use super::sums::{STEPS, place, room};
+use std::arch::x86_64::{
+    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+
+/// Tiles up to which this is faster.
+pub(super) const MOST: usize = 8;
+/// Channels that are summed in one go at most: their kernels, 18 KiB, stay in the nearest cache.
+pub(super) const DEPTH: usize = 16;
+/// Tiles that are summed together: with six planes 24 sums, a column's three registers and four factors are in use.
+const TILES: usize = 4;
+
+/// The transformed pixels of `tiles` tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of `depth` channels of a
+/// block: for each channel all planes, one behind the other.
+pub(super) fn packed(pixels: &[f32], depth: usize, tiles: usize, out: &mut [f32]) {
+    assert!(pixels.len() >= room(depth) * LANES, "winograd: too few pixels");
+    for (step, out) in out.chunks_exact_mut(PLANES * tiles).take(depth).enumerate() {
+        let first = place(step, LANES);
+        for (plane, out) in out.chunks_exact_mut(tiles).enumerate() {
+            let first = first + plane * STEPS * LANES;
+            for (out, pixel) in out.iter_mut().zip(&pixels[first..first + tiles]) {
+                *out = *pixel;
+            }
+        }
+    }
+}
+
+/// What a block of channels contributes to 16 rows' sums: for each plane those of `tiles` tiles, 16 values each.
+pub(super) struct Block<'a> {
+    /// The kernels, [`halves`](super::Kernels::halves).
+    pub halves: &'a [f32],
+    /// The pixels, [`packed`].
+    pub pixels: &'a [f32],
+    pub steps: usize,
+    pub tiles: usize,
+    pub sums: &'a mut [f32],
+    /// Whether there are no sums yet.
+    pub first: bool,
+}
+
+impl Block<'_> {
+    /// Adds the products of all steps to the sums, and asks for what comes.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn sum(self, mut ahead: Ahead) {
+        let (steps, tiles) = (self.steps, self.tiles);
+        assert!(
+            self.halves.len() >= EDGE * COLUMNS * LANES * steps
+                && self.pixels.len() >= PLANES * tiles * steps
+                && self.sums.len() >= PLANES * tiles * LANES,
+            "winograd: a block is too small"
+        );
+        let lines = ahead.share(EDGE * steps * tiles.div_ceil(TILES));
+        for i in 0..EDGE {
+            for tile in (0..tiles).step_by(TILES) {
+                let row = Row {
+                    halves: self.halves[i * steps * COLUMNS * LANES..].as_ptr(),
+                    pixels: self.pixels[EDGE * i * tiles + tile..].as_ptr(),
+                    sums: self.sums[(EDGE * i * tiles + tile) * LANES..].as_mut_ptr(),
+                    steps,
+                    tiles,
+                    first: self.first,
+                };
+                // SAFETY: AVX-512 is there, and all was measured.
+                unsafe {
+                    match tiles - tile {
+                        1 => row.sum::<1>(&mut ahead, lines),
+                        2 => row.sum::<2>(&mut ahead, lines),
+                        3 => row.sum::<3>(&mut ahead, lines),
+                        _ => row.sum::<TILES>(&mut ahead, lines),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A row of planes, and a few of the tiles.
+struct Row {
+    halves: *const f32,
+    pixels: *const f32,
+    sums: *mut f32,
+    steps: usize,
+    /// All tiles.
+    tiles: usize,
+    first: bool,
+}
+
+impl Row {
+    /// # Safety
+    /// AVX-512 is there, and so are halves and pixels of all steps, and the sums of T tiles.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn sum<const T: usize>(self, ahead: &mut Ahead, lines: usize) {
+        let sum = |j: usize, t: usize| self.sums.wrapping_add((j * self.tiles + t) * LANES);
+        let mut sums = [[_mm512_setzero_ps(); T]; EDGE];
+        // SAFETY: the caller's.
+        unsafe {
+            if !self.first {
+                for (j, sums) in sums.iter_mut().enumerate() {
+                    for (t, value) in sums.iter_mut().enumerate() {
+                        *value = _mm512_loadu_ps(sum(j, t));
+                    }
+                }
+            }
+            let (mut halves, mut pixels) = (self.halves, self.pixels);
+            for _ in 0..self.steps {
+                ahead.fetch(lines);
+                let column: [__m512; COLUMNS] = std::array::from_fn(|i| _mm512_loadu_ps(halves.add(i * LANES)));
+                for (j, (kernel, sums)) in spread(column).into_iter().zip(&mut sums).enumerate() {
+                    for (t, value) in sums.iter_mut().enumerate() {
+                        *value = _mm512_fmadd_ps(_mm512_set1_ps(*pixels.add(j * self.tiles + t)), kernel, *value);
+                    }
+                }
+                halves = halves.wrapping_add(COLUMNS * LANES);
+                pixels = pixels.wrapping_add(PLANES * self.tiles);
+            }
+            for (j, sums) in sums.into_iter().enumerate() {
+                for (t, value) in sums.into_iter().enumerate() {
+                    _mm512_storeu_ps(sum(j, t), value);
+                }
+            }
+        }
+    }
+}
