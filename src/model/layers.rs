@@ -4,7 +4,7 @@
 use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
-use crate::ops::{self, Padding, Weight, group_norm::Then};
+use crate::ops::{self, Padding, Weight, attention::Products, group_norm::Then};
 use candle_core::Tensor;
 
 /// W x + b over the last axis.
@@ -25,6 +25,14 @@ impl Linear {
     pub fn no_bias(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
         let shape = [outputs, inputs];
         Ok(Self { weight: build.weight(&shape)?, bias: None, lora: build.lora(&shape)? })
+    }
+
+    /// What attention to its results is computed from: rounded values beside a rounded weight.
+    pub fn products(&self) -> Products {
+        match self.weight {
+            Weight::Full(_) => Products::Full,
+            _ => Products::Rounded,
+        }
     }
 
     /// x [..., inputs] → [..., outputs].

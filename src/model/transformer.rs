@@ -66,7 +66,8 @@ impl Attention {
     pub fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
         let context = context.unwrap_or(x);
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
-        self.to_out.forward(&ops::attention(&q, &k, &v, self.heads, Mask::Nothing)?)
+        let products = self.to_q.products();
+        self.to_out.forward(&ops::attention_of(&q, &k, &v, self.heads, Mask::Nothing, products)?)
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod blocks;
 #[cfg(target_arch = "x86_64")]
+mod pairs;
+#[cfg(target_arch = "x86_64")]
 mod strips;
 
 #[cfg(feature = "cuda")]
@@ -14,6 +16,8 @@ use super::host;
 #[cfg(target_arch = "x86_64")]
 use super::product;
 use super::tape::{composed, node, operand};
+#[cfg(target_arch = "x86_64")]
+use super::tiles;
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -26,14 +30,35 @@ pub enum Mask {
     Causal,
 }
 
+/// What the products of attention are computed from, in host memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// From f32.
+    Full,
+    /// From values that are rounded to bf16, where the processor has instructions for that.
+    Rounded,
+}
+
 /// Multi-head attention; the last axis of q, k and v holds the heads one after the other.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Mask) -> Result<Tensor> {
+    attention_of(q, k, v, heads, mask, Products::Full)
+}
+
+/// The same with products that may be of rounded values.
+pub fn attention_of(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: Mask,
+    products: Products,
+) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
     if heads == 0 || !width.is_multiple_of(heads) || k.dims() != [batch, keys, width] || v.dims() != k.dims() {
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
     }
-    let sizes = Sizes { batch, queries, keys, heads, d: width / heads, mask };
+    let sizes = Sizes { batch, queries, keys, heads, d: width / heads, mask, products };
     #[cfg(feature = "cuda")]
     if cuda::serves(q)
         && let Some(y) = cuda::attention::attention(q, k, v, sizes)?
@@ -76,6 +101,7 @@ pub(super) struct Sizes {
     /// Values of a head.
     pub(super) d: usize,
     pub(super) mask: Mask,
+    pub(super) products: Products,
 }
 
 impl Sizes {
@@ -85,6 +111,12 @@ impl Sizes {
 
     fn scale(&self) -> f32 {
         1.0 / (self.d as f32).sqrt()
+    }
+
+    /// Whether products are of rounded values.
+    #[cfg(target_arch = "x86_64")]
+    fn rounds(&self) -> bool {
+        self.products == Products::Rounded && tiles::available()
     }
 
     /// How many keys query `query` may look at.
@@ -116,6 +148,10 @@ struct HeadGradients {
 
 fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
     #[cfg(target_arch = "x86_64")]
+    if sizes.rounds() {
+        return pairs::forward(sizes, q, k, v);
+    }
+    #[cfg(target_arch = "x86_64")]
     if product::available() {
         return strips::forward(sizes, q, k, v);
     }
@@ -128,7 +164,11 @@ fn backward(sizes: &Sizes, [q, k, v]: [&Tensor; 3], dy: &Tensor, wanted: [bool; 
     let wanted = [wanted[0], wanted[1] || wanted[2]];
     let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted };
     #[cfg(target_arch = "x86_64")]
-    let head = if product::available() { strips::backward_head } else { blocks::backward_head };
+    let head = match product::available() {
+        true if sizes.rounds() => pairs::backward_head,
+        true => strips::backward_head,
+        false => blocks::backward_head,
+    };
     #[cfg(not(target_arch = "x86_64"))]
     let head = blocks::backward_head;
     let heads = (0..sizes.batch * sizes.heads).into_par_iter();

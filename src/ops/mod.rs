@@ -49,7 +49,7 @@ pub mod weight;
 mod written;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use attention::attention;
+pub use attention::{attention, attention_of};
 pub use conv2d::{Padding, conv2d};
 pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;

@@ -195,7 +195,7 @@ fn weights(sizes: &Sizes, of: &Lengths, strip: &[f32], panels: &[f32], first: us
 
 /// The first `n` values v to 2^(v - the largest), those behind them to zeros. Returns the sum.
 #[target_feature(enable = "avx512f")]
-fn exponentials(row: &mut [f32], n: usize) -> f32 {
+pub(super) fn exponentials(row: &mut [f32], n: usize) -> f32 {
     const NEAREST: i32 = 8; // to an integer, without an exception
     let (whole, rest) = (n / LANES, n % LANES);
     assert!(n + LANES <= row.len() && row.len().is_multiple_of(LANES));

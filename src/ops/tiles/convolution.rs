@@ -42,7 +42,7 @@ pub(in super::super) fn convolve<'y>(
     pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, a, output, column| {
         let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
-        block(tiles, a, b, runs.len(), &steps, sums);
+        block(tiles, a, b, (BLOCK, runs.len()), &steps, sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         pictures(sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
     });
@@ -73,8 +73,8 @@ pub(in super::super) fn convolve_back<'y>(
     pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, b, input, column| {
         let first = column * BLOCK * row * BYTES;
         let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };
-        block(tiles, a, b, 2, &steps, sums);
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+        block(tiles, a, b, (TILE * runs.len(), 2), &steps, sums);
         pictures(sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
     });
 }

@@ -9,13 +9,13 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 /// Rows and columns of a block: two tiles each way.
-pub(super) const BLOCK: usize = 32;
+pub(in super::super) const BLOCK: usize = 32;
 /// Rows and columns of a tile of sums.
-pub(super) const TILE: usize = 16;
+pub(in super::super) const TILE: usize = 16;
 
 /// What a block's sums are left in: 32 rows of 32.
 #[repr(C, align(64))]
-pub(super) struct Sums(pub [[f32; BLOCK]; BLOCK]);
+pub(in super::super) struct Sums(pub [[f32; BLOCK]; BLOCK]);
 
 /// What sums products of pairs of bf16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn permitted() -> bool {
 }
 
 /// The unit of this thread, in use until this is dropped.
-pub(super) struct Configured {
+pub(in super::super) struct Configured {
     unit: Unit,
     /// What is configured is this thread's.
     here: PhantomData<*const ()>,
@@ -74,7 +74,7 @@ pub(super) struct Configured {
 
 impl Configured {
     /// The faster one; its eight tiles, if it has them, of 16 rows of 64 bytes.
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self::with(unit().expect("a weight was laid out for it"))
     }
 
@@ -114,7 +114,7 @@ impl Drop for Configured {
 
 /// One side of a product: tiles of 16 rows, `row` bytes apart, the second tile `second` bytes behind the first.
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a> {
+pub(in super::super) struct Operand<'a> {
     pub lines: &'a [Line],
     /// Where the first tile begins, in bytes.
     pub first: usize,
@@ -134,20 +134,37 @@ impl Operand<'_> {
 }
 
 /// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first.
-pub(super) struct Steps {
-    pub offsets: Vec<[usize; 2]>,
+pub(in super::super) struct Steps {
+    pub(super) offsets: Vec<[usize; 2]>,
     last: [usize; 2],
+    /// Pairs of the last step that need not be zeros.
+    pub(super) pairs: usize,
 }
 
 impl Steps {
-    pub(super) fn new(offsets: Vec<[usize; 2]>) -> Self {
+    pub(in super::super) fn new(offsets: Vec<[usize; 2]>) -> Self {
         let last = offsets.iter().fold([0, 0], |[a, b], step| [a.max(step[0]), b.max(step[1])]);
-        Self { offsets, last }
+        Self { offsets, last, pairs: TILE }
+    }
+
+    /// The same, where behind so many pairs of the last step there are zeros.
+    pub(in super::super) fn ending(self, pairs: usize) -> Self {
+        assert!((1..=TILE).contains(&pairs), "tiles: a step has 16 pairs");
+        Self { pairs, ..self }
     }
 }
 
-/// A block: the sum over all steps of left times right. With one tile of columns, the sums' right half is left as it was.
-pub(super) fn block(on: &Configured, a: Operand, b: Operand, tiles: usize, steps: &Steps, sums: &mut Sums) {
+/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With one tile of columns, the sums'
+/// right half is left as it was.
+pub(in super::super) fn block(
+    on: &Configured,
+    a: Operand,
+    b: Operand,
+    (rows, tiles): (usize, usize),
+    steps: &Steps,
+    sums: &mut Sums,
+) {
+    assert!(rows <= BLOCK && (1..=2).contains(&tiles), "tiles: a block has 32 rows and columns");
     assert!(
         a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
         "tiles: an operand is too small"
@@ -157,7 +174,7 @@ pub(super) fn block(on: &Configured, a: Operand, b: Operand, tiles: usize, steps
     }
     if on.unit == Unit::Vectors {
         // SAFETY: the processor has the instructions; every step's tiles lie inside the operands, as measured above.
-        return unsafe { vectors::block(a, b, tiles, &steps.offsets, sums) };
+        return unsafe { vectors::block(a, b, (rows, tiles), steps, sums) };
     }
     let range = steps.offsets.as_ptr_range();
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of

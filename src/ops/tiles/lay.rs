@@ -67,7 +67,8 @@ fn mask(n: usize) -> u16 {
 
 /// Up to 16 values, zeros behind them.
 #[target_feature(enable = "avx512f")]
-fn load(values: &[f32]) -> __m512 {
+#[inline]
+pub(in super::super) fn load(values: &[f32]) -> __m512 {
     // SAFETY: the mask holds the load to the slice.
     unsafe { _mm512_maskz_loadu_ps(mask(values.len().min(TILE)), values.as_ptr()) }
 }
@@ -75,7 +76,7 @@ fn load(values: &[f32]) -> __m512 {
 /// 16 pairs of rounded values.
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
-fn pairs(even: __m512, odd: __m512) -> __m512i {
+pub(in super::super) fn pairs(even: __m512, odd: __m512) -> __m512i {
     // SAFETY: sixteen bf16 are 256 bits, whatever they are called.
     let half = |v| unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) };
     let (even, odd) = (half(even), half(odd));
@@ -137,7 +138,7 @@ fn turned(of: impl Fn(usize) -> (__m512, __m512)) -> [Line; TILE] {
 /// The line of these bits.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn line(bits: __m512i) -> Line {
+pub(in super::super) fn line(bits: __m512i) -> Line {
     let mut line = ZEROS;
     // SAFETY: a line is aligned to its 64 bytes.
     unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bits) };
@@ -149,11 +150,17 @@ fn line(bits: __m512i) -> Line {
 #[inline]
 fn rounded(values: &[f32]) -> __m512i {
     let values = &values[..BLOCK];
-    // SAFETY: 32 values are there; 32 bf16 are 512 bits, whatever they are called.
-    unsafe {
-        let (low, high) = (_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(TILE)));
-        transmute(_mm512_cvtne2ps_pbh(high, low))
-    }
+    // SAFETY: 32 values are there.
+    let (low, high) = unsafe { (_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(TILE))) };
+    joined(low, high)
+}
+
+/// Twice 16 values, rounded.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+pub(in super::super) fn joined(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: 32 bf16 are 512 bits, whatever they are called.
+    unsafe { transmute(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
 /// Rows x [m, k] as columns: for each 16 of them k / 2 lines, a pair of each row in a line. An even number of tiles; missing

@@ -29,7 +29,7 @@ pub(in super::super) fn multiply<'y>(
     pass::forward(weight, blocks, 2 * second, |tiles, sums, a, output, column| {
         let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
         let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
-        block(tiles, a, b, wide, &steps, sums);
+        block(tiles, a, b, (BLOCK, wide), &steps, sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         rows(sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
     });
@@ -47,7 +47,7 @@ pub(in super::super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, m: usize, d
     pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, b, input, number| {
         let first = number * BLOCK;
         let a = Operand { lines: laid, first: first * row, row, second: TILE * row };
-        block(tiles, a, b, 2, &steps, sums);
+        block(tiles, a, b, (BLOCK.min(m - first), 2), &steps, sums);
         rows(sums, false, target, (k, m), (first, input * BLOCK), None);
     });
 }

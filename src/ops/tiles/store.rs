@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 };
 
 impl Sums {
-    pub(super) fn zeros() -> Self {
+    pub(in super::super) fn zeros() -> Self {
         Self([[0.0; BLOCK]; BLOCK])
     }
 

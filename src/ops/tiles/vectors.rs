@@ -8,7 +8,7 @@
     reason = "vector instructions are called by name, on operands that `kernel` has measured"
 )]
 
-use super::kernel::{BLOCK, Operand, Sums, TILE};
+use super::kernel::{BLOCK, Operand, Steps, Sums, TILE};
 use super::lines::BYTES;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
@@ -23,29 +23,32 @@ const STEPS: usize = 6;
 /// Pairs of a line.
 const PAIRS: usize = 16;
 
-/// The sum over all steps of left times right. With one tile of columns, the sums' right half is left as it was.
+/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the sums' right half is left as it
+/// was.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16, and every step's tiles lie inside the operands.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn block(a: Operand, b: Operand, tiles: usize, steps: &[[usize; 2]], sums: &mut Sums) {
-    for (number, steps) in steps.chunks(STEPS).enumerate() {
-        for first in (0..BLOCK).step_by(ROWS) {
+pub(super) unsafe fn block(a: Operand, b: Operand, (rows, tiles): (usize, usize), steps: &Steps, sums: &mut Sums) {
+    let last = steps.offsets.len().div_ceil(STEPS) - 1;
+    for (number, some) in steps.offsets.chunks(STEPS).enumerate() {
+        let pairs = if number == last { steps.pairs } else { PAIRS };
+        for first in (0..rows).step_by(ROWS) {
             let rows = a.pointer().wrapping_add(first / TILE * a.second + first % TILE * a.row);
             let sums = &mut sums.0[first..first + ROWS];
             // SAFETY: the caller's.
             unsafe {
                 if tiles == 1 {
-                    few::<1>((rows, a.row), b, steps, sums, number == 0);
+                    few::<1>((rows, a.row), b, (some, pairs), sums, number == 0);
                 } else {
-                    few::<2>((rows, a.row), b, steps, sums, number == 0);
+                    few::<2>((rows, a.row), b, (some, pairs), sums, number == 0);
                 }
             }
         }
     }
 }
 
-/// What some steps contribute to eight rows and N vectors of columns.
+/// What some steps, the last one of so many pairs, contribute to eight rows and N vectors of columns.
 ///
 /// # Safety
 /// As [`block`]; eight rows lie at `rows`, `row` bytes apart.
@@ -54,7 +57,7 @@ pub(super) unsafe fn block(a: Operand, b: Operand, tiles: usize, steps: &[[usize
 unsafe fn few<const N: usize>(
     (rows, row): (*const u8, usize),
     b: Operand,
-    steps: &[[usize; 2]],
+    (steps, pairs): (&[[usize; 2]], usize),
     out: &mut [[f32; BLOCK]],
     begin: bool,
 ) {
@@ -64,9 +67,10 @@ unsafe fn few<const N: usize>(
             if begin { _mm512_setzero_ps() } else { unsafe { _mm512_load_ps(out[i][j * TILE..].as_ptr()) } }
         })
     });
-    for [left, right] in steps {
+    for (number, [left, right]) in steps.iter().enumerate() {
+        let pairs = if number + 1 == steps.len() { pairs } else { PAIRS };
         let (mut left, mut right) = (rows.wrapping_add(*left), b.pointer().wrapping_add(*right));
-        for _ in 0..PAIRS {
+        for _ in 0..pairs {
             // SAFETY: the caller's; 32 bf16 are 512 bits, whatever they are called.
             unsafe {
                 let columns: [__m512bh; N] = std::array::from_fn(|j| {
