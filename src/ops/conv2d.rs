@@ -25,6 +25,8 @@ use super::product;
 use super::tape::{composed, node, operand, tracked};
 use super::vector::sum_of;
 use candle_core::{Result, Tensor, bail};
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
 use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use winograd::Kernels;
@@ -232,7 +234,7 @@ pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<T
         Way::Direct(dy_of) => zeros_and(n, |dx| conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, dx)),
         #[cfg(target_arch = "x86_64")]
         Way::Winograd(dy_of) => {
-            let kernels = Kernels { values: &w, inputs: g.c, turned: true };
+            let kernels = Kernels { values: &w[..], inputs: g.c, turned: true };
             // SAFETY: every pixel of the result is one of a tile's.
             unsafe { host::made(n, |dx| winograd::convolve(dy_of, &dy, kernels, None, dx)) }
         }
@@ -242,6 +244,38 @@ pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<T
         _ => zeros_and(n, |dx| columns::backward_x(g, &w, &dy, dx)),
     };
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
+}
+
+/// A convolution whose weight is bf16 and is widened while it is used.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Widened {
+    g: Geometry,
+    pictures: winograd::Pictures,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Widened {
+    /// If this is one that Winograd's algorithm computes, forward and backward.
+    pub(super) fn new(g: Geometry) -> Option<Self> {
+        let pictures = winograd::Pictures { samples: g.batch, height: g.h, width: g.w };
+        let many = g.c >= MANY_CHANNELS && g.o >= MANY_CHANNELS && pictures.tiles() > 0;
+        (product::available() && g.keeps_size() && many).then_some(Self { g, pictures })
+    }
+
+    pub(super) fn forward(&self, x: &[f32], w: &[bf16], b: Option<&[f32]>) -> Vec<f32> {
+        let kernels = Kernels { values: w, inputs: self.g.c, turned: false };
+        let n = self.g.batch * self.g.o * self.g.pixels_out();
+        // SAFETY: every pixel of the result is one of a tile's.
+        unsafe { host::made(n, |y| winograd::convolve(self.pictures, x, kernels, b, y)) }
+    }
+
+    pub(super) fn backward_x(&self, w: &[bf16], dy: &[f32]) -> Vec<f32> {
+        let kernels = Kernels { values: w, inputs: self.g.c, turned: true };
+        let n = self.g.batch * self.g.c * self.g.pixels_in();
+        // SAFETY: every pixel of the result is one of a tile's.
+        unsafe { host::made(n, |dx| winograd::convolve(self.pictures, dy, kernels, None, dx)) }
+    }
 }
 
 /// dW: for each weight the sum of dy · x over samples and pixels.

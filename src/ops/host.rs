@@ -1,9 +1,10 @@
 //! Reading tensors in host memory as slices, making results, and splitting loops over rayon's threads and the vector units.
 #![expect(unsafe_code, reason = "memory of a result is handed out before anything has been written to it")]
 
-use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 
@@ -18,32 +19,38 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
-/// The values of a contiguous f32 tensor in host memory, borrowed for as long as this lives.
-pub(super) struct Values<'a> {
+/// The values of a contiguous tensor in host memory, borrowed for as long as this lives.
+pub(super) struct Values<'a, T = f32> {
     storage: candle_core::StorageRef<'a>,
     start: usize,
     end: usize,
+    of: PhantomData<T>,
 }
 
 /// Borrows a contiguous f32 host tensor's values.
 pub(super) fn values(t: &Tensor) -> Result<Values<'_>> {
+    values_of(t)
+}
+
+/// Borrows a contiguous host tensor's values of type T.
+pub(super) fn values_of<T: WithDType>(t: &Tensor) -> Result<Values<'_, T>> {
     let (storage, layout) = t.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("operand is not contiguous") };
     match &*storage {
         Storage::Cpu(cpu) => {
-            cpu.as_slice::<f32>()?;
+            cpu.as_slice::<T>()?;
         }
         _ => bail!("operand is not in host memory"),
     }
-    Ok(Values { storage, start, end })
+    Ok(Values { storage, start, end, of: PhantomData })
 }
 
-impl Deref for Values<'_> {
-    type Target = [f32];
+impl<T: WithDType> Deref for Values<'_, T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         match &*self.storage {
-            Storage::Cpu(CpuStorage::F32(data)) => &data[self.start..self.end],
+            Storage::Cpu(cpu) => cpu.as_slice().map_or(&[], |data| &data[self.start..self.end]),
             _ => &[],
         }
     }

@@ -26,6 +26,6 @@ mod weight;
 pub(super) use convolution::{convolve, convolve_back};
 pub(super) use kernel::{BLOCK, Configured, Operand, Steps, Sums, TILE, Unit, available, block, unit};
 pub(super) use lay::{joined, line, load, pairs};
-pub(super) use lines::{BYTES, Line, Spare, ZEROS};
 pub(super) use linear::{multiply, multiply_back};
+pub(super) use lines::{BYTES, Line, Spare, ZEROS};
 pub use weight::Tiles;

@@ -11,6 +11,8 @@
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
 )]
 
+#[cfg(target_arch = "x86_64")]
+use super::conv2d::Widened;
 use super::conv2d::{Geometry, Padding};
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -52,8 +54,11 @@ impl From<Tensor> for Weight {
 impl Weight {
     /// A frozen weight in bf16, in host memory.
     pub fn rounded(values: &Tensor) -> Result<Self> {
+        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's algorithm.
         #[cfg(target_arch = "x86_64")]
-        if Tiles::fit(values.dims()) {
+        if Tiles::fit(values.dims())
+            && (tiles::unit() == Some(tiles::Unit::Tiles) || !matches!(values.dims(), [_, _, 3, 3]))
+        {
             return Tiles::new(values).map(Self::Tiles);
         }
         values.to_dtype(DType::BF16).map(Self::Rounded)
@@ -225,10 +230,22 @@ impl Weight {
         Ok(())
     }
 
-    /// A convolution in f32, with a widened copy of the weight that is gone as soon as it was used, forward and backward.
+    /// A convolution in f32, with a weight that is widened piece by piece or, where that is not served, with a copy that is gone
+    /// as soon as it was used, forward and backward.
     fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Rounded(values) = self
+            && let Some(widened) = Widened::new(Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?)
+        {
+            let (dims, values, (s, _, h, w)) = (x.dims4()?, values.clone(), x.dims4()?);
+            let y = widened.forward(&host::values(&x)?, &host::values_of(&values)?, b.as_deref());
+            return node(y, (s, values.dim(0)?, h, w), [&x], move |dy, [_]| {
+                let dx = widened.backward_x(&host::values_of(&values)?, &host::values(dy)?);
+                Ok([Some(host::tensor(dx, dims)?)])
+            });
+        }
         let values = self.values()?;
         let g = Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?;
         let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());

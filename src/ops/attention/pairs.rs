@@ -502,8 +502,15 @@ mod tests {
         if !super::super::tiles::available() {
             return;
         }
-        let sizes =
-            Sizes { batch: 1, queries: 300, keys: 70, heads: 3, d: 40, mask: Mask::Nothing, products: Products::Rounded };
+        let sizes = Sizes {
+            batch: 1,
+            queries: 300,
+            keys: 70,
+            heads: 3,
+            d: 40,
+            mask: Mask::Nothing,
+            products: Products::Rounded,
+        };
         let (q, k, v) = (values(300 * 120, 1), values(70 * 120, 2), values(70 * 120, 3));
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -511,6 +518,5 @@ mod tests {
         };
         let one = run(1);
         assert_eq!(one, run(2));
-
     }
 }

@@ -27,8 +27,8 @@ use super::super::product::{LANES, available, part};
 use super::super::target::Target;
 pub(super) use grid::Pictures;
 use grid::{EDGE, Grid, PLANES};
-pub(super) use kernels::Kernels;
 use kernels::{COLUMNS, Pieces};
+pub(super) use kernels::{Kernels, Value};
 use rayon::prelude::*;
 use results::Sums;
 use std::ops::Range;
@@ -46,7 +46,13 @@ const VALUES: usize = 4 << 20;
 const APART: usize = LANES;
 
 /// y [S, m, h, w] = x [S, k, h, w] * kernels + bias
-pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Option<&[f32]>, y: impl Into<Target<'y>>) {
+pub(super) fn convolve<'y, T: Value>(
+    of: Pictures,
+    x: &[f32],
+    kernels: Kernels<T>,
+    bias: Option<&[f32]>,
+    y: impl Into<Target<'y>>,
+) {
     let target = y.into();
     let (m, k) = kernels.sizes();
     assert!(available() && m * k * of.values(1) > 0, "winograd: nothing to compute");
@@ -95,9 +101,9 @@ pub(super) fn convolve<'y>(of: Pictures, x: &[f32], kernels: Kernels, bias: Opti
 }
 
 /// One convolution.
-struct Job<'a> {
+struct Job<'a, T> {
     grid: Grid,
-    kernels: Kernels<'a>,
+    kernels: Kernels<'a, T>,
     bias: Option<&'a [f32]>,
     m: usize,
     k: usize,
@@ -107,7 +113,7 @@ struct Job<'a> {
     chunk: usize,
 }
 
-impl Job<'_> {
+impl<T: Value> Job<'_, T> {
     /// Blocks of k.
     fn blocks(&self) -> usize {
         self.k.div_ceil(self.depth)

@@ -1,13 +1,59 @@
-//! Products of tiles against plain loops over the same rounded numbers. Without tiles in the processor there is nothing to test.
+//! Products against plain loops over the same rounded numbers. Without products of bf16 in the processor there is nothing to test.
 
 use super::super::host::checks::{close, values};
-use super::kernel::available;
-use super::{Tiles, convolve, convolve_back, multiply, multiply_back};
+use super::{
+    BLOCK, BYTES, Configured, Line, Operand, Steps, Sums, TILE, Tiles, Unit, available, block, convolve, convolve_back,
+    multiply, multiply_back, unit,
+};
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
 
 fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| bf16::from_f32(*v).to_f32()).collect()
+}
+
+/// A block of rows and columns on each unit there is: of fewer rows, one tile of columns, and a last step that is partly zeros.
+#[test]
+fn blocks_equal_plain_loops() {
+    let Some(best) = unit() else { return };
+    for unit in [Unit::Vectors, best] {
+        let on = Configured::with(unit);
+        for (rows, tiles, steps, pairs) in
+            [(32, 2, 1, 16), (32, 1, 7, 16), (8, 2, 3, 4), (19, 2, 13, 11), (32, 2, 6, 1)]
+        {
+            // A row's lines lie one behind the other, and so do those of a tile of columns.
+            let lines = |n: usize, seed: u32| -> Vec<Line> {
+                let values: Vec<u16> = values(n * 32, seed).into_iter().map(|v| bf16::from_f32(v).to_bits()).collect();
+                let pair = |i: usize| u32::from(values[2 * i]) | u32::from(values[2 * i + 1]) << 16;
+                (0..n).map(|line| Line(std::array::from_fn(|i| pair(line * 16 + i)))).collect()
+            };
+            let (mut left, right) = (lines(BLOCK * steps, 1), lines(2 * TILE * steps, 2));
+            for row in left.chunks_exact_mut(steps) {
+                row[steps - 1].0[pairs..].fill(0);
+            }
+            let a = Operand { lines: &left, first: 0, row: steps * BYTES, second: TILE * steps * BYTES };
+            let b = Operand { lines: &right, first: 0, row: BYTES, second: TILE * steps * BYTES };
+            let over = Steps::new((0..steps).map(|step| [step * BYTES, step * TILE * BYTES]).collect()).ending(pairs);
+            let mut sums = Sums([[f32::NAN; BLOCK]; BLOCK]);
+            block(&on, a, b, (rows, tiles), &over, &mut sums);
+            let value =
+                |line: &Line, pair: usize, odd: usize| bf16::from_bits((line.0[pair] >> (16 * odd)) as u16).to_f32();
+            for row in 0..rows {
+                let want: Vec<f32> = (0..tiles * TILE)
+                    .map(|column| {
+                        let of = |step: usize, pair: usize, odd: usize| {
+                            let right = &right[(column / TILE * steps + step) * TILE + pair];
+                            value(&left[row * steps + step], pair, odd) * value(right, column % TILE, odd)
+                        };
+                        (0..steps * BLOCK).map(|i| of(i / BLOCK, i % BLOCK / 2, i % 2)).sum()
+                    })
+                    .collect();
+                let what =
+                    format!("{unit:?}: row {row} of {rows}, {tiles} tiles, {steps} steps, the last of {pairs} pairs");
+                close(&sums.0[row][..tiles * TILE], &want, &what);
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,16 +3,13 @@
 //!
 //! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at once. Eight rows' sums stay in
 //! registers while a few steps pass whose lines stay in the nearest cache.
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on operands that `kernel` has measured"
-)]
+#![expect(unsafe_code, reason = "vector instructions are called by name, on operands that `kernel` has measured")]
 
 use super::kernel::{BLOCK, Operand, Steps, Sums, TILE};
 use super::lines::BYTES;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_store_ps,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+    _mm512_setzero_ps, _mm512_store_ps,
 };
 use std::mem::transmute;
 

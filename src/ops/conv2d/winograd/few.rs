@@ -14,7 +14,7 @@ use super::grid::{EDGE, PLANES};
 use super::kernels::{COLUMNS, spread};
 use super::sums::{STEPS, place, room};
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 /// Tiles up to which this is faster.
@@ -109,13 +109,6 @@ impl Row {
         let mut sums = [[_mm512_setzero_ps(); T]; EDGE];
         // SAFETY: the caller's.
         unsafe {
-            if !self.first {
-                for (j, sums) in sums.iter_mut().enumerate() {
-                    for (t, value) in sums.iter_mut().enumerate() {
-                        *value = _mm512_loadu_ps(sum(j, t));
-                    }
-                }
-            }
             let (mut halves, mut pixels) = (self.halves, self.pixels);
             for _ in 0..self.steps {
                 ahead.fetch(lines);
@@ -128,9 +121,11 @@ impl Row {
                 halves = halves.wrapping_add(COLUMNS * LANES);
                 pixels = pixels.wrapping_add(PLANES * self.tiles);
             }
+            // Each block begins with zeros, for short sums have smaller errors.
             for (j, sums) in sums.into_iter().enumerate() {
                 for (t, value) in sums.into_iter().enumerate() {
-                    _mm512_storeu_ps(sum(j, t), value);
+                    let at = sum(j, t);
+                    _mm512_storeu_ps(at, if self.first { value } else { _mm512_add_ps(value, _mm512_loadu_ps(at)) });
                 }
             }
         }

@@ -11,10 +11,12 @@ use super::super::super::product::{self, LANES};
 use super::grid::{EDGE, PLANES};
 use super::points::{A, A2, B, B2};
 use super::sums::{Ahead, STEPS, WIDE, place, room};
+use half::bf16;
 use std::arch::x86_64::{
-    __m512, _mm_loadu_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_fmadd_ps,
-    _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, _mm_load_sd, _mm_loadh_pd, _mm_loadu_ps, _mm256_castpd_si256, _mm256_castpd128_pd256, _mm256_insertf128_pd,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::ops::Range;
 
@@ -23,15 +25,52 @@ const TAPS: usize = 9;
 /// Columns of a kernel.
 pub(super) const COLUMNS: usize = 3;
 
+/// What a weight's values are: f32, or bf16 that is widened.
+pub(in super::super) trait Value: Copy + Default + Sync {
+    /// Four values at each of four places, in the order of the places.
+    ///
+    /// # Safety
+    /// AVX-512 is there, and these values may be read.
+    unsafe fn quarters(at: [*const Self; 4]) -> __m512;
+}
+
+impl Value for f32 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn quarters(at: [*const Self; 4]) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let v = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
+            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at[1]));
+            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at[2]));
+            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at[3]))
+        }
+    }
+}
+
+impl Value for bf16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn quarters(at: [*const Self; 4]) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let two = |a: *const Self, b: *const Self| _mm_loadh_pd(_mm_load_sd(a.cast()), b.cast());
+            let low = _mm256_castpd128_pd256(two(at[0], at[1]));
+            let halves = _mm256_castpd_si256(_mm256_insertf128_pd::<1>(low, two(at[2], at[3])));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+}
+
 /// A weight [outputs, inputs, 3, 3], from inputs to outputs or, turned, back: the matrix [m, k] of its kernels.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Kernels<'a> {
-    pub values: &'a [f32],
+pub(in super::super) struct Kernels<'a, T> {
+    pub values: &'a [T],
     pub inputs: usize,
     pub turned: bool,
 }
 
-impl Kernels<'_> {
+impl<T: Value> Kernels<'_, T> {
     /// m and k: to and from how many channels.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let outputs = self.values.len() / (self.inputs * TAPS);
@@ -48,9 +87,11 @@ impl Kernels<'_> {
     pub(super) fn pieces(&self, rows: &Range<usize>, depths: &Range<usize>) -> Pieces {
         let (row, depth) = self.apart();
         let (count, length) = if self.turned { (depths.len(), rows.len()) } else { (rows.len(), depths.len()) };
-        let first = self.values.as_ptr().wrapping_add(rows.start * row + depths.start * depth);
+        let first = self.values.as_ptr().wrapping_add(rows.start * row + depths.start * depth).cast();
         let count = if length == 0 { 0 } else { count };
-        Pieces { first, count, length: length * TAPS, apart: row.max(depth) }
+        // In f32; an odd number of bf16 is half a value off, of which nothing depends.
+        let as_full = |n: usize| n * size_of::<T>() / size_of::<f32>();
+        Pieces { first, count, length: as_full(length * TAPS), apart: as_full(row.max(depth)) }
     }
 
     /// Transforms a block of the matrix. For each group of three vectors of rows `out` gets, for each of eight columns, the vectors
@@ -103,16 +144,16 @@ impl Kernels<'_> {
     /// As [`transform`].
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn turned_or_not(&self, kernels: &[f32], row: usize, wide: usize, out: &mut [f32]) {
+    unsafe fn turned_or_not(&self, kernels: &[T], row: usize, wide: usize, out: &mut [f32]) {
         // SAFETY: the caller's.
         unsafe {
             match (self.turned, wide) {
-                (false, 1) => transform::<false, 1>(kernels, row, out),
-                (false, 2) => transform::<false, 2>(kernels, row, out),
-                (false, _) => transform::<false, WIDE>(kernels, row, out),
-                (true, 1) => transform::<true, 1>(kernels, row, out),
-                (true, 2) => transform::<true, 2>(kernels, row, out),
-                (true, _) => transform::<true, WIDE>(kernels, row, out),
+                (false, 1) => transform::<T, false, 1>(kernels, row, out),
+                (false, 2) => transform::<T, false, 2>(kernels, row, out),
+                (false, _) => transform::<T, false, WIDE>(kernels, row, out),
+                (true, 1) => transform::<T, true, 1>(kernels, row, out),
+                (true, 2) => transform::<T, true, 2>(kernels, row, out),
+                (true, _) => transform::<T, true, WIDE>(kernels, row, out),
             }
         }
     }
@@ -141,8 +182,8 @@ impl Kernels<'_> {
 
 /// `count` kernels that are `row` apart, and behind them others of zeros.
 #[cold]
-fn whole(kernels: &[f32], row: usize, count: usize) -> [f32; LANES * TAPS] {
-    let mut whole = [0.0; LANES * TAPS];
+fn whole<T: Value>(kernels: &[T], row: usize, count: usize) -> [T; LANES * TAPS] {
+    let mut whole = [T::default(); LANES * TAPS];
     for (i, whole) in whole.chunks_exact_mut(TAPS).enumerate().take(count) {
         whole.copy_from_slice(&kernels[i * row..i * row + TAPS]);
     }
@@ -178,7 +219,7 @@ impl Pieces {
 /// AVX-512 is there; there are 16 kernels and all planes.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn transform<const TURN: bool, const W: usize>(kernels: &[f32], row: usize, out: &mut [f32]) {
+unsafe fn transform<T: Value, const TURN: bool, const W: usize>(kernels: &[T], row: usize, out: &mut [f32]) {
     // SAFETY: the caller's.
     unsafe {
         // G g, then its rows times Gᵀ.
@@ -196,7 +237,7 @@ unsafe fn transform<const TURN: bool, const W: usize>(kernels: &[f32], row: usiz
 /// AVX-512 is there; there are 16 kernels and all rows.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn half(turn: bool, kernels: &[f32], row: usize, out: &mut [f32], apart: usize) {
+unsafe fn half<T: Value>(turn: bool, kernels: &[T], row: usize, out: &mut [f32], apart: usize) {
     // SAFETY: the caller's.
     unsafe {
         for (i, row) in rows(columns(turn, kernels, row)).into_iter().enumerate() {
@@ -213,7 +254,7 @@ unsafe fn half(turn: bool, kernels: &[f32], row: usize, out: &mut [f32], apart: 
 /// AVX-512 is there, and so are 16 kernels.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn columns(turn: bool, kernels: &[f32], row: usize) -> [[__m512; 3]; COLUMNS] {
+unsafe fn columns<T: Value>(turn: bool, kernels: &[T], row: usize) -> [[__m512; 3]; COLUMNS] {
     // SAFETY: the caller's.
     unsafe {
         let at = [0, 4, 8, 12].map(|kernel| kernels.as_ptr().add(kernel * row));
@@ -259,14 +300,9 @@ pub(super) fn spread([a, b, c]: [__m512; 3]) -> [__m512; EDGE] {
 /// AVX-512 is there, and these values may be read.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn four(at: [*const f32; 4], row: usize) -> [__m512; 4] {
+unsafe fn four<T: Value>(at: [*const T; 4], row: usize) -> [__m512; 4] {
     // SAFETY: the caller's.
-    let r: [__m512; 4] = std::array::from_fn(|j| unsafe {
-        let v = _mm512_castps128_ps512(_mm_loadu_ps(at[0].add(j * row)));
-        let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at[1].add(j * row)));
-        let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at[2].add(j * row)));
-        _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at[3].add(j * row)))
-    });
+    let r: [__m512; 4] = std::array::from_fn(|j| unsafe { T::quarters(at.map(|at| at.add(j * row))) });
     let low = [_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpacklo_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));
     let high = [_mm512_unpackhi_ps(r[0], r[1]), _mm512_unpackhi_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));
     [

@@ -3,6 +3,7 @@
 use super::super::super::host::checks::{close, values};
 use super::super::{Geometry, Padding, columns, panels};
 use super::{Kernels, Pictures, available, convolve};
+use half::bf16;
 
 /// Samples, channels, height and width, result channels.
 type Case = (usize, usize, (usize, usize), usize);
@@ -42,13 +43,33 @@ fn winograd_equals_columns() {
         let (x, weight, b) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
         let dy = values(samples * o * h * w, 4);
         let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-        convolve(of, &x, Kernels { values: &weight, inputs: c, turned: false }, Some(&b), &mut ours);
+        convolve(of, &x, Kernels { values: &weight[..], inputs: c, turned: false }, Some(&b), &mut ours);
         columns::forward(&g, &x, &weight, Some(&b), &mut other);
         close(&ours, &other, &format!("y of {case:?}"));
         let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-        convolve(of, &dy, Kernels { values: &weight, inputs: c, turned: true }, None, &mut ours);
+        convolve(of, &dy, Kernels { values: &weight[..], inputs: c, turned: true }, None, &mut ours);
         columns::backward_x(&g, &weight, &dy, &mut other);
         close(&ours, &other, &format!("dx of {case:?}"));
+    }
+}
+
+/// The sums are those of the widened values, to the bit.
+#[test]
+fn kernels_in_bf16_are_widened() {
+    if !available() {
+        return;
+    }
+    for case @ (samples, c, (h, w), o) in CASES {
+        let rounded: Vec<bf16> = values(o * c * 9, 2).into_iter().map(bf16::from_f32).collect();
+        let widened: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
+        for turned in [false, true] {
+            let (from, to) = if turned { (o, c) } else { (c, o) };
+            let x = values(samples * from * h * w, 1);
+            let [mut ours, mut other] = [(); 2].map(|()| vec![f32::NAN; samples * to * h * w]);
+            convolve(pictures(case), &x, Kernels { values: &rounded[..], inputs: c, turned }, None, &mut ours);
+            convolve(pictures(case), &x, Kernels { values: &widened[..], inputs: c, turned }, None, &mut other);
+            assert!(ours == other, "{case:?}, turned: {turned}");
+        }
     }
 }
 
@@ -61,7 +82,7 @@ fn results_do_not_depend_on_threads() {
     let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
     let y = |threads: usize| {
         let mut y = vec![f32::NAN; samples * o * h * w];
-        let kernels = Kernels { values: &weight, inputs: c, turned: false };
+        let kernels = Kernels { values: &weight[..], inputs: c, turned: false };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| convolve(pictures(case), &x, kernels, None, &mut y));
         y
@@ -78,7 +99,7 @@ fn errors_are_close_to_those_of_products() {
     for case @ (_, c, (h, w), o) in [(1, 320, (32, 32), 320), (1, 640, (16, 16), 320), (1, 1280, (8, 8), 320)] {
         let (x, weight) = (values(c * h * w, 1), values(o * c * 9, 2));
         let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![f32::NAN; o * h * w]);
-        convolve(pictures(case), &x, Kernels { values: &weight, inputs: c, turned: false }, None, &mut ours);
+        convolve(pictures(case), &x, Kernels { values: &weight[..], inputs: c, turned: false }, None, &mut ours);
         panels::forward(&geometry(case), &x, &weight, None, &mut plain);
         let exact = |at: usize| {
             let (o, row, column) = (at / (h * w), at / w % h, at % w);
