@@ -341,8 +341,8 @@ fn threads_change_nothing() {
     assert!(all(1) == all(4));
 }
 
-/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there are tiles the operands are
-/// rounded too, each to 8 bits.
+/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there are products of bf16 the
+/// operands are rounded too, each to 8 bits.
 #[track_caller]
 fn near(what: &str, x: &[usize], weight: &[usize], op: impl Fn(&Tensor, &Weight, &Tensor) -> Result<Tensor>) {
     const ROUNDED: f64 = 1e-2;

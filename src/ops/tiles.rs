@@ -1,5 +1,7 @@
-//! Matrix products in bf16 with sums in f32, on the tile registers of processors that have them (AMX): what frozen weights
-//! go through when `dtype = "bf16"`.
+//! Matrix products in bf16 with sums in f32: what frozen weights go through when `dtype = "bf16"`, on the tile registers of
+//! processors that have them (AMX), or in pairs on vectors (AVX-512 BF16).
+//!
+//! Both units multiply blocks of 32 rows and 32 columns of the same operands ([`block`]); attention takes them too.
 //!
 //! [`Tiles`] is a weight in bf16, laid out once, when it is loaded, so that it serves forward and backward from the one copy:
 //! blocks of 32 outputs and 32 inputs of one tap lie one behind the other. Forward takes a block as the left operand, where

@@ -1,8 +1,8 @@
 //! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
 //!
-//! bf16 halves what a frozen network takes. Where the processor has tiles for it (`tiles`) products are computed in bf16 with
-//! sums in f32, as torch's autocast does; elsewhere the weight is widened to f32 whenever it is used, and the activations are
-//! not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
+//! bf16 halves what a frozen network takes. Where the processor has instructions for it (`tiles`) products are computed in bf16 with
+//! sums in f32, as torch's autocast does; elsewhere, and in 3x3 convolutions where there are no tile registers, the weight is
+//! widened to f32 whenever it is used, and the activations are not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
 //!
 //! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
 //! is rounded where it is used.

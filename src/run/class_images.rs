@@ -57,7 +57,7 @@ fn is_whole(file: &Path) -> bool {
 /// The name of the folder: a hash of everything that decides how the pictures look.
 fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) -> String {
     let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
-    // Rounded weights draw other pictures, and processors with tiles others than those without.
+    // Rounded weights draw other pictures, and each way of using them others again.
     let rounding = match of.plan.train.dtype {
         Dtype::F32 => device::arithmetic(of.device).to_owned(),
         Dtype::Bf16 if of.device.is_cpu() => format!("bf16 {}", products_in_bf16()),
