@@ -56,8 +56,8 @@
 //! # Rules
 //!
 //! 1. **Variation is an enum.** [`plan::Adapter`], [`diffusion::Sampler`], [`plan::Source`]: the compiler lists every place
-//!    that a new case has to think about. There is no trait of our own; those that are implemented are candle's and the
-//!    standard library's.
+//!    that a new case has to think about. The one trait of our own is what a convolution's weight consists of, f32 or
+//!    bf16; the others that are implemented are candle's and the standard library's.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
 //!    callbacks, hooks, observers or globals; only memory is the whole program's ([`ops::memory`]).
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
@@ -88,8 +88,8 @@
 //!
 //! - **No pickle.** Opening a `.ckpt` or `.bin` can run any code.
 //! - **No plugin interface, no configuration of code by names.** A new method is a new case of an enum.
-//! - **No half precision** of trained weights, the norms' sums, losses and moments: `dtype = "bf16"` is for what is frozen, and on
-//!   a GPU for what goes through the network.
+//! - **No half precision** of trained weights, the norms' sums, losses and moments: `dtype = "bf16"` is for what is frozen and for
+//!   what enters products, and on a GPU for all that goes through the network.
 //! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
 //!   (Unpacked copies of what is compiled in are the exception.)

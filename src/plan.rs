@@ -155,8 +155,8 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and into those of
-/// attention is rounded to it too; on a CUDA card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
+/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and into those
+/// of attention is rounded to it too, but for 3x3 convolutions where there are no tile registers; on a CUDA card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {

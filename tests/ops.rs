@@ -3,7 +3,7 @@
 
 use crate::fixture::{randn, values, within};
 use candle_core::{DType, Result, Tensor, Var};
-use tunelab::ops::attention::Mask;
+use tunelab::ops::attention::{Mask, Products};
 use tunelab::ops::group_norm::Then;
 use tunelab::ops::{self, Padding, Weight, composed, tape};
 
@@ -185,6 +185,28 @@ fn attention_in_several_blocks() {
         agree(&format!("{n} queries, {m} keys"), &[Trained(&q), Trained(&kv), Trained(&kv)], |t| {
             ops::attention(&t[0], &t[1], &t[2], 2, mask)
         });
+    }
+}
+
+/// Against products in f32, forward and backward; where the processor has products of bf16, they are not the same.
+#[test]
+fn attention_from_rounded_values() {
+    let rounds = ops::weight::products_in_bf16() != "widened to f32";
+    for (n, m, d) in [(13, 13, 40), (70, 77, 8), (40, 300, 33)] {
+        let (q, kv) = ([2, n, 3 * d], [2, m, 3 * d]);
+        let both = |products| {
+            let op = |t: &[Tensor]| ops::attention_of(&t[0], &t[1], &t[2], 3, Mask::Nothing, products);
+            run(&[Trained(&q), Trained(&kv), Trained(&kv)], DType::F32, &op).unwrap()
+        };
+        let ((y, of), (full_y, full_of)) = (both(Products::Rounded), both(Products::Full));
+        let what = format!("{n} queries, {m} keys, {d}");
+        within(&y, &full_y, 1e-2, &what);
+        for (name, (ours, full)) in ["dq", "dk", "dv"].iter().zip(of.iter().zip(&full_of)) {
+            let (ours, full) = (ours.as_ref().unwrap(), full.as_ref().unwrap());
+            within(ours, full, 2e-2, &format!("{name} of {what}"));
+            let differs = (ours - full).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert_eq!(differs > 0.0, rounds, "{name} of {what}");
+        }
     }
 }
 

@@ -102,6 +102,7 @@ pub(super) struct Sizes {
     /// Values of a head.
     pub(super) d: usize,
     pub(super) mask: Mask,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there are no products of rounded values"))]
     pub(super) products: Products,
 }
 

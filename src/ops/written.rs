@@ -1,6 +1,6 @@
 //! That operations write all of their results, whose memory nothing clears: in tests it holds NaN before.
 
-use super::attention::Mask;
+use super::attention::{Mask, Products};
 use super::group_norm::Then;
 use super::host::checks::values;
 use super::{Padding, Weight, tape};
@@ -49,7 +49,9 @@ fn of_loops() {
 #[test]
 fn of_attention() {
     let (q, k, v) = (var(&[2, 50, 20], 1), var(&[2, 37, 20], 2), var(&[2, 37, 20], 3));
-    written("attention", &[&q, &k, &v], || super::attention(&q, &k, &v, 2, Mask::Nothing));
+    for products in [Products::Full, Products::Rounded] {
+        written("attention", &[&q, &k, &v], || super::attention_of(&q, &k, &v, 2, Mask::Nothing, products));
+    }
 }
 
 #[test]

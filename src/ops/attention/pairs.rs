@@ -15,7 +15,7 @@ use super::super::pack::{transpose, turn};
 use super::super::product::LANES;
 use super::super::target::Target;
 use super::super::tiles::{
-    BLOCK, BYTES, Configured, Line, Operand, Spare, Steps, Sums, TILE, ZEROS, block, joined, line, load, pairs,
+    BLOCK, BYTES, Configured, Line, Operand, Spare, Steps, Sums, TILE, block, joined, line, load, pairs,
 };
 use super::strips::exponentials;
 use super::{HeadGradients, Operands, Sizes};
@@ -28,7 +28,7 @@ use std::mem::MaybeUninit;
 
 /// Strips whose gradients of k and v are summed in one go.
 const GROUP: usize = 4;
-/// Queries of a task forward.
+/// Queries of those strips, and of a task forward.
 const TASK: usize = GROUP * BLOCK;
 
 /// Lengths of what is laid out.
@@ -371,23 +371,20 @@ fn differences(
     }
     let (first, second) = rounded.split_at_mut(of.weights);
     for key in (0..of.keys).step_by(BLOCK) {
-        let mut differences = [[_mm512_setzero_ps(); 2]; 2];
-        for half in 0..2 {
-            let at = key + half * LANES;
-            let mut both = [_mm512_setzero_ps(); 2];
-            for row in 0..2 {
+        let halves = [key, key + LANES].map(|at| {
+            let [even, odd] = [0, 1].map(|row| {
                 let [probability, mean, gradient] = factors[row];
                 let p = vector(p[row], at);
-                both[row] = _mm512_mul_ps(probability, p);
                 let difference = _mm512_sub_ps(vector(ds[row], at), mean);
-                differences[row][half] = _mm512_mul_ps(_mm512_mul_ps(gradient, p), difference);
-            }
-            let at = at / TILE * GROUP * TILE + place;
-            p_pairs[at] = line(pairs(both[0], both[1]));
-            ds_pairs[at] = line(pairs(differences[0][half], differences[1][half]));
-        }
-        first[key / BLOCK] = line(joined(differences[0][0], differences[0][1]));
-        second[key / BLOCK] = line(joined(differences[1][0], differences[1][1]));
+                [_mm512_mul_ps(probability, p), _mm512_mul_ps(_mm512_mul_ps(gradient, p), difference)]
+            });
+            let place = at / TILE * GROUP * TILE + place;
+            p_pairs[place] = line(pairs(even[0], odd[0]));
+            ds_pairs[place] = line(pairs(even[1], odd[1]));
+            [even[1], odd[1]]
+        });
+        first[key / BLOCK] = line(joined(halves[0][0], halves[1][0]));
+        second[key / BLOCK] = line(joined(halves[0][1], halves[1][1]));
     }
 }
 
@@ -407,7 +404,6 @@ impl Across {
         let (of, steps, mut sums) = (self.of, Lengths::over_lines(strips), Sums::zeros());
         let mut across = Spare::new();
         let across = across.first(of.row * BLOCK * strips);
-        across.fill(ZEROS);
         // SAFETY: products in bf16 are available.
         unsafe { rows.lay_across(first, strips, across) };
         let second = GROUP * TILE * BYTES;

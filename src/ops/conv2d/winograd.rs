@@ -5,8 +5,9 @@
 //! are linear maps to and from 36 planes (`points` says by which numbers), in each of which the convolution is a product of
 //! matrices (`sums`): [m, tiles] = kernels [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the
 //! kernels and sums block by block, in memory that stays in the second cache, so there is no transformed copy of a weight, and
-//! while a block is computed the next one's kernels are fetched. Where there are few tiles, kernels are transformed halfway (`few`). The gradient of x is the same with the kernels turned by 180
-//! degrees and read across. The error is about twice that of plain products.
+//! while a block is computed the next one's kernels are fetched. Where there are few tiles, kernels are transformed halfway
+//! (`few`). The gradient of x is the same with the kernels turned by 180 degrees and read across. The error is about twice that
+//! of plain products.
 //!
 //! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of threads.
 //! Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).

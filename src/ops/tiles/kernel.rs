@@ -80,10 +80,6 @@ impl Configured {
 
     /// This one, which must be there.
     pub(super) fn with(unit: Unit) -> Self {
-        if unit == Unit::Vectors {
-            assert!(available(), "tiles: this processor has no products of bf16");
-            return Self { unit, here: PhantomData };
-        }
         #[repr(C, align(64))]
         struct Shape {
             palette: u8,
@@ -91,6 +87,10 @@ impl Configured {
             reserved: [u8; 14],
             row_bytes: [u16; 16],
             rows: [u8; 16],
+        }
+        if unit == Unit::Vectors {
+            assert!(available(), "tiles: this processor has no products of bf16");
+            return Self { unit, here: PhantomData };
         }
         assert!(self::unit() == Some(unit), "tiles: this processor has none");
         let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
@@ -147,7 +147,7 @@ impl Steps {
         Self { offsets, last, pairs: TILE }
     }
 
-    /// The same, where behind so many pairs of the last step there are zeros.
+    /// The same, where behind so many pairs of the last step both operands have zeros, which tiles multiply and vectors do not.
     pub(in super::super) fn ending(self, pairs: usize) -> Self {
         assert!((1..=TILE).contains(&pairs), "tiles: a step has 16 pairs");
         Self { pairs, ..self }

@@ -206,7 +206,7 @@ pub(super) fn interleaved(spare: &mut Spare, weight: &Tiles, input: usize) {
     for (output, out) in out.chunks_exact_mut(taps * LINES).enumerate() {
         let first = weight.block(output, input, 0);
         let blocks = &weight.lines[first..first + taps * LINES];
-        // SAFETY: `available` found the instructions (every processor with tiles has AVX-512 BW).
+        // SAFETY: `available` found the instructions.
         unsafe { interleave_lines(blocks, out) };
     }
 }

@@ -12,45 +12,58 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| bf16::from_f32(*v).to_f32()).collect()
 }
 
-/// A block of rows and columns on each unit there is: of fewer rows, one tile of columns, and a last step that is partly zeros.
+/// A block of rows and columns on each unit there is: of fewer rows, one tile of columns, a last step that is partly zeros; and
+/// with a right operand that lies as a convolution's, on no line's beginning, and its rows apart.
 #[test]
 fn blocks_equal_plain_loops() {
     let Some(best) = unit() else { return };
     for unit in [Unit::Vectors, best] {
         let on = Configured::with(unit);
-        for (rows, tiles, steps, pairs) in
-            [(32, 2, 1, 16), (32, 1, 7, 16), (8, 2, 3, 4), (19, 2, 13, 11), (32, 2, 6, 1)]
-        {
-            // A row's lines lie one behind the other, and so do those of a tile of columns.
+        for (rows, tiles, steps, pairs, shift, apart) in [
+            (32, 2, 1, 16, 0, 1),
+            (32, 1, 7, 16, 0, 1),
+            (8, 2, 3, 4, 0, 1),
+            (19, 2, 13, 11, 0, 1),
+            (32, 2, 6, 1, 0, 1),
+            (32, 2, 8, 16, 5, 3),
+            (16, 1, 2, 16, 21, 4),
+        ] {
             let lines = |n: usize, seed: u32| -> Vec<Line> {
                 let values: Vec<u16> = values(n * 32, seed).into_iter().map(|v| bf16::from_f32(v).to_bits()).collect();
                 let pair = |i: usize| u32::from(values[2 * i]) | u32::from(values[2 * i + 1]) << 16;
                 (0..n).map(|line| Line(std::array::from_fn(|i| pair(line * 16 + i)))).collect()
             };
-            let (mut left, right) = (lines(BLOCK * steps, 1), lines(2 * TILE * steps, 2));
-            for row in left.chunks_exact_mut(steps) {
+            // A row's lines lie one behind the other on the left, behind one that belongs to nobody.
+            let mut left = lines(1 + BLOCK * steps, 1);
+            for row in left[1..].chunks_exact_mut(steps) {
                 row[steps - 1].0[pairs..].fill(0);
             }
-            let a = Operand { lines: &left, first: 0, row: steps * BYTES, second: TILE * steps * BYTES };
-            let b = Operand { lines: &right, first: 0, row: BYTES, second: TILE * steps * BYTES };
-            let over = Steps::new((0..steps).map(|step| [step * BYTES, step * TILE * BYTES]).collect()).ending(pairs);
+            let tile = steps * TILE * apart;
+            let mut right = lines(2 * tile + 2, 2);
+            for tile in right[..2 * tile].chunks_exact_mut(tile) {
+                tile[((steps - 1) * TILE + pairs) * apart..].fill(Line([0; 16]));
+            }
+            let a = Operand { lines: &left, first: BYTES, row: steps * BYTES, second: TILE * steps * BYTES };
+            let b = Operand { lines: &right, first: shift * 4, row: apart * BYTES, second: tile * BYTES };
+            let offsets = (0..steps).map(|step| [step * BYTES, step * TILE * apart * BYTES]).collect();
+            let over = Steps::new(offsets).ending(pairs);
             let mut sums = Sums([[f32::NAN; BLOCK]; BLOCK]);
             block(&on, a, b, (rows, tiles), &over, &mut sums);
-            let value =
-                |line: &Line, pair: usize, odd: usize| bf16::from_bits((line.0[pair] >> (16 * odd)) as u16).to_f32();
+            let value = |pair: u32, odd: usize| bf16::from_bits((pair >> (16 * odd)) as u16).to_f32();
             for row in 0..rows {
                 let want: Vec<f32> = (0..tiles * TILE)
                     .map(|column| {
                         let of = |step: usize, pair: usize, odd: usize| {
-                            let right = &right[(column / TILE * steps + step) * TILE + pair];
-                            value(&left[row * steps + step], pair, odd) * value(right, column % TILE, odd)
+                            let at = (column / TILE * tile + (step * TILE + pair) * apart) * 16 + shift + column % TILE;
+                            let left = left[1 + row * steps + step].0[pair];
+                            value(left, odd) * value(right[at / 16].0[at % 16], odd)
                         };
                         (0..steps * BLOCK).map(|i| of(i / BLOCK, i % BLOCK / 2, i % 2)).sum()
                     })
                     .collect();
                 let what =
                     format!("{unit:?}: row {row} of {rows}, {tiles} tiles, {steps} steps, the last of {pairs} pairs");
-                close(&sums.0[row][..tiles * TILE], &want, &what);
+                close(&sums.0[row][..tiles * TILE], &want, &format!("{what}, {shift} and {apart} apart"));
             }
         }
     }

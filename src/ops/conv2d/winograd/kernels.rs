@@ -13,10 +13,10 @@ use super::points::{A, A2, B, B2};
 use super::sums::{Ahead, STEPS, WIDE, place, room};
 use half::bf16;
 use std::arch::x86_64::{
-    __m512, _mm_load_sd, _mm_loadh_pd, _mm_loadu_ps, _mm256_castpd_si256, _mm256_castpd128_pd256, _mm256_insertf128_pd,
-    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-    _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, _mm_loadu_ps, _mm256_set_epi64x, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512,
+    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 use std::ops::Range;
 
@@ -53,12 +53,8 @@ impl Value for bf16 {
     #[inline]
     unsafe fn quarters(at: [*const Self; 4]) -> __m512 {
         // SAFETY: the caller's.
-        unsafe {
-            let two = |a: *const Self, b: *const Self| _mm_loadh_pd(_mm_load_sd(a.cast()), b.cast());
-            let low = _mm256_castpd128_pd256(two(at[0], at[1]));
-            let halves = _mm256_castpd_si256(_mm256_insertf128_pd::<1>(low, two(at[2], at[3])));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-        }
+        let [a, b, c, d] = at.map(|at| unsafe { at.cast::<i64>().read_unaligned() });
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_set_epi64x(d, c, b, a))))
     }
 }
 
@@ -268,6 +264,7 @@ unsafe fn columns<T: Value>(turn: bool, kernels: &[T], row: usize) -> [[__m512; 
 /// The rows of G g.
 #[target_feature(enable = "avx512f")]
 #[inline]
+#[expect(clippy::large_types_passed_by_value, reason = "they are registers")]
 fn rows(columns: [[__m512; 3]; COLUMNS]) -> [[__m512; COLUMNS]; EDGE] {
     let mut rows = [columns[0]; EDGE];
     for (j, column) in columns.into_iter().enumerate() {

@@ -13,8 +13,8 @@ use super::grid::{EDGE, Grid, PLANES, SIDE};
 use super::points::{A, A2, AT_A, AT_B, AT_ZERO, B, B2};
 use super::sums::{STEPS, place};
 use std::arch::x86_64::{
-    __m128, __m512, _mm_castpd_ps, _mm_load_sd, _mm_loadh_pd, _mm_loadu_ps, _mm256_castps_pd, _mm256_loadu_ps,
-    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_fmadd_ps,
+    __m128, __m512, _mm_castsi128_ps, _mm_loadu_ps, _mm_set_epi64x, _mm256_castps_pd, _mm256_loadu_ps, _mm512_add_ps,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_fmadd_ps,
     _mm512_fnmadd_ps, _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_epi32, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_permutex2var_ps, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
@@ -206,10 +206,8 @@ unsafe fn load<const P: usize>(at: *const f32, places: &[i32; LANES]) -> __m512 
                 joined(a, b, c, d)
             }
             8 => {
-                let [a, b, c, d] = [0, 4, 8, 12].map(|lane| {
-                    let low = _mm_load_sd(at.add(places[lane] as usize).cast());
-                    _mm_castpd_ps(_mm_loadh_pd(low, at.add(places[lane + 2] as usize).cast()))
-                });
+                let two = |lane: usize| at.add(places[lane] as usize).cast::<i64>().read_unaligned();
+                let [a, b, c, d] = [0, 4, 8, 12].map(|lane| _mm_castsi128_ps(_mm_set_epi64x(two(lane + 2), two(lane))));
                 joined(a, b, c, d)
             }
             _ => _mm512_i32gather_ps::<4>(_mm512_loadu_epi32(places.as_ptr()), at),

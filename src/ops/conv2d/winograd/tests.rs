@@ -10,8 +10,12 @@ type Case = (usize, usize, (usize, usize), usize);
 
 /// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights and widths; rests of channels,
 /// of blocks, of vectors of tiles; several chunks, and more pixels than are transformed at once.
-const CASES: [Case; 12] = [
+const CASES: [Case; 16] = [
     (1, 5, (7, 9), 6),
+    (1, 33, (3, 4), 20),
+    (5, 33, (4, 4), 20),
+    (7, 20, (4, 4), 33),
+    (2, 40, (8, 8), 50),
     (2, 20, (16, 16), 30),
     (3, 70, (8, 8), 17),
     (1, 33, (8, 8), 130),
@@ -78,16 +82,17 @@ fn results_do_not_depend_on_threads() {
     if !available() {
         return;
     }
-    let case @ (samples, c, (h, w), o) = (2, 100, (24, 20), 150);
-    let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
-    let y = |threads: usize| {
-        let mut y = vec![f32::NAN; samples * o * h * w];
-        let kernels = Kernels { values: &weight[..], inputs: c, turned: false };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| convolve(pictures(case), &x, kernels, None, &mut y));
-        y
-    };
-    assert_eq!(y(1), y(3));
+    for case @ (samples, c, (h, w), o) in [(2, 100, (24, 20), 150), (2, 70, (8, 8), 150)] {
+        let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
+        let y = |threads: usize| {
+            let mut y = vec![f32::NAN; samples * o * h * w];
+            let kernels = Kernels { values: &weight[..], inputs: c, turned: false };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| convolve(pictures(case), &x, kernels, None, &mut y));
+            y
+        };
+        assert_eq!(y(1), y(3));
+    }
 }
 
 /// The additions before and after the products round too: the error may be at most three times that of plain products.
