@@ -63,7 +63,7 @@ pub(super) fn convolve<'y, T: Value>(
     let grid = Grid::new(of);
     let vectors = grid.tiles().div_ceil(LANES);
     let chunk = vectors.div_ceil(vectors.div_ceil(CHUNK));
-    let most = if grid.tiles() <= few::MOST { few::DEPTH } else { DEPTH };
+    let most = if grid.tiles() <= few::TILES { few::DEPTH } else { DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
     let job = Job { grid, kernels, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
@@ -84,7 +84,7 @@ pub(super) fn convolve<'y, T: Value>(
             unsafe { grid.pixels(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
         });
         let pixels = &*pixels;
-        if grid.tiles() <= few::MOST {
+        if grid.tiles() <= few::TILES {
             let packed = packed.first(job.blocks() * job.packed());
             packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
                 few::packed(&pixels[i * job.piece()..][..job.piece()], job.depths(i).len(), grid.tiles(), out);

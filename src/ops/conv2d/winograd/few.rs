@@ -17,12 +17,10 @@ use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-/// Tiles up to which this is faster.
-pub(super) const MOST: usize = 8;
 /// Channels that are summed in one go at most: their kernels, 18 KiB, stay in the nearest cache.
 pub(super) const DEPTH: usize = 16;
-/// Tiles that are summed together: with six planes 24 sums, a column's three registers and four factors are in use.
-const TILES: usize = 4;
+/// Tiles at most: with six planes 24 sums, a column's three registers and four factors are in use.
+pub(super) const TILES: usize = 4;
 
 /// The transformed pixels of `tiles` tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of `depth` channels of a
 /// block: for each channel all planes, one behind the other.
@@ -58,44 +56,40 @@ impl Block<'_> {
     pub(super) fn sum(self, mut ahead: Ahead) {
         let (steps, tiles) = (self.steps, self.tiles);
         assert!(
-            self.halves.len() >= EDGE * COLUMNS * LANES * steps
+            (1..=TILES).contains(&tiles)
+                && self.halves.len() >= EDGE * COLUMNS * LANES * steps
                 && self.pixels.len() >= PLANES * tiles * steps
                 && self.sums.len() >= PLANES * tiles * LANES,
             "winograd: a block is too small"
         );
-        let lines = ahead.share(EDGE * steps * tiles.div_ceil(TILES));
+        let lines = ahead.share(EDGE * steps);
         for i in 0..EDGE {
-            for tile in (0..tiles).step_by(TILES) {
-                let row = Row {
-                    halves: self.halves[i * steps * COLUMNS * LANES..].as_ptr(),
-                    pixels: self.pixels[EDGE * i * tiles + tile..].as_ptr(),
-                    sums: self.sums[(EDGE * i * tiles + tile) * LANES..].as_mut_ptr(),
-                    steps,
-                    tiles,
-                    first: self.first,
-                };
-                // SAFETY: AVX-512 is there, and all was measured.
-                unsafe {
-                    match tiles - tile {
-                        1 => row.sum::<1>(&mut ahead, lines),
-                        2 => row.sum::<2>(&mut ahead, lines),
-                        3 => row.sum::<3>(&mut ahead, lines),
-                        _ => row.sum::<TILES>(&mut ahead, lines),
-                    }
+            let row = Row {
+                halves: self.halves[i * steps * COLUMNS * LANES..].as_ptr(),
+                pixels: self.pixels[EDGE * i * tiles..].as_ptr(),
+                sums: self.sums[EDGE * i * tiles * LANES..].as_mut_ptr(),
+                steps,
+                first: self.first,
+            };
+            // SAFETY: AVX-512 is there, and all was measured.
+            unsafe {
+                match tiles {
+                    1 => row.sum::<1>(&mut ahead, lines),
+                    2 => row.sum::<2>(&mut ahead, lines),
+                    3 => row.sum::<3>(&mut ahead, lines),
+                    _ => row.sum::<TILES>(&mut ahead, lines),
                 }
             }
         }
     }
 }
 
-/// A row of planes, and a few of the tiles.
+/// A row of planes.
 struct Row {
     halves: *const f32,
     pixels: *const f32,
     sums: *mut f32,
     steps: usize,
-    /// All tiles.
-    tiles: usize,
     first: bool,
 }
 
@@ -105,7 +99,7 @@ impl Row {
     #[target_feature(enable = "avx512f")]
     #[inline]
     unsafe fn sum<const T: usize>(self, ahead: &mut Ahead, lines: usize) {
-        let sum = |j: usize, t: usize| self.sums.wrapping_add((j * self.tiles + t) * LANES);
+        let sum = |j: usize, t: usize| self.sums.wrapping_add((j * T + t) * LANES);
         let mut sums = [[_mm512_setzero_ps(); T]; EDGE];
         // SAFETY: the caller's.
         unsafe {
@@ -115,11 +109,11 @@ impl Row {
                 let column: [__m512; COLUMNS] = std::array::from_fn(|i| _mm512_loadu_ps(halves.add(i * LANES)));
                 for (j, (kernel, sums)) in spread(column).into_iter().zip(&mut sums).enumerate() {
                     for (t, value) in sums.iter_mut().enumerate() {
-                        *value = _mm512_fmadd_ps(_mm512_set1_ps(*pixels.add(j * self.tiles + t)), kernel, *value);
+                        *value = _mm512_fmadd_ps(_mm512_set1_ps(*pixels.add(j * T + t)), kernel, *value);
                     }
                 }
                 halves = halves.wrapping_add(COLUMNS * LANES);
-                pixels = pixels.wrapping_add(PLANES * self.tiles);
+                pixels = pixels.wrapping_add(PLANES * T);
             }
             // Each block begins with zeros, for short sums have smaller errors.
             for (j, sums) in sums.into_iter().enumerate() {
