@@ -2,7 +2,8 @@
 //!
 //! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists every problem of the
 //! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
-//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need, `fit` whether a card has it.
+//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need, `fit` whether
+//! a card has it.
 
 mod adapter;
 pub mod command;
@@ -155,8 +156,9 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and into those
-/// of attention is rounded to it too, but for 3x3 convolutions where there are no tile registers; on a CUDA card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
+/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and
+/// into those of attention is rounded to it too, but for 3x3 convolutions where there are no tile registers; on a CUDA
+/// card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {

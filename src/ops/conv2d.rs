@@ -37,8 +37,9 @@ const FEW: usize = 128;
 /// From this many pixels on the gradient of a weight is computed in panels.
 #[cfg(target_arch = "x86_64")]
 const MANY_PIXELS: usize = 256;
-/// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4 pixels on (in f32: what would have to
-/// be widened as a whole otherwise takes it always), and pixels and results, which pays from this many channels on.
+/// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4 pixels on (in f32:
+/// what would have to be widened as a whole otherwise takes it always), and pixels and results, which pays from this
+/// many channels on.
 #[cfg(target_arch = "x86_64")]
 const MANY_TILES: usize = 4;
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,10 @@
 //! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
 //!
-//! bf16 halves what a frozen network takes. Where the processor has instructions for it (`tiles`) products are computed in bf16
-//! with sums in f32, as torch's autocast does; elsewhere, in 3x3 convolutions where there are no tile registers, and with weights that
-//! are no multiples of 32, the weight is widened to f32 whenever it is used, and the activations are not rounded. Norms, biases, adapters, activations between the operations and all gradients of adapters are f32.
+//! bf16 halves what a frozen network takes. Where the processor has instructions for it (`tiles`) products are computed
+//! in bf16 with sums in f32, as torch's autocast does; elsewhere, in 3x3 convolutions where there are no tile
+//! registers, and with weights that are no multiples of 32, the weight is widened to f32 whenever it is used, and the
+//! activations are not rounded. Norms, biases, adapters, activations between the operations and all gradients of
+//! adapters are f32.
 //!
 //! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
 //! is rounded where it is used.
@@ -54,8 +56,8 @@ impl From<Tensor> for Weight {
 impl Weight {
     /// A frozen weight in bf16, in host memory.
     pub fn rounded(values: &Tensor) -> Result<Self> {
-        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's algorithm; the few with a stride
-        // take as long either way.
+        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's algorithm; the few with
+        // a stride take as long either way.
         #[cfg(target_arch = "x86_64")]
         if Tiles::fit(values.dims())
             && (tiles::unit() == Some(tiles::Unit::Tiles) || !matches!(values.dims(), [_, _, 3, 3]))
@@ -105,8 +107,8 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where one operation does all of it, this
-    /// is it.
+    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where one operation does all
+    /// of it, this is it.
     pub fn linear_lora(
         &self,
         x: &Tensor,
@@ -231,8 +233,8 @@ impl Weight {
         Ok(())
     }
 
-    /// A convolution in f32, with a weight that is widened piece by piece or, where that is not served, with a copy that is gone
-    /// as soon as it was used, forward and backward.
+    /// A convolution in f32, with a weight that is widened piece by piece or, where that is not served, with a copy
+    /// that is gone as soon as it was used, forward and backward.
     fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;

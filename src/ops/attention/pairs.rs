@@ -1,10 +1,11 @@
-//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: strips of 32 queries against all keys of a head.
+//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: strips of 32 queries against all keys
+//! of a head.
 //!
-//! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where they go into a product, as torch's
-//! autocast does; softmax is in f32. Each operand is laid out as the products of `tiles` read it: on the left lines of 32 values of
-//! a row, on the right lines of a pair of rows' values in 16 columns. The gradients of k and v are summed as their transposes, over
-//! four strips at a time, so that the scores' gradients are never turned. Queries and keys that are not there are zeros, and so is all that
-//! they add to a gradient.
+//! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where they go into a
+//! product, as torch's autocast does; softmax is in f32. Each operand is laid out as the products of `tiles` read it:
+//! on the left lines of 32 values of a row, on the right lines of a pair of rows' values in 16 columns. The gradients
+//! of k and v are summed as their transposes, over four strips at a time, so that the scores' gradients are never
+//! turned. Queries and keys that are not there are zeros, and so is all that they add to a gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on slices whose sizes are checked; tasks write elements of their own"
@@ -44,7 +45,8 @@ struct Lengths {
     keys: usize,
     /// From one query's scores to the next one's: beside all keys a vector.
     scores: usize,
-    /// From one query's probabilities to the next one's, in lines: beside all keys one more, so that rows do not share cache lines' places.
+    /// From one query's probabilities to the next one's, in lines: beside all keys one more, so that rows do not share
+    /// cache lines' places.
     weights: usize,
 }
 
@@ -216,8 +218,8 @@ fn round(of: &Lengths, p: &[f32], out: &mut [Line]) {
     }
 }
 
-/// Weights of a strip times what lies in pairs of keys: for each part of 32 of a head's values `write` gets where it begins, how many
-/// there are, and the sums.
+/// Weights of a strip times what lies in pairs of keys: for each part of 32 of a head's values `write` gets where it
+/// begins, how many there are, and the sums.
 fn sum(on: &Configured, of: &Lengths, weights: &[Line], pairs: &[Line], mut write: impl FnMut(usize, usize, &Sums)) {
     let (steps, mut sums) = (Lengths::over_lines(of.keys / BLOCK), Sums::zeros());
     let a = Operand { lines: weights, first: 0, row: of.weights * BYTES, second: TILE * of.weights * BYTES };
@@ -344,8 +346,9 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
     HeadGradients { of: [dq, dk.turned(row), dv.turned(row)], row }
 }
 
-/// From two queries' weights, which are to be multiplied with `scales`, and the gradients of their probabilities: those of their scores times
-/// `scale`, rounded, as rows; and in pairs, at `place` of each tile of keys, the probabilities and the gradients.
+/// From two queries' weights, which are to be multiplied with `scales`, and the gradients of their probabilities: those
+/// of their scores times `scale`, rounded, as rows; and in pairs, at `place` of each tile of keys, the probabilities
+/// and the gradients.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn differences(
     (scale, scales): (f32, [f32; 2]),
@@ -446,7 +449,8 @@ mod tests {
     use super::*;
     use half::bf16;
 
-    /// Both directions of rounded operands, against the products in f32 of the same: what differs is the rounding of probabilities.
+    /// Both directions of rounded operands, against the products in f32 of the same: what differs is the rounding of
+    /// probabilities.
     #[test]
     fn pairs_are_close_to_strips() {
         if !super::super::tiles::available() {

@@ -154,8 +154,8 @@ impl Steps {
     }
 }
 
-/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With one tile of columns, the sums'
-/// right half is left as it was.
+/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With one tile of columns,
+/// the sums' right half is left as it was.
 pub(in super::super) fn block(
     on: &Configured,
     a: Operand,

@@ -1,4 +1,5 @@
-//! Products against plain loops over the same rounded numbers. Without products of bf16 in the processor there is nothing to test.
+//! Products against plain loops over the same rounded numbers. Without products of bf16 in the processor there is
+//! nothing to test.
 
 use super::super::host::checks::{close, values};
 use super::{

@@ -1,5 +1,6 @@
-//! The product of a block of 32 rows and 32 columns in vector registers, for processors with AVX-512 BF16 and without tile
-//! registers: operands that lie as they do for those. Sums differ in their last bits, because tiles add a pair's products apart.
+//! The product of a block of 32 rows and 32 columns in vector registers, for processors with AVX-512 BF16 and without
+//! tile registers: operands that lie as they do for those. Sums differ in their last bits, because tiles add a pair's
+//! products apart.
 //!
 //! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at once. Eight rows' sums stay in
 //! registers while a few steps pass whose lines stay in the nearest cache.
@@ -20,8 +21,8 @@ const STEPS: usize = 6;
 /// Pairs of a line.
 const PAIRS: usize = 16;
 
-/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the sums' right half is left as it
-/// was.
+/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the sums' right half is
+/// left as it was.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16, and every step's tiles lie inside the operands.

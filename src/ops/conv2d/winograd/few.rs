@@ -1,9 +1,9 @@
 //! Few tiles: the products of all planes, with kernels that are transformed halfway, along their columns, and finished in
 //! registers when they are used (AVX-512).
 //!
-//! For many tiles it pays to store a transformed kernel's 36 values; for few they would be written and read about as often as
-//! they are multiplied. So here 18 are, in a block that stays in the nearest cache, and each row of planes is summed on its own:
-//! what a step contributes to six planes of up to four tiles is made from three vectors.
+//! For many tiles it pays to store a transformed kernel's 36 values; for few they would be written and read about as
+//! often as they are multiplied. So here 18 are, in a block that stays in the nearest cache, and each row of planes is
+//! summed on its own: what a step contributes to six planes of up to four tiles is made from three vectors.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -22,8 +22,8 @@ pub(super) const DEPTH: usize = 16;
 /// Tiles at most: with six planes 24 sums, a column's three registers and four factors are in use.
 pub(super) const TILES: usize = 4;
 
-/// The transformed pixels of `tiles` tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of `depth` channels of a
-/// block: for each channel all planes, one behind the other.
+/// The transformed pixels of `tiles` tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of
+/// `depth` channels of a block: for each channel all planes, one behind the other.
 pub(super) fn packed(pixels: &[f32], depth: usize, tiles: usize, out: &mut [f32]) {
     assert!(pixels.len() >= room(depth) * LANES, "winograd: too few pixels");
     for (step, out) in out.chunks_exact_mut(PLANES * tiles).take(depth).enumerate() {
