@@ -29,7 +29,7 @@ use candle_core::{Result, Tensor, bail};
 use half::bf16;
 use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
-use winograd::Kernels;
+use winograd::{Kernels, Value};
 
 /// Fewer result channels than this are computed straight from the picture.
 #[cfg(target_arch = "x86_64")]
@@ -207,11 +207,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], b: Option<&[f32]>) -> 
         #[cfg(target_arch = "x86_64")]
         Way::Direct(x_of) => zeros_and(n, |y| conv3x3::conv(x_of, x, w, Turn::Forward, b, y)),
         #[cfg(target_arch = "x86_64")]
-        Way::Winograd(x_of) => {
-            let kernels = Kernels { values: w, inputs: g.c, turned: false };
-            // SAFETY: every pixel of the result is one of a tile's.
-            unsafe { host::made(n, |y| winograd::convolve(x_of, x, kernels, b, y)) }
-        }
+        Way::Winograd(x_of) => by_winograd(x_of, x, Kernels { values: w, inputs: g.c, turned: false }, b),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the result is a product.
         Way::Panels => unsafe { host::made(n, |y| panels::forward(g, x, w, b, y)) },
@@ -234,11 +230,7 @@ pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<T
         #[cfg(target_arch = "x86_64")]
         Way::Direct(dy_of) => zeros_and(n, |dx| conv3x3::conv(dy_of, &dy, &w, Turn::Backward, None, dx)),
         #[cfg(target_arch = "x86_64")]
-        Way::Winograd(dy_of) => {
-            let kernels = Kernels { values: &w[..], inputs: g.c, turned: true };
-            // SAFETY: every pixel of the result is one of a tile's.
-            unsafe { host::made(n, |dx| winograd::convolve(dy_of, &dy, kernels, None, dx)) }
-        }
+        Way::Winograd(dy_of) => by_winograd(dy_of, &dy, Kernels { values: &w[..], inputs: g.c, turned: true }, None),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the result is a product.
         Way::Panels if panels::turns(g) => unsafe { host::made(n, |dx| panels::backward_x(g, &w, &dy, dx)) },
@@ -247,11 +239,19 @@ pub(super) fn backward_x(g: &Geometry, weight: &Tensor, dy: &Tensor) -> Result<T
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
 }
 
+/// Pictures of all channels that the kernels lead to.
+#[cfg(target_arch = "x86_64")]
+fn by_winograd<T: Value>(of: winograd::Pictures, x: &[f32], kernels: Kernels<T>, bias: Option<&[f32]>) -> Vec<f32> {
+    let n = of.values(kernels.sizes().0);
+    // SAFETY: every pixel of the result is one of a tile's.
+    unsafe { host::made(n, |y| winograd::convolve(of, x, kernels, bias, y)) }
+}
+
 /// A convolution whose weight is bf16 and is widened while it is used.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Widened {
-    g: Geometry,
+    inputs: usize,
     pictures: winograd::Pictures,
 }
 
@@ -261,21 +261,15 @@ impl Widened {
     pub(super) fn new(g: Geometry) -> Option<Self> {
         let pictures = winograd::Pictures { samples: g.batch, height: g.h, width: g.w };
         let many = g.c >= MANY_CHANNELS && g.o >= MANY_CHANNELS && pictures.tiles() > 0;
-        (product::available() && g.keeps_size() && many).then_some(Self { g, pictures })
+        (product::available() && g.keeps_size() && many).then_some(Self { inputs: g.c, pictures })
     }
 
     pub(super) fn forward(&self, x: &[f32], w: &[bf16], b: Option<&[f32]>) -> Vec<f32> {
-        let kernels = Kernels { values: w, inputs: self.g.c, turned: false };
-        let n = self.g.batch * self.g.o * self.g.pixels_out();
-        // SAFETY: every pixel of the result is one of a tile's.
-        unsafe { host::made(n, |y| winograd::convolve(self.pictures, x, kernels, b, y)) }
+        by_winograd(self.pictures, x, Kernels { values: w, inputs: self.inputs, turned: false }, b)
     }
 
     pub(super) fn backward_x(&self, w: &[bf16], dy: &[f32]) -> Vec<f32> {
-        let kernels = Kernels { values: w, inputs: self.g.c, turned: true };
-        let n = self.g.batch * self.g.c * self.g.pixels_in();
-        // SAFETY: every pixel of the result is one of a tile's.
-        unsafe { host::made(n, |dx| winograd::convolve(self.pictures, dy, kernels, None, dx)) }
+        by_winograd(self.pictures, dy, Kernels { values: w, inputs: self.inputs, turned: true }, None)
     }
 }
 

@@ -22,7 +22,7 @@ impl Pictures {
     }
 
     /// Values of all pictures of this many channels.
-    pub(super) fn values(&self, channels: usize) -> usize {
+    pub(in super::super) fn values(&self, channels: usize) -> usize {
         self.samples * channels * self.height * self.width
     }
 }

@@ -68,7 +68,7 @@ pub(in super::super) struct Kernels<'a, T> {
 
 impl<T: Value> Kernels<'_, T> {
     /// m and k: to and from how many channels.
-    pub(super) fn sizes(&self) -> (usize, usize) {
+    pub(in super::super) fn sizes(&self) -> (usize, usize) {
         let outputs = self.values.len() / (self.inputs * TAPS);
         if self.turned { (self.inputs, outputs) } else { (outputs, self.inputs) }
     }
