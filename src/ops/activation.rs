@@ -116,7 +116,14 @@ impl Function {
         let x = host::values(x)?;
         Ok(host::parts(x.len(), TASK, |i, y| {
             let x = &x[i * TASK..];
-            host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = self.value(*x)));
+            host::vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = self.value(*x);
+                    }
+                },
+            );
         }))
     }
 
@@ -124,11 +131,14 @@ impl Function {
         let (xs, dy) = (host::values(x)?, host::values(dy)?);
         let dx = host::parts(xs.len(), TASK, |i, dx| {
             let (x, dy) = (&xs[i * TASK..], &dy[i * TASK..]);
-            host::vectorised(|| {
-                for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                    *dx = dy * self.slope(*x);
-                }
-            });
+            host::vectorised(
+                #[inline(always)]
+                || {
+                    for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
+                        *dx = dy * self.slope(*x);
+                    }
+                },
+            );
         });
         host::tensor(dx, x.dims())
     }
@@ -138,11 +148,14 @@ fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
     Ok(host::parts(x.len() / 2, n, |i, y| {
         let (a, g) = x[i * 2 * n..].split_at(n);
-        host::vectorised(|| {
-            for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
-                *y = a * (g * normal_cdf(*g));
-            }
-        });
+        host::vectorised(
+            #[inline(always)]
+            || {
+                for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
+                    *y = a * (g * normal_cdf(*g));
+                }
+            },
+        );
     }))
 }
 
@@ -151,12 +164,15 @@ fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
     let dx = host::parts(xs.len(), 2 * n, |i, dx| {
         let ((a, g), dy) = (xs[i * 2 * n..].split_at(n), &dy[i * n..]);
         let (da, dg) = dx.split_at_mut(n);
-        host::vectorised(|| {
-            for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
-                *da = dy * (g * normal_cdf(*g));
-                *dg = dy * a * gelu_slope(*g);
-            }
-        });
+        host::vectorised(
+            #[inline(always)]
+            || {
+                for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
+                    *da = dy * (g * normal_cdf(*g));
+                    *dg = dy * a * gelu_slope(*g);
+                }
+            },
+        );
     });
     host::tensor(dx, x.dims())
 }

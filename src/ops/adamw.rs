@@ -166,7 +166,10 @@ impl InplaceOp2 for Kernel<'_> {
                 }
                 let moments = m.par_chunks_mut(TASK).zip(v.par_chunks_mut(TASK));
                 p.par_chunks_mut(TASK).zip(g.par_chunks(TASK)).zip(moments).for_each(|((p, g), (m, v))| {
-                    host::vectorised(|| self.step.update(p, g, m, v));
+                    host::vectorised(
+                        #[inline(always)]
+                        || self.step.update(p, g, m, v),
+                    );
                 });
                 Ok(())
             }));

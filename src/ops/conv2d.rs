@@ -336,11 +336,14 @@ fn backward_bias(g: &Geometry, dy: &Tensor) -> Result<Tensor> {
     let dy = host::values(dy)?;
     let sum = |o: usize| {
         let mut sum = 0.0;
-        host::vectorised(|| {
-            for plane in dy.chunks_exact(g.pixels_out()).skip(o).step_by(g.o) {
-                sum += f64::from(sum_of(plane, |v| v));
-            }
-        });
+        host::vectorised(
+            #[inline(always)]
+            || {
+                for plane in dy.chunks_exact(g.pixels_out()).skip(o).step_by(g.o) {
+                    sum += f64::from(sum_of(plane, |v| v));
+                }
+            },
+        );
         sum as f32
     };
     host::tensor((0..g.o).into_par_iter().map(sum).collect(), g.o)

@@ -75,14 +75,20 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     let (xs, shifts) = (host::values(&x)?, host::values(&shift)?);
     let y = host::parts(xs.len(), h * w, |i, y| {
         let (x, shift) = (&xs[i * h * w..], shifts[i]);
-        host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift));
+        host::vectorised(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift),
+        );
     });
     node(y, x.dims(), [&x, &shift], move |dy, [dx, dshift]| {
         let shifts = || {
             let dy = host::values(dy)?;
             let sum = |plane: &[f32]| {
                 let mut sum = 0.0;
-                host::vectorised(|| sum = sum_of(plane, |v| v));
+                host::vectorised(
+                    #[inline(always)]
+                    || sum = sum_of(plane, |v| v),
+                );
                 sum
             };
             host::tensor(dy.par_chunks_exact(h * w).with_min_len(16).map(sum).collect(), (b, c))
@@ -108,7 +114,10 @@ fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
     let x = host::values(x)?;
     Ok(host::parts(x.len(), TASK, |i, y| {
         let x = &x[i * TASK..];
-        host::vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+        host::vectorised(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)),
+        );
     }))
 }
 
@@ -120,6 +129,9 @@ fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<V
     let (a, b) = (host::values(a)?, host::values(b)?);
     Ok(host::parts(a.len(), TASK, |i, y| {
         let (a, b) = (&a[i * TASK..], &b[i * TASK..]);
-        host::vectorised(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b)));
+        host::vectorised(
+            #[inline(always)]
+            || y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b)),
+        );
     }))
 }

@@ -88,7 +88,10 @@ impl Kernel {
     fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         host::parts(x.len(), self.slab(), |i, y| {
             let x = &x[i * self.slab()..][..self.slab()];
-            host::vectorised(|| self.forward_slab(i, x, y, weight, bias));
+            host::vectorised(
+                #[inline(always)]
+                || self.forward_slab(i, x, y, weight, bias),
+            );
         })
     }
 
@@ -114,9 +117,12 @@ impl Kernel {
         let (dx, sums) = host::parts_and(x.len(), self.slab(), |i, dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * self.slab()..][..self.slab()]);
             let first = i % self.groups * self.channels;
-            let channels = first..first + self.channels;
+            let [weight, bias] = [weight, bias].map(|t| &t[first..first + self.channels]);
             let mut sums = vec![(0.0, 0.0); self.channels];
-            host::vectorised(|| self.backward_slab(x, dy, &weight[channels.clone()], &bias[channels], dx, &mut sums));
+            host::vectorised(
+                #[inline(always)]
+                || self.backward_slab(x, dy, weight, bias, dx, &mut sums),
+            );
             sums
         });
         (dx, sums.concat())

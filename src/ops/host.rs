@@ -143,14 +143,16 @@ impl Drop for Scratch {
 }
 
 /// Runs a loop with the widest vector instructions that this processor has. The loop must be written so that the
-/// compiler can vectorise it; results are the same on every processor because no operation is contracted.
+/// compiler can vectorise it, in a closure marked `#[inline(always)]`: it is compiled once for each kind of processor, and
+/// what is not inlined there is compiled for the least of them. Results are the same on every processor because no operation
+/// is contracted.
 #[inline(always)]
-pub(super) fn vectorised<F: FnOnce()>(f: F) {
+pub(super) fn vectorised<F: FnMut()>(f: F) {
     struct Body<F>(F);
-    impl<F: FnOnce()> pulp::NullaryFnOnce for Body<F> {
+    impl<F: FnMut()> pulp::NullaryFnOnce for Body<F> {
         type Output = ();
         #[inline(always)]
-        fn call(self) {
+        fn call(mut self) {
             (self.0)();
         }
     }

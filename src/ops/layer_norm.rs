@@ -51,12 +51,15 @@ impl Kernel {
         let c = weight.len();
         host::parts(x.len(), c, |i, y| {
             let x = &x[i * c..][..c];
-            host::vectorised(|| {
-                let (mean, rstd) = self.statistics(x);
-                for (y, (x, (w, b))) in y.iter_mut().zip(x.iter().zip(weight.iter().zip(bias))) {
-                    *y = (x - mean) * rstd * w + b;
-                }
-            });
+            host::vectorised(
+                #[inline(always)]
+                || {
+                    let (mean, rstd) = self.statistics(x);
+                    for (y, (x, (w, b))) in y.iter_mut().zip(x.iter().zip(weight.iter().zip(bias))) {
+                        *y = (x - mean) * rstd * w + b;
+                    }
+                },
+            );
         })
     }
 
@@ -64,17 +67,20 @@ impl Kernel {
         let c = weight.len();
         host::parts(x.len(), c, |i, dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * c..][..c]);
-            host::vectorised(|| {
-                let (mean, rstd) = self.statistics(x);
-                for (dx, (dy, w)) in dx.iter_mut().zip(dy.iter().zip(weight)) {
-                    *dx = dy * w;
-                }
-                let mean_d = sum_of(dx, |d| d) / c as f32;
-                let mean_dx = sum_of_pairs(dx, x, |d, x| d * ((x - mean) * rstd)) / c as f32;
-                for (dx, x) in dx.iter_mut().zip(x) {
-                    *dx = rstd * (*dx - mean_d - (x - mean) * rstd * mean_dx);
-                }
-            });
+            host::vectorised(
+                #[inline(always)]
+                || {
+                    let (mean, rstd) = self.statistics(x);
+                    for (dx, (dy, w)) in dx.iter_mut().zip(dy.iter().zip(weight)) {
+                        *dx = dy * w;
+                    }
+                    let mean_d = sum_of(dx, |d| d) / c as f32;
+                    let mean_dx = sum_of_pairs(dx, x, |d, x| d * ((x - mean) * rstd)) / c as f32;
+                    for (dx, x) in dx.iter_mut().zip(x) {
+                        *dx = rstd * (*dx - mean_d - (x - mean) * rstd * mean_dx);
+                    }
+                },
+            );
         })
     }
 

@@ -60,7 +60,10 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
             .zip(factors)
             .for_each(|((dp, (p, t)), factor)| {
                 let factor = (factor * dy) as f32;
-                host::vectorised(|| dp.iter_mut().zip(p.iter().zip(t)).for_each(|(dp, (p, t))| *dp = factor * (p - t)));
+                host::vectorised(
+                    #[inline(always)]
+                    || dp.iter_mut().zip(p.iter().zip(t)).for_each(|(dp, (p, t))| *dp = factor * (p - t)),
+                );
             });
         Ok([Some(host::tensor(dp, prediction.dims())?)])
     })

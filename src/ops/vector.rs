@@ -92,9 +92,14 @@ pub(super) fn max(values: &[f32]) -> f32 {
 pub(super) fn moments(values: &[f32]) -> (f32, f32) {
     const BLOCK: usize = 4096;
     let n = values.len() as f64;
-    let sum: f64 = values.chunks(BLOCK).map(|b| f64::from(sum_of(b, |v| v))).sum();
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for block in values.chunks(BLOCK) {
+        sum += f64::from(sum_of(block, |v| v));
+    }
     let mean = (sum / n) as f32;
-    let squares: f64 = values.chunks(BLOCK).map(|b| f64::from(sum_of(b, |v| (v - mean) * (v - mean)))).sum();
+    for block in values.chunks(BLOCK) {
+        squares += f64::from(sum_of(block, |v| (v - mean) * (v - mean)));
+    }
     (mean, (squares / n) as f32)
 }
 

@@ -25,13 +25,16 @@ fn probabilities(sizes: &Sizes, q: &[f32], k: &[f32], i: usize, first: usize, n:
     let mut p = vec![0.0; n * sizes.keys];
     let (q, kt) = (head(sizes, q, i, sizes.queries, first), head(sizes, k, i, sizes.keys, 0).t());
     gemm(&mut p, sizes.keys, (n, sizes.keys, sizes.d), q, kt, sizes.scale(), Dst::Write, Threads::One);
-    host::vectorised(|| {
-        for (row, p) in p.chunks_exact_mut(sizes.keys).enumerate() {
-            let (seen, hidden) = p.split_at_mut(sizes.seen(first + row));
-            softmax(seen);
-            hidden.fill(0.0);
-        }
-    });
+    host::vectorised(
+        #[inline(always)]
+        || {
+            for (row, p) in p.chunks_exact_mut(sizes.keys).enumerate() {
+                let (seen, hidden) = p.split_at_mut(sizes.seen(first + row));
+                softmax(seen);
+                hidden.fill(0.0);
+            }
+        },
+    );
     p
 }
 
@@ -78,12 +81,15 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
         }
         let mut ds = vec![0.0; n * m];
         gemm(&mut ds, m, (n, m, d), dys, vs.t(), 1.0, Dst::Write, threads);
-        host::vectorised(|| {
-            for (ds, p) in ds.chunks_exact_mut(m).zip(p.chunks_exact(m)) {
-                let mean = sum_of_pairs(ds, p, |ds, p| ds * p);
-                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - mean));
-            }
-        });
+        host::vectorised(
+            #[inline(always)]
+            || {
+                for (ds, p) in ds.chunks_exact_mut(m).zip(p.chunks_exact(m)) {
+                    let mean = sum_of_pairs(ds, p, |ds, p| ds * p);
+                    ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - mean));
+                }
+            },
+        );
         if wanted[0] {
             gemm(&mut dq[first * d..], d, (n, d, m), Mat::rows(&ds, m), ks, sizes.scale(), Dst::Write, threads);
         }

@@ -312,15 +312,18 @@ pub(super) fn backward_head(sizes: &Sizes, operands: Operands, i: usize) -> Head
             }
             add(&mut dv, p, scaled);
         }
-        host::vectorised(|| {
-            let rows = ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores));
-            for ((ds, p), scale) in rows.zip(scales) {
-                let (ds, p) = (&mut ds[..of.keys], &p[..of.keys]);
-                let mean = scale * sum_of_pairs(ds, p, |ds, p| ds * p);
-                let scale = scale * sizes.scale();
-                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = scale * p * (*ds - mean));
-            }
-        });
+        host::vectorised(
+            #[inline(always)]
+            || {
+                let rows = ds.chunks_exact_mut(of.scores).zip(p.chunks_exact(of.scores));
+                for ((ds, p), scale) in rows.zip(scales) {
+                    let (ds, p) = (&mut ds[..of.keys], &p[..of.keys]);
+                    let mean = scale * sum_of_pairs(ds, p, |ds, p| ds * p);
+                    let scale = scale * sizes.scale();
+                    ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = scale * p * (*ds - mean));
+                }
+            },
+        );
         if wanted[0] {
             let left = Left::rows(ds, of.scores);
             let out = &mut dq[of.rows(first)..];
