@@ -4,7 +4,7 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host::{self, TASK};
+use super::host::{self, Room, TASK};
 use super::tape::{composed, node, operand};
 use super::vector::{erf, exp, sigmoid};
 use candle_core::{D, Result, Tensor};
@@ -114,14 +114,16 @@ impl Function {
 
     fn forward(self, x: &Tensor) -> Result<Vec<f32>> {
         let x = host::values(x)?;
-        Ok(host::parts(x.len(), TASK, |i, y| {
-            let x = &x[i * TASK..];
+        Ok(host::parts(x.len(), TASK, |i, mut y| {
+            let x = host::part(&x, i, TASK);
             host::vectorised(
                 #[inline(always)]
                 || {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = self.value(*x);
-                    }
+                    y.write(
+                        x.len(),
+                        #[inline(always)]
+                        |i| self.value(x[i]),
+                    );
                 },
             );
         }))
@@ -129,14 +131,17 @@ impl Function {
 
     fn backward(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let (xs, dy) = (host::values(x)?, host::values(dy)?);
-        let dx = host::parts(xs.len(), TASK, |i, dx| {
-            let (x, dy) = (&xs[i * TASK..], &dy[i * TASK..]);
+        let dx = host::parts(xs.len(), TASK, |i, mut dx| {
+            let [x, dy] = [&xs, &dy].map(|t| host::part(t, i, TASK));
+            let dy = &dy[..x.len()];
             host::vectorised(
                 #[inline(always)]
                 || {
-                    for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                        *dx = dy * self.slope(*x);
-                    }
+                    dx.write(
+                        x.len(),
+                        #[inline(always)]
+                        |i| dy[i] * self.slope(x[i]),
+                    );
                 },
             );
         });
@@ -146,14 +151,16 @@ impl Function {
 
 fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    Ok(host::parts(x.len() / 2, n, |i, y| {
-        let (a, g) = x[i * 2 * n..].split_at(n);
+    Ok(host::parts(x.len() / 2, n, |i, mut y| {
+        let (a, g) = x[i * 2 * n..][..2 * n].split_at(n);
         host::vectorised(
             #[inline(always)]
             || {
-                for (y, (a, g)) in y.iter_mut().zip(a.iter().zip(g)) {
-                    *y = a * (g * normal_cdf(*g));
-                }
+                y.write(
+                    n,
+                    #[inline(always)]
+                    |i| a[i] * (g[i] * normal_cdf(g[i])),
+                );
             },
         );
     }))
@@ -161,16 +168,18 @@ fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
 
 fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
     let (xs, dy) = (host::values(x)?, host::values(dy)?);
-    let dx = host::parts(xs.len(), 2 * n, |i, dx| {
-        let ((a, g), dy) = (xs[i * 2 * n..].split_at(n), &dy[i * n..]);
-        let (da, dg) = dx.split_at_mut(n);
+    let dx = host::parts(xs.len(), 2 * n, |i, mut dx| {
+        let ((a, g), dy) = (xs[i * 2 * n..][..2 * n].split_at(n), &dy[i * n..][..n]);
+        let [mut da, mut dg] = [(); 2].map(|()| dx.front(n));
         host::vectorised(
             #[inline(always)]
             || {
-                for ((da, dg), ((a, g), dy)) in da.iter_mut().zip(dg.iter_mut()).zip(a.iter().zip(g).zip(dy)) {
-                    *da = dy * (g * normal_cdf(*g));
-                    *dg = dy * a * gelu_slope(*g);
-                }
+                Room::write_both(
+                    [&mut da, &mut dg],
+                    n,
+                    #[inline(always)]
+                    |i| [dy[i] * (g[i] * normal_cdf(g[i])), dy[i] * a[i] * gelu_slope(g[i])],
+                );
             },
         );
     });

@@ -181,11 +181,11 @@ fn backward(sizes: &Sizes, [q, k, v]: [&Tensor; 3], dy: &Tensor, wanted: [bool; 
 
 /// The heads' parts as one tensor [B, rows, heads · d].
 fn join(sizes: &Sizes, parts: &[HeadGradients], which: usize, rows: usize) -> Result<Tensor> {
-    let all = host::parts(sizes.batch * rows * sizes.width(), sizes.width(), |i, all| {
+    let all = host::parts(sizes.batch * rows * sizes.width(), sizes.width(), |i, mut all| {
         let (sample, row) = (i / rows, i % rows);
         let heads = &parts[sample * sizes.heads..];
-        for (all, HeadGradients { of, row: length }) in all.chunks_exact_mut(sizes.d).zip(heads) {
-            all.copy_from_slice(&of[which][row * length..][..sizes.d]);
+        for HeadGradients { of, row: length } in &heads[..sizes.heads] {
+            all.copy(&of[which][row * length..][..sizes.d]);
         }
     });
     host::tensor(all, (sizes.batch, rows, sizes.width()))

@@ -73,11 +73,17 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
         bail!("add_channels: x {:?} and shift {:?}", x.dims(), shift.dims());
     }
     let (xs, shifts) = (host::values(&x)?, host::values(&shift)?);
-    let y = host::parts(xs.len(), h * w, |i, y| {
-        let (x, shift) = (&xs[i * h * w..], shifts[i]);
+    let y = host::parts(xs.len(), h * w, |i, mut y| {
+        let (x, shift) = (&xs[i * h * w..][..h * w], shifts[i]);
         host::vectorised(
             #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, x)| *y = x + shift),
+            || {
+                y.write(
+                    h * w,
+                    #[inline(always)]
+                    |i| x[i] + shift,
+                );
+            },
         );
     });
     node(y, x.dims(), [&x, &shift], move |dy, [dx, dshift]| {
@@ -112,11 +118,17 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[inline(always)]
 fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    Ok(host::parts(x.len(), TASK, |i, y| {
-        let x = &x[i * TASK..];
+    Ok(host::parts(x.len(), TASK, |i, mut y| {
+        let x = host::part(&x, i, TASK);
         host::vectorised(
             #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)),
+            || {
+                y.write(
+                    x.len(),
+                    #[inline(always)]
+                    |i| f(x[i]),
+                );
+            },
         );
     }))
 }
@@ -127,11 +139,18 @@ fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<V
         bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
     }
     let (a, b) = (host::values(a)?, host::values(b)?);
-    Ok(host::parts(a.len(), TASK, |i, y| {
-        let (a, b) = (&a[i * TASK..], &b[i * TASK..]);
+    Ok(host::parts(a.len(), TASK, |i, mut y| {
+        let [a, b] = [&a, &b].map(|t| host::part(t, i, TASK));
+        let b = &b[..a.len()];
         host::vectorised(
             #[inline(always)]
-            || y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b)),
+            || {
+                y.write(
+                    a.len(),
+                    #[inline(always)]
+                    |i| f(a[i], b[i]),
+                );
+            },
         );
     }))
 }

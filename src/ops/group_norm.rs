@@ -5,7 +5,7 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host;
+use super::host::{self, Room};
 use super::tape::{composed, node, operand};
 use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
 use candle_core::{D, Result, Tensor, bail};
@@ -86,42 +86,46 @@ impl Kernel {
     }
 
     fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-        host::parts(x.len(), self.slab(), |i, y| {
+        host::parts(x.len(), self.slab(), |i, mut y| {
             let x = &x[i * self.slab()..][..self.slab()];
             host::vectorised(
                 #[inline(always)]
-                || self.forward_slab(i, x, y, weight, bias),
+                || self.forward_slab(i, x, &mut y, weight, bias),
             );
         })
     }
 
     #[inline(always)]
-    fn forward_slab(&self, i: usize, x: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32]) {
+    fn forward_slab(&self, i: usize, x: &[f32], y: &mut Room, weight: &[f32], bias: &[f32]) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
         let first = i % self.groups * self.channels;
-        for (c, (x, y)) in x.chunks_exact(self.pixels).zip(y.chunks_exact_mut(self.pixels)).enumerate() {
+        for (c, x) in x.chunks_exact(self.pixels).enumerate() {
             let (scale, shift) = (rstd * weight[first + c], bias[first + c]);
-            for (y, x) in y.iter_mut().zip(x) {
-                let z = (x - mean) * scale + shift;
-                *y = match self.then {
-                    Then::Nothing => z,
-                    Then::Silu => z * sigmoid(z),
-                };
-            }
+            y.write(
+                x.len(),
+                #[inline(always)]
+                |i| {
+                    let z = (x[i] - mean) * scale + shift;
+                    match self.then {
+                        Then::Nothing => z,
+                        Then::Silu => z * sigmoid(z),
+                    }
+                },
+            );
         }
     }
 
     /// dx, and for each sample and channel the contributions to dweight and dbias.
     fn backward(&self, x: &[f32], dy: &[f32], weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<(f32, f32)>) {
-        let (dx, sums) = host::parts_and(x.len(), self.slab(), |i, dx| {
+        let (dx, sums) = host::parts_and(x.len(), self.slab(), |i, mut dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * self.slab()..][..self.slab()]);
             let first = i % self.groups * self.channels;
             let [weight, bias] = [weight, bias].map(|t| &t[first..first + self.channels]);
             let mut sums = vec![(0.0, 0.0); self.channels];
             host::vectorised(
                 #[inline(always)]
-                || self.backward_slab(x, dy, weight, bias, dx, &mut sums),
+                || self.backward_slab(x, dy, weight, bias, &mut dx, &mut sums),
             );
             sums
         });
@@ -135,38 +139,38 @@ impl Kernel {
         dy: &[f32],
         weight: &[f32],
         bias: &[f32],
-        dx: &mut [f32],
+        room: &mut Room,
         sums: &mut [(f32, f32)],
     ) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
         // dx holds dz, the gradient behind the normalisation and its scale, until the two means are known.
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
-        for (c, (dz, (x, dy))) in dx
-            .chunks_exact_mut(self.pixels)
-            .zip(x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)))
-            .enumerate()
-        {
-            let (scale, shift) = (rstd * weight[c], bias[c]);
-            for (dz, (x, dy)) in dz.iter_mut().zip(x.iter().zip(dy)) {
-                *dz = match self.then {
-                    Then::Nothing => *dy,
+        let mut dx = Vec::with_capacity(self.channels);
+        for (c, (x, dy)) in x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)).enumerate() {
+            let (scale, shift, dy) = (rstd * weight[c], bias[c], &dy[..x.len()]);
+            let dz = room.write(
+                x.len(),
+                #[inline(always)]
+                |i| match self.then {
+                    Then::Nothing => dy[i],
                     Then::Silu => {
-                        let z = (x - mean) * scale + shift;
+                        let z = (x[i] - mean) * scale + shift;
                         let s = sigmoid(z);
-                        dy * s * (1.0 + z * (1.0 - s))
+                        dy[i] * s * (1.0 + z * (1.0 - s))
                     }
-                };
-            }
+                },
+            );
             let dbias = sum_of(dz, |d| d);
             let dweight = sum_of_pairs(dz, x, |d, x| d * ((x - mean) * rstd));
             sums[c] = (dweight, dbias);
             mean_d += f64::from(dbias) * f64::from(weight[c]);
             mean_dx += f64::from(dweight) * f64::from(weight[c]);
+            dx.push(dz);
         }
         let n = self.slab() as f64;
         let (mean_d, mean_dx) = ((mean_d / n) as f32, (mean_dx / n) as f32);
-        for (c, (dx, x)) in dx.chunks_exact_mut(self.pixels).zip(x.chunks_exact(self.pixels)).enumerate() {
+        for (c, (dx, x)) in dx.into_iter().zip(x.chunks_exact(self.pixels)).enumerate() {
             for (dx, x) in dx.iter_mut().zip(x) {
                 *dx = rstd * (*dx * weight[c] - mean_d - (x - mean) * rstd * mean_dx);
             }

@@ -3,9 +3,9 @@
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, take};
 use std::ops::Deref;
 
 /// Whether this tensor is f32 in host memory, where the operations have their own bodies.
@@ -80,8 +80,11 @@ pub(super) unsafe fn made(n: usize, write: impl FnOnce(&mut [MaybeUninit<f32>]))
     values
 }
 
-/// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and the part to write.
-pub(super) fn parts(n: usize, part: usize, task: impl Fn(usize, &mut [f32]) + Sync + Send) -> Vec<f32> {
+/// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and room for the part.
+///
+/// # Panics
+/// If a task does not write all of its part.
+pub(super) fn parts(n: usize, part: usize, task: impl Fn(usize, Room) + Sync + Send) -> Vec<f32> {
     parts_and(n, part, task).0
 }
 
@@ -89,22 +92,75 @@ pub(super) fn parts(n: usize, part: usize, task: impl Fn(usize, &mut [f32]) + Sy
 pub(super) fn parts_and<T: Send>(
     n: usize,
     part: usize,
-    task: impl Fn(usize, &mut [f32]) -> T + Sync + Send,
+    task: impl Fn(usize, Room) -> T + Sync + Send,
 ) -> (Vec<f32>, Vec<T>) {
     let mut returned = Vec::new();
     let write = |all: &mut [MaybeUninit<f32>]| {
         let parts = all.par_chunks_mut(part).with_min_len(TASK / part.max(1)).enumerate();
-        parts.map(|(i, part)| task(i, cleared(part))).collect_into_vec(&mut returned);
+        let write = |(i, part): (usize, &mut [MaybeUninit<f32>])| {
+            let (places, written) = (part.len(), Cell::new(0));
+            let returned = task(i, Room { places: part, written: &written });
+            assert_eq!(written.get(), places, "a part of a result was not written");
+            returned
+        };
+        parts.map(write).collect_into_vec(&mut returned);
     };
-    // SAFETY: the parts are all there is, and each is cleared.
+    // SAFETY: the parts are all there is, and as many values as each has places were written, no place twice.
     (unsafe { made(n, write) }, returned)
 }
 
-/// A task's part of a result with something in all of it, which the task then finds in its cache.
-pub(super) fn cleared(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    part.fill(MaybeUninit::new(if cfg!(test) { f32::NAN } else { 0.0 }));
-    // SAFETY: all of it has just been written.
-    unsafe { part.assume_init_mut() }
+/// Part `i` of values in parts of `part`.
+pub(super) fn part(values: &[f32], i: usize, part: usize) -> &[f32] {
+    &values[i * part..values.len().min((i + 1) * part)]
+}
+
+/// Room for values that have not been written yet, which is filled from the front on.
+pub(super) struct Room<'a> {
+    places: &'a mut [MaybeUninit<f32>],
+    /// How many values have been written to this room, and to all that it was split from.
+    written: &'a Cell<usize>,
+}
+
+impl<'a> Room<'a> {
+    /// Takes the first `n` places as a room of their own.
+    pub(super) fn front(&mut self, n: usize) -> Self {
+        let (front, rest) = take(&mut self.places).split_at_mut(n);
+        self.places = rest;
+        Self { places: front, written: self.written }
+    }
+
+    /// The next `n` places, which are about to be written.
+    fn next(&mut self, n: usize) -> &'a mut [MaybeUninit<f32>] {
+        self.written.update(|written| written + n);
+        self.front(n).places
+    }
+
+    /// Writes the next `n` values, of which `value` gives the i-th, and returns them. In a vectorised loop `value` must be
+    /// marked `#[inline(always)]`.
+    #[inline(always)]
+    pub(super) fn write(&mut self, n: usize, mut value: impl FnMut(usize) -> f32) -> &'a mut [f32] {
+        let places = self.next(n);
+        for (i, place) in places.iter_mut().enumerate() {
+            place.write(value(i));
+        }
+        // SAFETY: each has just been written.
+        unsafe { places.assume_init_mut() }
+    }
+
+    /// The same to two rooms at once.
+    #[inline(always)]
+    pub(super) fn write_both([a, b]: [&mut Self; 2], n: usize, mut values: impl FnMut(usize) -> [f32; 2]) {
+        for (i, (a, b)) in a.next(n).iter_mut().zip(b.next(n)).enumerate() {
+            let values = values(i);
+            a.write(values[0]);
+            b.write(values[1]);
+        }
+    }
+
+    /// Writes these values.
+    pub(super) fn copy(&mut self, values: &[f32]) {
+        self.next(values.len()).write_copy_of_slice(values);
+    }
 }
 
 /// A buffer for intermediate values that keeps its memory from call to call: an operation on a picture needs as much as the
@@ -157,6 +213,30 @@ pub(super) fn vectorised<F: FnMut()>(f: F) {
         }
     }
     pulp::Arch::new().dispatch(Body(f));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_written_in_pieces() {
+        let y = parts(10, 4, |i, mut y| {
+            let n = if i == 2 { 2 } else { 4 };
+            let mut half = y.front(n / 2);
+            y.write(n - n / 2, |j| (10 * i + j) as f32);
+            half.copy(&[0.5, 1.5][..n / 2]);
+        });
+        assert_eq!(y, [0.5, 1.5, 0.0, 1.0, 0.5, 1.5, 10.0, 11.0, 0.5, 20.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a part of a result was not written")]
+    fn a_part_that_is_not_written_is_noticed() {
+        parts(10, 4, |_, mut y| {
+            y.write(1, |_| 1.0);
+        });
+    }
 }
 
 #[cfg(test)]

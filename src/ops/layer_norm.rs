@@ -49,15 +49,17 @@ struct Kernel {
 impl Kernel {
     fn forward(self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        host::parts(x.len(), c, |i, y| {
-            let x = &x[i * c..][..c];
+        host::parts(x.len(), c, |i, mut y| {
+            let (x, bias) = (&x[i * c..][..c], &bias[..c]);
             host::vectorised(
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);
-                    for (y, (x, (w, b))) in y.iter_mut().zip(x.iter().zip(weight.iter().zip(bias))) {
-                        *y = (x - mean) * rstd * w + b;
-                    }
+                    y.write(
+                        c,
+                        #[inline(always)]
+                        |i| (x[i] - mean) * rstd * weight[i] + bias[i],
+                    );
                 },
             );
         })
@@ -65,15 +67,17 @@ impl Kernel {
 
     fn backward(self, x: &[f32], dy: &[f32], weight: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        host::parts(x.len(), c, |i, dx| {
+        host::parts(x.len(), c, |i, mut dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * c..][..c]);
             host::vectorised(
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);
-                    for (dx, (dy, w)) in dx.iter_mut().zip(dy.iter().zip(weight)) {
-                        *dx = dy * w;
-                    }
+                    let dx = dx.write(
+                        c,
+                        #[inline(always)]
+                        |i| dy[i] * weight[i],
+                    );
                     let mean_d = sum_of(dx, |d| d) / c as f32;
                     let mean_dx = sum_of_pairs(dx, x, |d, x| d * ((x - mean) * rstd)) / c as f32;
                     for (dx, x) in dx.iter_mut().zip(x) {

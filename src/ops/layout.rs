@@ -2,8 +2,10 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host;
+use super::host::{self, Room};
 use super::tape::{composed, node, operand};
+#[cfg(target_arch = "x86_64")]
+use super::{pack, product};
 use candle_core::{Result, Tensor, bail};
 
 /// Side of the squares that are transposed at once: one line of the cache.
@@ -48,15 +50,28 @@ pub fn to_picture(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor>
 fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
     // A part is some rows of one transpose.
-    let rows = if m.is_multiple_of(TILE) { TILE } else { m };
-    Ok(host::parts(x.len(), rows * n, |i, y| {
+    let rows = if m.is_multiple_of(TILE) { TILE } else { 1 };
+    Ok(host::parts(x.len(), rows * n, |i, mut y| {
         let x = &x[i * rows / m * m * n + i * rows % m..];
-        for first in (0..n).step_by(TILE) {
-            for j in first..n.min(first + TILE) {
-                y.chunks_exact_mut(n).zip(&x[j * m..]).for_each(|(y, x)| y[j] = *x);
-            }
+        let whole = if rows == TILE { n / TILE * TILE } else { 0 };
+        let mut y: [Room; TILE] = std::array::from_fn(|row| if row < rows { y.front(n) } else { y.front(0) });
+        for first in (0..whole).step_by(TILE) {
+            let tile = turned(&x[first * m..], m);
+            y.iter_mut().zip(&tile).for_each(|(y, tile)| y.copy(tile));
+        }
+        for (row, y) in y.iter_mut().enumerate().take(rows) {
+            y.write(n - whole, |j| x[(whole + j) * m + row]);
         }
     }))
+}
+
+/// The first 16 values of 16 rows, `row` apart, as columns.
+fn turned(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
+    #[cfg(target_arch = "x86_64")]
+    if product::available() {
+        return pack::turned(values, row);
+    }
+    std::array::from_fn(|column| std::array::from_fn(|i| values[i * row + column]))
 }
 
 /// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]
@@ -76,21 +91,21 @@ pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (plane, of_both) = (h * w, of_a + of_b);
     let y = {
         let (a, b) = (host::values(&a)?, host::values(&b)?);
-        host::parts(samples * of_both * plane, plane, |i, y| {
+        host::parts(samples * of_both * plane, plane, |i, mut y| {
             let (sample, channel) = (i / of_both, i % of_both);
             let from = match channel.checked_sub(of_a) {
                 None => &a[(sample * of_a + channel) * plane..],
                 Some(channel) => &b[(sample * of_b + channel) * plane..],
             };
-            y.copy_from_slice(&from[..plane]);
+            y.copy(&from[..plane]);
         })
     };
     node(y, (samples, of_both, h, w), [&a, &b], move |dy, wanted| {
         let dy = host::values(dy)?;
         let part = |first: usize, channels: usize| {
-            let part = host::parts(samples * channels * plane, plane, |i, part| {
+            let part = host::parts(samples * channels * plane, plane, |i, mut part| {
                 let at = i / channels * of_both + first + i % channels;
-                part.copy_from_slice(&dy[at * plane..][..plane]);
+                part.copy(&dy[at * plane..][..plane]);
             });
             host::tensor(part, (samples, channels, h, w))
         };

@@ -290,6 +290,15 @@ pub(super) unsafe fn transpose(
     }
 }
 
+/// The first 16 values of 16 rows, `row` apart, as columns.
+pub(super) fn turned(rows: &[f32], row: usize) -> [[f32; LANES]; LANES] {
+    assert!(available() && (LANES - 1) * row + LANES <= rows.len(), "pack: too few values");
+    let mut columns = [[0.0; LANES]; LANES];
+    // SAFETY: AVX-512 is there, and the rows were measured.
+    unsafe { transpose(rows, row, (LANES, LANES), columns.as_flattened_mut(), LANES) };
+    columns
+}
+
 /// Stores the transpose of the first values of rows that are `row` apart: `counts` are how many rows there are, and how many
 /// values of each, of 16 each at most. The transpose's rows are `out_row` apart.
 ///

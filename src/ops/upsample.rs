@@ -43,10 +43,10 @@ impl Kernel {
     fn forward(&self, x: &Tensor) -> Result<Vec<f32>> {
         let x = host::values(x)?;
         let (small, large) = (self.h * self.w, self.height * self.width);
-        Ok(host::parts(x.len() / small * large, large, |plane, y| {
-            for (i, y) in y.chunks_exact_mut(self.width).enumerate() {
-                let x = &x[plane * small + i * self.h / self.height * self.w..];
-                y.iter_mut().enumerate().for_each(|(j, y)| *y = x[j * self.w / self.width]);
+        Ok(host::parts(x.len() / small * large, large, |plane, mut y| {
+            for i in 0..self.height {
+                let x = &x[plane * small + i * self.h / self.height * self.w..][..self.w];
+                y.write(self.width, |j| x[j * self.w / self.width]);
             }
         }))
     }

@@ -391,6 +391,20 @@ fn differences(
     }
 }
 
+/// Adds the first `there` rows of sums to rows that are `row` values apart, from value `first` of each on.
+#[target_feature(enable = "avx512f")]
+fn add(sums: &Sums, (there, first): (usize, usize), out: &mut [f32], row: usize) {
+    for (out, sums) in out.chunks_exact_mut(row).zip(&sums.0).take(there) {
+        for (out, sums) in out[first..first + BLOCK].chunks_exact_mut(LANES).zip(sums.chunks_exact(LANES)) {
+            // SAFETY: both have 16 values.
+            unsafe {
+                let sum = _mm512_add_ps(_mm512_loadu_ps(out.as_ptr()), _mm512_loadu_ps(sums.as_ptr()));
+                _mm512_storeu_ps(out.as_mut_ptr(), sum);
+            }
+        }
+    }
+}
+
 /// The transpose of a gradient of k or v, [d, keys]; empty if it is not wanted.
 struct Across {
     of: Lengths,
@@ -417,9 +431,8 @@ impl Across {
             for key in (0..of.keys).step_by(BLOCK) {
                 let b = Operand { lines: pairs, first: key / TILE * second, row: BYTES, second };
                 block(on, a, b, (there, 2), &steps, &mut sums);
-                for (out, sums) in out.chunks_exact_mut(of.keys).zip(&sums.0).take(there) {
-                    out[key..key + BLOCK].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                }
+                // SAFETY: as above.
+                unsafe { add(&sums, (there, key), out, of.keys) };
             }
         }
     }

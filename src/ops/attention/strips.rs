@@ -6,12 +6,13 @@
 //! they add to a gradient.
 #![expect(
     unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
+    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked; tasks write elements of their own"
 )]
 
 use super::super::host::{self, Scratch};
 use super::super::pack::{Right, Transposed};
 use super::super::product::{LANES, Left, available};
+use super::super::target::Target;
 use super::super::vector::sum_of_pairs;
 use super::{HeadGradients, Operands, Sizes};
 use rayon::prelude::*;
@@ -244,37 +245,38 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
     let (k_laid, v_laid) = (&*k_laid, &*v_laid);
     let width = sizes.width();
     let each = sizes.queries.div_ceil(TASKS).next_multiple_of(STRIP);
-    let one = sizes.queries * width;
-    let queries = |b: usize, q: &[f32], task: usize, y: &mut [f32]| {
+    let tasks = sizes.queries.div_ceil(each);
+    let task = |task: usize, y: Target| {
+        let (b, begin) = (task / tasks, task % tasks * each);
+        let q = &q[b * sizes.queries * width..][..sizes.queries * width];
         let [mut p, mut strip, mut sums] = [(); 3].map(|()| Scratch::new());
         let p = p.first(STRIP * of.scores);
         let (strip, sums) = (strip.first(of.rows(STRIP)), sums.first(of.rows(STRIP)));
         for head in 0..sizes.heads {
             let i = b * sizes.heads + head;
-            for (number, y) in y.chunks_mut(STRIP * width).enumerate() {
-                let first = task * each + number * STRIP;
+            for first in (begin..sizes.queries.min(begin + each)).step_by(STRIP) {
                 lay_rows(sizes, q, (head, first), of.row, strip);
                 let scales = weights(sizes, &of, strip, &k_laid[i * panels..][..panels], first, p);
                 let left = Left::rows(p, of.scores);
                 let rows = (&v_laid[i * rows..][..rows], of.row);
                 multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
-                for ((y, sums), scale) in y.chunks_exact_mut(width).zip(sums.chunks_exact(of.row)).zip(scales) {
-                    let y = &mut y[head * sizes.d..][..sizes.d];
-                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y = scale * sum);
+                let there = sums.chunks_exact(of.row).zip(scales).take(sizes.queries - first);
+                for (query, (sums, scale)) in there.enumerate() {
+                    let y = y.at((b * sizes.queries + first + query) * width + head * sizes.d, sizes.d);
+                    for (j, sum) in sums[..sizes.d].iter().enumerate() {
+                        // SAFETY: a head's values are there, and are this task's.
+                        unsafe { y.add(j).write(scale * sum) };
+                    }
                 }
             }
         }
     };
     let write = |y: &mut [MaybeUninit<f32>]| {
-        y.par_chunks_exact_mut(one).zip(q.par_chunks_exact(one)).enumerate().for_each(|(b, (y, q))| {
-            y.par_chunks_mut(each * width)
-                .enumerate()
-                .with_max_len(1)
-                .for_each(|(task, y)| queries(b, q, task, host::cleared(y)));
-        });
+        let y = Target::from(y);
+        (0..sizes.batch * tasks).into_par_iter().with_max_len(1).for_each(|number| task(number, y));
     };
-    // SAFETY: each task clears its queries.
-    unsafe { host::made(sizes.batch * one, write) }
+    // SAFETY: the tasks write all heads of all queries.
+    unsafe { host::made(sizes.batch * sizes.queries * width, write) }
 }
 
 /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS K, dK = dSᵀ Q.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
     _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_load_si512, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_store_si512,
+    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 use std::mem::transmute;
 
@@ -139,10 +139,8 @@ fn turned(of: impl Fn(usize) -> (__m512, __m512)) -> [Line; TILE] {
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(in super::super) fn line(bits: __m512i) -> Line {
-    let mut line = ZEROS;
-    // SAFETY: a line is aligned to its 64 bytes.
-    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bits) };
-    line
+    // SAFETY: a line is 512 bits, any of which are numbers.
+    unsafe { transmute(bits) }
 }
 
 /// 32 values, rounded.
@@ -194,8 +192,15 @@ pub(super) fn rows(spare: &mut Spare, dy: &[f32], (m, n): (usize, usize)) {
     missing.fill(ZEROS);
     lines.par_chunks_mut(n / BLOCK).zip(dy.par_chunks_exact(n)).with_min_len(8).for_each(|(lines, row)| {
         // SAFETY: `available` found the instructions.
-        lines.iter_mut().zip(row.chunks_exact(BLOCK)).for_each(|(out, values)| unsafe { *out = line(rounded(values)) });
+        unsafe { row_of(row, lines) };
     });
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn row_of(row: &[f32], lines: &mut [Line]) {
+    for (values, out) in row.chunks_exact(BLOCK).zip(lines) {
+        *out = line(rounded(values));
+    }
 }
 
 /// A weight's block of inputs as the right operand: for each block of outputs and tap two tiles, of 16 inputs each, whose
