@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "to ask for a cache line is an instruction that is called by name")]
 
 use super::LANES;
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 /// The lines of some rows of a matrix that are still to be asked for.
 pub(in super::super) struct Ahead {
@@ -30,13 +30,14 @@ impl Ahead {
         self.left.div_ceil(times)
     }
 
-    /// Asks for the next lines, into the second cache.
+    /// Asks for the next lines, into the second cache or, if they are used soon, the nearest.
     #[inline(always)]
-    pub(in super::super) fn fetch(&mut self, lines: usize) {
+    pub(in super::super) fn fetch<const NEAR: bool>(&mut self, lines: usize) {
         let lines = lines.min(self.left);
         for _ in 0..lines {
+            let at = self.at.wrapping_add(self.line * LANES).cast();
             // SAFETY: a fetch reads nothing that the program sees, and may name any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(self.line * LANES).cast()) };
+            unsafe { if NEAR { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } };
             self.line += 1;
             if self.line == self.lines {
                 self.line = 0;

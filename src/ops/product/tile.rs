@@ -100,7 +100,7 @@ impl Tile<'_> {
         unsafe {
             while left > 0 {
                 let now = if T == 1 { left.min(STEPS) } else { 1 };
-                ahead.fetch(lines);
+                ahead.fetch::<false>(lines);
                 for _ in 0..now {
                     for tap in 0..T {
                         let columns: [__m512; N] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * LANES)));

@@ -105,7 +105,7 @@ impl Row {
         unsafe {
             let (mut halves, mut pixels) = (self.halves, self.pixels);
             for _ in 0..self.steps {
-                ahead.fetch(lines);
+                ahead.fetch::<true>(lines);
                 let column: [__m512; COLUMNS] = std::array::from_fn(|i| _mm512_loadu_ps(halves.add(i * LANES)));
                 for (j, (kernel, sums)) in spread(column).into_iter().zip(&mut sums).enumerate() {
                     for (t, value) in sums.iter_mut().enumerate() {
