@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "memory of a result is handed out before anything has been written to it")]
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use half::bf16;
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -109,8 +110,27 @@ pub(super) fn parts_and<T: Send>(
     (unsafe { made(n, write) }, returned)
 }
 
+/// A host tensor of bf16 in f32.
+pub(super) fn widened(t: &Tensor) -> Result<Tensor> {
+    let values = values_of::<bf16>(t)?;
+    let wide = parts(values.len(), TASK, |i, mut wide| {
+        let values = part(&values, i, TASK);
+        vectorised(
+            #[inline(always)]
+            || {
+                wide.write(
+                    values.len(),
+                    #[inline(always)]
+                    |i| f32::from_bits(u32::from(values[i].to_bits()) << 16),
+                );
+            },
+        );
+    });
+    tensor(wide, t.dims())
+}
+
 /// Part `i` of values in parts of `part`.
-pub(super) fn part(values: &[f32], i: usize, part: usize) -> &[f32] {
+pub(super) fn part<T>(values: &[T], i: usize, part: usize) -> &[T] {
     &values[i * part..values.len().min((i + 1) * part)]
 }
 

@@ -4,6 +4,7 @@
 //! have them mapped and zeroed again, 4 KiB at a time, takes a third of a step of full fine-tuning; and what is computed on
 //! 4 KiB pages waits for their addresses. So a freed block is kept for the next one of its size. Blocks in use and kept ones together
 //! never take more than those in use took at their most, but for [`SLACK`]: a new block replaces those that have waited longest.
+//! They begin at a cache line: a vector of 64 bytes that lies in two lines takes two reads, and most of what a step reads would.
 //!
 //! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same from the system, for all that is small.
 #![expect(unsafe_code, reason = "a global allocator hands out memory")]
@@ -20,8 +21,9 @@ const SLACK: usize = 128 << 20;
 /// Kept blocks at most, so that the list of them is itself small.
 const MOST: usize = 4096;
 
-/// The alignment that the system's allocator gives without being asked, so that any block serves every layout of its size.
-const ALIGN: usize = 2 * size_of::<usize>();
+/// The alignment of large blocks, a cache line, so that any block serves every layout of its size, and vectors that are read
+/// from it one behind the other lie in a line each.
+const ALIGN: usize = 64;
 
 /// The global allocator of a program that trains.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Kept {
         while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > MOST) {
             let Block { address, size } = self.blocks[enough];
             // SAFETY: the block came from the system's allocator with this layout, and is in nobody's use.
-            unsafe { System.dealloc(address, layout(size)) };
+            unsafe { System.dealloc(address, aligned(size)) };
             self.bytes -= size;
             enough += 1;
         }
@@ -91,7 +93,7 @@ impl Kept {
 }
 
 /// The layout of a large block.
-fn layout(size: usize) -> Layout {
+fn aligned(size: usize) -> Layout {
     // SAFETY: the size is that of a layout.
     unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
 }
@@ -149,18 +151,21 @@ fn in_large_pages(_: *mut u8, _: usize) {}
 // SAFETY: every block is the system allocator's, or one of those that was freed with the same size.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            // SAFETY: a large layout's size is not 0.
+            return block(layout.size(), || unsafe { System.alloc(aligned(layout.size())) }).0;
+        }
         // SAFETY: the caller's word.
-        let make = || unsafe { System.alloc(layout) };
-        if is_large(layout) { block(layout.size(), make).0 } else { make() }
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's word.
-        let make = || unsafe { System.alloc_zeroed(layout) };
         if !is_large(layout) {
-            return make();
+            // SAFETY: the caller's word.
+            return unsafe { System.alloc_zeroed(layout) };
         }
-        let (block, is_kept) = block(layout.size(), make);
+        // SAFETY: a large layout's size is not 0.
+        let (block, is_kept) = block(layout.size(), || unsafe { System.alloc_zeroed(aligned(layout.size())) });
         if is_kept {
             // SAFETY: the block is this large.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -178,9 +183,13 @@ unsafe impl GlobalAlloc for Memory {
     }
 
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's word; both blocks are the system's.
-        let block = unsafe { System.realloc(address, layout, size) };
-        if !block.is_null() && layout.align() <= ALIGN && layout.size().max(size) >= LARGE {
+        if layout.align() > ALIGN || layout.size().max(size) < LARGE {
+            // SAFETY: the caller's word; both blocks are the system's.
+            return unsafe { System.realloc(address, layout, size) };
+        }
+        // SAFETY: as above; the system frees a block by its address alone, whatever its alignment.
+        let block = unsafe { System.realloc(address, aligned(layout.size()), size) };
+        if !block.is_null() {
             kept().resized(layout.size(), size);
             if size >= LARGE {
                 in_large_pages(block, size);
@@ -199,7 +208,7 @@ mod tests {
     fn made(kept: &mut Kept, size: usize) -> Block {
         let found = kept.take(size);
         // SAFETY: the size is not 0.
-        let address = found.unwrap_or_else(|| unsafe { System.alloc(layout(size)) });
+        let address = found.unwrap_or_else(|| unsafe { System.alloc(aligned(size)) });
         Block { address, size }
     }
 
@@ -247,9 +256,12 @@ mod tests {
     #[test]
     fn blocks_hold_what_is_written_and_zeroed_ones_are_zero() {
         let (size, larger) = (SIZE + 4096, 2 * SIZE);
+        let layout = |size: usize| Layout::array::<f32>(size / size_of::<f32>()).unwrap();
+        let whole = |block: *mut u8| block.addr().is_multiple_of(ALIGN);
         // SAFETY: each block is used within its size, and freed with the size that it has.
         unsafe {
             let block = Memory.alloc(layout(size));
+            assert!(whole(block));
             block.write_bytes(7, size);
             Memory.dealloc(block, layout(size));
             let zeroed = Memory.alloc_zeroed(layout(size));
@@ -257,14 +269,16 @@ mod tests {
             assert!((0..size).all(|i| zeroed.add(i).read() == 0));
             zeroed.write_bytes(9, size);
             let grown = Memory.realloc(zeroed, layout(size), larger);
-            assert!((0..size).all(|i| grown.add(i).read() == 9));
+            assert!(whole(grown) && (0..size).all(|i| grown.add(i).read() == 9));
             Memory.dealloc(grown, layout(larger));
             let again = Memory.alloc(layout(larger));
             assert_eq!(again, grown);
-            // A large block becomes a small one, which the system has.
+            // A large block becomes a small one, which the system has, and a small one a large one.
             let small = Memory.realloc(again, layout(larger), 64);
             assert!((0..64).all(|i| small.add(i).read() == 9));
-            Memory.dealloc(small, layout(64));
+            let grown = Memory.realloc(small, layout(64), size);
+            assert!(whole(grown) && (0..64).all(|i| grown.add(i).read() == 9));
+            Memory.dealloc(grown, layout(size));
             Memory.dealloc(Memory.alloc(layout(size)), layout(size));
         }
         assert!(kept().bytes >= size);
