@@ -139,17 +139,17 @@ impl Kernel {
         dy: &[f32],
         weight: &[f32],
         bias: &[f32],
-        room: &mut Room,
+        dx: &mut Room,
         sums: &mut [(f32, f32)],
     ) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
-        // dx holds dz, the gradient behind the normalisation and its scale, until the two means are known.
+        // The pieces of dx hold dz, the gradient behind the normalisation and its scale, until the two means are known.
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
-        let mut dx = Vec::with_capacity(self.channels);
+        let mut pieces = Vec::with_capacity(self.channels);
         for (c, (x, dy)) in x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)).enumerate() {
             let (scale, shift, dy) = (rstd * weight[c], bias[c], &dy[..x.len()]);
-            let dz = room.write(
+            let dz = dx.write(
                 x.len(),
                 #[inline(always)]
                 |i| match self.then {
@@ -166,11 +166,11 @@ impl Kernel {
             sums[c] = (dweight, dbias);
             mean_d += f64::from(dbias) * f64::from(weight[c]);
             mean_dx += f64::from(dweight) * f64::from(weight[c]);
-            dx.push(dz);
+            pieces.push(dz);
         }
         let n = self.slab() as f64;
         let (mean_d, mean_dx) = ((mean_d / n) as f32, (mean_dx / n) as f32);
-        for (c, (dx, x)) in dx.into_iter().zip(x.chunks_exact(self.pixels)).enumerate() {
+        for (c, (dx, x)) in pieces.into_iter().zip(x.chunks_exact(self.pixels)).enumerate() {
             for (dx, x) in dx.iter_mut().zip(x) {
                 *dx = rstd * (*dx * weight[c] - mean_d - (x - mean) * rstd * mean_dx);
             }

@@ -137,7 +137,7 @@ pub(super) fn part<T>(values: &[T], i: usize, part: usize) -> &[T] {
 /// Room for values that have not been written yet, which is filled from the front on.
 pub(super) struct Room<'a> {
     places: &'a mut [MaybeUninit<f32>],
-    /// How many values have been written to this room, and to all that it was split from.
+    /// How many values have been written to the task's part, of which this is the room or a piece of it.
     written: &'a Cell<usize>,
 }
 
@@ -149,20 +149,20 @@ impl<'a> Room<'a> {
         Self { places: front, written: self.written }
     }
 
-    /// The next `n` places, which are about to be written.
-    fn next(&mut self, n: usize) -> &'a mut [MaybeUninit<f32>] {
+    /// `n` of its places have been written.
+    fn count(&self, n: usize) {
         self.written.update(|written| written + n);
-        self.front(n).places
     }
 
     /// Writes the next `n` values, of which `value` gives the i-th, and returns them. In a vectorised loop `value` must be
     /// marked `#[inline(always)]`.
     #[inline(always)]
     pub(super) fn write(&mut self, n: usize, mut value: impl FnMut(usize) -> f32) -> &'a mut [f32] {
-        let places = self.next(n);
+        let places = self.front(n).places;
         for (i, place) in places.iter_mut().enumerate() {
             place.write(value(i));
         }
+        self.count(n);
         // SAFETY: each has just been written.
         unsafe { places.assume_init_mut() }
     }
@@ -170,16 +170,20 @@ impl<'a> Room<'a> {
     /// The same to two rooms at once.
     #[inline(always)]
     pub(super) fn write_both([a, b]: [&mut Self; 2], n: usize, mut values: impl FnMut(usize) -> [f32; 2]) {
-        for (i, (a, b)) in a.next(n).iter_mut().zip(b.next(n)).enumerate() {
+        let [of_a, of_b] = [a.front(n), b.front(n)].map(|room| room.places);
+        for (i, (a, b)) in of_a.iter_mut().zip(of_b).enumerate() {
             let values = values(i);
             a.write(values[0]);
             b.write(values[1]);
         }
+        a.count(n);
+        b.count(n);
     }
 
     /// Writes these values.
     pub(super) fn copy(&mut self, values: &[f32]) {
-        self.next(values.len()).write_copy_of_slice(values);
+        self.front(values.len()).places.write_copy_of_slice(values);
+        self.count(values.len());
     }
 }
 

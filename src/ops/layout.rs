@@ -54,7 +54,7 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
     Ok(host::parts(x.len(), rows * n, |i, mut y| {
         let x = &x[i * rows / m * m * n + i * rows % m..];
         let whole = if rows == TILE { n / TILE * TILE } else { 0 };
-        let mut y: [Room; TILE] = std::array::from_fn(|row| if row < rows { y.front(n) } else { y.front(0) });
+        let mut y: [Room; TILE] = std::array::from_fn(|row| y.front(if row < rows { n } else { 0 }));
         for first in (0..whole).step_by(TILE) {
             let tile = turned(&x[first * m..], m);
             y.iter_mut().zip(&tile).for_each(|(y, tile)| y.copy(tile));

@@ -21,8 +21,7 @@ const SLACK: usize = 128 << 20;
 /// Kept blocks at most, so that the list of them is itself small.
 const MOST: usize = 4096;
 
-/// The alignment of large blocks, a cache line, so that any block serves every layout of its size, and vectors that are read
-/// from it one behind the other lie in a line each.
+/// The alignment of large blocks at least, a cache line: vectors that are read from one, one behind the other, lie in a line each.
 const ALIGN: usize = 64;
 
 /// The global allocator of a program that trains.
@@ -83,8 +82,8 @@ impl Kept {
         let mut enough = 0;
         while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > MOST) {
             let Block { address, size } = self.blocks[enough];
-            // SAFETY: the block came from the system's allocator with this layout, and is in nobody's use.
-            unsafe { System.dealloc(address, aligned(size)) };
+            // SAFETY: the block came from `get` with this size, and is in nobody's use.
+            unsafe { free(address, size) };
             self.bytes -= size;
             enough += 1;
         }
@@ -92,10 +91,42 @@ impl Kept {
     }
 }
 
-/// The layout of a large block.
-fn aligned(size: usize) -> Layout {
-    // SAFETY: the size is that of a layout.
-    unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
+/// Memory from the system, all zeros, for a large block; null if there is none. Large pages are asked for; a system that has
+/// none, or whose small ones are larger than 4 KiB, goes on without.
+#[cfg(target_os = "linux")]
+fn get(size: usize) -> *mut u8 {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: new pages, which nobody has; the advice changes nothing that is in them.
+    unsafe {
+        let pages = libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if pages == libc::MAP_FAILED {
+            return std::ptr::null_mut();
+        }
+        libc::madvise(pages, size, libc::MADV_HUGEPAGE);
+        pages.cast()
+    }
+}
+
+/// Gives a block back to the system.
+///
+/// # Safety
+/// It came from [`get`] with this size, and is in nobody's use.
+#[cfg(target_os = "linux")]
+unsafe fn free(address: *mut u8, size: usize) {
+    // SAFETY: the caller's.
+    unsafe { libc::munmap(address.cast(), size) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn get(size: usize) -> *mut u8 {
+    // SAFETY: `is_large` has seen to it that the size is not 0 and has a layout.
+    unsafe { System.alloc_zeroed(Layout::from_size_align_unchecked(size, ALIGN)) }
+}
+
+#[cfg(not(target_os = "linux"))]
+unsafe fn free(address: *mut u8, size: usize) {
+    // SAFETY: the caller's: it came from `get`, with the same layout.
+    unsafe { System.dealloc(address, Layout::from_size_align_unchecked(size, ALIGN)) };
 }
 
 fn kept() -> MutexGuard<'static, Kept> {
@@ -103,7 +134,7 @@ fn kept() -> MutexGuard<'static, Kept> {
 }
 
 fn is_large(layout: Layout) -> bool {
-    layout.size() >= LARGE && layout.align() <= ALIGN
+    layout.size() >= LARGE && layout.align() <= ALIGN && layout.size() <= isize::MAX as usize - ALIGN
 }
 
 /// Gives all that is kept back to the system: where work of another kind begins.
@@ -113,47 +144,30 @@ pub fn give_back() {
     kept.most_in_use = kept.in_use;
 }
 
-/// A large block: a kept one, with whatever is in it, or one that `make` has made; and whether it is a kept one.
-fn block(size: usize, make: impl Fn() -> *mut u8) -> (*mut u8, bool) {
+/// A large block: a kept one, with whatever is in it, or a new one of zeros; and whether it is a kept one.
+fn block(size: usize) -> (*mut u8, bool) {
     let found = kept().take(size);
     if let Some(address) = found {
         return (address, true);
     }
-    let mut address = make();
+    let mut address = get(size);
     if address.is_null() {
         // What is kept may be what is missing.
         kept().shrink(0);
-        address = make();
+        address = get(size);
     }
     if address.is_null() {
         kept().resized(size, 0);
-    } else {
-        in_large_pages(address, size);
     }
     (address, false)
 }
 
-/// Asks for large pages; a system that has none, or whose small ones are larger than 4 KiB, goes on without. The pages at both ends
-/// are asked for too, for a block of two kinds of pages cannot be made larger where it lies.
-#[cfg(target_os = "linux")]
-fn in_large_pages(address: *mut u8, size: usize) {
-    const PAGE: usize = 4096;
-    let before = address.addr() % PAGE;
-    // SAFETY: all of these pages hold some of a block that has just been allocated; the advice changes nothing that is in them.
-    unsafe {
-        libc::madvise(address.sub(before).cast(), (before + size).next_multiple_of(PAGE), libc::MADV_HUGEPAGE);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn in_large_pages(_: *mut u8, _: usize) {}
-
-// SAFETY: every block is the system allocator's, or one of those that was freed with the same size.
+// SAFETY: a large block is one of `get`'s or one that was freed with the same size; all others are the system allocator's. Which
+// one it is depends on the layout alone, and both are aligned as it says.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_large(layout) {
-            // SAFETY: a large layout's size is not 0.
-            return block(layout.size(), || unsafe { System.alloc(aligned(layout.size())) }).0;
+            return block(layout.size()).0;
         }
         // SAFETY: the caller's word.
         unsafe { System.alloc(layout) }
@@ -164,8 +178,7 @@ unsafe impl GlobalAlloc for Memory {
             // SAFETY: the caller's word.
             return unsafe { System.alloc_zeroed(layout) };
         }
-        // SAFETY: a large layout's size is not 0.
-        let (block, is_kept) = block(layout.size(), || unsafe { System.alloc_zeroed(aligned(layout.size())) });
+        let (block, is_kept) = block(layout.size());
         if is_kept {
             // SAFETY: the block is this large.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -183,19 +196,21 @@ unsafe impl GlobalAlloc for Memory {
     }
 
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.align() > ALIGN || layout.size().max(size) < LARGE {
+        // SAFETY: the caller's word: the new size is one of a layout of this alignment.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !is_large(layout) && !is_large(new) {
             // SAFETY: the caller's word; both blocks are the system's.
             return unsafe { System.realloc(address, layout, size) };
         }
-        // SAFETY: as above; the system frees a block by its address alone, whatever its alignment.
-        let block = unsafe { System.realloc(address, aligned(layout.size()), size) };
-        if !block.is_null() {
-            kept().resized(layout.size(), size);
-            if size >= LARGE {
-                in_large_pages(block, size);
+        // SAFETY: the caller's word; both blocks are as large as what is copied, and apart.
+        unsafe {
+            let block = self.alloc(new);
+            if !block.is_null() {
+                block.copy_from_nonoverlapping(address, layout.size().min(size));
+                self.dealloc(address, layout);
             }
+            block
         }
-        block
     }
 }
 
@@ -207,8 +222,7 @@ mod tests {
 
     fn made(kept: &mut Kept, size: usize) -> Block {
         let found = kept.take(size);
-        // SAFETY: the size is not 0.
-        let address = found.unwrap_or_else(|| unsafe { System.alloc(aligned(size)) });
+        let address = found.unwrap_or_else(|| get(size));
         Block { address, size }
     }
 

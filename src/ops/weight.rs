@@ -88,7 +88,7 @@ impl Weight {
             Self::Rounded(values) if values.device().is_cpu() && values.dtype() == DType::BF16 => host::widened(values),
             Self::Rounded(values) => values.to_dtype(DType::F32),
             #[cfg(target_arch = "x86_64")]
-            Self::Tiles(tiles) => tiles.tensor()?.to_dtype(DType::F32),
+            Self::Tiles(tiles) => host::widened(&tiles.tensor()?),
         }
     }
 

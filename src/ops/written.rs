@@ -46,6 +46,19 @@ fn of_loops() {
     });
 }
 
+/// Whole squares of 16, and rests of them both ways, for several samples.
+#[test]
+fn pictures_become_rows_and_pictures_again() {
+    for (c, h, w) in [(37, 4, 8), (32, 4, 4), (16, 5, 7), (5, 3, 3)] {
+        let x = var(&[3, c, h, w], 1);
+        let rows = super::to_rows(&x).unwrap();
+        let want = x.flatten_from(2).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
+        let all = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(all(&rows), all(&want), "{c} channels of {h} x {w}");
+        assert_eq!(all(&super::to_picture(&rows, (h, w)).unwrap()), all(&x), "{c} channels of {h} x {w}");
+    }
+}
+
 #[test]
 fn of_attention() {
     let (q, k, v) = (var(&[2, 50, 20], 1), var(&[2, 37, 20], 2), var(&[2, 37, 20], 3));

@@ -246,8 +246,8 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
     let width = sizes.width();
     let each = sizes.queries.div_ceil(TASKS).next_multiple_of(STRIP);
     let tasks = sizes.queries.div_ceil(each);
-    let task = |task: usize, y: Target| {
-        let (b, begin) = (task / tasks, task % tasks * each);
+    let task = |number: usize, y: Target| {
+        let (b, begin) = (number / tasks, number % tasks * each);
         let q = &q[b * sizes.queries * width..][..sizes.queries * width];
         let [mut p, mut strip, mut sums] = [(); 3].map(|()| Scratch::new());
         let p = p.first(STRIP * of.scores);
