@@ -4,7 +4,8 @@
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::host::{self, Room, TASK};
+use super::elementwise;
+use super::host::{self, Room};
 use super::tape::{composed, node, operand};
 use super::vector::{erf, exp, sigmoid};
 use candle_core::{D, Result, Tensor};
@@ -113,39 +114,21 @@ impl Function {
     }
 
     fn forward(self, x: &Tensor) -> Result<Vec<f32>> {
-        let x = host::values(x)?;
-        Ok(host::parts(x.len(), TASK, |i, mut y| {
-            let x = host::part(&x, i, TASK);
-            host::vectorised(
-                #[inline(always)]
-                || {
-                    y.write(
-                        x.len(),
-                        #[inline(always)]
-                        |i| self.value(x[i]),
-                    );
-                },
-            );
-        }))
+        elementwise::each(
+            x,
+            #[inline(always)]
+            |x| self.value(x),
+        )
     }
 
     fn backward(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let (xs, dy) = (host::values(x)?, host::values(dy)?);
-        let dx = host::parts(xs.len(), TASK, |i, mut dx| {
-            let [x, dy] = [&xs, &dy].map(|t| host::part(t, i, TASK));
-            let dy = &dy[..x.len()];
-            host::vectorised(
-                #[inline(always)]
-                || {
-                    dx.write(
-                        x.len(),
-                        #[inline(always)]
-                        |i| dy[i] * self.slope(x[i]),
-                    );
-                },
-            );
-        });
-        host::tensor(dx, x.dims())
+        let dx = elementwise::pairs(
+            x,
+            dy,
+            #[inline(always)]
+            |x, dy| dy * self.slope(x),
+        );
+        host::tensor(dx?, x.dims())
     }
 }
 

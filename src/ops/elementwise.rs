@@ -115,26 +115,15 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     host::tensor(pairs(&a.contiguous()?, &b.contiguous()?, |a, b| a + b)?, a.dims())
 }
 
+/// What `f` makes of each value; see [`host::each`].
 #[inline(always)]
-fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
-    let x = host::values(x)?;
-    Ok(host::parts(x.len(), TASK, |i, mut y| {
-        let x = host::part(&x, i, TASK);
-        host::vectorised(
-            #[inline(always)]
-            || {
-                y.write(
-                    x.len(),
-                    #[inline(always)]
-                    |i| f(x[i]),
-                );
-            },
-        );
-    }))
+pub(super) fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
+    Ok(host::each(&host::values(x)?, f))
 }
 
+/// What `f` makes of each two values of tensors of one shape; see [`host::each`].
 #[inline(always)]
-fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Vec<f32>> {
+pub(super) fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Vec<f32>> {
     if a.dims() != b.dims() {
         bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
     }

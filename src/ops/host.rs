@@ -112,21 +112,26 @@ pub(super) fn parts_and<T: Send>(
 
 /// A host tensor of bf16 in f32.
 pub(super) fn widened(t: &Tensor) -> Result<Tensor> {
-    let values = values_of::<bf16>(t)?;
-    let wide = parts(values.len(), TASK, |i, mut wide| {
-        let values = part(&values, i, TASK);
+    let wide = each(&values_of::<bf16>(t)?, |value| f32::from_bits(u32::from(value.to_bits()) << 16));
+    tensor(wide, t.dims())
+}
+
+/// What `f` makes of each value. If `f` is more than a few operations it must be marked `#[inline(always)]`; see [`vectorised`].
+#[inline(always)]
+pub(super) fn each<T: Copy + Sync>(values: &[T], f: impl Fn(T) -> f32 + Sync) -> Vec<f32> {
+    parts(values.len(), TASK, |i, mut out| {
+        let values = part(values, i, TASK);
         vectorised(
             #[inline(always)]
             || {
-                wide.write(
+                out.write(
                     values.len(),
                     #[inline(always)]
-                    |i| f32::from_bits(u32::from(values[i].to_bits()) << 16),
+                    |i| f(values[i]),
                 );
             },
         );
-    });
-    tensor(wide, t.dims())
+    })
 }
 
 /// Part `i` of values in parts of `part`.

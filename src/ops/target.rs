@@ -53,4 +53,17 @@ impl Target<'_> {
         assert!(at + n <= self.length, "beyond the result");
         self.first.wrapping_add(at)
     }
+
+    /// Writes `scale` times these values, from element `at` on.
+    ///
+    /// # Safety
+    /// These elements are the calling task's.
+    #[inline]
+    pub(super) unsafe fn write_scaled(self, at: usize, values: &[f32], scale: f32) {
+        let first = self.at(at, values.len());
+        for (i, value) in values.iter().enumerate() {
+            // SAFETY: as many elements are there, and are the caller's.
+            unsafe { first.add(i).write(scale * value) };
+        }
+    }
 }

@@ -262,11 +262,9 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
                 let there = BLOCK.min(sizes.queries - first);
                 for (row, (sums, scale)) in sums.0.iter().zip(scales).enumerate().take(there) {
                     let query = i / sizes.heads * sizes.queries + first + row;
-                    let at = y.at(query * sizes.width() + i % sizes.heads * sizes.d + value, n);
-                    for (j, sum) in sums.iter().enumerate().take(n) {
-                        // SAFETY: n values are there, and are this task's.
-                        unsafe { at.add(j).write(scale * sum) };
-                    }
+                    let at = query * sizes.width() + i % sizes.heads * sizes.d + value;
+                    // SAFETY: this head of these queries is this task's.
+                    unsafe { y.write_scaled(at, &sums[..n], scale) };
                 }
             });
         }

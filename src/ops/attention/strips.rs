@@ -262,11 +262,9 @@ pub(super) fn forward(sizes: &Sizes, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32
                 multiply((sums, of.row), (STRIP, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
                 let there = sums.chunks_exact(of.row).zip(scales).take(sizes.queries - first);
                 for (query, (sums, scale)) in there.enumerate() {
-                    let y = y.at((b * sizes.queries + first + query) * width + head * sizes.d, sizes.d);
-                    for (j, sum) in sums[..sizes.d].iter().enumerate() {
-                        // SAFETY: a head's values are there, and are this task's.
-                        unsafe { y.add(j).write(scale * sum) };
-                    }
+                    let at = (b * sizes.queries + first + query) * width + head * sizes.d;
+                    // SAFETY: all heads of these queries are this task's.
+                    unsafe { y.write_scaled(at, &sums[..sizes.d], scale) };
                 }
             }
         }
