@@ -139,10 +139,10 @@ fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
         host::vectorised(
             #[inline(always)]
             || {
-                y.write(
-                    n,
+                y.write_from(
+                    [a, g],
                     #[inline(always)]
-                    |i| a[i] * (g[i] * normal_cdf(g[i])),
+                    |[a, g]| a * (g * normal_cdf(g)),
                 );
             },
         );
@@ -157,11 +157,11 @@ fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
         host::vectorised(
             #[inline(always)]
             || {
-                Room::write_both(
+                Room::write_both_from(
                     [&mut da, &mut dg],
-                    n,
+                    [a, g, dy],
                     #[inline(always)]
-                    |i| [dy[i] * (g[i] * normal_cdf(g[i])), dy[i] * a[i] * gelu_slope(g[i])],
+                    |[a, g, dy]| [dy * (g * normal_cdf(g)), dy * a * gelu_slope(g)],
                 );
             },
         );

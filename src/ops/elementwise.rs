@@ -78,10 +78,10 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
         host::vectorised(
             #[inline(always)]
             || {
-                y.write(
-                    h * w,
+                y.write_from(
+                    [x],
                     #[inline(always)]
-                    |i| x[i] + shift,
+                    |[x]| x + shift,
                 );
             },
         );
@@ -130,14 +130,13 @@ pub(super) fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) 
     let (a, b) = (host::values(a)?, host::values(b)?);
     Ok(host::parts(a.len(), TASK, |i, mut y| {
         let [a, b] = [&a, &b].map(|t| host::part(t, i, TASK));
-        let b = &b[..a.len()];
         host::vectorised(
             #[inline(always)]
             || {
-                y.write(
-                    a.len(),
+                y.write_from(
+                    [a, b],
                     #[inline(always)]
-                    |i| f(a[i], b[i]),
+                    |[a, b]| f(a, b),
                 );
             },
         );

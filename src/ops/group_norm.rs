@@ -102,11 +102,11 @@ impl Kernel {
         let first = i % self.groups * self.channels;
         for (c, x) in x.chunks_exact(self.pixels).enumerate() {
             let (scale, shift) = (rstd * weight[first + c], bias[first + c]);
-            y.write(
-                x.len(),
+            y.write_from(
+                [x],
                 #[inline(always)]
-                |i| {
-                    let z = (x[i] - mean) * scale + shift;
+                |[x]| {
+                    let z = (x - mean) * scale + shift;
                     match self.then {
                         Then::Nothing => z,
                         Then::Silu => z * sigmoid(z),
@@ -148,16 +148,16 @@ impl Kernel {
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
         let mut pieces = Vec::with_capacity(self.channels);
         for (c, (x, dy)) in x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)).enumerate() {
-            let (scale, shift, dy) = (rstd * weight[c], bias[c], &dy[..x.len()]);
-            let dz = dx.write(
-                x.len(),
+            let (scale, shift) = (rstd * weight[c], bias[c]);
+            let dz = dx.write_from(
+                [x, dy],
                 #[inline(always)]
-                |i| match self.then {
-                    Then::Nothing => dy[i],
+                |[x, dy]| match self.then {
+                    Then::Nothing => dy,
                     Then::Silu => {
-                        let z = (x[i] - mean) * scale + shift;
+                        let z = (x - mean) * scale + shift;
                         let s = sigmoid(z);
-                        dy[i] * s * (1.0 + z * (1.0 - s))
+                        dy * s * (1.0 + z * (1.0 - s))
                     }
                 },
             );

@@ -124,10 +124,10 @@ pub(super) fn each<T: Copy + Sync>(values: &[T], f: impl Fn(T) -> f32 + Sync) ->
         vectorised(
             #[inline(always)]
             || {
-                out.write(
-                    values.len(),
+                out.write_from(
+                    [values],
                     #[inline(always)]
-                    |i| f(values[i]),
+                    |[value]| f(value),
                 );
             },
         );
@@ -172,12 +172,36 @@ impl<'a> Room<'a> {
         unsafe { places.assume_init_mut() }
     }
 
+    /// Writes as many values as each of these slices has: what `value` makes of those of all slices at one place. In a
+    /// vectorised loop `value` must be marked `#[inline(always)]`; nothing is checked at each place, which would hold the loop to
+    /// one value at a time.
+    #[inline(always)]
+    pub(super) fn write_from<T: Copy, const N: usize>(
+        &mut self,
+        from: [&[T]; N],
+        mut value: impl FnMut([T; N]) -> f32,
+    ) -> &'a mut [f32] {
+        let n = common_length(&from);
+        self.write(
+            n,
+            #[inline(always)]
+            // SAFETY: a room asks for the values 0 to n.
+            |i| value(unsafe { all_at(&from, i) }),
+        )
+    }
+
     /// The same to two rooms at once.
     #[inline(always)]
-    pub(super) fn write_both([a, b]: [&mut Self; 2], n: usize, mut values: impl FnMut(usize) -> [f32; 2]) {
+    pub(super) fn write_both_from<T: Copy, const N: usize>(
+        [a, b]: [&mut Self; 2],
+        from: [&[T]; N],
+        mut values: impl FnMut([T; N]) -> [f32; 2],
+    ) {
+        let n = common_length(&from);
         let [of_a, of_b] = [a.front(n), b.front(n)].map(|room| room.places);
         for (i, (a, b)) in of_a.iter_mut().zip(of_b).enumerate() {
-            let values = values(i);
+            // SAFETY: both rooms have n places.
+            let values = values(unsafe { all_at(&from, i) });
             a.write(values[0]);
             b.write(values[1]);
         }
@@ -190,6 +214,27 @@ impl<'a> Room<'a> {
         self.front(values.len()).places.write_copy_of_slice(values);
         self.count(values.len());
     }
+}
+
+/// The length of all of these slices.
+#[inline(always)]
+fn common_length<T, const N: usize>(slices: &[&[T]; N]) -> usize {
+    let n = slices[0].len();
+    assert!(slices.iter().all(|slice| slice.len() == n), "slices of one length are needed");
+    n
+}
+
+/// The values of all slices at one place.
+///
+/// # Safety
+/// All slices have a value there.
+#[inline(always)]
+unsafe fn all_at<T: Copy, const N: usize>(slices: &[&[T]; N], i: usize) -> [T; N] {
+    std::array::from_fn(
+        #[inline(always)]
+        // SAFETY: there is one, says the caller.
+        |slice| unsafe { *slices[slice].get_unchecked(i) },
+    )
 }
 
 /// A buffer for intermediate values that keeps its memory from call to call: an operation on a picture needs as much as the

@@ -50,15 +50,15 @@ impl Kernel {
     fn forward(self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let c = weight.len();
         host::parts(x.len(), c, |i, mut y| {
-            let (x, bias) = (&x[i * c..][..c], &bias[..c]);
+            let x = &x[i * c..][..c];
             host::vectorised(
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);
-                    y.write(
-                        c,
+                    y.write_from(
+                        [x, weight, bias],
                         #[inline(always)]
-                        |i| (x[i] - mean) * rstd * weight[i] + bias[i],
+                        |[x, weight, bias]| (x - mean) * rstd * weight + bias,
                     );
                 },
             );
@@ -73,10 +73,10 @@ impl Kernel {
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);
-                    let dx = dx.write(
-                        c,
+                    let dx = dx.write_from(
+                        [dy, weight],
                         #[inline(always)]
-                        |i| dy[i] * weight[i],
+                        |[dy, weight]| dy * weight,
                     );
                     let mean_d = sum_of(dx, |d| d) / c as f32;
                     let mean_dx = sum_of_pairs(dx, x, |d, x| d * ((x - mean) * rstd)) / c as f32;
