@@ -26,7 +26,7 @@ mod vectors;
 mod weight;
 
 pub(super) use convolution::{convolve, convolve_back};
-pub(super) use kernel::{BLOCK, Configured, Operand, Steps, Sums, TILE, Unit, available, block, unit};
+pub(super) use kernel::{Ahead, BLOCK, Configured, Operand, Steps, Sums, TILE, Unit, available, block, unit};
 pub(super) use lay::{joined, line, load, pairs};
 pub(super) use linear::{multiply, multiply_back};
 pub(super) use lines::{BYTES, Line, Spare};

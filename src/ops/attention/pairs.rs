@@ -16,7 +16,7 @@ use super::super::pack::{transpose, turn};
 use super::super::product::LANES;
 use super::super::target::Target;
 use super::super::tiles::{
-    BLOCK, BYTES, Configured, Line, Operand, Spare, Steps, Sums, TILE, block, joined, line, load, pairs,
+    Ahead, BLOCK, BYTES, Configured, Line, Operand, Spare, Steps, Sums, TILE, block, joined, line, load, pairs,
 };
 use super::strips::exponentials;
 use super::{HeadGradients, Operands, Sizes};
@@ -69,13 +69,12 @@ impl Lengths {
 
     /// The steps over a head's values, for rows of lines on the left and columns on the right.
     fn over_values(&self) -> Steps {
-        let steps = (0..self.row).map(|step| [step * BYTES, step * TILE * BYTES]).collect();
-        Steps::new(steps).ending((self.d - (self.row - 1) * BLOCK).div_ceil(2))
+        Self::over_lines(self.row).ending((self.d - (self.row - 1) * BLOCK).div_ceil(2))
     }
 
     /// The steps over a number of lines of 32 keys or queries, on the right pairs.
     fn over_lines(lines: usize) -> Steps {
-        Steps::new((0..lines).map(|step| [step * BYTES, step * TILE * BYTES]).collect())
+        Steps::new(lines, |step| [step * BYTES, step * TILE * BYTES])
     }
 }
 
@@ -168,7 +167,7 @@ fn scores(on: &Configured, of: &Lengths, rows: &[Line], columns: &[Line], scale:
     let second = of.row * TILE * BYTES;
     for key in (0..of.keys).step_by(BLOCK) {
         let b = Operand { lines: columns, first: key / TILE * second, row: BYTES, second };
-        block(on, a, b, (BLOCK, 2), &steps, &mut sums);
+        block(on, a, b, (BLOCK, 2), (&steps, Ahead::NOTHING), &mut sums);
         for (out, sums) in out.chunks_exact_mut(of.scores).zip(&sums.0) {
             // SAFETY: AVX-512 is there: products in bf16 are available.
             unsafe { scaled(sums, scale, &mut out[key..key + BLOCK]) };
@@ -226,7 +225,7 @@ fn sum(on: &Configured, of: &Lengths, weights: &[Line], pairs: &[Line], mut writ
     let second = of.keys / 2 * BYTES;
     for tile in (0..of.tiles).step_by(2) {
         let b = Operand { lines: pairs, first: tile * second, row: BYTES, second };
-        block(on, a, b, (BLOCK, (of.tiles - tile).min(2)), &steps, &mut sums);
+        block(on, a, b, (BLOCK, (of.tiles - tile).min(2)), (&steps, Ahead::NOTHING), &mut sums);
         write(tile * TILE, BLOCK.min(of.d - tile * TILE), &sums);
     }
 }
@@ -428,7 +427,7 @@ impl Across {
             let a = Operand { lines: across, first, row: strips * BYTES, second: TILE * strips * BYTES };
             for key in (0..of.keys).step_by(BLOCK) {
                 let b = Operand { lines: pairs, first: key / TILE * second, row: BYTES, second };
-                block(on, a, b, (there, 2), &steps, &mut sums);
+                block(on, a, b, (there, 2), (&steps, Ahead::NOTHING), &mut sums);
                 // SAFETY: as above.
                 unsafe { add(&sums, (there, key), out, of.keys) };
             }

@@ -35,14 +35,15 @@ pub(in super::super) fn convolve<'y>(
     let laid = laid.first(plane * weight.inputs / 2);
     let step = |i: usize| {
         let (input, tap) = (i / taps, i % taps);
-        [i * LINES * BYTES, input * TILE * plane * BYTES + grid.shift(weight.kernel, tap) * size_of::<u32>()]
+        let right = input * TILE * plane * BYTES + grid.shift(weight.kernel, tap) * size_of::<u32>();
+        [i * LINES * BYTES, right, i * LINES * BYTES]
     };
-    let steps = Steps::new((0..weight.input_blocks() * taps).map(step).collect());
+    let steps = Steps::ahead(weight.input_blocks() * taps, step);
     let blocks = grid.tiles().div_ceil(2);
-    pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, a, output, column| {
+    pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, (a, ahead), output, column| {
         let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
-        block(tiles, a, b, (BLOCK, runs.len()), &steps, sums);
+        block(tiles, a, b, (BLOCK, runs.len()), (&steps, ahead), sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         pictures(sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
     });
@@ -67,14 +68,15 @@ pub(in super::super) fn convolve_back<'y>(
     let step = |i: usize| {
         // A tap looks back as far as it looks ahead on the way forward.
         let (output, tap) = (i / taps, i % taps);
-        [(grid.shift(weight.kernel, taps - 1 - tap) * row + output) * BYTES, i * LINES * BYTES]
+        let left = (grid.shift(weight.kernel, taps - 1 - tap) * row + output) * BYTES;
+        [left, i * LINES * BYTES, weight.block(output, 0, tap) * BYTES]
     };
-    let steps = Steps::new((0..weight.output_blocks() * taps).map(step).collect());
-    pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, b, input, column| {
+    let steps = Steps::ahead(weight.output_blocks() * taps, step);
+    pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, (b, ahead), input, column| {
         let first = column * BLOCK * row * BYTES;
         let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
-        block(tiles, a, b, (TILE * runs.len(), 2), &steps, sums);
+        block(tiles, a, b, (TILE * runs.len(), 2), (&steps, ahead), sums);
         pictures(sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
     });
 }

@@ -5,6 +5,7 @@
 use super::lines::{BYTES, Line};
 use super::vectors;
 use std::arch::asm;
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -133,16 +134,48 @@ impl Operand<'_> {
     }
 }
 
-/// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first.
+/// Lines that are asked for while a block is summed, because a later one needs them: at each step `lines` of them, `at` and
+/// the step's own distance from there.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Ahead {
+    pub at: *const Line,
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// No lines.
+    pub(in super::super) const NOTHING: Self = Self { at: std::ptr::null(), lines: 0 };
+
+    /// Asks for a step's lines.
+    #[inline(always)]
+    pub(super) fn fetch(self, [_, _, distance]: [usize; 3]) {
+        let at = self.at.wrapping_byte_add(distance);
+        for line in 0..self.lines {
+            // SAFETY: a fetch reads nothing that the program sees, and may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
+        }
+    }
+}
+
+/// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first, and how
+/// far on to look [`Ahead`].
 pub(in super::super) struct Steps {
-    pub(super) offsets: Vec<[usize; 2]>,
+    pub(super) offsets: Vec<[usize; 3]>,
     last: [usize; 2],
     /// Pairs of the last step that need not be zeros.
     pub(super) pairs: usize,
 }
 
 impl Steps {
-    pub(in super::super) fn new(offsets: Vec<[usize; 2]>) -> Self {
+    pub(in super::super) fn new(count: usize, offsets: impl Fn(usize) -> [usize; 2]) -> Self {
+        Self::ahead(count, |step| {
+            let [a, b] = offsets(step);
+            [a, b, 0]
+        })
+    }
+
+    pub(super) fn ahead(count: usize, offsets: impl Fn(usize) -> [usize; 3]) -> Self {
+        let offsets: Vec<_> = (0..count).map(offsets).collect();
         let last = offsets.iter().fold([0, 0], |[a, b], step| [a.max(step[0]), b.max(step[1])]);
         Self { offsets, last, pairs: TILE }
     }
@@ -161,7 +194,7 @@ pub(in super::super) fn block(
     a: Operand,
     b: Operand,
     (rows, tiles): (usize, usize),
-    steps: &Steps,
+    (steps, ahead): (&Steps, Ahead),
     sums: &mut Sums,
 ) {
     assert!(rows <= BLOCK && (1..=2).contains(&tiles), "tiles: a block has 32 rows and columns");
@@ -174,9 +207,10 @@ pub(in super::super) fn block(
     }
     if on.unit == Unit::Vectors {
         // SAFETY: the processor has the instructions; every step's tiles lie inside the operands, as measured above.
-        return unsafe { vectors::block(a, b, (rows, tiles), steps, sums) };
+        return unsafe { vectors::block(a, b, (rows, tiles), (steps, ahead), sums) };
     }
-    let range = steps.offsets.as_ptr_range();
+    // What is not needed at each step stays in memory: there are registers for no more.
+    let (range, rest) = (steps.offsets.as_ptr_range(), [ahead.at as usize, ahead.lines, sums.0.as_mut_ptr() as usize]);
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
     // 128 bytes.
     unsafe {
@@ -191,13 +225,17 @@ pub(in super::super) fn block(
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm5, [{x} + {a_row}*1]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
-                "add {step}, 16", "cmp {step}, {end}", "jne 2b",
-                "tilestored [{out} + {row}*1], tmm0",
-                "tilestored [{out} + {row}*1 + 2048], tmm2",
+                "mov {y}, [{step} + 16]", "mov {x}, [{rest} + 8]", "add {y}, [{rest}]",
+                "test {x}, {x}", "jz 4f",
+                "3:", "prefetcht1 [{y}]", "add {y}, 64", "dec {x}", "jnz 3b", "4:",
+                "add {step}, 24", "cmp {step}, {end}", "jne 2b",
+                "mov {y}, [{rest} + 16]", "mov {x:e}, 128",
+                "tilestored [{y} + {x}*1], tmm0",
+                "tilestored [{y} + {x}*1 + 2048], tmm2",
                 x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row,
-                out = in(reg) sums.0.as_mut_ptr(), row = in(reg) 128usize,
+                rest = in(reg) rest.as_ptr(),
                 out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
                 options(nostack)
             );
@@ -215,16 +253,19 @@ pub(in super::super) fn block(
                 "tileloadd tmm5, [{x} + {a_row}*1]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {step}, 16", "cmp {step}, {end}", "jne 2b",
-                "mov {x:e}, 128",
-                "tilestored [{out} + {x}*1], tmm0",
-                "tilestored [{out} + {x}*1 + 64], tmm1",
-                "tilestored [{out} + {x}*1 + 2048], tmm2",
-                "tilestored [{out} + {x}*1 + 2112], tmm3",
+                "mov {y}, [{step} + 16]", "mov {x}, [{rest} + 8]", "add {y}, [{rest}]",
+                "test {x}, {x}", "jz 4f",
+                "3:", "prefetcht1 [{y}]", "add {y}, 64", "dec {x}", "jnz 3b", "4:",
+                "add {step}, 24", "cmp {step}, {end}", "jne 2b",
+                "mov {y}, [{rest} + 16]", "mov {x:e}, 128",
+                "tilestored [{y} + {x}*1], tmm0",
+                "tilestored [{y} + {x}*1 + 64], tmm1",
+                "tilestored [{y} + {x}*1 + 2048], tmm2",
+                "tilestored [{y} + {x}*1 + 2112], tmm3",
                 x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
-                out = in(reg) sums.0.as_mut_ptr(),
+                rest = in(reg) rest.as_ptr(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)

@@ -24,12 +24,12 @@ pub(in super::super) fn multiply<'y>(
     lay::columns(&mut laid, x, (m, k));
     let second = k / 2 * BYTES;
     let laid = laid.first(m.div_ceil(TILE).next_multiple_of(2) * k / 2);
-    let steps = Steps::new((0..k / BLOCK).map(|step| [step * LINES * BYTES, step * TILE * BYTES]).collect());
+    let steps = Steps::ahead(k / BLOCK, |step| [step * LINES * BYTES, step * TILE * BYTES, step * LINES * BYTES]);
     let blocks = m.div_ceil(BLOCK);
-    pass::forward(weight, blocks, 2 * second, |tiles, sums, a, output, column| {
+    pass::forward(weight, blocks, 2 * second, |tiles, sums, (a, ahead), output, column| {
         let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
         let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
-        block(tiles, a, b, (BLOCK, wide), &steps, sums);
+        block(tiles, a, b, (BLOCK, wide), (&steps, ahead), sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         rows(sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
     });
@@ -43,11 +43,11 @@ pub(in super::super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, m: usize, d
     lay::rows(&mut laid, dy, (m, n));
     let row = n / BLOCK * BYTES;
     let laid = laid.first(m.next_multiple_of(BLOCK) * n / BLOCK);
-    let steps = Steps::new((0..n / BLOCK).map(|step| [step * BYTES, step * LINES * BYTES]).collect());
-    pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, b, input, number| {
+    let steps = Steps::ahead(n / BLOCK, |step| [step * BYTES, step * LINES * BYTES, weight.block(step, 0, 0) * BYTES]);
+    pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, (b, ahead), input, number| {
         let first = number * BLOCK;
         let a = Operand { lines: laid, first: first * row, row, second: TILE * row };
-        block(tiles, a, b, (BLOCK.min(m - first), 2), &steps, sums);
+        block(tiles, a, b, (BLOCK.min(m - first), 2), (&steps, ahead), sums);
         rows(sums, false, target, (k, m), (first, input * BLOCK), None);
     });
 }

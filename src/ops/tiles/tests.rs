@@ -3,8 +3,8 @@
 
 use super::super::host::checks::{close, values};
 use super::{
-    BLOCK, BYTES, Configured, Line, Operand, Steps, Sums, TILE, Tiles, Unit, available, block, convolve, convolve_back,
-    multiply, multiply_back, unit,
+    Ahead, BLOCK, BYTES, Configured, Line, Operand, Steps, Sums, TILE, Tiles, Unit, available, block, convolve,
+    convolve_back, multiply, multiply_back, unit,
 };
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
@@ -46,10 +46,9 @@ fn blocks_equal_plain_loops() {
             }
             let a = Operand { lines: &left, first: BYTES, row: steps * BYTES, second: TILE * steps * BYTES };
             let b = Operand { lines: &right, first: shift * 4, row: apart * BYTES, second: tile * BYTES };
-            let offsets = (0..steps).map(|step| [step * BYTES, step * TILE * apart * BYTES]).collect();
-            let over = Steps::new(offsets).ending(pairs);
+            let over = Steps::new(steps, |step| [step * BYTES, step * TILE * apart * BYTES]).ending(pairs);
             let mut sums = Sums([[f32::NAN; BLOCK]; BLOCK]);
-            block(&on, a, b, (rows, tiles), &over, &mut sums);
+            block(&on, a, b, (rows, tiles), (&over, Ahead::NOTHING), &mut sums);
             let value = |pair: u32, odd: usize| bf16::from_bits((pair >> (16 * odd)) as u16).to_f32();
             for row in 0..rows {
                 let want: Vec<f32> = (0..tiles * TILE)
