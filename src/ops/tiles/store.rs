@@ -20,6 +20,7 @@ impl Sums {
 
     /// The tile that begins there, or its transpose.
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn tile(&self, row: usize, column: usize, turned: bool) -> [__m512; TILE] {
         // SAFETY: rows of 32 are aligned, and so are their halves.
         let rows = std::array::from_fn(|i| unsafe { _mm512_load_ps(self.0[row + i][column..].as_ptr()) });
@@ -53,10 +54,10 @@ pub(super) fn rows(
                 let bias =
                     bias.map_or(_mm512_setzero_ps(), |b| unsafe { _mm512_loadu_ps(b[right..][..TILE].as_ptr()) });
                 let there = height.saturating_sub(row + down).min(TILE);
-                for (i, values) in tile.into_iter().take(there).enumerate() {
+                for (i, values) in tile.iter().take(there).enumerate() {
                     let at = target.at((row + down + i) * width + column + right, TILE);
                     // SAFETY: 16 elements are there, and are this task's.
-                    unsafe { _mm512_storeu_ps(at, _mm512_add_ps(values, bias)) };
+                    unsafe { _mm512_storeu_ps(at, _mm512_add_ps(*values, bias)) };
                 }
             }
         }
@@ -90,9 +91,9 @@ pub(super) fn pictures(
             for (number, runs) in runs.iter().enumerate() {
                 let positions = number * TILE;
                 let tile = if turned { sums.tile(positions, half, true) } else { sums.tile(half, positions, false) };
-                for (i, values) in tile.into_iter().enumerate() {
+                for (i, values) in tile.iter().enumerate() {
                     let bias = bias.map_or(0.0, |b| b[half + i]);
-                    let values = _mm512_add_ps(values, _mm512_set1_ps(bias));
+                    let values = _mm512_add_ps(*values, _mm512_set1_ps(bias));
                     for run in runs {
                         let n = run.mask.count_ones() as usize;
                         let at = target.at((run.sample * channels + channel + half + i) * pixels + run.pixel, n);
