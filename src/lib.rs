@@ -74,7 +74,7 @@
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
 //!    is denied but in [`ops`], where vector instructions, the matrix product, large blocks of memory and a GPU's kernels and
-//!    libraries are called.
+//!    libraries are called, and loops of values run without checks.
 //!
 //! # Where exactness is shown
 //!

@@ -1,5 +1,8 @@
 //! Reading tensors in host memory as slices, making results, and splitting loops over rayon's threads and the vector units.
-#![expect(unsafe_code, reason = "memory of a result is handed out before anything has been written to it")]
+#![expect(
+    unsafe_code,
+    reason = "memory of a result is handed out before anything has been written to it; loops over slices that have been measured check no value's place"
+)]
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use half::bf16;
@@ -302,6 +305,23 @@ mod tests {
             half.copy(&[0.5, 1.5][..n / 2]);
         });
         assert_eq!(y, [0.5, 1.5, 0.0, 1.0, 0.5, 1.5, 10.0, 11.0, 0.5, 20.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "slices of one length")]
+    fn values_are_written_from_slices_of_one_length() {
+        parts(3, 3, |_, mut y| {
+            y.write_from([&[1.0, 2.0, 3.0][..], &[1.0, 2.0]], |[a, b]| a + b);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "slices of one length")]
+    fn both_rooms_are_written_from_slices_of_one_length() {
+        parts(6, 6, |_, mut y| {
+            let mut first = y.front(3);
+            Room::write_both_from([&mut first, &mut y], [&[1.0, 2.0, 3.0][..], &[1.0, 2.0]], |[a, b]| [a, b]);
+        });
     }
 
     #[test]

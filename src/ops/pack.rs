@@ -284,9 +284,9 @@ pub(super) unsafe fn transpose(
     let r: [__m512; LANES] = std::array::from_fn(|i| unsafe {
         if i < n { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(i * row)) } else { _mm512_setzero_ps() }
     });
-    for (index, values) in turn(&r).into_iter().take(length).enumerate() {
+    for (index, values) in turn(&r).iter().take(length).enumerate() {
         // SAFETY: the caller's.
-        unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), values) };
+        unsafe { _mm512_storeu_ps(columns.as_mut_ptr().add(index * column), *values) };
     }
 }
 
@@ -312,13 +312,13 @@ pub(super) unsafe fn turned_store(rows: &[f32], row: usize, counts: (usize, usiz
         // SAFETY: the rows were measured.
         if i < counts.0 { unsafe { _mm512_loadu_ps(rows.as_ptr().add(i * row)) } } else { _mm512_setzero_ps() }
     });
-    for (i, values) in turn(&rows).into_iter().take(counts.1).enumerate() {
+    for (i, values) in turn(&rows).iter().take(counts.1).enumerate() {
         // SAFETY: the caller's.
-        unsafe { _mm512_mask_storeu_ps(out.add(i * out_row), mask, values) };
+        unsafe { _mm512_mask_storeu_ps(out.add(i * out_row), mask, *values) };
     }
 }
 
-/// The transpose of 16 rows of 16.
+/// The transpose of 16 rows of 16. It is best read by reference: to iterate over it by value copies it first.
 ///
 /// # Safety
 /// AVX-512 is there.

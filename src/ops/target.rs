@@ -50,7 +50,7 @@ impl Target<'_> {
     /// Where `n` elements from `at` on lie.
     #[inline]
     pub(super) fn at(self, at: usize, n: usize) -> *mut f32 {
-        assert!(at + n <= self.length, "beyond the result");
+        assert!(n <= self.length && at <= self.length - n, "beyond the result");
         self.first.wrapping_add(at)
     }
 

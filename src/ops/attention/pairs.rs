@@ -126,8 +126,8 @@ impl<'a> Head<'a> {
                     let [low, high] = [2 * n, 2 * n + 1].map(|n| self.vector(tile * TILE + i, n));
                     _mm512_castsi512_ps(joined(low, high))
                 });
-                for (out, column) in out.iter_mut().zip(turn(&rows)) {
-                    *out = line(_mm512_castps_si512(column));
+                for (out, column) in out.iter_mut().zip(&turn(&rows)) {
+                    *out = line(_mm512_castps_si512(*column));
                 }
             }
         }
@@ -152,8 +152,8 @@ impl<'a> Head<'a> {
                     let row = first + strip * BLOCK + 2 * pair;
                     _mm512_castsi512_ps(pairs(self.vector(row, n), self.vector(row + 1, n)))
                 });
-                for (i, column) in turn(&rows).into_iter().enumerate() {
-                    out[i * lines + strip] = line(_mm512_castps_si512(column));
+                for (i, column) in turn(&rows).iter().enumerate() {
+                    out[i * lines + strip] = line(_mm512_castps_si512(*column));
                 }
             }
         }

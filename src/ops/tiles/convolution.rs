@@ -35,10 +35,10 @@ pub(in super::super) fn convolve<'y>(
     let laid = laid.first(plane * weight.inputs / 2);
     let step = |i: usize| {
         let (input, tap) = (i / taps, i % taps);
-        let right = input * TILE * plane * BYTES + grid.shift(weight.kernel, tap) * size_of::<u32>();
-        [i * LINES * BYTES, right, i * LINES * BYTES]
+        let (left, right) = (i * LINES * BYTES, input * TILE * plane * BYTES);
+        ([left, right + grid.shift(weight.kernel, tap) * size_of::<u32>()], left)
     };
-    let steps = Steps::ahead(weight.input_blocks() * taps, step);
+    let steps = Steps::looking_ahead(weight.input_blocks() * taps, step);
     let blocks = grid.tiles().div_ceil(2);
     pass::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, (a, ahead), output, column| {
         let b = Operand { lines: laid, first: column * 2 * BYTES, row: plane * BYTES, second: BYTES };
@@ -69,9 +69,9 @@ pub(in super::super) fn convolve_back<'y>(
         // A tap looks back as far as it looks ahead on the way forward.
         let (output, tap) = (i / taps, i % taps);
         let left = (grid.shift(weight.kernel, taps - 1 - tap) * row + output) * BYTES;
-        [left, i * LINES * BYTES, weight.block(output, 0, tap) * BYTES]
+        ([left, i * LINES * BYTES], weight.block(output, 0, tap) * BYTES)
     };
-    let steps = Steps::ahead(weight.output_blocks() * taps, step);
+    let steps = Steps::looking_ahead(weight.output_blocks() * taps, step);
     pass::backward(weight, grid.tiles().div_ceil(2), |tiles, sums, (b, ahead), input, column| {
         let first = column * BLOCK * row * BYTES;
         let a = Operand { lines: laid, first, row: row * BYTES, second: TILE * row * BYTES };

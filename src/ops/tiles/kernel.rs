@@ -1,12 +1,16 @@
 //! The processor's part: which instructions there are, permission, configuration, and the product of a block of 32 rows and 32
 //! columns on tile registers. Where there are none, [`vectors`] computes it.
-#![expect(unsafe_code, reason = "tile instructions exist in assembly only; what they read is measured by `Operand`")]
+#![expect(
+    unsafe_code,
+    reason = "tile instructions exist in assembly only, and what they read is measured by `Operand`; a fetch is called by name"
+)]
 
 use super::lines::{BYTES, Line};
 use super::vectors;
 use std::arch::asm;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::sync::OnceLock;
 
 /// Rows and columns of a block: two tiles each way.
@@ -126,7 +130,8 @@ pub(in super::super) struct Operand<'a> {
 impl Operand<'_> {
     /// Bytes from the operand's beginning to behind the last one of a step at `offset`.
     fn end(&self, offset: usize, tiles: usize) -> usize {
-        self.first + offset + (tiles - 1) * self.second + (TILE - 1) * self.row + BYTES
+        let tiles = (tiles - 1).saturating_mul(self.second).saturating_add((TILE - 1).saturating_mul(self.row));
+        self.first.saturating_add(offset).saturating_add(tiles).saturating_add(BYTES)
     }
 
     pub(super) fn pointer(&self) -> *const u8 {
@@ -148,8 +153,8 @@ impl Ahead {
 
     /// Asks for a step's lines.
     #[inline(always)]
-    pub(super) fn fetch(self, [_, _, distance]: [usize; 3]) {
-        let at = self.at.wrapping_byte_add(distance);
+    pub(super) fn fetch(self, step: &Step) {
+        let at = self.at.wrapping_byte_add(step.ahead);
         for line in 0..self.lines {
             // SAFETY: a fetch reads nothing that the program sees, and may name any address.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
@@ -157,27 +162,38 @@ impl Ahead {
     }
 }
 
-/// For each step of 32 inputs, where its tiles lie on the left and on the right, in bytes from each operand's first, and how
-/// far on to look [`Ahead`].
+/// A step of 32 inputs: where its tiles lie on the left and on the right, in bytes from each operand's first, and in bytes too
+/// what it looks at from where its block looks [`Ahead`].
+#[repr(C)]
+pub(super) struct Step {
+    pub left: usize,
+    pub right: usize,
+    pub ahead: usize,
+}
+
+/// The steps of a block.
 pub(in super::super) struct Steps {
-    pub(super) offsets: Vec<[usize; 3]>,
+    pub(super) all: Vec<Step>,
     last: [usize; 2],
     /// Pairs of the last step that need not be zeros.
     pub(super) pairs: usize,
 }
 
 impl Steps {
-    pub(in super::super) fn new(count: usize, offsets: impl Fn(usize) -> [usize; 2]) -> Self {
-        Self::ahead(count, |step| {
-            let [a, b] = offsets(step);
-            [a, b, 0]
-        })
+    /// Of `count` steps, where the tiles on the left and on the right lie.
+    pub(in super::super) fn new(count: usize, places: impl Fn(usize) -> [usize; 2]) -> Self {
+        Self::looking_ahead(count, |step| (places(step), 0))
     }
 
-    pub(super) fn ahead(count: usize, offsets: impl Fn(usize) -> [usize; 3]) -> Self {
-        let offsets: Vec<_> = (0..count).map(offsets).collect();
-        let last = offsets.iter().fold([0, 0], |[a, b], step| [a.max(step[0]), b.max(step[1])]);
-        Self { offsets, last, pairs: TILE }
+    /// The same, and how far on to look ahead.
+    pub(super) fn looking_ahead(count: usize, places: impl Fn(usize) -> ([usize; 2], usize)) -> Self {
+        let step = |step| {
+            let ([left, right], ahead) = places(step);
+            Step { left, right, ahead }
+        };
+        let all: Vec<_> = (0..count).map(step).collect();
+        let last = all.iter().fold([0, 0], |[a, b], step| [a.max(step.left), b.max(step.right)]);
+        Self { all, last, pairs: TILE }
     }
 
     /// The same, where behind so many pairs of the last step both operands have zeros, which tiles multiply and vectors do not.
@@ -187,8 +203,16 @@ impl Steps {
     }
 }
 
+/// What a block's loop reads from memory, to spare registers.
+#[repr(C)]
+struct Rest {
+    at: *const Line,
+    lines: usize,
+    sums: *mut Sums,
+}
+
 /// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With one tile of columns,
-/// the sums' right half is left as it was.
+/// the sums' right half is left as it was. Meanwhile each step asks for its lines of `ahead`.
 pub(in super::super) fn block(
     on: &Configured,
     a: Operand,
@@ -202,15 +226,14 @@ pub(in super::super) fn block(
         a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
         "tiles: an operand is too small"
     );
-    if steps.offsets.is_empty() {
+    if steps.all.is_empty() {
         return;
     }
     if on.unit == Unit::Vectors {
         // SAFETY: the processor has the instructions; every step's tiles lie inside the operands, as measured above.
         return unsafe { vectors::block(a, b, (rows, tiles), (steps, ahead), sums) };
     }
-    // What is not needed at each step stays in memory: there are registers for no more.
-    let (range, rest) = (steps.offsets.as_ptr_range(), [ahead.at as usize, ahead.lines, sums.0.as_mut_ptr() as usize]);
+    let (range, rest) = (steps.all.as_ptr_range(), Rest { at: ahead.at, lines: ahead.lines, sums });
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
     // 128 bytes.
     unsafe {
@@ -218,24 +241,28 @@ pub(in super::super) fn block(
             asm!(
                 "tilezero tmm0", "tilezero tmm2",
                 "2:",
-                "mov {x}, [{step}]", "mov {y}, [{step} + 8]", "add {x}, {a}", "add {y}, {b}",
+                "mov {x}, [{step} + {left}]", "mov {y}, [{step} + {right}]", "add {x}, {a}", "add {y}, {b}",
                 "tileloadd tmm6, [{y} + {b_row}*1]",
                 "tileloadd tmm4, [{x} + {a_row}*1]",
                 "add {x}, {a_second}",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm5, [{x} + {a_row}*1]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
-                "mov {y}, [{step} + 16]", "mov {x}, [{rest} + 8]", "add {y}, [{rest}]",
+                "mov {x}, [{rest} + {lines}]", "mov {y}, [{step} + {ahead}]", "add {y}, [{rest} + {at}]",
                 "test {x}, {x}", "jz 4f",
-                "3:", "prefetcht1 [{y}]", "add {y}, 64", "dec {x}", "jnz 3b", "4:",
-                "add {step}, 24", "cmp {step}, {end}", "jne 2b",
-                "mov {y}, [{rest} + 16]", "mov {x:e}, 128",
+                "3:", "prefetcht1 [{y}]", "add {y}, {line}", "dec {x}", "jnz 3b", "4:",
+                "add {step}, {next}", "cmp {step}, {end}", "jne 2b",
+                "mov {y}, [{rest} + {sums}]", "mov {x:e}, 128",
                 "tilestored [{y} + {x}*1], tmm0",
                 "tilestored [{y} + {x}*1 + 2048], tmm2",
                 x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row,
-                rest = in(reg) rest.as_ptr(),
+                rest = in(reg) &raw const rest,
+                left = const offset_of!(Step, left), right = const offset_of!(Step, right),
+                ahead = const offset_of!(Step, ahead), next = const size_of::<Step>(), line = const BYTES,
+                at = const offset_of!(Rest, at), lines = const offset_of!(Rest, lines),
+                sums = const offset_of!(Rest, sums),
                 out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
                 options(nostack)
             );
@@ -243,7 +270,7 @@ pub(in super::super) fn block(
             asm!(
                 "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
                 "2:",
-                "mov {x}, [{step}]", "mov {y}, [{step} + 8]", "add {x}, {a}", "add {y}, {b}",
+                "mov {x}, [{step} + {left}]", "mov {y}, [{step} + {right}]", "add {x}, {a}", "add {y}, {b}",
                 "tileloadd tmm6, [{y} + {b_row}*1]",
                 "tileloadd tmm4, [{x} + {a_row}*1]",
                 "add {y}, {b_second}", "add {x}, {a_second}",
@@ -253,11 +280,11 @@ pub(in super::super) fn block(
                 "tileloadd tmm5, [{x} + {a_row}*1]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "mov {y}, [{step} + 16]", "mov {x}, [{rest} + 8]", "add {y}, [{rest}]",
+                "mov {x}, [{rest} + {lines}]", "mov {y}, [{step} + {ahead}]", "add {y}, [{rest} + {at}]",
                 "test {x}, {x}", "jz 4f",
-                "3:", "prefetcht1 [{y}]", "add {y}, 64", "dec {x}", "jnz 3b", "4:",
-                "add {step}, 24", "cmp {step}, {end}", "jne 2b",
-                "mov {y}, [{rest} + 16]", "mov {x:e}, 128",
+                "3:", "prefetcht1 [{y}]", "add {y}, {line}", "dec {x}", "jnz 3b", "4:",
+                "add {step}, {next}", "cmp {step}, {end}", "jne 2b",
+                "mov {y}, [{rest} + {sums}]", "mov {x:e}, 128",
                 "tilestored [{y} + {x}*1], tmm0",
                 "tilestored [{y} + {x}*1 + 64], tmm1",
                 "tilestored [{y} + {x}*1 + 2048], tmm2",
@@ -265,7 +292,11 @@ pub(in super::super) fn block(
                 x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
                 a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
                 b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
-                rest = in(reg) rest.as_ptr(),
+                rest = in(reg) &raw const rest,
+                left = const offset_of!(Step, left), right = const offset_of!(Step, right),
+                ahead = const offset_of!(Step, ahead), next = const size_of::<Step>(), line = const BYTES,
+                at = const offset_of!(Rest, at), lines = const offset_of!(Rest, lines),
+                sums = const offset_of!(Rest, sums),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)

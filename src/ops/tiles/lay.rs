@@ -117,8 +117,8 @@ pub(super) fn positions(
                 let turned = unsafe {
                     turned(|pair| (load(&of(2 * pair)[first..first + n]), load(&of(2 * pair + 1)[first..first + n])))
                 };
-                for (i, line) in turned.into_iter().take(n).enumerate() {
-                    lines[(first + i) * stride * row + block] = line;
+                for (i, line) in turned.iter().take(n).enumerate() {
+                    lines[(first + i) * stride * row + block] = *line;
                 }
             }
         }
@@ -132,7 +132,8 @@ fn turned(of: impl Fn(usize) -> (__m512, __m512)) -> [Line; TILE] {
         let (even, odd) = of(pair);
         _mm512_castsi512_ps(pairs(even, odd))
     });
-    turn(&rows).map(|column| line(_mm512_castps_si512(column)))
+    let columns = turn(&rows);
+    std::array::from_fn(|i| line(_mm512_castps_si512(columns[i])))
 }
 
 /// The line of these bits.
@@ -179,8 +180,8 @@ pub(super) fn columns(spare: &mut Spare, x: &[f32], (m, k): (usize, usize)) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn columns_of<'a>(row: impl Fn(usize) -> Option<&'a [f32]>, lines: &mut [Line]) {
     let rows = std::array::from_fn(|i| row(i).map_or(_mm512_setzero_ps(), |row| _mm512_castsi512_ps(rounded(row))));
-    for (out, column) in lines.iter_mut().zip(turn(&rows)) {
-        *out = line(_mm512_castps_si512(column));
+    for (out, column) in lines.iter_mut().zip(&turn(&rows)) {
+        *out = line(_mm512_castps_si512(*column));
     }
 }
 

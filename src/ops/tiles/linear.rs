@@ -24,7 +24,10 @@ pub(in super::super) fn multiply<'y>(
     lay::columns(&mut laid, x, (m, k));
     let second = k / 2 * BYTES;
     let laid = laid.first(m.div_ceil(TILE).next_multiple_of(2) * k / 2);
-    let steps = Steps::ahead(k / BLOCK, |step| [step * LINES * BYTES, step * TILE * BYTES, step * LINES * BYTES]);
+    let steps = Steps::looking_ahead(k / BLOCK, |step| {
+        let left = step * LINES * BYTES;
+        ([left, step * TILE * BYTES], left)
+    });
     let blocks = m.div_ceil(BLOCK);
     pass::forward(weight, blocks, 2 * second, |tiles, sums, (a, ahead), output, column| {
         let b = Operand { lines: laid, first: column * 2 * second, row: BYTES, second };
@@ -43,7 +46,9 @@ pub(in super::super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, m: usize, d
     lay::rows(&mut laid, dy, (m, n));
     let row = n / BLOCK * BYTES;
     let laid = laid.first(m.next_multiple_of(BLOCK) * n / BLOCK);
-    let steps = Steps::ahead(n / BLOCK, |step| [step * BYTES, step * LINES * BYTES, weight.block(step, 0, 0) * BYTES]);
+    let steps = Steps::looking_ahead(n / BLOCK, |step| {
+        ([step * BYTES, step * LINES * BYTES], weight.block(step, 0, 0) * BYTES)
+    });
     pass::backward(weight, m.div_ceil(BLOCK), |tiles, sums, (b, ahead), input, number| {
         let first = number * BLOCK;
         let a = Operand { lines: laid, first: first * row, row, second: TILE * row };

@@ -1,4 +1,5 @@
-//! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows interleaved.
+//! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows interleaved. While a task
+//! computes it asks for the blocks of the next one, so that they need not be waited for.
 
 use super::kernel::{Ahead, Configured, Operand, Sums, TILE};
 use super::lay;
@@ -6,12 +7,26 @@ use super::lines::{BYTES, Spare};
 use super::weight::{LINES, Tiles};
 use rayon::prelude::*;
 
-/// What block `number` of `of` asks for at each step of the weight's block that begins at `first`, if there is one; together they
-/// ask for all of it.
-fn share(weight: &Tiles, first: Option<usize>, number: usize, of: usize) -> Ahead {
-    let Some(first) = first else { return Ahead::NOTHING };
-    let (from, to) = (LINES * number / of, LINES * (number + 1) / of);
-    Ahead { at: weight.lines.as_ptr().wrapping_add(first + from), lines: to - from }
+/// Tasks for each thread from which on it pays to look ahead.
+const TASKS: usize = 4;
+
+/// Whether a task asks for the weight's blocks that the next one reads. A thread's tasks follow one another, but where its share
+/// ends the next one's blocks are another thread's, which has them already.
+fn looks_ahead(tasks: usize) -> bool {
+    tasks >= TASKS * rayon::current_num_threads()
+}
+
+/// What block `number` of `of` asks for at each step of the weight's blocks from line `next` on, if any: together they ask for
+/// all of them.
+fn share(weight: &Tiles, next: Option<usize>, number: usize, of: usize) -> Ahead {
+    let Some(next) = next else { return Ahead::NOTHING };
+    let (from, to) = part_of_lines(number, of);
+    Ahead { at: weight.lines.as_ptr().wrapping_add(next + from), lines: to - from }
+}
+
+/// Part `number` of `of` of a block's lines.
+pub(super) fn part_of_lines(number: usize, of: usize) -> (usize, usize) {
+    (LINES * number / of, LINES * (number + 1) / of)
 }
 
 /// Bytes of activations that stay in the second cache while all of a weight passes.
@@ -25,19 +40,21 @@ pub(super) fn forward(
     bytes: usize,
     sum: impl Fn(&Configured, &mut Sums, (Operand, Ahead), usize, usize) + Sync,
 ) {
-    let each = (GROUP / bytes).clamp(1, columns);
+    let (outputs, each) = (weight.output_blocks(), (GROUP / bytes).clamp(1, columns));
+    let tasks = columns.div_ceil(each) * outputs;
+    let looks = looks_ahead(tasks);
     let task = |task: usize| {
-        let (group, output) = (task / weight.output_blocks(), task % weight.output_blocks());
+        let (group, output) = (task / outputs, task % outputs);
         let (tiles, mut sums) = (Configured::new(), Sums::zeros());
         let first = weight.block(output, 0, 0) * BYTES;
         let a = Operand { lines: &weight.lines, first, row: BYTES, second: TILE * BYTES };
-        let columns = group * each..columns.min((group + 1) * each);
-        for (number, column) in columns.clone().enumerate() {
-            let next = (output + 1 < weight.output_blocks()).then(|| weight.block(output + 1, 0, 0));
-            sum(&tiles, &mut sums, (a, share(weight, next, number, columns.len())), output, column);
+        let next = (looks && output + 1 < outputs).then(|| weight.block(output + 1, 0, 0));
+        let mine = group * each..columns.min((group + 1) * each);
+        for (number, column) in mine.clone().enumerate() {
+            sum(&tiles, &mut sums, (a, share(weight, next, number, mine.len())), output, column);
         }
     };
-    (0..columns.div_ceil(each) * weight.output_blocks()).into_par_iter().with_max_len(1).for_each(task);
+    (0..tasks).into_par_iter().with_max_len(1).for_each(task);
 }
 
 /// For each block of inputs and each of `rows` blocks of gradients: `sum` gets the weight as the right operand, the lines to ask
@@ -47,13 +64,15 @@ pub(super) fn backward(
     rows: usize,
     sum: impl Fn(&Configured, &mut Sums, (Operand, Ahead), usize, usize) + Sync,
 ) {
-    (0..weight.input_blocks()).into_par_iter().with_max_len(1).for_each(|input| {
+    let inputs = weight.input_blocks();
+    let looks = looks_ahead(inputs);
+    (0..inputs).into_par_iter().with_max_len(1).for_each(|input| {
         let (tiles, mut sums, mut spare) = (Configured::new(), Sums::zeros(), Spare::new());
         lay::interleaved(&mut spare, weight, input);
         let lines = spare.first(weight.output_blocks() * weight.taps() * LINES);
         let b = Operand { lines, first: 0, row: BYTES, second: TILE * BYTES };
+        let next = (looks && input + 1 < inputs).then(|| weight.block(0, input + 1, 0));
         for row in 0..rows {
-            let next = (input + 1 < weight.input_blocks()).then(|| weight.block(0, input + 1, 0));
             sum(&tiles, &mut sums, (b, share(weight, next, row, rows)), input, row);
         }
     });

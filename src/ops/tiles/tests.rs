@@ -2,6 +2,7 @@
 //! nothing to test.
 
 use super::super::host::checks::{close, values};
+use super::pass::part_of_lines;
 use super::{
     Ahead, BLOCK, BYTES, Configured, Line, Operand, Steps, Sums, TILE, Tiles, Unit, available, block, convolve,
     convolve_back, multiply, multiply_back, unit,
@@ -20,14 +21,14 @@ fn blocks_equal_plain_loops() {
     let Some(best) = unit() else { return };
     for unit in [Unit::Vectors, best] {
         let on = Configured::with(unit);
-        for (rows, tiles, steps, pairs, shift, apart) in [
-            (32, 2, 1, 16, 0, 1),
-            (32, 1, 7, 16, 0, 1),
-            (8, 2, 3, 4, 0, 1),
-            (19, 2, 13, 11, 0, 1),
-            (32, 2, 6, 1, 0, 1),
-            (32, 2, 8, 16, 5, 3),
-            (16, 1, 2, 16, 21, 4),
+        for (rows, tiles, steps, pairs, shift, apart, fetched) in [
+            (32, 2, 1, 16, 0, 1, 0),
+            (32, 1, 7, 16, 0, 1, 1),
+            (8, 2, 3, 4, 0, 1, 0),
+            (19, 2, 13, 11, 0, 1, 5),
+            (32, 2, 6, 1, 0, 1, 32),
+            (32, 2, 8, 16, 5, 3, 1),
+            (16, 1, 2, 16, 21, 4, 2),
         ] {
             let lines = |n: usize, seed: u32| -> Vec<Line> {
                 let values: Vec<u16> = values(n * 32, seed).into_iter().map(|v| bf16::from_f32(v).to_bits()).collect();
@@ -46,9 +47,11 @@ fn blocks_equal_plain_loops() {
             }
             let a = Operand { lines: &left, first: BYTES, row: steps * BYTES, second: TILE * steps * BYTES };
             let b = Operand { lines: &right, first: shift * 4, row: apart * BYTES, second: tile * BYTES };
-            let over = Steps::new(steps, |step| [step * BYTES, step * TILE * apart * BYTES]).ending(pairs);
+            let place = |step| ([step * BYTES, step * TILE * apart * BYTES], 3 * step * BYTES);
+            let over = Steps::looking_ahead(steps, place).ending(pairs);
+            let ahead = Ahead { at: right.as_ptr(), lines: fetched };
             let mut sums = Sums([[f32::NAN; BLOCK]; BLOCK]);
-            block(&on, a, b, (rows, tiles), (&over, Ahead::NOTHING), &mut sums);
+            block(&on, a, b, (rows, tiles), (&over, ahead), &mut sums);
             let value = |pair: u32, odd: usize| bf16::from_bits((pair >> (16 * odd)) as u16).to_f32();
             for row in 0..rows {
                 let want: Vec<f32> = (0..tiles * TILE)
@@ -66,6 +69,27 @@ fn blocks_equal_plain_loops() {
                 close(&sums.0[row][..tiles * TILE], &want, &format!("{what}, {shift} and {apart} apart"));
             }
         }
+    }
+}
+
+/// What is asked for in advance shows in no result, so its arithmetic is looked at: the shares are all of a block's lines, and a
+/// step's blocks lie as far from one another in every block of outputs and of inputs.
+#[test]
+fn shares_are_all_of_the_next_blocks() {
+    for of in 1..100 {
+        let ends = (0..of).fold(0, |end, number| {
+            let (from, to) = part_of_lines(number, of);
+            assert_eq!(from, end, "part {number} of {of}");
+            to
+        });
+        assert_eq!(ends, BLOCK, "{of} parts");
+    }
+    if !available() {
+        return;
+    }
+    let weight = Tiles::new(&Tensor::zeros((96, 64, 3, 3), DType::F32, &Device::Cpu).unwrap()).unwrap();
+    for (output, input, tap) in [(0, 1, 8), (2, 0, 3), (1, 1, 5), (2, 1, 0)] {
+        assert_eq!(weight.block(output, input, tap), weight.block(0, input, 0) + weight.block(output, 0, tap));
     }
 }
 

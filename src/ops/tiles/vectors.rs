@@ -6,7 +6,7 @@
 //! registers while a few steps pass whose lines stay in the nearest cache.
 #![expect(unsafe_code, reason = "vector instructions are called by name, on operands that `kernel` has measured")]
 
-use super::kernel::{Ahead, BLOCK, Operand, Steps, Sums, TILE};
+use super::kernel::{Ahead, BLOCK, Operand, Step, Steps, Sums, TILE};
 use super::lines::BYTES;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32,
@@ -34,15 +34,15 @@ pub(super) unsafe fn block(
     (steps, ahead): (&Steps, Ahead),
     sums: &mut Sums,
 ) {
-    let last = steps.offsets.len().div_ceil(STEPS) - 1;
-    for (number, some) in steps.offsets.chunks(STEPS).enumerate() {
+    let last = steps.all.len().div_ceil(STEPS) - 1;
+    for (number, some) in steps.all.chunks(STEPS).enumerate() {
         let pairs = if number == last { steps.pairs } else { PAIRS };
         for first in (0..rows).step_by(ROWS) {
             let at = a.pointer().wrapping_add(first / TILE * a.second + first % TILE * a.row);
             let sums = &mut sums.0[first..first + ROWS];
             // Some lines at a time: there is room for few that are on their way.
             for step in some.iter().skip(first / ROWS).step_by(rows.div_ceil(ROWS)) {
-                ahead.fetch(*step);
+                ahead.fetch(step);
             }
             // SAFETY: the caller's.
             unsafe {
@@ -65,7 +65,7 @@ pub(super) unsafe fn block(
 unsafe fn few<const N: usize>(
     (rows, row): (*const u8, usize),
     b: Operand,
-    (steps, pairs): (&[[usize; 3]], usize),
+    (steps, pairs): (&[Step], usize),
     out: &mut [[f32; BLOCK]],
     begin: bool,
 ) {
@@ -75,9 +75,9 @@ unsafe fn few<const N: usize>(
             if begin { _mm512_setzero_ps() } else { unsafe { _mm512_load_ps(out[i][j * TILE..].as_ptr()) } }
         })
     });
-    for (number, [left, right, _]) in steps.iter().enumerate() {
+    for (number, step) in steps.iter().enumerate() {
         let pairs = if number + 1 == steps.len() { pairs } else { PAIRS };
-        let (mut left, mut right) = (rows.wrapping_add(*left), b.pointer().wrapping_add(*right));
+        let (mut left, mut right) = (rows.wrapping_add(step.left), b.pointer().wrapping_add(step.right));
         for _ in 0..pairs {
             // SAFETY: the caller's; 32 bf16 are 512 bits, whatever they are called.
             unsafe {

@@ -70,8 +70,8 @@ impl Grid {
                     }
                 }
                 for (i, pixels) in pixels.iter().enumerate() {
-                    for (n, row) in turn(pixels).into_iter().enumerate().take(count) {
-                        self.write(row, &places[..tiles], i, y.wrapping_add((n * height + i) * width));
+                    for (n, row) in turn(pixels).iter().enumerate().take(count) {
+                        self.write(*row, &places[..tiles], i, y.wrapping_add((n * height + i) * width));
                     }
                 }
             }
