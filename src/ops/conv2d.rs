@@ -41,7 +41,7 @@ const MANY_PIXELS: usize = 256;
 /// what would have to be widened as a whole otherwise takes it always), and pixels and results, which pays from this
 /// many channels on.
 #[cfg(target_arch = "x86_64")]
-const MANY_TILES: usize = 4;
+const MANY_TILES: usize = 2;
 #[cfg(target_arch = "x86_64")]
 const MANY_CHANNELS: usize = 32;
 
