@@ -63,7 +63,7 @@ pub(super) fn convolve<'y, T: Value>(
     let grid = Grid::new(of);
     let vectors = grid.tiles().div_ceil(LANES);
     let chunk = vectors.div_ceil(vectors.div_ceil(CHUNK));
-    let most = if grid.tiles() <= few::TILES { few::DEPTH } else { DEPTH };
+    let most = if grid.tiles() <= few::MOST { few::DEPTH } else { DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
     let job = Job { grid, kernels, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
@@ -84,10 +84,14 @@ pub(super) fn convolve<'y, T: Value>(
             unsafe { grid.pixels(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
         });
         let pixels = &*pixels;
-        if grid.tiles() <= few::TILES {
+        if grid.tiles() <= few::MOST {
             let packed = packed.first(job.blocks() * job.packed());
             packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
-                few::packed(&pixels[i * job.piece()..][..job.piece()], job.depths(i).len(), grid.tiles(), out);
+                let (pixels, depth) = (&pixels[i * job.piece()..][..job.piece()], job.depths(i).len());
+                for group @ (first, tiles) in few::groups(grid.tiles()) {
+                    let out = &mut out[first * PLANES * job.depth..][..tiles * PLANES * job.depth];
+                    few::packed(pixels, depth, group, out);
+                }
             });
             let packed = &*packed;
             (0..parts).into_par_iter().with_max_len(1).for_each(|i| job.few(rows(i), packed, target));
@@ -162,16 +166,25 @@ impl<T: Value> Job<'_, T> {
                 };
                 let pixels = &pixels[block * self.packed()..][..self.packed()];
                 let steps = depths.len();
+                let mut ahead = coming.all();
+                let lines = ahead.share(EDGE * steps * few::groups(tiles).count());
                 // SAFETY: `convolve` found AVX-512.
-                unsafe {
-                    self.kernels.halves(&some, &depths, halves);
-                    few::Block { halves, pixels, steps, tiles, sums, first: block == 0 }.sum(coming.all());
+                unsafe { self.kernels.halves(&some, &depths, halves) };
+                for (tile, tiles) in few::groups(tiles) {
+                    let pixels = &pixels[tile * PLANES * self.depth..];
+                    let sums = &mut sums[tile * PLANES * LANES..][..tiles * PLANES * LANES];
+                    let block = few::Block { halves, pixels, steps, tiles, sums, first: block == 0 };
+                    // SAFETY: as above.
+                    unsafe { block.sum(&mut ahead, lines) };
                 }
             }
-            let sums = Sums { values: sums, tile: LANES, plane: tiles * LANES };
             let bias = self.biases(&some);
-            // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels.
-            unsafe { self.grid.results(sums, &bias, 0, (first, some.len(), self.m), y.first()) };
+            for (tile, tiles) in few::groups(tiles) {
+                let values = &sums[tile * PLANES * LANES..][..tiles * PLANES * LANES];
+                let sums = Sums { values, tile: LANES, plane: tiles * LANES };
+                // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels.
+                unsafe { self.grid.results(sums, &bias, tile..tile + tiles, (first, some.len(), self.m), y.first()) };
+            }
         }
     }
 
@@ -204,8 +217,9 @@ impl<T: Value> Job<'_, T> {
             for vector in 0..vectors {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
+                let tiles = first..self.grid.tiles().min(first + LANES);
                 // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels in these tiles.
-                unsafe { self.grid.results(sums, &bias, first, (channel, count, self.m), y.first()) };
+                unsafe { self.grid.results(sums, &bias, tiles, (channel, count, self.m), y.first()) };
             }
         }
     }

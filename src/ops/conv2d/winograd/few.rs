@@ -19,15 +19,23 @@ use std::arch::x86_64::{
 
 /// Channels that are summed in one go at most: their kernels, 18 KiB, stay in the nearest cache.
 pub(super) const DEPTH: usize = 16;
-/// Tiles at most: with six planes 24 sums, a column's three registers and four factors are in use.
-pub(super) const TILES: usize = 4;
+/// Tiles of a group at most: with six planes 24 sums, a column's three registers and four factors are in use.
+const TILES: usize = 4;
+/// Tiles for which kernels are transformed halfway at most. Two groups pass the same kernels; for four it is slower.
+pub(super) const MOST: usize = 8;
 
-/// The transformed pixels of `tiles` tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of
+/// The groups that so many tiles are summed in: the first tile of each, and how many it has.
+pub(super) fn groups(tiles: usize) -> impl Iterator<Item = (usize, usize)> {
+    let groups = tiles.div_ceil(TILES);
+    (0..groups).map(move |i| (tiles * i / groups, tiles * (i + 1) / groups - tiles * i / groups))
+}
+
+/// The transformed pixels of a group of tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of
 /// `depth` channels of a block: for each channel all planes, one behind the other.
-pub(super) fn packed(pixels: &[f32], depth: usize, tiles: usize, out: &mut [f32]) {
-    assert!(pixels.len() >= room(depth) * LANES, "winograd: too few pixels");
+pub(super) fn packed(pixels: &[f32], depth: usize, (first_tile, tiles): (usize, usize), out: &mut [f32]) {
+    assert!(pixels.len() >= room(depth) * LANES && first_tile + tiles <= LANES, "winograd: too few pixels");
     for (step, out) in out.chunks_exact_mut(PLANES * tiles).take(depth).enumerate() {
-        let first = place(step, LANES);
+        let first = place(step, LANES) + first_tile;
         for (plane, out) in out.chunks_exact_mut(tiles).enumerate() {
             let first = first + plane * STEPS * LANES;
             for (out, pixel) in out.iter_mut().zip(&pixels[first..first + tiles]) {
@@ -51,9 +59,9 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Adds the products of all steps to the sums, and asks for what comes.
+    /// Adds the products of all steps to the sums, and asks for `lines` lines of what comes at each of them.
     #[target_feature(enable = "avx512f")]
-    pub(super) fn sum(self, mut ahead: Ahead) {
+    pub(super) fn sum(self, ahead: &mut Ahead, lines: usize) {
         let (steps, tiles) = (self.steps, self.tiles);
         assert!(
             (1..=TILES).contains(&tiles)
@@ -62,7 +70,6 @@ impl Block<'_> {
                 && self.sums.len() >= PLANES * tiles * LANES,
             "winograd: a block is too small"
         );
-        let lines = ahead.share(EDGE * steps);
         for i in 0..EDGE {
             let row = Row {
                 halves: self.halves[i * steps * COLUMNS * LANES..].as_ptr(),
@@ -74,10 +81,10 @@ impl Block<'_> {
             // SAFETY: AVX-512 is there, and all was measured.
             unsafe {
                 match tiles {
-                    1 => row.sum::<1>(&mut ahead, lines),
-                    2 => row.sum::<2>(&mut ahead, lines),
-                    3 => row.sum::<3>(&mut ahead, lines),
-                    _ => row.sum::<TILES>(&mut ahead, lines),
+                    1 => row.sum::<1>(ahead, lines),
+                    2 => row.sum::<2>(ahead, lines),
+                    3 => row.sum::<3>(ahead, lines),
+                    _ => row.sum::<TILES>(ahead, lines),
                 }
             }
         }

@@ -14,6 +14,7 @@ use std::arch::x86_64::{
     _mm512_extractf32x4_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
+use std::ops::Range;
 
 /// Tiles whose rows of pixels fill a vector.
 const TOGETHER: usize = LANES / SIDE;
@@ -28,7 +29,7 @@ pub(super) struct Sums<'a> {
 }
 
 impl Grid {
-    /// Writes the pixels of `count` channels, up to 16, in 16 tiles from `first` on; `bias` has a value for each channel, and
+    /// Writes the pixels of `count` channels, up to 16, in these tiles, up to 16; `bias` has a value for each channel, and
     /// `channel` is the first of `channels`.
     ///
     /// # Safety
@@ -38,13 +39,14 @@ impl Grid {
         &self,
         sums: Sums,
         bias: &[f32; LANES],
-        first: usize,
+        tiles: Range<usize>,
         (channel, count, channels): (usize, usize, usize),
         y: *mut f32,
     ) {
-        let tiles = LANES.min(self.tiles() - first);
+        let (first, tiles) = (tiles.start, tiles.len());
         assert!(
-            sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
+            first + tiles <= self.tiles()
+                && sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
             "winograd: too few sums"
         );
         let (height, width) = (self.of.height, self.of.width);
