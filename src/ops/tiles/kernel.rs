@@ -234,72 +234,80 @@ pub(in super::super) fn block(
         return unsafe { vectors::block(a, b, (rows, tiles), (steps, ahead), sums) };
     }
     let (range, rest) = (steps.all.as_ptr_range(), Rest { at: ahead.at, lines: ahead.lines, sums });
+    // The loop, of which the number of tiles decides what is cleared, what a step multiplies, and what is stored.
+    macro_rules! over_steps {
+        (
+            [$($clear:literal),+],
+            [$($multiply:literal),+],
+            [$($store:literal),+],
+            [$($tile:tt),+],
+            [$($operand:ident = $value:expr),*]
+        ) => {
+            asm!(
+                $($clear,)+
+                "2:",
+                "mov {x}, [{step} + {left}]", "mov {y}, [{step} + {right}]", "add {x}, {a}", "add {y}, {b}",
+                $($multiply,)+
+                "mov {x}, [{rest} + {lines}]", "mov {y}, [{step} + {ahead}]", "add {y}, [{rest} + {at}]",
+                "test {x}, {x}", "jz 4f",
+                "3:", "prefetcht1 [{y}]", "add {y}, {line}", "dec {x}", "jnz 3b", "4:",
+                "add {step}, {next}", "cmp {step}, {end}", "jne 2b",
+                "mov {y}, [{rest} + {sums}]", "mov {x:e}, 128",
+                $($store,)+
+                x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
+                a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
+                b = in(reg) b.pointer(), b_row = in(reg) b.row, $($operand = in(reg) $value,)*
+                rest = in(reg) &raw const rest,
+                left = const offset_of!(Step, left), right = const offset_of!(Step, right),
+                ahead = const offset_of!(Step, ahead), next = const size_of::<Step>(), line = const BYTES,
+                at = const offset_of!(Rest, at), lines = const offset_of!(Rest, lines),
+                sums = const offset_of!(Rest, sums),
+                $(out($tile) _,)+
+                options(nostack)
+            )
+        };
+    }
     // SAFETY: tiles are configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
     // 128 bytes.
     unsafe {
         if tiles == 1 {
-            asm!(
-                "tilezero tmm0", "tilezero tmm2",
-                "2:",
-                "mov {x}, [{step} + {left}]", "mov {y}, [{step} + {right}]", "add {x}, {a}", "add {y}, {b}",
-                "tileloadd tmm6, [{y} + {b_row}*1]",
-                "tileloadd tmm4, [{x} + {a_row}*1]",
-                "add {x}, {a_second}",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{x} + {a_row}*1]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "mov {x}, [{rest} + {lines}]", "mov {y}, [{step} + {ahead}]", "add {y}, [{rest} + {at}]",
-                "test {x}, {x}", "jz 4f",
-                "3:", "prefetcht1 [{y}]", "add {y}, {line}", "dec {x}", "jnz 3b", "4:",
-                "add {step}, {next}", "cmp {step}, {end}", "jne 2b",
-                "mov {y}, [{rest} + {sums}]", "mov {x:e}, 128",
-                "tilestored [{y} + {x}*1], tmm0",
-                "tilestored [{y} + {x}*1 + 2048], tmm2",
-                x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
-                a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
-                b = in(reg) b.pointer(), b_row = in(reg) b.row,
-                rest = in(reg) &raw const rest,
-                left = const offset_of!(Step, left), right = const offset_of!(Step, right),
-                ahead = const offset_of!(Step, ahead), next = const size_of::<Step>(), line = const BYTES,
-                at = const offset_of!(Rest, at), lines = const offset_of!(Rest, lines),
-                sums = const offset_of!(Rest, sums),
-                out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
-                options(nostack)
+            over_steps!(
+                ["tilezero tmm0", "tilezero tmm2"],
+                [
+                    "tileloadd tmm6, [{y} + {b_row}*1]",
+                    "tileloadd tmm4, [{x} + {a_row}*1]",
+                    "add {x}, {a_second}",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{x} + {a_row}*1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                ],
+                ["tilestored [{y} + {x}*1], tmm0", "tilestored [{y} + {x}*1 + 2048], tmm2"],
+                ["tmm0", "tmm2", "tmm4", "tmm5", "tmm6"],
+                []
             );
         } else {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                "2:",
-                "mov {x}, [{step} + {left}]", "mov {y}, [{step} + {right}]", "add {x}, {a}", "add {y}, {b}",
-                "tileloadd tmm6, [{y} + {b_row}*1]",
-                "tileloadd tmm4, [{x} + {a_row}*1]",
-                "add {y}, {b_second}", "add {x}, {a_second}",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{y} + {b_row}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{x} + {a_row}*1]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "mov {x}, [{rest} + {lines}]", "mov {y}, [{step} + {ahead}]", "add {y}, [{rest} + {at}]",
-                "test {x}, {x}", "jz 4f",
-                "3:", "prefetcht1 [{y}]", "add {y}, {line}", "dec {x}", "jnz 3b", "4:",
-                "add {step}, {next}", "cmp {step}, {end}", "jne 2b",
-                "mov {y}, [{rest} + {sums}]", "mov {x:e}, 128",
-                "tilestored [{y} + {x}*1], tmm0",
-                "tilestored [{y} + {x}*1 + 64], tmm1",
-                "tilestored [{y} + {x}*1 + 2048], tmm2",
-                "tilestored [{y} + {x}*1 + 2112], tmm3",
-                x = out(reg) _, y = out(reg) _, step = inout(reg) range.start => _, end = in(reg) range.end,
-                a = in(reg) a.pointer(), a_row = in(reg) a.row, a_second = in(reg) a.second,
-                b = in(reg) b.pointer(), b_row = in(reg) b.row, b_second = in(reg) b.second,
-                rest = in(reg) &raw const rest,
-                left = const offset_of!(Step, left), right = const offset_of!(Step, right),
-                ahead = const offset_of!(Step, ahead), next = const size_of::<Step>(), line = const BYTES,
-                at = const offset_of!(Rest, at), lines = const offset_of!(Rest, lines),
-                sums = const offset_of!(Rest, sums),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
+            over_steps!(
+                ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
+                [
+                    "tileloadd tmm6, [{y} + {b_row}*1]",
+                    "tileloadd tmm4, [{x} + {a_row}*1]",
+                    "add {y}, {b_second}",
+                    "add {x}, {a_second}",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{y} + {b_row}*1]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{x} + {a_row}*1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                ],
+                [
+                    "tilestored [{y} + {x}*1], tmm0",
+                    "tilestored [{y} + {x}*1 + 64], tmm1",
+                    "tilestored [{y} + {x}*1 + 2048], tmm2",
+                    "tilestored [{y} + {x}*1 + 2112], tmm3"
+                ],
+                ["tmm0", "tmm1", "tmm2", "tmm3", "tmm4", "tmm5", "tmm6", "tmm7"],
+                [b_second = b.second]
             );
         }
     }
