@@ -11,7 +11,7 @@
 
 use super::super::host::{self, Scratch};
 use super::super::pack::{Right, Transposed};
-use super::super::product::{LANES, Left, available};
+use super::super::product::{LANES, Left, available, part};
 use super::super::target::Target;
 use super::super::vector::sum_of_pairs;
 use super::{HeadGradients, Operands, Sizes};
@@ -112,11 +112,11 @@ fn multiply(
     let vectors = columns / LANES;
     let groups = vectors.div_ceil(WIDEST);
     for group in 0..groups {
-        let (first, end) = (vectors * group / groups, vectors * (group + 1) / groups);
-        let (c, b) = (&mut c[first * LANES..], &b[first * LANES..]);
+        let some = part(0..vectors, groups, group);
+        let (c, b) = (&mut c[some.start * LANES..], &b[some.start * LANES..]);
         // SAFETY: AVX-512 is there, and all rows and columns lie inside the slices, as asserted.
         unsafe {
-            match end - first {
+            match some.len() {
                 1 => all_rows::<8, 1>(c, c_row, rows, k, a, b, b_row, store),
                 2 if rows.is_multiple_of(12) => all_rows::<12, 2>(c, c_row, rows, k, a, b, b_row, store),
                 2 => all_rows::<8, 2>(c, c_row, rows, k, a, b, b_row, store),

@@ -88,9 +88,9 @@ pub(super) fn convolve<'y, T: Value>(
             let packed = packed.first(job.blocks() * job.packed());
             packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
                 let (pixels, depth) = (&pixels[i * job.piece()..][..job.piece()], job.depths(i).len());
-                for group @ (first, tiles) in few::groups(grid.tiles()) {
-                    let out = &mut out[first * PLANES * job.depth..][..tiles * PLANES * job.depth];
-                    few::packed(pixels, depth, group, out);
+                for group in few::groups(grid.tiles()) {
+                    let out = &mut out[group.start * PLANES * job.depth..group.end * PLANES * job.depth];
+                    few::packed(pixels, depth, &group, out);
                 }
             });
             let packed = &*packed;
@@ -155,6 +155,7 @@ impl<T: Value> Job<'_, T> {
         let (mut halves, mut sums) = (Scratch::new(), Scratch::new());
         let halves = halves.first(EDGE * COLUMNS * LANES * self.depth);
         let sums = sums.first(PLANES * tiles * LANES);
+        let of_group = |group: &Range<usize>| group.start * PLANES * LANES..group.end * PLANES * LANES;
         for first in rows.clone().step_by(LANES) {
             let some = first..rows.end.min(first + LANES);
             for block in 0..self.blocks() {
@@ -170,20 +171,19 @@ impl<T: Value> Job<'_, T> {
                 let lines = ahead.share(EDGE * steps * few::groups(tiles).count());
                 // SAFETY: `convolve` found AVX-512.
                 unsafe { self.kernels.halves(&some, &depths, halves) };
-                for (tile, tiles) in few::groups(tiles) {
-                    let pixels = &pixels[tile * PLANES * self.depth..];
-                    let sums = &mut sums[tile * PLANES * LANES..][..tiles * PLANES * LANES];
+                for group in few::groups(tiles) {
+                    let (tiles, pixels) = (group.len(), &pixels[group.start * PLANES * self.depth..]);
+                    let sums = &mut sums[of_group(&group)];
                     let block = few::Block { halves, pixels, steps, tiles, sums, first: block == 0 };
                     // SAFETY: as above.
                     unsafe { block.sum(&mut ahead, lines) };
                 }
             }
             let bias = self.biases(&some);
-            for (tile, tiles) in few::groups(tiles) {
-                let values = &sums[tile * PLANES * LANES..][..tiles * PLANES * LANES];
-                let sums = Sums { values, tile: LANES, plane: tiles * LANES };
+            for group in few::groups(tiles) {
+                let sums = Sums { values: &sums[of_group(&group)], tile: LANES, plane: group.len() * LANES };
                 // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels.
-                unsafe { self.grid.results(sums, &bias, tile..tile + tiles, (first, some.len(), self.m), y.first()) };
+                unsafe { self.grid.results(sums, &bias, group, (first, some.len(), self.m), y.first()) };
             }
         }
     }

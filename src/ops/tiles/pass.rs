@@ -1,6 +1,7 @@
 //! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows interleaved. While a task
 //! computes it asks for the blocks of the next one, so that they need not be waited for.
 
+use super::super::product::part;
 use super::kernel::{Ahead, Configured, Operand, Sums, TILE};
 use super::lay;
 use super::lines::{BYTES, Spare};
@@ -18,15 +19,10 @@ fn looks_ahead(tasks: usize) -> bool {
 
 /// What block `number` of `of` asks for at each step of the weight's blocks from line `next` on, if any: together they ask for
 /// all of them.
-fn share(weight: &Tiles, next: Option<usize>, number: usize, of: usize) -> Ahead {
+pub(super) fn share(weight: &Tiles, next: Option<usize>, number: usize, of: usize) -> Ahead {
     let Some(next) = next else { return Ahead::NOTHING };
-    let (from, to) = part_of_lines(number, of);
-    Ahead { at: weight.lines.as_ptr().wrapping_add(next + from), lines: to - from }
-}
-
-/// Part `number` of `of` of a block's lines.
-pub(super) fn part_of_lines(number: usize, of: usize) -> (usize, usize) {
-    (LINES * number / of, LINES * (number + 1) / of)
+    let lines = part(0..LINES, of, number);
+    Ahead { at: weight.lines.as_ptr().wrapping_add(next + lines.start), lines: lines.len() }
 }
 
 /// Bytes of activations that stay in the second cache while all of a weight passes.

@@ -2,7 +2,7 @@
 //! nothing to test.
 
 use super::super::host::checks::{close, values};
-use super::pass::part_of_lines;
+use super::pass::share;
 use super::{
     Ahead, BLOCK, BYTES, Configured, Line, Operand, Steps, Sums, TILE, Tiles, Unit, available, block, convolve,
     convolve_back, multiply, multiply_back, unit,
@@ -76,18 +76,19 @@ fn blocks_equal_plain_loops() {
 /// step's blocks lie as far from one another in every block of outputs and of inputs.
 #[test]
 fn shares_are_all_of_the_next_blocks() {
-    for of in 1..100 {
-        let ends = (0..of).fold(0, |end, number| {
-            let (from, to) = part_of_lines(number, of);
-            assert_eq!(from, end, "part {number} of {of}");
-            to
-        });
-        assert_eq!(ends, BLOCK, "{of} parts");
-    }
     if !available() {
         return;
     }
     let weight = Tiles::new(&Tensor::zeros((96, 64, 3, 3), DType::F32, &Device::Cpu).unwrap()).unwrap();
+    let next = weight.block(1, 0, 0);
+    for of in 1..100 {
+        let ends = (0..of).fold(next, |end, number| {
+            let ahead = share(&weight, Some(next), number, of);
+            assert_eq!(ahead.at, &raw const weight.lines[end], "part {number} of {of}");
+            end + ahead.lines
+        });
+        assert_eq!(ends, next + BLOCK, "{of} parts");
+    }
     for (output, input, tap) in [(0, 1, 8), (2, 0, 3), (1, 1, 5), (2, 1, 0)] {
         assert_eq!(weight.block(output, input, tap), weight.block(0, input, 0) + weight.block(output, 0, tap));
     }

@@ -9,13 +9,14 @@
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
 )]
 
-use super::super::super::product::{Ahead, LANES};
+use super::super::super::product::{Ahead, LANES, part};
 use super::grid::{EDGE, PLANES};
 use super::kernels::{COLUMNS, spread};
 use super::sums::{STEPS, place, room};
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
+use std::ops::Range;
 
 /// Channels that are summed in one go at most: their kernels, 18 KiB, stay in the nearest cache.
 pub(super) const DEPTH: usize = 16;
@@ -24,18 +25,19 @@ const TILES: usize = 4;
 /// Tiles for which kernels are transformed halfway at most. Two groups pass the same kernels; for four it is slower.
 pub(super) const MOST: usize = 8;
 
-/// The groups that so many tiles are summed in: the first tile of each, and how many it has.
-pub(super) fn groups(tiles: usize) -> impl Iterator<Item = (usize, usize)> {
+/// The groups that so many tiles are summed in.
+pub(super) fn groups(tiles: usize) -> impl Iterator<Item = Range<usize>> {
     let groups = tiles.div_ceil(TILES);
-    (0..groups).map(move |i| (tiles * i / groups, tiles * (i + 1) / groups - tiles * i / groups))
+    (0..groups).map(move |i| part(0..tiles, groups, i))
 }
 
 /// The transformed pixels of a group of tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of
 /// `depth` channels of a block: for each channel all planes, one behind the other.
-pub(super) fn packed(pixels: &[f32], depth: usize, (first_tile, tiles): (usize, usize), out: &mut [f32]) {
-    assert!(pixels.len() >= room(depth) * LANES && first_tile + tiles <= LANES, "winograd: too few pixels");
+pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &mut [f32]) {
+    assert!(pixels.len() >= room(depth) * LANES && group.end <= LANES, "winograd: too few pixels");
+    let tiles = group.len();
     for (step, out) in out.chunks_exact_mut(PLANES * tiles).take(depth).enumerate() {
-        let first = place(step, LANES) + first_tile;
+        let first = place(step, LANES) + group.start;
         for (plane, out) in out.chunks_exact_mut(tiles).enumerate() {
             let first = first + plane * STEPS * LANES;
             for (out, pixel) in out.iter_mut().zip(&pixels[first..first + tiles]) {
