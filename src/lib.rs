@@ -33,6 +33,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`error`] | the one error type: message, causes, hint, exit code |
+//! | [`lock`] | a file that one process alone writes to |
 //! | [`interrupt`] | Ctrl-C as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
@@ -107,6 +108,7 @@ pub mod diffusion;
 pub mod error;
 pub mod experiment;
 pub mod interrupt;
+pub mod lock;
 pub mod model;
 pub mod ops;
 pub mod plan;

@@ -32,12 +32,13 @@ mod samples;
 mod timing;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 
 use crate::data::Rgb;
 use crate::error::{Error, Result};
-use lock::Lock;
+use crate::lock::Locked;
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
@@ -81,8 +82,8 @@ impl Model {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
-    /// Of a run that is written to.
-    _lock: Option<Lock>,
+    /// Of a run that is written to; clones share it.
+    _lock: Option<Arc<Locked>>,
 }
 
 impl RunDir {

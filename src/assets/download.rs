@@ -3,7 +3,6 @@
 //! In: an address, the size and SHA-256 that the hub states. Out: the file under its final name, or an error; what has come
 //! so far stays in a file beside it that the next attempt, or the next run, goes on with.
 
-use std::fs::TryLockError;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use ureq::http::Response;
 use super::sha256;
 use super::web::{Tried, Web};
 use crate::error::{Error, Result};
+use crate::lock::Locked;
 use crate::progress::Progress;
 
 /// Bytes that are read at once.
@@ -56,11 +56,12 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
 
 /// One attempt: appends what is missing to the part file.
 fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()> {
-    let mut out = open_part(web, wanted)?;
-    let mut have = length(&out)?;
+    let mut part = open_part(web, wanted)?;
+    let out = &mut part.file;
+    let mut have = length(out)?;
     if wanted.size.is_some_and(|size| have > size) {
         // It cannot be the beginning of this file.
-        have = cut(&out)?;
+        have = cut(out)?;
     }
     if wanted.size == Some(have) {
         return Ok(());
@@ -68,35 +69,32 @@ fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()
     let range = (have > 0).then(|| format!("bytes={have}-"));
     let response = web.get(wanted.url, range, true)?;
     if response.status() == 416 {
-        cut(&out)?;
+        cut(out)?;
         return Err(web.unreachable(&format!("{}: it does not continue this file; starting it again", wanted.name)));
     }
     web.check(&response, wanted.name)?;
     let start = start(&response);
     if start != have {
-        have = cut(&out)?;
+        have = cut(out)?;
     }
     if start != have {
         return Err(web.unreachable(&format!("{}: it sends another part of the file than was asked for", wanted.name)));
     }
     let total = total(wanted, &response, have)?;
-    receive(web, wanted, response, &mut out, have..total, progress)
+    receive(web, wanted, response, out, have..total, progress)
 }
 
 /// Opens the part file, which must be ours alone: two writers would mix their bytes.
-fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<File> {
+fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Locked> {
     let part = wanted.part;
     let file = OpenOptions::new().create(true).append(true).open(part).map_err(|e| {
         Error::from(e).hint(format!("set {} to a folder that can be written", web.settings().hub.cache_variable()))
     })?;
-    match file.try_lock() {
-        // Some network file systems have no locks; then the hash is the only guard.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::run(format!("{}: another process is downloading this file", part.display()))
-                .hint("wait until it is done, then run the same command again"))
-        }
-    }
+    // Some network file systems have no locks; then the hash is the only guard.
+    Locked::take(file).ok_or_else(|| {
+        Error::run(format!("{}: another process is downloading this file", part.display()))
+            .hint("wait until it is done, then run the same command again")
+    })
 }
 
 fn length(file: &File) -> Result<u64> {

@@ -4,11 +4,12 @@
 //! without `--force`, but pictures that only `[eval]` asks for otherwise.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use fs_err as fs;
 
 use super::changes::{Change, change};
-use super::lock::Lock;
+use super::lock::lock;
 use super::names::run_folder;
 use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, files, samples};
 use crate::error::{Error, Result, is_full};
@@ -56,7 +57,7 @@ impl RunDir {
     pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
         let path = results.join(run_folder(name));
         fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
-        let run = Self { path, _lock: Some(Lock::take(results, &run_folder(name))?) };
+        let run = Self { path, _lock: Some(Arc::new(lock(results, &run_folder(name))?)) };
         match run.stored_plan()? {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
             Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
