@@ -1,26 +1,58 @@
 //! A file that one process alone writes to.
 //!
-//! In: an open file. Out: the same file with a lock on it, which is given back when it is dropped or the process ends,
-//! however it ends. Locks are advisory: they keep out those who ask.
+//! In: a path. Out: the file there, made if need be, with a lock on it, which is given back when it is dropped or the process
+//! ends, however it ends. Locks are advisory: they keep out those who ask.
 
 use std::fs::TryLockError;
+use std::io;
+use std::path::Path;
 
-use fs_err::File;
+use fs_err::{File, OpenOptions};
 
 /// Others are kept out while it lives.
 #[derive(Debug)]
 pub struct Locked {
-    /// The file, as it was opened.
+    /// What is written goes to its end.
     pub file: File,
 }
 
 impl Locked {
-    /// Takes the lock of `file`; `None` if another has it. A file system without locks gives one that keeps nobody out.
-    pub fn take(file: File) -> Option<Self> {
-        match file.file().try_lock() {
-            Ok(()) | Err(TryLockError::Error(_)) => Some(Self { file }),
-            Err(TryLockError::WouldBlock) => None,
+    /// Opens a file and takes its lock; `None` if another has it. A file system without locks gives one that keeps nobody out.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            // Windows locks no file that can only be appended to.
+            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            if let Err(TryLockError::WouldBlock) = file.file().try_lock() {
+                return Ok(None);
+            }
+            let locked = Self { file };
+            // Whoever had the lock may have renamed or removed the file since it was opened here.
+            if locked.is_at(path)? {
+                return Ok(Some(locked));
+            }
         }
+    }
+
+    /// Whether the path still leads to this file.
+    #[cfg(unix)]
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let ours = self.file.metadata()?;
+        match fs_err::metadata(path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the path still leads to a file: which one cannot be told.
+    #[cfg(not(unix))]
+    #[allow(clippy::unused_self)]
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
     }
 }
 
@@ -41,15 +73,28 @@ mod tests {
     fn a_lock_ends_when_it_is_dropped_whoever_has_a_copy_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let open = || fs_err::OpenOptions::new().create(true).append(true).open(&path).unwrap();
-        let held = Locked::take(open()).unwrap();
-        assert!(Locked::take(open()).is_none(), "one at a time");
+        let open = || Locked::open(&path).unwrap();
+        let held = open().unwrap();
+        assert!(open().is_none(), "one at a time");
 
         // As a program has it that is being started.
         let copy = held.file.file().try_clone().unwrap();
-        assert!(Locked::take(open()).is_none());
+        assert!(open().is_none());
         drop(held);
-        assert!(Locked::take(open()).is_some());
+        assert!(open().is_some());
         drop(copy);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_renamed_or_replaced_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let held = Locked::open(&path).unwrap().unwrap();
+        assert!(held.is_at(&path).unwrap());
+        fs_err::rename(&path, folder.path().join("whole")).unwrap();
+        assert!(!held.is_at(&path).unwrap());
+        assert!(Locked::open(&path).unwrap().is_some(), "a new file has a lock of its own");
+        assert!(!held.is_at(&path).unwrap());
     }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use fs_err::{File, OpenOptions};
+use fs_err::File;
 use ureq::Body;
 use ureq::http::Response;
 
@@ -39,8 +39,9 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
     for dir in [wanted.part, wanted.to].into_iter().filter_map(|p| p.parent()) {
         web.settings().make_dir(dir)?;
     }
+    let Some(mut part) = open_part(web, wanted)? else { return Ok(()) };
     let mut attempt = 0;
-    while let Err(failed) = transfer(web, wanted, progress) {
+    while let Err(failed) = transfer(web, wanted, &mut part.file, progress) {
         if !failed.unreachable || attempt == web.settings().retries {
             return Err(failed);
         }
@@ -55,9 +56,7 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
 }
 
 /// One attempt: appends what is missing to the part file.
-fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()> {
-    let mut part = open_part(web, wanted)?;
-    let out = &mut part.file;
+fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, out: &mut File, progress: &Progress) -> Tried<()> {
     let mut have = length(out)?;
     if wanted.size.is_some_and(|size| have > size) {
         // It cannot be the beginning of this file.
@@ -84,17 +83,22 @@ fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> Tried<()
     receive(web, wanted, response, out, have..total, progress)
 }
 
-/// Opens the part file, which must be ours alone: two writers would mix their bytes.
-fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Locked> {
+/// Opens the part file, which must be ours alone until it has its name: two writers would mix their bytes. `None` if another
+/// process has just done so. Some network file systems have no locks; then the hash is the only guard.
+fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Option<Locked>> {
     let part = wanted.part;
-    let file = OpenOptions::new().create(true).append(true).open(part).map_err(|e| {
+    let opened = Locked::open(part).map_err(|e| {
         Error::from(e).hint(format!("set {} to a folder that can be written", web.settings().hub.cache_variable()))
     })?;
-    // Some network file systems have no locks; then the hash is the only guard.
-    Locked::take(file).ok_or_else(|| {
-        Error::run(format!("{}: another process is downloading this file", part.display()))
-            .hint("wait until it is done, then run the same command again")
-    })
+    let Some(opened) = opened else {
+        return Err(Error::run(format!("{}: another process is downloading this file", part.display()))
+            .hint("wait until it is done, then run the same command again"));
+    };
+    if wanted.to.is_file() {
+        fs_err::remove_file(part)?;
+        return Ok(None);
+    }
+    Ok(Some(opened))
 }
 
 fn length(file: &File) -> Result<u64> {

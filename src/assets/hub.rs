@@ -220,14 +220,16 @@ fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<()> {
     if let Some(parent) = pointer.parent() {
         fs_err::create_dir_all(parent)?;
     }
-    if pointer.is_symlink() {
-        fs_err::remove_file(&pointer)?;
-    }
     #[cfg(unix)]
     {
         let up = "../".repeat(name.split('/').count() + 1);
         let target = Path::new(&up).join("blobs").join(blob.file_name().unwrap_or_default());
-        fs_err::os::unix::fs::symlink(target, &pointer)?;
+        let linked = || fs_err::read_link(&pointer).is_ok_and(|to| to == target);
+        if pointer.is_symlink() && !linked() {
+            fs_err::remove_file(&pointer)?;
+        }
+        // Another process may link it, too.
+        fs_err::os::unix::fs::symlink(&target, &pointer).or_else(|e| if linked() { Ok(()) } else { Err(e) })?;
     }
     #[cfg(not(unix))]
     fs_err::copy(blob, &pointer)?;

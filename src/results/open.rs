@@ -57,7 +57,11 @@ impl RunDir {
     pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
         let path = results.join(run_folder(name));
         fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
-        let run = Self { path, _lock: Some(Arc::new(lock(results, &run_folder(name))?)) };
+        let Some(lock) = lock(results, &run_folder(name)).map_err(|e| unwritable(results, e))? else {
+            return Err(Error::input(format!("{} is being written by another tunelab", path.display()))
+                .hint("wait until that one ends, or give this one another --results folder"));
+        };
+        let run = Self { path, _lock: Some(Arc::new(lock)) };
         match run.stored_plan()? {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
             Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}

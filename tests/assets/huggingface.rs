@@ -198,6 +198,46 @@ fn without_a_token_a_401_says_to_set_one() {
 }
 
 #[test]
+fn a_file_that_another_process_fetches_is_left_alone() {
+    let world = World::new(model());
+    world.server.set(Fault::CutOnce(1_000_000));
+    world.error();
+    let part = ending(world.cache.path(), ".incomplete").pop().unwrap();
+    let other = fs_err::OpenOptions::new().read(true).open(&part).unwrap();
+    other.file().try_lock().unwrap();
+    let text = world.error().to_string();
+    assert!(
+        text.contains("another process is downloading this file") && text.contains("run the same command"),
+        "{text}"
+    );
+    assert_eq!(other.metadata().unwrap().len(), 1_000_000);
+    other.file().unlock().unwrap();
+    world.model().unwrap();
+}
+
+#[test]
+fn of_several_that_fetch_at_once_one_does() {
+    for _ in 0..8 {
+        let (world, whole) = (World::new(model()), model());
+        let one = || {
+            let found = loop {
+                match world.model() {
+                    Ok(found) => break found,
+                    Err(e) => assert!(e.to_string().contains("another process is downloading this file"), "{e}"),
+                }
+            };
+            let weights = fs_err::read(&found.unet.weights[0]).unwrap();
+            assert!(weights == whole["unet/diffusion_pytorch_model.safetensors"]);
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
+        assert_eq!(ending(world.cache.path(), ".incomplete"), [""; 0]);
+        let log = world.server.take_log();
+        let whole = log.iter().filter(|r| r.target.starts_with("/storage/unet") && r.range.is_none()).count();
+        assert_eq!(whole, 1, "its content is sent once");
+    }
+}
+
+#[test]
 fn a_silent_hub_times_out() {
     let world = World::new(model());
     world.server.set(Fault::Silent);

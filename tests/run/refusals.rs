@@ -161,7 +161,9 @@ fn narrow(file: &Path, from: usize, to: usize) {
 fn results_folders() {
     let world = World::new();
     world.write("file", "mine");
-    for results in ["file", "file/below", "/proc/tunelab"] {
+    fs::create_dir_all(world.path("locked")).expect("writable");
+    world.write("locked/.locks", "mine");
+    for results in ["file", "file/below", "/proc/tunelab", "locked"] {
         let run = ["run", "a.toml", "--results", results];
         world.refused(&run, &[results, "cannot be written", "hint:", "--results"]);
     }
@@ -170,5 +172,5 @@ fn results_folders() {
     for force in [&[][..], &["--force"]] {
         world.refused(&[&["run", "a.toml"], force].concat(), &["results/a", "thesis.tex", "hint:"]);
     }
-    assert_eq!(tree(&world.path("results")), [".cache/locks/a", "a/thesis.tex"]);
+    assert_eq!(tree(&world.path("results")), [".locks/a", "a/thesis.tex"]);
 }

@@ -34,8 +34,11 @@ pub(super) fn groups(tiles: usize) -> impl Iterator<Item = Range<usize>> {
 /// The transformed pixels of a group of tiles, of which [`pixels`](super::grid::Grid::pixels) has left 16 for each of
 /// `depth` channels of a block: for each channel all planes, one behind the other.
 pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &mut [f32]) {
-    assert!(pixels.len() >= room(depth) * LANES && group.end <= LANES, "winograd: too few pixels");
     let tiles = group.len();
+    assert!(
+        pixels.len() >= room(depth) * LANES && group.end <= LANES && out.len() >= depth * PLANES * tiles,
+        "winograd: too few pixels"
+    );
     for (step, out) in out.chunks_exact_mut(PLANES * tiles).take(depth).enumerate() {
         let first = place(step, LANES) + group.start;
         for (plane, out) in out.chunks_exact_mut(tiles).enumerate() {

@@ -49,6 +49,10 @@ impl Grid {
                 && sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
             "winograd: too few sums"
         );
+        assert!(
+            !self.whole || tiles < TOGETHER || first.is_multiple_of(self.run.min(TOGETHER)),
+            "winograd: a run is not begun in its middle"
+        );
         let (height, width) = (self.of.height, self.of.width);
         for some in (0..tiles).step_by(TOGETHER) {
             let tiles = TOGETHER.min(tiles - some);

@@ -10,7 +10,7 @@ type Case = (usize, usize, (usize, usize), usize);
 
 /// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights and widths; rests of channels,
 /// of blocks, of vectors of tiles; several chunks, and more pixels than are transformed at once.
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     (1, 5, (7, 9), 6),
     (1, 33, (3, 4), 20),
     (5, 33, (4, 4), 20),
@@ -19,6 +19,8 @@ const CASES: [Case; 16] = [
     (2, 20, (16, 16), 30),
     (3, 70, (8, 8), 17),
     (1, 33, (8, 8), 130),
+    (1, 33, (8, 16), 20),
+    (1, 33, (4, 32), 20),
     (2, 80, (4, 4), 33),
     (1, 65, (32, 32), 97),
     (3, 9, (6, 32), 49),
