@@ -1,7 +1,8 @@
 //! A file that one process alone writes to.
 //!
 //! In: a path. Out: the file there, made if need be, with a lock on it, which is given back when it is dropped or the process
-//! ends, however it ends. Locks are advisory: they keep out those who ask.
+//! ends, however it ends. Locks keep out those who ask; on SMB and on Windows nobody else can read or write the file either, not
+//! even this process through another handle.
 
 use std::fs::TryLockError;
 use std::io;
@@ -12,27 +13,35 @@ use fs_err::{File, OpenOptions};
 /// Others are kept out while it lives.
 #[derive(Debug)]
 pub struct Locked {
-    /// What is written goes to its end.
+    /// To be read and written; it stands at its beginning.
     pub file: File,
+    /// Whether others are kept out: some network file systems have no locks.
+    pub held: bool,
 }
 
+/// How often a file may be replaced under our hands before its file system is taken for one that cannot be relied on.
+const ATTEMPTS: usize = 100;
+
 impl Locked {
-    /// Opens a file and takes its lock; `None` if another has it. A file system without locks gives one that keeps nobody out.
+    /// Opens a file and takes its lock; `None` if it is taken.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        let mut attempt = 0;
         loop {
-            // Windows locks no file that can only be appended to.
-            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-            if let Err(TryLockError::WouldBlock) = file.file().try_lock() {
-                return Ok(None);
-            }
-            let locked = Self { file };
+            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+            let held = match file.file().try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::Error(_)) => false,
+                Err(TryLockError::WouldBlock) => return Ok(None),
+            };
+            let locked = Self { file, held: held && attempt < ATTEMPTS };
             // Whoever had the lock may have renamed or removed the file since it was opened here.
-            if locked.is_at(path)? {
+            if !locked.held || locked.is_at(path)? {
                 return Ok(Some(locked));
             }
+            attempt += 1;
         }
     }
 
@@ -40,11 +49,11 @@ impl Locked {
     #[cfg(unix)]
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
-        let ours = self.file.metadata()?;
-        match fs_err::metadata(path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
+        let place = |of: std::fs::Metadata| (of.dev(), of.ino());
+        match (self.file.metadata().map(place), fs_err::metadata(path).map(place)) {
+            (Ok(ours), Ok(there)) => Ok(ours == there),
+            (Err(e), _) | (_, Err(e)) if is_gone(&e) => Ok(false),
+            (Err(e), _) | (_, Err(e)) => Err(e),
         }
     }
 
@@ -54,6 +63,12 @@ impl Locked {
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
+}
+
+/// Whether a file was removed, here or on another machine.
+#[cfg(unix)]
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
 impl Drop for Locked {

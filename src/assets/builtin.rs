@@ -5,14 +5,13 @@
 //! damaged or half-written copy mends itself. Files appear under a name of their own and are renamed, so any number of
 //! processes may unpack at once.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use fs_err::{File, OpenOptions};
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use super::settings::own_folders;
+use super::{hex, own};
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
 
@@ -72,25 +71,10 @@ fn put(root: &Path, file: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = file.parent() {
         fs_err::create_dir_all(parent)?;
     }
-    let (temporary, mut open) = temporary(root)?;
-    let written = open.write_all(bytes).and_then(|()| open.sync_all()).and_then(|()| fs_err::rename(&temporary, file));
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs_err::remove_file(&temporary);
-    }
-    Ok(written?)
-}
-
-/// A new file that nobody else writes: outside the folder, in which a killed process must leave nothing.
-fn temporary(root: &Path) -> Result<(PathBuf, File)> {
-    let mut number = 0;
-    loop {
-        let path = root.join(format!(".unpacking-{}-{number}", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
-            opened => return Ok((path, opened?)),
-        }
-    }
+    // Outside the folder, in which a killed process must leave nothing.
+    let (own, mut open) = own::beside(&root.join("unpacking"), own::new_file)?;
+    let written = open.write_all(bytes).and_then(|()| open.sync_all());
+    Ok(own::rename(&own, file, written)?)
 }
 
 /// A picture more in the folder would be trained on.

@@ -3,15 +3,16 @@
 //! In: an address, the size and SHA-256 that the hub states. Out: the file under its final name, or an error; what has come
 //! so far stays in a file beside it that the next attempt, or the next run, goes on with.
 
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fs_err::File;
+use fs_err::{File, OpenOptions};
 use ureq::Body;
 use ureq::http::Response;
 
-use super::sha256;
+use super::hash::sha256_of;
+use super::own;
 use super::web::{Tried, Web};
 use crate::error::{Error, Result};
 use crate::lock::Locked;
@@ -39,9 +40,19 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
     for dir in [wanted.part, wanted.to].into_iter().filter_map(|p| p.parent()) {
         web.settings().make_dir(dir)?;
     }
-    let Some(mut part) = open_part(web, wanted)? else { return Ok(()) };
+    let Some((mut part, path)) = open_part(web, wanted)? else { return Ok(()) };
+    let fetched = fill(web, &Wanted { part: &path, ..*wanted }, &mut part.file, progress);
+    if fetched.is_err() && !part.held {
+        // For the next that goes on with it; a damaged one is gone.
+        let _ = fs_err::rename(&path, wanted.part);
+    }
+    fetched
+}
+
+/// Gives the part file all its bytes, and then its name.
+fn fill(web: &Web<'_>, wanted: &Wanted<'_>, part: &mut File, progress: &Progress) -> Tried<()> {
     let mut attempt = 0;
-    while let Err(failed) = transfer(web, wanted, &mut part.file, progress) {
+    while let Err(failed) = transfer(web, wanted, part, progress) {
         if !failed.unreachable || attempt == web.settings().retries {
             return Err(failed);
         }
@@ -50,12 +61,12 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
         progress.line(format!("{}: the transfer broke, going on in {} s", wanted.name, pause.as_secs_f32()));
         std::thread::sleep(pause);
     }
-    verify(wanted)?;
+    verify(wanted, part)?;
     fs_err::rename(wanted.part, wanted.to).map_err(Error::from)?;
     Ok(())
 }
 
-/// One attempt: appends what is missing to the part file.
+/// One attempt: writes what is missing of the part file.
 fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, out: &mut File, progress: &Progress) -> Tried<()> {
     let mut have = length(out)?;
     if wanted.size.is_some_and(|size| have > size) {
@@ -80,25 +91,37 @@ fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, out: &mut File, progress: &Progr
         return Err(web.unreachable(&format!("{}: it sends another part of the file than was asked for", wanted.name)));
     }
     let total = total(wanted, &response, have)?;
+    out.seek(SeekFrom::Start(have)).map_err(Error::from)?;
     receive(web, wanted, response, out, have..total, progress)
 }
 
-/// Opens the part file, which must be ours alone until it has its name: two writers would mix their bytes. `None` if another
-/// process has just done so. Some network file systems have no locks; then the hash is the only guard.
-fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Option<Locked>> {
+/// Opens the part file, which must be ours alone until it has its name: two writers would mix their bytes. `None` if the whole
+/// file is there by now. Where there are no locks, it gets a name that only we know, and whoever renames it first has it.
+fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Option<(Locked, PathBuf)>> {
     let part = wanted.part;
-    let opened = Locked::open(part).map_err(|e| {
+    let unwritable = |e: io::Error| {
         Error::from(e).hint(format!("set {} to a folder that can be written", web.settings().hub.cache_variable()))
-    })?;
-    let Some(opened) = opened else {
-        return Err(Error::run(format!("{}: another process is downloading this file", part.display()))
-            .hint("wait until it is done, then run the same command again"));
     };
+    let locked = Locked::open(part).map_err(unwritable)?;
     if wanted.to.is_file() {
-        fs_err::remove_file(part)?;
+        if locked.is_some() {
+            // Another process may have made and removed it, too.
+            let _ = fs_err::remove_file(part);
+        }
         return Ok(None);
     }
-    Ok(Some(opened))
+    match locked {
+        Some(locked) if locked.held => Ok(Some((locked, part.to_owned()))),
+        Some(_) => {
+            let (path, _) = own::beside(wanted.to, own::new_file).map_err(unwritable)?;
+            // Where another process was first, the new file it is.
+            let _ = fs_err::rename(part, &path);
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            Ok(Some((Locked { file, held: false }, path)))
+        }
+        None => Err(Error::run(format!("{}: another process is downloading this file", part.display()))
+            .hint("wait until it is done, then run the same command again")),
+    }
 }
 
 fn length(file: &File) -> Result<u64> {
@@ -179,12 +202,14 @@ fn broke(wanted: &Wanted<'_>, have: u64, range: &std::ops::Range<u64>, why: &str
 }
 
 /// Checks size and hash of the part file; a wrong one is deleted, since going on from it can never end well.
-fn verify(wanted: &Wanted<'_>) -> Result<()> {
-    let size = fs_err::metadata(wanted.part)?.len();
+/// It is read through the handle that is locked: on some file systems no other can read it.
+fn verify(wanted: &Wanted<'_>, part: &mut File) -> Result<()> {
+    let size = length(part)?;
     let wrong = if wanted.size.is_some_and(|s| s != size) {
         Some(format!("it has {size} bytes instead of {}", wanted.size.unwrap_or_default()))
     } else if let Some(expected) = wanted.sha256 {
-        let found = sha256(wanted.part)?;
+        part.rewind()?;
+        let found = sha256_of(part)?;
         (found != expected).then(|| format!("its SHA-256 is {found}, the hub states {expected}"))
     } else {
         None

@@ -12,9 +12,13 @@ use sha2::{Digest, Sha256};
 use super::ModelFiles;
 use crate::error::Result;
 
-/// The SHA-256 of a file's bytes; read in blocks.
+/// The SHA-256 of a file's bytes.
 pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = fs_err::File::open(path)?;
+    sha256_of(&mut fs_err::File::open(path)?)
+}
+
+/// The SHA-256 of all that can be read; in blocks.
+pub(super) fn sha256_of(file: &mut impl Read) -> Result<String> {
     let mut hash = Sha256::new();
     let mut block = vec![0; 1 << 20];
     loop {

@@ -18,7 +18,7 @@ use super::download::{Wanted, fetch};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Failed, Tried, Web, encode};
-use super::{ModelFiles, local, pictures};
+use super::{ModelFiles, local, own, pictures};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -224,16 +224,15 @@ fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<()> {
     {
         let up = "../".repeat(name.split('/').count() + 1);
         let target = Path::new(&up).join("blobs").join(blob.file_name().unwrap_or_default());
-        let linked = || fs_err::read_link(&pointer).is_ok_and(|to| to == target);
-        if pointer.is_symlink() && !linked() {
-            fs_err::remove_file(&pointer)?;
-        }
-        // Another process may link it, too.
-        fs_err::os::unix::fs::symlink(&target, &pointer).or_else(|e| if linked() { Ok(()) } else { Err(e) })?;
+        let (own, ()) = own::beside(&pointer, |own| fs_err::os::unix::fs::symlink(&target, own))?;
+        Ok(own::rename(&own, &pointer, Ok(()))?)
     }
     #[cfg(not(unix))]
-    fs_err::copy(blob, &pointer)?;
-    Ok(())
+    {
+        let (own, _) = own::beside(&pointer, own::new_file)?;
+        let written = fs_err::copy(blob, &own).map(drop);
+        Ok(own::rename(&own, &pointer, written)?)
+    }
 }
 
 /// Whether a commit or `ETag` can be the name of a file.

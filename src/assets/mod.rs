@@ -15,6 +15,7 @@ mod layout;
 mod loader;
 pub mod local;
 pub mod modelscope;
+mod own;
 mod pictures;
 mod reach;
 mod save;

@@ -4,9 +4,11 @@
 //! when all of them have come, because, other than with a model, nothing else tells a whole data set from half of one.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 
 use super::layout::stays_inside;
+use super::own;
 use crate::error::{Error, Result};
 
 /// Chooses the files of a data set from `names`; `place` is the repository, for the error.
@@ -57,7 +59,7 @@ pub(super) fn note(list: &Path, names: &[String]) -> Result<()> {
     if let Some(parent) = list.parent() {
         fs_err::create_dir_all(parent)?;
     }
-    let temporary = list.with_extension("tmp");
-    fs_err::write(&temporary, names.join("\n") + "\n")?;
-    Ok(fs_err::rename(&temporary, list)?)
+    let (own, mut file) = own::beside(list, own::new_file)?;
+    let written = file.write_all((names.join("\n") + "\n").as_bytes());
+    Ok(own::rename(&own, list, written)?)
 }

@@ -219,6 +219,10 @@ fn a_file_that_another_process_fetches_is_left_alone() {
 fn of_several_that_fetch_at_once_one_does() {
     for _ in 0..8 {
         let (world, whole) = (World::new(model()), model());
+        // As it is where a blob was removed.
+        let snapshot = world.cache.path().join("models--some-one--small.sd/snapshots").join(COMMIT);
+        fs_err::create_dir_all(&snapshot).unwrap();
+        fs_err::os::unix::fs::symlink("../../blobs/gone", snapshot.join("model_index.json")).unwrap();
         let one = || {
             let found = loop {
                 match world.model() {
@@ -231,6 +235,7 @@ fn of_several_that_fetch_at_once_one_does() {
         };
         std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
         assert_eq!(ending(world.cache.path(), ".incomplete"), [""; 0]);
+        assert_eq!(ending(world.cache.path(), ".tmp"), [""; 0]);
         let log = world.server.take_log();
         let whole = log.iter().filter(|r| r.target.starts_with("/storage/unet") && r.range.is_none()).count();
         assert_eq!(whole, 1, "its content is sent once");
