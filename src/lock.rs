@@ -15,7 +15,7 @@ use fs_err::{File, OpenOptions};
 pub struct Locked {
     /// To be read and written; it stands at its beginning.
     pub file: File,
-    /// Whether others are kept out: some network file systems have no locks.
+    /// Whether others are kept out: some network file systems have no locks, or none to be relied on.
     pub held: bool,
 }
 
@@ -28,21 +28,24 @@ impl Locked {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
-        let mut attempt = 0;
-        loop {
-            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let open = || OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        for _ in 0..ATTEMPTS {
+            let file = open()?;
             let held = match file.file().try_lock() {
                 Ok(()) => true,
-                Err(TryLockError::Error(_)) => false,
                 Err(TryLockError::WouldBlock) => return Ok(None),
+                // So SMB says that it is taken; that the file may be written has just been seen.
+                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+                Err(TryLockError::Error(e)) if is_gone(&e) || e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(TryLockError::Error(_)) => false,
             };
-            let locked = Self { file, held: held && attempt < ATTEMPTS };
+            let locked = Self { file, held };
             // Whoever had the lock may have renamed or removed the file since it was opened here.
-            if !locked.held || locked.is_at(path)? {
+            if !held || locked.is_at(path)? {
                 return Ok(Some(locked));
             }
-            attempt += 1;
         }
+        Ok(Some(Self { file: open()?, held: false }))
     }
 
     /// Whether the path still leads to this file.
@@ -66,7 +69,6 @@ impl Locked {
 }
 
 /// Whether a file was removed, here or on another machine.
-#[cfg(unix)]
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }

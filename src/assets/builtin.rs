@@ -72,7 +72,7 @@ fn put(root: &Path, file: &Path, bytes: &[u8]) -> Result<()> {
         fs_err::create_dir_all(parent)?;
     }
     // Outside the folder, in which a killed process must leave nothing.
-    let (own, mut open) = own::beside(&root.join("unpacking"), own::new_file)?;
+    let (own, mut open) = own::within(root, own::new_file)?;
     let written = open.write_all(bytes).and_then(|()| open.sync_all());
     Ok(own::rename(&own, file, written)?)
 }

@@ -1,7 +1,8 @@
 //! One file from a hub to a folder: taken up where it broke, its size and hash checked before it gets its name.
 //!
 //! In: an address, the size and SHA-256 that the hub states. Out: the file under its final name, or an error; what has come
-//! so far stays in a file beside it that the next attempt, or the next run, goes on with.
+//! so far stays in a file beside it that the next attempt, or the next run, goes on with (after a killed process only where the
+//! file system has locks).
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,11 @@ pub(super) fn fetch(web: &Web<'_>, wanted: &Wanted<'_>, progress: &Progress) -> 
     }
     let Some((mut part, path)) = open_part(web, wanted)? else { return Ok(()) };
     let fetched = fill(web, &Wanted { part: &path, ..*wanted }, &mut part.file, progress);
+    if fetched.is_err() && wanted.to.is_file() {
+        // Another process, that no lock kept out, was first.
+        let _ = fs_err::remove_file(&path);
+        return Ok(());
+    }
     if fetched.is_err() && !part.held {
         // For the next that goes on with it; a damaged one is gone.
         let _ = fs_err::rename(&path, wanted.part);
@@ -102,15 +108,15 @@ fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Option<(Locked, PathB
     let unwritable = |e: io::Error| {
         Error::from(e).hint(format!("set {} to a folder that can be written", web.settings().hub.cache_variable()))
     };
-    let locked = Locked::open(part).map_err(unwritable)?;
+    let locked = Locked::open(part);
     if wanted.to.is_file() {
-        if locked.is_some() {
+        if let Ok(Some(_)) = locked {
             // Another process may have made and removed it, too.
             let _ = fs_err::remove_file(part);
         }
         return Ok(None);
     }
-    match locked {
+    match locked.map_err(unwritable)? {
         Some(locked) if locked.held => Ok(Some((locked, part.to_owned()))),
         Some(_) => {
             let (path, _) = own::beside(wanted.to, own::new_file).map_err(unwritable)?;

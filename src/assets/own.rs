@@ -1,18 +1,22 @@
 //! Names that no other process takes, for what is renamed when it is whole.
 //!
-//! In: a path, and what makes a file or a link of which there was none. Out: a hidden name beside that path, and what was made.
+//! In: a folder, or a path in it, and what makes a file or a link where there was none. Out: a hidden name there, and what was made.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
 
-/// Makes something under a new name beside `path`; `make` must fail where there is something of that name.
+/// As [`within`], in the folder of `path`.
 pub(super) fn beside<T>(path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
-    let (name, process) = (path.file_name().unwrap_or_default().to_string_lossy(), std::process::id());
+    within(path.parent().unwrap_or(Path::new("")), make)
+}
+
+/// Makes something under a new name in `folder`; `make` must fail where there is something of that name.
+pub(super) fn within<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     let mut number = 0;
     loop {
-        let own = path.with_file_name(format!(".{name}.{process}-{number}.tmp"));
+        let own = folder.join(format!(".tunelab-{}-{number}.tmp", std::process::id()));
         match make(&own) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
             made => return Ok((own, made?)),
