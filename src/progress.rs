@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-/// Where progress goes; decided once. Clones share the terminal.
+/// Where progress goes; decided once. Clones share the terminal and the warnings.
 #[derive(Debug, Clone)]
 pub struct Progress {
     mode: Mode,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Progress {
         let set = |name| std::env::var_os(name).is_some_and(|v: std::ffi::OsString| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         if stderr().is_terminal() && !dumb {
-            Self { mode: Mode::Terminal { bars: MultiProgress::new(), colour: !set("NO_COLOR") } }
+            Self::new(Mode::Terminal { bars: MultiProgress::new(), colour: !set("NO_COLOR") })
         } else {
             Self::plain()
         }
@@ -38,12 +39,16 @@ impl Progress {
 
     /// Plain lines, whatever stderr is.
     pub fn plain() -> Self {
-        Self { mode: Mode::Plain }
+        Self::new(Mode::Plain)
     }
 
     /// Shows nothing and keeps the lines, for tests: see [`Progress::hidden_lines`].
     pub fn hidden() -> Self {
-        Self { mode: Mode::Hidden(Arc::default()) }
+        Self::new(Mode::Hidden(Arc::default()))
+    }
+
+    fn new(mode: Mode) -> Self {
+        Self { mode, warnings: Arc::default() }
     }
 
     /// What [`Progress::line`] was given while hidden.
@@ -72,6 +77,25 @@ impl Progress {
             Mode::Plain => tell(text),
             Mode::Hidden(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned()),
         }
+    }
+
+    /// Prints a warning, and keeps it for [`Progress::take_warnings`]: what was passed over, cut or clamped.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        self.line(format!("warning: {text}"));
+        let mut warnings = self.warnings();
+        if !warnings.iter().any(|warning| warning == text) {
+            warnings.push(text.to_owned());
+        }
+    }
+
+    /// The warnings since the last call, each once, in the order in which they came.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings())
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&self, title: &str, total: u64, unit: Unit) -> Bar {

@@ -104,7 +104,7 @@ impl<'a> Experiment<'a> {
         let still_texts = with.still_texts()?;
         let still = with.predictor(tuned, &still_texts, self.plan);
         let mut trainer = Trainer::new(with.materials(self.plan))?;
-        let warn = &mut |text: String| self.progress.line(format!("warning: {text}"));
+        let warn = &mut |text: String| self.progress.warn(text);
         if let Some(checkpoint) = Checkpoint::newest(self.run, warn)? {
             trainer.resume(&checkpoint)?;
             self.progress.line(format!("going on after step {}", checkpoint.step));

@@ -72,6 +72,7 @@ fn record(name: &str) -> RunRecord {
             }],
         },
         hashes: Hashes::default(),
+        warnings: Vec::new(),
         files: Vec::new(),
     }
 }

@@ -88,7 +88,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
 }
 
 fn finished(results: &Path, progress: &Progress) -> Result<Runs> {
-    let runs = Runs::read(results, &mut |text| warn(progress, &text))?;
+    let runs = Runs::read(results, &mut |text| progress.warn(text))?;
     if runs.finished.is_empty() {
         return Err(Error::input(format!("{} holds no finished run", results.display()))
             .hint("run an experiment first, or name another folder with --results DIR"));
@@ -98,7 +98,7 @@ fn finished(results: &Path, progress: &Progress) -> Result<Runs> {
 
 /// The losses of the runs in `results` that have any, finished or not, sorted by their folders.
 fn logged(results: &Path, progress: &Progress) -> Result<Vec<(String, Losses)>> {
-    let runs = Runs::read(results, &mut |text| warn(progress, &text))?;
+    let runs = Runs::read(results, &mut |text| progress.warn(text))?;
     let finished = runs.finished.into_iter().map(|run| run.path);
     let mut folders: Vec<PathBuf> =
         finished.chain(runs.unfinished).filter(|folder| folder.join(LOSS_CSV).is_file()).collect();
@@ -113,12 +113,8 @@ fn logged(results: &Path, progress: &Progress) -> Result<Vec<(String, Losses)>> 
 
 /// The losses that can be read; the others cost a line on stderr each.
 fn readable<'a>(folders: impl Iterator<Item = &'a Path>, progress: &Progress) -> Vec<(String, Losses)> {
-    let told = |folder: &Path, e: &Error| warn(progress, &format!("{} is left out: {}", folder.display(), e.line()));
+    let told = |folder: &Path, e: &Error| progress.warn(format!("{} is left out: {}", folder.display(), e.line()));
     folders.filter_map(|folder| named_losses(folder).map_err(|e| told(folder, &e)).ok()).collect()
-}
-
-fn warn(progress: &Progress, text: &str) {
-    progress.line(format!("warning: {text}"));
 }
 
 /// A run's losses, named as its plan names it; a folder with losses alone is named as itself.

@@ -53,6 +53,9 @@ pub struct RunRecord {
     pub machine: Machine,
     /// The files that went in.
     pub hashes: Hashes,
+    /// What was passed over, cut or clamped on the way, as it was told then.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The weights and pictures that came out, by their path in the run's folder: a run is finished while all of them are there.
     #[serde(default)]
     pub files: Vec<String>,

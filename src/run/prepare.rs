@@ -69,7 +69,7 @@ impl Prepared {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
-        let warn = &mut |text: String| progress.line(format!("warning: {text}"));
+        let warn = &mut |text: String| progress.warn(text);
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
         let files = assets::find_model(&plan.model, progress)?;

@@ -102,6 +102,7 @@ impl Experiment<'_> {
             versions: Versions::of_this_build(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),
+            warnings: self.progress.take_warnings(),
             files,
         }
     }

@@ -32,6 +32,9 @@ impl Experiment<'_> {
         record.seconds.total = self.total_seconds();
         record.seconds.sampling += sampling;
         record.peak_memory = self.peak_memory();
+        let mut warnings = self.progress.take_warnings();
+        warnings.retain(|warning| !record.warnings.contains(warning));
+        record.warnings.extend(warnings);
         record.files.retain(|name| name.starts_with("weights/"));
         record.files.extend(self.pictures());
         self.run.finish(&record)

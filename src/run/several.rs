@@ -9,7 +9,7 @@ use crate::cli::RunArgs;
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::plan::command::print;
+use crate::plan::command::{counted, print};
 use crate::plan::files::{self, Loaded};
 use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
@@ -127,6 +127,8 @@ impl Room<'_> {
 
     fn take_turn(&self, planned: Planned, several: bool) -> Line {
         let name = planned.plan.name.clone();
+        // Of the experiment before.
+        self.progress.take_warnings();
         let Chosen { plan, why } = match self.choose(planned) {
             Ok(chosen) => chosen,
             Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: None },
@@ -144,6 +146,14 @@ impl Room<'_> {
     fn head(&self, place: &Path, several: bool) {
         if several {
             self.progress.line(format!("\n{}", place.display()));
+        }
+    }
+
+    /// Says once more, perhaps hours later, what was warned of on the way.
+    fn list(&self, warnings: &[String]) {
+        if !warnings.is_empty() {
+            let lines: String = warnings.iter().flat_map(|warning| ["\n  - ", warning]).collect();
+            self.progress.line(format!("{} in this run (see also run.json):{lines}", counted(warnings.len(), "warning")));
         }
     }
 
@@ -208,8 +218,9 @@ impl Room<'_> {
             }
         };
         // After each, so that a failure later on leaves no stale table.
-        let table = table::write(&self.args.results, &mut |text| progress.line(format!("warning: {text}")))?;
+        let table = table::write(&self.args.results, &mut |text| progress.warn(text))?;
         progress.line(format!("results in {place}"));
+        self.list(&run.record()?.warnings);
         Ok(outcome(table))
     }
 }

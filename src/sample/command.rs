@@ -162,7 +162,7 @@ impl Networks {
     pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
-            progress.line(format!("warning: “{text}” is too long for the text encoder; this is left out: “{cut}”"));
+            progress.warn(format!("“{text}” is too long for the text encoder; this is left out: “{cut}”"));
         }
         self.clip.forward(&[encoded.ids])
     }
