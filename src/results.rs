@@ -6,6 +6,7 @@
 //! ```text
 //! results/lora_dog/
 //!   plan.toml              resolved, runnable; written first
+//!   inputs.json            hashes of all that goes in, written before the first step
 //!   loss.csv eval.csv      what a rerun repeats exactly
 //!   timing.csv             seconds and memory: never compared
 //!   loss.png loss.svg      drawn from the two logs
@@ -21,6 +22,7 @@
 mod changes;
 mod ending;
 mod files;
+mod inputs;
 mod lock;
 mod logs;
 mod machine;
@@ -42,12 +44,13 @@ use crate::lock::Locked;
 
 pub use ending::Ending;
 pub use files::{write_atomic, write_with};
+pub use inputs::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
 pub use names::{run_folder, sample_name, slug};
 pub use open::Opened;
 pub use picture::{Shot, read_text, write_figure, write_png};
-pub use record::{Counts, Hashes, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
+pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use timing::{Spent, TIMING_CSV, Timing};
 
 /// The resolved plan, first file of a run.

@@ -1,9 +1,11 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `weights` writes what it trained, `record` says what came of it, `resample` draws again.
+//! a run needs, `inputs` sees whether a finished run's are still the same, `weights` writes what it trained, `record` says what came
+//! of it, `resample` draws again.
 
 mod class_images;
+mod inputs;
 mod prepare;
 mod record;
 mod resample;

@@ -21,6 +21,7 @@ mod complete;
 #[cfg(unix)]
 mod cut;
 mod hub;
+mod inputs;
 mod mini;
 mod refusals;
 mod resume;

@@ -41,6 +41,25 @@ impl Reach {
         })
     }
 
+    /// Whether the model can be had without a network.
+    pub fn has_model(&self, source: &Source) -> bool {
+        self.has(source, hub::has_model, modelscope::has_model)
+    }
+
+    /// Whether the pictures can be had without a network.
+    pub fn has_dataset(&self, source: &Source) -> bool {
+        self.has(source, hub::has_dataset, modelscope::has_dataset)
+    }
+
+    fn has(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> bool {
+        match source {
+            Source::Path(path) => path.is_dir(),
+            Source::Builtin(_) => true,
+            Source::ModelScope { repo, revision } => in_modelscope(repo, revision, &self.hubs.modelscope),
+            Source::HuggingFace { repo, revision, .. } => in_huggingface(repo, revision, &self.hubs.huggingface),
+        }
+    }
+
     /// The hubs that would be needed and do not answer.
     fn silent(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> Option<String> {
         let Hubs { huggingface, modelscope } = &self.hubs;

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use fs_err as fs;
 
 use super::changes::{Change, change};
+use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
 use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, files, samples};
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 12] = [
+const WRITTEN: [&str; 13] = [
     RUN_JSON,
+    INPUTS_JSON,
     RESAMPLING_JSON,
     LOSS_CSV,
     EVAL_CSV,
@@ -64,7 +66,9 @@ impl RunDir {
         let run = Self { path, _lock: Some(Arc::new(lock)) };
         match run.stored_plan()? {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
-            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {}
+            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {
+                run.remove(INPUTS_JSON)?;
+            }
             Some(stored) => return run.reopen(&stored, plan_toml, results),
             None => run.must_be_empty()?,
         }
@@ -162,7 +166,7 @@ impl RunDir {
     fn holds_only_its_plan(&self) -> Result<bool> {
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            if name != PLAN_TOML && !files::is_temporary(&name) {
+            if name != PLAN_TOML && name != INPUTS_JSON && !files::is_temporary(&name) {
                 return Ok(false);
             }
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::inputs::Hashes;
 use super::machine::Machine;
 
 /// How a run ended. A run that did not end leaves no record, so there is one way today.
@@ -51,7 +52,7 @@ pub struct RunRecord {
     pub versions: Versions,
     /// The computer.
     pub machine: Machine,
-    /// The files that went in.
+    /// All that went in.
     pub hashes: Hashes,
     /// What was passed over, cut or clamped on the way, as it was told then.
     #[serde(default)]
@@ -145,16 +146,4 @@ impl Versions {
             crates: crates.filter_map(|entry| entry.split_once(' ')).map(|(k, v)| (k.into(), v.into())).collect(),
         }
     }
-}
-
-/// SHA-256 of the files that went in, by their path inside the model's or the data set's folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hashes {
-    /// The model's weights and configurations.
-    pub model: BTreeMap<String, String>,
-    /// The pictures.
-    pub data: BTreeMap<String, String>,
-    /// The class images of prior preservation.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub class: BTreeMap<String, String>,
 }

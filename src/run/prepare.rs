@@ -90,7 +90,10 @@ impl Prepared {
         let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let total_parameters = parameters.weight_count() + text_parameters.weight_count() + vae.parameter_count();
-        let model = assets::hash_model(&files)?;
+        let mut hashes = Hashes { model: assets::hash_model(&files)?, ..hash_data(plan, &pictures) };
+        // Before hours of work; the class images are not known yet.
+        run.check_inputs(&hashes)?;
+        let model = &hashes.model;
         let cache = Cache::new(run.path().with_file_name(CACHE_FOLDER));
 
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
@@ -114,16 +117,15 @@ impl Prepared {
         let texts = texts.unwrap_or_else(|| Texts::Trained(clip, ids));
         let text_parameters = is_text_trained.then_some(text_parameters);
 
-        let vae_hash = hash_of_part(&model, "vae");
+        let vae_hash = hash_of_part(model, "vae");
         let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
         let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
-        let mut hashes = Hashes { data: hash_pictures(&pictures), ..Hashes::default() };
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
                 let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.clone().without_lora()))?;
                 let painter = of.painter(&base, &vae, &schedule);
-                let found = class_images::find(of, prior, &painter, &prompts, &model, cache.root(), warn)?;
+                let found = class_images::find(of, prior, &painter, &prompts, model, cache.root(), warn)?;
                 data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
                 hashes.class = hash_pictures(&found);
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
@@ -132,7 +134,8 @@ impl Prepared {
         if plan.train.gradient_checkpointing {
             unet.recompute();
         }
-        hashes.model = model;
+        run.check_inputs(&hashes)?;
+        run.write_inputs(&hashes)?;
         Ok(Self {
             files,
             pictures,
@@ -166,19 +169,8 @@ impl Prepared {
             train: &plan.train,
             ema_decay: if let Adapter::Full(full) = &plan.adapter { full.ema_decay } else { None },
             seed: plan.seed,
-            inputs: self.inputs(),
+            inputs: self.hashes.digest(),
         }
-    }
-
-    /// A hash of everything that went in.
-    fn inputs(&self) -> String {
-        let Hashes { model, data, class } = &self.hashes;
-        let list = |files: &BTreeMap<String, String>| {
-            data::key(&files.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect::<Vec<_>>())
-        };
-        let parts = [list(model), list(data), list(class)];
-        let parts = parts.each_ref().map(String::as_str);
-        data::key(&parts)
     }
 
     /// The trained tensors of both networks, `unet.…` and `text_encoder.…`.
@@ -229,8 +221,15 @@ fn trained(adapter: &Adapter) -> [Trained; 2] {
     }
 }
 
+/// The pictures' and the captions' hashes.
+pub(super) fn hash_data(plan: &Plan, pictures: &[Picture]) -> Hashes {
+    let own = pictures.iter().filter(|_| plan.dataset.prompt.is_none());
+    let captions = own.map(|p| (assets::slashed(&p.path), data::sha256(p.caption.as_bytes()))).collect();
+    Hashes { data: hash_pictures(pictures), captions: Some(captions), ..Hashes::default() }
+}
+
 /// SHA-256 of every picture, by its path in its folder.
-fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
+pub(super) fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
     pictures.iter().map(|p| (assets::slashed(&p.path), p.sha256.clone())).collect()
 }
 

@@ -4,6 +4,7 @@
 //! stderr. An experiment that fails does not stop the others; the exit code is that of the worst.
 
 use super::Experiment;
+use super::inputs::Inputs;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
 use crate::device;
@@ -66,7 +67,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         progress.line(why);
     }
     let reach = Reach::new(Hubs::from_env());
-    let room = Room { args, device, reach, progress: &progress, interrupt: &interrupt };
+    let room = Room { args, device, reach, inputs: Inputs::default(), progress: &progress, interrupt: &interrupt };
     let lines = room.work_through(queue);
     show_table(&lines)?;
     close(lines, &progress)
@@ -99,6 +100,7 @@ struct Room<'a> {
     args: &'a RunArgs,
     device: Device,
     reach: Reach,
+    inputs: Inputs,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
 }
@@ -153,7 +155,8 @@ impl Room<'_> {
     fn list(&self, warnings: &[String]) {
         if !warnings.is_empty() {
             let lines: String = warnings.iter().flat_map(|warning| ["\n  - ", warning]).collect();
-            self.progress.line(format!("{} in this run (see also run.json):{lines}", counted(warnings.len(), "warning")));
+            self.progress
+                .line(format!("{} in this run (see also run.json):{lines}", counted(warnings.len(), "warning")));
         }
     }
 
@@ -194,7 +197,13 @@ impl Room<'_> {
         }
         device::prepare(&self.device, plan.train.tf32);
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
-        let (run, news) = match &opened {
+        let compared = match &opened {
+            Opened::Resample(run) | Opened::MissingPictures(run, _) | Opened::Finished(run) => {
+                self.inputs.compare(run, plan, &self.reach, self.progress)?
+            }
+            Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => None,
+        };
+        let (run, mut news) = match &opened {
             Opened::Fresh(run) => (run, String::new()),
             Opened::Unfinished(run) => (run, "going on with a run that was cut off".to_owned()),
             Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
@@ -205,6 +214,7 @@ impl Room<'_> {
             Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
         };
         let place = run.path().display();
+        news.extend(compared.map(|note| format!("; {note}")));
         if !news.is_empty() {
             self.progress.line(format!("{place}: {news}"));
         }

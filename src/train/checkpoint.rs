@@ -25,7 +25,7 @@ pub struct Checkpoint {
     pub step: usize,
     /// Batches drawn.
     pub draws: u64,
-    /// A hash of the model's files and the pictures: another run's checkpoint is not gone on from.
+    /// A hash of all that goes in: a checkpoint of other inputs is not gone on from.
     pub inputs: String,
     /// Trained tensors (`value.<name>`) and moments (`moment1.<name>`, `moment2.<name>`).
     pub tensors: BTreeMap<String, Tensor>,

@@ -158,8 +158,9 @@ impl<'a> Trainer<'a> {
     /// Goes on from a checkpoint of the same plan.
     pub fn resume(&mut self, from: &Checkpoint) -> Result<()> {
         if from.inputs != self.with.inputs {
-            return Err(Error::input("the model's files or the pictures have changed since this run was cut off")
-                .hint("put them back to go on, or run with --force to start over"));
+            let message =
+                "the last checkpoint is of other files of the model, pictures or captions, or of an earlier version";
+            return Err(Error::input(message).hint("put them back to go on, or run with --force to start over"));
         }
         self.optimizer.restore(&from.tensors, from.step)?;
         if let Some(ema) = &mut self.ema {

@@ -56,12 +56,13 @@ fn the_keys_of_run_json_are_a_contract() {
     machine.gpus
     hashes.model
     hashes.data
+    warnings
     files
     ");
     assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record("lora_dog"));
     // As earlier versions wrote it.
-    let old = text.replace("  \"stand_in\": null,\n", "").replace(",\n  \"files\": []", "");
-    assert!(!old.contains("stand_in") && !old.contains("files"), "{old}");
+    let old = text.replace("  \"stand_in\": null,\n", "").replace(",\n  \"warnings\": [],\n  \"files\": []", "");
+    assert!(!old.contains("stand_in") && !old.contains("warnings") && !old.contains("files"), "{old}");
     assert_eq!(serde_json::from_str::<RunRecord>(&old).unwrap(), record("lora_dog"));
 }
 

@@ -137,7 +137,10 @@ fn a_run_does_not_go_on_with_other_class_images() {
     // As if it had been cut off before its end.
     fs_err::remove_file(world.path("results/a/run.json")).expect("it is there");
     fs_err::copy(world.path("dog/progressive.jpg"), world.path("pets/3.jpg")).expect("writable");
-    world.refused(&["run", "a.toml", "--set", "train.checkpoint_every=2"], &["the pictures have changed", "--force"]);
+    world.refused(
+        &["run", "a.toml", "--set", "train.checkpoint_every=2"],
+        &["the class image `3.jpg` is new", "--force"],
+    );
 }
 
 #[test]

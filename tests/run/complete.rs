@@ -8,10 +8,11 @@ use tunelab::results::read_text;
 
 use super::world::{World, fixture, tree};
 
-const TREE: [&str; 15] = [
+const TREE: [&str; 16] = [
     "checkpoints/step-00000006.safetensors",
     "eval.csv",
     "grid.png",
+    "inputs.json",
     "loss.csv",
     "loss.png",
     "loss.svg",
@@ -59,6 +60,8 @@ fn a_run_leaves_the_whole_tree_and_says_what_it_did() {
     let unet = "unet/diffusion_pytorch_model.safetensors";
     assert_eq!(run["hashes"]["model"][unet], hash(&fixture("model").join(unet)));
     assert_eq!(run["hashes"]["data"]["rgb.png"], hash(&world.path("dog/rgb.png")));
+    let inputs: Value = serde_json::from_str(&world.text("results/a/inputs.json")).expect("JSON");
+    assert_eq!(inputs, run["hashes"]);
 
     let losses = rows(&world.text("results/a/loss.csv"));
     assert_eq!(losses.iter().map(|row| row[0]).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
