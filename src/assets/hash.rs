@@ -1,10 +1,11 @@
 //! Content hashes: of a file, and of every file that makes a model.
 //!
 //! In: paths. Out: SHA-256 in lower-case hexadecimal; by the path in the model's folder, as `run.json` records them.
+//! Which files make a model is said in one place, [`ModelFiles::inputs`].
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -29,19 +30,9 @@ pub(super) fn sha256_of(file: &mut impl Read) -> Result<String> {
     }
 }
 
-/// SHA-256 of every file that makes the model, by its path in the model's folder.
+/// SHA-256 of every file that [`ModelFiles::inputs`] lists, by its name there.
 pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
-    let parts = [&files.unet, &files.vae, &files.text_encoder];
-    let mut paths: Vec<PathBuf> = parts.iter().flat_map(|p| p.weights.iter().chain([&p.config])).cloned().collect();
-    paths.push(files.scheduler_config.clone());
-    for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
-        paths.extend(Some(files.tokenizer.join(name)).filter(|path| path.is_file()));
-    }
-    let named = |path: &PathBuf| {
-        let name = path.strip_prefix(&files.root).unwrap_or(path);
-        Ok((slashed(name), sha256(path)?))
-    };
-    paths.par_iter().map(named).collect()
+    files.inputs().into_par_iter().map(|(name, path)| Ok((name, sha256(&path)?))).collect()
 }
 
 /// The first file that is another one than was recorded, or is there only once.
@@ -53,9 +44,22 @@ pub fn changed_file<'a>(
     names.map(String::as_str).find(|name| recorded.get(*name) != found.get(*name))
 }
 
-/// A path as it is written on every system.
+/// A path as it is written on every system, another one for every path: a backslash and what is not UTF-8 are escaped
+/// (`\\`, `\xff`), so that two files never share one entry.
 pub fn slashed(path: &Path) -> String {
-    path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+    path.iter().map(|part| escaped(part.as_encoded_bytes())).collect::<Vec<_>>().join("/")
+}
+
+fn escaped(name: &[u8]) -> String {
+    use std::fmt::Write;
+    name.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+        for byte in chunk.invalid() {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+        text
+    })
 }
 
 /// Lower-case hexadecimal.

@@ -24,14 +24,17 @@ pub(super) const PARTS: [PartKind; 3] = [
 pub(super) const SCHEDULER: &str = "scheduler/scheduler_config.json";
 pub(super) const MODEL_INDEX: &str = "model_index.json";
 
-/// Small files that are taken where they are there.
-const WELCOME: [&str; 6] = [
-    MODEL_INDEX,
-    "tokenizer/tokenizer.json",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/special_tokens_map.json",
+/// The folder of [`TOKENIZER_FILES`].
+pub(super) const TOKENIZER: &str = "tokenizer";
+
+/// Every file that can decide an id: what is read of a tokenizer's folder, fetched where it is there, and hashed.
+pub const TOKENIZER_FILES: [&str; 6] = [
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 ];
 
 /// The weight files of one part.
@@ -62,7 +65,9 @@ impl Needed {
 /// Chooses the files from `names`; `place` is the folder or repository, for the error.
 pub(super) fn choose(names: &BTreeSet<String>, place: &str) -> Result<Needed> {
     let mut missing = Vec::new();
-    let mut others: Vec<String> = WELCOME.iter().filter(|n| names.contains(**n)).map(ToString::to_string).collect();
+    let tokenizer = TOKENIZER_FILES.map(|name| format!("{TOKENIZER}/{name}"));
+    let small = [MODEL_INDEX.to_owned()].into_iter().chain(tokenizer);
+    let mut others: Vec<String> = small.filter(|name| names.contains(name)).collect();
     let mut require = |name: String| if names.contains(&name) { others.push(name) } else { missing.push(name) };
     require(SCHEDULER.to_owned());
     for part in &PARTS {

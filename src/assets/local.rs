@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, stays_inside};
+use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, TOKENIZER, stays_inside};
 use super::{ModelFiles, Part};
 use crate::error::{Error, Result};
 
@@ -30,7 +30,7 @@ pub fn find(root: &Path) -> Result<ModelFiles> {
         unet: unet?,
         vae: vae?,
         text_encoder: text_encoder?,
-        tokenizer: root.join("tokenizer"),
+        tokenizer: root.join(TOKENIZER),
         scheduler_config: root.join(SCHEDULER),
     })
 }

@@ -24,9 +24,11 @@ mod web;
 mod weights;
 
 use hash::hex;
+use layout::{SCHEDULER, TOKENIZER};
 
 pub use find::{find_dataset, find_model};
 pub use hash::{changed_file, hash_model, sha256, slashed};
+pub use layout::TOKENIZER_FILES;
 pub use loader::Loader;
 pub use reach::Reach;
 pub use save::write_safetensors;
@@ -45,10 +47,28 @@ pub struct ModelFiles {
     pub vae: Part,
     /// CLIP's text model.
     pub text_encoder: Part,
-    /// The tokenizer's folder: `tokenizer.json`, or `vocab.json` and `merges.txt`.
+    /// The tokenizer's folder: `tokenizer.json`, or `vocab.json` and `merges.txt`, and beside them more of
+    /// [`TOKENIZER_FILES`].
     pub tokenizer: PathBuf,
     /// `scheduler/scheduler_config.json`.
     pub scheduler_config: PathBuf,
+}
+
+impl ModelFiles {
+    /// Every file that can change a number, by its path in the folder. Whatever guards a result (checkpoints, caches, class
+    /// images, finished runs) hashes these: a file that is read and not listed here would be changed unseen.
+    pub fn inputs(&self) -> Vec<(String, PathBuf)> {
+        let parts = [&self.unet, &self.vae, &self.text_encoder];
+        let of_part = |part: &Part| -> Vec<(String, PathBuf)> {
+            let name =
+                |path: &PathBuf| format!("{}/{}", part.name, slashed(path.file_name().unwrap_or_default().as_ref()));
+            part.weights.iter().chain([&part.config]).map(|path| (name(path), path.clone())).collect()
+        };
+        let tokenizer = TOKENIZER_FILES.map(|name| (format!("{TOKENIZER}/{name}"), self.tokenizer.join(name)));
+        let scheduler = (SCHEDULER.to_owned(), self.scheduler_config.clone());
+        let tokenizer = tokenizer.into_iter().filter(|(_, path)| path.is_file());
+        parts.into_iter().flat_map(of_part).chain(tokenizer).chain([scheduler]).collect()
+    }
 }
 
 /// One part of a model.

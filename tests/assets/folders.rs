@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tunelab::assets::{Part, Weights, find_dataset, find_model, sha256};
+use tunelab::assets::{Part, TOKENIZER_FILES, Weights, find_dataset, find_model, hash_model, sha256, slashed};
 use tunelab::error::Error;
 use tunelab::plan::Source;
 use tunelab::progress::Progress;
@@ -137,4 +137,59 @@ fn a_files_hash_is_sha_256() {
     fs_err::write(&path, "abc").unwrap();
     // FIPS 180-4's own example.
     assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+/// Each file in turn gets another content, or is not there: exactly its hash changes.
+#[test]
+fn every_file_that_can_change_a_number_is_hashed() {
+    let mut files = model();
+    for name in TOKENIZER_FILES {
+        files.insert(format!("tokenizer/{name}"), b"{}".to_vec());
+    }
+    files.insert("tokenizer/LICENSE".into(), b"MIT".to_vec());
+    let hashes = |files: &Files| {
+        let dir = tempfile::tempdir().unwrap();
+        write_all(dir.path(), files);
+        hash_model(&find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap()).unwrap()
+    };
+    let whole = hashes(&files);
+    // These can only make a model be refused, or are read by nobody.
+    let idle = ["README.md", "model_index.json", "tokenizer/LICENSE"];
+    let unused = |name: &str| idle.contains(&name) || name.ends_with(".bin") || name.contains(".fp16.");
+    assert_eq!(
+        whole.keys().map(String::as_str).collect::<Vec<_>>(),
+        files.keys().filter(|n| !unused(n)).collect::<Vec<_>>()
+    );
+    for name in files.keys() {
+        let mut other = files.clone();
+        other.get_mut(name).unwrap().push(b' ');
+        let other = hashes(&other);
+        let changed: Vec<_> =
+            whole.iter().filter(|(name, hash)| other[*name] != **hash).map(|(name, _)| name).collect();
+        assert_eq!(changed, Vec::from_iter((!unused(name)).then_some(name)), "{name}");
+    }
+    for name in ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"] {
+        let mut fewer = files.clone();
+        fewer.remove(&format!("tokenizer/{name}"));
+        assert_ne!(hashes(&fewer), whole, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_not_utf_8_do_not_fall_together() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let cases: [(&[u8], &str); 7] = [
+        (b"a/b.png", "a/b.png"),
+        ("é/ö.png".as_bytes(), "é/ö.png"),
+        (b"\xff.png", r"\xff.png"),
+        (b"\xfe.png", r"\xfe.png"),
+        (b"\xc3.png", r"\xc3.png"),
+        (br"\xff.png", r"\\xff.png"),
+        ("\u{fffd}.png".as_bytes(), "\u{fffd}.png"),
+    ];
+    for (name, expected) in cases {
+        assert_eq!(slashed(Path::new(OsStr::from_bytes(name))), expected);
+    }
 }

@@ -187,3 +187,23 @@ fn full_training_with_prior_preservation_goes_on_where_it_was_cut_off() {
         assert!(world.read(&format!("results/a/{name}")) == bytes, "{name}");
     }
 }
+
+/// Two models that differ in one small file of the tokenizer: each has class images of its own.
+#[test]
+fn they_are_never_taken_for_a_model_with_another_tokenizer_file() {
+    let world = lora();
+    let model = world.model();
+    let run = |name: &str| {
+        world.done(&["run", "a.toml", "--set", &format!("name={name}"), "--set", "model.path=model"]);
+        class_images(&world).len()
+    };
+    assert_eq!(run("a"), 3);
+    let file = model.join("tokenizer/special_tokens_map.json");
+    fs_err::write(&file, r#"{"pad_token": "!"}"#).expect("writable");
+    assert_eq!(run("b"), 6, "special_tokens_map.json");
+    let file = model.join("tokenizer/tokenizer_config.json");
+    fs_err::write(&file, r#"{"pad_token": "?", "model_max_length": 77}"#).expect("writable");
+    assert_eq!(run("c"), 9, "tokenizer_config.json");
+    fs_err::write(model.join("tokenizer/added_tokens.json"), "{}").expect("writable");
+    assert_eq!(run("d"), 12, "added_tokens.json");
+}
