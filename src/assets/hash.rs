@@ -35,15 +35,6 @@ pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
     files.inputs().into_par_iter().map(|(name, path)| Ok((name, sha256(&path)?))).collect()
 }
 
-/// The first file that is another one than was recorded, or is there only once.
-pub fn changed_file<'a>(
-    recorded: &'a BTreeMap<String, String>,
-    found: &'a BTreeMap<String, String>,
-) -> Option<&'a str> {
-    let names = recorded.keys().chain(found.keys());
-    names.map(String::as_str).find(|name| recorded.get(*name) != found.get(*name))
-}
-
 /// A path as it is written on every system, another one for every path: a backslash and what is not UTF-8 are escaped
 /// (`\\`, `\xff`), so that two files never share one entry.
 pub fn slashed(path: &Path) -> String {

@@ -27,7 +27,7 @@ use hash::hex;
 use layout::{SCHEDULER, TOKENIZER};
 
 pub use find::{find_dataset, find_model};
-pub use hash::{changed_file, hash_model, sha256, slashed};
+pub use hash::{hash_model, sha256, slashed};
 pub use layout::TOKENIZER_FILES;
 pub use loader::Loader;
 pub use reach::Reach;

@@ -1,7 +1,7 @@
 //! Whether what a finished run was made from is still what it was.
 //!
 //! In: its plan, its record, and what is on this machine: nothing is fetched. Out: nothing, a note on what is not here to be
-//! compared, or the error that names what has changed. A model is hashed once for all runs of a command.
+//! compared, or the error that names what has changed. A model or a folder is hashed once for all runs of a command.
 
 use super::prepare::{hash_data, hash_pictures};
 use crate::assets::{self, Reach};
@@ -12,11 +12,18 @@ use crate::progress::Progress;
 use crate::results::{Hashes, RunDir};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// The models that were hashed so far.
+/// The hashes of files, by their names.
+type Files = BTreeMap<String, String>;
+
+/// What was hashed so far.
 #[derive(Default)]
 pub struct Inputs {
-    models: RefCell<Vec<(Source, BTreeMap<String, String>)>>,
+    models: Known<Source, Files>,
+    /// By folder, the prompt for all, and whether broken files are left out.
+    data: Known<(Source, Option<String>, bool), Hashes>,
+    class: Known<(PathBuf, bool), Files>,
 }
 
 impl Inputs {
@@ -26,9 +33,10 @@ impl Inputs {
     /// Wrong input: something is another than it was, or cannot be used any more.
     pub fn compare(&self, run: &RunDir, plan: &Plan, reach: &Reach, progress: &Progress) -> Result<Option<String>> {
         let has = (reach.has_model(&plan.model), reach.has_dataset(&plan.dataset.source));
-        let mut now = if has.1 { data_now(plan, progress)? } else { Hashes::default() };
+        let mut now = if has.1 { self.data(plan, progress)? } else { Hashes::default() };
         if has.0 {
-            now.model = self.model(&plan.model, progress)?;
+            let hash = || assets::hash_model(&assets::find_model(&plan.model, progress)?);
+            now.model = self.models.get(plan.model.clone(), hash)?;
         }
         if let Some(what) = now.changed_since(&run.earlier_record()?.hashes) {
             return Err(Error::input(format!("{what} since {} was trained", run.path().display()))
@@ -43,28 +51,42 @@ impl Inputs {
         Ok(Some(format!("{away} not here to be compared")))
     }
 
-    fn model(&self, source: &Source, progress: &Progress) -> Result<BTreeMap<String, String>> {
-        let known = self.models.borrow().iter().find(|(known, _)| known == source).map(|(_, files)| files.clone());
-        if let Some(files) = known {
-            return Ok(files);
+    /// Of the plan's own pictures, their captions, and the user's own class images.
+    fn data(&self, plan: &Plan, progress: &Progress) -> Result<Hashes> {
+        let dataset = &plan.dataset;
+        // What is passed over was told when the run was trained.
+        let load = |root: &PathBuf, prompt| data::load_dataset(root, prompt, dataset.skip_broken, &mut |_| {});
+        let hash = || {
+            let root = assets::find_dataset(&dataset.source, progress)?;
+            Ok(hash_data(plan, &load(&root, dataset.prompt.as_deref())?))
+        };
+        let mut now = self.data.get((dataset.source.clone(), dataset.prompt.clone(), dataset.skip_broken), hash)?;
+        if let Objective::DreamBooth(prior) = &plan.objective
+            && let Some(own) = prior.class_path.as_ref().filter(|own| own.is_dir())
+        {
+            let hash = || Ok(hash_pictures(&load(own, Some(&prior.class_prompt))?));
+            now.class = self.class.get((own.clone(), dataset.skip_broken), hash)?;
         }
-        let files = assets::hash_model(&assets::find_model(source, progress)?)?;
-        self.models.borrow_mut().push((source.clone(), files.clone()));
-        Ok(files)
+        Ok(now)
     }
 }
 
-/// The hashes of the plan's own pictures, their captions, and the user's own class images.
-fn data_now(plan: &Plan, progress: &Progress) -> Result<Hashes> {
-    // What is passed over was told when the run was trained.
-    let tell = &mut |_| {};
-    let root = assets::find_dataset(&plan.dataset.source, progress)?;
-    let skip_broken = plan.dataset.skip_broken;
-    let mut now = hash_data(plan, &data::load_dataset(&root, plan.dataset.prompt.as_deref(), skip_broken, tell)?);
-    if let Objective::DreamBooth(prior) = &plan.objective
-        && let Some(own) = prior.class_path.as_ref().filter(|own| own.is_dir())
-    {
-        now.class = hash_pictures(&data::load_dataset(own, Some(&prior.class_prompt), skip_broken, tell)?);
+/// Values by what they were made from, each made once.
+struct Known<K, V>(RefCell<Vec<(K, V)>>);
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(RefCell::default())
     }
-    Ok(now)
+}
+
+impl<K: PartialEq, V: Clone> Known<K, V> {
+    fn get(&self, key: K, make: impl FnOnce() -> Result<V>) -> Result<V> {
+        if let Some((_, value)) = self.0.borrow().iter().find(|(known, _)| *known == key) {
+            return Ok(value.clone());
+        }
+        let value = make()?;
+        self.0.borrow_mut().push((key, value.clone()));
+        Ok(value)
+    }
 }

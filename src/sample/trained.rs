@@ -5,7 +5,7 @@
 use crate::assets::{self, ModelFiles};
 use crate::error::{Error, Result};
 use crate::plan::{Adapter, Plan, Source};
-use crate::results::{LORA_FILE, RunDir, RunRecord};
+use crate::results::{Hashes, LORA_FILE, RunDir, RunRecord};
 use std::path::PathBuf;
 
 /// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
@@ -24,9 +24,9 @@ pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBu
 
 /// Compares the base model with what the run recorded of it: a LoRA beside other weights draws something that nobody trained.
 pub fn check_base(record: &RunRecord, files: &ModelFiles) -> Result<()> {
-    let found = assets::hash_model(files)?;
-    let Some(name) = assets::changed_file(&record.hashes.model, &found) else { return Ok(()) };
-    let message = format!("{} is not the file that {} was trained on", files.root.join(name).display(), record.name);
+    let found = Hashes { model: assets::hash_model(files)?, ..Hashes::default() };
+    let Some(what) = found.changed_since(&record.hashes) else { return Ok(()) };
+    let message = format!("{what} since {} was trained on {}", record.name, files.root.display());
     Err(Error::input(message).hint(
         "put the file with the SHA-256 that run.json records back, or train on this model with `tunelab run --force`",
     ))

@@ -80,7 +80,12 @@ fn a_lora_is_not_drawn_with_beside_other_weights_than_it_was_trained_on() {
     let sample = ["sample", "results/a", "--prompt", "a dog", "--steps", "1", "-o", "out"];
     world.refused(
         &sample,
-        &["unet/diffusion_pytorch_model.safetensors is not the file", "hint:", "put the file", "--force"],
+        &[
+            "the model's file `unet/diffusion_pytorch_model.safetensors` has changed since a was trained",
+            "hint:",
+            "put the file",
+            "--force",
+        ],
     );
     fs_err::write(&file, whole).expect("writable");
     world.done(&sample);
