@@ -35,11 +35,17 @@ fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
     if file.starts_with('.') {
         return false;
     }
-    if let Some(stem) = name.strip_suffix(".txt") {
+    if let Some(stem) = caption_stem(name) {
         let beside = names.range(stem.to_owned()..).take_while(|n| n.starts_with(stem));
         return beside.filter(|n| is_picture(n)).any(|n| n.rsplit_once('.').is_some_and(|(s, _)| s == stem));
     }
     is_picture(name) || file == "metadata.jsonl" || file == "metadata.csv"
+}
+
+/// A caption's name without its ending, `.txt` or kohya's `.caption` in any case.
+fn caption_stem(name: &str) -> Option<&str> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    ["txt", "caption"].iter().any(|caption| ending.eq_ignore_ascii_case(caption)).then_some(stem)
 }
 
 fn is_picture(name: &str) -> bool {

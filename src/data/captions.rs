@@ -1,21 +1,33 @@
 //! Where captions are written: a table for the whole folder, or a text file beside each picture.
 //!
 //! `metadata.jsonl` holds one object a line, `metadata.csv` a header line and then rows; both name a picture in `file_name`
-//! (relative, with `/`) and describe it in `text`, as the hub's `ImageFolder` has it. `x.txt` holds the caption of `x.jpg`.
+//! (relative, with `/` or `\`) and describe it in `text`, as the hub's `ImageFolder` has it. `x.txt` or `x.caption` holds the
+//! caption of `x.jpg`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::folder::{self, METADATA, METADATA_CSV};
+use super::folder::{METADATA, METADATA_CSV, read_file};
+use super::name::{key, name, shortened};
+use super::quotes;
+use super::text;
 use crate::error::{Error, Result};
+
+/// The columns of a table.
+const FILE_NAME: &str = "file_name";
+const TEXT: &str = "text";
 
 /// One row of a caption table.
 #[derive(Debug)]
 pub(super) struct Row {
     /// Line in the file, from 1.
     pub line: u64,
+    /// The picture, as the row spells it.
+    pub path: PathBuf,
     /// Trimmed and not empty; `None` where captions were not asked for.
     pub text: Option<String>,
 }
@@ -25,13 +37,15 @@ pub(super) struct Row {
 pub(super) struct Table {
     /// `metadata.jsonl` or `metadata.csv`.
     pub file: &'static str,
-    /// By `file_name`.
+    /// By the key of the picture's name.
     pub rows: BTreeMap<String, Row>,
+    /// False where a fault hides rows, so that nothing can be said of what is missing.
+    pub is_whole: bool,
 }
 
 impl Table {
     /// Reads the folder's table, if it has one. With `texts`, each row must have a caption; without, only file names are
-    /// read. What is wrong with single lines goes to `problems`.
+    /// read. What is wrong with it goes to `problems`.
     pub(super) fn read(base: &Path, texts: bool, problems: &mut Vec<String>) -> Result<Option<Self>> {
         let present: Vec<_> = METADATA.into_iter().filter(|name| base.join(name).exists()).collect();
         let file = match present[..] {
@@ -42,37 +56,64 @@ impl Table {
                 return Err(Error::input(format!("`{}` holds both `{names}`", base.display())).hint("keep one of them"));
             }
         };
-        let content = fs_err::read_to_string(base.join(file)).map_err(|e| Error::input(e.to_string()))?;
-        let content = content.trim_start_matches('\u{feff}');
-        let lines = if file == METADATA_CSV { csv_lines(content, texts) } else { json_lines(content, texts) };
-        let mut table = Self { file, rows: BTreeMap::new() };
-        for (line, row) in lines {
-            if let Err(reason) = row.and_then(|(name, text)| table.add(line, &name, text)) {
-                problems.push(format!("`{file}` line {line}: {reason}"));
+        let mut table = Self { file, rows: BTreeMap::new(), is_whole: true };
+        match read_file(&base.join(file)).and_then(text::decode) {
+            Ok(content) => table.add_lines(base, &content, texts, problems),
+            Err(reason) => {
+                table.is_whole = false;
+                problems.push(format!("`{file}` {reason}"));
             }
         }
         Ok(Some(table))
     }
 
-    fn add(&mut self, line: u64, name: &str, text: Option<String>) -> std::result::Result<(), String> {
-        // Only names below the folder: a table from the hub must not reach other files of this machine.
-        let parts = || Path::new(name).components().filter(|part| *part != Component::CurDir);
-        if parts().count() == 0 || !parts().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(format!("the file name `{name}` must be a relative path inside the folder, without `..`"));
+    fn add_lines(&mut self, base: &Path, content: &str, texts: bool, problems: &mut Vec<String>) {
+        let lines = match self.file {
+            METADATA_CSV => csv_lines(content, texts),
+            _ => Ok(json_lines(content, texts)),
+        };
+        let lines = lines.unwrap_or_else(|(line, reason)| {
+            self.is_whole = false;
+            vec![(line, Err(reason))]
+        });
+        for (line, row) in lines {
+            if let Err(reason) = row.and_then(|(name, text)| self.add(base, line, &name, text)) {
+                problems.push(format!("`{}` line {line}: {reason}", self.file));
+            }
         }
-        let name = folder::name(&parts().collect::<PathBuf>());
+    }
+
+    fn add(&mut self, base: &Path, line: u64, written: &str, text: Option<String>) -> std::result::Result<(), String> {
+        let path = picture_path(base, written).ok_or_else(|| {
+            format!("the file name `{}` must be a relative path inside the folder, without `..`", shortened(written))
+        })?;
+        let shown = shortened(&name(&path));
         if text.as_deref() == Some("") {
-            return Err(format!("`{name}` has an empty caption"));
+            return Err(format!("`{shown}` has an empty caption"));
         }
-        match self.rows.insert(name.clone(), Row { line, text }) {
-            Some(first) => Err(format!("`{name}` already has a row in line {}", first.line)),
+        match self.rows.insert(key(&path), Row { line, path, text }) {
+            Some(first) => Err(format!("`{shown}` already has a row in line {}", first.line)),
             None => Ok(()),
         }
     }
 }
 
+/// The path that a row means: only one below the folder, for a table from the hub must not reach other files of this machine. A
+/// table that was written on Windows parts folders with `\`, which elsewhere can be a part of a name.
+fn picture_path(base: &Path, written: &str) -> Option<PathBuf> {
+    let slashed = written.replace('\\', "/");
+    let written = if base.join(written).is_file() { written } else { &slashed };
+    let parts = || Path::new(written).components().filter(|part| *part != Component::CurDir);
+    let has_drive = written.as_bytes().get(1) == Some(&b':') && written.as_bytes().get(2) == Some(&b'/');
+    let is_inside = parts().count() > 0 && parts().all(|part| matches!(part, Component::Normal(_))) && !has_drive;
+    is_inside.then(|| parts().collect())
+}
+
 /// A line's number, and its file name and caption or what is wrong with it.
 type Line = (u64, std::result::Result<(String, Option<String>), String>);
+
+/// A line and what is wrong with it, so that the others cannot be told.
+type Fault = (u64, String);
 
 fn json_lines(content: &str, texts: bool) -> Vec<Line> {
     let lines = content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -80,28 +121,67 @@ fn json_lines(content: &str, texts: bool) -> Vec<Line> {
 }
 
 fn json_line(line: &str, texts: bool) -> std::result::Result<(String, Option<String>), String> {
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
-    let object = value.as_object().ok_or("not a JSON object, as {\"file_name\": …, \"text\": …}")?;
-    let field = |key: &str| match object.get(key) {
-        Some(Value::String(text)) => Ok(text.trim().to_owned()),
-        Some(_) => Err(format!("`{key}` must be a string")),
-        None => Err(missing_column(key, object.keys().map(String::as_str))),
+    let value: Value = serde_json::from_str(line).map_err(|e| not_json(&e))?;
+    if !value.is_object() {
+        return Err("not a JSON object, as {\"file_name\": …, \"text\": …}".to_owned());
+    }
+    let Fields(fields) = serde_json::from_str(line).map_err(|e| not_json(&e))?;
+    let field = |key: &str| match fields.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
+        [(_, Value::String(text))] => Ok(text.trim().to_owned()),
+        [_] => Err(format!("`{key}` must be a string")),
+        [] => Err(missing_column(key, fields.iter().map(|(name, _)| name.as_str()))),
+        _ => Err(format!("`{key}` is there more than once")),
     };
-    Ok((field("file_name")?, if texts { Some(field("text")?) } else { None }))
+    Ok((field(FILE_NAME)?, if texts { Some(field(TEXT)?) } else { None }))
 }
 
-fn csv_lines(content: &str, texts: bool) -> Vec<Line> {
+fn not_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // Its line is that of the one line that it was given.
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let backslash = if text.contains("escape") { "; part folders with `/`, or write each `\\` twice" } else { "" };
+    format!("not JSON: {text} in column {}{backslash}", error.column())
+}
+
+/// An object's fields in order, those of one name all of them.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+fn csv_lines(content: &str, texts: bool) -> std::result::Result<Vec<Line>, Fault> {
+    if let Some((line, reason)) = quotes::fault(content) {
+        return Err((line as u64, reason));
+    }
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(content.as_bytes());
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(e) => return vec![(1, Err(e.to_string()))],
+    let header = reader.headers().map_err(|e| (1, e.to_string()))?.clone();
+    let columns = |key: &str| (0..header.len()).filter(|&column| &header[column] == key).collect::<Vec<_>>();
+    let column = |key: &str| match columns(key)[..] {
+        [] => Err((1, missing_column(key, header.iter()))),
+        [column] => Ok(column),
+        _ => Err((1, format!("two columns are named `{key}`"))),
     };
-    let column = |key: &str| header.iter().position(|h| h == key).ok_or_else(|| missing_column(key, header.iter()));
-    let columns = column("file_name").and_then(|name| Ok((name, if texts { Some(column("text")?) } else { None })));
-    let (name, text) = match columns {
-        Ok(columns) => columns,
-        Err(reason) => return vec![(1, Err(reason))],
-    };
+    let name = column(FILE_NAME)?;
+    let text = if texts { Some(column(TEXT)?) } else { None };
     let cell = |record: &csv::StringRecord, index: usize| record.get(index).unwrap_or_default().to_owned();
     let records = reader.into_records().map(|record| match record {
         Ok(record) => (
@@ -110,7 +190,7 @@ fn csv_lines(content: &str, texts: bool) -> Vec<Line> {
         ),
         Err(e) => (e.position().map_or(0, csv::Position::line), Err(csv_reason(&e))),
     });
-    records.collect()
+    Ok(records.collect())
 }
 
 /// The reader's own text repeats record, line and byte; only what is wrong is wanted.
@@ -129,10 +209,9 @@ fn missing_column<'a>(key: &str, found: impl Iterator<Item = &'a str>) -> String
 }
 
 /// The caption in a text file beside a picture: the whole file, white space and line ends collapsed to single spaces, which
-/// is what the tokenizer would do. The error is the rest of a sentence that begins with the file's name.
-pub(super) fn read_side_car(path: &Path) -> std::result::Result<String, String> {
-    let bytes = fs_err::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
-    let caption = text.trim_start_matches('\u{feff}').split_whitespace().collect::<Vec<_>>().join(" ");
-    if caption.is_empty() { Err("is an empty caption".to_owned()) } else { Ok(caption) }
+/// is what the tokenizer would do; `None` if it is empty. The error is the rest of a sentence that begins with the file's name.
+pub(super) fn read_side_car(path: &Path) -> std::result::Result<Option<String>, String> {
+    let text = read_file(path).and_then(text::decode)?;
+    let caption = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(Some(caption).filter(|caption| !caption.is_empty()))
 }

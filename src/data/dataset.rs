@@ -4,30 +4,37 @@
 //! 1. `prompt` of the experiment, for every picture. The experiment's file is what a reader of the results sees, so what it
 //!    says is what is trained; captions that lie in the folder are then not used, and a warning says so.
 //! 2. the folder's `metadata.jsonl` or `metadata.csv`;
-//! 3. the `.txt` file beside each picture.
+//! 3. the `.txt` or `.caption` file beside each picture; where there are both, neither wins.
 //!
-//! With a table, pictures may lie in folders below; without one they must lie in the folder itself. All that is wrong with a
+//! Names are one name however Unicode spells them. With a table, pictures may lie in folders below; without one they must lie in the folder itself. All that is wrong with a
 //! folder is reported in one error. `skip_broken` leaves out what cannot be used as a picture (a file that is broken, stray
 //! or missing), with a warning for each; a picture without a caption or a faulty table stays an error, for there the remedy
 //! is a guess.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::cache::sha256;
-use super::captions::{Table, read_side_car};
-use super::folder::{Entries, METADATA, name, pictures_folder};
+use super::captions::{Row, Table, read_side_car};
+use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder, read_file};
 use super::image::{BROKEN_HINT, Rgb, decode};
+use super::name::{key, listed, name, shortened};
 use crate::error::{Error, Result};
 
-/// Problems listed in one error; a folder of the wrong kind would fill the screen many times over.
-const MAX_LISTED: usize = 100;
+/// Problems listed in one error, and files left out that are told one by one; a folder of the wrong kind would fill the screen many
+/// times over.
+const MAX_LISTED: usize = 20;
 
 /// The remedy for a picture that nothing describes.
-const UNCAPTIONED_HINT: &str =
-    "set `prompt` in [dataset], or give each picture a caption: a row in `metadata.jsonl`, or `x.txt` beside `x.jpg`";
+const UNCAPTIONED_HINT: &str = "set `prompt` in [dataset], or give each picture a caption: a row in `metadata.jsonl`, or `x.txt` or \
+                                `x.caption` beside `x.jpg`";
+
+/// The remedy for folders as kohya's scripts have them.
+const REPEATS_HINT: &str = "where there is one such folder, set `path` in [dataset] to it, and `epochs` in [train] to as many times \
+                            more as its name's number says; pictures of several go into one folder, those that are to count more \
+                            often as copies of other names";
 
 /// One picture of a dataset: checked, hashed and captioned. Its pixels are decoded when they are asked for, so a folder of
 /// any size fits in memory.
@@ -49,11 +56,18 @@ pub struct Picture {
 impl Picture {
     /// Decodes the picture. Fails when the file is no longer what it was when the dataset was loaded.
     pub fn image(&self) -> Result<Rgb> {
-        let bytes = fs_err::read(&self.file)?;
+        let file = self.file.display();
+        let bytes = read_file(&self.file).map_err(|reason| Error::run(format!("`{file}` {reason}")))?;
         if sha256(&bytes) != self.sha256 {
-            return Err(Error::run(format!("`{}` has changed since the run began", self.file.display())));
+            return Err(Error::run(format!("`{file}` has changed since the run began")));
         }
-        decode(&bytes).map_err(|reason| Error::run(format!("`{}` {reason}", self.file.display())))
+        decode(&bytes).map_err(|reason| Error::run(format!("`{file}` {reason}")))
+    }
+
+    /// Its name in the folder, for records: with `/` on every system, and other than every other picture's whatever bytes the
+    /// names have.
+    pub fn name(&self) -> String {
+        name(&self.path)
     }
 }
 
@@ -66,6 +80,16 @@ struct Problems {
     broken: Vec<String>,
     /// Pictures without a caption; errors in any case, with a remedy of their own.
     uncaptioned: Vec<String>,
+    /// Folders as kohya's scripts have them, left out like what is broken, with a remedy of their own.
+    repeats: Vec<String>,
+}
+
+/// What is wrong with one picture's caption, as a sentence.
+enum Lack {
+    /// It has none, or an empty one.
+    None(String),
+    /// There is one, and it cannot be used.
+    Unusable(String),
 }
 
 /// Loads, checks and captions every picture in `root`. `prompt` is the experiment's; `warn` gets one sentence for each thing
@@ -79,9 +103,12 @@ pub fn load_dataset(
     let base = pictures_folder(root, warn)?;
     let mut problems = Problems::default();
     let table = Table::read(&base, prompt.is_none(), &mut problems.fatal)?;
-    let entries = Entries::list(&base, table.is_some())?;
-    let (images, side_cars) = sort_files(entries, &mut problems);
-    if let Some(table) = &table {
+    let mut entries = Entries::list(&base, table.is_some())?;
+    let rows = || table.iter().flat_map(|table| table.rows.values());
+    entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
+    entries.notes(&base).into_iter().for_each(&mut *warn);
+    let (images, side_cars) = sort_files(&base, entries, table.as_ref(), &mut problems);
+    if let Some(table) = table.as_ref().filter(|table| table.is_whole) {
         problems.broken.extend(missing_files(table, &images));
     }
     let captions = Captions { prompt, table: table.as_ref(), side_cars: &side_cars };
@@ -91,12 +118,11 @@ pub fn load_dataset(
     let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path), path)).collect();
     let mut pictures = Vec::new();
     for (result, path) in checked {
-        match result {
+        match result.map(|content| (content, captions.of(&base, &path))) {
             Err(reason) => problems.broken.push(format!("`{}` {reason}", name(&path))),
-            Ok(content) => match captions.of(&base, &path) {
-                Ok(caption) => pictures.push(content.into_picture(&base, path, caption)),
-                Err(reason) => problems.uncaptioned.push(reason),
-            },
+            Ok((content, Ok(caption))) => pictures.push(content.into_picture(&base, path, caption)),
+            Ok((_, Err(Lack::None(reason)))) => problems.uncaptioned.push(reason),
+            Ok((_, Err(Lack::Unusable(reason)))) => problems.fatal.push(reason),
         }
     }
     problems.report(&base, skip_broken, warn)?;
@@ -119,32 +145,99 @@ pub fn load_pictures(base: &Path, paths: impl IntoIterator<Item = PathBuf>, capt
     paths.into_iter().map(load).collect()
 }
 
+/// Files of captions, by the key of their name without its ending.
+type SideCars = BTreeMap<String, Vec<PathBuf>>;
+
+/// A name's key without the ending, in which a picture and its caption agree.
+fn stem(path: &Path) -> String {
+    key(&path.with_extension(""))
+}
+
 /// Parts the files into pictures and captions' files. What cannot be either is a problem: folders that were not entered,
-/// tables in a form that is not read, captions without a picture.
-fn sort_files(entries: Entries, problems: &mut Problems) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
-    for folder in entries.folders {
-        problems.broken.push(format!(
-            "`{}/` is a folder; pictures in folders are used only where a `metadata.jsonl` or `metadata.csv` names them",
-            name(&folder)
-        ));
-    }
+/// captions without a picture, two names that are one.
+fn sort_files(
+    base: &Path,
+    entries: Entries,
+    table: Option<&Table>,
+    problems: &mut Problems,
+) -> (Vec<PathBuf>, SideCars) {
+    name_folders(base, &entries.folders, table, problems);
     let (texts, images): (Vec<_>, Vec<_>) = entries
         .files
         .into_iter()
         .filter(|path| !METADATA.iter().any(|table| path.as_os_str() == *table))
-        .partition(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    let stems: BTreeSet<_> = images.iter().map(|path| path.with_extension("")).collect();
-    let (side_cars, stray): (Vec<_>, Vec<_>) =
-        texts.into_iter().partition(|text| stems.contains(&text.with_extension("")));
-    problems.broken.extend(stray.iter().map(|text| format!("`{}` has no picture of its name beside it", name(text))));
-    (images, side_cars.into_iter().collect())
+        .partition(|path| is_caption(path));
+    let mut spellings: BTreeMap<String, &Path> = BTreeMap::new();
+    for image in &images {
+        if let Some(other) = spellings.insert(key(image), image) {
+            let (one, two) = (other.as_os_str().len(), image.as_os_str().len());
+            problems.fatal.push(format!(
+                "`{}` is there twice, its accents spelt in {one} and in {two} bytes (Unicode's NFC and NFD); rename one",
+                name(image)
+            ));
+        }
+    }
+    let stems: BTreeSet<_> = images.iter().map(|path| stem(path)).collect();
+    let mut side_cars = SideCars::new();
+    for text in texts {
+        match stem(&text) {
+            stem if stems.contains(&stem) => side_cars.entry(stem).or_default().push(text),
+            _ => problems.broken.push(format!("`{}` has no picture of its name beside it", name(&text))),
+        }
+    }
+    (images, side_cars)
+}
+
+/// Says of each folder why it was not entered.
+fn name_folders(base: &Path, folders: &[PathBuf], table: Option<&Table>, problems: &mut Problems) {
+    let repeats: Vec<_> = folders.iter().filter_map(|folder| Some((folder, repeats(folder)?))).collect();
+    if table.is_none() && repeats.len() == folders.len() {
+        problems.repeats.extend(repeats.into_iter().map(|(folder, times)| {
+            format!(
+                "`{}/` is a folder as kohya's scripts have them, whose pictures count {times} times in an epoch; here each counts once, \
+                 and folders are not entered",
+                name(folder)
+            )
+        }));
+        return;
+    }
+    let why = |folder: &Path| match table {
+        None => "is a folder; pictures in folders are used only where a `metadata.jsonl` or `metadata.csv` names them",
+        Some(_) if base.join(folder).is_symlink() => {
+            "is a link to a folder; such are followed only to pictures that a row names, and no row names one in it"
+        }
+        Some(_) => "is a folder that lies too deep",
+    };
+    problems.broken.extend(folders.iter().map(|folder| format!("`{}/` {}", name(folder), why(folder))));
+}
+
+/// How often the pictures of a folder are repeated, if it is named as kohya's scripts want it: `10_corgi`.
+fn repeats(folder: &Path) -> Option<u32> {
+    let (number, name) = folder.to_str()?.split_once('_')?;
+    number.parse().ok().filter(|_| !name.is_empty())
 }
 
 /// Rows of the table whose picture is not there.
 fn missing_files(table: &Table, images: &[PathBuf]) -> Vec<String> {
-    let present: BTreeSet<String> = images.iter().map(|path| name(path)).collect();
-    let missing = table.rows.iter().filter(|(file, _)| !present.contains(*file));
-    missing.map(|(file, row)| format!("`{}` line {}: the file `{file}` does not exist", table.file, row.line)).collect()
+    let present: BTreeSet<String> = images.iter().map(|path| key(path)).collect();
+    let missing = table.rows.iter().filter(|(key, _)| !present.contains(*key));
+    let reason = |key: &str, row: &Row| {
+        let other = present.iter().find(|other| other.to_lowercase() == key.to_lowercase());
+        if let Some(other) = other {
+            return format!("; there is `{other}`");
+        }
+        let is_escaped = row.path.to_string_lossy().contains(char::is_control);
+        if is_escaped {
+            "; in JSON a single `\\` makes such signs: part folders with `/`".to_owned()
+        } else {
+            String::new()
+        }
+    };
+    let sentence = |(key, row): (&String, &Row)| {
+        let (file, line, shown) = (table.file, row.line, shortened(&name(&row.path)));
+        format!("`{file}` line {line}: the file `{shown}` does not exist{}", reason(key, row))
+    };
+    missing.map(sentence).collect()
 }
 
 /// What checking a file yields, beside the assurance that it can be decoded.
@@ -165,7 +258,7 @@ fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return Err("is a Parquet file; extract the pictures from it and list them in a `metadata.jsonl`".to_owned());
     }
-    let bytes = fs_err::read(base.join(path)).map_err(|e| format!("cannot be read: {e}"))?;
+    let bytes = read_file(&base.join(path))?;
     let Rgb { width, height, .. } = decode(&bytes)?;
     Ok(Content { sha256: sha256(&bytes), width, height })
 }
@@ -174,7 +267,7 @@ fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
 struct Captions<'a> {
     prompt: Option<&'a str>,
     table: Option<&'a Table>,
-    side_cars: &'a BTreeSet<PathBuf>,
+    side_cars: &'a SideCars,
 }
 
 impl Captions<'_> {
@@ -184,40 +277,61 @@ impl Captions<'_> {
         match (self.table, self.side_cars.len()) {
             (Some(table), _) => Some(format!("the captions of `{}`", table.file)),
             (None, 0) => None,
-            (None, n) => Some(format!("the captions of {n} `.txt` file(s)")),
+            (None, n) => {
+                let endings = CAPTION_ENDINGS.map(|ending| {
+                    let is_used = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+                    self.side_cars.values().flatten().any(is_used).then(|| format!("`.{ending}`"))
+                });
+                let endings = endings.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+                Some(format!("the captions of {n} {endings} file(s)"))
+            }
         }
     }
 
-    /// The caption of one picture, or a sentence that says why it has none.
-    fn of(&self, base: &Path, path: &Path) -> std::result::Result<String, String> {
+    /// The caption of one picture, or why it has none. Of what a faulty table may hide nothing is said.
+    fn of(&self, base: &Path, path: &Path) -> std::result::Result<String, Lack> {
         if let Some(prompt) = self.prompt {
             return Ok(prompt.to_owned());
         }
         if let Some(table) = self.table {
-            let text = table.rows.get(&name(path)).and_then(|row| row.text.clone());
-            return text.ok_or_else(|| format!("`{}` has no row in `{}`", name(path), table.file));
+            let text = table.rows.get(&key(path)).and_then(|row| row.text.clone());
+            let lack = || Lack::None(format!("`{}` has no row in `{}`", name(path), table.file));
+            return if table.is_whole { text.ok_or_else(lack) } else { Ok(text.unwrap_or_default()) };
         }
-        let text = path.with_extension("txt");
-        if !self.side_cars.contains(&text) {
-            return Err(format!("`{}` has no caption", name(path)));
+        let text = match self.side_cars.get(&stem(path)).map_or(&[][..], Vec::as_slice) {
+            [] => return Err(Lack::None(format!("`{}` has no caption", name(path)))),
+            [text] => text,
+            texts => {
+                return Err(Lack::Unusable(format!(
+                    "`{}` has more than one caption: {}; keep one",
+                    name(path),
+                    listed(texts)
+                )));
+            }
+        };
+        match read_side_car(&base.join(text)) {
+            Ok(Some(caption)) => Ok(caption),
+            Ok(None) => Err(Lack::None(format!("`{}` is an empty caption", name(text)))),
+            Err(reason) => Err(Lack::Unusable(format!("`{}` {reason}", name(text)))),
         }
-        read_side_car(&base.join(&text)).map_err(|reason| format!("`{}` {reason}", name(&text)))
     }
 }
 
 impl Problems {
     /// One error with everything in it, or, with `skip_broken` and nothing worse, a warning for each file left out.
     fn report(mut self, base: &Path, skip_broken: bool, warn: &mut dyn FnMut(String)) -> Result<()> {
-        let mut hints = Vec::new();
         if skip_broken {
-            self.broken.drain(..).for_each(|problem| warn(format!("left out: {problem}")));
-        } else if !self.broken.is_empty() {
-            hints.push(BROKEN_HINT);
+            let left_out = [std::mem::take(&mut self.broken), std::mem::take(&mut self.repeats)].concat();
+            left_out.iter().take(MAX_LISTED).for_each(|problem| warn(format!("left out: {problem}")));
+            if left_out.len() > MAX_LISTED {
+                warn(format!("left out: {} more of `{}`", left_out.len() - MAX_LISTED, base.display()));
+            }
         }
-        if !self.uncaptioned.is_empty() {
-            hints.push(UNCAPTIONED_HINT);
-        }
-        let all = [self.fatal, self.uncaptioned, self.broken].concat();
+        let remedies =
+            [(&self.broken, BROKEN_HINT), (&self.repeats, REPEATS_HINT), (&self.uncaptioned, UNCAPTIONED_HINT)];
+        let hints = remedies.into_iter().filter(|(problems, _)| !problems.is_empty()).map(|(_, hint)| hint);
+        let hints: Vec<_> = hints.collect();
+        let all = [self.fatal, self.uncaptioned, self.repeats, self.broken].concat();
         if all.is_empty() {
             return Ok(());
         }

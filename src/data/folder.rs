@@ -2,10 +2,14 @@
 //!
 //! In: the folder. Out: the folder that really holds the pictures (a dataset repository may keep them in `train/`, as the
 //! hub's `ImageFolder` layout has it) and the relative paths in it, sorted by their bytes so that no file system's order
-//! reaches a result. Names that come with every repository or operating system are passed over; nothing else is.
+//! reaches a result. Passed over are names that come with every repository or operating system, and, with a note, what other
+//! programs that train leave beside pictures, and the results of our own; nothing else is.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::name::listed;
 use crate::error::{Error, Result};
 
 /// The caption tables that are read; a folder has at most one.
@@ -26,6 +30,10 @@ pub(super) struct Entries {
     pub files: Vec<PathBuf>,
     /// Folders that were not entered.
     pub folders: Vec<PathBuf>,
+    /// What other programs left.
+    leftovers: Vec<PathBuf>,
+    /// What tunelab wrote.
+    results: Vec<PathBuf>,
 }
 
 impl Entries {
@@ -33,27 +41,64 @@ impl Entries {
     pub(super) fn list(base: &Path, recursive: bool) -> Result<Self> {
         let mut entries = Self::default();
         entries.add(base, Path::new(""), if recursive { MAX_DEPTH } else { 0 })?;
-        entries.files.sort();
-        entries.folders.sort();
+        for list in [&mut entries.files, &mut entries.folders, &mut entries.leftovers, &mut entries.results] {
+            list.sort();
+        }
         Ok(entries)
     }
 
     fn add(&mut self, base: &Path, relative: &Path, depth: usize) -> Result<()> {
-        for entry in fs_err::read_dir(base.join(relative)).map_err(|e| Error::input(e.to_string()))? {
-            let entry = entry.map_err(|e| Error::input(e.to_string()))?;
-            if is_ignored(&entry.file_name().to_string_lossy()) {
-                continue;
-            }
-            let path = relative.join(entry.file_name());
+        let folder = base.join(relative);
+        let found = fs_err::read_dir(&folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let found = found.map_err(|e| Error::input(e.to_string()))?;
+        let names: BTreeSet<_> = found.iter().map(fs_err::DirEntry::file_name).collect();
+        let holds_runs = names.contains(OsStr::new(LOCKS)) && names.iter().any(|name| is_run(&folder, name));
+        for entry in found {
+            let file_name = entry.file_name();
+            let path = relative.join(&file_name);
             // A hub's cache links its files, so links to files count; links to folders could lead in a circle.
             let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            match entry.path().is_dir() {
-                false => self.files.push(path),
-                true if linked || depth == 0 => self.folders.push(path),
-                true => self.add(base, &path, depth - 1)?,
+            let is_folder = entry.path().is_dir();
+            if is_ignored(&file_name.to_string_lossy()) && !is_caption_beside(Path::new(&file_name), &names) {
+                continue;
+            }
+            if is_leftover(&file_name.to_string_lossy()) {
+                self.leftovers.push(path);
+            } else if holds_runs && is_table_of_runs(&file_name) || is_folder && is_results(&folder, &file_name) {
+                self.results.push(path);
+            } else if !is_folder {
+                self.files.push(path);
+            } else if linked || depth == 0 {
+                self.folders.push(path);
+            } else {
+                self.add(base, &path, depth - 1)?;
             }
         }
         Ok(())
+    }
+
+    /// What was passed over that a person may not expect to be, as sentences.
+    pub(super) fn notes(&self, base: &Path) -> Vec<String> {
+        let kinds = [("left by other programs", &self.leftovers), ("results of tunelab", &self.results)];
+        let kinds = kinds.into_iter().filter(|(_, paths)| !paths.is_empty());
+        kinds.map(|(what, paths)| format!("passed over in `{}`, {what}: {}", base.display(), listed(paths))).collect()
+    }
+
+    /// Adds the files of `named` that are there but were not listed, because they lie behind a link to a folder or have names that
+    /// are passed over: who names a file means it. A folder that one of them should lie in no longer counts as not entered.
+    pub(super) fn add_named(&mut self, base: &Path, named: &[&Path]) {
+        let aside = [&self.folders, &self.leftovers, &self.results];
+        let is_unlisted = |path: &Path| {
+            aside.iter().any(|list| list.iter().any(|aside| path.starts_with(aside)))
+                || path.iter().any(|part| is_ignored(&part.to_string_lossy()))
+        };
+        let found: Vec<_> = named.iter().filter(|path| is_unlisted(path) && base.join(path).exists()).collect();
+        self.files.extend(found.into_iter().map(|path| path.to_path_buf()));
+        self.files.sort();
+        self.files.dedup();
+        for list in [&mut self.folders, &mut self.leftovers, &mut self.results] {
+            list.retain(|aside| !named.iter().any(|path| path.starts_with(aside)));
+        }
     }
 }
 
@@ -65,15 +110,42 @@ pub(super) fn pictures_folder(root: &Path, warn: &mut dyn FnMut(String)) -> Resu
         return Err(Error::input(format!("the dataset folder `{}` {what}", root.display()))
             .hint("set `path` in [dataset] to a folder that holds the pictures"));
     }
-    let Entries { files, folders } = Entries::list(root, false)?;
+    let Entries { files, folders, .. } = Entries::list(root, false)?;
     if !files.is_empty() || !folders.iter().any(|folder| folder.as_os_str() == TRAIN) {
         return Ok(root.to_owned());
     }
-    let beside: Vec<_> = folders.iter().map(|f| name(f)).filter(|name| name != TRAIN).collect();
+    let beside: Vec<_> = folders.into_iter().filter(|folder| folder.as_os_str() != TRAIN).collect();
     if !beside.is_empty() {
-        warn(format!("pictures are taken from `{TRAIN}/` of `{}`; not used: {}", root.display(), beside.join(", ")));
+        warn(format!("pictures are taken from `{TRAIN}/` of `{}`; not used: {}", root.display(), listed(&beside)));
     }
     Ok(root.join(TRAIN))
+}
+
+/// Reads a whole file, but never waits for one: opening a named pipe lasts until somebody writes into it. The error is the rest
+/// of a sentence that begins with the file's name.
+pub(super) fn read_file(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    let kind = fs_err::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.file_type();
+    if !kind.is_file() {
+        return Err(format!("is {}, which is not opened", special(kind)));
+    }
+    fs_err::read(path).map_err(|e| format!("cannot be read: {e}"))
+}
+
+fn special(kind: std::fs::FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a named pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return "a device";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "no plain file" }
 }
 
 /// Names that belong to a repository or an operating system, not to the data: hidden files and folders, read-me and licence
@@ -88,10 +160,53 @@ fn is_ignored(name: &str) -> bool {
 
 /// `license_plate.jpg` is a photograph.
 fn is_picture_name(name: &str) -> bool {
+    let name = name.to_lowercase();
     !name.starts_with('.') && [".jpg", ".jpeg", ".png", ".webp"].iter().any(|extension| name.ends_with(extension))
 }
 
-/// A relative path as captions' tables write it: with `/` on every system.
-pub(super) fn name(path: &Path) -> String {
-    path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+/// `license_plate.txt` is the caption of `license_plate.jpg`.
+fn is_caption_beside(file: &Path, names: &BTreeSet<std::ffi::OsString>) -> bool {
+    let is_its_picture = |name: &OsStr| {
+        is_picture_name(&name.to_string_lossy()) && Path::new(name).with_extension("") == file.with_extension("")
+    };
+    is_caption(file) && names.iter().any(|name| is_its_picture(name))
+}
+
+/// Endings of a caption's file; the second is kohya's.
+pub(super) const CAPTION_ENDINGS: [&str; 2] = ["txt", "caption"];
+
+/// Whether a file holds a caption, by its ending in any case.
+pub(super) fn is_caption(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| CAPTION_ENDINGS.iter().any(|caption| ending.eq_ignore_ascii_case(caption)))
+}
+
+/// What other programs leave beside pictures: trainers their caches of latents and hidden states, file servers their indices
+/// and bins.
+fn is_leftover(name: &str) -> bool {
+    const ENDINGS: [&str; 4] = [".npz", ".npy", ".safetensors", ".pt"];
+    const NAMES: [&str; 7] =
+        ["@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "system volume information"];
+    let name = name.to_lowercase();
+    NAMES.contains(&name.as_str()) || ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Where a results folder keeps a lock for each of its runs.
+const LOCKS: &str = ".locks";
+
+/// Whether `name` is the folder of a run: it has a plan, and beside it lies its lock, which nobody else writes.
+fn is_run(results: &Path, name: &OsStr) -> bool {
+    results.join(LOCKS).join(name).is_file() && results.join(name).join("plan.toml").is_file()
+}
+
+/// Whether `name` is the folder of a run or holds such.
+fn is_results(folder: &Path, name: &OsStr) -> bool {
+    let locks =
+        || fs_err::read_dir(folder.join(name).join(LOCKS)).into_iter().flatten().filter_map(std::io::Result::ok);
+    is_run(folder, name) || locks().any(|lock| is_run(&folder.join(name), &lock.file_name()))
+}
+
+/// What lies beside the folders of runs.
+fn is_table_of_runs(name: &OsStr) -> bool {
+    const NAMES: [&str; 7] = ["table.csv", "table.md", "table.tex", "index.html", "report.md", "loss.png", "loss.svg"];
+    NAMES.iter().any(|own| name == *own)
 }

@@ -1,17 +1,18 @@
 //! An image file's bytes → upright 8-bit RGB.
 //!
 //! PNG, JPEG (baseline, progressive, CMYK) and WebP, told apart by their first bytes and never by the file's name. What
-//! comes out is what Pillow's `exif_transpose` followed by a paste on white and `convert("RGB")` gives: EXIF orientation
-//! applied, alpha flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles ignored.
-//! (Pillow itself saturates 16-bit grey; here it is scaled.) JPEG samples may differ from libjpeg's by a few of 255,
-//! because the standard leaves the inverse transform's rounding open.
+//! comes out is what Pillow's `exif_transpose` followed by a paste on white and `convert("RGB")` gives: turned upright, alpha
+//! flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles ignored.
+//! (Pillow itself saturates 16-bit grey; here it is scaled.)
 
 use std::io::Cursor;
 use std::path::Path;
 
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use super::folder::read_file;
+use super::jpeg;
+use super::orientation::orientation;
 use crate::error::{Error, Result};
 
 /// The remedy for one bad picture.
@@ -44,27 +45,28 @@ impl std::fmt::Debug for Rgb {
 
 /// Reads and decodes one image file. Every way in which it can fail is an input error that names the file.
 pub fn load_image(path: &Path) -> Result<Rgb> {
-    let bytes = fs_err::read(path).map_err(|e| Error::input(e.to_string()))?;
-    decode(&bytes).map_err(|reason| Error::input(format!("`{}` {reason}", path.display())).hint(BROKEN_HINT))
+    let image = read_file(path).and_then(|bytes| decode(&bytes));
+    image.map_err(|reason| Error::input(format!("`{}` {reason}", path.display())).hint(BROKEN_HINT))
 }
 
 /// Decodes a file's bytes. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Rgb, String> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let format = reader.format().ok_or_else(|| unknown_format(bytes))?;
-    if !format.reading_enabled() {
-        return Err(format!("is a {format:?} file; pictures are read from PNG, JPEG and WebP, so convert it"));
-    }
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-        return Err("is cut off: the JPEG data ends before its end marker".to_owned());
-    }
-    reader.limits(limits());
-    let mut decoder = reader.into_decoder().map_err(|e| undecodable(format, &e))?;
-    check_size(decoder.dimensions())?;
-    let orientation = orientation(&mut decoder);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(format, &e))?;
-    image.apply_orientation(orientation);
+    let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
+    let mut image = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes)?,
+        ImageFormat::Png | ImageFormat::WebP => png_or_webp(format, bytes)?,
+        _ => return Err(format!("is a {format:?} file; pictures are read from PNG, JPEG and WebP, so convert it")),
+    };
+    image.apply_orientation(orientation(format, bytes));
     Ok(flatten(image))
+}
+
+fn png_or_webp(format: ImageFormat, bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits());
+    let decoder = reader.into_decoder().map_err(|e| undecodable(format, &e))?;
+    check_size(decoder.dimensions())?;
+    DynamicImage::from_decoder(decoder).map_err(|e| undecodable(format, &e))
 }
 
 /// Bounds on side buffers of the decoders; the picture itself is bounded by [`check_size`].
@@ -81,6 +83,9 @@ fn undecodable(format: ImageFormat, cause: &dyn std::fmt::Display) -> String {
 fn unknown_format(bytes: &[u8]) -> String {
     match bytes.get(4..12) {
         _ if bytes.is_empty() => "is empty".to_owned(),
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            "is a Git LFS pointer and not the picture itself; run `git lfs pull` in its folder".to_owned()
+        }
         Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => {
             "is a HEIC file; pictures are read from PNG, JPEG and WebP, so convert it".to_owned()
         }
@@ -89,7 +94,7 @@ fn unknown_format(bytes: &[u8]) -> String {
 }
 
 /// Refuses a header that claims more than any photograph has.
-fn check_size((width, height): (u32, u32)) -> std::result::Result<(), String> {
+pub(super) fn check_size((width, height): (u32, u32)) -> std::result::Result<(), String> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(format!("has no pixels ({width} x {height})"));
@@ -101,14 +106,6 @@ fn check_size((width, height): (u32, u32)) -> std::result::Result<(), String> {
         return Err(format!("is {width} x {height} pixels; a side may be at most {MAX_ASPECT} times the other"));
     }
     Ok(())
-}
-
-/// The EXIF orientation; upright where there is none or it cannot be read (a bad tag must not lose a good picture).
-fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
-    let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
-    // Some writers of PNG and WebP keep the prefix that only JPEG's segment should have.
-    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
-    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
 fn flatten(image: DynamicImage) -> Rgb {
@@ -125,26 +122,4 @@ fn flatten(image: DynamicImage) -> Rgb {
 fn over_white(value: u8, alpha: u8) -> u8 {
     let sum = u32::from(value) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 128;
     (((sum >> 8) + sum) >> 8) as u8
-}
-
-/// Whether the end marker is reached when the JPEG's segments are walked from the start.
-///
-/// The decoder fills what is missing with grey and says nothing, and looking at the last two bytes alone is not enough: an
-/// embedded thumbnail ends in the same marker, and phones append data after it.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
-        at += match (first, marker) {
-            (0xFF, 0xD9) => return true,
-            // A stuffed zero, a restart or another marker that stands alone.
-            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => 2,
-            (0xFF, 0x02..=0xFE) => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
-            // Coded data, or a fill byte before a marker.
-            _ => 1,
-        };
-    }
-    false
 }

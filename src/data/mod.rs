@@ -1,6 +1,6 @@
 //! From photographs to tensors: the folder of pictures, their captions, the transforms, and what is kept on disk.
 //!
-//! In: a folder of image files (with one prompt, with `metadata.jsonl`/`metadata.csv`, or with `.txt` captions). Out:
+//! In: a folder of image files (with one prompt, with `metadata.jsonl`/`metadata.csv`, or with `.txt` and `.caption` files). Out:
 //! [`Picture`]s in a fixed order, decoded and resized exactly as Pillow and torchvision do it, as `[3, H, W]` tensors in
 //! [-1, 1]; the [`Cache`] of what is computed from them once; and the order in which each epoch visits them.
 
@@ -10,12 +10,18 @@ mod dataset;
 mod epochs;
 mod folder;
 mod image;
+mod jpeg;
+mod name;
+mod orientation;
+mod quotes;
 mod resize;
+mod text;
 mod transform;
 
 pub use cache::{Cache, key, sha256};
 pub use dataset::{Picture, load_dataset, load_pictures};
 pub use epochs::{batches, steps_per_epoch};
 pub use image::{Rgb, load_image};
+pub use name::shortened;
 pub use resize::resize_short_side;
 pub use transform::{center_crop, crop, flip, from_tensor, random_crop, to_tensor};

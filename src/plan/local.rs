@@ -104,6 +104,10 @@ pub(super) fn pictures_in(root: &Path) -> Option<usize> {
 }
 
 fn is_picture(path: &Path) -> bool {
+    // macOS leaves a hidden `._x.png` beside each picture that it copies to other file systems.
+    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+        return false;
+    }
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
 }

@@ -224,13 +224,13 @@ fn trained(adapter: &Adapter) -> [Trained; 2] {
 /// The pictures' and the captions' hashes.
 pub(super) fn hash_data(plan: &Plan, pictures: &[Picture]) -> Hashes {
     let own = pictures.iter().filter(|_| plan.dataset.prompt.is_none());
-    let captions = own.map(|p| (assets::slashed(&p.path), data::sha256(p.caption.as_bytes()))).collect();
+    let captions = own.map(|p| (p.name(), data::sha256(p.caption.as_bytes()))).collect();
     Hashes { data: hash_pictures(pictures), captions: Some(captions), ..Hashes::default() }
 }
 
-/// SHA-256 of every picture, by its path in its folder.
+/// SHA-256 of every picture, by its name.
 pub(super) fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
-    pictures.iter().map(|p| (assets::slashed(&p.path), p.sha256.clone())).collect()
+    pictures.iter().map(|p| (p.name(), p.sha256.clone())).collect()
 }
 
 /// One hash for all files of a part.

@@ -5,7 +5,7 @@
 use super::{Painter, check_base, trained_model};
 use crate::assets::{self, ModelFiles};
 use crate::cli::SampleArgs;
-use crate::data::Rgb;
+use crate::data::{Rgb, shortened};
 use crate::device;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
@@ -162,6 +162,7 @@ impl Networks {
     pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
+            let [text, cut] = [text, &cut].map(shortened);
             progress.warn(format!("“{text}” is too long for the text encoder; this is left out: “{cut}”"));
         }
         self.clip.forward(&[encoded.ids])

@@ -17,7 +17,7 @@ use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
-const CACHE_VERSION: &str = "2";
+const CACHE_VERSION: &str = "3";
 
 /// All pictures with their captions, ready for training.
 pub struct Examples {

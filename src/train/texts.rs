@@ -20,22 +20,33 @@ pub type Ids = BTreeMap<String, Vec<u32>>;
 /// The hidden states of every text of a run.
 pub type States = BTreeMap<String, Tensor>;
 
-/// Ids of all `texts`, each once; `warn` hears of every text that had to be cut.
+/// Texts that had to be cut are told one by one up to this number.
+const MAX_TOLD: usize = 20;
+
+/// Ids of all `texts`, each once; `warn` hears of the texts that had to be cut.
 pub fn tokenize<'t>(
     tokenizer: &Tokenizer,
     texts: impl IntoIterator<Item = &'t str>,
     warn: &mut dyn FnMut(String),
 ) -> Result<Ids> {
     let mut ids = Ids::new();
+    let mut cuts: usize = 0;
     for text in texts {
         if ids.contains_key(text) {
             continue;
         }
         let encoded = tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
-            warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
+            cuts += 1;
+            let [text, cut] = [text, &cut].map(data::shortened);
+            if cuts <= MAX_TOLD {
+                warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
+            }
         }
         ids.insert(text.to_owned(), encoded.ids);
+    }
+    if cuts > MAX_TOLD {
+        warn(format!("{} more prompts are too long for the text encoder; their ends are left out", cuts - MAX_TOLD));
     }
     Ok(ids)
 }

@@ -299,3 +299,49 @@ mod bad_files {
         assert!(error.to_string().contains("/nowhere/dog.jpg"));
     }
 }
+
+#[test]
+fn every_kind_of_jpeg_decodes_as_in_pillow() {
+    let folder = fixture("../jpeg");
+    let names = fs_err::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<_> = names.filter(|name| is_jpeg(name)).collect();
+    // 6 subsamplings x (baseline, progressive) x how the components are spread over scans; grey, RGB and CMYK.
+    assert_eq!(names.len(), 43, "{names:?}");
+    for name in names {
+        let samples = name.split('.').next().unwrap();
+        let wanted = expected(&format!("../jpeg/{samples}.expected.png"));
+        let difference = largest_difference(&load_image(&folder.join(&name)).unwrap(), &wanted);
+        assert!(difference <= 3, "{name} differs by {difference}");
+    }
+}
+
+/// A case of `orientation_cases.json`.
+#[derive(serde::Deserialize)]
+struct Case {
+    file: String,
+    bytes: String,
+    width: usize,
+    pixels: String,
+}
+
+fn from_hexadecimal(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn orientation_is_found_where_pillow_finds_it() {
+    let text = fs_err::read_to_string(fixture("../orientation_cases.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
+    assert_eq!(cases.len(), 69);
+    let folder = tempfile::tempdir().unwrap();
+    for Case { file, bytes, width, pixels } in cases {
+        let path = folder.path().join(&file);
+        fs_err::write(&path, from_hexadecimal(&bytes)).unwrap();
+        let pixels = from_hexadecimal(&pixels);
+        let wanted = Rgb { width, height: pixels.len() / 3 / width, pixels };
+        let turned = load_image(&path).unwrap();
+        assert_eq!((turned.width, turned.height), (wanted.width, wanted.height), "{file}");
+        let allowed = if is_jpeg(&file) { 3 } else { 0 };
+        assert!(largest_difference(&turned, &wanted) <= allowed, "{file}");
+    }
+}
