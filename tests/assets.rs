@@ -71,13 +71,13 @@ const NEEDED: usize = 10;
 
 /// The files of a data set repository, with some that nobody needs.
 fn pictures() -> Files {
-    let names =
-        ["01.jpeg", "01.txt", "b/02.PNG", "metadata.jsonl", "README.md", ".gitattributes", "LICENSE.txt", "x.py"];
-    names.into_iter().map(|name| (name.to_owned(), format!("bytes of {name}").into_bytes())).collect()
+    let unneeded = ["README.md", ".gitattributes", "LICENSE.txt", "x.py", "b/alone.caption"];
+    let names = PICTURES.into_iter().chain(unneeded);
+    names.map(|name| (name.to_owned(), format!("bytes of {name}").into_bytes())).collect()
 }
 
 /// The files of `pictures` that a run needs.
-const PICTURES: [&str; 4] = ["01.jpeg", "01.txt", "b/02.PNG", "metadata.jsonl"];
+const PICTURES: [&str; 5] = ["01.jpeg", "01.txt", "b/02.Caption", "b/02.PNG", "metadata.jsonl"];
 
 fn write_all(root: &Path, files: &Files) {
     for (name, bytes) in files {

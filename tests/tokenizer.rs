@@ -121,3 +121,15 @@ fn missing_and_broken_files_are_named() {
     refused(changed("tokenizer_config.json", Some("{\"model_max_length\": 2}")).path(), &["model_max_length"]);
     refused(changed("tokenizer_config.json", Some("{\"pad_token\": \"nosuch\"}")).path(), &["nosuch"]);
 }
+
+#[test]
+fn texts_that_are_cut_are_told_shortened_and_not_without_end() {
+    let texts: Vec<String> = (0..30).map(|i| format!("{i} {}", "dog ".repeat(500))).collect();
+    let mut warnings = Vec::new();
+    let all = texts.iter().map(String::as_str).chain(["a dog"]);
+    let ids = tunelab::train::texts::tokenize(&clip(), all, &mut |text| warnings.push(text)).unwrap();
+    assert_eq!((ids.len(), warnings.len()), (31, 21));
+    assert!(warnings.iter().all(|warning| warning.len() < 300), "{warnings:?}");
+    assert!(warnings[0].contains("“0 dog dog") && warnings[0].contains("…"), "{}", warnings[0]);
+    assert!(warnings[20].contains("10 more prompts are too long"), "{}", warnings[20]);
+}

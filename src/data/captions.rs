@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 const FILE_NAME: &str = "file_name";
 const TEXT: &str = "text";
 
+/// Columns that are listed in a message.
+const MAX_COLUMNS: usize = 10;
+
 /// One row of a caption table.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -102,7 +105,8 @@ impl Table {
 /// table that was written on Windows parts folders with `\`, which elsewhere can be a part of a name.
 fn picture_path(base: &Path, written: &str) -> Option<PathBuf> {
     let slashed = written.replace('\\', "/");
-    let written = if base.join(written).is_file() { written } else { &slashed };
+    let is_its_own = written.contains('\\') && base.join(written).is_file();
+    let written = if is_its_own { written } else { &slashed };
     let parts = || Path::new(written).components().filter(|part| *part != Component::CurDir);
     let has_drive = written.as_bytes().get(1) == Some(&b':') && written.as_bytes().get(2) == Some(&b'/');
     let is_inside = parts().count() > 0 && parts().all(|part| matches!(part, Component::Normal(_))) && !has_drive;
@@ -204,8 +208,16 @@ fn csv_reason(error: &csv::Error) -> String {
 }
 
 fn missing_column<'a>(key: &str, found: impl Iterator<Item = &'a str>) -> String {
-    let found = found.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    format!("no `{key}`; found: {}", if found.is_empty() { "nothing" } else { &found })
+    let found: Vec<_> = found.map(|name| format!("`{}`", shortened(name))).collect();
+    let named = found.iter().take(MAX_COLUMNS).cloned().collect::<Vec<_>>().join(", ");
+    // As spreadsheets write it where the comma parts a number.
+    let is_parted_otherwise = found.len() == 1 && named.contains(key) && named.contains([';', '\t']);
+    match found.len() {
+        0 => format!("no `{key}`; found: nothing"),
+        1 if is_parted_otherwise => format!("no `{key}`; found: {named}: part the columns with commas"),
+        n if n > MAX_COLUMNS => format!("no `{key}`; found: {named} and {} more", n - MAX_COLUMNS),
+        _ => format!("no `{key}`; found: {named}"),
+    }
 }
 
 /// The caption in a text file beside a picture: the whole file, white space and line ends collapsed to single spaces, which

@@ -6,10 +6,10 @@
 //! 2. the folder's `metadata.jsonl` or `metadata.csv`;
 //! 3. the `.txt` or `.caption` file beside each picture; where there are both, neither wins.
 //!
-//! Names are one name however Unicode spells them. With a table, pictures may lie in folders below; without one they must lie in the folder itself. All that is wrong with a
-//! folder is reported in one error. `skip_broken` leaves out what cannot be used as a picture (a file that is broken, stray
-//! or missing), with a warning for each; a picture without a caption or a faulty table stays an error, for there the remedy
-//! is a guess.
+//! Names are one name however Unicode spells them. With a table, pictures may lie in folders below; without one they must lie in
+//! the folder itself. All that is wrong with a folder is reported in one error. `skip_broken` leaves out what cannot be used as a
+//! picture (a file that is broken, stray or missing), with a warning for each; a picture without a caption or a faulty table
+//! stays an error, for there the remedy is a guess.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -211,19 +211,19 @@ fn name_folders(base: &Path, folders: &[PathBuf], table: Option<&Table>, problem
     problems.broken.extend(folders.iter().map(|folder| format!("`{}/` {}", name(folder), why(folder))));
 }
 
-/// How often the pictures of a folder are repeated, if it is named as kohya's scripts want it: `10_corgi`.
+/// How often the pictures of a folder are repeated, if it is named as kohya's scripts want it: `10_corgi`. `2024_summer` is a year.
 fn repeats(folder: &Path) -> Option<u32> {
     let (number, name) = folder.to_str()?.split_once('_')?;
-    number.parse().ok().filter(|_| !name.is_empty())
+    number.parse().ok().filter(|times| *times < 1000 && !name.is_empty())
 }
 
 /// Rows of the table whose picture is not there.
 fn missing_files(table: &Table, images: &[PathBuf]) -> Vec<String> {
     let present: BTreeSet<String> = images.iter().map(|path| key(path)).collect();
     let missing = table.rows.iter().filter(|(key, _)| !present.contains(*key));
+    let in_small_letters: BTreeMap<String, &String> = present.iter().map(|key| (key.to_lowercase(), key)).collect();
     let reason = |key: &str, row: &Row| {
-        let other = present.iter().find(|other| other.to_lowercase() == key.to_lowercase());
-        if let Some(other) = other {
+        if let Some(other) = in_small_letters.get(&key.to_lowercase()) {
             return format!("; there is `{other}`");
         }
         let is_escaped = row.path.to_string_lossy().contains(char::is_control);

@@ -3,6 +3,7 @@
 //! In: relative paths, and texts of any length. Out: for each path one text, and for no two the same; the key by which a
 //! table's spelling finds a file; and what is long, shortened.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
@@ -23,7 +24,10 @@ pub(super) fn name(path: &Path) -> String {
         }
         for chunk in part.as_encoded_bytes().utf8_chunks() {
             chunk.valid().chars().for_each(|c| push(&mut name, c));
-            chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02X}")));
+            for byte in chunk.invalid() {
+                // Writing to a string cannot fail.
+                let _ = write!(name, "\\x{byte:02X}");
+            }
         }
     }
     name

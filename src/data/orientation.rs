@@ -19,7 +19,7 @@ const MAX_TEXT: usize = 1 << 20;
 #[derive(Default)]
 struct Metadata<'a> {
     exif: Option<Cow<'a, [u8]>>,
-    /// PNG only: EXIF as hexadecimal text, as ImageMagick writes it.
+    /// PNG only: EXIF as hexadecimal text, as `ImageMagick` writes it.
     raw_profile: Option<Cow<'a, [u8]>>,
     xmp: Option<Cow<'a, [u8]>>,
 }
@@ -59,7 +59,7 @@ fn png(bytes: &[u8]) -> Metadata<'_> {
         match name {
             b"eXIf" => found.exif = Some(data.into()),
             b"tEXt" | b"zTXt" | b"iTXt" => {
-                let Some((keyword, text)) = png_text(name, data) else { continue };
+                let Some((keyword, text)) = png_text(*name, data) else { continue };
                 match keyword {
                     b"exif" if name == b"tEXt" => found.exif = Some(text),
                     b"Raw profile type exif" => found.raw_profile = Some(text),
@@ -91,10 +91,10 @@ fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
 }
 
 /// A text chunk's keyword, and its text if that can be unpacked.
-fn png_text<'a>(chunk: &[u8; 4], data: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
+fn png_text(chunk: [u8; 4], data: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
     let (keyword, rest) = split_at_zero(data)?;
     let unpack = |packed: &[u8]| fdeflate::decompress_to_vec_bounded(packed, MAX_TEXT).ok().map(Cow::Owned);
-    let text = match chunk {
+    let text = match &chunk {
         b"tEXt" => Some(rest.into()),
         b"zTXt" => unpack(rest.strip_prefix(&[0])?),
         _ => {

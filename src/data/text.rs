@@ -35,5 +35,5 @@ fn not_utf8(bytes: &[u8], at: usize) -> String {
 
 /// The line of a position, from 1.
 pub(super) fn line_of(bytes: &[u8], at: usize) -> usize {
-    1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
+    bytes[..at].split(|&byte| byte == b'\n').count()
 }

@@ -323,7 +323,9 @@ fn a_data_set_comes_as_its_pictures_and_captions_and_then_asks_for_nothing() {
     for name in PICTURES {
         assert_eq!(fs_err::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
     }
-    assert!(!dir.join("README.md").exists() && !dir.join("LICENSE.txt").exists() && !dir.join("x.py").exists());
+    for name in ["README.md", "LICENSE.txt", "x.py", "b/alone.caption"] {
+        assert!(!dir.join(name).exists(), "{name}");
+    }
     world.server.take_log();
     assert_eq!(world.hubs.find_dataset(&source(None), &world.progress).unwrap(), dir);
     assert_eq!(world.server.take_log().len(), 0);

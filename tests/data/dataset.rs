@@ -224,6 +224,12 @@ fn faults_of_a_csv_table_are_named_with_their_lines() {
     assert_has(&text, &["`metadata.csv` line 2: 3 fields where the header has 2"]);
     let (_, text) = error(&[picture, ("metadata.csv", "image,text\na.jpg,a dog\n")], None);
     assert_has(&text, &["line 1: no `file_name`; found: `image`, `text`"]);
+    assert!(!text.contains("has no row"), "{text}");
+    let (_, text) = error(&[picture, ("metadata.csv", "file_name;text\na.jpg;a dog\n")], None);
+    assert_has(&text, &["line 1: no `file_name`; found: `file_name;text`: part the columns with commas"]);
+    let many = format!("{}text\n", "x,".repeat(500));
+    let (_, text) = error(&[picture, ("metadata.csv", &many)], None);
+    assert_has(&text, &["`x` and 491 more"]);
     let (_, text) = error(&[picture, ("metadata.csv", "file_name,text\n\"a.jpg\",\"a\ndog\"\ngone.jpg,a dog\n")], None);
     assert_has(&text, &["line 4: the file `gone.jpg` does not exist"]);
     let (_, text) = error(&[picture, ("metadata.csv", "file_name,text\n"), ("metadata.jsonl", "")], None);
@@ -530,6 +536,8 @@ fn kohyas_folders_are_named_with_what_to_do() {
     // Other folders are other folders, and a table names what it wants.
     let (_, text) = error(&[files[0], ("more/b.png", PICTURE)], Some("a dog"));
     assert_has(&text, &["`10_corgi dog/` is a folder; pictures in folders are used only where", "`more/` is a folder"]);
+    let (_, text) = error(&[("a.png", PICTURE), ("2024_summer/b.png", PICTURE)], Some("a dog"));
+    assert_has(&text, &["`2024_summer/` is a folder; pictures in folders are used only where"]);
     let table = ("metadata.csv", "file_name,text\n10_corgi dog/a.png,a dog\n2_cat/b.png,a cat\n");
     assert_eq!(load(folder(&[files[0], files[1], table]).path(), None, false).0.unwrap().len(), 2);
 }
