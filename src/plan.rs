@@ -315,17 +315,21 @@ impl Planned {
 }
 
 impl Source {
-    /// What `--model` names: `builtin:mini`, a folder that exists, otherwise a repository `owner/name` on Hugging Face.
+    /// What `--model` names: `builtin:mini`, a folder or file that exists, otherwise a repository `owner/name` on Hugging Face.
     ///
     /// Errors: none of them.
     pub fn from_argument(text: &str) -> Result<Self> {
         if let Some(name) = text.strip_prefix("builtin:") {
             return Self::builtin_model(name);
         }
-        if let Ok(path) = fs_err::canonicalize(text)
-            && path.is_dir()
-        {
+        // A file is named for what it is where its folder would be read.
+        if let Ok(path) = fs_err::canonicalize(text) {
             return Ok(Self::Path(path));
+        }
+        if [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|end| text.to_lowercase().ends_with(end)) {
+            return Err(Error::input(format!("no model: there is no file {text:?}")).hint(
+                "give a folder in diffusers' layout or a repository's `owner/name`; single files are not read yet",
+            ));
         }
         if is_repository(text) {
             return Ok(Self::HuggingFace { repo: text.into(), revision: "main".into(), modelscope: None });

@@ -272,6 +272,92 @@ fn timesteps_equal_diffusers_in_every_spacing() {
     }
 }
 
+/// Classes of another process than the one that is built, or of models of another kind.
+const OTHER_CLASSES: [&str; 4] =
+    ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "RePaintScheduler", "UnCLIPScheduler"];
+
+/// What a sampler refuses though diffusers goes on, by the variant of the configuration, with the key that is named.
+const REFUSED: [(&str, Sampler, &str); 7] = [
+    ("karras, zero SNR", Sampler::Pndm, "rescale_betas_zero_snr"),
+    ("karras, cosine", Sampler::Dpmpp2m, "use_karras_sigmas"),
+    ("use_exponential_sigmas", Sampler::Dpmpp2m, "use_exponential_sigmas"),
+    ("solver_order 3", Sampler::Dpmpp2m, "solver_order"),
+    ("solver_type heun", Sampler::Dpmpp2m, "solver_type"),
+    ("final_sigmas_type sigma_min", Sampler::Dpmpp2m, "final_sigmas_type"),
+    ("variance_type learned_range", Sampler::Dpmpp2m, "variance_type"),
+];
+
+/// Every scheduler class's configuration as it is saved, with its defaults, with Stable Diffusion's betas and with some options,
+/// under every sampler: what diffusers' `from_config` makes of it, or a refusal that says the way out.
+#[test]
+fn every_scheduler_configuration_is_taken_as_from_config_takes_it() {
+    let text = fs_err::read_to_string("tests/fixtures/scheduler_classes.json").unwrap();
+    let fixture: Value = serde_json::from_str(&text).unwrap();
+    let steps = serde_json::from_value(fixture["steps"].clone()).unwrap();
+    let (mut equal, mut refused) = (0, 0);
+    for row in fixture["rows"].as_array().unwrap() {
+        let [class, variant, config] = ["class", "variant", "config"].map(|key| row[key].as_str().unwrap());
+        let schedule = NoiseSchedule::from_config(config, Path::new("scheduler_config.json"));
+        let Ok(schedule) = schedule else {
+            assert!(OTHER_CLASSES.contains(&class), "{class} is refused");
+            assert_way_out(&schedule.unwrap_err(), class);
+            refused += Sampler::ALL.len();
+            continue;
+        };
+        assert!(!OTHER_CLASSES.contains(&class), "{class}");
+        for sampler in Sampler::ALL {
+            let what = format!("{class}, {variant}, {sampler}");
+            let outcome = &fixture["outcomes"][row[sampler.name()].as_u64().unwrap() as usize];
+            let key = REFUSED.iter().find(|r| (r.0, r.1) == (variant, sampler)).map(|r| r.2);
+            match SamplerRun::new(sampler, &schedule, steps) {
+                Ok(run) => {
+                    assert!(key.is_none(), "{what}");
+                    check_outcome(run, outcome, &what);
+                    equal += 1;
+                }
+                Err(error) => {
+                    assert!(key.is_some() || outcome["error"].is_string(), "{what}: {error}");
+                    assert_way_out(&error, key.unwrap_or("algorithm_type"));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((equal, refused), (279, 45));
+}
+
+#[track_caller]
+fn assert_way_out(error: &Error, key: &str) {
+    let text = error.to_string();
+    assert!(error.kind() == Kind::Input && text.contains("scheduler_config.json"), "{text}");
+    assert!(text.contains(key) && text.contains("hint: "), "no {key} in: {text}");
+}
+
+#[track_caller]
+fn check_outcome(mut run: SamplerRun, outcome: &Value, what: &str) {
+    assert!(outcome["error"].is_null(), "{what}: diffusers refuses this: {}", outcome["error"]);
+    let timesteps: Vec<f64> = serde_json::from_value(outcome["timesteps"].clone()).unwrap();
+    assert_eq!(run.timesteps(), timesteps, "{what}");
+    let sigma = outcome["init_noise_sigma"].as_f64().unwrap();
+    assert!((run.init_noise_sigma() / sigma - 1.0).abs() < 1e-6, "{what}: {}", run.init_noise_sigma());
+    let last: Vec<f32> = serde_json::from_value(outcome["last"].clone()).unwrap();
+    let trace = denoise(&mut run, [1, 1, 2]);
+    close(&numbers(&trace[trace.len() - 1]), &last, 2e-5, what);
+}
+
+/// The paper's start: twelve calls for three steps, for which there must be a fourth.
+#[test]
+fn pndm_takes_the_runge_kutta_start_unless_it_is_to_skip_it() {
+    let runge_kutta = schedule_with(&json!({ "skip_prk_steps": null })).unwrap_or_else(|e| panic!("{e}"));
+    let calls = |schedule: &NoiseSchedule, steps| {
+        Ok::<_, Error>(SamplerRun::new(Sampler::Pndm, schedule, steps)?.timesteps().len())
+    };
+    assert_eq!(calls(&runge_kutta, 4).unwrap(), 13);
+    assert_eq!(calls(&runge_kutta, 50).unwrap(), 59);
+    assert_eq!(calls(&schedule_with(&json!({})).unwrap(), 50).unwrap(), 51);
+    refused(calls(&runge_kutta, 3), &["3 sampling steps", "at least 4", "another sampler", "skip_prk_steps"]);
+}
+
 #[test]
 fn schedules_equal_diffusers() {
     let fixture = fixture("schedule");
@@ -363,7 +449,6 @@ fn unsupported_options_name_file_and_key() {
 #[test]
 fn a_sampler_refuses_what_it_has_not() {
     let pndm = |changes| SamplerRun::new(Sampler::Pndm, &schedule_with(&changes).unwrap(), 20);
-    refused(pndm(json!({ "skip_prk_steps": false })), &["scheduler_config.json", "skip_prk_steps"]);
     refused(pndm(json!({ "rescale_betas_zero_snr": true })), &["rescale_betas_zero_snr"]);
     let noise_only = schedule_with(&json!({ "rescale_betas_zero_snr": true, "timestep_spacing": "trailing" })).unwrap();
     refused(SamplerRun::new(Sampler::Ddim, &noise_only, 20), &["rescale_betas_zero_snr", "epsilon"]);
@@ -373,7 +458,9 @@ fn a_sampler_refuses_what_it_has_not() {
         ("solver_order", json!(3)),
         ("final_sigmas_type", json!("sigma_min")),
         ("lambda_min_clipped", json!(-5.1)),
-        ("use_karras_sigmas", json!(true)),
+        ("use_exponential_sigmas", json!(true)),
+        ("use_beta_sigmas", json!(true)),
+        ("variance_type", json!("learned")),
     ];
     for (key, value) in options {
         let mut changes = json!({});
@@ -415,4 +502,5 @@ fn sampler_names() {
         assert_eq!(serde_json::from_value::<Sampler>(json!(name)).unwrap(), sampler);
     }
     refused("euler".parse::<Sampler>(), &["\"euler\"", "pndm, ddim, euler_a, dpmpp_2m"]);
+    refused("DPM++ 2M Karras".parse::<Sampler>(), &["pndm, ddim, euler_a, dpmpp_2m", "`use_karras_sigmas`"]);
 }

@@ -2,17 +2,20 @@
 
 use crate::fixture::{Tensors, close, fixture, largest, model, relative, tensors};
 use candle_core::{DType, Device, Tensor, Var};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tunelab::assets::{Loader, Part, Weights};
+use tunelab::assets::{Loader, ModelFiles, Part, Weights, local};
 use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::{ClipConfig, ClipText};
+use tunelab::model::load;
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
 use tunelab::ops::tape::{Gradients, record};
 use tunelab::ops::{composed, mean_squares};
+use tunelab::plan::Dtype;
 
 fn loader(part: &Part, dtype: DType) -> Loader {
     Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)
@@ -60,6 +63,80 @@ fn text_encoder_equals_transformers() {
     let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trained::Nothing, 0);
     let (clip, _) = ClipText::new(&config, build).unwrap();
     close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
+}
+
+/// A copy of the small model with these keys in one part's config.json.
+fn with_config(part: &str, keys: &serde_json::Value) -> (tempfile::TempDir, ModelFiles) {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+        fs_err::create_dir(dir.path().join(folder)).unwrap();
+        for file in fs_err::read_dir(fixture("model").join(folder)).unwrap() {
+            let file = file.unwrap();
+            fs_err::copy(file.path(), dir.path().join(folder).join(file.file_name())).unwrap();
+        }
+    }
+    let file = dir.path().join(part).join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&fs_err::read_to_string(&file).unwrap()).unwrap();
+    config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    fs_err::write(&file, config.to_string()).unwrap();
+    let files = local::find(dir.path()).unwrap();
+    (dir, files)
+}
+
+/// "Clip skip": a configuration with fewer layers than the weights have.
+#[test]
+fn layers_above_those_of_the_configuration_are_passed_over_as_in_transformers() {
+    let f = tensors("text_encoder_clip_skip.safetensors");
+    let (_dir, files) = with_config("text_encoder", &json!({ "num_hidden_layers": 1 }));
+    let (clip, parameters) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
+    close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
+    assert!(parameters.weights.keys().all(|name| !name.contains("layers.1.")));
+    assert_eq!(load::passed_over(&files).unwrap(), ["text_encoder: 2 layers, of which config.json takes the first 1"]);
+    assert_eq!(load::passed_over(&model()).unwrap(), [""; 0]);
+
+    let (_dir, files) = with_config("text_encoder", &json!({ "num_hidden_layers": 3 }));
+    let error = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0).err().unwrap().to_string();
+    assert!(error.contains("missing (16)") && error.contains("text_model.encoder.layers.2.mlp.fc1.bias"), "{error}");
+}
+
+/// Values that diffusers writes or takes in place of the usual ones.
+#[test]
+fn lists_in_the_place_of_one_value_are_read() {
+    let lists = json!({ "sample_size": [8, 12], "only_cross_attention": [false, false, false, false],
+        "attention_head_dim": [4, 4, 4, 4], "unknown_key": {"a": 1},
+        "mid_block_only_cross_attention": null });
+    let (_dir, files) = with_config("unet", &lists);
+    let config = UnetConfig::read(&files.unet.config).unwrap();
+    assert_eq!(config, UnetConfig { sample_size: [8, 12], ..UnetConfig::read(&model().unet.config).unwrap() });
+    load::unet(&files, &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
+    let (_dir, files) = with_config("unet", &json!({ "sample_size": null }));
+    assert_eq!(UnetConfig::read(&files.unet.config).unwrap().sample_size, [64, 64]);
+    for (key, value) in [
+        ("only_cross_attention", json!([false, true, false, false])),
+        ("sample_size", json!([8, 8, 8])),
+        ("addition_embed_type", json!("text_time")),
+    ] {
+        let mut keys = json!({});
+        keys[key] = value;
+        let (_dir, files) = with_config("unet", &keys);
+        let error = UnetConfig::read(&files.unet.config).unwrap_err().to_string();
+        assert!(error.contains("unet/config.json") && error.contains(key), "{error}");
+        assert!(key != "addition_embed_type" || error.contains("Stable Diffusion XL"), "{error}");
+    }
+}
+
+#[test]
+fn an_inpainting_models_unet_is_named() {
+    let files = model();
+    let mut unet = UnetConfig::read(&files.unet.config).unwrap();
+    let (vae, text) =
+        (VaeConfig::read(&files.vae.config).unwrap(), ClipConfig::read(&files.text_encoder.config).unwrap());
+    load::check_sizes(&unet, &vae, &text).unwrap();
+    for (channels, name) in [(9, "an inpainting model"), (8, "edits or enlarges"), (5, "same repository")] {
+        unet.in_channels = channels;
+        let error = load::check_sizes(&unet, &vae, &text).unwrap_err().to_string();
+        assert!(error.contains(&format!("unet in_channels is {channels}")) && error.contains(name), "{error}");
+    }
 }
 
 fn ids(t: &Tensor) -> Vec<Vec<u32>> {

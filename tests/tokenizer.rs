@@ -42,6 +42,48 @@ fn every_prompt_has_the_ids_of_transformers() {
     assert!(cut >= 3, "only {cut} prompts were cut");
 }
 
+/// Folders with trained tokens: each over the miniature's tokenizer, unless it brings a tokenizer.json.
+#[test]
+fn added_tokens_have_the_ids_of_transformers() {
+    let fixture: Value =
+        serde_json::from_str(&fs_err::read_to_string("tests/fixtures/added_tokens.json").unwrap()).unwrap();
+    let prompts: Vec<String> = serde_json::from_value(fixture["prompts"].clone()).unwrap();
+    let folders = fixture["folders"].as_array().unwrap();
+    assert!(folders.len() >= 17 && prompts.len() >= 21);
+    for folder in folders {
+        let (name, files, ids) = (&folder["name"], folder["files"].as_object().unwrap(), &folder["ids"]);
+        let dir = tempfile::tempdir().unwrap();
+        if !files.contains_key("tokenizer.json") {
+            for base in fs_err::read_dir("assets/mini/tokenizer").unwrap() {
+                let path = base.unwrap().path();
+                fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        for (file, content) in files {
+            fs_err::write(dir.path().join(file), content.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::from_dir(dir.path()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let rows: Vec<Vec<u32>> = serde_json::from_value(ids["rows"].clone()).unwrap();
+        let (pad, length): (u32, usize) = serde_json::from_value(json!([ids["pad"], ids["length"]])).unwrap();
+        for (prompt, mut row) in prompts.iter().zip(rows) {
+            row.resize(length, pad);
+            assert_eq!(tokenizer.encode(prompt).unwrap().ids, row, "{name}: {prompt:?}");
+        }
+    }
+}
+
+/// transformers' versions do not agree which id is meant, so neither is taken.
+#[test]
+fn an_added_token_that_does_not_follow_the_vocabulary_is_refused() {
+    for (file, text) in [
+        ("added_tokens.json", r#"{"<toy>": 49409}"#),
+        ("added_tokens.json", r#"{"<toy>": 320}"#),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"50000": {"content": "<toy>"}}}"#),
+    ] {
+        refused(changed(file, Some(text)).path(), &[file, r#"the added token "<toy>""#, "49408", "hint: "]);
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_returned() {
     let clip = clip();
@@ -60,6 +102,10 @@ fn another_padding_token_is_honoured() {
     let config = r#"{"pad_token": "!", "model_max_length": 10, "bos_token": {"content": "<|startoftext|>", "normalized": true},
         "eos_token": {"content": "<|endoftext|>", "normalized": true}, "unk_token": {"content": "<|endoftext|>", "normalized": true}}"#;
     let dir = changed("tokenizer_config.json", Some(config));
+    let map = dir.path().join("special_tokens_map.json");
+    let ids = Tokenizer::from_dir(dir.path()).unwrap().encode("a dog").unwrap().ids;
+    assert_eq!(ids[3..], [49407; 7], "special_tokens_map.json has the last word");
+    fs_err::remove_file(&map).unwrap();
     let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
     assert_eq!(tokenizer.len(), 10);
     assert_eq!(tokenizer.encode("wow!!! a").unwrap().ids, [49406, 2781, 0, 0, 0, 320, 49407, 0, 0, 0]);
@@ -119,7 +165,13 @@ fn missing_and_broken_files_are_named() {
     refused(changed("tokenizer.json", Some("{}")).path(), &["tokenizer.json"]);
     refused(changed("tokenizer_config.json", Some("[")).path(), &["tokenizer_config.json"]);
     refused(changed("tokenizer_config.json", Some("{\"model_max_length\": 2}")).path(), &["model_max_length"]);
-    refused(changed("tokenizer_config.json", Some("{\"pad_token\": \"nosuch\"}")).path(), &["nosuch"]);
+    for file in ["special_tokens_map.json", "tokenizer_config.json"] {
+        let dir = changed(file, Some("{\"pad_token\": \"nosuch\"}"));
+        if file == "tokenizer_config.json" {
+            fs_err::remove_file(dir.path().join("special_tokens_map.json")).unwrap();
+        }
+        refused(dir.path(), &["nosuch", "without an id", "hint: "]);
+    }
 }
 
 #[test]

@@ -63,10 +63,13 @@ impl Hubs {
                 match (first, second) {
                     (Ok(found), _) => Ok(found),
                     (Err(failed), Some(second)) if failed.unreachable => {
-                        progress.line(format!(
-                            "Hugging Face cannot be reached at {}; trying ModelScope's {second}",
-                            self.huggingface.endpoint
-                        ));
+                        progress.line(match self.huggingface.offline {
+                            Some(variable) => format!("{variable} is set; looking for {second} in ModelScope's cache"),
+                            None => format!(
+                                "Hugging Face cannot be reached at {}; trying ModelScope's {second}",
+                                self.huggingface.endpoint
+                            ),
+                        });
                         modelscope(second, MASTER, &self.modelscope, progress).map_err(|f| both(failed.error, &f.error))
                     }
                     (Err(failed), _) => Err(failed.error),

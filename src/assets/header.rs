@@ -110,8 +110,10 @@ impl Header {
         let mut places = Vec::new();
         for (name, value) in entries {
             if name == "__metadata__" {
-                header.metadata =
+                // `null` is how some writers say that there is none.
+                let metadata: Option<_> =
                     serde_json::from_value(value).map_err(|e| damaged(path, &format!("`__metadata__`: {e}")))?;
+                header.metadata = metadata.unwrap_or_default();
                 continue;
             }
             let (entry, last) = entry(value, data).map_err(|e| damaged(path, &format!("tensor `{name}`: {e}")))?;

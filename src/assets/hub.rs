@@ -43,6 +43,9 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
 pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
     if let Some(dir) = remote.cached_dataset() {
+        if !remote.is_whole(&dir) {
+            progress.warn(format!("{}: these pictures are taken as they are: {}", dir.display(), settings.silence()));
+        }
         return Ok(dir);
     }
     let (dir, names) = remote.fetch(|names| pictures::choose(names, repo), progress)?;
@@ -108,9 +111,15 @@ impl<'a> Remote<'a> {
         (is_plain(commit) && dir.is_dir()).then_some(dir)
     }
 
-    /// The data set's snapshot, if every file of it is there.
+    /// The data set's snapshot, if every file of it is there. What another program fetched has no list of them: it is taken
+    /// where nobody may be asked for one.
     fn cached_dataset(&self) -> Option<PathBuf> {
-        self.cached().filter(|dir| pictures::is_complete(&self.list(dir), dir))
+        let taken = |dir: &PathBuf| self.is_whole(dir) || self.settings.offline.is_some() && pictures::has_any(dir);
+        self.cached().filter(taken)
+    }
+
+    fn is_whole(&self, snapshot: &Path) -> bool {
+        pictures::is_complete(&self.list(snapshot), snapshot)
     }
 
     /// Where it is noted which files a data set's snapshot has.
@@ -137,6 +146,10 @@ impl<'a> Remote<'a> {
         for name in &wanted {
             if !snapshot.join(name).is_file() {
                 self.fetch_file(&web, name, &listing.sha, &snapshot, progress)?;
+            }
+            if name == layout::MODEL_INDEX {
+                // A model of another kind shows before gigabytes have come.
+                local::check_classes(&snapshot.join(name))?;
             }
         }
         self.cache.create_ref(&listing.sha).map_err(Error::from)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
+use super::family;
 use crate::error::{Error, Result};
 
 /// One part of the model: its folder, the stem of its weight files, and the class that is supported.
@@ -37,6 +38,10 @@ pub const TOKENIZER_FILES: [&str; 6] = [
     "added_tokens.json",
 ];
 
+/// What to do about a checkpoint in one file.
+pub(super) const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
+     tokenizer/, scheduler/); in Python, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes it";
+
 /// The weight files of one part.
 pub(super) struct Chosen {
     /// The shards' index, where there are shards.
@@ -64,6 +69,9 @@ impl Needed {
 
 /// Chooses the files from `names`; `place` is the folder or repository, for the error.
 pub(super) fn choose(names: &BTreeSet<String>, place: &str) -> Result<Needed> {
+    if let Some(error) = family::refused(names, place) {
+        return Err(error);
+    }
     let mut missing = Vec::new();
     let tokenizer = TOKENIZER_FILES.map(|name| format!("{TOKENIZER}/{name}"));
     let small = [MODEL_INDEX.to_owned()].into_iter().chain(tokenizer);
@@ -112,10 +120,7 @@ fn incomplete(names: &BTreeSet<String>, place: &str, missing: &[String]) -> Erro
     let single = names.iter().find(|n| !n.contains('/') && has_extension(n, &["safetensors", "ckpt"]));
     if let (Some(single), true) = (single, PARTS.iter().all(|p| in_folder(names, p.name).next().is_none())) {
         return Error::input(format!("{place}: holds a single-file checkpoint ({single}), not a diffusers folder"))
-            .hint(
-                "the diffusers layout is needed (unet/, vae/, text_encoder/, tokenizer/, scheduler/): in Python, \
-             `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)`",
-            );
+            .hint(SINGLE_FILE);
     }
     let error = Error::input(format!("{place}: not a complete diffusers folder; missing:\n  {}", missing.join("\n  ")));
     let pickles: Vec<_> = PARTS

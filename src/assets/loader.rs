@@ -13,8 +13,8 @@ use candle_core::{DType, Device, Tensor};
 use super::weights::{Weights, list};
 use crate::error::{Error, Result};
 
-/// Tensors that some exporters write and no model needs.
-const HARMLESS: [&str; 1] = ["text_model.embeddings.position_ids"];
+/// The text encoder's table of tokens, which grows with added ones.
+const EMBEDDING: &str = "token_embedding.weight";
 
 /// Lines of each list in the error; the rest is counted.
 const SHOWN: usize = 20;
@@ -96,7 +96,7 @@ impl Loader {
         self.shared.state.borrow_mut().asked.insert(self.full(name));
     }
 
-    /// Ends the loading: one error lists all tensors that were missing, mis-shapen or never asked for.
+    /// Ends the loading: one error lists all tensors that were missing, mis-shapen, or never asked for and not known to be harmless.
     pub fn finish(&self) -> Result<()> {
         let state = self.shared.state.borrow();
         let weights = &self.shared.weights;
@@ -104,7 +104,7 @@ impl Loader {
         let misshapen: Vec<_> = state.misshapen.iter().map(|(name, what)| format!("{name}: {what}")).collect();
         let unexpected: Vec<_> = weights
             .names()
-            .filter(|name| !state.asked.contains(*name) && !HARMLESS.contains(name))
+            .filter(|name| !state.asked.contains(*name) && !weights.is_harmless(name))
             .map(|name| format!("{name} {:?}", weights.shape(name).unwrap_or_default()))
             .collect();
         if missing.is_empty() && misshapen.is_empty() && unexpected.is_empty() {
@@ -115,8 +115,14 @@ impl Loader {
         section(&mut text, "missing", &missing);
         section(&mut text, "of another shape", &misshapen);
         section(&mut text, "not expected", &unexpected);
-        Err(Error::input(text)
-            .hint("the config.json and the weights must come from the same model: take both from one repository again"))
+        let error = Error::input(text)
+            .hint("the config.json and the weights must come from the same model: take both from one repository again");
+        let embedding = state.misshapen.keys().find(|name| name.ends_with(EMBEDDING));
+        let rows = embedding.and_then(|name| weights.shape(name)?.first());
+        Err(match rows {
+            Some(rows) => error.also(&format!("if tokens were added, `vocab_size` in config.json must be {rows}")),
+            None => error,
+        })
     }
 
     fn full(&self, step: impl Display) -> String {

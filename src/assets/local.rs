@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, TOKENIZER, stays_inside};
-use super::{ModelFiles, Part};
+use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, SINGLE_FILE, TOKENIZER, stays_inside};
+use super::{ModelFiles, Part, Weights, family};
 use crate::error::{Error, Result};
 
 /// Finds the parts of the model in `root`.
@@ -57,10 +57,7 @@ fn names(root: &Path) -> Result<BTreeSet<String>> {
 
 fn read_dir(dir: &Path) -> Result<fs_err::ReadDir> {
     if dir.is_file() {
-        return Err(Error::input(format!("{}: a file, but a diffusers folder is needed", dir.display())).hint(
-            "a single-file checkpoint becomes such a folder in Python with \
-                   `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)`",
-        ));
+        return Err(not_a_folder(dir));
     }
     fs_err::read_dir(dir).map_err(|e| {
         Error::input(format!("{}: the model's folder cannot be read", dir.display()))
@@ -69,17 +66,38 @@ fn read_dir(dir: &Path) -> Result<fs_err::ReadDir> {
     })
 }
 
+/// The refusal of a file in a folder's place, which says what it is.
+fn not_a_folder(file: &Path) -> Error {
+    let name = file.display();
+    match Weights::open(&[file.to_owned()]) {
+        Ok(weights) if weights.names().any(is_of_lora) => {
+            Error::input(format!("{name}: a LoRA file, but a diffusers folder is needed"))
+                .hint("give the model that it was trained on, and this file beside it with --lora")
+        }
+        Ok(_) => {
+            Error::input(format!("{name}: a single-file checkpoint, which is a file, but a diffusers folder is needed"))
+                .hint(SINGLE_FILE)
+        }
+        Err(what) => what.context(format!("{name}: a file, but a diffusers folder is needed")).also(SINGLE_FILE),
+    }
+}
+
+/// Whether a tensor is one of an adapter's, in any of the usual spellings.
+fn is_of_lora(name: &str) -> bool {
+    ["lora_", ".lora", "_lora"].iter().any(|part| name.contains(part))
+}
+
 /// What `model_index.json` says of one component: its library and its class.
 type Component = (Value, Value);
 
-fn check_classes(path: &Path) -> Result<()> {
+/// Errors if the pipeline or one of its parts is of another kind than tunelab's.
+pub(super) fn check_classes(path: &Path) -> Result<()> {
     let text = fs_err::read_to_string(path)?;
     let index: BTreeMap<String, Value> = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("{}: not the JSON object that was expected: {e}", path.display())))?;
     let mut wrong = Vec::new();
-    if let Some(class) = index.get("_class_name").and_then(Value::as_str)
-        && class != "StableDiffusionPipeline"
-    {
+    let class = index.get("_class_name").and_then(Value::as_str);
+    if let Some(class) = class.filter(|class| *class != "StableDiffusionPipeline") {
         wrong.push(format!("the pipeline is {class}, supported is StableDiffusionPipeline"));
     }
     let parts = PARTS.iter().map(|p| (p.name, p.class)).chain([("tokenizer", "CLIPTokenizer")]);
@@ -94,8 +112,10 @@ fn check_classes(path: &Path) -> Result<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Error::input(format!("{}: this pipeline is not supported:\n  {}", path.display(), wrong.join("\n  ")))
-        .hint("take a Stable Diffusion 1.x model, such as stable-diffusion-v1-5/stable-diffusion-v1-5"))
+    let what =
+        class.and_then(family::of_class).map_or("this pipeline".to_owned(), |what| format!("this is {what}, which"));
+    let list = wrong.join("\n  ");
+    Err(Error::input(format!("{}: {what} is not supported:\n  {list}", path.display())).hint(family::REMEDY))
 }
 
 fn part(root: &Path, kind: &PartKind, chosen: &Chosen) -> Result<Part> {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 pub mod builtin;
 mod download;
+mod extras;
+mod family;
 mod find;
 mod hash;
 mod header;

@@ -178,17 +178,25 @@ impl<'a> Remote<'a> {
     fn fetch(&self, names: &[String], listed: &Listing, progress: &Progress) -> Tried<()> {
         for name in names {
             let to = self.dir.join(name);
-            let Some(file) = listed.get(name).filter(|_| !to.is_file()) else { continue };
-            let mut part = to.clone().into_os_string();
-            part.push(".incomplete");
-            let (revision, path) = (encode(self.revision, ""), encode(name, ""));
-            let url = format!("{}/{}/repo?Revision={revision}&FilePath={path}", self.base(), self.repo);
-            let sha256 = file.sha256.as_ref().map(|s| s.to_lowercase()).filter(|s| s.len() == 64);
-            let wanted =
-                Wanted { url: &url, name, part: Path::new(&part), to: &to, size: file.size, sha256: sha256.as_deref() };
-            fetch(&self.web, &wanted, progress)?;
+            if let Some(file) = listed.get(name).filter(|_| !to.is_file()) {
+                self.fetch_file(name, file, &to, progress)?;
+            }
+            if name == layout::MODEL_INDEX {
+                // A model of another kind shows before gigabytes have come.
+                local::check_classes(&to)?;
+            }
         }
         Ok(())
+    }
+
+    fn fetch_file(&self, name: &str, file: &Listed, to: &Path, progress: &Progress) -> Tried<()> {
+        let mut part = to.to_owned().into_os_string();
+        part.push(".incomplete");
+        let (revision, path) = (encode(self.revision, ""), encode(name, ""));
+        let url = format!("{}/{}/repo?Revision={revision}&FilePath={path}", self.base(), self.repo);
+        let sha256 = file.sha256.as_ref().map(|s| s.to_lowercase()).filter(|s| s.len() == 64);
+        let wanted = Wanted { url: &url, name, part: Path::new(&part), to, size: file.size, sha256: sha256.as_deref() };
+        fetch(&self.web, &wanted, progress)
     }
 }
 

@@ -53,6 +53,15 @@ fn is_picture(name: &str) -> bool {
     extension.is_some_and(|e| matches!(e.as_str(), "png" | "jpg" | "jpeg" | "webp"))
 }
 
+/// Whether there is a picture in `dir` or below.
+pub(super) fn has_any(dir: &Path) -> bool {
+    let Ok(mut entries) = fs_err::read_dir(dir) else { return false };
+    entries.any(|entry| {
+        let Ok(path) = entry.map(|entry| entry.path()) else { return false };
+        if path.is_dir() { has_any(&path) } else { path.is_file() && is_picture(&path.to_string_lossy()) }
+    })
+}
+
 /// Whether all files that the list at `list` names are in `dir`.
 pub(super) fn is_complete(list: &Path, dir: &Path) -> bool {
     let Ok(text) = fs_err::read_to_string(list) else { return false };

@@ -12,7 +12,7 @@ use super::web::Web;
 use super::{hub, modelscope};
 use crate::plan::{Plan, Source};
 
-/// How long one hub has for its answer, from the look-up of its name on.
+/// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the network is forbidden.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Which hubs answer, as far as that was asked.
@@ -67,15 +67,18 @@ impl Reach {
             Source::Path(_) | Source::Builtin(_) => None,
             Source::ModelScope { repo, revision } => {
                 let had = in_modelscope(repo, revision, modelscope) || self.modelscope_answers();
-                (!had).then(|| format!("{} cannot be reached", named(modelscope)))
+                (!had).then(|| modelscope.silence())
             }
             Source::HuggingFace { repo, revision, modelscope: second } => {
                 if in_huggingface(repo, revision, huggingface) || self.huggingface_answers() {
                     return None;
                 }
-                let Some(second) = second else { return Some(format!("{} cannot be reached", named(huggingface))) };
+                let Some(second) = second else { return Some(huggingface.silence()) };
                 let had = in_modelscope(second, MASTER, modelscope) || self.modelscope_answers();
-                (!had).then(|| format!("neither {} nor {} can be reached", named(huggingface), named(modelscope)))
+                (!had).then(|| match huggingface.offline {
+                    Some(_) => huggingface.silence(),
+                    None => format!("neither {} nor {} can be reached", named(huggingface), named(modelscope)),
+                })
             }
         }
     }

@@ -45,18 +45,18 @@ pub(super) struct Web<'a> {
 
 impl<'a> Web<'a> {
     pub(super) fn new(settings: &'a HubSettings, repo: &'a str) -> Self {
-        Self::with_patience(settings, repo, None)
+        Self::with_limit(settings, repo, None)
     }
 
-    /// Whether the hub answers within `patience`, be it with a refusal.
-    pub(super) fn answers(settings: &HubSettings, patience: Duration) -> bool {
-        let web = Web::with_patience(settings, "", Some(patience.min(settings.time_out)));
+    /// Whether the hub answers within `limit`, be it with a refusal.
+    pub(super) fn answers(settings: &HubSettings, limit: Duration) -> bool {
+        let web = Web::with_limit(settings, "", Some(limit.min(settings.patience)));
         web.get(&format!("{}/", settings.endpoint), None, false).is_ok()
     }
 
-    /// `patience` is for a whole request; the settings' time-out for each silence in it.
-    fn with_patience(settings: &'a HubSettings, repo: &'a str, patience: Option<Duration>) -> Self {
-        let wait = Some(settings.time_out);
+    /// `limit` is for a whole request; the settings' patience until it is answered, their time-out for each silence after that.
+    fn with_limit(settings: &'a HubSettings, repo: &'a str, limit: Option<Duration>) -> Self {
+        let wait = Some(settings.patience);
         // A proxy is for the world outside; a mirror on this machine is asked directly.
         let host = settings.endpoint.split("://").last().unwrap_or_default();
         let own = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| host.starts_with(name));
@@ -67,12 +67,12 @@ impl<'a> Web<'a> {
             .user_agent(concat!("tunelab/", env!("CARGO_PKG_VERSION")))
             // Sizes and positions must be the file's, not those of a compressed stream.
             .accept_encoding("identity")
-            .timeout_global(patience)
+            .timeout_global(limit)
             .timeout_resolve(wait)
             .timeout_connect(wait)
             .timeout_send_request(wait)
             .timeout_recv_response(wait)
-            .timeout_per_read(wait);
+            .timeout_per_read(Some(settings.time_out));
         Self { settings, repo, agent: config.build().into() }
     }
 
@@ -81,7 +81,11 @@ impl<'a> Web<'a> {
     }
 
     /// Asks for `url`, with a `Range` where one is given; redirects are followed if `follow`. Any status may come back.
+    /// Where the network is forbidden nothing is asked.
     pub(super) fn get(&self, url: &str, range: Option<String>, follow: bool) -> Tried<Response<Body>> {
+        if let Some(variable) = self.settings.offline {
+            return Err(self.forbidden(variable));
+        }
         let mut request = self.agent.get(url);
         if !follow {
             request = request.config().max_redirects(0).build();
@@ -134,6 +138,17 @@ impl<'a> Web<'a> {
             "check the network; or give a folder on this machine (`path = …`), or another address in {}; what has come \
              already is kept and the same command goes on from there",
             hub.endpoint_variable()
+        ));
+        Failed { unreachable: true, error }
+    }
+
+    fn forbidden(&self, variable: &str) -> Failed {
+        let HubSettings { hub, cache, .. } = self.settings;
+        let place = cache.as_deref().map(|cache| format!(" ({})", cache.display())).unwrap_or_default();
+        let message =
+            format!("{variable} is set, and {}'s cache{place} does not hold all of `{}`", hub.name(), self.repo);
+        let error = Error::input(message).hint(format!(
+            "run the same command once without {variable}, which fetches it; or give a folder on this machine (`path = …`)"
         ));
         Failed { unreachable: true, error }
     }

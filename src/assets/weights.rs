@@ -14,8 +14,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::Part;
 use super::header::{Entry, Header, Stored};
+use super::{Part, extras};
 use crate::error::{Error, Result};
 
 /// Elements in one block: 1 MiB of float32, which stays in a core's cache from the reading to the check.
@@ -94,6 +94,23 @@ impl Weights {
         }
         let tensors = self.tensors.into_iter().map(|(name, place)| (format!("{PREFIX}{name}"), place)).collect();
         Self { tensors, ..self }
+    }
+
+    /// The same without the tensors that `surplus` names.
+    #[must_use]
+    pub fn without(mut self, surplus: impl Fn(&str) -> bool) -> Self {
+        self.tensors.retain(|name, _| !surplus(name));
+        self
+    }
+
+    /// Whether a tensor may be passed over though nothing asks for it.
+    pub fn is_harmless(&self, name: &str) -> bool {
+        self.shape(name).is_some_and(|shape| extras::is_harmless(name, shape))
+    }
+
+    /// Which tensors of a part are passed over, in one line, if that is worth a word.
+    pub fn passed_over(&self, part: &str) -> Option<String> {
+        extras::note(part, &self.names().filter(|name| self.is_harmless(name)).collect::<Vec<_>>())
     }
 
     /// All tensor names, sorted.

@@ -36,7 +36,7 @@ fn unet_config() -> UnetConfig {
     UnetConfig {
         in_channels: LATENT_CHANNELS,
         out_channels: LATENT_CHANNELS,
-        sample_size: 64,
+        sample_size: [64; 2],
         channels: vec![320, 640, 1280, 1280],
         layers: vec![2; 4],
         down_attention: vec![true, true, true, false],

@@ -4,6 +4,7 @@
 //! defaults. Keys that no formula here reads are ignored, because such files carry those of other classes along;
 //! an option that would change the numbers and is not built is an error that names file and key.
 
+use super::sigmas::Spread;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,6 @@ pub(super) struct Config {
     pub timestep_spacing: Option<Spacing>,
     pub steps_offset: usize,
     pub set_alpha_to_one: Option<bool>,
-    /// Where the file leaves this out, the Runge-Kutta start is skipped too, other than in diffusers: it is not built.
     pub skip_prk_steps: Option<bool>,
     pub clip_sample: Option<bool>,
     pub clip_sample_range: f64,
@@ -75,6 +75,8 @@ pub(super) struct Config {
     use_beta_sigmas: Option<bool>,
     use_lu_lambdas: Option<bool>,
     use_flow_sigmas: Option<bool>,
+    pub sigma_min: Option<f64>,
+    pub sigma_max: Option<f64>,
 }
 
 impl Default for Config {
@@ -107,14 +109,19 @@ impl Default for Config {
             use_beta_sigmas: None,
             use_lu_lambdas: None,
             use_flow_sigmas: None,
+            sigma_min: None,
+            sigma_max: None,
         }
     }
 }
 
 /// The schedulers whose configurations describe the discrete variance-preserving process that is built here.
-const CLASSES: [&str; 14] = [
+const CLASSES: [&str; 21] = [
     "DDIMScheduler",
+    "DDIMInverseScheduler",
+    "DDIMParallelScheduler",
     "DDPMScheduler",
+    "DDPMParallelScheduler",
     "PNDMScheduler",
     "LMSDiscreteScheduler",
     "EulerDiscreteScheduler",
@@ -123,10 +130,14 @@ const CLASSES: [&str; 14] = [
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
     "DPMSolverSinglestepScheduler",
     "DPMSolverSDEScheduler",
     "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
+    "SASolverScheduler",
+    "LCMScheduler",
+    "TCDScheduler",
 ];
 
 impl Config {
@@ -139,8 +150,13 @@ impl Config {
         config.check_class()?;
         config.check_numbers()?;
         config.prediction()?;
-        config.refuse(config.thresholding, "thresholding", "true")?;
-        config.refuse(config.use_flow_sigmas == Some(true), "use_flow_sigmas", "true")?;
+        for (key, set) in
+            [("thresholding", config.thresholding), ("use_flow_sigmas", config.use_flow_sigmas == Some(true))]
+        {
+            config.refuse(set, key, "true").map_err(|e| {
+                e.hint(format!("models of the Stable Diffusion 1.x and 2.x kind have it at false: is `{key}` meant?"))
+            })?;
+        }
         Ok(config)
     }
 
@@ -149,34 +165,63 @@ impl Config {
         match self.prediction_type.as_str() {
             "epsilon" => Ok(PredictionType::Epsilon),
             "v_prediction" => Ok(PredictionType::VPrediction),
-            other => Err(self.unsupported("prediction_type", &format!("\"{other}\""))),
+            other => Err(self
+                .unsupported("prediction_type", &format!("\"{other}\""))
+                .hint("models of the Stable Diffusion 1.x and 2.x kind predict \"epsilon\" or \"v_prediction\"")),
         }
     }
 
-    /// Refuses what would make DPM-Solver++ something else than the second-order multistep solver over these timesteps.
-    pub fn check_dpmpp_2m(&self) -> Result<()> {
+    /// Refuses what would make DPM-Solver++ something else than the second-order multistep solver; gives in what its noise
+    /// levels are spread, if not in timesteps. As in diffusers' `from_config`, the solvers of DEIS and `UniPC` stand for the
+    /// midpoint form, and what decides DDPM's variance decides nothing here.
+    pub fn dpmpp_2m(&self) -> Result<Option<Spread>> {
         let texts = [
-            ("algorithm_type", &self.algorithm_type, "dpmsolver++"),
-            ("solver_type", &self.solver_type, "midpoint"),
-            ("final_sigmas_type", &self.final_sigmas_type, "zero"),
+            ("algorithm_type", &self.algorithm_type, &["dpmsolver++"][..]),
+            ("solver_type", &self.solver_type, &["midpoint", "logrho", "bh1", "bh2"]),
+            ("final_sigmas_type", &self.final_sigmas_type, &["zero"]),
         ];
         for (key, value, built) in texts {
             if let Some(value) = value {
-                self.refuse(value != built, key, &format!("\"{value}\""))?;
+                self.refuse_dpmpp_2m(!built.contains(&value.as_str()), key, &format!("\"{value}\""))?;
             }
         }
         let order = self.solver_order.unwrap_or(2);
-        self.refuse(order != 2, "solver_order", &order.to_string())?;
+        self.refuse_dpmpp_2m(order != 2, "solver_order", &order.to_string())?;
         let clipped = self.lambda_min_clipped.unwrap_or(f64::NEG_INFINITY);
-        self.refuse(clipped.is_finite(), "lambda_min_clipped", &clipped.to_string())?;
-        self.refuse(self.variance_type.is_some(), "variance_type", "set")?;
-        let switches = [
-            ("use_karras_sigmas", self.use_karras_sigmas),
-            ("use_exponential_sigmas", self.use_exponential_sigmas),
-            ("use_beta_sigmas", self.use_beta_sigmas),
-            ("use_lu_lambdas", self.use_lu_lambdas),
-        ];
-        switches.into_iter().try_for_each(|(key, value)| self.refuse(value == Some(true), key, "true"))
+        self.refuse_dpmpp_2m(clipped.is_finite(), "lambda_min_clipped", &clipped.to_string())?;
+        if let Some(kind @ ("learned" | "learned_range")) = self.variance_type.as_deref() {
+            self.refuse_dpmpp_2m(true, "variance_type", &format!("\"{kind}\""))?;
+        }
+        self.spread()
+    }
+
+    fn spread(&self) -> Result<Option<Spread>> {
+        let unbuilt =
+            [("use_exponential_sigmas", self.use_exponential_sigmas), ("use_beta_sigmas", self.use_beta_sigmas)];
+        unbuilt.into_iter().try_for_each(|(key, value)| self.refuse_dpmpp_2m(value == Some(true), key, "true"))?;
+        let spread = match (self.use_karras_sigmas, self.use_lu_lambdas) {
+            (Some(true), _) => Spread::Karras,
+            (_, Some(true)) => Spread::Lu,
+            _ => return Ok(None),
+        };
+        // diffusers cuts these timesteps off instead of rounding them, so that the last bit of a logarithm decides.
+        let cosine = self.beta_schedule == BetaSchedule::SquaredCosine;
+        self.refuse_dpmpp_2m(cosine, spread.key(), "true, with `beta_schedule` \"squaredcos_cap_v2\"")?;
+        if self.sigma_min.is_some_and(|s| s <= 0.0)
+            || self.sigma_max.is_some_and(|s| s <= self.sigma_min.unwrap_or(0.0))
+        {
+            let file = self.file.display();
+            return Err(Error::input(format!(
+                "{file}: `sigma_min` and `sigma_max` must be in order and greater than 0"
+            )));
+        }
+        Ok(Some(spread))
+    }
+
+    fn refuse_dpmpp_2m(&self, wrong: bool, key: &str, value: &str) -> Result<()> {
+        self.refuse(wrong, key, &format!("{value}, with dpmpp_2m")).map_err(|e| {
+            e.hint(format!("use another sampler (pndm, ddim or euler_a), or take `{key}` out of that file"))
+        })
     }
 
     /// An error that names the file, the key and the value that is not built.

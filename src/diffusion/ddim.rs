@@ -33,7 +33,9 @@ impl Ddim {
         let alphas: Vec<(f64, f64)> = alphas.collect();
         if schedule.prediction_type() == PredictionType::Epsilon && alphas.iter().any(|(alpha, _)| *alpha == 0.0) {
             // Pure noise says nothing about x₀: step 1 would divide by zero.
-            return Err(config.unsupported("rescale_betas_zero_snr", "true, with `prediction_type` \"epsilon\""));
+            return Err(config
+                .unsupported("rescale_betas_zero_snr", "true, with `prediction_type` \"epsilon\"")
+                .hint("use another sampler (euler_a or dpmpp_2m), or another `timestep_spacing` than \"trailing\""));
         }
         let clip = config.clip_sample.unwrap_or(true).then_some(config.clip_sample_range);
         Ok(Self { alphas, timesteps, prediction_type: schedule.prediction_type(), clip })

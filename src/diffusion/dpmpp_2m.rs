@@ -43,9 +43,14 @@ impl Level {
 
 impl Dpmpp2m {
     pub fn new(schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
-        schedule.config.check_dpmpp_2m()?;
-        let timesteps = timesteps::without_last(schedule, steps)?;
-        let levels = timesteps.iter().map(|t| schedule.sigma_at(*t)).chain([0.0]).map(Level::new).collect();
+        let (timesteps, sigmas) = if let Some(spread) = schedule.config.dpmpp_2m()? {
+            spread.levels(schedule, steps)?
+        } else {
+            let timesteps = timesteps::without_last(schedule, steps)?;
+            let sigmas = timesteps.iter().map(|t| schedule.sigma_at(*t)).collect();
+            (timesteps, sigmas)
+        };
+        let levels = sigmas.into_iter().chain([0.0]).map(Level::new).collect();
         Ok(Self { timesteps, prediction_type: schedule.prediction_type(), levels, last_clean: None })
     }
 

@@ -11,6 +11,7 @@ mod euler_a;
 mod pndm;
 mod sampler;
 mod schedule;
+mod sigmas;
 mod timesteps;
 
 pub use sampler::{Sampler, SamplerRun};

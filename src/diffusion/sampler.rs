@@ -19,7 +19,7 @@ use std::str::FromStr;
 /// The samplers by the names that experiments use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Sampler {
-    /// Pseudo numerical methods (Liu et al., 2022), linear multistep only: Stable Diffusion 1.5's own.
+    /// Pseudo numerical methods (Liu et al., 2022): Stable Diffusion 1.5's own, there without the Runge-Kutta start.
     #[serde(rename = "pndm")]
     Pndm,
     /// Denoising diffusion implicit models (Song et al., 2021) without added noise.
@@ -60,7 +60,9 @@ impl FromStr for Sampler {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|sampler| sampler.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::input(format!("unknown sampler \"{text}\"")).hint(format!("the samplers are {names}"))
+            let error = Error::input(format!("unknown sampler \"{text}\"")).hint(format!("the samplers are {names}"));
+            let karras = "Karras sigmas are dpmpp_2m over a model whose scheduler_config.json has `use_karras_sigmas`";
+            if text.to_lowercase().contains("karras") { error.also(karras) } else { error }
         })
     }
 }
@@ -94,8 +96,8 @@ impl SamplerRun {
         Ok(Self { state })
     }
 
-    /// The UNet's timestep for each call. PNDM calls once more than it has steps, and Euler a's timesteps may lie between
-    /// two training timesteps.
+    /// The UNet's timestep for each call. PNDM calls once more than it has steps, or nine times more with its Runge-Kutta start;
+    /// Euler a's timesteps may lie between two training timesteps.
     pub fn timesteps(&self) -> &[f64] {
         match &self.state {
             State::Pndm(run) => &run.timesteps,

@@ -145,7 +145,9 @@ impl ClipText {
                 "the tokenizer's texts do not fit the text encoder ({} positions, {} tokens)",
                 self.config.positions, self.config.vocab_size
             ))
-            .hint("take tokenizer/ and text_encoder/ from the same repository"));
+            .hint(
+                "take tokenizer/ and text_encoder/ from the same repository; added tokens need their rows in the text encoder",
+            ));
         }
         let mut x = ops::embedding(ids, &self.tokens, &self.positions)?;
         for layer in &self.layers {

@@ -92,6 +92,23 @@ impl Config {
         }
     }
 
+    /// Height and width: a list of both, or one number for a square.
+    pub fn square_or_pair(&self, key: &str, default: usize) -> Result<[usize; 2]> {
+        match self.sizes(key, None, Some(default))?[..] {
+            [side] => Ok([side; 2]),
+            [height, width] => Ok([height, width]),
+            _ => Err(self.error(key, "must be a number, or a height and a width")),
+        }
+    }
+
+    /// Refuses the file if `key` is true, or a list in which anything is.
+    pub fn off(&self, key: &str) -> Result<()> {
+        match self.value(key) {
+            Some(Value::Array(items)) if items.iter().all(|item| *item == Value::Bool(false)) => Ok(()),
+            _ => self.only(key, &[Value::Bool(false)]),
+        }
+    }
+
     /// A list of strings.
     pub fn texts(&self, key: &str) -> Result<Vec<String>> {
         let items = self.value(key).and_then(Value::as_array).ok_or_else(|| self.error(key, "must be a list"))?;

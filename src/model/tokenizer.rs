@@ -2,12 +2,15 @@
 //!
 //! In: a repository's `tokenizer` folder, with `tokenizer.json` or with `vocab.json` and `merges.txt`. Out: for each prompt
 //! begin token, text, end token and padding, always the model's length (77), and the text that did not fit. The pipeline
-//! and the handling of special tokens are those of transformers' `CLIPTokenizer`.
+//! and the handling of special and of [added tokens](added) are those of transformers' `CLIPTokenizer`.
+
+mod added;
 
 use crate::error::{Error, Result};
+use added::Tokens;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// CLIP's length, where the configuration names none (or the huge number that means "no limit" to transformers).
@@ -35,21 +38,30 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer` folder. `tokenizer.json` is preferred where it exists; lengths and special tokens come from
-    /// `tokenizer_config.json` and `special_tokens_map.json`, and are CLIP's where these say nothing.
+    /// Reads a `tokenizer` folder. `tokenizer.json` is preferred where it exists; lengths, special tokens and added tokens come
+    /// from `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, and are CLIP's where these say nothing.
     ///
-    /// Errors: a file is missing, cannot be parsed, or a special token is not in the vocabulary.
+    /// Errors: a file is missing, cannot be parsed, a special token is not in the vocabulary, or an added token does not get
+    /// the id that its file states.
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        let specials = Specials::read(dir)?;
+        let tokens = Tokens::read(dir)?;
         let whole = dir.join("tokenizer.json");
-        let inner = if whole.is_file() { read_pipeline(&whole)? } else { build_pipeline(dir, &specials)? };
+        let mut inner = if whole.is_file() { read_pipeline(&whole)? } else { build_pipeline(dir, &tokens)? };
+        check_roles(dir, &tokens, |token| inner.token_to_id(token).is_some())?;
+        inner
+            .add_tokens(tokens.added)
+            .map_err(|e| Error::input(format!("{}: the added tokens do not fit together", dir.display())).cause(e))?;
+        for (&id, content) in &tokens.stated {
+            let got = inner.token_to_id(content);
+            if got != Some(id) {
+                return Err(added::wrong_id(dir, content, id, got));
+            }
+        }
         let id = |token: &str| {
-            inner.token_to_id(token).ok_or_else(|| {
-                Error::input(format!("{}: the special token \"{token}\" is not in the vocabulary", dir.display()))
-            })
+            inner.token_to_id(token).ok_or_else(|| Error::run(format!("the token \"{token}\" was not added")))
         };
-        let (begin, end, pad) = (id(&specials.begin)?, id(&specials.end)?, id(&specials.pad)?);
-        Ok(Self { len: specials.len, begin, end, pad, inner })
+        let (begin, end, pad) = (id(&tokens.begin)?, id(&tokens.end)?, id(&tokens.pad)?);
+        Ok(Self { len: tokens.len, begin, end, pad, inner })
     }
 
     /// The number of ids of every encoded prompt.
@@ -75,70 +87,16 @@ impl Tokenizer {
     }
 }
 
-/// The special tokens and the length.
-struct Specials {
-    begin: String,
-    end: String,
-    pad: String,
-    unknown: String,
-    len: usize,
-    /// Whether each is looked for in the normalized text (else in the text as it was written), by content.
-    normalized: BTreeMap<String, bool>,
-}
-
-/// The keys that matter of `tokenizer_config.json` and of `special_tokens_map.json`.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TokenizerConfig {
-    bos_token: Option<Special>,
-    eos_token: Option<Special>,
-    unk_token: Option<Special>,
-    pad_token: Option<Special>,
-    model_max_length: Option<f64>,
-}
-
-/// A special token, as its text alone or as transformers' `AddedToken`.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum Special {
-    Text(String),
-    Added { content: String, normalized: Option<bool> },
-}
-
-impl Specials {
-    fn read(dir: &Path) -> Result<Self> {
-        let config = TokenizerConfig::read(&dir.join("tokenizer_config.json"))?;
-        let map = TokenizerConfig::read(&dir.join("special_tokens_map.json"))?;
-        let mut normalized = BTreeMap::new();
-        let mut take = |first: Option<Special>, second: Option<Special>, clip: &str| {
-            let (content, flag) = match first.or(second) {
-                Some(Special::Text(content)) => (content, false),
-                Some(Special::Added { content, normalized }) => (content, normalized.unwrap_or(false)),
-                None => (clip.to_string(), false),
-            };
-            normalized.insert(content.clone(), flag);
-            content
-        };
-        // A token that serves twice keeps the flag it was given last; the padding token's comes last in transformers.
-        let begin = take(config.bos_token, map.bos_token, "<|startoftext|>");
-        let end = take(config.eos_token, map.eos_token, "<|endoftext|>");
-        let unknown = take(config.unk_token, map.unk_token, "<|endoftext|>");
-        let pad = take(config.pad_token, map.pad_token, "<|endoftext|>");
-        let len = config.model_max_length.map_or(CLIP_LENGTH, |n| if n > 1e5 { CLIP_LENGTH } else { n as usize });
-        if len < 3 {
-            let file = dir.join("tokenizer_config.json");
-            return Err(Error::input(format!("{}: `model_max_length` is {len}", file.display()))
-                .hint("CLIP's is 77; begin and end token alone take two places"));
-        }
-        Ok(Self { begin, end, pad, unknown, len, normalized })
+/// Errors if begin, end, padding or unknown token are neither in the vocabulary nor among the added tokens.
+fn check_roles(dir: &Path, tokens: &Tokens, is_known: impl Fn(&str) -> bool) -> Result<()> {
+    let unknown = tokens.roles().filter(|token| !is_known(token) && !tokens.states(token));
+    let unknown: BTreeSet<String> = unknown.map(|token| format!("\"{token}\"")).collect();
+    if unknown.is_empty() {
+        return Ok(());
     }
-}
-
-impl TokenizerConfig {
-    /// Reads one of the two files; neither has to exist.
-    fn read(file: &Path) -> Result<Self> {
-        if file.is_file() { parse(file) } else { Ok(Self::default()) }
-    }
+    let list = unknown.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Error::input(format!("{}: special tokens without an id: {list}", dir.display()))
+        .hint("the vocabulary (vocab.json or tokenizer.json) must have them, or added_tokens.json"))
 }
 
 /// Loads `tokenizer.json`, without the truncation and padding that its writer may have used last.
@@ -150,24 +108,13 @@ fn read_pipeline(file: &Path) -> Result<tokenizers::Tokenizer> {
 }
 
 /// Builds from `vocab.json` and `merges.txt` what transformers builds from them.
-fn build_pipeline(dir: &Path, specials: &Specials) -> Result<tokenizers::Tokenizer> {
-    let vocab_file = dir.join("vocab.json");
-    let vocab: BTreeMap<String, u32> = parse(&vocab_file)?;
+fn build_pipeline(dir: &Path, tokens: &Tokens) -> Result<tokenizers::Tokenizer> {
+    let vocab: BTreeMap<String, u32> = parse(&dir.join("vocab.json"))?;
     let merges = read_merges(&dir.join("merges.txt"))?;
-    let added: Result<Vec<Value>> = specials
-        .normalized
-        .iter()
-        .map(|(content, normalized)| {
-            let id = vocab.get(content).ok_or_else(|| {
-                Error::input(format!("{}: the special token \"{content}\" is missing", vocab_file.display()))
-            })?;
-            Ok(json!({ "id": id, "content": content, "normalized": normalized, "special": true,
-                       "single_word": false, "lstrip": false, "rstrip": false }))
-        })
-        .collect();
+    check_roles(dir, tokens, |token| vocab.contains_key(token))?;
     let pipeline = json!({
         "version": "1.0",
-        "added_tokens": added?,
+        "added_tokens": [],
         "normalizer": { "type": "Sequence", "normalizers": [
             { "type": "NFC" },
             { "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " },
@@ -177,7 +124,7 @@ fn build_pipeline(dir: &Path, specials: &Specials) -> Result<tokenizers::Tokeniz
             { "type": "Split", "pattern": { "Regex": WORDS }, "behavior": "Removed", "invert": true },
             { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
         ]},
-        "model": { "type": "BPE", "vocab": vocab, "merges": merges, "unk_token": specials.unknown,
+        "model": { "type": "BPE", "vocab": vocab, "merges": merges, "unk_token": tokens.unknown,
                    "continuing_subword_prefix": "", "end_of_word_suffix": "</w>" },
     });
     tokenizers::Tokenizer::from_bytes(pipeline.to_string())

@@ -25,7 +25,7 @@ pub struct UnetConfig {
     /// Channels of the prediction.
     pub out_channels: usize,
     /// Height and width of the latents that the model was trained on.
-    pub sample_size: usize,
+    pub sample_size: [usize; 2],
     /// Channels of each level, from the finest.
     pub channels: Vec<usize>,
     /// Residual blocks of each level.
@@ -64,7 +64,7 @@ impl UnetConfig {
         let config = Self {
             in_channels: c.size("in_channels", Some(4))?,
             out_channels: c.size("out_channels", Some(4))?,
-            sample_size: c.size("sample_size", Some(64))?,
+            sample_size: c.square_or_pair("sample_size", 64)?,
             layers: c.sizes("layers_per_block", Some(n), Some(2))?,
             down_attention: attention_levels(&c, "down_block_types", ["CrossAttnDownBlock2D", "DownBlock2D"], n)?,
             up_attention: attention_levels(&c, "up_block_types", ["CrossAttnUpBlock2D", "UpBlock2D"], n)?,
@@ -106,7 +106,6 @@ impl UnetConfig {
 /// Options whose other values would need code that is not here.
 fn refuse_unbuilt(c: &Config) -> Result<()> {
     let absent = [
-        "addition_embed_type",
         "class_embed_type",
         "encoder_hid_dim",
         "encoder_hid_dim_type",
@@ -118,11 +117,14 @@ fn refuse_unbuilt(c: &Config) -> Result<()> {
         "cross_attention_norm",
         "reverse_transformer_layers_per_block",
     ];
+    c.only("addition_embed_type", &[]).map_err(|e| {
+        e.hint("Stable Diffusion XL and its refiner have this; take a model of the Stable Diffusion 1.x kind")
+    })?;
     for key in absent {
         c.only(key, &[])?;
     }
     for key in ["center_input_sample", "dual_cross_attention", "only_cross_attention", "resnet_skip_time_act"] {
-        c.only(key, &[json!(false)])?;
+        c.off(key)?;
     }
     c.only("mid_block_only_cross_attention", &[json!(false)])?;
     c.only("act_fn", &[json!("silu"), json!("swish")])?;

@@ -112,11 +112,12 @@ fn is_picture(path: &Path) -> bool {
     ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
 }
 
-/// A file in the cache that is shared with Python's `huggingface_hub`.
+/// A file in the cache that is shared with Python's `huggingface_hub`, which lies where the same variables say.
 fn cached(repo: &str, revision: &str, kind: RepoType, file: &str) -> Option<PathBuf> {
-    // hf-hub wants one of the two.
-    if std::env::var_os("HF_HOME").is_none() && std::env::home_dir().is_none() {
-        return None;
-    }
-    Cache::from_env().repo(Repo::with_revision(repo.into(), kind, revision.into())).get(file)
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || named("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    let home = || named("HF_HOME").or_else(|| Some(user()?.join("huggingface")));
+    let folder = named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE"));
+    let folder = folder.or_else(|| Some(home()?.join("hub")))?;
+    Cache::new(folder).repo(Repo::with_revision(repo.into(), kind, revision.into())).get(file)
 }

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Changes when the same settings would give other pictures.
-const VERSION: &str = "6";
+const VERSION: &str = "7";
 
 /// The text chunk with the hash of the picture's pixels.
 const PIXELS: &str = "pixels";

@@ -80,6 +80,7 @@ impl Prepared {
             warn(short);
         }
         let schedule = load::schedule(&files)?;
+        load::passed_over(&files)?.into_iter().for_each(&mut *warn);
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;
         if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {

@@ -155,7 +155,8 @@ impl Room<'_> {
     fn list(&self, warnings: &[String]) {
         if !warnings.is_empty() {
             let lines: String = warnings.iter().flat_map(|warning| ["\n  - ", warning]).collect();
-            self.progress.line(format!("{} in this run (see also run.json):{lines}", counted(warnings.len(), "warning")));
+            self.progress
+                .line(format!("{} in this run (see also run.json):{lines}", counted(warnings.len(), "warning")));
         }
     }
 

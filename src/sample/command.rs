@@ -185,10 +185,11 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let files = assets::find_model(&settings.model, &progress)?;
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
     let schedule = load::schedule(&files)?;
+    load::passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));
     let networks = Networks::load(&files, settings.lora.as_ref(), &device, dtype)?;
     let (unet, vae) = (&networks.unet, &networks.vae);
-    let own = unet.config().sample_size * vae.config().downscale();
-    let size = settings.size.unwrap_or((own, own));
+    let [height, width] = unet.config().sample_size.map(|side| side * vae.config().downscale());
+    let size = settings.size.unwrap_or((width, height));
     if size.0 % vae.config().downscale() != 0 || size.1 % vae.config().downscale() != 0 {
         let (w, h, by) = (size.0, size.1, vae.config().downscale());
         return Err(Error::input(format!("{w}x{h}: this model's pictures need sides that are multiples of {by}")));

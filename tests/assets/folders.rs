@@ -104,7 +104,93 @@ fn a_single_file_checkpoint_is_told_from_a_folder() {
     write_all(dir.path(), &files);
     let source = Source::Path(dir.path().join("v1-5-pruned.safetensors"));
     let text = find_model(&source, &Progress::hidden()).unwrap_err().to_string();
-    assert!(text.contains("a file, but a diffusers folder is needed"), "{text}");
+    assert!(text.contains("a single-file checkpoint, which is a file, but a diffusers folder is needed"), "{text}");
+    assert!(text.contains("single files are not read yet") && text.contains("from_single_file"), "{text}");
+}
+
+/// A file where a folder is needed is named for what it is.
+#[test]
+fn files_in_a_folders_place_are_named_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let lora = dir.path().join("lora.safetensors");
+    super::save(&lora, &[("lora_unet_mid_block.lora_down.weight", super::counting(1.0, &[2, 2]))]);
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".to_vec();
+    let files = [
+        ("pointer.safetensors", pointer.clone(), "Git LFS pointer", "git lfs pull"),
+        ("pointer.ckpt", pointer, "Git LFS pointer", "git lfs pull"),
+        ("v1-5.ckpt", b"PK\x03\x04zip of a pickle".to_vec(), "pickled", "from_single_file"),
+        ("v1-5.pt", vec![0x80, 0x02, 0x8a, 0x0a, 0, 0, 0, 0, 0, 0], "pickled", "from_single_file"),
+        ("model.bin", b"PK\x03\x04".to_vec(), "pickled", "from_single_file"),
+        ("lora.safetensors", fs_err::read(&lora).unwrap(), "a LoRA file", "--lora"),
+    ];
+    for (name, bytes, what, remedy) in files {
+        let path = dir.path().join(name);
+        fs_err::write(&path, bytes).unwrap();
+        for source in [Source::Path(path.clone()), Source::from_argument(path.to_str().unwrap()).unwrap()] {
+            let error = find_model(&source, &Progress::hidden()).unwrap_err();
+            let text = error.to_string();
+            assert!(error.exit_code() == 2 && text.contains(name), "{text}");
+            assert!(
+                text.contains("a diffusers folder is needed") && text.contains(what) && text.contains(remedy),
+                "{text}"
+            );
+        }
+    }
+    let missing = Source::from_argument("models/v1-5.safetensors").unwrap_err().to_string();
+    assert!(missing.contains("there is no file \"models/v1-5.safetensors\""), "{missing}");
+}
+
+/// Weights in a folder that were never fetched from its repository.
+#[test]
+fn a_pointer_in_the_place_of_weights_is_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model");
+    let mut part = find_model(&Source::Path(root), &Progress::hidden()).unwrap().vae;
+    let dir = tempfile::tempdir().unwrap();
+    part.weights = vec![dir.path().join("diffusion_pytorch_model.safetensors")];
+    fs_err::write(&part.weights[0], "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n").unwrap();
+    let text = Weights::open_part(&part).unwrap_err().to_string();
+    assert!(
+        text.contains("diffusion_pytorch_model.safetensors: this is a Git LFS pointer")
+            && text.contains("git lfs pull"),
+        "{text}"
+    );
+}
+
+/// By their pipeline's class, and where there is no `model_index.json` by their parts.
+#[test]
+fn models_of_other_families_are_refused_by_name() {
+    let class = |class: &str| {
+        let mut files = model();
+        let index = String::from_utf8(files["model_index.json"].clone()).unwrap();
+        files.insert("model_index.json".into(), index.replace("StableDiffusionPipeline", class).into_bytes());
+        refused(&files)
+    };
+    for (pipeline, name) in [
+        ("StableDiffusionXLPipeline", "this is Stable Diffusion XL, which is not supported"),
+        ("StableDiffusionXLImg2ImgPipeline", "the refiner of Stable Diffusion XL"),
+        ("StableDiffusionXLInpaintPipeline", "an inpainting model of Stable Diffusion XL"),
+        ("StableDiffusion3Pipeline", "Stable Diffusion 3"),
+        ("FluxPipeline", "this is Flux,"),
+        ("StableDiffusionInpaintPipeline", "this is an inpainting model,"),
+        ("StableDiffusionInstructPix2PixPipeline", "InstructPix2Pix"),
+    ] {
+        let text = class(pipeline);
+        assert!(text.contains(name) && text.contains(pipeline) && text.contains("hint: "), "{text}");
+    }
+    let with = |name: &str, without: &[&str]| {
+        let mut files = model();
+        files.remove("model_index.json");
+        files.retain(|file, _| !without.iter().any(|folder| file.starts_with(folder)));
+        files.insert(name.into(), b"{}".to_vec());
+        refused(&files)
+    };
+    for (text, name) in [
+        (with("text_encoder_2/config.json", &[]), "this is Stable Diffusion XL,"),
+        (with("text_encoder_2/config.json", &["text_encoder/"]), "the refiner of Stable Diffusion XL"),
+        (with("transformer/config.json", &["unet/"]), "Stable Diffusion 3, Flux"),
+    ] {
+        assert!(text.contains(name) && text.contains("hint: take a Stable Diffusion 1.x model"), "{text}");
+    }
 }
 
 #[test]
@@ -155,7 +241,7 @@ fn every_file_that_can_change_a_number_is_hashed() {
     let whole = hashes(&files);
     // These can only make a model be refused, or are read by nobody.
     let idle = ["README.md", "model_index.json", "tokenizer/LICENSE"];
-    let unused = |name: &str| idle.contains(&name) || name.ends_with(".bin") || name.contains(".fp16.");
+    let unused = |name: &str| idle.contains(&name) || name.contains("pytorch_model.bin") || name.contains(".fp16.");
     assert_eq!(
         whole.keys().map(String::as_str).collect::<Vec<_>>(),
         files.keys().filter(|n| !unused(n)).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tunelab::assets::{Hub, HubSettings, Hubs, ModelFiles, Token, sha256};
+use tunelab::assets::{Hub, HubSettings, Hubs, ModelFiles, TOKENIZER_FILES, Token, sha256};
 use tunelab::error::{Error, Kind, Result};
 use tunelab::plan::Source;
 use tunelab::progress::Progress;
@@ -20,8 +20,10 @@ pub fn settings(hub: Hub, endpoint: String, cache: &Path) -> HubSettings {
         cache: Some(cache.to_owned()),
         token: Token::new("hf_secret"),
         // Long enough for a machine that is busy with other tests.
+        patience: Duration::from_secs(2),
         time_out: Duration::from_secs(2),
         retries: 0,
+        offline: None,
     }
 }
 
@@ -89,6 +91,23 @@ fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
     world.server.take_log();
     assert_eq!(world.model().unwrap().unet.weights, files.unet.weights);
     assert_eq!(world.server.take_log().len(), 0);
+}
+
+#[test]
+fn every_file_that_decides_ids_comes_with_the_tokenizer() {
+    let mut files = model();
+    for name in TOKENIZER_FILES {
+        files.insert(format!("tokenizer/{name}"), format!("{{\"{name}\": 1}}").into_bytes());
+    }
+    let world = World::new(files);
+    let modelscope = Source::ModelScope { repo: REPO.into(), revision: "master".into() };
+    for source in [source(None), modelscope] {
+        let found = world.hubs.find_model(&source, &world.progress).unwrap();
+        for name in TOKENIZER_FILES {
+            let text = fs_err::read_to_string(found.tokenizer.join(name)).unwrap();
+            assert_eq!(text, format!("{{\"{name}\": 1}}"));
+        }
+    }
 }
 
 #[test]
@@ -254,6 +273,92 @@ fn a_silent_hub_times_out() {
     assert!(text.contains(&world.server.endpoint()) && text.contains("HF_ENDPOINT") && text.contains("path"), "{text}");
 }
 
+/// The retries are for transfers that break, not for a hub that does not answer at all.
+#[test]
+fn a_silent_hub_costs_no_more_than_its_patience() {
+    let mut world = World::new(model());
+    (world.hubs.huggingface.patience, world.hubs.huggingface.retries) = (Duration::from_secs(1), 5);
+    world.hubs.huggingface.time_out = Duration::from_mins(1);
+    world.server.set(Fault::Silent);
+    let began = Instant::now();
+    world.error();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let nothing = |_: &str| None;
+    for settings in [HubSettings::huggingface(&nothing), HubSettings::modelscope(&nothing)] {
+        assert_eq!(settings.patience, Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_download_that_is_slow_and_moves_is_not_cut() {
+    let mut world = World::new(model());
+    world.hubs.huggingface.patience = Duration::from_secs(2);
+    world.server.set(Fault::Slow(Duration::from_millis(400)));
+    let began = Instant::now();
+    let files = world.model().unwrap();
+    assert!(began.elapsed() > Duration::from_millis(2500), "slower than either time-out: {:?}", began.elapsed());
+    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+}
+
+#[test]
+fn offline_nobody_is_asked_and_what_the_cache_holds_is_used() {
+    let mut world = World::new(model());
+    world.hubs.huggingface.offline = Some("HF_HUB_OFFLINE");
+    world.hubs.modelscope.offline = Some("HF_HUB_OFFLINE");
+    for modelscope in [None, Some("else/where")] {
+        let error = world.hubs.find_model(&source(modelscope), &world.progress).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 2, "{text}");
+        assert!(
+            text.contains("HF_HUB_OFFLINE is set") && text.contains(REPO) && text.contains("without HF_HUB_OFFLINE"),
+            "{text}"
+        );
+        assert!(text.contains(&world.cache.path().display().to_string()), "{text}");
+    }
+    assert_eq!(world.server.take_log().len(), 0);
+    world.hubs.huggingface.offline = None;
+    world.model().unwrap();
+    assert!(world.server.take_log().len() > NEEDED);
+    world.hubs.huggingface.offline = Some("TRANSFORMERS_OFFLINE");
+    world.model().unwrap();
+    assert_eq!(world.server.take_log().len(), 0);
+}
+
+/// As Python's library leaves them, without this program's list of files.
+#[test]
+fn offline_pictures_are_taken_as_the_cache_has_them() {
+    let mut world = World::new(pictures());
+    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    fs_err::remove_dir_all(world.cache.path().join("datasets--some-one--small.sd/.tunelab")).unwrap();
+    world.hubs.huggingface.offline = Some("HF_HUB_OFFLINE");
+    world.server.take_log();
+    assert_eq!(world.hubs.find_dataset(&source(None), &world.progress).unwrap(), dir);
+    assert_eq!(world.server.take_log().len(), 0);
+    let warnings = world.progress.take_warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("HF_HUB_OFFLINE is set"), "{warnings:?}");
+}
+
+/// As `huggingface_hub` 2.4 reads them.
+#[test]
+fn the_environment_is_read_as_pythons_library_reads_it() {
+    let read = |set: &[(&str, &str)]| {
+        let variables = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        HubSettings::huggingface(&variables)
+    };
+    for yes in ["1", "true", "True", "yes", "ON"] {
+        assert_eq!(read(&[("HF_HUB_OFFLINE", yes)]).offline, Some("HF_HUB_OFFLINE"), "{yes}");
+        assert_eq!(read(&[("TRANSFORMERS_OFFLINE", yes)]).offline, Some("TRANSFORMERS_OFFLINE"), "{yes}");
+    }
+    for no in ["0", "false", "off", "2", "y"] {
+        assert_eq!(read(&[("HF_HUB_OFFLINE", no)]).offline, None, "{no}");
+    }
+    assert_eq!(read(&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1")]).offline, None, "the first decides");
+    let all = [("HF_HUB_CACHE", "/a"), ("HUGGINGFACE_HUB_CACHE", "/b"), ("HF_HOME", "/c"), ("XDG_CACHE_HOME", "/d")];
+    for (from, folder) in ["/a", "/b", "/c/hub", "/d/huggingface/hub"].into_iter().enumerate() {
+        assert_eq!(read(&all[from..]).cache.as_deref(), Some(Path::new(folder)));
+    }
+}
+
 #[test]
 fn modelscope_is_asked_when_hugging_face_cannot_be_reached_and_a_line_says_so() {
     let mut world = World::new(model());
@@ -303,6 +408,19 @@ fn everything_that_the_repository_lacks_is_listed() {
     for part in ["unet/config.json", "text_encoder/model.safetensors", "pickled", "text_encoder/pytorch_model.bin"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+/// Only its small files come: which model it is shows in the first.
+#[test]
+fn a_model_of_another_family_is_refused_before_its_weights_come() {
+    let mut files = model();
+    let index = String::from_utf8(files["model_index.json"].clone()).unwrap();
+    let index = index.replace("StableDiffusionPipeline", "StableDiffusionInpaintPipeline");
+    files.insert("model_index.json".into(), index.into_bytes());
+    let world = World::new(files);
+    let text = world.error().to_string();
+    assert!(text.contains("this is an inpainting model, which is not supported"), "{text}");
+    assert!(world.server.take_log().iter().all(|r| !r.target.contains("safetensors")), "no weights");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum Fault {
     Refuse(u16, &'static str),
     /// Accepts, reads, and never answers.
     Silent,
+    /// Sends large files in eight parts, each after this pause.
+    Slow(Duration),
     /// Closes the connection once, after so many bytes of the UNet's weights.
     CutOnce(usize),
     /// Sends other bytes than the hash says.
@@ -89,11 +91,13 @@ struct Reply {
     body: Vec<u8>,
     /// Close after so many bytes of the body.
     cut: Option<usize>,
+    /// Before each part of the body.
+    pause: Duration,
 }
 
 impl Reply {
     fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), cut: None }
+        Self { status, headers: Vec::new(), body: body.into(), cut: None, pause: Duration::ZERO }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -126,7 +130,11 @@ fn serve(mut stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Res
     );
     stream.write_all((head + "\r\n").as_bytes())?;
     let sent = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
-    stream.write_all(&reply.body[..sent])?;
+    let part = if reply.pause.is_zero() { sent } else { sent.div_ceil(8) };
+    for part in reply.body[..sent].chunks(part.max(1)) {
+        std::thread::sleep(reply.pause);
+        stream.write_all(part)?;
+    }
     stream.shutdown(std::net::Shutdown::Write)?;
     // Reading until the client closes keeps the system from resetting the connection under the bytes just sent.
     stream.read_to_end(&mut Vec::new()).map(drop)
@@ -213,6 +221,9 @@ fn content(request: &Request, name: &str, state: &mut State) -> Reply {
         }
         _ => Reply::new(200, bytes),
     };
+    if let (true, Fault::Slow(pause)) = (large, fault) {
+        reply.pause = pause;
+    }
     if let (true, Fault::CutOnce(at)) = (large, fault) {
         reply.cut = Some(at);
         state.fault = Fault::None;

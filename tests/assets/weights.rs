@@ -213,6 +213,80 @@ fn a_part_that_fits_is_no_error_and_ignored_tensors_are_none() {
     loader.finish().unwrap();
 }
 
+/// What other programs leave in model files is passed over and told, but for the buffer that Stable Diffusion's own files have.
+#[test]
+fn tensors_for_other_uses_are_passed_over_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let one = |name| (name, counting(1.0, &[1]));
+    let (position_ids, empty) = (Tensor::new(&[0i64, 1], &Device::Cpu).unwrap(), counting(1.0, &[0, 4]));
+    save(
+        &path,
+        &[
+            one("text_model.w"),
+            one("text_projection.weight"),
+            one("logit_scale"),
+            one("model_ema.decay"),
+            one("model_ema.diffusion_model.w"),
+            one("vision_model.embeddings.class_embedding"),
+            ("text_model.embeddings.position_ids", position_ids),
+            ("some.empty", empty),
+        ],
+    );
+    let loader = Loader::new(open(&path).unwrap(), &Device::Cpu, DType::F32);
+    loader.get(&[1], "text_model.w").unwrap();
+    loader.finish().unwrap_or_else(|e| panic!("{e}"));
+    let weights = Weights::open_part(&part("text_encoder", path.clone())).unwrap();
+    let note = weights.passed_over("text_encoder").unwrap();
+    assert!(
+        note.starts_with("text_encoder: tensors that this model has no use for: ") && note.ends_with(" and 2 more"),
+        "{note}"
+    );
+    assert!(note.contains("logit_scale") && note.contains("some.empty") && !note.contains("position_ids"), "{note}");
+
+    save(&path, &[one("text_model.w"), ("text_model.embeddings.position_ids", counting(0.0, &[1, 2]))]);
+    assert_eq!(open(&path).unwrap().passed_over("text_encoder"), None);
+    save(&path, &[one("text_model.w"), one("text_model.betas_of_mine")]);
+    let loader = Loader::new(open(&path).unwrap(), &Device::Cpu, DType::F32);
+    loader.get(&[1], "text_model.w").unwrap();
+    assert!(loader.finish().unwrap_err().to_string().contains("not expected (1):\n    text_model.betas_of_mine [1]"));
+}
+
+#[test]
+fn an_embedding_with_other_rows_says_what_vocab_size_must_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let name = "text_model.embeddings.token_embedding.weight";
+    save(&path, &[(name, counting(1.0, &[9, 2]))]);
+    let loader = Loader::new(open(&path).unwrap(), &Device::Cpu, DType::F32);
+    loader.get(&[8, 2], name).unwrap();
+    let text = loader.finish().unwrap_err().to_string();
+    assert!(
+        text.contains("expected [8, 2], found [9, 2]") && text.contains("`vocab_size` in config.json must be 9"),
+        "{text}"
+    );
+}
+
+#[test]
+fn headers_that_safetensors_reads_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let tensor = r#""w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+    for more in [
+        r#""__metadata__":null"#,
+        r#""__metadata__":{}"#,
+        r#""first":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}"#,
+        r#""last":{"dtype":"F16","shape":[3,0],"data_offsets":[4,4]}"#,
+    ] {
+        for header in [format!("{{{tensor},{more}}}"), format!("{{{more},{tensor}}}")] {
+            fs_err::write(&path, with_header(&header, 4)).unwrap();
+            let weights = open(&path).unwrap_or_else(|e| panic!("{header}: {e}"));
+            assert_eq!(values(&weights.load("w", &Device::Cpu, DType::F32).unwrap()), [0.0], "{header}");
+            assert!(weights.metadata().is_empty());
+        }
+    }
+}
+
 #[test]
 fn the_vae_attentions_old_names_become_the_new_ones() {
     let dir = tempfile::tempdir().unwrap();

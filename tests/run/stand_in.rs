@@ -82,6 +82,26 @@ fn where_no_hub_answers_the_stand_in_is_run_and_everything_says_so() {
     itself.has(&["results/x-stand-in: finished already"]);
 }
 
+/// At once, without a question, and with the variable as the reason.
+#[test]
+fn offline_the_stand_in_is_run_because_the_variable_says_so() {
+    let world = world();
+    let server = server(&world);
+    let offline = |args: &[&str]| -> Said {
+        let mut command = world.command(&["run", "x.toml"]);
+        command.args(args).env("HF_ENDPOINT", server.endpoint()).env("MODELSCOPE_ENDPOINT", server.endpoint());
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", world.path("hf")).env("MODELSCOPE_CACHE", world.path("ms"));
+        command.env("HOME", world.path("home")).env("XDG_CACHE_HOME", world.path("cache"));
+        command.output().expect("the binary starts").into()
+    };
+    let said = offline(&["--no-stand-in"]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    said.has(&["HF_HUB_OFFLINE is set", "some-one/dog", "without HF_HUB_OFFLINE"]);
+    let said = offline(&[]);
+    assert_stands_in(&said, "because the model is not on this machine, and HF_HUB_OFFLINE is set");
+    assert_eq!(log(&server), 0);
+}
+
 #[test]
 fn what_a_hub_refuses_or_what_is_asked_not_to_stand_in_is_an_error() {
     let world = world();

@@ -1,0 +1,55 @@
+//! What a model folder is that is no Stable Diffusion 1.x or 2.x text-to-image model.
+//!
+//! In: the pipeline's class, or the names of the files. Out: what people call such a model, for the refusal.
+
+use std::collections::BTreeSet;
+
+use crate::error::Error;
+
+/// Beginnings of pipeline classes, the longer ones first, and what they are.
+const PIPELINES: [(&str, &str); 20] = [
+    ("StableDiffusionXLImg2Img", "the refiner of Stable Diffusion XL"),
+    ("StableDiffusionXLInpaint", "an inpainting model of Stable Diffusion XL"),
+    ("StableDiffusionXL", "Stable Diffusion XL"),
+    ("StableDiffusion3", "Stable Diffusion 3"),
+    ("StableDiffusionInpaint", "an inpainting model"),
+    ("StableDiffusionInstructPix2Pix", "InstructPix2Pix, which edits pictures"),
+    ("StableDiffusionUpscale", "an upscaler"),
+    ("StableDiffusionLatentUpscale", "an upscaler"),
+    ("StableDiffusionDepth2Img", "a depth-to-image model"),
+    ("StableDiffusionImageVariation", "an image-variation model"),
+    ("StableDiffusionControlNet", "a model with a ControlNet"),
+    ("LatentConsistencyModel", "a latent consistency model"),
+    ("Flux", "Flux"),
+    ("Kandinsky", "Kandinsky"),
+    ("PixArt", "PixArt"),
+    ("Sana", "Sana"),
+    ("StableCascade", "Stable Cascade"),
+    ("Kolors", "Kolors"),
+    ("HunyuanDiT", "Hunyuan-DiT"),
+    ("QwenImage", "Qwen-Image"),
+];
+
+/// What a pipeline of this class is, if it is known and of another kind.
+pub(super) fn of_class(class: &str) -> Option<&'static str> {
+    PIPELINES.iter().find(|(start, _)| class.starts_with(start)).map(|(_, what)| *what)
+}
+
+/// The refusal of a folder or repository that has parts of another kind, before anything of it is read or fetched.
+pub(super) fn refused(names: &BTreeSet<String>, place: &str) -> Option<Error> {
+    let has = |folder: &str| names.iter().any(|name| name.starts_with(folder));
+    let what = match () {
+        () if has("transformer/") => {
+            "a model with a transformer in place of the UNet (Stable Diffusion 3, Flux and the like)"
+        }
+        () if has("text_encoder_2/") && has("text_encoder/") => "Stable Diffusion XL",
+        () if has("text_encoder_2/") => "the refiner of Stable Diffusion XL",
+        () if has("image_encoder/") && !has("text_encoder/") => "an image-variation or video model",
+        () => return None,
+    };
+    Some(Error::input(format!("{place}: this is {what}, which is not supported")).hint(REMEDY))
+}
+
+/// What to take in its place.
+pub(super) const REMEDY: &str =
+    "take a Stable Diffusion 1.x model, such as stable-diffusion-v1-5/stable-diffusion-v1-5";
