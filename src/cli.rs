@@ -251,8 +251,8 @@ pub struct SampleArgs {
     /// A model instead of a run: a folder, a repository `owner/name` on Hugging Face, or `builtin:mini`.
     #[arg(long, value_name = "DIR_OR_REPO")]
     pub model: Option<String>,
-    /// A LoRA for --model, in diffusers' or kohya's form.
-    #[arg(long, value_name = "FILE", conflicts_with = "run_dir", requires = "model")]
+    /// A LoRA for --model: a .safetensors file in diffusers', PEFT's or kohya's form, or the folder that it lies in.
+    #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run_dir", requires = "model")]
     pub lora: Option<PathBuf>,
     /// How strongly the LoRA works.
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite, allow_negative_numbers = true, requires = "lora", conflicts_with = "run_dir")]

@@ -86,8 +86,9 @@ impl<'a> Experiment<'a> {
         let graphs = self.train(&with, &tuned)?;
         let end = Ending::read(self.run)?;
         let weights = weights::write(self.run, self.plan, &with, &end)?;
+        let written = with.unet_now()?;
         sampling +=
-            self.sample(Model::Tuned, &self.painter(&tuned, &with.vae, &with.schedule), &with.prompts_now()?)?;
+            self.sample(Model::Tuned, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;

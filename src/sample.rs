@@ -20,7 +20,7 @@ use crate::ops::replay::Replay;
 use crate::progress::Bar;
 use crate::random::Generator;
 use crate::results::Shot;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
 
 /// The networks that draw, without gradients.
@@ -78,7 +78,11 @@ impl<'a> Painter<'a> {
         let mut pictures = Vec::with_capacity(images);
         for image in 0..images {
             // One at a time: the decoder needs far more memory a picture than the UNet does.
-            pictures.extend(data::from_tensor(&self.vae.decode(&latents.narrow(0, image, 1)?)?)?);
+            let decoded = self.vae.decode(&latents.narrow(0, image, 1)?)?;
+            if !is_finite(&decoded)? {
+                return Err(not_a_number("the VAE, after the last step, gave a picture"));
+            }
+            pictures.extend(data::from_tensor(&decoded)?);
         }
         Ok(pictures)
     }
@@ -114,10 +118,27 @@ impl<'a> Painter<'a> {
             let mut replay = self.replay.borrow_mut();
             let output = guided(&mut replay, self.unet, &input, &vec![t; images], &text, shot.guidance_scale)?;
             x = run.step(&output, call, &x, &mut generators)?;
+            if !is_finite(&x)? {
+                let of = timesteps.len();
+                return Err(not_a_number(&format!("step {} of {of} (timestep {t}) gave latents", call + 1)));
+            }
             bar.inc(1);
         }
         Ok(x)
     }
+}
+
+/// Whether every value is a number.
+fn is_finite(t: &Tensor) -> Result<bool> {
+    Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
+}
+
+/// The error where a picture would come out black, or grey, whatever was asked for.
+fn not_a_number(what: &str) -> Error {
+    Error::run(format!("the picture cannot be drawn: {what} with NaN or infinity in it")).hint(
+        "a LoRA that is far too strong does this (its alpha, or --lora-scale), weights that a training drove out of all bounds, a \
+         guidance_scale far too high, and dtype = \"f16\" where f32 or bf16 has room",
+    )
 }
 
 /// As in diffusers, guidance of 1 or less runs the prompt alone.

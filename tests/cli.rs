@@ -55,6 +55,24 @@ fn check_says_ok_on_stdout_and_problems_on_stderr() {
     assert!(text.ends_with("error: 2 of 3 experiments have problems\n"), "{text}");
 }
 
+/// They are trained and written, and two programs leave them out.
+#[test]
+fn check_and_plan_say_which_targets_other_programs_leave_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text =
+        GOOD.replace("{}", "{ targets = ['to_q', 'conv_in', 'conv_out', 'time_embedding.linear_1', 'linear_2'] }");
+    let file = write(folder.path(), "ends.toml", &text);
+    let said = "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of conv_in, time_embedding.linear_1, \
+        time_embedding.linear_2, conv_out, so they draw";
+    let output = tunelab(&["check", &file]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), format!("ok {file}\n")));
+    assert!(stderr(&output).starts_with(&format!("warning: {file}: {said}")), "{}", stderr(&output));
+    let output = tunelab(&["plan", &file]);
+    assert!(stdout(&output).contains(&format!("\n# note: {said}")), "{}", stdout(&output));
+    let file = write(folder.path(), "usual.toml", GOOD);
+    assert!(!stdout(&tunelab(&["plan", &file])).contains("note:"));
+}
+
 #[test]
 fn check_finds_two_experiments_of_one_name() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -10,7 +10,7 @@ use tunelab::assets::{Weights, write_safetensors};
 use tunelab::error::{Error, Kind};
 use tunelab::model::build::Trained;
 use tunelab::model::load;
-use tunelab::model::lora::{LoraLayer, LoraLayers};
+use tunelab::model::lora::{LoraLayer, LoraLayers, folded};
 use tunelab::model::lora_file::{Component, Modules, Written, read, write_diffusers, write_kohya};
 use tunelab::plan::Dtype;
 
@@ -55,10 +55,13 @@ fn adapters_of_the_text_encoder_are_written_and_read_in_both_namings() {
     let [diffusers, kohya] = ["d", "k"].map(|name| folder.path().join(format!("{name}.safetensors")));
     write_diffusers(&diffusers, &networks(), 0.0).unwrap();
     write_kohya(&kohya, &networks(), &BTreeMap::new()).unwrap();
-    for file in [diffusers, kohya] {
-        let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
-        equal(&adapters[&Component::Unet], &unet);
-        equal(&adapters[&Component::TextEncoder], &text);
+    let read = |file| read(file, &modules(), &Device::Cpu, 1.0).unwrap();
+    let (of_diffusers, of_kohya) = (read(&diffusers), read(&kohya));
+    for (component, layers) in [(Component::Unet, &unet), (Component::TextEncoder, &text)] {
+        equal(&of_diffusers[&component], &folded(layers).unwrap());
+        equal(&of_kohya[&component], layers);
+        // So both draw the same bytes.
+        equal(&folded(&of_kohya[&component]).unwrap(), &of_diffusers[&component]);
     }
 }
 
@@ -82,8 +85,11 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     let targets = ["to_q", "to_out.0", "conv1", "proj_in"].map(str::to_owned);
     write_diffusers(&file, &[of_unet(&layers(), &targets)], 0.25).unwrap();
     let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
-    equal(&adapters[&Component::Unet], &layers());
+    equal(&adapters[&Component::Unet], &folded(&layers()).unwrap());
     assert_eq!(adapters.len(), 1);
+    let (up, query) = (values(&layers()[QUERY].up), &adapters[&Component::Unet][QUERY]);
+    let scale = (5.5 / RANK as f64) as f32;
+    assert_eq!(values(&query.up), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
 
     let written = Weights::open(std::slice::from_ref(&file)).unwrap();
     assert_eq!(written.names().count(), 8);
@@ -94,7 +100,7 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     assert_eq!(written.metadata()["format"], "pt");
     let config: Value = serde_json::from_str(&written.metadata()["lora_adapter_metadata"]).unwrap();
     assert_eq!(config["unet.r"], 3);
-    assert_eq!(config["unet.lora_alpha"], 5.5);
+    assert_eq!(config["unet.lora_alpha"], 3, "for programs that read alpha, and as others take it");
     assert_eq!(config["unet.lora_dropout"], 0.25);
     assert_eq!(config["unet.target_modules"], serde_json::json!(["conv1", "proj_in", "to_out.0", "to_q"]));
 }
@@ -113,12 +119,12 @@ fn names_and_metadata_are_those_of_a_file_that_diffusers_saved() {
     let config = |w: &Weights| serde_json::from_str::<Value>(&w.metadata()["lora_adapter_metadata"]).unwrap();
     let (ours, theirs) = (config(&ours), config(&theirs));
     for (key, value) in ours.as_object().unwrap() {
-        // How A and B began says nothing about how they are used.
-        if key != "unet.init_lora_weights" {
+        // How A and B began says nothing about how they are used; alpha / rank is in B.
+        if !["unet.init_lora_weights", "unet.lora_alpha"].contains(&key.as_str()) {
             assert_eq!(Some(value), theirs.get(key), "{key}");
         }
     }
-    assert_eq!(theirs["unet.lora_alpha"], 5);
+    assert_eq!((&ours["unet.lora_alpha"], &theirs["unet.lora_alpha"]), (&Value::from(3), &Value::from(5)));
 }
 
 #[test]

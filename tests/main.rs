@@ -7,6 +7,7 @@ mod diffusion;
 mod dreambooth;
 mod fixture;
 mod lora_file;
+mod lora_spellings;
 mod lr;
 mod model;
 mod ops;

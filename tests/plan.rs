@@ -374,6 +374,26 @@ images = 1979-05-27
 }
 
 #[test]
+fn one_text_in_place_of_a_list_is_shown_as_a_list() {
+    let text = "model.repo = 'a/m'\ndataset.repo = 'a/d'\n[adapter.lora]\ntargets = \"to_q\"\n";
+    assert_snapshot!(bad(text, &["eval.prompts=a dog"]), @r#"
+    error: `targets` must be a list of texts, not one text
+      --> lab/x.toml:4:11
+       |
+     4 | targets = "to_q"
+       |           ^^^^^^ write targets = ["to_q"]
+
+    error: `prompts` must be a list of texts, not one text
+      --> --set
+       |
+       | eval.prompts=a dog
+       |              ^^^^^ write prompts = ["a dog"]
+
+    hint: 2 problems in lab/x.toml
+    "#);
+}
+
+#[test]
 fn an_adapter_is_needed_and_only_one() {
     let sources = "model.repo = 'a/m'\ndataset.repo = 'a/d'\n";
     assert_snapshot!(bad(sources, &[]), @r"

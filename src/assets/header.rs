@@ -27,7 +27,12 @@ pub(super) enum Stored {
     Bf16,
     F32,
     F64,
-    /// Integers, booleans, 8-bit floats: listed, but never loaded as weights.
+    /// Whole numbers: never loaded as weights.
+    Whole {
+        bytes: u64,
+        signed: bool,
+    },
+    /// Booleans, 8-bit floats: listed, but never loaded as weights.
     Other {
         bytes: u64,
     },
@@ -40,10 +45,16 @@ impl Stored {
             "BF16" => Self::Bf16,
             "F32" => Self::F32,
             "F64" => Self::F64,
-            "BOOL" | "U8" | "I8" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" => Self::Other { bytes: 1 },
-            "U16" | "I16" => Self::Other { bytes: 2 },
-            "U32" | "I32" => Self::Other { bytes: 4 },
-            "U64" | "I64" | "C64" => Self::Other { bytes: 8 },
+            "U8" => Self::Whole { bytes: 1, signed: false },
+            "I8" => Self::Whole { bytes: 1, signed: true },
+            "U16" => Self::Whole { bytes: 2, signed: false },
+            "I16" => Self::Whole { bytes: 2, signed: true },
+            "U32" => Self::Whole { bytes: 4, signed: false },
+            "I32" => Self::Whole { bytes: 4, signed: true },
+            "U64" => Self::Whole { bytes: 8, signed: false },
+            "I64" => Self::Whole { bytes: 8, signed: true },
+            "BOOL" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" => Self::Other { bytes: 1 },
+            "C64" => Self::Other { bytes: 8 },
             _ => return None,
         })
     }
@@ -54,7 +65,7 @@ impl Stored {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
             Self::F64 => 8,
-            Self::Other { bytes } => bytes,
+            Self::Whole { bytes, .. } | Self::Other { bytes } => bytes,
         }
     }
 }
@@ -211,6 +222,20 @@ fn damaged(path: &Path, what: &str) -> Error {
         .hint("delete the file and download it again, or write it again with `safetensors`")
 }
 
+/// Whether the file at `path` is a pickle, by how it begins; without a word on files that are not there.
+pub fn is_pickle(path: &Path) -> Result<bool> {
+    let Ok(mut file) = File::open(path) else { return Ok(false) };
+    let mut start = [0; 9];
+    let filled = read_up_to(&mut file, &mut start)?;
+    // A header's length may begin as a pickle does.
+    Ok(start[8] != b'{' && is_pickled(&start[..filled]))
+}
+
+/// PyTorch's files are zip archives with a pickle inside, its first ones bare pickles.
+fn is_pickled(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02])
+}
+
 /// Says what a file that is no safetensors file most likely is.
 fn not_safetensors(path: &Path, start: &[u8]) -> Error {
     let name = path.display();
@@ -224,8 +249,7 @@ fn not_safetensors(path: &Path, start: &[u8]) -> Error {
         return Error::input(format!("{name}: this is a saved web page, not weights"))
             .hint("use the page's download link (`…/resolve/main/…`, not `…/blob/main/…`)");
     }
-    let pickled = start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02]);
-    if pickled || matches!(extension, "bin" | "ckpt" | "pt" | "pth" | "pkl") {
+    if is_pickled(start) || matches!(extension, "bin" | "ckpt" | "pt" | "pth" | "pkl") {
         return pickle(path);
     }
     if start.is_empty() {

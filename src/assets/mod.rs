@@ -30,6 +30,7 @@ use layout::{SCHEDULER, TOKENIZER};
 
 pub use find::{find_dataset, find_model};
 pub use hash::{hash_model, sha256, slashed};
+pub use header::is_pickle;
 pub use layout::TOKENIZER_FILES;
 pub use loader::Loader;
 pub use reach::Reach;

@@ -144,6 +144,39 @@ impl Weights {
         let tensor = Tensor::from_vec(values, &entry.shape[..], device)?;
         Ok(tensor.to_dtype(dtype)?)
     }
+
+    /// Reads the only value of a tensor that has one, be it stored as a float or as a whole number.
+    ///
+    /// Errors: as [`Weights::load`], or it has not one value.
+    pub fn number(&self, name: &str) -> Result<f64> {
+        let shape = self.shape(name).unwrap_or_default();
+        if self.tensors.contains_key(name) && shape.iter().product::<usize>() != 1 {
+            return Err(Error::input(format!(
+                "{}: `{name}` must be one number, and has the shape {shape:?}",
+                list(&self.files)
+            )));
+        }
+        match self.tensors.get(name) {
+            Some(Place { file, entry: Entry { dtype: Stored::Whole { bytes, signed }, start, .. } }) => {
+                let mut file = File::open(&self.files[*file])?;
+                file.seek(SeekFrom::Start(*start))?;
+                whole_number(&mut file, *bytes as usize, *signed)
+            }
+            _ => Ok(self.load(name, &Device::Cpu, DType::F64)?.flatten_all()?.get(0)?.to_scalar()?),
+        }
+    }
+}
+
+/// The next whole number of so many bytes, at most 8, the lowest first.
+fn whole_number(file: &mut File, bytes: usize, signed: bool) -> Result<f64> {
+    let mut value = [0; 8];
+    file.read_exact(&mut value[..bytes])?;
+    if signed && bytes > 0 && value[bytes - 1] >= 0x80 {
+        value[bytes..].fill(0xff);
+        return Ok(i64::from_le_bytes(value) as f64);
+    }
+    let value = u64::from_le_bytes(value);
+    Ok(if signed { value as i64 as f64 } else { value as f64 })
 }
 
 fn twice(name: &str, first: &Path, second: &Path) -> Error {
@@ -176,7 +209,7 @@ fn new_attention_name(name: &str) -> String {
 
 /// Reads all values of a tensor as float32, block by block in parallel.
 fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
-    if let Stored::Other { .. } = entry.dtype {
+    if let Stored::Whole { .. } | Stored::Other { .. } = entry.dtype {
         return Err(Error::input(format!("{}: tensor `{name}` holds no floating-point numbers", path.display()))
             .hint("quantised weights are not supported; take the float16 or float32 version of this model"));
     }
@@ -227,7 +260,7 @@ fn decode(dtype: Stored, bytes: &[u8], block: &mut [f32]) -> Option<usize> {
             }
         }
         // `read` refuses these before any block is made.
-        Stored::Other { .. } => {}
+        Stored::Whole { .. } | Stored::Other { .. } => {}
     }
     let finite = block.iter().fold(true, |all, v| all & v.is_finite());
     if finite { None } else { block.iter().position(|v| !v.is_finite()) }

@@ -101,6 +101,11 @@ impl<'a> Section<'a> {
     /// A list of texts, each with something in it.
     pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
         let entry = self.entry(key)?;
+        if let Value::Text(text) = &entry.value {
+            let label = format!("write {key} = [{text:?}]");
+            self.problem(entry.at.clone(), format!("`{key}` must be a list of texts, not one text"), label);
+            return None;
+        }
         let Value::List(items) = &entry.value else {
             return self.wrong(key, entry, "a list of texts, such as [\"a dog\", \"a cat\"]");
         };

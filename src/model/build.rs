@@ -5,7 +5,7 @@
 //! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
 //! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
 
-use super::lora::{Dropout, LoraConfig, LoraLayer, LoraLayers};
+use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
 use crate::assets::Loader;
 use crate::error::{Error, Result};
 use crate::ops::Weight;
@@ -62,6 +62,11 @@ impl Parameters {
     #[must_use]
     pub fn with_lora(self, lora: LoraLayers) -> Self {
         Self { lora, ..self }
+    }
+
+    /// The same with alpha / rank multiplied into the adapters' B: what is drawn with, as it is what is written.
+    pub fn folded(self) -> Result<Self> {
+        Ok(Self { lora: lora::folded(&self.lora)?, ..self })
     }
 
     /// The trained tensors by name, in the order of their names: weights as they are called, adapters as

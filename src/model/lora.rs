@@ -125,6 +125,16 @@ impl LoraLayer {
         self.down.dims()[0]
     }
 
+    /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is written for programs that know no alpha,
+    /// and what every picture is drawn with, so that all files of one adapter draw the same bytes.
+    pub fn folded(&self) -> Result<Self> {
+        let rank = self.rank() as f64;
+        // alpha in 32 bits, as files in kohya's naming have it.
+        let scale = f64::from(self.alpha as f32) / rank;
+        let up = if self.alpha.to_bits() == rank.to_bits() { self.up.clone() } else { (self.up.detach() * scale)? };
+        Ok(Self { up, alpha: rank, ..self.clone() })
+    }
+
     /// The same tensors without dropout.
     #[must_use]
     pub fn without_dropout(&self) -> Self {
@@ -137,6 +147,7 @@ impl LoraLayer {
         let fits = down.len() == weight.len()
             && up.len() == weight.len()
             && down[1..] == weight[1..]
+            && down[0] > 0
             && up[0] == weight[0]
             && up[1] == down[0]
             && up[2..].iter().all(|&n| n == 1);
@@ -184,6 +195,11 @@ impl LoraLayer {
 
 /// The adapters of one network by module path.
 pub type LoraLayers = BTreeMap<String, LoraLayer>;
+
+/// These adapters with alpha / rank in B.
+pub fn folded(layers: &LoraLayers) -> Result<LoraLayers> {
+    layers.iter().map(|(path, layer)| Ok((path.clone(), layer.folded()?))).collect()
+}
 
 /// Trained numbers in these adapters.
 pub fn count(layers: &LoraLayers) -> usize {

@@ -2,19 +2,32 @@
 //!
 //! | written by | name of A (B alike) | alpha |
 //! |---|---|---|
-//! | PEFT, diffusers | `unet.<path>.lora_A.weight` | JSON in the header's `lora_adapter_metadata` |
+//! | diffusers | `unet.<path>.lora_A.weight` | JSON in the header's `lora_adapter_metadata`; none: the rank |
+//! | PEFT | `base_model.model.<path>.lora_A.weight` | `adapter_config.json` beside the file |
 //! | diffusers' scripts | `unet.<path>.lora.down.weight`, `…lora_linear_layer.down.weight` | rank |
 //! | older diffusers | `unet.<attention>.processor.to_q_lora.down.weight` | rank |
-//! | kohya | `lora_unet_<path with _ for .>.lora_down.weight` | tensor `.alpha` |
+//! | kohya, LyCORIS | `lora_unet_<path with _ for .>.lora_down.weight` | tensor `.alpha`; none: the rank |
+//! | ComfyUI, OneTrainer | `diffusion_model.<original path>.lora_A.weight` | tensor `.alpha` |
 //!
-//! In: files and the network's weights (for the names and shapes of its modules). Out: adapters by module path.
+//! In: files and the network's weights (for the names and shapes of its modules). Out: adapters by module path. `names` holds the
+//! spellings, `config` PEFT's configuration, `foreign` what is refused and as what, `find` which file of a folder is meant.
 
-use super::build::Parameters;
+mod config;
+mod find;
+mod foreign;
+mod names;
+mod write;
+
+pub use find::find;
+pub use names::Modules;
+pub use write::{Written, write_diffusers, write_kohya};
+
 use super::lora::{LoraLayer, LoraLayers};
-use crate::assets::{Weights, write_safetensors};
+use crate::assets::{Weights, is_pickle};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use serde_json::{Map, Value, json};
+use config::Configs;
+use names::{Module, Name, Role};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,118 +40,107 @@ pub enum Component {
     TextEncoder,
 }
 
-/// Which tensor of an adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Down,
-    Up,
-    Alpha,
-}
-
-const ROLES: [(&str, Role); 13] = [
-    (".lora_A.weight", Role::Down),
-    (".lora_B.weight", Role::Up),
-    (".lora_A.default.weight", Role::Down),
-    (".lora_B.default.weight", Role::Up),
-    (".lora.down.weight", Role::Down),
-    (".lora.up.weight", Role::Up),
-    (".lora_linear_layer.down.weight", Role::Down),
-    (".lora_linear_layer.up.weight", Role::Up),
-    (".lora_down.weight", Role::Down),
-    (".lora_up.weight", Role::Up),
-    ("_lora.down.weight", Role::Down),
-    ("_lora.up.weight", Role::Up),
-    (".alpha", Role::Alpha),
-];
-
-const COMPONENTS: [(&str, Component); 6] = [
-    ("unet.", Component::Unet),
-    ("lora_unet_", Component::Unet),
-    ("text_encoder.", Component::TextEncoder),
-    ("lora_te1_", Component::TextEncoder),
-    ("lora_te_", Component::TextEncoder),
-    ("base_model.model.", Component::Unet),
-];
-
-/// An adapter as far as it has been read.
-#[derive(Default)]
-struct Parts {
-    down: Option<Tensor>,
-    up: Option<Tensor>,
-    alpha: Option<f64>,
-}
-
-/// The modules of both networks: for each the spelling with `_` for `.`, to its path and the shape of its weight.
-pub struct Modules(BTreeMap<(Component, String), (String, Vec<usize>)>);
-
-impl Modules {
-    /// From the weights of both networks.
-    pub fn new(unet: &Parameters, text_encoder: &Parameters) -> Self {
-        let both = [(Component::Unet, unet), (Component::TextEncoder, text_encoder)];
-        let entries = both.into_iter().flat_map(|(component, parameters)| {
-            parameters.dims().filter_map(move |(name, dims)| {
-                let path = name.strip_suffix(".weight").filter(|_| dims.len() >= 2)?;
-                Some(((component, path.replace('.', "_")), (path.to_owned(), dims)))
-            })
-        });
-        Self(entries.collect())
-    }
-
-    /// The module that a file calls `spelled`, whatever its spelling.
-    fn find(&self, component: Component, spelled: &str) -> Option<&(String, Vec<usize>)> {
-        let flat = spelled.replace('.', "_").replace("_processor_", "_");
-        let spellings = [flat.clone(), format!("{flat}_0"), format!("text_model_{flat}")];
-        spellings.into_iter().find_map(|s| self.0.get(&(component, s)))
-    }
-}
-
 /// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no module is named in the
 /// error.
 pub fn read(file: &Path, modules: &Modules, device: &Device, strength: f64) -> Result<BTreeMap<Component, LoraLayers>> {
+    if is_pickle(file)? {
+        return Err(pickle(file));
+    }
     let weights = Weights::open(&[file.to_owned()])?;
-    let config = AdapterConfig::read(&weights, file)?;
-    let mut parts: BTreeMap<(Component, String), Parts> = BTreeMap::new();
-    let mut strange = Vec::new();
-    for name in weights.names() {
-        let Some((component, spelled, role)) = split(name) else {
-            strange.push(name.to_owned());
-            continue;
-        };
-        let Some((path, shape)) = modules.find(component, spelled) else {
-            strange.push(name.to_owned());
-            continue;
-        };
-        let tensor = weights.load(name, device, DType::F32)?;
-        let part = parts.entry((component, path.clone())).or_default();
-        match role {
-            Role::Down => part.down = Some(like_weight(tensor, shape.len())?),
-            Role::Up => part.up = Some(like_weight(tensor, shape.len())?),
-            Role::Alpha => part.alpha = Some(f64::from(tensor.flatten_all()?.mean_all()?.to_scalar::<f32>()?)),
-        }
-    }
-    if !strange.is_empty() || parts.is_empty() {
-        return Err(unusable(file, &strange));
-    }
+    foreign::refuse(file, &weights, modules)?;
+    let configs = Configs::read(file, &weights)?;
     let mut adapters: BTreeMap<Component, LoraLayers> = BTreeMap::new();
-    for ((component, path), part) in parts {
-        let (Some(down), Some(up)) = (part.down, part.up) else {
-            return Err(Error::input(format!("{}: the LoRA of `{path}` is incomplete", file.display())));
-        };
-        let alpha = part.alpha.unwrap_or_else(|| config.alpha(component, &path, down.dims()[0]));
-        let layer = LoraLayer::from_tensors(down, up, alpha, strength);
-        let shape = &modules.0[&(component, path.replace('.', "_"))].1;
-        layer.check(&path, shape).map_err(|e| e.context(format!("{} does not fit the model", file.display())))?;
+    for ((component, path), found) in by_module(file, &weights, modules)? {
+        let layer = found.layer(file, &weights, &configs, device, strength)?;
         adapters.entry(component).or_default().insert(path, layer);
     }
     Ok(adapters)
 }
 
-/// Component, the module as it is spelled, and the tensor's role; `None` for anything that is no plain LoRA.
-fn split(name: &str) -> Option<(Component, &str, Role)> {
-    let (module, role) = ROLES.iter().find_map(|(suffix, role)| Some((name.strip_suffix(suffix)?, *role)))?;
-    let component = COMPONENTS.iter().find_map(|(prefix, component)| Some((module.strip_prefix(prefix)?, *component)));
-    let (module, component) = component.unwrap_or((module, Component::Unet));
-    Some((component, module, role))
+/// The tensors of a file, by the module that they belong to.
+fn by_module<'a>(
+    file: &Path,
+    weights: &'a Weights,
+    modules: &'a Modules,
+) -> Result<BTreeMap<(Component, String), Found<'a>>> {
+    let mut found: BTreeMap<(Component, String), Found> = BTreeMap::new();
+    let mut strange = Vec::new();
+    for name in weights.names() {
+        let known = Name::parse(name).and_then(|parsed| Some((modules.find(&parsed)?, parsed)));
+        let Some((module, parsed)) = known else {
+            strange.push(name);
+            continue;
+        };
+        let key = (module.component, module.path.clone());
+        found.entry(key).or_insert_with(|| Found::new(module)).add(file, name, &parsed)?;
+    }
+    if strange.is_empty() && !found.is_empty() {
+        return Ok(found);
+    }
+    Err(unusable(file, weights, &strange))
+}
+
+/// The names of the tensors of one module's adapter.
+struct Found<'a> {
+    module: &'a Module,
+    /// How the file spells the module: a prefix and the rest.
+    spelled: (&'static str, &'a str),
+    down: Option<&'a str>,
+    up: Option<&'a str>,
+    alpha: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn new(module: &'a Module) -> Self {
+        Self { module, spelled: ("", &module.path), down: None, up: None, alpha: None }
+    }
+
+    /// Errors: the file has such a tensor already, in another spelling.
+    fn add(&mut self, file: &Path, name: &'a str, parsed: &Name<'a>) -> Result<()> {
+        self.spelled = (parsed.prefix, parsed.module);
+        let place = match parsed.role {
+            Role::Down => &mut self.down,
+            Role::Up => &mut self.up,
+            Role::Alpha => &mut self.alpha,
+        };
+        match place.replace(name) {
+            None => Ok(()),
+            Some(other) => Err(Error::input(format!(
+                "{}: `{other}` and `{name}` are the same tensor in two spellings",
+                file.display()
+            ))
+            .hint("two adapters are in one file: save one of them alone")),
+        }
+    }
+
+    fn layer(
+        &self,
+        file: &Path,
+        weights: &Weights,
+        configs: &Configs,
+        device: &Device,
+        strength: f64,
+    ) -> Result<LoraLayer> {
+        let Module { component, path, shape } = self.module;
+        let (Some(down), Some(up)) = (self.down, self.up) else {
+            return Err(Error::input(format!("{}: the LoRA of `{path}` is incomplete", file.display()))
+                .hint("the file was saved or changed by a program that left something out: take another copy"));
+        };
+        let load = |name: &str| like_weight(weights.load(name, device, DType::F32)?, shape.len());
+        let (down, up) = (load(down)?, load(up)?);
+        let rank = down.dims().first().copied().unwrap_or(0);
+        let (inputs, ours) = (down.dims().get(1).copied(), shape.get(1).copied());
+        let mut layer = LoraLayer::from_tensors(down, up, rank as f64, strength);
+        layer.check(path, shape).map_err(|e| {
+            let why = foreign::other_base(path, inputs, ours);
+            e.context(format!("{} does not fit the model", file.display())).hint(why)
+        })?;
+        layer.alpha = match self.alpha {
+            Some(name) => weights.number(name)?,
+            None => configs.alpha(file, *component, self.spelled, rank)?,
+        };
+        Ok(layer)
+    }
 }
 
 /// A and B with as many axes as the module's weight: 1x1 kernels are written with and without their axes of 1.
@@ -150,116 +152,31 @@ fn like_weight(t: Tensor, rank: usize) -> Result<Tensor> {
     }
 }
 
-fn unusable(file: &Path, strange: &[String]) -> Error {
+/// The error for a file of which `strange` belongs to no module.
+fn unusable(file: &Path, weights: &Weights, strange: &[&str]) -> Error {
     let shown: String = strange.iter().take(10).flat_map(|name| ["\n    ", name]).collect();
     let more = if strange.len() > 10 { format!("\n    … and {} more", strange.len() - 10) } else { String::new() };
     let what =
         if strange.is_empty() { "holds no LoRA".to_owned() } else { "has tensors that fit no module:".to_owned() };
-    Error::input(format!("{} {what}{shown}{more}", file.display()))
-        .hint("tunelab reads plain LoRA of Stable Diffusion's UNet and text encoder (no LoHa, LoKr or DoRA)")
-}
-
-/// What the header says of PEFT's configuration, by component.
-struct AdapterConfig(Map<String, Value>);
-
-impl AdapterConfig {
-    fn read(weights: &Weights, file: &Path) -> Result<Self> {
-        let Some(text) = weights.metadata().get("lora_adapter_metadata") else { return Ok(Self(Map::new())) };
-        let map: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|e| Error::input(format!("{}: broken `lora_adapter_metadata`", file.display())).cause(e))?;
-        if map.iter().any(|(key, v)| key.ends_with(".use_dora") && v.as_bool() == Some(true)) {
-            return Err(Error::input(format!("{} is a DoRA, which is not supported", file.display())));
-        }
-        Ok(Self(map))
-    }
-
-    /// alpha such that the update is scaled by alpha / rank; without metadata the rank itself.
-    fn alpha(&self, component: Component, path: &str, rank: usize) -> f64 {
-        let prefix = component.prefix();
-        let get = |key: &str| self.0.get(&format!("{prefix}.{key}"));
-        let pattern = get("alpha_pattern").and_then(Value::as_object).into_iter().flatten();
-        let special = pattern.filter(|(key, _)| path == *key || path.ends_with(&format!(".{key}"))).map(|(_, v)| v);
-        let alpha = special.chain(get("lora_alpha")).find_map(Value::as_f64).unwrap_or(rank as f64);
-        // Rank-stabilised LoRA divides by √rank.
-        if get("use_rslora").and_then(Value::as_bool) == Some(true) { alpha * (rank as f64).sqrt() } else { alpha }
+    let error = Error::input(format!("{} {what}{shown}{more}", file.display())).hint(
+        "a LoRA fits the base model that it was trained for; what is read is plain LoRA of Stable Diffusion 1.x's UNet and text encoder",
+    );
+    let said =
+        ["ss_base_model_version", "modelspec.architecture"].into_iter().find_map(|key| weights.metadata().get(key));
+    match said {
+        Some(base) => error.cause(format!("its header says that it was trained for `{base}`")),
+        None => error,
     }
 }
 
-/// The adapters of one network, to be written.
-pub struct Written<'a> {
-    /// The network.
-    pub component: Component,
-    /// Its adapters.
-    pub layers: &'a LoraLayers,
-    /// The ends of their modules' names.
-    pub targets: &'a [String],
-}
-
-impl Component {
-    /// As diffusers' files begin their names.
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Unet => "unet",
-            Self::TextEncoder => "text_encoder",
-        }
-    }
-
-    /// As kohya's files begin theirs.
-    fn kohya_prefix(self) -> &'static str {
-        match self {
-            Self::Unet => "lora_unet_",
-            Self::TextEncoder => "lora_te_",
-        }
-    }
-}
-
-/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors` with the configuration in its header, so
-/// that alpha ≠ rank survives.
-pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
-    let mut config = Map::new();
-    let mut tensors = BTreeMap::new();
-    for Written { component, layers, targets } in networks {
-        let prefix = component.prefix();
-        for (path, l) in *layers {
-            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), l.down.clone());
-            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), l.up.clone());
-        }
-        let (rank, alpha) = layers.values().next().map_or((1, 1.0), |l| (l.rank(), l.alpha));
-        let alpha = if alpha.fract() == 0.0 { json!(alpha as i64) } else { json!(alpha) };
-        let mut targets = targets.to_vec();
-        targets.sort();
-        let entries = [
-            ("alpha_pattern", json!({})),
-            ("bias", json!("none")),
-            ("init_lora_weights", json!("gaussian")),
-            ("lora_alpha", alpha),
-            ("lora_dropout", json!(dropout)),
-            ("peft_type", json!("LORA")),
-            ("r", json!(rank)),
-            ("rank_pattern", json!({})),
-            ("target_modules", json!(targets)),
-            ("use_dora", json!(false)),
-            ("use_rslora", json!(false)),
-        ];
-        config.extend(entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)));
-    }
-    let metadata = BTreeMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("lora_adapter_metadata".to_owned(), Value::Object(config).to_string()),
-    ]);
-    write_safetensors(file, &tensors, &metadata)
-}
-
-/// Writes adapters in kohya's naming, with `.alpha`: for A1111, ComfyUI, stable-diffusion.cpp and diffusers.
-pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let mut tensors = BTreeMap::new();
-    for Written { component, layers, .. } in networks {
-        for (path, l) in *layers {
-            let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
-            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
-            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
-            tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
-        }
-    }
-    write_safetensors(file, &tensors, metadata)
+/// The refusal of a pickled LoRA.
+fn pickle(file: &Path) -> Error {
+    Error::input(format!(
+        "{}: a pickled LoRA is not read, because opening a pickle can run any code that its author put there",
+        file.display()
+    ))
+    .hint(
+        "take the .safetensors file of it, or convert it on a machine you do not mind: in Python \
+         `safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"NEW.safetensors\")`",
+    )
 }

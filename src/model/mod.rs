@@ -10,6 +10,7 @@ pub mod layers;
 pub mod load;
 pub mod lora;
 pub mod lora_file;
+pub mod original_names;
 pub mod recompute;
 pub mod resnet;
 pub mod tokenizer;

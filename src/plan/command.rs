@@ -23,6 +23,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
     for Loaded { file, plans, .. } in loaded {
+        for note in notes_of(plans.as_deref().unwrap_or_default()) {
+            // A closed stderr must not hide the exit code.
+            let _ = writeln!(io::stderr(), "warning: {}: {note}", file.display());
+        }
         match plans {
             Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
             Ok(_) => print(&format!("ok {}\n", file.display()))?,
@@ -40,6 +44,30 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         0 => Ok(()),
         bad => Err(Error::input(format!("{bad} of {count} experiments have problems"))),
     }
+}
+
+/// The notes on all of a file's plans, each once.
+fn notes_of(plans: &[Planned]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for plan in plans.iter().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
+        notes.extend(note(plan).filter(|note| !notes.contains(note)));
+    }
+    notes
+}
+
+/// What to know of a plan that is right: the LoRA of some of its targets does nothing in some programs.
+pub fn note(plan: &Plan) -> Option<String> {
+    let Adapter::Lora(lora) = &plan.adapter else { return None };
+    // A model that cannot be counted is refused where it is loaded.
+    let (unet, _) = local::networks(&plan.model).ok()?;
+    let names: Vec<&str> = unet.left_out_elsewhere(&lora.targets).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of {}, so they draw something else than was trained; \
+             AUTOMATIC1111, ComfyUI, OneTrainer and diffusers take all of it",
+            names.join(", ")
+        )
+    })
 }
 
 /// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or those of their stand-ins.
@@ -75,6 +103,7 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     if local::config(&plan.model, "unet").is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
+    lines.extend(note(plan).map(|note| format!("note: {note}")));
     lines.extend(class_images(&plan.objective));
     lines.extend(downloads(plan, &unet));
     Ok(lines)

@@ -20,6 +20,10 @@ pub const SD15_UNET: &str = r#"{
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
 }"#;
 
+/// Modules for which kohya's sd-scripts have no LoRA and whose names stable-diffusion.cpp does not know: both leave them out of a file
+/// that has one for them.
+const LEFT_OUT_ELSEWHERE: [&str; 4] = ["conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2"];
+
 /// One module of the UNet that has weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
@@ -122,6 +126,11 @@ impl Unet {
         self.modules.iter().filter(move |m| {
             !matches!(m.shape, Shape::Norm { .. }) && targets.iter().any(|target| matches(&m.name, target))
         })
+    }
+
+    /// The modules among the targets whose LoRA some programs leave out.
+    pub fn left_out_elsewhere<'a>(&'a self, targets: &'a [String]) -> impl Iterator<Item = &'a str> {
+        self.targeted(targets).map(|module| module.name.as_str()).filter(|name| LEFT_OUT_ELSEWHERE.contains(name))
     }
 
     /// Weights that the LoRA trains: 199,296 × rank for Stable Diffusion 1.5 and the default targets.

@@ -17,7 +17,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::ops::weight::products_in_bf16;
-use crate::plan::{Adapter, Dtype, Objective, Plan, fit};
+use crate::plan::{Adapter, Dtype, Objective, Plan, command, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};
@@ -79,6 +79,7 @@ impl Prepared {
         {
             warn(short);
         }
+        command::note(plan).into_iter().for_each(&mut *warn);
         let schedule = load::schedule(&files)?;
         load::passed_over(&files)?.into_iter().for_each(&mut *warn);
         let [unet_trained, text_trained] = trained(&plan.adapter);
@@ -200,12 +201,20 @@ impl Prepared {
         }
     }
 
-    /// The hidden states of the evaluation prompts, of the text encoder as it is now.
+    /// The hidden states of the evaluation prompts, of the text encoder as it is now and will be written.
     pub fn prompts_now(&self) -> Result<States> {
-        match self.still_texts()? {
-            Texts::Trained(clip, _) => texts::encode(&clip, &self.prompt_ids),
-            Texts::Fixed(_) => Ok(self.prompts.clone()),
-        }
+        let (Texts::Trained(clip, _), Some(parameters)) = (&self.texts, &self.text_parameters) else {
+            return Ok(self.prompts.clone());
+        };
+        let written = parameters.without_dropout().folded()?;
+        let (clip, _) = ClipText::new(clip.config(), Build::from_parameters(written))?;
+        texts::encode(&clip, &self.prompt_ids)
+    }
+
+    /// The UNet as it is now and will be written.
+    pub fn unet_now(&self) -> Result<Unet> {
+        let written = self.parameters.without_dropout().folded()?;
+        Ok(Unet::new(self.unet.config(), Build::from_parameters(written))?.0)
     }
 }
 

@@ -7,6 +7,7 @@
 use super::prepare::Prepared;
 use crate::assets::{Part, Weights, write_safetensors};
 use crate::error::{Error, Result};
+use crate::model::original_names::{position, unet};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,64 +48,6 @@ fn load(part: &Part) -> Result<BTreeMap<String, Tensor>> {
         Ok((name, tensor))
     };
     names.into_iter().filter(|name| !name.ends_with("position_ids")).map(one).collect()
-}
-
-/// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
-fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usize, &'a str)> {
-    let (level, rest) = name.strip_prefix(blocks)?.split_once('.')?;
-    let (kind, rest) = rest.split_once('.')?;
-    let (index, rest) = rest.split_once('.')?;
-    Some((level.parse().ok()?, kind, index.parse().ok()?, rest))
-}
-
-/// The original name of a UNet tensor; `layers` are the residual blocks of each level.
-fn unet(name: &str, layers: &[usize]) -> Option<String> {
-    let ends = [
-        ("time_embedding.linear_1.", "time_embed.0."),
-        ("time_embedding.linear_2.", "time_embed.2."),
-        ("conv_in.", "input_blocks.0.0."),
-        ("conv_norm_out.", "out.0."),
-        ("conv_out.", "out.2."),
-        ("mid_block.attentions.0.", "middle_block.1."),
-    ];
-    if let Some((rest, new)) = ends.iter().find_map(|(old, new)| Some((name.strip_prefix(old)?, new))) {
-        return Some(format!("{new}{rest}"));
-    }
-    if let Some(rest) = name.strip_prefix("mid_block.resnets.") {
-        let (index, rest) = rest.split_once('.')?;
-        return Some(format!("middle_block.{}.{}", 2 * index.parse::<usize>().ok()?, unet_resnet(rest)?));
-    }
-    if let Some((level, kind, index, rest)) = position(name, "down_blocks.") {
-        // Every finer level has its residual blocks and one block for its down-sampling; block 0 is conv_in.
-        let first = 1 + layers[..level].iter().map(|n| n + 1).sum::<usize>();
-        return match kind {
-            "resnets" => Some(format!("input_blocks.{}.0.{}", first + index, unet_resnet(rest)?)),
-            "attentions" => Some(format!("input_blocks.{}.1.{rest}", first + index)),
-            _ => Some(format!("input_blocks.{}.0.op.{}", first + layers.get(level)?, rest.strip_prefix("conv.")?)),
-        };
-    }
-    let (level, kind, index, rest) = position(name, "up_blocks.")?;
-    let coarsest = layers.len() - 1;
-    let blocks = |level: usize| layers[coarsest - level] + 1;
-    let first: usize = (0..level).map(blocks).sum();
-    match kind {
-        "resnets" => Some(format!("output_blocks.{}.0.{}", first + index, unet_resnet(rest)?)),
-        "attentions" => Some(format!("output_blocks.{}.1.{rest}", first + index)),
-        // Behind the attention where the level has one; Stable Diffusion's coarsest has none.
-        _ => Some(format!("output_blocks.{}.{}.{rest}", first + blocks(level) - 1, if level == 0 { 1 } else { 2 })),
-    }
-}
-
-fn unet_resnet(rest: &str) -> Option<String> {
-    let parts = [
-        ("norm1.", "in_layers.0."),
-        ("conv1.", "in_layers.2."),
-        ("time_emb_proj.", "emb_layers.1."),
-        ("norm2.", "out_layers.0."),
-        ("conv2.", "out_layers.3."),
-        ("conv_shortcut.", "skip_connection."),
-    ];
-    parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
 }
 
 /// The original name of a VAE tensor; `levels` are its levels.

@@ -92,14 +92,10 @@ impl Settings {
 
     /// Any model with diffusers' defaults.
     fn of_model(model: &str, args: &SampleArgs) -> Result<Self> {
-        if let Some(file) = args.lora.as_ref().filter(|file| !file.is_file()) {
-            return Err(Error::input(format!("there is no LoRA file {}", file.display())).hint(
-                "give the .safetensors file of a LoRA, such as weights/pytorch_lora_weights.safetensors of a run",
-            ));
-        }
+        let lora = args.lora.as_ref().map(|path| lora_file::find(path)).transpose()?;
         Ok(Self {
             model: Source::from_argument(model)?,
-            lora: args.lora.clone().map(|file| (file, args.lora_scale)),
+            lora: lora.map(|file| (file, args.lora_scale)),
             dtype: Dtype::F32,
             tf32: false,
             trained_on: None,
@@ -147,12 +143,12 @@ impl Networks {
         if let Some((file, strength)) = lora {
             let modules = Modules::new(&unet_parameters, &text_parameters);
             let mut adapters = lora_file::read(file, &modules, device, *strength)?;
-            let with = |p: Parameters, lora| Build::from_parameters(p.with_lora(lora));
+            let with = |p: Parameters, lora| Ok::<_, Error>(Build::from_parameters(p.with_lora(lora).folded()?));
             if let Some(lora) = adapters.remove(&Component::Unet) {
-                unet = Unet::new(unet.config(), with(unet_parameters, lora))?.0;
+                unet = Unet::new(unet.config(), with(unet_parameters, lora)?)?.0;
             }
             if let Some(lora) = adapters.remove(&Component::TextEncoder) {
-                clip = ClipText::new(clip.config(), with(text_parameters, lora))?.0;
+                clip = ClipText::new(clip.config(), with(text_parameters, lora)?)?.0;
             }
         }
         Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })

@@ -61,6 +61,10 @@ fn a_run_and_both_of_its_weight_files_draw_its_pictures() {
     world.done(&[&model[..], &kohya, &["--lora-scale", "-2"], &DRAW, &["back"]].concat());
     assert!(pixels(&world, "back") != base && pixels(&world, "back") != tuned);
 
+    // A folder stands for the LoRA in it, which is one adapter in both files.
+    world.done(&[&model[..], &lora("results/a/weights"), &DRAW, &["folder"]].concat());
+    assert!(pixels(&world, "folder") == tuned);
+
     // Nothing is overwritten.
     let before = world.read("kohya/a-dog/0.png");
     world.refused(&[&model[..], &DRAW, &["kohya"]].concat(), &["kohya/a-dog/0.png is there already", "-o"]);
@@ -89,6 +93,63 @@ fn a_lora_is_not_drawn_with_beside_other_weights_than_it_was_trained_on() {
     );
     fs_err::write(&file, whole).expect("writable");
     world.done(&sample);
+}
+
+/// alpha / rank is nothing that 32 bits hold, so B times it is rounded: the pictures are those of what is written, when they are drawn again too.
+#[test]
+fn pictures_of_a_trained_text_encoder_are_drawn_again_as_they_were() {
+    let world = World::new();
+    let run = ["run", "a.toml", "--set", "adapter.lora={ rank = 3, alpha = 3.7, text_encoder = true }"];
+    world.done(&run);
+    let tuned = world.read("results/a/samples/tuned/a-dog/0.png");
+    fs_err::remove_file(world.path("results/a/samples/tuned/a-dog/0.png")).expect("it is there");
+    world.done(&run).has(&["only the pictures are drawn again"]);
+    assert!(world.read("results/a/samples/tuned/a-dog/0.png") == tuned);
+    world.done(&["sample", "results/a", "--prompt", "a dog", "-o", "again"]);
+    assert!(world.read("again/a-dog/0.png") == tuned);
+    let model = fixture("model");
+    let model = ["sample", "--model", model.to_str().expect("UTF-8"), "--lora"];
+    for file in ["pytorch_lora_weights", "a"] {
+        let lora = format!("results/a/weights/{file}.safetensors");
+        world.done(&[&model[..], &[&lora], &DRAW, &[file]].concat());
+        assert!(pixels(&world, file) == pixels(&world, "results/a/samples/tuned"), "{file}");
+    }
+}
+
+#[test]
+fn a_picture_that_is_not_a_number_is_a_failure_that_names_the_step() {
+    let world = World::new();
+    let model = fixture("model");
+    let args = ["sample", "--model", model.to_str().expect("UTF-8"), "--prompt", "x", "--steps", "4", "-o", "out"];
+    let failed = |args: &[&str], parts: &[&str]| {
+        let said = world.tunelab(args);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        said.has(&[&["cannot be drawn", "NaN or infinity", "hint: "], parts].concat());
+        assert!(tree(&world.path("out")).is_empty(), "no picture is written");
+    };
+    let mut tensors =
+        candle_core::safetensors::load(fixture("lora/kohya.safetensors"), &candle_core::Device::Cpu).expect("a LoRA");
+    for (_, alpha) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".alpha")) {
+        *alpha = candle_core::Tensor::new(1e14_f32, &candle_core::Device::Cpu).expect("a scalar");
+    }
+    candle_core::safetensors::save(&tensors, world.path("strong.safetensors")).expect("writable");
+    failed(&[&args[..], &["--lora", "strong.safetensors"]].concat(), &["step 1 of 5 (timestep 751)", "--lora-scale"]);
+
+    // Latents that are numbers, and a decoder that makes none of them.
+    let vae = world.model().join("vae/diffusion_pytorch_model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&vae, &candle_core::Device::Cpu).expect("a VAE");
+    let last = tensors.get_mut("decoder.conv_out.weight").expect("it is there");
+    *last = (last.ones_like().expect("ones") * 3e38).expect("finite");
+    candle_core::safetensors::save(&tensors, vae).expect("writable");
+    failed(
+        &["sample", "--model", "model", "--prompt", "x", "--steps", "4", "-o", "out"],
+        &["the VAE, after the last step"],
+    );
+
+    // A run's own pictures are drawn by the same code.
+    let said = world.tunelab(&["run", "a.toml", "--set", "model.path=model"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    said.has(&["the VAE, after the last step"]);
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Writing adapters: for diffusers and PEFT, and in kohya's naming.
+//!
+//! In: the adapters of one or both networks. Out: a file. Whoever opens the first applies it at alpha = rank if they do not know
+//! PEFT's configuration in its header (stable-diffusion.cpp, OneTrainer), so alpha / rank is multiplied into B there. The second says
+//! alpha in tensors, which every program that knows its names reads.
+
+use super::super::lora::LoraLayers;
+use super::Component;
+use crate::assets::write_safetensors;
+use crate::error::Result;
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The adapters of one network, to be written.
+pub struct Written<'a> {
+    /// The network.
+    pub component: Component,
+    /// Its adapters.
+    pub layers: &'a LoraLayers,
+    /// The ends of their modules' names.
+    pub targets: &'a [String],
+}
+
+impl Component {
+    /// As diffusers' files begin their names.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Unet => "unet",
+            Self::TextEncoder => "text_encoder",
+        }
+    }
+
+    /// As kohya's files begin theirs.
+    fn kohya_prefix(self) -> &'static str {
+        match self {
+            Self::Unet => "lora_unet_",
+            Self::TextEncoder => "lora_te_",
+        }
+    }
+}
+
+/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in B, and with the configuration in
+/// its header.
+pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
+    let mut config = Map::new();
+    let mut tensors = BTreeMap::new();
+    for Written { component, layers, targets } in networks {
+        let prefix = component.prefix();
+        for (path, layer) in *layers {
+            let layer = layer.folded()?;
+            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.down);
+            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.up);
+        }
+        let rank = layers.values().next().map_or(1, |layer| layer.rank());
+        let mut targets = targets.to_vec();
+        targets.sort();
+        let entries = [
+            ("alpha_pattern", json!({})),
+            ("bias", json!("none")),
+            ("init_lora_weights", json!("gaussian")),
+            ("lora_alpha", json!(rank)),
+            ("lora_dropout", json!(dropout)),
+            ("peft_type", json!("LORA")),
+            ("r", json!(rank)),
+            ("rank_pattern", json!({})),
+            ("target_modules", json!(targets)),
+            ("use_dora", json!(false)),
+            ("use_rslora", json!(false)),
+        ];
+        config.extend(entries.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)));
+    }
+    let metadata = BTreeMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        ("lora_adapter_metadata".to_owned(), Value::Object(config).to_string()),
+    ]);
+    write_safetensors(file, &tensors, &metadata)
+}
+
+/// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI, stable-diffusion.cpp, OneTrainer and diffusers.
+pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    for Written { component, layers, .. } in networks {
+        for (path, l) in *layers {
+            let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
+            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
+            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
+            tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
+        }
+    }
+    write_safetensors(file, &tensors, metadata)
+}

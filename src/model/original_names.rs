@@ -1,0 +1,62 @@
+//! What CompVis' code, from which Stable Diffusion came, calls the UNet's tensors ("ldm" names; Rombach et al. 2022).
+//!
+//! In: diffusers' names. Out: the original ones, by position: the levels and blocks of diffusers are numbered through there. Single-file
+//! checkpoints have these names, and some LoRA files.
+
+/// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
+pub fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usize, &'a str)> {
+    let (level, rest) = name.strip_prefix(blocks)?.split_once('.')?;
+    let (kind, rest) = rest.split_once('.')?;
+    let (index, rest) = rest.split_once('.')?;
+    Some((level.parse().ok()?, kind, index.parse().ok()?, rest))
+}
+
+/// The original name of a UNet tensor; `layers` are the residual blocks of each level.
+pub fn unet(name: &str, layers: &[usize]) -> Option<String> {
+    let ends = [
+        ("time_embedding.linear_1.", "time_embed.0."),
+        ("time_embedding.linear_2.", "time_embed.2."),
+        ("conv_in.", "input_blocks.0.0."),
+        ("conv_norm_out.", "out.0."),
+        ("conv_out.", "out.2."),
+        ("mid_block.attentions.0.", "middle_block.1."),
+    ];
+    if let Some((rest, new)) = ends.iter().find_map(|(old, new)| Some((name.strip_prefix(old)?, new))) {
+        return Some(format!("{new}{rest}"));
+    }
+    if let Some(rest) = name.strip_prefix("mid_block.resnets.") {
+        let (index, rest) = rest.split_once('.')?;
+        return Some(format!("middle_block.{}.{}", 2 * index.parse::<usize>().ok()?, resnet(rest)?));
+    }
+    if let Some((level, kind, index, rest)) = position(name, "down_blocks.") {
+        // Every finer level has its residual blocks and one block for its down-sampling; block 0 is conv_in.
+        let first = 1 + layers.get(..level)?.iter().map(|n| n + 1).sum::<usize>();
+        return match kind {
+            "resnets" => Some(format!("input_blocks.{}.0.{}", first + index, resnet(rest)?)),
+            "attentions" => Some(format!("input_blocks.{}.1.{rest}", first + index)),
+            _ => Some(format!("input_blocks.{}.0.op.{}", first + layers.get(level)?, rest.strip_prefix("conv.")?)),
+        };
+    }
+    let (level, kind, index, rest) = position(name, "up_blocks.")?;
+    // Upwards the levels are counted from the coarsest one.
+    let blocks = |level: usize| layers.iter().rev().nth(level).map(|n| n + 1);
+    let first = (0..level).map(blocks).sum::<Option<usize>>()?;
+    match kind {
+        "resnets" => Some(format!("output_blocks.{}.0.{}", first + index, resnet(rest)?)),
+        "attentions" => Some(format!("output_blocks.{}.1.{rest}", first + index)),
+        // Behind the attention where the level has one; Stable Diffusion's coarsest has none.
+        _ => Some(format!("output_blocks.{}.{}.{rest}", first + blocks(level)? - 1, if level == 0 { 1 } else { 2 })),
+    }
+}
+
+fn resnet(rest: &str) -> Option<String> {
+    let parts = [
+        ("norm1.", "in_layers.0."),
+        ("conv1.", "in_layers.2."),
+        ("time_emb_proj.", "emb_layers.1."),
+        ("norm2.", "out_layers.0."),
+        ("conv2.", "out_layers.3."),
+        ("conv_shortcut.", "skip_connection."),
+    ];
+    parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
+}
