@@ -159,7 +159,8 @@ fn unusable(file: &Path, weights: &Weights, strange: &[&str]) -> Error {
     let what =
         if strange.is_empty() { "holds no LoRA".to_owned() } else { "has tensors that fit no module:".to_owned() };
     let error = Error::input(format!("{} {what}{shown}{more}", file.display())).hint(
-        "a LoRA fits the base model that it was trained for; what is read is plain LoRA of Stable Diffusion 1.x's UNet and text encoder",
+        "a LoRA fits the base model that it was trained for; what is read is plain LoRA of the UNet and the text encoder of Stable \
+         Diffusion 1.x",
     );
     let said =
         ["ss_base_model_version", "modelspec.architecture"].into_iter().find_map(|key| weights.metadata().get(key));

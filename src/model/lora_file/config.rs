@@ -69,7 +69,7 @@ impl Configs {
             let keys = all.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
             // Names of another network's keys have a point in them.
             let keys = keys.filter(|(key, _)| !key.contains('.')).map(|(key, value)| (key.to_owned(), value.clone()));
-            Config::parse(&from, keys.collect())
+            Config::parse(&from, &keys.collect())
         };
         Ok(Self { bare: of("")?, unet: of("unet.")?, text_encoder: of("text_encoder.")? })
     }
@@ -103,7 +103,7 @@ fn beside(file: &Path) -> Result<Option<Config>> {
     }
     let from = path.display().to_string();
     let text = fs_err::read_to_string(&path).map_err(|e| Error::input(e.to_string()))?;
-    Config::parse(&from, object(&from, &text)?)
+    Config::parse(&from, &object(&from, &text)?)
 }
 
 fn object(from: &str, text: &str) -> Result<Map<String, Value>> {
@@ -123,11 +123,11 @@ struct Config {
 
 impl Config {
     /// `None` where nothing is written.
-    fn parse(from: &str, map: Map<String, Value>) -> Result<Option<Self>> {
+    fn parse(from: &str, map: &Map<String, Value>) -> Result<Option<Self>> {
         if map.is_empty() {
             return Ok(None);
         }
-        refuse_what_is_not_read(from, &map)?;
+        refuse_what_is_not_read(from, map)?;
         let wrong = |key: &str, what: &str| Error::input(format!("{from}: `{key}` must be {what}"));
         let written = |key: &str| map.get(key).filter(|value| !value.is_null());
         let rank = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);

@@ -4,7 +4,7 @@
 //! PEFT's configuration in its header (stable-diffusion.cpp, OneTrainer), so alpha / rank is multiplied into B there. The second says
 //! alpha in tensors, which every program that knows its names reads.
 
-use super::super::lora::LoraLayers;
+use super::super::lora::{LoraLayer, LoraLayers};
 use super::Component;
 use crate::assets::write_safetensors;
 use crate::error::Result;
@@ -53,7 +53,7 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
             tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.down);
             tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.up);
         }
-        let rank = layers.values().next().map_or(1, |layer| layer.rank());
+        let rank = layers.values().next().map_or(1, LoraLayer::rank);
         let mut targets = targets.to_vec();
         targets.sort();
         let entries = [
