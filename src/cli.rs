@@ -3,6 +3,7 @@
 //! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument ends the process with
 //! exit code 2, as a wrong experiment does. What the keys of an experiment mean is in [`crate::experiment`].
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,14 +14,14 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::diffusion::Sampler;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 a run failed, 2 the input is wrong, 130 interrupted.
+Exit codes: 0 done, 1 a run failed, 2 the input is wrong; stopped by a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 
 Environment:
   HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
   XDG_CACHE_HOME                              where built-in files are unpacked
   NO_COLOR                                    no colours
-  RAYON_NUM_THREADS                           threads on the CPU; results do not depend on it";
+  RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -93,6 +94,30 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The program's arguments, with each of several prompts as a `--prompt=TEXT` of its own: behind a bare `--prompt`, clap would take
+/// one that begins with a hyphen, such as `-dog`, for an option. What begins as one of the command's own options stays one.
+pub fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let is_text = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        !["--", "-o", "-h"].iter().any(|option| text.starts_with(option))
+    };
+    let mut given = given.peekable();
+    let mut out: Vec<OsString> = Vec::new();
+    while let Some(argument) = given.next() {
+        let is_prompt = argument == "--prompt" && out.get(1).is_some_and(|command| command == "sample");
+        if !is_prompt || !given.peek().is_some_and(is_text) {
+            out.push(argument);
+            continue;
+        }
+        while let Some(text) = given.next_if(is_text) {
+            let mut joined = OsString::from("--prompt=");
+            joined.push(text);
+            out.push(joined);
+        }
+    }
+    out
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -154,16 +179,16 @@ pub struct BenchArgs {
     #[arg(value_enum, value_name = "WORK")]
     pub work: BenchWork,
     /// Side of the pictures in pixels.
-    #[arg(long, value_name = "N", default_value = "256", value_parser = latent_side)]
+    #[arg(long, value_name = "N", default_value = "256", allow_negative_numbers = true, value_parser = latent_side)]
     pub res: usize,
     /// Pictures at once.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1, 1024))]
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = count(1, 1024))]
     pub batch: usize,
     /// Rank of the LoRA.
-    #[arg(long, value_name = "N", default_value = "4", value_parser = count(1, 1024))]
+    #[arg(long, value_name = "N", default_value = "4", allow_negative_numbers = true, value_parser = count(1, 1024))]
     pub rank: usize,
     /// Timed steps.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = count(1, 10_000))]
+    #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true, value_parser = count(1, 10_000))]
     pub steps: usize,
     /// Train with gradient checkpointing.
     #[arg(long)]
@@ -257,20 +282,20 @@ pub struct SampleArgs {
     /// How strongly the LoRA works.
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite, allow_negative_numbers = true, requires = "lora", conflicts_with = "run_dir")]
     pub lora_scale: f64,
-    /// What to draw; several texts may follow.
+    /// What to draw; several texts may follow, also such as begin with one hyphen.
     #[arg(long = "prompt", value_name = "TEXT", required = true, num_args = 1.., value_parser = filled)]
     pub prompts: Vec<String>,
     /// What to lead away from.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub negative_prompt: Option<String>,
     /// Seed of each prompt's first picture.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,
     /// Pictures of each prompt.
-    #[arg(long, value_name = "N", value_parser = count(1, 1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1, 1_000_000))]
     pub images: Option<usize>,
     /// Denoising steps, 1 to 1000.
-    #[arg(long, value_name = "N", value_parser = count(1, 1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1, 1000))]
     pub steps: Option<usize>,
     /// Classifier-free guidance; 1 is off.
     #[arg(long, value_name = "G", value_parser = not_negative, allow_negative_numbers = true)]
@@ -279,10 +304,10 @@ pub struct SampleArgs {
     #[arg(long, value_parser = sampler())]
     pub sampler: Option<Sampler>,
     /// Width in pixels, a multiple of 8; the run's resolution or the model's own if not given.
-    #[arg(long, value_name = "W", value_parser = side, requires = "height")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = side, requires = "height")]
     pub width: Option<usize>,
     /// Height in pixels, a multiple of 8.
-    #[arg(long, value_name = "H", value_parser = side, requires = "width")]
+    #[arg(long, value_name = "H", allow_negative_numbers = true, value_parser = side, requires = "width")]
     pub height: Option<usize>,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
@@ -322,7 +347,7 @@ pub struct PlotArgs {
     #[arg(long)]
     pub log: bool,
     /// Average training losses over about so many steps; 1 shows them as they are. A tenth of the longest run if not given.
-    #[arg(long, value_name = "SPAN", value_parser = count(1, 1_000_000))]
+    #[arg(long, value_name = "SPAN", allow_negative_numbers = true, value_parser = count(1, 1_000_000))]
     pub smoothing: Option<usize>,
     /// Evaluation losses only.
     #[arg(long, conflicts_with = "loss")]
@@ -388,8 +413,18 @@ fn sampler() -> impl TypedValueParser<Value = Sampler> {
     PossibleValuesParser::new(Sampler::ALL.map(Sampler::name)).try_map(|name| name.parse::<Sampler>())
 }
 
-fn count(low: usize, high: usize) -> impl TypedValueParser<Value = usize> {
-    clap::value_parser!(u64).range(low as u64..=high as u64).map(|n| n as usize)
+fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|n| (low..=high).contains(n));
+        number.ok_or_else(|| format!("use a whole number from {low} to {high}"))
+    }
+}
+
+/// Other programs draw a seed of their own for -1.
+fn seed(text: &str) -> Result<u64, String> {
+    let seed = text.parse().ok().filter(|n| *n <= i64::MAX as u64);
+    let chosen = "a seed is chosen, never drawn, so that the pictures can be drawn again";
+    seed.ok_or_else(|| format!("use a whole number from 0 to {}: {chosen}", i64::MAX))
 }
 
 fn finite(text: &str) -> Result<f64, String> {
@@ -415,4 +450,27 @@ fn side(text: &str) -> Result<usize, String> {
 fn latent_side(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(64));
     pixels.ok_or_else(|| "use a multiple of 64 from 64 to 2048".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_prompt_is_an_argument_of_its_own() {
+        let of = |line: &str| {
+            let given = line.split(' ').map(OsString::from);
+            arguments(given).iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        for (given, taken) in [
+            ("t sample x --prompt a -dog b -o out", "t sample x --prompt=a --prompt=-dog --prompt=b -o out"),
+            ("t sample x -o out --prompt -1 --seed 3", "t sample x -o out --prompt=-1 --seed 3"),
+            ("t sample x --prompt -o out", "t sample x --prompt -o out"),
+            ("t sample x --prompt", "t sample x --prompt"),
+            ("t sample --prompt=a -dog", "t sample --prompt=a -dog"),
+            ("t plan --prompt a", "t plan --prompt a"),
+        ] {
+            assert_eq!(of(given), taken);
+        }
+    }
 }

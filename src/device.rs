@@ -1,15 +1,18 @@
 //! Which device computes: the user's choice against what this build and this machine have.
 //!
 //! In: `--device`, and the types that an experiment asks for. Out: a candle device, its name, why it was taken, and how much
-//! of its memory is in use, how busy it is; errors say what is missing and what to do.
+//! of its memory is in use, how busy it is; errors say what is missing and what to do. And how many threads
+//! compute on the CPU.
 
 mod busy;
+mod threads;
 
 use crate::cli::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::plan::fit::CardMemory;
 use crate::plan::{Adapter, Dtype, Plan};
 pub use busy::Busy;
+pub use threads::Threads;
 use candle_core::Device;
 
 /// A device that was opened.

@@ -2,7 +2,7 @@
 //!
 //! In: a message that names the file, key or tensor; optionally the causes below it and a remedy. Out: the text
 //! `error: …`, `caused by: …`, `hint: …` that `main` prints, and exit code 2 (wrong input), 1 (a run failed) or
-//! 130 (interrupted).
+//! that of the signal which asked to stop.
 
 use std::fmt;
 
@@ -13,8 +13,43 @@ pub enum Kind {
     Input,
     /// A run that was rightly asked for failed: disk full, network gone, loss not finite. Exit code 1.
     Run,
-    /// The user interrupted. Exit code 130.
-    Interrupted,
+    /// It was asked to stop. The exit code is the signal's.
+    Interrupted(Stop),
+}
+
+/// The signal that asked to stop. A shell gives a process that a signal ended 128 and its number as exit code: so does this program,
+/// though it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGHUP, a terminal that is closed: 129.
+    HangUp,
+    /// SIGINT, Ctrl-C: 130.
+    Interrupt,
+    /// SIGTERM, from `kill`, docker stop, a batch system or systemd: 143.
+    Terminate,
+}
+
+impl Stop {
+    /// Every signal that is listened to.
+    pub const ALL: [Self; 3] = [Self::HangUp, Self::Interrupt, Self::Terminate];
+
+    /// The process exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::HangUp => 129,
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// As `kill` and batch systems spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HangUp => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
 }
 
 /// An error with its message, its causes (outermost first) and a remedy.
@@ -40,9 +75,13 @@ impl Error {
         Self::new(Kind::Run, message)
     }
 
-    /// The user interrupted: exit code 130.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self::new(Kind::Interrupted, message)
+    /// Asked to stop: exit code 129, 130 or 143.
+    pub fn interrupted(by: Stop) -> Self {
+        let message = match by {
+            Stop::Interrupt => "interrupted".to_owned(),
+            Stop::HangUp | Stop::Terminate => format!("interrupted by {}", by.name()),
+        };
+        Self::new(Kind::Interrupted(by), message)
     }
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -89,17 +128,27 @@ impl Error {
         self.kind
     }
 
+    /// Whether it is no failure: something asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted(_))
+    }
+
     /// The message without causes and hint.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The process exit code: 2, 1 or 130.
+    /// The remedy.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The process exit code: 2, 1 or that of a signal.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Input => 2,
             Kind::Run => 1,
-            Kind::Interrupted => 130,
+            Kind::Interrupted(by) => by.exit_code(),
         }
     }
 }

@@ -88,6 +88,8 @@
 //! `repo`, `steps` and `epochs`) one given by `--set` or a variant wins over one from the file. A relative path in the file starts at the file's
 //! folder, one in `--set` at the working folder.
 
+mod encoding;
+mod foreign;
 mod overlay;
 mod problem;
 mod reader;
@@ -142,6 +144,9 @@ impl Experiment {
         texts.extend(set.iter().map(|arg| Text { title: "--set".into(), text: arg.clone() }));
         let mut problems = Vec::new();
         let mut base = tree::parse_document(text, &mut problems);
+        if let Some(error) = foreign::refuse(text, file, &base, problems.is_empty()) {
+            return Err(error);
+        }
         let mut arguments = Vec::new();
         for (i, arg) in set.iter().enumerate() {
             match tree::parse_argument(arg, i + 1) {
@@ -187,7 +192,5 @@ fn read(file: &Path) -> Result<String> {
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Error::input(format!("{shown} is larger than 1 MiB: this is no experiment's TOML file")));
     }
-    String::from_utf8(bytes).map_err(|e| {
-        Error::input(format!("{shown} is not text in UTF-8 (first bad byte at {})", e.utf8_error().valid_up_to()))
-    })
+    encoding::text(bytes, &shown.to_string())
 }

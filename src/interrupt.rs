@@ -1,22 +1,30 @@
-//! Ctrl-C, as a value that the loop asks between two steps.
+//! A signal that asks to stop, as a value that the loop asks between two steps.
 //!
-//! The first Ctrl-C asks the run to stop where nothing is lost; a second one ends the process at once with exit code 130.
+//! In: Ctrl-C (SIGINT), SIGTERM (`kill`, docker stop, batch systems, systemd) and SIGHUP (a terminal that is closed). Out: the first
+//! one asks the run to stop where nothing is lost; a second one ends the process at once. Either way the exit code is that of
+//! the signal. What was ignored when the program began, as `nohup` leaves it to, stays ignored.
 
 use std::io::{self, Write};
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stop};
 
-/// Whether the user asked to stop. Clones share the answer; the default is a value that no key can reach, for tests.
+/// How long after the first signal another is taken for the same request: who ends a whole group of processes, such as `timeout`
+/// or a shell whose terminal is closed, often reaches each of them twice.
+const ECHO: Duration = Duration::from_secs(1);
+
+/// Whether something asked to stop: the exit code of what did, or 0. Clones share the answer; the default is a value that no
+/// signal can reach, for tests.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicU8>);
 
 impl Interrupt {
-    /// Starts listening for Ctrl-C. All that are made in a process hear the same keys.
+    /// Starts listening. All that are made in a process hear the same signals.
     ///
-    /// Errors: something else listens already.
+    /// Errors: something else listens already, or there is no room for another thread.
     pub fn install() -> Result<Self> {
         static LISTENING: Mutex<Option<Interrupt>> = Mutex::new(None);
         let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,28 +32,114 @@ impl Interrupt {
             return Ok(interrupt.clone());
         }
         let interrupt = Self::default();
-        let heard = interrupt.clone();
-        ctrlc::set_handler(move || heard.press()).map_err(|e| Error::run("cannot listen for Ctrl-C").cause(e))?;
+        let mut listener = Listener { interrupt: interrupt.clone(), first: None };
+        let heard = move |by| tell(listener.hear(by, Instant::now()), by);
+        system::listen(heard).map_err(|e| Error::run("cannot listen for Ctrl-C and signals").cause(e))?;
         *listening = Some(interrupt.clone());
         Ok(interrupt)
     }
 
-    /// Did the user ask to stop?
-    pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// What asked to stop, if something did.
+    pub fn requested(&self) -> Option<Stop> {
+        let code = self.0.load(Ordering::Relaxed);
+        Stop::ALL.into_iter().find(|stop| stop.exit_code() == code)
     }
 
-    /// An error with exit code 130 if the user asked to stop: `interrupt.check()?` between two steps.
+    /// An error with the signal's exit code if something asked to stop: `interrupt.check()?` between two steps.
     pub fn check(&self) -> Result<()> {
-        if self.requested() { Err(Error::interrupted("interrupted")) } else { Ok(()) }
+        self.requested().map_or(Ok(()), |by| Err(Error::interrupted(by)))
+    }
+}
+
+/// Hears the signals one by one.
+#[derive(Debug)]
+struct Listener {
+    interrupt: Interrupt,
+    /// When the first one came.
+    first: Option<Instant>,
+}
+
+/// What a signal means.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// Stop where nothing is lost.
+    First,
+    /// The first one again.
+    Echo,
+    /// Stop at once.
+    Second,
+}
+
+impl Listener {
+    fn hear(&mut self, by: Stop, now: Instant) -> Heard {
+        let Some(first) = self.first else {
+            self.first = Some(now);
+            self.interrupt.0.store(by.exit_code(), Ordering::Relaxed);
+            return Heard::First;
+        };
+        // A person who presses Ctrl-C twice means it.
+        if by != Stop::Interrupt && now.duration_since(first) < ECHO { Heard::Echo } else { Heard::Second }
+    }
+}
+
+fn tell(heard: Heard, by: Stop) {
+    let again = match by {
+        Stop::Interrupt => "press Ctrl-C again",
+        Stop::HangUp | Stop::Terminate => "a second signal is needed",
+    };
+    match heard {
+        // stderr may be closed, which is no reason to fail.
+        Heard::First => drop(writeln!(io::stderr(), "\nstopping after this step; {again} to stop at once")),
+        Heard::Echo => {}
+        Heard::Second => process::exit(i32::from(by.exit_code())),
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use std::io::{self, IsTerminal};
+    use std::thread;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    use crate::error::Stop;
+
+    const SIGNALS: [(i32, Stop); 3] =
+        [(SIGHUP, Stop::HangUp), (SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)];
+
+    /// Calls `heard` with each signal, in a thread of its own.
+    pub fn listen(mut heard: impl FnMut(Stop) + Send + 'static) -> io::Result<()> {
+        let ignored = ignored(&fs_err::read_to_string("/proc/self/status").unwrap_or_default());
+        let is_ignored = |signal: i32| ignored.map_or_else(|| guess(signal), |mask| mask >> (signal - 1) & 1 == 1);
+        let mut signals = Signals::new(SIGNALS.map(|(signal, _)| signal).into_iter().filter(|s| !is_ignored(*s)))?;
+        let listen = move || {
+            for signal in signals.forever() {
+                SIGNALS.iter().filter(|(known, _)| *known == signal).for_each(|(_, stop)| heard(*stop));
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(listen).map(drop)
     }
 
-    fn press(&self) {
-        if self.0.swap(true, Ordering::Relaxed) {
-            process::exit(130);
-        }
-        // stderr may be closed, which is no reason to fail.
-        let _ = writeln!(io::stderr(), "\nstopping after this step; press Ctrl-C again to stop at once");
+    /// The signals that are ignored, a bit each, from what Linux says of a process.
+    pub(super) fn ignored(status: &str) -> Option<u64> {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    }
+
+    /// Elsewhere: under `nohup` the output is no terminal.
+    fn guess(signal: i32) -> bool {
+        signal == SIGHUP && !io::stdout().is_terminal()
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use crate::error::Stop;
+
+    /// Calls `heard` at each Ctrl-C.
+    pub fn listen(mut heard: impl FnMut(Stop) + Send + 'static) -> Result<(), ctrlc::Error> {
+        ctrlc::set_handler(move || heard(Stop::Interrupt))
     }
 }
 
@@ -54,12 +148,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_press_is_remembered_by_every_clone() {
-        let interrupt = Interrupt::default();
-        let asked_by_the_loop = interrupt.clone();
-        assert!(asked_by_the_loop.check().is_ok());
-        interrupt.press();
-        assert!(asked_by_the_loop.requested());
-        assert_eq!(asked_by_the_loop.check().map_err(|e| e.exit_code()), Err(130));
+    fn the_first_signal_is_remembered_by_every_clone_and_a_second_one_ends_at_once() {
+        for (first, code) in [(Stop::HangUp, 129), (Stop::Interrupt, 130), (Stop::Terminate, 143)] {
+            let interrupt = Interrupt::default();
+            let asked_by_the_loop = interrupt.clone();
+            assert!(asked_by_the_loop.check().is_ok());
+            let mut listener = Listener { interrupt, first: None };
+            let now = Instant::now();
+            assert_eq!(listener.hear(first, now), Heard::First);
+            assert_eq!(asked_by_the_loop.requested(), Some(first));
+            assert_eq!(asked_by_the_loop.check().map_err(|e| e.exit_code()), Err(code));
+            for second in Stop::ALL {
+                assert_eq!(listener.hear(second, now + ECHO), Heard::Second);
+            }
+            assert_eq!(asked_by_the_loop.requested(), Some(first), "the first one is the reason");
+        }
+    }
+
+    #[test]
+    fn what_reaches_a_process_twice_is_one_request() {
+        let mut listener = Listener { interrupt: Interrupt::default(), first: None };
+        let now = Instant::now();
+        assert_eq!(listener.hear(Stop::HangUp, now), Heard::First);
+        assert_eq!(listener.hear(Stop::HangUp, now + ECHO / 2), Heard::Echo);
+        assert_eq!(listener.hear(Stop::Terminate, now + ECHO / 2), Heard::Echo);
+        assert_eq!(listener.hear(Stop::Interrupt, now + ECHO / 2), Heard::Second);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_ignored_is_read_from_the_systems_words() {
+        let status = "Name:\ttunelab\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        assert_eq!(system::ignored(status), Some(0x1001));
+        assert_eq!(system::ignored("Name:\ttunelab\n"), None);
     }
 }

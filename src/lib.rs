@@ -34,7 +34,7 @@
 //! |---|---|
 //! | [`error`] | the one error type: message, causes, hint, exit code |
 //! | [`lock`] | a file that one process alone writes to |
-//! | [`interrupt`] | Ctrl-C as a value that a loop asks between two steps |
+//! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, the four samplers: pure numbers |

@@ -1,12 +1,15 @@
 //! The `tunelab` command: parse, dispatch, print the error, exit with its code.
 
+use std::env;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::process::{self, ExitCode};
 
 use clap::Parser;
 use rayon::ThreadPoolBuilder;
-use tunelab::cli::{Cli, Command};
+use tunelab::cli::{Cli, Command, arguments};
+use tunelab::device::Threads;
+use tunelab::error::{Error, Result};
 use tunelab::ops::memory::Memory;
 use tunelab::{bench, plan, report, run, sample};
 
@@ -15,10 +18,27 @@ static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(confess));
-    // This thread is one of those that compute: to hand each operation's work to others and sleep meanwhile costs more than many
-    // of them. Without a pool, which is told where it is first needed, a command that computes nothing does its work.
-    let _ = ThreadPoolBuilder::new().use_current_thread().build_global();
-    let result = match Cli::parse().command {
+    match begin_threads().and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// This thread is one of those that compute: to hand each operation's work to others and sleep meanwhile costs more than many
+/// of them.
+fn begin_threads() -> Result<()> {
+    let Threads { count, warning } = Threads::from_env();
+    warning.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    ThreadPoolBuilder::new().num_threads(count).use_current_thread().build_global().map_err(|e| {
+        Error::run(format!("{count} threads cannot be started")).cause(e).hint("set RAYON_NUM_THREADS=1")
+    })
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
@@ -27,21 +47,18 @@ fn main() -> ExitCode {
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
         Command::Bench(args) => bench::command(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody may be listening any more; the exit code still says it.
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::from(error.exit_code())
-        }
     }
+}
+
+/// Nobody may be listening any more; the exit code still says it.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// A panic is a fault of this program, whatever the input was: one line, and the exit code of a failed run.
 fn confess(info: &PanicHookInfo) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let words = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
-    let _ = writeln!(io::stderr(), "error: a fault in tunelab, please report it with this line: {words} ({place})");
+    say(&format!("error: a fault in tunelab, please report it with this line: {words} ({place})"));
     process::exit(1);
 }

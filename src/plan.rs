@@ -27,6 +27,13 @@ use crate::error::{Error, Result};
 use crate::experiment::Experiment;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 
+/// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the longest name that is made of it,
+/// that of `weights/<name>.safetensors` while it is written. The number is a process's.
+pub const LONGEST_NAME: usize = 255 - "...safetensors.4294967295.tunelab-tmp.tmp".len();
+
+/// The end of a stand-in's name.
+const STAND_IN_ENDING: &str = "-stand-in";
+
 /// One experiment, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -275,7 +282,7 @@ impl Plan {
     fn in_place_of(self, original: &Self) -> Self {
         let (model, dataset) = (original.model.short(), original.dataset.source.short());
         let original = Original { experiment: original.name.clone(), model, dataset };
-        Self { name: format!("{}-stand-in", self.name), stands_in_for: Some(original), ..self }
+        Self { name: format!("{}{STAND_IN_ENDING}", self.name), stands_in_for: Some(original), ..self }
     }
 
     /// `builtin:mini with builtin:corgi in place of a/model with a/dataset`; nothing where the plan is the experiment's own.

@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+
 /// Where progress goes; decided once. Clones share the terminal and the warnings.
 #[derive(Debug, Clone)]
 pub struct Progress {
     mode: Mode,
     warnings: Arc<Mutex<Vec<String>>>,
+    interrupt: Interrupt,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +52,18 @@ impl Progress {
     }
 
     fn new(mode: Mode) -> Self {
-        Self { mode, warnings: Arc::default() }
+        Self { mode, warnings: Arc::default(), interrupt: Interrupt::default() }
+    }
+
+    /// The same, which knows what may ask to stop.
+    #[must_use]
+    pub fn until(self, interrupt: &Interrupt) -> Self {
+        Self { interrupt: interrupt.clone(), ..self }
+    }
+
+    /// An error if something asked to stop: for long work that is given its progress alone, such as a download.
+    pub fn check(&self) -> Result<()> {
+        self.interrupt.check()
     }
 
     /// What [`Progress::line`] was given while hidden.
@@ -87,6 +102,11 @@ impl Progress {
         if !warnings.iter().any(|warning| warning == text) {
             warnings.push(text.to_owned());
         }
+    }
+
+    /// Keeps these warnings and no others: those that hold for each of a command's runs, before the next one begins.
+    pub fn keep_warnings(&self, only: &[String]) {
+        *self.warnings() = only.to_vec();
     }
 
     /// The warnings since the last call, each once, in the order in which they came.

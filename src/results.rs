@@ -47,7 +47,7 @@ pub use files::{write_atomic, write_with};
 pub use inputs::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
-pub use names::{run_folder, sample_name, slug};
+pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
 pub use picture::{Shot, read_text, write_figure, write_png};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
@@ -159,6 +159,26 @@ impl RunDir {
         write_with(&self.path.join(relative), write)
     }
 
+    /// Asks the file system whether it takes files of these names (`/` parts folders) and the longer ones that they have while they
+    /// are written: before hours of work, not after.
+    ///
+    /// # Errors
+    /// Wrong input: a name or a whole path is too long for it.
+    pub fn takes(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            let path = files::longest_name(&self.path.join(name));
+            let file = path.file_name().unwrap_or_default();
+            // Of what is not there, too, it is said first if its name cannot be.
+            let asked = [fs::symlink_metadata(&path), fs::symlink_metadata(self.path.join(file))];
+            if let Some(e) = asked.into_iter().filter_map(std::result::Result::err).find(is_too_long) {
+                return Err(Error::input(format!("{} will not be written", self.path.join(name).display()))
+                    .cause(e)
+                    .hint("give a shorter `name`, or --results another folder"));
+            }
+        }
+        Ok(())
+    }
+
     /// Where picture `index` of `prompt` lies.
     pub fn sample_path(&self, model: Model, prompt: &str, index: usize) -> PathBuf {
         self.path.join(sample_name(model, prompt, index))
@@ -195,4 +215,9 @@ impl RunDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a name or a path is too long.
+fn is_too_long(e: &std::io::Error) -> bool {
+    e.kind() == std::io::ErrorKind::InvalidFilename
 }

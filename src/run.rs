@@ -74,6 +74,7 @@ impl<'a> Experiment<'a> {
     }
 
     fn all(&self) -> Result<()> {
+        self.check_names()?;
         let with = Prepared::new(self)?;
         let still = with.parameters.without_dropout();
         let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(still.clone()))?;
@@ -125,17 +126,13 @@ impl<'a> Experiment<'a> {
         let busy = Busy::watch(self.device);
         let mut begun = Instant::now();
         let mut graphs = None;
+        let mut stop = Ok(());
         while let Some(row) = trainer.step()? {
             let replayed = trainer.replayed();
             if let (None | Some(true), Some(Err(why))) = (graphs, &replayed) {
                 self.progress.line(format!("note: {NO_GRAPHS}: {why}"));
             }
             graphs = replayed.map(|replayed| replayed.is_ok());
-            if let Some((steps, scale)) = trainer.left_out() {
-                let batches = counted(steps, "step");
-                self.progress
-                    .line(format!("left out {batches} with gradients beyond f16; the loss scale is now {scale}"));
-            }
             let took = Timing {
                 seconds: begun.elapsed().as_secs_f64(),
                 memory_mib: memory_now_mib(),
@@ -151,14 +148,21 @@ impl<'a> Experiment<'a> {
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
                 log.evaluation(row.step, trainer.averaged(|| evaluation.loss(still))?)?;
             }
-            let stop = self.interrupt.check();
+            stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
-            stop?;
+            if stop.is_err() {
+                break;
+            }
             busy.begin();
             begun = Instant::now();
         }
+        if let Some((steps, scale)) = trainer.left_out() {
+            let steps = counted(steps, "step");
+            self.progress.warn(format!("left out {steps} with gradients beyond f16; the loss scale is now {scale}"));
+        }
+        stop?;
         bar.finish();
         trainer.finish()?;
         Ok(graphs)

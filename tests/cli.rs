@@ -103,7 +103,11 @@ fn a_file_that_is_no_experiment_is_named() {
     hint: give the path of a TOML file, such as experiments/lora_dog.toml
     ");
     assert_snapshot!(shown(&large), @r"error: HERE/large.toml is larger than 1 MiB: this is no experiment's TOML file");
-    assert_snapshot!(shown(binary.to_str().expect("UTF-8")), @r"error: HERE/binary.toml is not text in UTF-8 (first bad byte at 9)");
+    assert_snapshot!(shown(binary.to_str().expect("UTF-8")), @r#"
+    error: HERE/binary.toml:2:1: not text in UTF-8 (the byte FF, `ÿ` in Windows-1252)
+
+    hint: save it as UTF-8: editors ask for the encoding under "Save as"
+    "#);
     fs_err::write(folder.path().join("plan.toml"), GOOD).expect("writable");
     assert_snapshot!(shown(here), @r"
     error: HERE is a folder, not an experiment's TOML file
@@ -374,4 +378,124 @@ fn a_reader_that_goes_away_is_no_fault() {
     let mut words = String::new();
     let _ = BufReader::new(child.stderr.take().expect("piped")).read_line(&mut words);
     assert_eq!((child.wait().expect("it ends").code(), words.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn files_in_other_encodings_are_named_and_a_byte_order_mark_is_no_matter() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("x.toml");
+    let name = file.to_str().expect("UTF-8");
+    let text = format!("{GOOD}dataset.prompt = 'ein schöner Hund'\n");
+    let mut check = |bytes: &[u8]| {
+        fs_err::write(&file, bytes).expect("writable");
+        let output = tunelab(&["check", name]);
+        (output.status.code(), stderr(&output))
+    };
+    assert_eq!(check(&[b"\xEF\xBB\xBF", text.as_bytes()].concat()), (Some(0), String::new()));
+    let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    let (code, said) = check(&latin);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("x.toml:4:26: not text in UTF-8 (the byte F6, `ö` in Windows-1252)"), "{said}");
+    let units = || text.encode_utf16();
+    let little: Vec<u8> = units().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = units().flat_map(u16::to_be_bytes).collect();
+    for bytes in [&little, &big, &[&[0xFF, 0xFE], &little[..]].concat(), &[&[0xFE, 0xFF], &big[..]].concat()] {
+        let (code, said) = check(bytes);
+        assert_eq!(code, Some(2));
+        assert!(said.contains("x.toml is in UTF-16") && said.contains("hint: save it as UTF-8"), "{said}");
+    }
+}
+
+#[test]
+fn files_of_others_in_a_folder_are_passed_over_with_a_note() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let here = folder.path().to_str().expect("UTF-8");
+    write(folder.path(), "a.toml", GOOD);
+    write(folder.path(), "b.TOML", GOOD);
+    for name in ["._a.toml", ".hidden.toml", "Cargo.toml", "pyproject.toml", "desktop.ini", "notes.txt"] {
+        write(folder.path(), name, "\0\u{5}not = an experiment");
+    }
+    let output = tunelab(&["check", here]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output).replace(here, "HERE"), "ok HERE/a.toml\nok HERE/b.TOML\n");
+    let note = "note: passed over, as no experiment: HERE/._a.toml, HERE/.hidden.toml, HERE/Cargo.toml, HERE/pyproject.toml\n";
+    assert_eq!(stderr(&output).replace(here, "HERE"), note);
+    // Named by itself it is read, and wrong.
+    assert_eq!(code(&["check", &format!("{here}/pyproject.toml")]), 2);
+}
+
+/// Each has some keys of its program's own documentation and examples.
+#[test]
+fn other_programs_configurations_are_told_by_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cases = [
+        ("kohya.toml", "pretrained_model_name_or_path = \"C:\\\\sd15\"\nnetwork_module = \"networks.lora\"\nnetwork_dim = 8\nunet_lr = 1e-4\n", "kohya's sd-scripts"),
+        ("paths.toml", "train_data_dir = \"C:\\Users\\me\"\nnetwork_dim = 8\noutput_name = \"x\"\n", "kohya's sd-scripts"),
+        ("data.toml", "[general]\nshuffle_caption = true\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = 'C:\\x'\nclass_tokens = 'a dog'\n", "kohya's sd-scripts"),
+        ("gui.json", "{\"LoRA_type\": \"Standard\", \"network_dim\": 8, \"train_batch_size\": 1}", "kohya's sd-scripts"),
+        ("one.json", "{\"base_model_name\": \"a/b\", \"model_type\": \"STABLE_DIFFUSION_15\", \"training_method\": \"LORA\", \"unet\": {\"weight_dtype\": \"FLOAT_16\"}}", "OneTrainer"),
+        ("ai.yaml", "---\njob: extension\nconfig:\n  name: \"x\"\n  process:\n    - type: 'sd_trainer'\n      training_folder: \"output\"\n      network:\n        linear: 16\n        linear_alpha: 16\n      train:\n        batch_size: 1\n", "ai-toolkit"),
+        ("simple.json", "{\"--model_family\": \"sd1x\", \"--model_type\": \"lora\", \"--data_backend_config\": \"x.json\", \"--max_train_steps\": 10, \"--train_batch_size\": 1}", "SimpleTuner"),
+        ("backend.json", "[{\"id\": \"x\", \"type\": \"local\", \"instance_data_dir\": \"d\", \"caption_strategy\": \"filename\", \"cache_dir_vae\": \"c\"}]", "SimpleTuner"),
+        ("launch.sh", "export MODEL=a/b\naccelerate launch train_dreambooth_lora.py \\\n  --pretrained_model_name_or_path=$MODEL \\\n  --instance_data_dir=dog \\\n  --instance_prompt=\"a dog\"\n", "diffusers' training scripts"),
+        ("accelerate.yaml", "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nmixed_precision: fp16\nnum_machines: 1\n", "Accelerate"),
+        ("adapter_config.json", "{\"peft_type\": \"LORA\", \"lora_alpha\": 8, \"target_modules\": [\"to_q\"]}", "PEFT"),
+        ("config.json", "{\"_class_name\": \"UNet2DConditionModel\", \"_diffusers_version\": \"0.6\"}", "a part of a model"),
+        ("flow.json", "{\"last_node_id\": 1, \"last_link_id\": 2, \"nodes\": []}", "ComfyUI"),
+    ];
+    for (name, text, program) in cases {
+        let file = write(folder.path(), name, text);
+        for command in ["check", "plan", "run"] {
+            let output = tunelab(&[command, &file]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+            assert!(said.starts_with(&format!("error: {file} looks like ")), "{name}: {said}");
+            let line = said.lines().next().unwrap_or_default();
+            assert!(line.contains(program) && line.ends_with(", not an experiment of tunelab"), "{name}: {said}");
+            assert!(said.contains("hint: the keys of an experiment are in the README") && said.contains("tunelab plan"), "{said}");
+        }
+    }
+    for (name, text, form) in [("x.json", "{\"a\": 1}", "JSON"), ("x.yml", "a: 1\n", "YAML")] {
+        let file = write(folder.path(), name, text);
+        let said = stderr(&tunelab(&["check", &file]));
+        assert!(said.starts_with(&format!("error: {file} is {form}, not an experiment of tunelab\n")), "{said}");
+    }
+    // A mistaken experiment stays one, whatever keys of others are in it.
+    let file = write(folder.path(), "ours.toml", &format!("{GOOD}network_dim = 4\ntrain_batch_size = 1\nunet_lr = 1.0\n"));
+    let said = stderr(&tunelab(&["check", &file]));
+    assert!(said.contains("unknown key `network_dim`") && !said.contains("looks like"), "{said}");
+}
+
+#[test]
+fn numbers_below_zero_and_prompts_with_a_hyphen_are_taken_for_what_they_are() {
+    let sample = |args: &[&str]| tunelab(&[&["sample", "results/none", "-o", "out"], args].concat());
+    assert_snapshot!(stderr(&sample(&["--prompt", "a dog", "--seed", "-1"])), @r"
+    error: invalid value '-1' for '--seed <N>': use a whole number from 0 to 9223372036854775807: a seed is chosen, never drawn, so that the pictures can be drawn again
+
+    For more information, try '--help'.
+    ");
+    for (option, range) in [("--images", "1 to 1000000"), ("--steps", "1 to 1000"), ("--width", "64 to 2048")] {
+        let said = stderr(&sample(&["--prompt", "a dog", "--height", "64", option, "-1"]));
+        assert!(said.contains(&format!("invalid value '-1' for '{option} ")) && said.contains(range), "{said}");
+    }
+    // The arguments are right: it is the folder that is missing.
+    for prompts in [&["--prompt", "-dog"][..], &["--prompt", "a dog", "-cat", "-1"], &["--prompt", "a", "--negative-prompt", "-b"]] {
+        let said = stderr(&sample(prompts));
+        assert!(said.contains("results/none"), "{prompts:?}: {said}");
+    }
+}
+
+#[test]
+fn numbers_of_threads_that_make_no_sense_are_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = write(folder.path(), "good.toml", GOOD);
+    let check = |threads: &str| {
+        let output = command(&["check", &good]).env("RAYON_NUM_THREADS", threads).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(0));
+        stderr(&output)
+    };
+    assert_eq!((check("1"), check("0"), check("")), <_>::default());
+    let said = check("100000");
+    assert!(said.starts_with("warning: RAYON_NUM_THREADS=100000 is more than 4 for each of the "), "{said}");
+    assert!(check("many").starts_with("warning: RAYON_NUM_THREADS=many is no number of threads: "));
 }

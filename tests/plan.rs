@@ -705,6 +705,43 @@ fn a_name_must_be_a_folders_name() {
     assert_eq!(good(&format!("name = '狗 1'\n{LEAST}"), &[]).name, "狗 1");
 }
 
+/// What a model's schedule has not is told before anything is drawn, where the schedule is on this machine.
+#[test]
+fn denoising_steps_fit_the_models_schedule() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs_err::create_dir(folder.path().join("scheduler")).expect("writable");
+    let config = r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 100}"#;
+    fs_err::write(folder.path().join("scheduler/scheduler_config.json"), config).expect("writable");
+    let here = folder.path().to_str().expect("UTF-8");
+    let text = format!(
+        "model.path = '{here}'\ndataset = {{ builtin = 'corgi', prompt = 'a sks dog' }}\n
+        adapter.dreambooth = {{ class_prompt = 'a dog', lora = {{}} }}\n"
+    );
+    let with = |set: &[&str]| with(&text, set);
+    assert!(with(&["eval.steps=100", "eval.sampler=ddim", "adapter.dreambooth.class_steps=99"]).is_ok());
+    let more = with(&["eval.steps=101", "adapter.dreambooth.class_steps=200"]).expect_err("too many").to_string();
+    assert!(more.contains("`steps`: 101 sampling steps: there must be between 1 and 100"), "{more}");
+    assert!(more.contains("`class_steps`: 200 sampling steps: there must be between 1 and 100"), "{more}");
+    // Where nothing is drawn, nothing need fit.
+    let own = format!("adapter.dreambooth.class_path={here}");
+    assert!(with(&["eval.steps=101", "eval.prompts=[]", &own]).is_ok());
+}
+
+#[test]
+fn paths_of_windows_in_double_quotes_get_advice() {
+    let path = |written: &str| bad(&format!("model.path = {written}\ndataset.repo = 'a/d'\nadapter.lora = {{}}\n"), &[]);
+    // `\U` and `\D` are no escapes; `\n`, `\t` and `\b` are, of characters that nobody sees.
+    for written in [r#""C:\Users\me""#, r#""D:\Data\sd15""#, r#""C:\models\sd15""#, r#""\\server\share""#] {
+        let text = path(written);
+        assert!(text.contains("not valid TOML") && text.contains("write a path in single quotes"), "{text}");
+    }
+    let text = path(r#""C:\new\train\bed""#);
+    assert!(text.contains(r"C:\new\train\bed does not exist"), "{text}");
+    assert!(text.contains("in double quotes `\\` begins an escape: write a path in single quotes, 'C:\\...'"), "{text}");
+    let text = path(r"'C:\new\train'");
+    assert!(text.contains(r"C:\new\train does not exist") && !text.contains("quotes"), "{text}");
+}
+
 #[test]
 fn ranges_end_where_they_say() {
     let set = |arg: &str| with(LEAST, &[arg]).is_ok();

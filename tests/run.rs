@@ -27,4 +27,5 @@ mod refusals;
 mod resume;
 mod sampling;
 mod stand_in;
+mod warnings;
 mod world;

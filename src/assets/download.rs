@@ -184,6 +184,7 @@ fn receive(
     let mut body = response.into_body().into_reader();
     let mut block = vec![0; BLOCK];
     loop {
+        progress.check()?;
         let n = body.read(&mut block).map_err(|e| web.unreachable(&broke(wanted, have, &range, &e.to_string())))?;
         if n == 0 {
             break;

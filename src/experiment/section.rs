@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use super::reader::{join, similar};
+use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
 
 /// One table of the experiment, there or not.
@@ -148,9 +149,14 @@ impl<'a> Section<'a> {
             Ok(path) => return Some(path),
             Err(_) => "does not exist",
         };
-        let label = if text.starts_with('~') { "`~` means nothing here: write the whole path" } else { "" };
+        let label = match &text {
+            text if text.starts_with('~') => "`~` means nothing here: write the whole path",
+            text if text.contains(char::is_control) => SINGLE_QUOTES,
+            _ => "",
+        };
         let written = std::path::absolute(&written).unwrap_or(written);
-        self.problem(entry.at.clone(), format!("`{key}`: the folder {} {fault}", written.display()), label.into());
+        let shown = visible(&written.display().to_string());
+        self.problem(entry.at.clone(), format!("`{key}`: the folder {shown} {fault}"), label.into());
         None
     }
 
@@ -276,6 +282,18 @@ impl<'a> Section<'a> {
     fn problem(&self, at: Place, message: String, label: String) {
         self.reader.push(Problem::new(at, message).label(label));
     }
+}
+
+/// A text with its control characters as TOML writes them: `\n`, `\t`, `\b`.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\u{8}' => r"\b".to_owned(),
+        '\u{c}' => r"\f".to_owned(),
+        '\u{1b}' => r"\e".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// The range of numbers above `low`.

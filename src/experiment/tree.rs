@@ -67,13 +67,26 @@ pub(crate) enum Value {
 /// All syntax errors of the file go to `problems`, as far as the parser can find its feet again.
 pub(super) fn parse_document(text: &str, problems: &mut Vec<Problem>) -> Table {
     let (table, errors) = DeTable::parse_recoverable(text);
-    problems.extend(errors.iter().map(|e| syntax_problem(e, 0)));
+    problems.extend(errors.iter().map(|e| syntax_problem(e, text)));
     convert_table(table.get_ref(), 0)
 }
 
-fn syntax_problem(e: &toml::de::Error, text: usize) -> Problem {
-    let place = e.span().map_or(Place { text, range: None }, |range| Place::new(text, &range));
-    Problem::new(place, format!("not valid TOML: {}", e.message()))
+fn syntax_problem(e: &toml::de::Error, text: &str) -> Problem {
+    let place = e.span().map_or(Place { text: 0, range: None }, |range| Place::new(0, &range));
+    let problem = Problem::new(place, format!("not valid TOML: {}", e.message()));
+    let in_path = e.span().is_some_and(|range| is_behind_a_backslash(text, range.end));
+    if in_path { problem.label(SINGLE_QUOTES) } else { problem }
+}
+
+/// Most who meet an escape have written a path of Windows.
+pub(super) const SINGLE_QUOTES: &str = r"in double quotes `\` begins an escape: write a path in single quotes, 'C:\...'";
+
+/// Whether a place in a line is behind a backslash in double quotes.
+fn is_behind_a_backslash(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rfind('\n').map_or(0, |i| i + 1);
+    let quoted = before[line..].find('"').map(|quote| &text[line + quote..]);
+    quoted.is_some_and(|rest| rest.find('\\').is_some_and(|slash| text.len() - rest.len() + slash <= at))
 }
 
 /// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y` without quotes).

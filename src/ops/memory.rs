@@ -7,10 +7,15 @@
 //! They begin at a cache line: a vector of 64 bytes that lies in two lines takes two reads, and most of what a step reads would.
 //!
 //! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same from the system, for all that is small.
+//! Where the system has nothing more, the program says so in one line and ends with the exit code of a failed run: most of what
+//! allocates here knows of no failure, and would end the process as a crash.
 #![expect(unsafe_code, reason = "a global allocator hands out memory")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{thread, time::Duration};
 
 /// From this size on a block is kept, bytes.
 const LARGE: usize = 1 << 20;
@@ -162,23 +167,69 @@ fn block(size: usize) -> (*mut u8, bool) {
     (address, false)
 }
 
+/// The address, if the system had memory; otherwise the end of the program.
+fn or_end(address: *mut u8, size: usize) -> *mut u8 {
+    if address.is_null() {
+        end(size);
+    }
+    address
+}
+
+/// Says that there is no memory, and ends the process. Nothing here may allocate.
+#[cold]
+fn end(size: usize) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    if ENDING.swap(true, Ordering::Relaxed) {
+        // Another thread does it.
+        loop {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let mut line = [0; 256];
+    let mut rest = &mut line[..];
+    let (size, unit) = if size < LARGE { (size, "bytes") } else { (size >> 20, "MiB") };
+    // It is long enough.
+    let _ = writeln!(
+        rest,
+        "error: out of memory: the system has no {size} {unit} more; a smaller train.batch_size or dataset.resolution, or \
+         train.gradient_checkpointing = true, needs less"
+    );
+    let length = 256 - rest.len();
+    last_words(&line[..length])
+}
+
+#[cfg(unix)]
+fn last_words(line: &[u8]) -> ! {
+    // SAFETY: the line is as long as is said; what other threads hold does not matter any more.
+    unsafe {
+        libc::write(2, line.as_ptr().cast(), line.len());
+        libc::_exit(1)
+    }
+}
+
+#[cfg(not(unix))]
+fn last_words(line: &[u8]) -> ! {
+    // Nobody may be listening.
+    let _ = std::io::stderr().write_all(line);
+    std::process::exit(1)
+}
+
 // SAFETY: a large block is one of `get`'s or one that was freed with the same size; all others are the system allocator's. Which
 // one it is depends on the layout alone, and both are aligned as it says.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_large(layout) {
-            return block(layout.size()).0;
-        }
         // SAFETY: the caller's word.
-        unsafe { System.alloc(layout) }
+        let address = if is_large(layout) { block(layout.size()).0 } else { unsafe { System.alloc(layout) } };
+        or_end(address, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_large(layout) {
             // SAFETY: the caller's word.
-            return unsafe { System.alloc_zeroed(layout) };
+            return or_end(unsafe { System.alloc_zeroed(layout) }, layout.size());
         }
         let (block, is_kept) = block(layout.size());
+        let block = or_end(block, layout.size());
         if is_kept {
             // SAFETY: the block is this large.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -200,15 +251,13 @@ unsafe impl GlobalAlloc for Memory {
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !is_large(layout) && !is_large(new) {
             // SAFETY: the caller's word; both blocks are the system's.
-            return unsafe { System.realloc(address, layout, size) };
+            return or_end(unsafe { System.realloc(address, layout, size) }, size);
         }
         // SAFETY: the caller's word; both blocks are as large as what is copied, and apart.
         unsafe {
             let block = self.alloc(new);
-            if !block.is_null() {
-                block.copy_from_nonoverlapping(address, layout.size().min(size));
-                self.dealloc(address, layout);
-            }
+            block.copy_from_nonoverlapping(address, layout.size().min(size));
+            self.dealloc(address, layout);
             block
         }
     }

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 /// Errors: a file has problems (they are in the error, or on stderr where there are several files), or two files would
 /// write into the same results folder.
 pub fn check(args: &CheckArgs) -> Result<()> {
-    let loaded = files::load(&args.files, &args.set)?;
+    // A closed stderr must not hide the exit code.
+    let say = |text: String| drop(writeln!(io::stderr(), "{text}"));
+    let loaded = files::load(&args.files, &args.set, &mut |note| say(format!("note: {note}")))?;
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
     for Loaded { file, plans, .. } in loaded {
@@ -36,10 +38,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     if failures.len() == 1 {
         return Err(failures.remove(0));
     }
-    for error in &failures {
-        // A closed stderr must not hide the exit code.
-        let _ = writeln!(io::stderr(), "{error}\n");
-    }
+    failures.iter().for_each(|error| say(format!("{error}\n")));
     match failures.len() {
         0 => Ok(()),
         bad => Err(Error::input(format!("{bad} of {count} experiments have problems"))),

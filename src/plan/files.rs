@@ -30,13 +30,15 @@ impl Loaded {
     }
 }
 
-/// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their names.
+/// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their names. `note` hears which of
+/// them are passed over.
 ///
 /// Errors: a folder cannot be read or holds no such file. What is wrong in a file is in its own result.
-pub fn load(paths: &[PathBuf], set: &[String]) -> Result<Vec<Loaded>> {
+pub fn load(paths: &[PathBuf], set: &[String], note: &mut dyn FnMut(String)) -> Result<Vec<Loaded>> {
     let mut seen = BTreeSet::new();
     let mut loaded = Vec::new();
-    for file in paths.iter().map(|path| expand(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+    let files = paths.iter().map(|path| expand(path, note)).collect::<Result<Vec<_>>>()?;
+    for file in files.into_iter().flatten() {
         let same = fs_err::canonicalize(&file).unwrap_or_else(|_| file.clone());
         if seen.insert(same) {
             loaded.push(Loaded::new(file, set));
@@ -46,20 +48,48 @@ pub fn load(paths: &[PathBuf], set: &[String]) -> Result<Vec<Loaded>> {
 }
 
 /// The files that a path stands for. A results folder stays itself: reading it says what to name in its place.
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+fn expand(path: &Path, note: &mut dyn FnMut(String)) -> Result<Vec<PathBuf>> {
     if !path.is_dir() || path.join("plan.toml").is_file() {
         return Ok(vec![path.into()]);
     }
     let entries = fs_err::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let entries = entries.map_err(|e| Error::input(format!("cannot read the folder {}", path.display())).cause(e))?;
-    let is_toml = |file: &PathBuf| file.extension().is_some_and(|e| e == "toml") && file.is_file();
+    let is_toml = |file: &PathBuf| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) && file.is_file();
     let mut files: Vec<PathBuf> = entries.iter().map(fs_err::DirEntry::path).filter(is_toml).collect();
     files.sort();
+    let (files, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| !is_anothers(file));
+    if let [first, more @ ..] = others.as_slice() {
+        let names = more.iter().fold(first.display().to_string(), |names, file| format!("{names}, {}", file.display()));
+        note(format!("passed over, as no experiment: {names}"));
+    }
     if files.is_empty() {
         return Err(Error::input(format!("the folder {} holds no experiment (*.toml)", path.display())));
     }
     Ok(files)
 }
+
+/// Whether a file of this name is another program's: hidden ones, such as `._x.toml` that macOS leaves beside `x.toml` on foreign
+/// disks, and the settings of projects.
+fn is_anothers(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || SETTINGS.contains(&&*name)
+}
+
+/// Settings of projects and of tools around them.
+const SETTINGS: [&str; 12] = [
+    "Cargo.toml",
+    "book.toml",
+    "clippy.toml",
+    "netlify.toml",
+    "pixi.toml",
+    "poetry.toml",
+    "pyproject.toml",
+    "ruff.toml",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "taplo.toml",
+    "uv.toml",
+];
 
 /// Complains about each file that states an experiment of a name that another states before it. Upper and lower case are
 /// one, as some file systems have it.

@@ -12,6 +12,7 @@ use super::Source;
 use super::count::{SD15_UNET, Unet};
 use super::estimate::{Others, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
 use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
+use crate::diffusion::NoiseSchedule;
 use crate::error;
 
 /// The files of a model that a run needs.
@@ -29,12 +30,24 @@ const MODEL_FILES: [&str; 9] = [
 
 /// The text of the `config.json` of the model's `part`, if it is on this machine.
 pub(super) fn config(model: &Source, part: &str) -> Option<String> {
-    let name = format!("{part}/config.json");
+    text(model, &format!("{part}/config.json"))
+}
+
+/// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is told where it is loaded.
+pub(super) fn schedule(model: &Source) -> Option<NoiseSchedule> {
+    let name = "scheduler/scheduler_config.json";
+    NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
+}
+
+/// The text of one of the model's small files, if it is on this machine.
+fn text(model: &Source, name: &str) -> Option<String> {
     let file = match model {
+        // As a plan has it whose folder is not there.
+        Source::Path(root) if root.as_os_str().is_empty() => return None,
         Source::Path(root) => root.join(name),
-        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, &name)?,
+        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, name)?,
         Source::ModelScope { .. } => return None,
-        Source::Builtin(builtin) => return String::from_utf8(builtin.file(&name)?.to_vec()).ok(),
+        Source::Builtin(builtin) => return String::from_utf8(builtin.file(name)?.to_vec()).ok(),
     };
     fs_err::read_to_string(file).ok()
 }

@@ -8,11 +8,11 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::{
-    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, Length, Lora, LrScheduler, Objective, Original, Plan, Planned,
-    Reference, Source, Train, count, is_repository,
+    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, LONGEST_NAME, Length, Lora, LrScheduler, Objective, Original, Plan,
+    Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
 };
 use crate::builtin::Builtin;
-use crate::diffusion::Sampler;
+use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
 
@@ -70,10 +70,14 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     if matches!(objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
         root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
     }
+    let model = source(&root.section("model"), "which model to train", &Builtin::MODELS);
+    if let Some(schedule) = local::schedule(&model) {
+        sampling(&root, &schedule, &eval, &objective);
+    }
     Plan {
         name: name(&root, experiment),
         seed: seed(&root),
-        model: source(&root.section("model"), "which model to train", &Builtin::MODELS),
+        model,
         train: train(&root.section("train"), usual_learning_rate(&adapter, &objective)),
         reference: root.has("reference").then(|| reference(&root.section("reference"))),
         stands_in_for: root.has("stands_in_for").then(|| original(&root.section("stands_in_for"))),
@@ -185,6 +189,25 @@ fn eval(s: &Section, dataset_prompt: Option<&str>) -> Eval {
     }
 }
 
+/// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is asked when it is.
+fn sampling(root: &Section, schedule: &NoiseSchedule, eval: &Eval, objective: &Objective) {
+    if !eval.prompts.is_empty() {
+        steps_fit(&root.section("eval"), ["steps", "sampler"], schedule, (eval.sampler, eval.steps));
+    }
+    if let Objective::DreamBooth(DreamBooth { class_path: None, class_sampler, class_steps, .. }) = objective {
+        let section = root.section("adapter").section("dreambooth");
+        steps_fit(&section, ["class_steps", "class_sampler"], schedule, (*class_sampler, *class_steps));
+    }
+}
+
+fn steps_fit(s: &Section, keys: [&'static str; 2], schedule: &NoiseSchedule, (sampler, steps): (Sampler, usize)) {
+    let Err(error) = SamplerRun::new(sampler, schedule, steps) else { return };
+    // Where no number of steps would do, it is the sampler that does not fit.
+    let would_do = [1, 2, 5, 20].into_iter().any(|steps| SamplerRun::new(sampler, schedule, steps).is_ok());
+    let key = if would_do { keys[0] } else { keys[1] };
+    s.reject(key, format!("`{key}`: {}", error.line()), error.remedy().unwrap_or_default());
+}
+
 fn samplers() -> [(&'static str, Sampler); 4] {
     Sampler::ALL.map(|sampler| (sampler.name(), sampler))
 }
@@ -221,11 +244,21 @@ fn name(root: &Section, experiment: &Experiment) -> String {
     let stem = experiment.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = root.text("name").unwrap_or_else(|| stem.unwrap_or_else(|| "experiment".into()));
     let forbidden = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
-    let refused = name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']) || name.len() > 200;
+    let refused = name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']);
     if refused && root.has("name") {
         root.reject("name", format!("`name` must be usable as a folder's name, and {name:?} is not"), "");
     }
-    experiment.variant.as_ref().map_or(name.clone(), |variant| format!("{name}-{variant}"))
+    let variant = experiment.variant.as_ref().map_or_else(String::new, |variant| format!("-{variant}"));
+    let behind = format!("{variant}{}", if experiment.stand_in.is_some() { STAND_IN_ENDING } else { "" });
+    if name.len() + behind.len() > LONGEST_NAME {
+        let named = if root.has("name") { "`name`" } else { "the file's name, which is the run's," };
+        let most = LONGEST_NAME.saturating_sub(behind.len());
+        let message = format!("{named} is too long for the files of the run: {} bytes, at most {most}", name.len());
+        let with = if behind.is_empty() { String::new() } else { format!("{behind:?} comes behind it") };
+        let add = if root.has("name") { with } else { ["add a shorter `name`", &with].join("; ") };
+        root.reject("name", message, add.trim_end_matches("; "));
+    }
+    format!("{name}{variant}")
 }
 
 fn source(s: &Section, what: &str, built_in: &[(&'static str, Builtin)]) -> Source {

@@ -15,6 +15,8 @@ pub enum Block {
     Heading(u8, String),
     /// A paragraph.
     Text(String),
+    /// A paragraph that nobody may miss.
+    Banner(String),
     /// A table.
     Table(Grid),
     /// A picture with its caption.
@@ -67,6 +69,7 @@ fn markdown(block: &Block) -> String {
     match block {
         Block::Heading(level, text) => format!("{} {}\n", "#".repeat(usize::from(*level)), escape_markdown(text)),
         Block::Text(text) => format!("{}\n", escape_markdown(text)),
+        Block::Banner(text) => format!("> {}\n", escape_markdown(text)),
         Block::Table(grid) => {
             let line = |cells: &[String]| {
                 let cells: Vec<String> = cells.iter().map(|cell| escape_markdown(cell)).collect();
@@ -93,6 +96,7 @@ fn html(block: &Block) -> String {
             format!("<h{level} id=\"{}\">{}</h{level}>\n", anchor(text), escape_html(text))
         }
         Block::Text(text) => format!("<p>{}</p>\n", escape_html(text)),
+        Block::Banner(text) => format!("<p class=\"banner\">{}</p>\n", escape_html(text)),
         Block::Table(grid) => html_table(grid),
         Block::Picture(Picture { path, caption, vector, narrow }) => {
             let class = if *narrow { " class=\"narrow\"" } else { "" };

@@ -1,8 +1,8 @@
 //! The write-up of a results tree: `report.md` and `index.html`.
 //!
-//! In: the tree's finished runs and the files beside them. Out: a document in the order of a report: environment, settings,
-//! data, curves, pictures, table, and the commands that repeat it all. It holds no date and no absolute path of its own, so it
-//! can be moved with its tree and comes out the same each time.
+//! In: the tree's finished runs and the files beside them. Out: a document in the order of a report: what stands in for what,
+//! warnings, environment, settings, data, curves, pictures, table, and the commands that repeat it all. It holds no date and no
+//! absolute path of its own, so it can be moved with its tree and comes out the same each time.
 
 mod commands;
 mod data;
@@ -31,6 +31,8 @@ pub fn write(results: &Path, runs: &Runs, table: &Table) -> Result<()> {
 pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     let finished = &runs.finished;
     let mut out = vec![Block::Heading(1, TITLE.to_string()), Block::Text(summary(runs))];
+    out.extend(stand_ins(finished));
+    out.extend(warnings(finished));
     out.extend(environment::blocks(finished));
     out.extend(settings::blocks(finished));
     out.extend(data::blocks(finished));
@@ -51,17 +53,39 @@ fn summary(runs: &Runs) -> String {
         names.join(", "),
         duration(seconds)
     );
-    for run in &runs.finished {
-        if let Some(stand_in) = &run.record.stand_in {
-            text.extend([" ", run.name(), " is a STAND-IN: ", &stand_in.what, ", because ", &stand_in.why, "."]);
-        }
-    }
     if !runs.unfinished.is_empty() {
         let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names: Vec<String> = runs.unfinished.iter().map(folder).collect();
         text.extend([" Not finished and left out: ", &names.join(", "), "."]);
     }
     text
+}
+
+/// What stands in for what, and why, each thing once; every run's own mark is in its captions and in the table.
+fn stand_ins(runs: &[Run]) -> Vec<Block> {
+    let sentence = |run: &Run| run.record.stand_in.as_ref().map(|s| format!("{}, because {}", s.what, s.why));
+    let said = groups(runs, sentence).into_iter().filter_map(|(sentence, members)| Some((sentence?, members)));
+    said.map(|(sentence, members)| {
+        let names: Vec<&str> = members.iter().map(|run| run.name()).collect();
+        let are = if names.len() == 1 { "is a STAND-IN" } else { "are STAND-INs" };
+        Block::Banner(format!("{} {are}: {sentence}.", names.join(", ")))
+    })
+    .collect()
+}
+
+/// What was passed over, cut or clamped in the runs.
+fn warnings(runs: &[Run]) -> Vec<Block> {
+    let warned = groups(runs, |run| run.record.warnings.clone());
+    let rows = warned.iter().flat_map(|(warnings, members)| {
+        let who = shared_by(members, runs.len());
+        warnings.iter().map(move |warning| vec![who.clone(), warning.clone()])
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let headings = vec!["run".to_string(), "warning".into()];
+    vec![Block::Heading(2, "Warnings".into()), Block::Table(Grid { headings, rows })]
 }
 
 /// The overlay of all runs, then each run's own.
@@ -107,7 +131,8 @@ fn captioned(run: &Run) -> String {
 }
 
 fn table_blocks(table: &Table) -> Vec<Block> {
-    let (headings, rows, note) = to_cells(table);
+    // What stands in for what is said at the page's beginning.
+    let (headings, rows, note) = to_cells(&Table { stand_ins: Vec::new(), ..table.clone() });
     let mut out = vec![Block::Heading(2, "Table".into()), Block::Table(Grid { headings, rows })];
     if !note.is_empty() {
         out.push(Block::Text(note));

@@ -67,6 +67,13 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}{TEMPORARY}", std::process::id()))
 }
 
+/// The longest name that a file has while it is written: a writer of tensors puts a point before it and an ending behind it.
+pub fn longest_name(path: &Path) -> PathBuf {
+    let temporary = temporary(path);
+    let name = temporary.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
+}
+
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     // Opened for writing because Windows flushes no handle that only reads.
     fs::OpenOptions::new().write(true).open(temporary)?.sync_all()?;

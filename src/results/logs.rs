@@ -64,16 +64,16 @@ impl LossLog {
         if step == 0 {
             return Self::create(run, parts);
         }
-        let log = |name| Log::resume(&run.path().join(name), step);
+        let log = |name| {
+            let path = run.path().join(name);
+            let old = fs::read_to_string(&path).map_err(|e| short(run, name, step).cause(e))?;
+            Log::resume(&path, &old, step)
+        };
         let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: resume_timing(run.path(), step)? };
         let text = fs::read_to_string(run.path().join(LOSS_CSV))?;
         // A header, and one row a step.
         if text.lines().count() != step + 1 {
-            return Err(Error::input(format!(
-                "{} does not reach the checkpoint's step {step}",
-                logs.loss.path.display()
-            ))
-            .hint("run with --force to start over"));
+            return Err(short(run, LOSS_CSV, step));
         }
         Ok(logs)
     }
@@ -92,6 +92,14 @@ impl LossLog {
     pub fn evaluation(&mut self, step: usize, eval_loss: f32) -> Result<()> {
         self.eval.row(&[step.to_string(), eval_loss.to_string()])
     }
+}
+
+/// A log that the checkpoint goes beyond: nothing can be gone on with.
+fn short(run: &RunDir, name: &str, step: usize) -> Error {
+    let log = run.path().join(name);
+    let what = if log.is_file() { "does not reach" } else { "is not there, and there is" };
+    Error::input(format!("{} {what} the checkpoint of step {step}", log.display()))
+        .hint(format!("put the {name} of this run back, or start over with --force"))
 }
 
 fn resume_timing(run: &Path, step: usize) -> Result<Log> {
@@ -115,8 +123,7 @@ impl Log {
     }
 
     /// Keeps the header and the rows of the steps up to `step`; a row that was cut in the middle goes.
-    fn resume(path: &Path, step: usize) -> Result<Self> {
-        let old = fs::read_to_string(path)?;
+    fn resume(path: &Path, old: &str, step: usize) -> Result<Self> {
         let is_kept = |line: &str| {
             let first = line.split(',').next().unwrap_or_default();
             line.ends_with('\n') && first.parse::<usize>().map_or(first == "step", |n| n <= step)

@@ -1,4 +1,4 @@
-//! Names of folders made from what a person wrote: prompts and experiment names.
+//! Names of folders and files made from what a person wrote: prompts and experiment names.
 //!
 //! In: any text (empty, emoji, path separators, names that Windows reserves). Out: one path component that every file
 //! system takes. Two prompts never share a folder: a prompt that its slug does not spell out in full gets a hash, after a
@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use super::Model;
+use super::{LORA_FILE, Model};
 
 /// The most characters of a slug before its hash.
 const SLUG_CHARS: usize = 60;
@@ -51,8 +51,21 @@ pub fn run_folder(name: &str) -> String {
         return name.to_string();
     }
     let readable: String = name.chars().map(|c| if plain(c) { c } else { '-' }).take(SLUG_CHARS).collect();
+    // A reserved name is one whatever follows its first point.
+    let readable = if is_reserved(&readable) { readable.replace('.', "-") } else { readable };
     let readable = readable.trim_matches(['.', '-']);
     format!("{}_{}", if readable.is_empty() { "run" } else { readable }, short_hash(name))
+}
+
+/// The file in a run's `weights/` that is called as the run is: kohya's form of a LoRA, or the whole model. An experiment may have
+/// the name of the file for diffusers, or one that Windows reserves.
+pub fn weights_name(name: &str) -> String {
+    let stem = match name {
+        name if is_reserved(name) => run_folder(name),
+        name if LORA_FILE == format!("{name}.safetensors") => format!("{name}_kohya"),
+        name => name.to_owned(),
+    };
+    format!("weights/{stem}.safetensors")
 }
 
 /// Combining marks, which normal form NFKD parts from their letters.

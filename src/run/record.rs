@@ -5,12 +5,12 @@
 use super::Experiment;
 use super::prepare::Prepared;
 use crate::device;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::ops::weight::products_in_bf16;
 use crate::plan::{Adapter, Dtype, Objective};
 use crate::results::{
     Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
-    peak_memory_mib, sample_name,
+    peak_memory_mib, sample_name, weights_name,
 };
 use crate::train::checkpoint::Checkpoint;
 
@@ -49,6 +49,20 @@ impl Experiment<'_> {
         let shots = models.flat_map(|model| eval.prompts.iter().map(move |prompt| (model, prompt)));
         let names = shots.flat_map(|(m, prompt)| (0..eval.images).map(move |index| sample_name(m, prompt, index)));
         names.chain(["grid.png".to_owned()]).collect()
+    }
+
+    /// Whether the file system takes the names of all that will be written; those of a run's own make are short.
+    pub(super) fn check_names(&self) -> Result<()> {
+        self.run.takes(&[self.pictures(), vec![weights_name(&self.plan.name)]].concat())
+    }
+
+    /// What was warned of, now and when an earlier process came to the run's end.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.run.any_record().ok().flatten().map(|record| record.warnings).unwrap_or_default();
+        let mut new = self.progress.take_warnings();
+        new.retain(|warning| !warnings.contains(warning));
+        warnings.extend(new);
+        warnings
     }
 
     fn stand_in(&self) -> Option<StandIn> {
@@ -102,7 +116,7 @@ impl Experiment<'_> {
             versions: Versions::of_this_build(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),
-            warnings: self.progress.take_warnings(),
+            warnings: self.warnings(),
             files,
         }
     }

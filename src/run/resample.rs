@@ -17,6 +17,7 @@ use std::path::PathBuf;
 impl Experiment<'_> {
     /// Draws every picture that is not there, with the base model and the trained one from the run's `weights/`.
     pub(super) fn resample(&self) -> Result<()> {
+        self.check_names()?;
         let mut record = self.run.earlier_record()?;
         let (trained, lora) = trained_model(self.run, self.plan)?;
         check_base(&record, &assets::find_model(&self.plan.model, self.progress)?)?;
@@ -32,9 +33,7 @@ impl Experiment<'_> {
         record.seconds.total = self.total_seconds();
         record.seconds.sampling += sampling;
         record.peak_memory = self.peak_memory();
-        let mut warnings = self.progress.take_warnings();
-        warnings.retain(|warning| !record.warnings.contains(warning));
-        record.warnings.extend(warnings);
+        record.warnings = self.warnings();
         record.files.retain(|name| name.starts_with("weights/"));
         record.files.extend(self.pictures());
         self.run.finish(&record)

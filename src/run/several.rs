@@ -7,7 +7,7 @@ use super::Experiment;
 use super::inputs::Inputs;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
-use crate::device;
+use crate::device::{self, Threads};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::plan::command::{counted, print};
@@ -16,7 +16,10 @@ use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
 use crate::report::table::{self, Table};
 use crate::results::{Opened, RunDir, run_folder};
+use crate::train::checkpoint::Checkpoint;
 use candle_core::Device;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -29,12 +32,11 @@ enum Outcome {
     Failed(Error),
 }
 
-/// An experiment's folder (its file and variant, if those could not be read), what became of it, and what stands in for it, if
-/// something does.
+/// An experiment's folder (its file and variant, if those could not be read), what became of it, and whether it is a stand-in.
 struct Line {
     place: PathBuf,
     outcome: Outcome,
-    stand_in: Option<String>,
+    stand_in: bool,
 }
 
 /// An experiment before its turn: its file and variant, and its plan or what is wrong.
@@ -50,9 +52,9 @@ struct Chosen {
 ///
 /// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let progress = Progress::from_env();
     let interrupt = Interrupt::install()?;
-    let loaded = files::load(&args.files, &args.set)?;
+    let progress = Progress::from_env().until(&interrupt);
+    let loaded = files::load(&args.files, &args.set, &mut |note| progress.line(format!("note: {note}")))?;
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);
     }
@@ -67,10 +69,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         progress.line(why);
     }
     let reach = Reach::new(Hubs::from_env());
-    let room = Room { args, device, reach, inputs: Inputs::default(), progress: &progress, interrupt: &interrupt };
+    // It was said before anything else.
+    let warnings = Threads::from_env().warning.into_iter().collect();
+    let told = RefCell::default();
+    let inputs = Inputs::default();
+    let room = Room { args, device, reach, inputs, progress: &progress, interrupt: &interrupt, warnings, told };
     let lines = room.work_through(queue);
-    show_table(&lines)?;
-    close(lines, &progress)
+    let shown = show_table(&lines);
+    // What became of the experiments matters more than a terminal that is gone.
+    close(lines, &progress).and(shown)
 }
 
 /// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can be run, the file's one error.
@@ -92,7 +99,7 @@ fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Wait
 }
 
 fn failed_already((place, plan): Waiting) -> Line {
-    Line { place, outcome: plan.err().map_or(Outcome::NotRun, Outcome::Failed), stand_in: None }
+    Line { place, outcome: plan.err().map_or(Outcome::NotRun, Outcome::Failed), stand_in: false }
 }
 
 /// What all experiments share.
@@ -103,6 +110,10 @@ struct Room<'a> {
     inputs: Inputs,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
+    /// What was warned of before any experiment.
+    warnings: Vec<String>,
+    /// What was said of stand-ins.
+    told: RefCell<BTreeSet<String>>,
 }
 
 impl Room<'_> {
@@ -112,11 +123,11 @@ impl Room<'_> {
         for (file, planned) in queue {
             let stopped = lines.iter().any(Line::is_interrupted);
             let line = match planned {
-                Ok(planned) if stopped => self.line(&planned.plan, None, Outcome::NotRun),
+                Ok(planned) if stopped => self.line(&planned.plan, Outcome::NotRun),
                 Ok(planned) => self.take_turn(planned, several),
                 Err(error) => {
                     self.head(&file, several);
-                    Line { place: file, outcome: Outcome::Failed(error), stand_in: None }
+                    Line { place: file, outcome: Outcome::Failed(error), stand_in: false }
                 }
             };
             if let (Outcome::Failed(error), true) = (&line.outcome, several) {
@@ -129,19 +140,28 @@ impl Room<'_> {
 
     fn take_turn(&self, planned: Planned, several: bool) -> Line {
         let name = planned.plan.name.clone();
-        // Of the experiment before.
-        self.progress.take_warnings();
+        self.progress.keep_warnings(&self.warnings);
         let Chosen { plan, why } = match self.choose(planned) {
             Ok(chosen) => chosen,
-            Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: None },
+            Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: false },
         };
         self.head(&self.place(&plan.name), several);
-        let stand_in = plan.in_place().zip(why.as_ref()).map(|(what, why)| format!("{what}, because {why}"));
-        if let Some(what) = &stand_in {
-            self.progress.line(format!("stand-in: {what}"));
-        }
+        self.tell_stand_in(&plan, why.as_deref());
         let outcome = self.one(&plan, why.as_deref()).unwrap_or_else(Outcome::Failed);
-        self.line(&plan, stand_in, outcome)
+        self.line(&plan, outcome)
+    }
+
+    /// Says what stands in for what, and why, once in a command: the folders' names and the summary mark every stand-in.
+    fn tell_stand_in(&self, plan: &Plan, why: Option<&str>) {
+        let Some((what, why)) = plan.in_place().zip(why) else { return };
+        let sentence = format!("stand-in: {what}, because {why}");
+        let mut told = self.told.borrow_mut();
+        if told.contains(&sentence) {
+            return;
+        }
+        let is_known = !told.insert(why.to_owned());
+        self.progress.line(if is_known { format!("stand-in: {what}, for the same reason") } else { sentence.clone() });
+        told.insert(sentence);
     }
 
     /// Says whose turn it is, where there are several.
@@ -164,8 +184,8 @@ impl Room<'_> {
         self.args.results.join(run_folder(name))
     }
 
-    fn line(&self, plan: &Plan, stand_in: Option<String>, outcome: Outcome) -> Line {
-        Line { place: self.place(&plan.name), outcome, stand_in }
+    fn line(&self, plan: &Plan, outcome: Outcome) -> Line {
+        Line { place: self.place(&plan.name), outcome, stand_in: plan.stands_in_for.is_some() }
     }
 
     /// The experiment itself; or its stand-in, where its model is on a hub and the model or the pictures cannot be had. What is
@@ -203,16 +223,7 @@ impl Room<'_> {
             }
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => None,
         };
-        let (run, mut news) = match &opened {
-            Opened::Fresh(run) => (run, String::new()),
-            Opened::Unfinished(run) => (run, "going on with a run that was cut off".to_owned()),
-            Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
-            Opened::MissingWeights(run, what) => {
-                (run, format!("{what}, so the training goes on from its last checkpoint"))
-            }
-            Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
-            Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
-        };
+        let (run, mut news) = news(&opened)?;
         let place = run.path().display();
         news.extend(compared.map(|note| format!("; {note}")));
         if !news.is_empty() {
@@ -229,10 +240,39 @@ impl Room<'_> {
         };
         // After each, so that a failure later on leaves no stale table.
         let table = table::write(&self.args.results, &mut |text| progress.warn(text))?;
-        progress.line(format!("results in {place}"));
+        progress.line(format!("results in {place}{}", mark(plan.stands_in_for.is_some())));
         self.list(&run.record()?.warnings);
         Ok(outcome(table))
     }
+}
+
+/// The folder, and what is to be said of what was found there.
+fn news(opened: &Opened) -> Result<(&RunDir, String)> {
+    Ok(match opened {
+        Opened::Fresh(run) => (run, String::new()),
+        Opened::Unfinished(run) => {
+            let cut = match Checkpoint::last_step(run)? {
+                Some(_) => "going on with a run that was cut off",
+                None => "a run was cut off here before its first checkpoint, so it begins again",
+            };
+            (run, cut.to_owned())
+        }
+        Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
+        Opened::MissingWeights(run, what) => {
+            let next = match Checkpoint::last_step(run)? {
+                Some(_) => "so the training goes on from its last checkpoint",
+                None => "and there is no checkpoint, so the training begins again",
+            };
+            (run, format!("{what}, {next}"))
+        }
+        Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
+        Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
+    })
+}
+
+/// Behind the folder of a stand-in.
+fn mark(stand_in: bool) -> &'static str {
+    if stand_in { " (STAND-IN)" } else { "" }
 }
 
 /// The newest table on stdout, if anything is new.
@@ -247,21 +287,14 @@ fn show_table(lines: &[Line]) -> Result<()> {
 /// The summary of several experiments, and the error of them all.
 fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
     if lines.len() == 1 {
-        return match lines.pop() {
-            Some(Line { outcome: Outcome::Failed(error), .. }) => Err(error),
-            only => {
-                only.iter().filter_map(Line::note).for_each(|note| progress.line(note));
-                Ok(())
-            }
-        };
+        return lines.pop().and_then(Line::error).map_or(Ok(()), Err);
     }
     progress.line(summary(&lines));
-    lines.iter().filter_map(Line::note).for_each(|note| progress.line(note));
     let all = lines.len();
     let errors: Vec<Error> = lines.into_iter().filter_map(Line::error).collect();
     let message = format!("{} of {all} experiments failed", errors.len());
     let has = |kind| errors.iter().any(|error| error.kind() == kind);
-    match errors.iter().position(|error| error.kind() == Kind::Interrupted) {
+    match errors.iter().position(Error::is_interrupted) {
         Some(at) => Err(errors.into_iter().nth(at).unwrap_or_else(|| Error::run(message))),
         None if has(Kind::Run) => Err(Error::run(message)),
         None if has(Kind::Input) => Err(Error::input(message)),
@@ -271,9 +304,9 @@ fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
 
 fn summary(lines: &[Line]) -> String {
     let mut text = format!("\n{} experiments:", lines.len());
-    for Line { place, outcome, .. } in lines {
+    for Line { place, outcome, stand_in } in lines {
         // Writing into a text does not fail.
-        let _ = write!(text, "\n  {:<13} {}", outcome.name(), place.display());
+        let _ = write!(text, "\n  {:<13} {}{}", outcome.name(), place.display(), mark(*stand_in));
         if let Outcome::Failed(error) = outcome {
             let _ = write!(text, ": {}", error.message().lines().next().unwrap_or_default());
         }
@@ -283,12 +316,7 @@ fn summary(lines: &[Line]) -> String {
 
 impl Line {
     fn is_interrupted(&self) -> bool {
-        matches!(&self.outcome, Outcome::Failed(error) if error.kind() == Kind::Interrupted)
-    }
-
-    /// The last word on a stand-in.
-    fn note(&self) -> Option<String> {
-        Some(format!("stand-in: {} is of {}", self.place.display(), self.stand_in.as_ref()?))
+        matches!(&self.outcome, Outcome::Failed(error) if error.is_interrupted())
     }
 
     fn error(self) -> Option<Error> {
@@ -303,7 +331,7 @@ impl Outcome {
             Self::DrawnAgain(_) => "drawn again",
             Self::AlreadyDone => "already done",
             Self::NotRun => "not run",
-            Self::Failed(error) if error.kind() == Kind::Interrupted => "interrupted",
+            Self::Failed(error) if error.is_interrupted() => "interrupted",
             Self::Failed(_) => "failed",
         }
     }

@@ -10,7 +10,7 @@ use crate::assets::{Part, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::lora_file::{self, Component, Written};
 use crate::plan::{Adapter, Full, Lora, Objective, Plan};
-use crate::results::{Ending, LORA_FILE, RunDir};
+use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,10 +57,7 @@ fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &En
     let file = format!("weights/{LORA_FILE}");
     out.write(&file, |file| lora_file::write_diffusers(file, &networks, lora.dropout))?;
     let metadata = kohya_metadata(plan, lora, with, end);
-    // An experiment may have the name of the file for diffusers.
-    let suffix = if LORA_FILE == format!("{}.safetensors", plan.name) { "_kohya" } else { "" };
-    let name = format!("weights/{}{suffix}.safetensors", plan.name);
-    out.write(&name, |file| lora_file::write_kohya(file, &networks, &metadata))
+    out.write(&weights_name(&plan.name), |file| lora_file::write_kohya(file, &networks, &metadata))
 }
 
 /// A diffusers pipeline: the trained parts are written, the others copied from the base model.
@@ -80,8 +77,7 @@ fn write_model(out: &mut Out, plan: &Plan, full: &Full, with: &Prepared) -> Resu
     copy_folder(out, &files.tokenizer, "tokenizer")?;
     out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
     if full.single_file {
-        let name = format!("weights/{}.safetensors", plan.name);
-        out.write(&name, |file| single_file::write(file, with))?;
+        out.write(&weights_name(&plan.name), |file| single_file::write(file, with))?;
     }
     // Last: with it the folder is a model.
     let index = model_index(&files.root)?;

@@ -169,8 +169,8 @@ impl Networks {
 pub fn command(args: &SampleArgs) -> Result<()> {
     let settings = Settings::new(args)?;
     let targets = targets(args, &settings)?;
-    let progress = Progress::from_env();
     let interrupt = Interrupt::install()?;
+    let progress = Progress::from_env().until(&interrupt);
     let device::Opened { device, why } = device::open(args.device)?;
     if let Some(why) = why {
         progress.line(why);

@@ -127,6 +127,13 @@ fn a_stand_in_is_marked_and_compared_with_stand_ins_only() {
     let kinds: Vec<String> =
         table::to_csv(&table).unwrap().lines().map(|row| row.split(',').next().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["kind", "run", "stand-in", "stand-in"]);
-    let page = to_html("", &page::blocks(folder.path(), &runs, &table));
-    assert!(page.contains("b is a STAND-IN: m with c in place of a/b with d, because w."), "{page}");
+    // Once on a page, whose runs are marked one by one.
+    let blocks = page::blocks(folder.path(), &runs, &table);
+    let (html, markdown) = (to_html("", &blocks), to_markdown(&blocks));
+    let said = "b, c are STAND-INs: m with c in place of a/b with d, because w.";
+    assert!(html.contains(&format!("<p class=\"banner\">{said}</p>")) && markdown.contains(&format!("\n> {said}\n")));
+    for page in [html, markdown] {
+        assert_eq!(page.matches("m with c in place of a/b with d").count(), 1, "{page}");
+        assert_eq!(page.matches("lora, STAND-IN").count(), 2, "{page}");
+    }
 }

@@ -8,14 +8,49 @@ use super::world::{Said, World, tree};
 
 /// Starts a run and waits until its log has `rows` steps.
 fn started(world: &World, args: &[&str], rows: usize) -> Child {
-    let child = world.command(args).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let child = spawned(world.command(args));
+    wait(world, rows);
+    child
+}
+
+fn spawned(mut command: Command) -> Child {
+    command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts")
+}
+
+/// The steps in the log.
+fn logged(world: &World) -> usize {
     let log = world.path("results/a/loss.csv");
+    fs_err::read_to_string(&log).map_or(0, |text| text.lines().count().saturating_sub(1))
+}
+
+fn wait(world: &World, rows: usize) {
     let begun = Instant::now();
-    while fs_err::read_to_string(&log).map_or(0, |text| text.lines().count()) <= rows {
+    while logged(world) < rows {
         assert!(begun.elapsed() < Duration::from_mins(1), "no step in a minute");
         std::thread::sleep(Duration::from_millis(2));
     }
-    child
+}
+
+/// More steps than any test waits for, without a checkpoint before the end.
+const ENDLESS: [&str; 6] = ["run", "a.toml", "--set", "train.steps=1000000", "--set", "train.checkpoint_every=0"];
+
+fn ended(child: Child) -> Said {
+    child.wait_with_output().expect("it ends").into()
+}
+
+/// What a run says that is begun again where this one was cut off, until it trains.
+fn said_next(world: &World, cut: Child) -> String {
+    drop(ended(cut));
+    let rows = logged(world);
+    let mut next = spawned(world.command(&ENDLESS));
+    let begun = Instant::now();
+    // It writes its logs anew, or goes on with them.
+    while logged(world) == rows {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no step in a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    next.kill().expect("it runs");
+    ended(next).err
 }
 
 fn send(signal: &str, child: &Child) {
@@ -28,7 +63,7 @@ fn ctrl_c_ends_with_130_and_keeps_the_log() {
     let world = World::new();
     let child = started(&world, &["run", "a.toml", "--set", "train.steps=100000"], 3);
     send("-INT", &child);
-    let said: Said = child.wait_with_output().expect("it ends").into();
+    let said = ended(child);
     assert_eq!((said.code, said.out.as_str()), (Some(130), ""), "{}", said.err);
     said.has(&["stopping", "error: interrupted"]);
     let log = world.text("results/a/loss.csv");
@@ -37,6 +72,70 @@ fn ctrl_c_ends_with_130_and_keeps_the_log() {
     said.has(&[&format!("the last checkpoint holds step {step}; the same command goes on from there")]);
     let left = tree(&world.path("results"));
     assert!(left.iter().all(|name| !name.contains("tmp") && !name.ends_with("run.json")), "{left:?}");
+}
+
+/// docker stop, batch systems and systemd send SIGTERM, a terminal that is closed SIGHUP.
+#[test]
+fn other_signals_stop_as_ctrl_c_does_and_give_their_own_code() {
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        let world = World::new();
+        let child = started(&world, &ENDLESS, 3);
+        // Who ends a whole group of processes may reach each of them twice.
+        send(&format!("-{signal}"), &child);
+        send(&format!("-{signal}"), &child);
+        let said = ended(child);
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{}", said.err);
+        let step = logged(&world);
+        said.has(&["stopping after this step", &format!("error: interrupted by SIG{signal}")]);
+        said.has(&[&format!("the last checkpoint holds step {step}; the same command goes on from there")]);
+        assert_eq!(tree(&world.path("results/a/checkpoints")), [format!("step-{step:08}.safetensors")]);
+        let next = spawned(world.command(&ENDLESS));
+        wait(&world, step + 1);
+        send(&format!("-{signal}"), &next);
+        let said = ended(next);
+        said.has(&["results/a: going on with a run that was cut off", &format!("going on after step {step}")]);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_with_its_own_code() {
+    let world = World::new();
+    let child = started(&world, &ENDLESS, 3);
+    // Both are there when the process goes on; the one with the smaller number comes first.
+    for signal in ["-STOP", "-INT", "-HUP", "-CONT"] {
+        send(signal, &child);
+    }
+    let said = ended(child);
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    said.has(&["a second signal is needed to stop at once"]);
+    assert!(!said.err.contains("error:") && !world.path("results/a/checkpoints").exists(), "{}", said.err);
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let world = World::new();
+    let mut command = Command::new("bash");
+    let script = "trap '' HUP INT; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_tunelab")]).args(ENDLESS).current_dir(world.path(""));
+    let child = spawned(command);
+    wait(&world, 3);
+    send("-HUP", &child);
+    send("-INT", &child);
+    wait(&world, logged(&world) + 20);
+    send("-TERM", &child);
+    let said = ended(child);
+    assert_eq!(said.code, Some(143), "{}", said.err);
+    assert_eq!(said.err.matches("stopping").count(), 1, "{}", said.err);
+}
+
+#[test]
+fn what_was_cut_off_without_a_checkpoint_begins_again_and_says_so() {
+    let world = World::new();
+    let mut child = started(&world, &ENDLESS, 3);
+    child.kill().expect("it runs");
+    let next = said_next(&world, child);
+    let begins = "results/a: a run was cut off here before its first checkpoint, so it begins again";
+    assert!(next.contains(begins) && !next.contains("going on"), "{next}");
 }
 
 #[test]
@@ -87,4 +186,20 @@ fn a_full_disk_keeps_what_was_written() {
             world.done(&["run", "a.toml", "--results", &results]);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_memory_is_one_line_and_no_crash() {
+    let world = World::new();
+    let script = "ulimit -v 1000000; exec \"$0\" \"$@\"";
+    let sample = ["sample", "--prompt", "a dog", "-o", "out", "--steps", "1", "--width", "2048", "--height", "2048"];
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_tunelab")]).args(sample).current_dir(world.path(""));
+    command.arg("--model").arg(super::world::fixture("model")).env("RUST_BACKTRACE", "0");
+    let said: Said = command.output().expect("bash is there").into();
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
+    let last: Vec<&str> = said.err.lines().filter(|line| !line.starts_with("sampling: ")).collect();
+    assert!(last.len() == 1 && last[0].starts_with("error: out of memory: the system has no "), "{}", said.err);
+    assert!(last[0].ends_with("needs less"), "{}", said.err);
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use fs_err as fs;
 
+use tunelab::plan::LONGEST_NAME;
+
 use super::world::{World, fixture, tree};
 
 const QUICK: [&str; 6] = ["run", "a.toml", "--set", "train.steps=1", "--set", "eval.prompts=[]"];
@@ -173,4 +175,56 @@ fn results_folders() {
         world.refused(&[&["run", "a.toml"], force].concat(), &["results/a", "thesis.tex", "hint:"]);
     }
     assert_eq!(tree(&world.path("results")), [".locks/a", "a/thesis.tex"]);
+}
+
+/// The longest name that is allowed is written to the end; one byte more is refused before anything is.
+#[test]
+fn names_that_are_too_long() {
+    let world = World::new();
+    let longest = "狗".repeat(LONGEST_NAME / 3) + &"n".repeat(LONGEST_NAME % 3);
+    let set = |name: &str| format!("name={name}");
+    world.done(&[&QUICK[..], &["--set", &set(&longest)]].concat());
+    let runs = tree(&world.path("results"));
+    assert!(runs.iter().any(|name| name.ends_with(&format!("/weights/{longest}.safetensors"))), "{runs:?}");
+    assert!(runs.iter().any(|name| name.ends_with("/run.json")), "{runs:?}");
+
+    let most = format!("{} bytes, at most {LONGEST_NAME}", LONGEST_NAME + 1);
+    for command in ["check", "plan", "run"] {
+        world.refused(&[command, "a.toml", "--set", &set(&(longest.clone() + "n"))], &["`name` is too long", &most]);
+    }
+    // With what comes behind it, or from the file's name.
+    let good = world.text("a.toml");
+    let refused = |file: &str, text: &str, parts: &[&str]| {
+        world.write(file, text);
+        world.refused(&["check", file], parts);
+        fs::remove_file(world.path(file)).expect("writable");
+    };
+    let allowed = |file: &str, text: &str| {
+        world.write(file, text);
+        world.done(&["check", file]);
+        fs::remove_file(world.path(file)).expect("writable");
+    };
+    let variant = format!("\n[[variant]]\nname = '{}'\n", "v".repeat(80));
+    let named = |length: usize| format!("name = '{}'\n{good}{variant}[stand_in]\n", "n".repeat(length));
+    let rest = LONGEST_NAME - "-".len() - 80 - "-stand-in".len();
+    allowed("v.toml", &named(rest));
+    let parts = ["`name` is too long", &format!("at most {rest}"), "-stand-in\" comes behind it", "v.toml:1:8"];
+    refused("v.toml", &named(rest + 1), &parts);
+    let file = |length: usize| format!("{}.toml", "f".repeat(length));
+    allowed(&file(LONGEST_NAME), &good);
+    refused(&file(LONGEST_NAME + 1), &good, &["the file's name, which is the run's, is too long", "add a shorter `name`"]);
+    assert_eq!(tree(&world.path("results")).len(), runs.len(), "nothing was written");
+}
+
+/// Where the name is short enough and the whole path is not.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_too_long() {
+    let world = World::new();
+    let results = ["d".repeat(249); 15].join("/");
+    let name = format!("name={}", "n".repeat(LONGEST_NAME));
+    let run = [&QUICK[..], &["--results", &results, "--set", &name]].concat();
+    let said = world.refused(&run, &["weights/nnn", "will not be written", "File name too long", "hint: give a shorter"]);
+    assert!(!said.err.contains("training"), "{}", said.err);
+    world.done(&[&QUICK[..], &["--results", &results]].concat());
 }

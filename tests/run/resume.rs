@@ -181,6 +181,29 @@ fn a_timing_log_that_is_short_or_gone_stops_nothing() {
     }
 }
 
+/// Without its rows the run could not come to an end: what is advised must work.
+#[test]
+fn a_loss_log_that_is_gone_or_short_is_wrong_input_with_a_way_out() {
+    let (world, files) = finished();
+    for name in ["loss.csv", "eval.csv"] {
+        cut_off(&world);
+        let log = world.read(&format!("results/a/{name}"));
+        fs_err::remove_file(world.path(&format!("results/a/{name}"))).expect("it is there");
+        let said = world.refused(&RUN, &[&format!("results/a/{name} is not there, and there is the checkpoint of step 6")]);
+        said.has(&[&format!("hint: put the {name} of this run back, or start over with --force")]);
+        world.write(&format!("results/a/{name}"), log);
+        world.done(&RUN);
+        assert_whole(&world, &files);
+    }
+    cut_off(&world);
+    let short: String = world.text("results/a/loss.csv").split_inclusive('\n').take(3).collect();
+    world.write("results/a/loss.csv", short);
+    world.refused(&RUN, &["results/a/loss.csv does not reach the checkpoint of step 6", "--force"]);
+    fs_err::remove_file(world.path("results/a/loss.csv")).expect("it is there");
+    world.done(&[&RUN[..], &["--force"]].concat());
+    assert_whole(&world, &files);
+}
+
 #[test]
 fn the_evaluation_sees_the_average_and_the_training_does_not_notice() {
     let world = World::new();

@@ -37,13 +37,14 @@ fn run(world: &World, huggingface: &str, args: &[&str]) -> Said {
     command.output().expect("the binary starts").into()
 }
 
-/// Stands in and says so first and last.
+/// Stands in, says so and why before anything else, and does not say it twice.
 fn assert_stands_in(said: &Said, why: &str) {
     assert_eq!(said.code, Some(0), "{}", said.err);
-    let lines: Vec<&str> = said.err.lines().collect();
-    for line in [lines[0], lines[lines.len() - 1]] {
-        assert!(line.starts_with("stand-in: ") && line.contains(WHAT) && line.contains(why), "{}", said.err);
-    }
+    let first = said.err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("stand-in: ") && first.contains(WHAT) && first.contains(why), "{}", said.err);
+    assert_eq!(said.err.matches(WHAT).count(), 1, "{}", said.err);
+    let last = said.err.lines().last().unwrap_or_default();
+    assert!(last == "results in results/x-stand-in (STAND-IN)" || last.contains("finished already"), "{}", said.err);
 }
 
 fn log(server: &Server) -> usize {
@@ -166,6 +167,21 @@ fn the_miniature_and_a_stand_ins_result_can_be_drawn_with() {
 }
 
 #[test]
+fn stand_ins_for_the_same_reason_say_only_what_differs() {
+    let world = world();
+    let other = EXPERIMENT.replace("'some-one/dog'", "'some-one/cat'");
+    for (name, text) in [("y", &other), ("z", &EXPERIMENT.to_owned())] {
+        world.write(&format!("{name}.toml"), text);
+    }
+    let said = run(&world, NOBODY, &["x.toml", "y.toml", "z.toml", "--stand-in", "--set", "eval.prompts=[]"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let lines: Vec<&str> = said.err.lines().filter(|line| line.starts_with("stand-in: ")).collect();
+    let cat = WHAT.replace("some-one/dog", "some-one/cat");
+    let why = "because --stand-in was given";
+    assert_eq!(lines, [format!("stand-in: {WHAT}, {why}"), format!("stand-in: {cat}, for the same reason")]);
+}
+
+#[test]
 fn what_is_done_or_cached_needs_neither_hub_nor_stand_in() {
     let world = world();
     let server = server(&world);
@@ -199,7 +215,7 @@ fn a_hub_that_never_answers_is_given_up_soon_and_once() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(log(&server), 1, "asked once for both");
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
-    let last: Vec<&str> = said.err.lines().rev().take(2).collect();
-    assert!(last.iter().all(|line| line.starts_with("stand-in: results/")), "{}", said.err);
-    said.has(&["done          results/x-stand-in", "done          results/y-stand-in"]);
+    // Said once for both, and every one is marked.
+    assert_eq!((said.err.matches("stand-in: ").count(), said.err.matches(WHAT).count()), (1, 1), "{}", said.err);
+    said.has(&["\n  done          results/x-stand-in (STAND-IN)\n  done          results/y-stand-in (STAND-IN)\n"]);
 }
