@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::plan::fit::CardMemory;
 use crate::plan::{Adapter, Dtype, Plan};
 pub use busy::Busy;
-pub use threads::Threads;
 use candle_core::Device;
+pub use threads::Threads;
 
 /// A device that was opened.
 pub struct Opened {

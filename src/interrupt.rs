@@ -105,8 +105,7 @@ mod system {
 
     use crate::error::Stop;
 
-    const SIGNALS: [(i32, Stop); 3] =
-        [(SIGHUP, Stop::HangUp), (SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)];
+    const SIGNALS: [(i32, Stop); 3] = [(SIGHUP, Stop::HangUp), (SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)];
 
     /// Calls `heard` with each signal, in a thread of its own.
     pub fn listen(mut heard: impl FnMut(Stop) + Send + 'static) -> io::Result<()> {
@@ -178,7 +177,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn what_is_ignored_is_read_from_the_systems_words() {
-        let status = "Name:\ttunelab\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        let status =
+            "Name:\ttunelab\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
         assert_eq!(system::ignored(status), Some(0x1001));
         assert_eq!(system::ignored("Name:\ttunelab\n"), None);
     }

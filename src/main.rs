@@ -32,9 +32,11 @@ fn main() -> ExitCode {
 fn begin_threads() -> Result<()> {
     let Threads { count, warning } = Threads::from_env();
     warning.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    ThreadPoolBuilder::new().num_threads(count).use_current_thread().build_global().map_err(|e| {
-        Error::run(format!("{count} threads cannot be started")).cause(e).hint("set RAYON_NUM_THREADS=1")
-    })
+    ThreadPoolBuilder::new()
+        .num_threads(count)
+        .use_current_thread()
+        .build_global()
+        .map_err(|e| Error::run(format!("{count} threads cannot be started")).cause(e).hint("set RAYON_NUM_THREADS=1"))
 }
 
 fn dispatch(command: Command) -> Result<()> {

@@ -418,7 +418,8 @@ fn files_of_others_in_a_folder_are_passed_over_with_a_note() {
     let output = tunelab(&["check", here]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output).replace(here, "HERE"), "ok HERE/a.toml\nok HERE/b.TOML\n");
-    let note = "note: passed over, as no experiment: HERE/._a.toml, HERE/.hidden.toml, HERE/Cargo.toml, HERE/pyproject.toml\n";
+    let note =
+        "note: passed over, as no experiment: HERE/._a.toml, HERE/.hidden.toml, HERE/Cargo.toml, HERE/pyproject.toml\n";
     assert_eq!(stderr(&output).replace(here, "HERE"), note);
     // Named by itself it is read, and wrong.
     assert_eq!(code(&["check", &format!("{here}/pyproject.toml")]), 2);
@@ -429,18 +430,62 @@ fn files_of_others_in_a_folder_are_passed_over_with_a_note() {
 fn other_programs_configurations_are_told_by_name() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cases = [
-        ("kohya.toml", "pretrained_model_name_or_path = \"C:\\\\sd15\"\nnetwork_module = \"networks.lora\"\nnetwork_dim = 8\nunet_lr = 1e-4\n", "kohya's sd-scripts"),
-        ("paths.toml", "train_data_dir = \"C:\\Users\\me\"\nnetwork_dim = 8\noutput_name = \"x\"\n", "kohya's sd-scripts"),
-        ("data.toml", "[general]\nshuffle_caption = true\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = 'C:\\x'\nclass_tokens = 'a dog'\n", "kohya's sd-scripts"),
-        ("gui.json", "{\"LoRA_type\": \"Standard\", \"network_dim\": 8, \"train_batch_size\": 1}", "kohya's sd-scripts"),
-        ("one.json", "{\"base_model_name\": \"a/b\", \"model_type\": \"STABLE_DIFFUSION_15\", \"training_method\": \"LORA\", \"unet\": {\"weight_dtype\": \"FLOAT_16\"}}", "OneTrainer"),
-        ("ai.yaml", "---\njob: extension\nconfig:\n  name: \"x\"\n  process:\n    - type: 'sd_trainer'\n      training_folder: \"output\"\n      network:\n        linear: 16\n        linear_alpha: 16\n      train:\n        batch_size: 1\n", "ai-toolkit"),
-        ("simple.json", "{\"--model_family\": \"sd1x\", \"--model_type\": \"lora\", \"--data_backend_config\": \"x.json\", \"--max_train_steps\": 10, \"--train_batch_size\": 1}", "SimpleTuner"),
-        ("backend.json", "[{\"id\": \"x\", \"type\": \"local\", \"instance_data_dir\": \"d\", \"caption_strategy\": \"filename\", \"cache_dir_vae\": \"c\"}]", "SimpleTuner"),
-        ("launch.sh", "export MODEL=a/b\naccelerate launch train_dreambooth_lora.py \\\n  --pretrained_model_name_or_path=$MODEL \\\n  --instance_data_dir=dog \\\n  --instance_prompt=\"a dog\"\n", "diffusers' training scripts"),
-        ("accelerate.yaml", "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nmixed_precision: fp16\nnum_machines: 1\n", "Accelerate"),
+        (
+            "kohya.toml",
+            "pretrained_model_name_or_path = \"C:\\\\sd15\"\nnetwork_module = \"networks.lora\"\nnetwork_dim = 8\nunet_lr = 1e-4\n",
+            "kohya's sd-scripts",
+        ),
+        (
+            "paths.toml",
+            "train_data_dir = \"C:\\Users\\me\"\nnetwork_dim = 8\noutput_name = \"x\"\n",
+            "kohya's sd-scripts",
+        ),
+        (
+            "data.toml",
+            "[general]\nshuffle_caption = true\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = 'C:\\x'\nclass_tokens = 'a dog'\n",
+            "kohya's sd-scripts",
+        ),
+        (
+            "gui.json",
+            "{\"LoRA_type\": \"Standard\", \"network_dim\": 8, \"train_batch_size\": 1}",
+            "kohya's sd-scripts",
+        ),
+        (
+            "one.json",
+            "{\"base_model_name\": \"a/b\", \"model_type\": \"STABLE_DIFFUSION_15\", \"training_method\": \"LORA\", \"unet\": {\"weight_dtype\": \"FLOAT_16\"}}",
+            "OneTrainer",
+        ),
+        (
+            "ai.yaml",
+            "---\njob: extension\nconfig:\n  name: \"x\"\n  process:\n    - type: 'sd_trainer'\n      training_folder: \"output\"\n      network:\n        linear: 16\n        linear_alpha: 16\n      train:\n        batch_size: 1\n",
+            "ai-toolkit",
+        ),
+        (
+            "simple.json",
+            "{\"--model_family\": \"sd1x\", \"--model_type\": \"lora\", \"--data_backend_config\": \"x.json\", \"--max_train_steps\": 10, \"--train_batch_size\": 1}",
+            "SimpleTuner",
+        ),
+        (
+            "backend.json",
+            "[{\"id\": \"x\", \"type\": \"local\", \"instance_data_dir\": \"d\", \"caption_strategy\": \"filename\", \"cache_dir_vae\": \"c\"}]",
+            "SimpleTuner",
+        ),
+        (
+            "launch.sh",
+            "export MODEL=a/b\naccelerate launch train_dreambooth_lora.py \\\n  --pretrained_model_name_or_path=$MODEL \\\n  --instance_data_dir=dog \\\n  --instance_prompt=\"a dog\"\n",
+            "diffusers' training scripts",
+        ),
+        (
+            "accelerate.yaml",
+            "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nmixed_precision: fp16\nnum_machines: 1\n",
+            "Accelerate",
+        ),
         ("adapter_config.json", "{\"peft_type\": \"LORA\", \"lora_alpha\": 8, \"target_modules\": [\"to_q\"]}", "PEFT"),
-        ("config.json", "{\"_class_name\": \"UNet2DConditionModel\", \"_diffusers_version\": \"0.6\"}", "a part of a model"),
+        (
+            "config.json",
+            "{\"_class_name\": \"UNet2DConditionModel\", \"_diffusers_version\": \"0.6\"}",
+            "a part of a model",
+        ),
         ("flow.json", "{\"last_node_id\": 1, \"last_link_id\": 2, \"nodes\": []}", "ComfyUI"),
     ];
     for (name, text, program) in cases {
@@ -452,7 +497,10 @@ fn other_programs_configurations_are_told_by_name() {
             assert!(said.starts_with(&format!("error: {file} looks like ")), "{name}: {said}");
             let line = said.lines().next().unwrap_or_default();
             assert!(line.contains(program) && line.ends_with(", not an experiment of tunelab"), "{name}: {said}");
-            assert!(said.contains("hint: the keys of an experiment are in the README") && said.contains("tunelab plan"), "{said}");
+            assert!(
+                said.contains("hint: the keys of an experiment are in the README") && said.contains("tunelab plan"),
+                "{said}"
+            );
         }
     }
     for (name, text, form) in [("x.json", "{\"a\": 1}", "JSON"), ("x.yml", "a: 1\n", "YAML")] {
@@ -461,7 +509,8 @@ fn other_programs_configurations_are_told_by_name() {
         assert!(said.starts_with(&format!("error: {file} is {form}, not an experiment of tunelab\n")), "{said}");
     }
     // A mistaken experiment stays one, whatever keys of others are in it.
-    let file = write(folder.path(), "ours.toml", &format!("{GOOD}network_dim = 4\ntrain_batch_size = 1\nunet_lr = 1.0\n"));
+    let file =
+        write(folder.path(), "ours.toml", &format!("{GOOD}network_dim = 4\ntrain_batch_size = 1\nunet_lr = 1.0\n"));
     let said = stderr(&tunelab(&["check", &file]));
     assert!(said.contains("unknown key `network_dim`") && !said.contains("looks like"), "{said}");
 }
@@ -479,7 +528,9 @@ fn numbers_below_zero_and_prompts_with_a_hyphen_are_taken_for_what_they_are() {
         assert!(said.contains(&format!("invalid value '-1' for '{option} ")) && said.contains(range), "{said}");
     }
     // The arguments are right: it is the folder that is missing.
-    for prompts in [&["--prompt", "-dog"][..], &["--prompt", "a dog", "-cat", "-1"], &["--prompt", "a", "--negative-prompt", "-b"]] {
+    for prompts in
+        [&["--prompt", "-dog"][..], &["--prompt", "a dog", "-cat", "-1"], &["--prompt", "a", "--negative-prompt", "-b"]]
+    {
         let said = stderr(&sample(prompts));
         assert!(said.contains("results/none"), "{prompts:?}: {said}");
     }

@@ -729,7 +729,8 @@ fn denoising_steps_fit_the_models_schedule() {
 
 #[test]
 fn paths_of_windows_in_double_quotes_get_advice() {
-    let path = |written: &str| bad(&format!("model.path = {written}\ndataset.repo = 'a/d'\nadapter.lora = {{}}\n"), &[]);
+    let path =
+        |written: &str| bad(&format!("model.path = {written}\ndataset.repo = 'a/d'\nadapter.lora = {{}}\n"), &[]);
     // `\U` and `\D` are no escapes; `\n`, `\t` and `\b` are, of characters that nobody sees.
     for written in [r#""C:\Users\me""#, r#""D:\Data\sd15""#, r#""C:\models\sd15""#, r#""\\server\share""#] {
         let text = path(written);
@@ -737,7 +738,10 @@ fn paths_of_windows_in_double_quotes_get_advice() {
     }
     let text = path(r#""C:\new\train\bed""#);
     assert!(text.contains(r"C:\new\train\bed does not exist"), "{text}");
-    assert!(text.contains("in double quotes `\\` begins an escape: write a path in single quotes, 'C:\\...'"), "{text}");
+    assert!(
+        text.contains("in double quotes `\\` begins an escape: write a path in single quotes, 'C:\\...'"),
+        "{text}"
+    );
     let text = path(r"'C:\new\train'");
     assert!(text.contains(r"C:\new\train does not exist") && !text.contains("quotes"), "{text}");
 }

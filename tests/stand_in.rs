@@ -151,7 +151,8 @@ fn stand_ins_count_where_folders_clash() {
     };
     let (alone, _) = HUB.split_once("[stand_in]").expect("it has one");
     let paths = [write("a.toml", HUB), write("a-stand-in.toml", alone)];
-    let clashes = files::clashes(&files::load(&paths, &[], &mut |note| panic!("{note}")).unwrap_or_else(|e| panic!("{e}")));
+    let clashes =
+        files::clashes(&files::load(&paths, &[], &mut |note| panic!("{note}")).unwrap_or_else(|e| panic!("{e}")));
     assert!(clashes.len() == 1 && clashes[0].message().ends_with("a.toml: a-stand-in"), "{clashes:?}");
 }
 

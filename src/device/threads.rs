@@ -59,7 +59,10 @@ mod tests {
             assert_eq!(of(asked, 2), (count, String::new()), "{asked:?}");
         }
         let told = |words: &str| words.to_owned();
-        assert_eq!(of("9", 2), (8, told("RAYON_NUM_THREADS=9 is more than 4 for each of the 2 cores: 8 threads compute")));
+        assert_eq!(
+            of("9", 2),
+            (8, told("RAYON_NUM_THREADS=9 is more than 4 for each of the 2 cores: 8 threads compute"))
+        );
         assert_eq!(of("1000000", 16).0, 64);
         assert_eq!(of("four", 1), (1, told("RAYON_NUM_THREADS=four is no number of threads: 1 thread computes")));
         assert_eq!(of("-1", 2).0, 2);

@@ -79,7 +79,8 @@ fn syntax_problem(e: &toml::de::Error, text: &str) -> Problem {
 }
 
 /// Most who meet an escape have written a path of Windows.
-pub(super) const SINGLE_QUOTES: &str = r"in double quotes `\` begins an escape: write a path in single quotes, 'C:\...'";
+pub(super) const SINGLE_QUOTES: &str =
+    r"in double quotes `\` begins an escape: write a path in single quotes, 'C:\...'";
 
 /// Whether a place in a line is behind a backslash in double quotes.
 fn is_behind_a_backslash(text: &str, at: usize) -> bool {

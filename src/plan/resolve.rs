@@ -8,8 +8,8 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::{
-    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, LONGEST_NAME, Length, Lora, LrScheduler, Objective, Original, Plan,
-    Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
+    Adapter, Dataset, DreamBooth, Dtype, Eval, Full, LONGEST_NAME, Length, Lora, LrScheduler, Objective, Original,
+    Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
 };
 use crate::builtin::Builtin;
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};

@@ -212,7 +212,11 @@ fn names_that_are_too_long() {
     refused("v.toml", &named(rest + 1), &parts);
     let file = |length: usize| format!("{}.toml", "f".repeat(length));
     allowed(&file(LONGEST_NAME), &good);
-    refused(&file(LONGEST_NAME + 1), &good, &["the file's name, which is the run's, is too long", "add a shorter `name`"]);
+    refused(
+        &file(LONGEST_NAME + 1),
+        &good,
+        &["the file's name, which is the run's, is too long", "add a shorter `name`"],
+    );
     assert_eq!(tree(&world.path("results")).len(), runs.len(), "nothing was written");
 }
 
@@ -224,7 +228,8 @@ fn paths_that_are_too_long() {
     let results = ["d".repeat(249); 15].join("/");
     let name = format!("name={}", "n".repeat(LONGEST_NAME));
     let run = [&QUICK[..], &["--results", &results, "--set", &name]].concat();
-    let said = world.refused(&run, &["weights/nnn", "will not be written", "File name too long", "hint: give a shorter"]);
+    let said =
+        world.refused(&run, &["weights/nnn", "will not be written", "File name too long", "hint: give a shorter"]);
     assert!(!said.err.contains("training"), "{}", said.err);
     world.done(&[&QUICK[..], &["--results", &results]].concat());
 }

@@ -189,7 +189,8 @@ fn a_loss_log_that_is_gone_or_short_is_wrong_input_with_a_way_out() {
         cut_off(&world);
         let log = world.read(&format!("results/a/{name}"));
         fs_err::remove_file(world.path(&format!("results/a/{name}"))).expect("it is there");
-        let said = world.refused(&RUN, &[&format!("results/a/{name} is not there, and there is the checkpoint of step 6")]);
+        let said =
+            world.refused(&RUN, &[&format!("results/a/{name} is not there, and there is the checkpoint of step 6")]);
         said.has(&[&format!("hint: put the {name} of this run back, or start over with --force")]);
         world.write(&format!("results/a/{name}"), log);
         world.done(&RUN);

@@ -55,7 +55,12 @@ fn what_was_cut_left_out_and_clamped_is_in_the_record_and_at_the_end() {
     assert_each(&found, &["RAYON_NUM_THREADS=100000 is more than", "very very", "text.jpg"]);
     assert_eq!(listed(&said), found);
     for warning in &found {
-        assert_eq!(said.err.matches(&format!("warning: {warning}\n")).count(), 1, "told when it happened: {}", said.err);
+        assert_eq!(
+            said.err.matches(&format!("warning: {warning}\n")).count(),
+            1,
+            "told when it happened: {}",
+            said.err
+        );
     }
 
     // A second run has nothing to do, and loses nothing.
