@@ -35,22 +35,29 @@ pub fn hash_model(files: &ModelFiles) -> Result<BTreeMap<String, String>> {
     files.inputs().into_par_iter().map(|(name, path)| Ok((name, sha256(&path)?))).collect()
 }
 
-/// A path as it is written on every system, another one for every path: a backslash and what is not UTF-8 are escaped
-/// (`\\`, `\xff`), so that two files never share one entry.
+/// A relative path with `/` on every system, for records and messages. Bytes that are not UTF-8 (`\xe9`), control characters
+/// (`\u{a}`) and the backslash itself (`\\`) are escaped, so that no two paths are written alike.
 pub fn slashed(path: &Path) -> String {
     path.iter().map(|part| escaped(part.as_encoded_bytes())).collect::<Vec<_>>().join("/")
 }
 
 fn escaped(name: &[u8]) -> String {
     use std::fmt::Write;
-    name.utf8_chunks().fold(String::new(), |mut text, chunk| {
-        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => text.extend(c.escape_unicode()),
+                c => text.push(c),
+            }
+        }
         for byte in chunk.invalid() {
             // Writing into a String cannot fail.
             let _ = write!(text, "\\x{byte:02x}");
         }
-        text
-    })
+    }
+    text
 }
 
 /// Lower-case hexadecimal.

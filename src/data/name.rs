@@ -3,43 +3,17 @@
 //! In: relative paths, and texts of any length. Out: for each path one text, and for no two the same; the key by which a
 //! table's spelling finds a file; and what is long, shortened.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
+
+pub(super) use crate::assets::slashed as name;
 
 /// Names listed in one line.
 const MAX_LISTED: usize = 5;
 
 /// Characters of a text that are shown in a message.
 const MAX_SHOWN: usize = 80;
-
-/// A relative path with `/` on every system. Bytes that are not UTF-8 (`\xE9`), control characters (`\u{a}`) and the backslash
-/// itself (`\\`) are escaped, so that two paths never have one name.
-pub(super) fn name(path: &Path) -> String {
-    let mut name = String::new();
-    for (index, part) in path.iter().enumerate() {
-        if index > 0 {
-            name.push('/');
-        }
-        for chunk in part.as_encoded_bytes().utf8_chunks() {
-            chunk.valid().chars().for_each(|c| push(&mut name, c));
-            for byte in chunk.invalid() {
-                // Writing to a string cannot fail.
-                let _ = write!(name, "\\x{byte:02X}");
-            }
-        }
-    }
-    name
-}
-
-fn push(name: &mut String, c: char) {
-    match c {
-        '\\' => name.push_str("\\\\"),
-        c if c.is_control() => name.extend(c.escape_unicode()),
-        c => name.push(c),
-    }
-}
 
 /// The same for a name however it is spelt: `é` may be one character or an `e` with an accent, and macOS, file servers and
 /// archives turn the one into the other.
@@ -88,7 +62,7 @@ mod tests {
         let of = |bytes: &[u8]| name(Path::new(std::ffi::OsStr::from_bytes(bytes)));
         assert_eq!(of(b"sub/a.png"), "sub/a.png");
         assert_eq!(of("hübsch/é.png".as_bytes()), "hübsch/é.png");
-        assert_eq!(of(b"\xE9.png"), "\\xE9.png");
+        assert_eq!(of(b"\xE9.png"), "\\xe9.png");
         assert_eq!(of(b"\\xE9.png"), "\\\\xE9.png");
         assert_eq!(of(b"a\nb"), "a\\u{a}b");
         assert_ne!(of(b"\xE9.png"), of(b"\xE8.png"));

@@ -432,7 +432,7 @@ fn names_that_are_not_utf8_stay_apart() {
     }
     let pictures = load(folder.path(), None, false).0.unwrap();
     let names: Vec<_> = pictures.iter().map(Picture::name).collect();
-    assert_eq!(names, ["\\xE8.png", "\\xE9.png"]);
+    assert_eq!(names, ["\\xe8.png", "\\xe9.png"]);
     assert_eq!([&*pictures[0].caption, &*pictures[1].caption], ["formats/rgb.png", "formats/grey.png"]);
 }
 
