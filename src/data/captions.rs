@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::folder::{METADATA, METADATA_CSV, read_file};
+use super::folder::{METADATA, METADATA_CSV};
 use super::name::{key, name, shortened};
 use super::quotes;
 use super::text;
@@ -20,6 +20,10 @@ use crate::error::{Error, Result};
 /// The columns of a table.
 const FILE_NAME: &str = "file_name";
 const TEXT: &str = "text";
+
+/// The most bytes of a table, and of a caption's file: what is larger is something else.
+const MAX_TABLE: u64 = 1 << 30;
+const MAX_CAPTION: u64 = 1 << 20;
 
 /// Columns that are listed in a message.
 const MAX_COLUMNS: usize = 10;
@@ -60,7 +64,7 @@ impl Table {
             }
         };
         let mut table = Self { file, rows: BTreeMap::new(), is_whole: true };
-        match read_file(&base.join(file)).and_then(text::decode) {
+        match text::read(&base.join(file), MAX_TABLE) {
             Ok(content) => table.add_lines(base, &content, texts, problems),
             Err(reason) => {
                 table.is_whole = false;
@@ -223,7 +227,7 @@ fn missing_column<'a>(key: &str, found: impl Iterator<Item = &'a str>) -> String
 /// The caption in a text file beside a picture: the whole file, white space and line ends collapsed to single spaces, which
 /// is what the tokenizer would do; `None` if it is empty. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn read_side_car(path: &Path) -> std::result::Result<Option<String>, String> {
-    let text = read_file(path).and_then(text::decode)?;
+    let text = text::read(path, MAX_CAPTION)?;
     let caption = text.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok(Some(caption).filter(|caption| !caption.is_empty()))
 }

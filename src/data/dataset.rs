@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 use super::cache::sha256;
 use super::captions::{Row, Table, read_side_car};
-use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder, read_file};
-use super::image::{BROKEN_HINT, Rgb, decode};
+use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder};
+use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
 use super::name::{key, listed, name, shortened};
 use crate::error::{Error, Result};
 
@@ -57,7 +57,7 @@ impl Picture {
     /// Decodes the picture. Fails when the file is no longer what it was when the dataset was loaded.
     pub fn image(&self) -> Result<Rgb> {
         let file = self.file.display();
-        let bytes = read_file(&self.file).map_err(|reason| Error::run(format!("`{file}` {reason}")))?;
+        let bytes = read_picture(&self.file).map_err(|reason| Error::run(format!("`{file}` {reason}")))?;
         if sha256(&bytes) != self.sha256 {
             return Err(Error::run(format!("`{file}` has changed since the run began")));
         }
@@ -258,7 +258,7 @@ fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return Err("is a Parquet file; extract the pictures from it and list them in a `metadata.jsonl`".to_owned());
     }
-    let bytes = read_file(&base.join(path))?;
+    let bytes = read_picture(&base.join(path))?;
     let Rgb { width, height, .. } = decode(&bytes)?;
     Ok(Content { sha256: sha256(&bytes), width, height })
 }

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use fs_err::File;
+
 use super::name::listed;
 use crate::error::{Error, Result};
 
@@ -121,14 +123,19 @@ pub(super) fn pictures_folder(root: &Path, warn: &mut dyn FnMut(String)) -> Resu
     Ok(root.join(TRAIN))
 }
 
-/// Reads a whole file, but never waits for one: opening a named pipe lasts until somebody writes into it. The error is the rest
-/// of a sentence that begins with the file's name.
-pub(super) fn read_file(path: &Path) -> std::result::Result<Vec<u8>, String> {
-    let kind = fs_err::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.file_type();
-    if !kind.is_file() {
-        return Err(format!("is {}, which is not opened", special(kind)));
+/// Opens a file to be read, with its length, but never waits for one: opening a named pipe lasts until somebody writes into it.
+/// The error is the rest of a sentence that begins with the file's name.
+pub(super) fn open(path: &Path) -> std::result::Result<(File, u64), String> {
+    let there = fs_err::metadata(path).map_err(|e| unreadable(&e))?;
+    if !there.is_file() {
+        return Err(format!("is {}, which is not opened", special(there.file_type())));
     }
-    fs_err::read(path).map_err(|e| format!("cannot be read: {e}"))
+    Ok((File::open(path).map_err(|e| unreadable(&e))?, there.len()))
+}
+
+/// The rest of a sentence that begins with the file's name.
+pub(super) fn unreadable(error: &std::io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 fn special(kind: std::fs::FileType) -> &'static str {

@@ -5,12 +5,12 @@
 //! flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles ignored.
 //! (Pillow itself saturates 16-bit grey; here it is scaled.)
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::folder::read_file;
+use super::folder::{open, unreadable};
 use super::jpeg;
 use super::orientation::orientation;
 use crate::error::{Error, Result};
@@ -21,6 +21,9 @@ pub(super) const BROKEN_HINT: &str =
 
 /// More pixels than this are refused before anything is allocated: Pillow's own limit for a "decompression bomb".
 const MAX_PIXELS: u64 = 178_956_970;
+
+/// So many bytes tell every format.
+const BEGINNING: u64 = 256;
 
 /// A picture longer than this many times its width has no sensible square crop, and resizing it would need gigabytes.
 const MAX_ASPECT: u32 = 32;
@@ -45,20 +48,35 @@ impl std::fmt::Debug for Rgb {
 
 /// Reads and decodes one image file. Every way in which it can fail is an input error that names the file.
 pub fn load_image(path: &Path) -> Result<Rgb> {
-    let image = read_file(path).and_then(|bytes| decode(&bytes));
+    let image = read_picture(path).and_then(|bytes| decode(&bytes));
     image.map_err(|reason| Error::input(format!("`{}` {reason}", path.display())).hint(BROKEN_HINT))
+}
+
+/// The bytes of an image file. Of one that does not begin as a picture no more than the beginning is read: a film may be larger
+/// than the memory. The error is the rest of a sentence that begins with the file's name.
+pub(super) fn read_picture(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    let (mut file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(BEGINNING).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    format_of(&bytes)?;
+    file.read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    Ok(bytes)
 }
 
 /// Decodes a file's bytes. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Rgb, String> {
-    let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
-    let mut image = match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes)?,
-        ImageFormat::Png | ImageFormat::WebP => png_or_webp(format, bytes)?,
-        _ => return Err(format!("is a {format:?} file; pictures are read from PNG, JPEG and WebP, so convert it")),
-    };
+    let format = format_of(bytes)?;
+    let mut image = if format == ImageFormat::Jpeg { jpeg::decode(bytes)? } else { png_or_webp(format, bytes)? };
     image.apply_orientation(orientation(format, bytes));
     Ok(flatten(image))
+}
+
+/// PNG, JPEG or WebP, by the first bytes.
+fn format_of(bytes: &[u8]) -> std::result::Result<ImageFormat, String> {
+    match image::guess_format(bytes).map_err(|_| unknown_format(bytes))? {
+        format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP) => Ok(format),
+        other => Err(format!("is a {other:?} file; pictures are read from PNG, JPEG and WebP, so convert it")),
+    }
 }
 
 fn png_or_webp(format: ImageFormat, bytes: &[u8]) -> std::result::Result<DynamicImage, String> {

@@ -1,13 +1,29 @@
-//! A text file's bytes → its text.
+//! A text file → its text.
 //!
-//! In: the bytes of a caption or a caption table. Out: the text without a byte order mark, or what is wrong with how it was saved:
-//! only UTF-8 is read, because every other guess would train on wrong letters.
+//! In: a caption or a caption table. Out: the text without a byte order mark, or what is wrong with how it was saved: only UTF-8 is
+//! read, because every other guess would train on wrong letters.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::folder::{open, unreadable};
 
 /// Windows-1252 from 0x80 to 0x9F; five of them stand for nothing.
 const WINDOWS_1252: &str = "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ";
 
+/// The text of a file that has at most `most` bytes. The error is the rest of a sentence that begins with the file's name.
+pub(super) fn read(path: &Path, most: u64) -> Result<String, String> {
+    let (mut file, length) = open(path)?;
+    if length > most {
+        return Err(format!("has {length} bytes; at most {most} are read"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    decode(bytes)
+}
+
 /// The text. The error is the rest of a sentence that begins with the file's name.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, String> {
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         return Err("is UTF-16 text; save it as UTF-8".to_owned());
     }
@@ -34,6 +50,6 @@ fn not_utf8(bytes: &[u8], at: usize) -> String {
 }
 
 /// The line of a position, from 1.
-pub(super) fn line_of(bytes: &[u8], at: usize) -> usize {
+fn line_of(bytes: &[u8], at: usize) -> usize {
     bytes[..at].split(|&byte| byte == b'\n').count()
 }

@@ -589,3 +589,20 @@ fn long_lists_and_texts_are_shortened() {
     let (_, text) = error(&[("metadata.csv", &long), ("a.png", PICTURE)], Some("a dog"));
     assert!(text.len() < 1000, "{text}");
 }
+
+#[test]
+fn a_file_larger_than_the_memory_is_not_read() {
+    // Of holes, so that they take no room.
+    let sparse =
+        |folder: &TempDir, name: &str| fs_err::File::create(folder.path().join(name)).unwrap().set_len(1 << 40).is_ok();
+    for (name, wanted) in [
+        ("clip.mp4", "`clip.mp4` is not an image"),
+        ("a.txt", "`a.txt` has 1099511627776 bytes; at most 1048576 are read"),
+        ("metadata.csv", "`metadata.csv` has 1099511627776 bytes; at most 1073741824 are read"),
+    ] {
+        let folder = folder(&[("a.png", PICTURE)]);
+        if sparse(&folder, name) {
+            assert_has(&load(folder.path(), None, false).0.unwrap_err().to_string(), &[wanted]);
+        }
+    }
+}
