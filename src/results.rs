@@ -12,6 +12,7 @@
 //!   loss.png loss.svg      drawn from the two logs
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
+//!   warnings.json          of a run that was cut off, until the next process records them
 //!   run.json               written last; it names weights and pictures, and a run is finished while all of them are there
 //! ```
 //!
@@ -61,6 +62,8 @@ pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 pub const RUN_JSON: &str = "run.json";
 /// The record while a finished run's pictures are drawn again.
 const RESAMPLING_JSON: &str = "resampling.json";
+/// What a process warned of that did not come to the run's end, for the record of the one that does.
+const WARNINGS_JSON: &str = "warnings.json";
 
 /// Which model made a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,7 +198,22 @@ impl RunDir {
         let json =
             serde_json::to_string_pretty(record).map_err(|e| Error::run("run.json cannot be written").cause(e))?;
         self.write(RUN_JSON, format!("{json}\n").as_bytes())?;
+        self.remove(WARNINGS_JSON)?;
         self.remove(RESAMPLING_JSON)
+    }
+
+    /// What earlier processes warned of in this run, whether they came to its end or not. What cannot be read of it stops nothing.
+    pub fn earlier_warnings(&self) -> Vec<String> {
+        let recorded = self.any_record().ok().flatten().map(|record| record.warnings).unwrap_or_default();
+        let kept = fs::read_to_string(self.path.join(WARNINGS_JSON)).unwrap_or_default();
+        let kept: Vec<String> = serde_json::from_str(&kept).unwrap_or_default();
+        let new: Vec<String> = kept.into_iter().filter(|warning| !recorded.contains(warning)).collect();
+        [recorded, new].concat()
+    }
+
+    /// Keeps warnings for the process that comes to the run's end.
+    pub fn keep_warnings(&self, warnings: &[String]) -> Result<()> {
+        self.write(WARNINGS_JSON, format!("{}\n", serde_json::json!(warnings)).as_bytes())
     }
 
     fn stored_plan(&self) -> Result<Option<String>> {

@@ -386,7 +386,7 @@ fn files_in_other_encodings_are_named_and_a_byte_order_mark_is_no_matter() {
     let file = folder.path().join("x.toml");
     let name = file.to_str().expect("UTF-8");
     let text = format!("{GOOD}dataset.prompt = 'ein schöner Hund'\n");
-    let mut check = |bytes: &[u8]| {
+    let check = |bytes: &[u8]| {
         fs_err::write(&file, bytes).expect("writable");
         let output = tunelab(&["check", name]);
         (output.status.code(), stderr(&output))

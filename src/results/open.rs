@@ -12,7 +12,7 @@ use super::changes::{Change, change};
 use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
-use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, files, samples};
+use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files, samples};
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the folder stays.
@@ -29,6 +29,7 @@ const WRITTEN: [&str; 13] = [
     "data.png",
     "weights",
     "checkpoints",
+    WARNINGS_JSON,
     PLAN_TOML,
 ];
 

@@ -15,8 +15,13 @@ use crate::results::{
 use crate::train::checkpoint::Checkpoint;
 
 impl Experiment<'_> {
-    /// Says of a run that did not come to its end what the next one finds.
+    /// Says of a run that did not come to its end what the next one finds, and keeps for it what was warned of.
     pub(super) fn with_what_is_kept(&self, error: Error) -> Error {
+        let warnings = self.warnings();
+        if !warnings.is_empty() && self.run.path().join(LOSS_CSV).is_file() {
+            // The run's own failure is the one to tell.
+            let _ = self.run.keep_warnings(&warnings);
+        }
         match Checkpoint::last_step(self.run) {
             _ if error.kind() == Kind::Input => error,
             Ok(Some(step)) => {
@@ -56,9 +61,9 @@ impl Experiment<'_> {
         self.run.takes(&[self.pictures(), vec![weights_name(&self.plan.name)]].concat())
     }
 
-    /// What was warned of, now and when an earlier process came to the run's end.
+    /// What was warned of, by this process and earlier ones.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.run.any_record().ok().flatten().map(|record| record.warnings).unwrap_or_default();
+        let mut warnings = self.run.earlier_warnings();
         let mut new = self.progress.take_warnings();
         new.retain(|warning| !warnings.contains(warning));
         warnings.extend(new);

@@ -1,7 +1,7 @@
 //! The table of runs.
 
 use super::*;
-use tunelab::report::document::to_html;
+use tunelab::report::document::{to_html, to_markdown};
 use tunelab::report::page;
 use tunelab::report::runs::{Run, Runs};
 use tunelab::report::table::Table;

@@ -225,7 +225,7 @@ fn names_that_are_too_long() {
 #[test]
 fn paths_that_are_too_long() {
     let world = World::new();
-    let results = ["d".repeat(249); 15].join("/");
+    let results = vec!["d".repeat(252); 15].join("/");
     let name = format!("name={}", "n".repeat(LONGEST_NAME));
     let run = [&QUICK[..], &["--results", &results, "--set", &name]].concat();
     let said =
