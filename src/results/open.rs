@@ -16,7 +16,7 @@ use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TI
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the folder stays.
-const WRITTEN: [&str; 13] = [
+const WRITTEN: [&str; 14] = [
     RUN_JSON,
     INPUTS_JSON,
     RESAMPLING_JSON,
