@@ -128,7 +128,8 @@ fn a_picture_that_is_not_a_number_is_a_failure_that_names_the_step() {
         assert!(tree(&world.path("out")).is_empty(), "no picture is written");
     };
     let mut tensors =
-        candle_core::safetensors::load(fixture("lora/kohya.safetensors"), &candle_core::Device::Cpu).expect("a LoRA");
+        candle_core::safetensors::load(fixture("lora_files/kohya.safetensors"), &candle_core::Device::Cpu)
+            .expect("a LoRA");
     for (_, alpha) in tensors.iter_mut().filter(|(name, _)| name.rsplit('.').next() == Some("alpha")) {
         *alpha = candle_core::Tensor::new(1e14_f32, &candle_core::Device::Cpu).expect("a scalar");
     }
