@@ -422,7 +422,7 @@ fn count(low: usize, high: usize) -> impl Fn(&str) -> Result<usize, String> + Cl
 
 /// Other programs draw a seed of their own for -1.
 fn seed(text: &str) -> Result<u64, String> {
-    let seed = text.parse().ok().filter(|n| *n <= i64::MAX as u64);
+    let seed = text.parse::<u64>().ok().filter(|n| i64::try_from(*n).is_ok());
     let chosen = "a seed is chosen, never drawn, so that the pictures can be drawn again";
     seed.ok_or_else(|| format!("use a whole number from 0 to {}: {chosen}", i64::MAX))
 }

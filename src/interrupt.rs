@@ -60,7 +60,7 @@ struct Listener {
 }
 
 /// What a signal means.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Heard {
     /// Stop where nothing is lost.
     First,

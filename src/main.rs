@@ -31,7 +31,9 @@ fn main() -> ExitCode {
 /// of them.
 fn begin_threads() -> Result<()> {
     let Threads { count, warning } = Threads::from_env();
-    warning.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    if let Some(warning) = warning {
+        say(&format!("warning: {warning}"));
+    }
     ThreadPoolBuilder::new()
         .num_threads(count)
         .use_current_thread()

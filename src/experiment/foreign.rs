@@ -12,7 +12,7 @@ use super::tree;
 use crate::error::Error;
 
 /// What a file is, and keys by which it is known; at least two of them must be there.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     (
         "a configuration of kohya's sd-scripts",
         "network_module network_dim network_alpha network_args unet_lr text_encoder_lr optimizer_type \
@@ -60,6 +60,7 @@ const KINDS: [(&str, &str); 8] = [
         "a part of a model",
         "_class_name _diffusers_version architectures transformers_version block_out_channels hidden_size",
     ),
+    ("a workflow of ComfyUI", "last_node_id last_link_id class_type widgets_values inputs _meta"),
 ];
 
 /// An error that says what the file is, if it is known and is no experiment. `tree` is what of it could be read as TOML.

@@ -38,7 +38,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     if failures.len() == 1 {
         return Err(failures.remove(0));
     }
-    failures.iter().for_each(|error| say(format!("{error}\n")));
+    for error in &failures {
+        say(format!("{error}\n"));
+    }
     match failures.len() {
         0 => Ok(()),
         bad => Err(Error::input(format!("{bad} of {count} experiments have problems"))),

@@ -12,7 +12,9 @@ use super::changes::{Change, change};
 use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
-use super::{EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files, samples};
+use super::{
+    EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files, samples,
+};
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the folder stays.

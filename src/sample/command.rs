@@ -159,7 +159,8 @@ impl Networks {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = encoded.cut {
             let [text, cut] = [text, &cut].map(shortened);
-            progress.warn(format!("“{text}” is too long for the text encoder; this is left out: “{cut}”"));
+            progress
+                .warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
         }
         self.clip.forward(&[encoded.ids])
     }

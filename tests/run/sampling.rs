@@ -162,7 +162,7 @@ fn odd_prompts_stay_in_their_folder() {
     let args = [&["sample", "--model", model.to_str().expect("UTF-8"), "--steps", "1", "-o", "out"], &["--prompt"][..]];
     let each: Vec<&str> = prompts.iter().flat_map(|p| ["--prompt", *p]).skip(1).collect();
     let said = world.done(&[&args.concat()[..], &each].concat());
-    said.has(&["is too long for the text encoder; this is left out"]);
+    said.has(&["is too long for the text encoder; this part is left out"]);
     let files = tree(&world.path(""));
     let (out, rest): (Vec<_>, Vec<_>) = files.iter().partition(|name| name.starts_with("out/"));
     assert_eq!((out.len(), rest.len()), (prompts.len() + 1, 4), "{files:?}");
