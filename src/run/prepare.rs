@@ -7,7 +7,7 @@ use super::{Experiment, class_images};
 use crate::assets::{self, ModelFiles};
 use crate::data::{self, Cache, Picture};
 use crate::device;
-use crate::diffusion::NoiseSchedule;
+use crate::diffusion::{NoiseSchedule, SamplerRun};
 use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
@@ -82,6 +82,10 @@ impl Prepared {
         command::note(plan).into_iter().for_each(&mut *warn);
         let schedule = load::schedule(&files)?;
         load::passed_over(&files)?.into_iter().for_each(&mut *warn);
+        if !plan.eval.prompts.is_empty() {
+            // What this sampler has not, over this model's schedule, would show after the training.
+            SamplerRun::new(plan.eval.sampler, &schedule, plan.eval.steps)?;
+        }
         let [unet_trained, text_trained] = trained(&plan.adapter);
         let is_text_trained = text_trained != Trained::Nothing;
         if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {

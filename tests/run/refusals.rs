@@ -126,6 +126,22 @@ fn model_folders() {
     world.refused(&[&QUICK[..], &["--set", "model.path=model"]].concat(), &["merges.txt"]);
 }
 
+/// Also where nothing is drawn before the training.
+#[test]
+fn samplers_that_a_model_does_not_allow() {
+    let world = World::new();
+    let file = world.model().join("scheduler/scheduler_config.json");
+    let text = fs::read_to_string(&file).expect("readable");
+    fs::write(&file, text.replacen('{', "{ \"use_beta_sigmas\": true,", 1)).expect("writable");
+    let set = ["model.path=model", "eval.compare_base=false", "eval.sampler=dpmpp_2m"];
+    let set = set.iter().flat_map(|key| ["--set", key]);
+    let said = world.refused(
+        &["run", "a.toml"].into_iter().chain(set).collect::<Vec<_>>(),
+        &["scheduler_config.json", "use_beta_sigmas", "with dpmpp_2m", "use another sampler"],
+    );
+    assert!(!said.err.contains("training"), "{}", said.err);
+}
+
 /// Each file for itself is whole; together they are no model.
 #[test]
 fn parts_of_different_models() {
