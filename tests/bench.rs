@@ -47,7 +47,7 @@ fn what_is_measured_is_said_in_words_too() {
 fn odd_sizes_and_unknown_work_are_refused() {
     for (args, part) in [
         (&["lora", "--res", "100"][..], "use a multiple of 64 from 64 to 2048"),
-        (&["lora", "--batch", "0"], "0 is not in 1..=1024"),
+        (&["lora", "--batch", "0"], "use a whole number from 1 to 1024"),
         (&["full", "--dtype", "bf16"], "`bench full` has no frozen weights of the UNet to round"),
         (&["lora", "--dtype", "f16", "--device", "cpu"], "f16 is for CUDA devices"),
         (&["lora", "--dtype", "f8"], "possible values: f32, bf16, f16"),

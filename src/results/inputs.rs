@@ -63,7 +63,8 @@ impl Hashes {
         match changes.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
-            [first, more @ ..] => Some(format!("{first}, and {} more changes", more.len())),
+            [first, _] => Some(format!("{first}, and one more change,")),
+            [first, more @ ..] => Some(format!("{first}, and {} more changes,", more.len())),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Prepared {
         let prompts = plan.eval.prompts.iter().map(String::as_str);
         let prompts = prompts.chain([plan.eval.negative_prompt.as_str(), ""]).chain(class_prompt);
         let prompt_ids = texts::tokenize(&tokenizer, prompts, warn)?;
-        let clip_hash = hash_of_part(&model, "text_encoder");
+        let clip_hash = hash_of_part(model, "text_encoder");
         let states = |ids: &Ids| {
             let (clip, _) = ClipText::new(clip.config(), Build::from_parameters(text_parameters.without_dropout()))?;
             texts::encode_cached(&clip, &clip_hash, ids, &cache, device)
