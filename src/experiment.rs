@@ -103,9 +103,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+pub(crate) use encoding::{NotUtf8, decode};
+pub(crate) use foreign::is_settings;
 use overlay::Rivals;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
+pub use section::SINGLE_FILE;
 pub(crate) use section::{Section, above, at_least};
 use stand_in::Trees;
 pub(crate) use tree::{Entry, Place, Table, Text, Value};

@@ -21,12 +21,14 @@ const ECHO: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicU8>);
 
+/// The process's listener, if it has one.
+static LISTENING: Mutex<Option<Interrupt>> = Mutex::new(None);
+
 impl Interrupt {
     /// Starts listening. All that are made in a process hear the same signals.
     ///
     /// Errors: something else listens already, or there is no room for another thread.
     pub fn install() -> Result<Self> {
-        static LISTENING: Mutex<Option<Interrupt>> = Mutex::new(None);
         let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(interrupt) = &*listening {
             return Ok(interrupt.clone());
@@ -49,6 +51,11 @@ impl Interrupt {
     pub fn check(&self) -> Result<()> {
         self.requested().map_or(Ok(()), |by| Err(Error::interrupted(by)))
     }
+}
+
+/// As [`Interrupt::check`], for whatever waits for others and is given no value to ask: a request to a hub.
+pub fn check_process() -> Result<()> {
+    LISTENING.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Ok(()), Interrupt::check)
 }
 
 /// Hears the signals one by one.

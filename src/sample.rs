@@ -10,7 +10,7 @@ pub(crate) use command::Networks;
 pub use command::command;
 pub use trained::{check_base, trained_model};
 
-use crate::data::{self, Rgb};
+use crate::data::{self, Rgb, shortened};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -80,7 +80,7 @@ impl<'a> Painter<'a> {
             // One at a time: the decoder needs far more memory a picture than the UNet does.
             let decoded = self.vae.decode(&latents.narrow(0, image, 1)?)?;
             if !is_finite(&decoded)? {
-                return Err(not_a_number("the VAE, after the last step, gave a picture"));
+                return Err(not_a_number(shot, "the VAE, after the last step, gave a picture"));
             }
             pictures.extend(data::from_tensor(&decoded)?);
         }
@@ -120,7 +120,7 @@ impl<'a> Painter<'a> {
             x = run.step(&output, call, &x, &mut generators)?;
             if !is_finite(&x)? {
                 let of = timesteps.len();
-                return Err(not_a_number(&format!("step {} of {of} (timestep {t}) gave latents", call + 1)));
+                return Err(not_a_number(shot, &format!("step {} of {of} (timestep {t}) gave latents", call + 1)));
             }
             bar.inc(1);
         }
@@ -134,8 +134,10 @@ fn is_finite(t: &Tensor) -> Result<bool> {
 }
 
 /// The error where a picture would come out black, or grey, whatever was asked for.
-fn not_a_number(what: &str) -> Error {
-    Error::run(format!("the picture cannot be drawn: {what} with NaN or infinity in it")).hint(
+fn not_a_number(shot: &Shot, what: &str) -> Error {
+    let (prompt, seed) = (shortened(&shot.prompt), shot.seed);
+    let picture = format!("the picture of “{prompt}” (seed {seed}) cannot be drawn");
+    Error::run(format!("{picture}: {what} with NaN or infinity in it")).hint(
         "a LoRA that is far too strong does this (its alpha, or --lora-scale), weights that a training drove out of all bounds, a \
          guidance_scale far too high, and dtype = \"f16\" where f32 or bf16 has room",
     )

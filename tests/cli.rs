@@ -396,6 +396,10 @@ fn files_in_other_encodings_are_named_and_a_byte_order_mark_is_no_matter() {
     let (code, said) = check(&latin);
     assert_eq!(code, Some(2));
     assert!(said.contains("x.toml:4:26: not text in UTF-8 (the byte F6, `ö` in Windows-1252)"), "{said}");
+    let (_, said) = check(&[GOOD.as_bytes(), b"dataset.prompt = '\x93dog'"].concat());
+    assert!(said.contains("x.toml:4:19: not text in UTF-8 (the byte 93, `“` in Windows-1252)"), "{said}");
+    let (_, said) = check(&[GOOD.as_bytes(), b"seed = \0"].concat());
+    assert!(said.contains("x.toml:4:8: a zero byte, which text has only in UTF-16"), "{said}");
     let units = || text.encode_utf16();
     let little: Vec<u8> = units().flat_map(u16::to_le_bytes).collect();
     let big: Vec<u8> = units().flat_map(u16::to_be_bytes).collect();
@@ -421,8 +425,21 @@ fn files_of_others_in_a_folder_are_passed_over_with_a_note() {
     let note =
         "note: passed over, as no experiment: HERE/._a.toml, HERE/.hidden.toml, HERE/Cargo.toml, HERE/pyproject.toml\n";
     assert_eq!(stderr(&output).replace(here, "HERE"), note);
-    // Named by itself it is read, and wrong.
-    assert_eq!(code(&["check", &format!("{here}/pyproject.toml")]), 2);
+}
+
+#[test]
+fn a_projects_settings_are_named_unless_an_experiment_has_their_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in [("pyproject.toml", "[project]\nname = 'x'\n"), ("Cargo.toml", "[package]\nname = 'x'\n")] {
+        let file = write(folder.path(), name, text);
+        let output = tunelab(&["check", &file]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let line = format!("error: {file} is a project's settings file, not an experiment of tunelab\n");
+        assert!(said.starts_with(&line) && !said.contains("unknown key"), "{said}");
+    }
+    let book = write(folder.path(), "book.toml", GOOD);
+    assert_eq!(stdout(&tunelab(&["check", &book])), format!("ok {book}\n"));
 }
 
 /// Each has some keys of its program's own documentation and examples.
@@ -471,6 +488,16 @@ fn other_programs_configurations_are_told_by_name() {
             "SimpleTuner",
         ),
         (
+            "both.toml",
+            "pretrained_model_name_or_path = \"a/b\"\ninstance_prompt = \"a dog\"\n[model]\nrepo = \"a/b\"\n",
+            "diffusers' training scripts",
+        ),
+        (
+            "half.toml",
+            "[model]\nname_or_path = \"a/b\"\nis_flux = true\n[network]\ntype = \"lora\"\nlinear = 16\nlinear_alpha = 16\n[train]\nsteps = 9\n",
+            "ai-toolkit",
+        ),
+        (
             "launch.sh",
             "export MODEL=a/b\naccelerate launch train_dreambooth_lora.py \\\n  --pretrained_model_name_or_path=$MODEL \\\n  --instance_data_dir=dog \\\n  --instance_prompt=\"a dog\"\n",
             "diffusers' training scripts",
@@ -508,11 +535,22 @@ fn other_programs_configurations_are_told_by_name() {
         let said = stderr(&tunelab(&["check", &file]));
         assert!(said.starts_with(&format!("error: {file} is {form}, not an experiment of tunelab\n")), "{said}");
     }
-    // A mistaken experiment stays one, whatever keys of others are in it.
-    let file =
-        write(folder.path(), "ours.toml", &format!("{GOOD}network_dim = 4\ntrain_batch_size = 1\nunet_lr = 1.0\n"));
-    let said = stderr(&tunelab(&["check", &file]));
-    assert!(said.contains("unknown key `network_dim`") && !said.contains("looks like"), "{said}");
+}
+
+/// While no more of its outermost keys are another program's than its own.
+#[test]
+fn a_mistaken_experiment_stays_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (keys, unknown) in [
+        ("network_dim = 4\ntrain_batch_size = 1\nunet_lr = 1.0\n", "network_dim"),
+        ("model.name_or_path = 'a/b'\ntrain.noise_scheduler = 'ddpm'\n", "name_or_path"),
+        ("[train]\nmax_train_steps = 9\ntrain_batch_size = 1\n", "max_train_steps"),
+    ] {
+        let file = write(folder.path(), "ours.toml", &format!("{GOOD}{keys}"));
+        let said = stderr(&tunelab(&["check", &file]));
+        assert!(said.contains(&format!("unknown key `{unknown}`")) && said.contains('^'), "{said}");
+        assert!(!said.contains("looks like"), "{said}");
+    }
 }
 
 #[test]

@@ -504,3 +504,11 @@ fn sampler_names() {
     refused("euler".parse::<Sampler>(), &["\"euler\"", "pndm, ddim, euler_a, dpmpp_2m"]);
     refused("DPM++ 2M Karras".parse::<Sampler>(), &["pndm, ddim, euler_a, dpmpp_2m", "`use_karras_sigmas`"]);
 }
+
+#[test]
+fn what_is_null_in_a_configuration_is_as_if_it_were_not_there() {
+    let nulls = json!({ "thresholding": null, "rescale_betas_zero_snr": null, "clip_sample_range": null, "variance_type": null });
+    let schedule = schedule_with(&nulls).unwrap();
+    assert_eq!(schedule.len(), 1000);
+    assert!(schedule_with(&json!({ "thresholding": true })).is_err());
+}

@@ -62,6 +62,7 @@ fn fill(web: &Web<'_>, wanted: &Wanted<'_>, part: &mut File, progress: &Progress
         if !failed.unreachable || attempt == web.settings().retries {
             return Err(failed);
         }
+        progress.check()?;
         let pause = Duration::from_millis(500 << attempt.min(4));
         attempt += 1;
         progress.line(format!("{}: the transfer broke, going on in {} s", wanted.name, pause.as_secs_f32()));

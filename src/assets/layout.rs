@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 
 use super::family;
 use crate::error::{Error, Result};
+pub(super) use crate::experiment::SINGLE_FILE;
 
 /// One part of the model: its folder, the stem of its weight files, and the class that is supported.
 pub(super) struct PartKind {
@@ -37,10 +38,6 @@ pub const TOKENIZER_FILES: [&str; 6] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
-
-/// What to do about a checkpoint in one file.
-pub(super) const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
-     tokenizer/, scheduler/); in Python, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes it";
 
 /// The weight files of one part.
 pub(super) struct Chosen {

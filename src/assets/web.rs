@@ -4,6 +4,8 @@
 //! another one may be tried) or answered with a refusal (then asking elsewhere would hide the mistake).
 
 use std::io::Read;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +15,10 @@ use ureq::{Agent, Body, Proxy};
 
 use super::settings::{Hub, HubSettings};
 use crate::error::Error;
+use crate::interrupt;
+
+/// How long a signal may go unnoticed while a hub is silent.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// A listing of more bytes than this is no listing.
 const MAX_JSON: u64 = 64 << 20;
@@ -100,7 +106,7 @@ impl<'a> Web<'a> {
                 Hub::ModelScope => request.header("Cookie", format!("m_session_id={}", token.secret())),
             };
         }
-        request.call().map_err(|e| self.unreachable(&e.to_string()))
+        answer(move || request.call())?.map_err(|e| self.unreachable(&e.to_string()))
     }
 
     /// A JSON answer; `what` is what was asked for, for the message.
@@ -185,6 +191,23 @@ impl<'a> Web<'a> {
 
     fn hub(&self) -> &'static str {
         self.settings.hub.name()
+    }
+}
+
+/// Waits for the answer to a request, and no longer than until something asks to stop: the thread that still waits ends with the
+/// process.
+fn answer<T: Send + 'static>(request: impl FnOnce() -> T + Send + 'static) -> Tried<T> {
+    let (tell, told) = mpsc::channel();
+    thread::Builder::new().spawn(move || tell.send(request())).map_err(Error::from)?;
+    loop {
+        interrupt::check_process()?;
+        match told.recv_timeout(SLICE) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::run("a request to a hub ended without an answer").into());
+            }
+        }
     }
 }
 

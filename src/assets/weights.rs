@@ -210,8 +210,8 @@ fn new_attention_name(name: &str) -> String {
 /// Reads all values of a tensor as float32, block by block in parallel.
 fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
     if let Stored::Whole { .. } | Stored::Other { .. } = entry.dtype {
-        return Err(Error::input(format!("{}: tensor `{name}` holds no floating-point numbers", path.display()))
-            .hint("quantised weights are not supported; take the float16 or float32 version of this model"));
+        return Err(Error::input(format!("{}: tensor `{name}` is stored in a type that is not read as weights", path.display()))
+            .hint("whole numbers, 8-bit floats and quantised weights are not read; take the float16, bfloat16 or float32 version"));
     }
     // Freshly zeroed memory costs nothing until it is written, and is written once.
     let mut values = vec![0f32; entry.shape.iter().product()];

@@ -46,7 +46,7 @@ pub(super) struct Table {
     pub file: &'static str,
     /// By the key of the picture's name.
     pub rows: BTreeMap<String, Row>,
-    /// False where a fault hides rows, so that nothing can be said of what is missing.
+    /// False where a fault hides a row or all of them: a picture without one may be that row's.
     pub is_whole: bool,
 }
 
@@ -79,12 +79,10 @@ impl Table {
             METADATA_CSV => csv_lines(content, texts),
             _ => Ok(json_lines(content, texts)),
         };
-        let lines = lines.unwrap_or_else(|(line, reason)| {
-            self.is_whole = false;
-            vec![(line, Err(reason))]
-        });
+        let lines = lines.unwrap_or_else(|(line, reason)| vec![(line, Err(reason))]);
         for (line, row) in lines {
             if let Err(reason) = row.and_then(|(name, text)| self.add(base, line, &name, text)) {
+                self.is_whole = false;
                 problems.push(format!("`{}` line {line}: {reason}", self.file));
             }
         }

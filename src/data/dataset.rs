@@ -108,12 +108,12 @@ pub fn load_dataset(
     entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
     entries.notes(&base).into_iter().for_each(&mut *warn);
     let (images, side_cars) = sort_files(&base, entries, table.as_ref(), &mut problems);
-    if let Some(table) = table.as_ref().filter(|table| table.is_whole) {
+    if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }
     let captions = Captions { prompt, table: table.as_ref(), side_cars: &side_cars };
-    if let Some(unused) = captions.unused() {
-        warn(format!("`prompt` of [dataset] is used for every picture; {unused} in `{}` are not used", base.display()));
+    if let Some((used, unused)) = captions.unused() {
+        warn(format!("{used}; {unused} in `{}` are not used", base.display()));
     }
     let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path), path)).collect();
     let mut pictures = Vec::new();
@@ -271,21 +271,26 @@ struct Captions<'a> {
 }
 
 impl Captions<'_> {
-    /// The captions that the experiment's prompt puts aside, as a sentence's subject.
-    fn unused(&self) -> Option<String> {
-        self.prompt?;
-        match (self.table, self.side_cars.len()) {
-            (Some(table), _) => Some(format!("the captions of `{}`", table.file)),
-            (None, 0) => None,
+    /// What says the captions instead of others that are there too, as a sentence; and the others, as the subject of one.
+    fn unused(&self) -> Option<(String, String)> {
+        let used = match (self.prompt, self.table) {
+            (Some(_), _) => "`prompt` of [dataset] is used for every picture".to_owned(),
+            (None, Some(table)) => format!("the captions of `{}` are used", table.file),
+            (None, None) => return None,
+        };
+        let unused = match (self.prompt.and(self.table), self.side_cars.len()) {
+            (Some(table), _) => format!("the captions of `{}`", table.file),
+            (None, 0) => return None,
             (None, n) => {
                 let endings = CAPTION_ENDINGS.map(|ending| {
                     let is_used = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
                     self.side_cars.values().flatten().any(is_used).then(|| format!("`.{ending}`"))
                 });
                 let endings = endings.into_iter().flatten().collect::<Vec<_>>().join(" and ");
-                Some(format!("the captions of {n} {endings} file(s)"))
+                format!("the captions of {n} {endings} file(s)")
             }
-        }
+        };
+        Some((used, unused))
     }
 
     /// The caption of one picture, or why it has none. Of what a faulty table may hide nothing is said.

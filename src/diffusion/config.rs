@@ -143,7 +143,7 @@ const CLASSES: [&str; 21] = [
 impl Config {
     /// Reads the file's text and checks what every use of it needs.
     pub fn parse(json: &str, file: &Path) -> Result<Self> {
-        let mut config: Self = serde_json::from_str(&without_infinities(json)).map_err(|e| {
+        let mut config = Self::read(json).map_err(|e| {
             Error::input(format!("{} is not a scheduler configuration that can be used", file.display())).cause(e)
         })?;
         config.file = file.to_path_buf();
@@ -158,6 +158,13 @@ impl Config {
             })?;
         }
         Ok(config)
+    }
+
+    /// The keys, those that are `null` as if they were not there: Python writes so what is switched off.
+    fn read(json: &str) -> serde_json::Result<Self> {
+        let mut keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&without_infinities(json))?;
+        keys.retain(|_, value| !value.is_null());
+        serde_json::from_value(keys.into())
     }
 
     /// What the UNet predicts.

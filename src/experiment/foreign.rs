@@ -1,7 +1,7 @@
-//! A file that is something else: another program's configuration, JSON, YAML.
+//! A file that is something else: another program's configuration, a project's settings, JSON, YAML.
 //!
-//! In: a text that is no experiment. Out: what it looks like, by its keys, and where ours are. To list its keys as unknown ones of
-//! ours would help nobody.
+//! In: a text that is no experiment. Out: what it looks like, by its keys or its name, and where ours are. To list its keys as
+//! unknown ones of ours would help nobody.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,7 +31,8 @@ const KINDS: [(&str, &str); 9] = [
     (
         "a configuration of ai-toolkit",
         "job process training_folder linear linear_alpha folder_path caption_ext name_or_path noise_scheduler \
-         sample_every max_step_saves_to_keep trigger_word cache_latents_to_disk",
+         sample_every max_step_saves_to_keep trigger_word cache_latents_to_disk is_flux is_xl is_v2 quantize \
+         low_vram",
     ),
     (
         "a configuration of SimpleTuner",
@@ -63,16 +64,42 @@ const KINDS: [(&str, &str); 9] = [
     ("a workflow of ComfyUI", "last_node_id last_link_id class_type widgets_values inputs _meta"),
 ];
 
+/// Settings of projects and of tools around them.
+const SETTINGS: [&str; 12] = [
+    "Cargo.toml",
+    "book.toml",
+    "clippy.toml",
+    "netlify.toml",
+    "pixi.toml",
+    "poetry.toml",
+    "pyproject.toml",
+    "ruff.toml",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "taplo.toml",
+    "uv.toml",
+];
+
+/// The outermost tables of an experiment. Its other keys, `name` and `seed`, are everybody's.
+const OURS: [&str; 8] = ["adapter", "dataset", "eval", "model", "reference", "stand_in", "stands_in_for", "train"];
+
+/// Whether a file of this name holds the settings of a project.
+pub(crate) fn is_settings(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| SETTINGS.iter().any(|settings| name == *settings))
+}
+
 /// An error that says what the file is, if it is known and is no experiment. `tree` is what of it could be read as TOML.
 pub(super) fn refuse(text: &str, file: &Path, tree: &tree::Table, is_toml: bool) -> Option<Error> {
-    let table = |name: &&str| tree.get(*name).is_some_and(|entry| matches!(entry.value, tree::Value::Table(_)));
-    if ["model", "dataset", "adapter"].iter().any(table) {
-        return None;
-    }
     let json = text.trim_start().starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(text).ok()).flatten();
     let keys = json.as_ref().map_or_else(|| written(text), named);
     let is_yaml = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
-    let kind = kind(&keys).map(|kind| format!("looks like {kind}"));
+    let kind = kind(&keys);
+    let (ours, others) = sides(tree, kind.map_or("", |(_, known)| known));
+    if ours > 0 && others <= ours {
+        return None;
+    }
+    let settings = (ours == 0 && is_settings(file)).then(|| "is a project's settings file".to_owned());
+    let kind = settings.or_else(|| kind.map(|(kind, _)| format!("looks like {kind}")));
     let form = if json.is_some() { "JSON" } else { "YAML" };
     let kind = kind.or_else(|| (!is_toml && (json.is_some() || is_yaml)).then(|| format!("is {form}")))?;
     let hint = "the keys of an experiment are in the README under \"An experiment\"; `tunelab plan` prints all of one's, such as \
@@ -80,10 +107,27 @@ pub(super) fn refuse(text: &str, file: &Path, tree: &tree::Table, is_toml: bool)
     Some(Error::input(format!("{} {kind}, not an experiment of tunelab", file.display())).hint(hint))
 }
 
-/// What most keys speak for; of two, the one that is listed first.
-fn kind(keys: &BTreeSet<String>) -> Option<&'static str> {
+/// How many of the outermost keys are ours, and how many are `known` as another program's. A table is the other's by its own name,
+/// or where more than half of its keys are: `[model]` is a name that others use too.
+fn sides(tree: &tree::Table, known: &str) -> (usize, usize) {
+    let is_known = |key: &str| known.split(' ').any(|word| word == key);
+    let is_others = |(key, entry): &(&String, &tree::Entry)| match &entry.value {
+        tree::Value::Table(inner) => {
+            let count = inner.keys().filter(|key| is_known(key)).count();
+            is_known(key) || 2 * count > inner.len()
+        }
+        _ => is_known(key),
+    };
+    let (others, rest): (Vec<_>, Vec<_>) = tree.iter().partition(is_others);
+    let is_table = |entry: &tree::Entry| matches!(entry.value, tree::Value::Table(_));
+    let ours = rest.iter().filter(|(key, entry)| OURS.contains(&key.as_str()) && is_table(entry));
+    (ours.count(), others.len())
+}
+
+/// What most keys speak for, and its keys; of two, the one that is listed first.
+fn kind(keys: &BTreeSet<String>) -> Option<(&'static str, &'static str)> {
     let count = |known: &str| known.split(' ').filter(|key| keys.contains(*key)).count();
-    let kinds = KINDS.iter().rev().map(|(kind, known)| (count(known), *kind));
+    let kinds = KINDS.iter().rev().map(|(kind, known)| (count(known), (*kind, *known)));
     kinds.filter(|(count, _)| *count > 1).max_by_key(|(count, _)| *count).map(|(_, kind)| kind)
 }
 

@@ -10,6 +10,10 @@ use super::reader::{join, similar};
 use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
 
+/// What to do about a model in one file.
+pub const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
+     tokenizer/, scheduler/); in Python, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes it";
+
 /// One table of the experiment, there or not.
 pub(crate) struct Section<'a> {
     reader: &'a Reader<'a>,
@@ -144,7 +148,7 @@ impl<'a> Section<'a> {
         let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
         let written = base.join(&text);
         let fault = match fs_err::canonicalize(&written) {
-            Ok(path) if !path.is_dir() => "is not a folder",
+            Ok(path) if !path.is_dir() => "is a file, not a folder",
             Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
             Ok(path) => return Some(path),
             Err(_) => "does not exist",
@@ -152,11 +156,13 @@ impl<'a> Section<'a> {
         let label = match &text {
             text if text.starts_with('~') => "`~` means nothing here: write the whole path",
             text if text.contains(char::is_control) => SINGLE_QUOTES,
+            text if written.is_file() && is_weights(text) => SINGLE_FILE,
             _ => "",
         };
+        let subject = if written.is_file() { "" } else { "the folder " };
         let written = std::path::absolute(&written).unwrap_or(written);
         let shown = visible(&written.display().to_string());
-        self.problem(entry.at.clone(), format!("`{key}`: the folder {shown} {fault}"), label.into());
+        self.problem(entry.at.clone(), format!("`{key}`: {subject}{shown} {fault}"), label.into());
         None
     }
 
@@ -325,4 +331,10 @@ fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
         Bound::Unbounded => String::new(),
     };
     format!("a number{low}{high}")
+}
+
+/// Whether a file's name says that it holds weights.
+fn is_weights(name: &str) -> bool {
+    let name = name.to_lowercase();
+    [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|ending| name.ends_with(ending))
 }

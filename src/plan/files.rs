@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Planned, resolve};
 use crate::error::{Error, Result};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, is_settings};
 
 /// A file and what it says: one plan, or one for each variant, with their stand-ins.
 #[derive(Debug)]
@@ -71,25 +71,8 @@ fn expand(path: &Path, note: &mut dyn FnMut(String)) -> Result<Vec<PathBuf>> {
 /// Whether a file of this name is another program's: hidden ones, such as `._x.toml` that macOS leaves beside `x.toml` on foreign
 /// disks, and the settings of projects.
 fn is_anothers(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') || SETTINGS.contains(&&*name)
+    file.file_name().unwrap_or_default().to_string_lossy().starts_with('.') || is_settings(file)
 }
-
-/// Settings of projects and of tools around them.
-const SETTINGS: [&str; 12] = [
-    "Cargo.toml",
-    "book.toml",
-    "clippy.toml",
-    "netlify.toml",
-    "pixi.toml",
-    "poetry.toml",
-    "pyproject.toml",
-    "ruff.toml",
-    "rust-toolchain.toml",
-    "rustfmt.toml",
-    "taplo.toml",
-    "uv.toml",
-];
 
 /// Complains about each file that states an experiment of a name that another states before it. Upper and lower case are
 /// one, as some file systems have it.

@@ -31,36 +31,60 @@ pub struct Hashes {
     pub class: BTreeMap<String, String>,
 }
 
-/// A list of [`Hashes`], and how one of its entries is called.
-type List<'a> = (&'a str, &'a BTreeMap<String, String>);
+/// How an entry differs from what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Difference {
+    Changed,
+    New,
+    Gone,
+}
+use Difference::{Changed, Gone, New};
+
+/// Hashes by name.
+type List = BTreeMap<String, String>;
 
 impl Hashes {
-    fn lists(&self) -> [Option<List<'_>>; 4] {
-        [
-            Some(("the model's file", &self.model)),
-            Some(("the picture", &self.data)),
-            self.captions.as_ref().map(|captions| ("the caption of", captions)),
-            Some(("the class image", &self.class)),
-        ]
-    }
-
     /// One hash of everything.
     pub fn digest(&self) -> String {
-        let list = |(what, files): List| {
-            let entries = files.iter().flat_map(|(name, hash)| [name.as_str(), hash]);
-            data::key(&[what].into_iter().chain(entries).collect::<Vec<_>>())
+        let none = List::new();
+        let lists = [&self.model, &self.data, self.captions.as_ref().unwrap_or(&none), &self.class];
+        let one = |list: &List| {
+            let entries: Vec<&str> = list.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
+            data::key(&entries)
         };
-        let lists: Vec<String> = self.lists().into_iter().flatten().map(list).collect();
-        data::key(&lists.iter().map(String::as_str).collect::<Vec<_>>())
+        let lists = lists.map(one);
+        data::key(&lists.each_ref().map(String::as_str))
+    }
+
+    /// Whether a version recorded it that listed neither captions nor all of a tokenizer's files, and spelt some names otherwise.
+    pub fn is_of_earlier_version(&self) -> bool {
+        self.captions.is_none()
     }
 
     /// What is another than `before`, as a sentence; `None` if nothing is. A list that is empty here is not known yet.
     pub fn changed_since(&self, before: &Self) -> Option<String> {
-        let lists = self.lists().into_iter().zip(before.lists()).filter_map(|(now, then)| Some((now?, then?.1)));
-        let known = lists.filter(|((_, now), _)| !now.is_empty());
-        let changes: Vec<String> =
-            known.flat_map(|((what, now), then)| changes(what, now, then, before.captions.is_some())).collect();
-        match changes.as_slice() {
+        let is_old = before.is_of_earlier_version();
+        let unlisted = |name: &str, how| is_old && how == New && name.starts_with("tokenizer/");
+        let model = differences(&self.model, &before.model).filter(|(name, how)| !unlisted(name, *how));
+        // A picture that came or went says enough of its caption.
+        let captions = self.captions.iter().zip(&before.captions).flat_map(|(now, then)| differences(now, then));
+        let captions = captions.filter(|(_, how)| *how == Changed);
+        let files = |now, then| differences(now, then).filter(move |_| !(is_old && same_content(now, then)));
+        let told = |what: &'static str| {
+            move |(name, how): (&str, Difference)| {
+                let how = match how {
+                    Changed => "has changed",
+                    New => "is new",
+                    Gone => "is gone",
+                };
+                format!("{what} `{name}` {how}")
+            }
+        };
+        let mut all: Vec<String> = model.map(told("the model's file")).collect();
+        all.extend(files(&self.data, &before.data).map(told("the picture")));
+        all.extend(captions.map(told("the caption of")));
+        all.extend(files(&self.class, &before.class).map(told("the class image")));
+        match all.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
             [first, _] => Some(format!("{first}, and one more change,")),
@@ -69,28 +93,32 @@ impl Hashes {
     }
 }
 
-/// A sentence for each entry that is not what it was. Before there were hashes of captions, not all of a tokenizer's files had hashes:
-/// then an entry that is there now only says nothing (`all_were_listed`).
-fn changes(
-    what: &str,
-    now: &BTreeMap<String, String>,
-    then: &BTreeMap<String, String>,
-    all_were_listed: bool,
-) -> Vec<String> {
-    let gone = then.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("{what} `{name}` is gone"));
+/// The entries that are not what they were; none where `now` is empty.
+fn differences<'a>(now: &'a List, then: &'a List) -> impl Iterator<Item = (&'a str, Difference)> {
     let other = now.iter().filter_map(|(name, hash)| match then.get(name) {
-        Some(before) if before != hash => Some(format!("{what} `{name}` has changed")),
-        None if all_were_listed => Some(format!("{what} `{name}` is new")),
-        _ => None,
+        None => Some((name.as_str(), New)),
+        Some(before) => (before != hash).then_some((name.as_str(), Changed)),
     });
-    other.chain(gone).collect()
+    let gone = then.keys().filter(|name| !now.is_empty() && !now.contains_key(*name));
+    other.chain(gone.map(|name| (name.as_str(), Gone)))
+}
+
+/// Whether the same files are listed, whatever they are called.
+fn same_content(now: &List, then: &List) -> bool {
+    let sorted = |list: &List| {
+        let mut hashes: Vec<String> = list.values().cloned().collect();
+        hashes.sort();
+        hashes
+    };
+    sorted(now) == sorted(then)
 }
 
 impl RunDir {
-    /// Compares with what this run began with, as far as it is known yet.
+    /// Compares with what this run began with, as far as it is known yet. Where there is no checkpoint to go on from, another
+    /// beginning is none the worse, and only the pictures that the old one left are removed.
     ///
     /// # Errors
-    /// Wrong input: something is another; the message names it.
+    /// Wrong input: something is another, and there is a checkpoint; the message names it.
     pub fn check_inputs(&self, now: &Hashes) -> Result<()> {
         let path = self.path.join(INPUTS_JSON);
         if !path.is_file() {
@@ -103,15 +131,29 @@ impl RunDir {
         })?;
         match now.changed_since(&before) {
             None => Ok(()),
-            Some(what) => Err(Error::input(format!("{what} since {} was cut off", self.path.display()))
-                .hint("put it back to go on, start over with --force, or give another --results folder")),
+            Some(what) if self.has_checkpoint() => {
+                Err(Error::input(format!("{what} since {} began", self.path.display()))
+                    .hint("put it back to go on, start over with --force, or give another --results folder"))
+            }
+            Some(_) => {
+                let plan = self.stored_plan()?.unwrap_or_default();
+                self.remove_samples(&[&plan])?;
+                self.remove(INPUTS_JSON)
+            }
         }
     }
 
-    /// Writes down what the run begins with.
+    /// Writes down what the run begins with. One that goes on has begun already: its checkpoint knows with what.
     pub fn write_inputs(&self, now: &Hashes) -> Result<()> {
+        if self.has_checkpoint() {
+            return Ok(());
+        }
         let json =
             serde_json::to_string_pretty(now).map_err(|e| Error::run("the hashes cannot be written").cause(e))?;
         self.write(INPUTS_JSON, format!("{json}\n").as_bytes())
+    }
+
+    fn has_checkpoint(&self) -> bool {
+        fs_err::read_dir(self.path.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
     }
 }

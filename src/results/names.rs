@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use super::{LORA_FILE, Model};
+use super::Model;
 
 /// The most characters of a slug before its hash.
 const SLUG_CHARS: usize = 60;
@@ -58,11 +58,11 @@ pub fn run_folder(name: &str) -> String {
 }
 
 /// The file in a run's `weights/` that is called as the run is: kohya's form of a LoRA, or the whole model. An experiment may have
-/// the name of the file for diffusers, or one that Windows reserves.
+/// the name of the file for diffusers or PEFT, or one that Windows reserves.
 pub fn weights_name(name: &str) -> String {
     let stem = match name {
         name if is_reserved(name) => run_folder(name),
-        name if LORA_FILE == format!("{name}.safetensors") => format!("{name}_kohya"),
+        "pytorch_lora_weights" | "adapter_model" => format!("{name}_kohya"),
         name => name.to_owned(),
     };
     format!("weights/{stem}.safetensors")

@@ -159,7 +159,7 @@ impl RunDir {
 
     /// Removes the samples that a run of one of the plans draws and those that the record names: those of the wanted plan too, for
     /// what lies in their place would be taken for them.
-    fn remove_samples(&self, plans: &[&str]) -> Result<()> {
+    pub(super) fn remove_samples(&self, plans: &[&str]) -> Result<()> {
         let named = self.any_record().ok().flatten().map(|record| record.files).unwrap_or_default();
         Ok(samples::remove(&self.path, plans, &named)?)
     }
@@ -180,8 +180,10 @@ impl RunDir {
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
             if !files::is_temporary(&name) {
+                let whose =
+                    if WRITTEN.iter().any(|own| name == *own) { "as a run writes it" } else { "which no run wrote" };
                 return Err(Error::input(format!(
-                    "{} holds {}, which no run wrote, and no {PLAN_TOML}",
+                    "{} holds {}, {whose}, and no {PLAN_TOML}",
                     self.path.display(),
                     Path::new(&name).display()
                 ))

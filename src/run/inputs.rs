@@ -38,11 +38,15 @@ impl Inputs {
             let hash = || assets::hash_model(&assets::find_model(&plan.model, progress)?);
             now.model = self.models.get(plan.model.clone(), hash)?;
         }
-        if let Some(what) = now.changed_since(&run.earlier_record()?.hashes) {
+        let before = run.earlier_record()?.hashes;
+        if let Some(what) = now.changed_since(&before) {
             return Err(Error::input(format!("{what} since {} was trained", run.path().display()))
                 .hint("put it back, start over with --force, or give another --results folder"));
         }
         let away = match has {
+            (true, true) if before.is_of_earlier_version() => {
+                return Ok(Some("its version recorded neither captions nor all of a tokenizer's files".to_owned()));
+            }
             (true, true) => return Ok(None),
             (false, true) => "its model is",
             (true, false) => "its pictures are",

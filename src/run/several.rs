@@ -15,7 +15,7 @@ use crate::plan::files::{self, Loaded};
 use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
 use crate::report::table::{self, Table};
-use crate::results::{Opened, RunDir, run_folder};
+use crate::results::{LOSS_CSV, Opened, RunDir, run_folder};
 use crate::train::checkpoint::Checkpoint;
 use candle_core::Device;
 use std::cell::RefCell;
@@ -141,7 +141,7 @@ impl Room<'_> {
     fn take_turn(&self, planned: Planned, several: bool) -> Line {
         let name = planned.plan.name.clone();
         self.progress.keep_warnings(&self.warnings);
-        let Chosen { plan, why } = match self.choose(planned) {
+        let Chosen { plan, why } = match self.interrupt.check().and_then(|()| self.choose(planned)) {
             Ok(chosen) => chosen,
             Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: false },
         };
@@ -202,7 +202,10 @@ impl Room<'_> {
         if !self.args.force && RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())? {
             return itself(plan);
         }
-        match self.reach.obstacle(&plan) {
+        let obstacle = self.reach.obstacle(&plan);
+        // A hub that was not waited for has not been silent.
+        self.interrupt.check()?;
+        match obstacle {
             Some(why) if self.reach.obstacle(&stand_in).is_none() => Ok(Chosen { plan: stand_in, why: Some(why) }),
             _ => itself(plan),
         }
@@ -253,7 +256,10 @@ fn news(opened: &Opened) -> Result<(&RunDir, String)> {
         Opened::Unfinished(run) => {
             let cut = match Checkpoint::last_step(run)? {
                 Some(_) => "going on with a run that was cut off",
-                None => "a run was cut off here before its first checkpoint, so it begins again",
+                None if run.path().join(LOSS_CSV).is_file() => {
+                    "a run was cut off here before its first checkpoint, so it begins again"
+                }
+                None => "",
             };
             (run, cut.to_owned())
         }

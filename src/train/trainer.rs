@@ -160,7 +160,8 @@ impl<'a> Trainer<'a> {
         if from.inputs != self.with.inputs {
             let message =
                 "the last checkpoint is of other files of the model, pictures or captions, or of an earlier version";
-            return Err(Error::input(message).hint("put them back to go on, or run with --force to start over"));
+            return Err(Error::input(message)
+                .hint("put them back or go on with that version, or run with --force to start over"));
         }
         self.optimizer.restore(&from.tensors, from.step)?;
         if let Some(ema) = &mut self.ema {

@@ -203,7 +203,7 @@ fn faults_of_a_jsonl_table_are_named_with_their_lines() {
                  [1]\n";
     let (error, text) =
         error(&[("a.jpg", "@orientation/1.jpg"), ("b.jpg", "@orientation/1.jpg"), ("metadata.jsonl", table)], None);
-    assert_has(error.message(), &["10 problems"]);
+    assert_has(error.message(), &["9 problems"]);
     assert_has(
         &text,
         &[
@@ -214,7 +214,30 @@ fn faults_of_a_jsonl_table_are_named_with_their_lines() {
     );
     assert_has(&text, &["line 5: the file name `/etc/a.jpg`", "line 6: no `text`; found: `file_name`, `caption`"]);
     assert_has(&text, &["line 7: `text` must be a string", "line 8: `b.jpg` has an empty caption", "line 9: not JSON"]);
-    assert_has(&text, &["line 10: not a JSON object", "`b.jpg` has no row in `metadata.jsonl`"]);
+    assert_has(&text, &["line 10: not a JSON object"]);
+    assert!(!text.contains("has no row"), "{text}");
+}
+
+/// Its row may be the faulty one.
+#[test]
+fn a_faulty_row_blames_no_picture() {
+    let pictures = [("1.png", PICTURE), ("2.png", PICTURE)];
+    let doubled = "{\"file_name\": \"1.png\", \"text\": \"a dog\", \"text\": \"a cat\"}\n";
+    let others =
+        "{\"file_name\": \"2.png\", \"text\": \"a dog\"}\n{\"file_name\": \"gone.png\", \"text\": \"a dog\"}\n";
+    let (first, text) = error(&[pictures[0], ("metadata.jsonl", doubled)], None);
+    assert_has(first.message(), &["a problem"]);
+    assert_has(&text, &["line 1: `text` is there more than once"]);
+    // What the rows say that were read is told.
+    let (both, text) = error(&[pictures[0], pictures[1], ("metadata.jsonl", &format!("{doubled}{others}"))], None);
+    assert_has(both.message(), &["2 problems"]);
+    assert_has(&text, &["line 1: `text` is there more than once", "line 3: the file `gone.png` does not exist"]);
+    let (_, text) =
+        error(&[pictures[0], pictures[1], ("metadata.csv", "file_name,text\n1.png,a dog, sitting\n")], None);
+    assert!(!text.contains("has no row"), "{text}");
+    // Where no row is faulty, the picture without one is told.
+    let (_, text) = error(&[pictures[0], pictures[1], ("metadata.csv", "file_name,text\n1.png,a dog\n")], None);
+    assert_has(&text, &["`2.png` has no row in `metadata.csv`"]);
 }
 
 #[test]
@@ -311,7 +334,11 @@ fn text_that_is_not_utf8_is_named_with_its_line() {
     let with_mark = [vec![0xFF, 0xFE], utf16(table)].concat();
     for (name, bytes, wanted) in [
         ("a.txt", with_mark.clone(), "`a.txt` is UTF-16 text; save it as UTF-8"),
-        ("a.txt", utf16("a dog"), "`a.txt` holds a zero byte in line 1, as UTF-16 text does; save it as UTF-8"),
+        ("a.txt", utf16("a dog"), "`a.txt` is UTF-16 text; save it as UTF-8"),
+        ("a.txt", utf16("“a café”"), "`a.txt` is UTF-16 text; save it as UTF-8"),
+        // Too few zeros to be sure; and never letters of Windows-1252.
+        ("a.txt", utf16("狗狗é狗"), "`a.txt` holds a zero byte in line 1, as UTF-16 text does; save it as UTF-8"),
+        ("a.txt", b"a dog\n\0".to_vec(), "`a.txt` holds a zero byte in line 2, as UTF-16 text does; save it as UTF-8"),
         (
             "a.txt",
             windows("a\ncaf\u{e9}"),
@@ -605,4 +632,14 @@ fn a_file_larger_than_the_memory_is_not_read() {
             assert_has(&load(folder.path(), None, false).0.unwrap_err().to_string(), &[wanted]);
         }
     }
+}
+
+#[test]
+fn captions_that_a_table_puts_aside_are_told() {
+    let folder =
+        folder(&[("a.png", "@formats/rgb.png"), ("a.txt", "a cat"), ("metadata.csv", "file_name,text\na.png,a dog\n")]);
+    let (pictures, warnings) = load(folder.path(), None, false);
+    assert_eq!(captions(&pictures.unwrap()), [("a.png".to_owned(), "a dog")]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_has(&warnings[0], &["the captions of `metadata.csv` are used", "1 `.txt` file(s)", "are not used"]);
 }

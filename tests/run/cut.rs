@@ -202,3 +202,26 @@ fn no_memory_is_one_line_and_no_crash() {
     assert!(said.err.starts_with("error: out of memory: the system has no ") && said.err.ends_with("needs less\n"));
     assert_eq!(said.err.lines().count(), 1, "{}", said.err);
 }
+
+/// Nobody waits for a hub that says nothing, once asked to stop; and what is asked to stop begins nothing more.
+#[test]
+fn a_signal_is_heard_while_a_hub_is_silent() {
+    let world = World::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let line = world.text("a.toml").lines().next().expect("the model").to_owned();
+    let text = world.text("a.toml").replace(&line, "model.repo = 'a/model'");
+    world.write("b.toml", &text);
+    world.write("a.toml", &text);
+    let mut command = world.command(&["run", "a.toml", "b.toml"]);
+    command.env("HF_ENDPOINT", endpoint).env("HF_HOME", world.path("hf"));
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let _asked = silent.accept().expect("it asks");
+    let begun = Instant::now();
+    send("-TERM", &child);
+    let said: Said = child.wait_with_output().expect("it ends").into();
+    assert_eq!(said.code, Some(143), "{}", said.err);
+    assert!(begun.elapsed() < Duration::from_secs(8), "a hub has ten: {:?}", begun.elapsed());
+    said.has(&["interrupted by SIGTERM", "not run       results/b"]);
+    assert!(!said.err.contains("cannot be reached") && !world.path("results/b").exists(), "{}", said.err);
+}

@@ -163,7 +163,7 @@ fn guarded<'c>(run: &[&str], changes: impl Iterator<Item = &'c Change> + Clone) 
     fs_err::remove_file(world.path("results/a/run.json")).expect("it is there");
     fs_err::remove_dir_all(world.path("results/a/weights")).expect("it is there");
     for change in changes {
-        refused(change, "since results/a was cut off");
+        refused(change, "since results/a began");
     }
     world.done(run).has(&["going on after step 6"]);
     assert!(world.read("results/a/loss.csv") == loss);
@@ -223,4 +223,57 @@ fn nothing_of_another_input_comes_from_the_cache() {
     }
     let class_images = tree(&world.path("shared/.cache/class_images"));
     assert_eq!(class_images.len(), 2 * changes.len(), "but for the picture's, each model has its own two");
+}
+
+/// Without a checkpoint nothing is gone on with, so whoever mends the data may begin again.
+#[test]
+fn a_run_without_a_checkpoint_begins_again_with_other_inputs() {
+    let world = world();
+    let run = ["run", "a.toml", "--set", "train.checkpoint_every=0", "--set", "eval.prompts=['a dog']"];
+    world.done(&[&run[..], &["--results", "straight", "--set", "train.steps=2"]].concat());
+    world.done(&[&run[..], &["--set", "train.steps=2"]].concat());
+    // As if it had been killed in its second step.
+    fs_err::remove_file(world.path("results/a/run.json")).expect("it is there");
+    fs_err::remove_dir_all(world.path("results/a/weights")).expect("it is there");
+    let said = world.done(&[&run[..], &["--set", "train.steps=2"]].concat());
+    said.has(&["begins again"]);
+    let name = "samples/base/a-dog/0.png";
+    assert!(world.read(&format!("results/a/{name}")) == world.read(&format!("straight/a/{name}")));
+
+    fs_err::remove_file(world.path("results/a/run.json")).expect("it is there");
+    fs_err::remove_dir_all(world.path("results/a/weights")).expect("it is there");
+    let unet = "model/unet/diffusion_pytorch_model.safetensors";
+    let mut bytes = world.read(unet);
+    let begin = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+    (begin + 3..bytes.len()).step_by(4 * 97).for_each(|at| bytes[at] ^= 0x80);
+    world.write(unet, bytes);
+    world.done(&[&run[..], &["--set", "train.steps=2"]].concat()).has(&["begins again"]);
+    world.done(&[&run[..], &["--results", "other", "--set", "train.steps=2"]].concat());
+    assert!(world.read(&format!("results/a/{name}")) == world.read(&format!("other/a/{name}")), "not the old model's");
+    assert!(world.read("results/a/inputs.json") == world.read("other/a/inputs.json"));
+}
+
+/// What an earlier version recorded: no captions, and of the tokenizer two files.
+#[test]
+fn a_run_of_an_earlier_version_is_compared_with_what_it_recorded() {
+    let world = world();
+    world.done(&RUN);
+    let mut record: serde_json::Value = serde_json::from_str(&world.text("results/a/run.json")).expect("JSON");
+    let hashes = record["hashes"].as_object_mut().expect("an object");
+    hashes.remove("captions");
+    let model = hashes["model"].as_object_mut().expect("an object");
+    model.retain(|name, _| {
+        !name.starts_with("tokenizer/") || name.ends_with("vocab.json") || name.ends_with("merges.txt")
+    });
+    world.write("results/a/run.json", record.to_string());
+    world.done(&RUN).has(&["finished already", "recorded neither captions"]);
+    world.done(&["sample", "results/a", "--prompt", "a dog", "--steps", "1", "-o", "out"]);
+    for change in MODEL.iter().take(9).chain(&CAPTIONED[..1]) {
+        with(&world, change, || {
+            world.refused(&RUN, &[change.told]);
+        });
+    }
+    fs_err::copy(world.path("dog/rgb.png"), world.path("dog/new.png")).expect("writable");
+    world.write("dog/new.txt", "a dog");
+    world.refused(&RUN, &["the picture `new.png` is new"]);
 }

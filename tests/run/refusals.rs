@@ -127,6 +127,24 @@ fn model_folders() {
 }
 
 /// Also where nothing is drawn before the training.
+/// Most people's models are one file.
+#[test]
+fn a_single_file_in_the_place_of_a_folder() {
+    let world = World::new();
+    for name in ["v1-5.safetensors", "v1-5.CKPT"] {
+        world.write(name, "weights");
+        let set = format!("model.path={name}");
+        world.refused(
+            &["check", "a.toml", "--set", &set],
+            &[name, "is a file, not a folder", "single files", "from_single_file"],
+        );
+    }
+    world.write("dog.zip", "pictures");
+    let said =
+        world.refused(&["check", "a.toml", "--set", "dataset.path=dog.zip"], &["dog.zip is a file, not a folder"]);
+    assert!(!said.err.contains("single files"), "{}", said.err);
+}
+
 #[test]
 fn samplers_that_a_model_does_not_allow() {
     let world = World::new();

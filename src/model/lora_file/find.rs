@@ -36,7 +36,7 @@ fn safetensors(folder: &Path) -> Result<Vec<String>> {
     for entry in fs_err::read_dir(folder).map_err(|e| Error::input(e.to_string()))? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if path.is_file() && name.ends_with(".safetensors") && !name.starts_with('.') {
+        if path.is_file() && name.to_lowercase().ends_with(".safetensors") && !name.starts_with('.') {
             names.push(name);
         }
     }
