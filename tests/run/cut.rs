@@ -13,8 +13,21 @@ fn started(world: &World, args: &[&str], rows: usize) -> Child {
     child
 }
 
-fn spawned(mut command: Command) -> Child {
-    command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts")
+fn spawned(command: Command) -> Child {
+    heard(command).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts")
+}
+
+/// The command with signals as a terminal gives them: where tests run in the background they may be ignored, and would stay so.
+fn heard(command: Command) -> Command {
+    if !cfg!(target_os = "linux") {
+        return command;
+    }
+    let mut plain = Command::new("/usr/bin/env");
+    plain.arg("--default-signal=HUP,INT,TERM").arg(command.get_program()).args(command.get_args());
+    plain.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.get_current_dir().map(|folder| plain.current_dir(folder));
+    plain.stdin(Stdio::null());
+    plain
 }
 
 /// The steps in the log.
@@ -215,7 +228,7 @@ fn a_signal_is_heard_while_a_hub_is_silent() {
     world.write("a.toml", &text);
     let mut command = world.command(&["run", "a.toml", "b.toml"]);
     command.env("HF_ENDPOINT", endpoint).env("HF_HOME", world.path("hf"));
-    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let child = spawned(command);
     let _asked = silent.accept().expect("it asks");
     let begun = Instant::now();
     send("-TERM", &child);
