@@ -31,7 +31,7 @@ gpu-check *args:
 
 # Run the CUDA kernels on this machine's processor against references in f64; needs g++, no card and no CUDA.
 cuda-on-host *kernels:
-    tests/cuda_on_host.sh {{kernels}}
+    scripts/cuda_on_host.sh {{kernels}}
 
 # Check every experiment of this repository.
 check:

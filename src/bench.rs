@@ -13,11 +13,11 @@ use std::time::Instant;
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::ops;
 use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
+use tunelab_ops as ops;
 use work::Steps;
 
 /// Side of the matrices of the product whose speed is the machine's measure.

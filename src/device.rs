@@ -49,7 +49,7 @@ fn first(gpu: Result<Device>) -> Opened {
 
 #[cfg(feature = "cuda")]
 fn cuda(n: usize) -> Result<Device> {
-    use crate::ops::cuda::card;
+    use tunelab_ops::cuda::card;
     // Where the driver's library is loaded at run time, its absence is a panic.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -116,7 +116,7 @@ pub fn name(device: &Device) -> String {
 fn described(device: &Device) -> String {
     let name = name(device);
     #[cfg(feature = "cuda")]
-    if let Some(what) = crate::ops::cuda::card::described(device) {
+    if let Some(what) = tunelab_ops::cuda::card::described(device) {
         return format!("{name} ({what})");
     }
     name
@@ -150,8 +150,8 @@ pub fn check(device: &Device, plan: &Plan) -> Result<()> {
 pub fn prepare(device: &Device, tf32: bool) {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
-        crate::ops::cuda::card::allow_tf32(tf32);
-        crate::ops::cuda::card::forget_peak(device);
+        tunelab_ops::cuda::card::allow_tf32(tf32);
+        tunelab_ops::cuda::card::forget_peak(device);
     }
     #[cfg(not(feature = "cuda"))]
     let _ = (device, tf32);
@@ -161,7 +161,7 @@ pub fn prepare(device: &Device, tf32: bool) {
 /// [`prepare`] comes before.
 pub fn arithmetic(device: &Device) -> &'static str {
     #[cfg(feature = "cuda")]
-    if device.is_cuda() && crate::ops::cuda::card::tf32() {
+    if device.is_cuda() && tunelab_ops::cuda::card::tf32() {
         return "cuda tf32";
     }
     match device.location() {
@@ -174,7 +174,7 @@ pub fn arithmetic(device: &Device) -> &'static str {
 /// The memory that tensors have on a CUDA device now, and had at most since [`prepare`], MiB.
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     #[cfg(feature = "cuda")]
-    return crate::ops::cuda::card::memory_mib(device);
+    return tunelab_ops::cuda::card::memory_mib(device);
     #[cfg(not(feature = "cuda"))]
     {
         let _ = device;
@@ -185,7 +185,7 @@ pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
 /// What a CUDA device has for this program.
 pub fn card_memory(device: &Device) -> Option<CardMemory> {
     #[cfg(feature = "cuda")]
-    return crate::ops::cuda::card::free_and_total(device).map(|[free, total]| CardMemory { total, free });
+    return tunelab_ops::cuda::card::free_and_total(device).map(|[free, total]| CardMemory { total, free });
     #[cfg(not(feature = "cuda"))]
     {
         let _ = device;

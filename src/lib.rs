@@ -37,22 +37,27 @@
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
-//! | [`diffusion`] | noise schedule, training targets, the four samplers: pure numbers |
+//! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
 //! | [`cli`] | the command line |
 //! | [`builtin`] | the miniature model and its pictures, compiled in |
-//! | [`experiment`] | TOML and `--set` as a tree that remembers where each value stands |
-//! | [`plan`] | keys, ranges and defaults; counts and estimates; `check` and `plan` |
-//! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed; tensors read and written |
+//! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
+//! | [`model`] | the networks: tokenizer, text encoder, VAE, UNet, LoRA layers, under diffusers' tensor names; each describes itself ([`model::describe`]) |
+//! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `keys` and `schema` |
+//! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
-//! | [`ops`] | differentiable operations, the tape that their backward passes are noted on, the memory that they reuse, and on a GPU the launches ([`ops::replay`]) |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
-//! | [`model`] | tokenizer, text encoder, VAE, UNet, LoRA and its files, under diffusers' tensor names |
-//! | [`train`] | examples, objective, optimizer, trainer, checkpoints, evaluation loss |
+//! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
+//! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
+//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
+//! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`run`] | the recipe; `run` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
+//!
+//! What is differentiated, and every kernel, is a crate of its own, [`tunelab_ops`]: the operations, the tape that their
+//! backward passes are noted on, the memory that they reuse, and on a GPU the launches. Nothing in it knows of this crate.
 //!
 //! # Rules
 //!
@@ -60,7 +65,7 @@
 //!    that a new case has to think about. The one trait of our own is what a convolution's weight consists of, f32 or
 //!    bf16; the others that are implemented are candle's and the standard library's.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
-//!    callbacks, hooks, observers or globals; only memory is the whole program's ([`ops::memory`]).
+//!    callbacks, hooks, observers or globals; only memory is the whole program's ([`tunelab_ops::memory`]).
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
 //!    can be made again at any time. What a rerun must repeat (`loss.csv`, `eval.csv`) and what it cannot (`timing.csv`) are
 //!    different files.
@@ -70,12 +75,12 @@
 //!    compared holds a clock, a hash map's order or a number of threads.
 //! 6. **Wrong input is told all at once,** with the place, the reason and the remedy, before anything is computed.
 //!    Only safetensors weights are opened, and every claim of a header is checked against the file.
-//! 7. **One tape.** candle computes; what is differentiated is noted by [`ops::tape`] while a step's forward pass runs, and by
+//! 7. **One tape.** candle computes; what is differentiated is noted by [`tunelab_ops::tape`] while a step's forward pass runs, and by
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
-//! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`; `unsafe`
-//!    is denied but in [`ops`], where vector instructions, the matrix product, large blocks of memory and a GPU's kernels and
-//!    libraries are called, and loops of values run without checks.
+//! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`;
+//!    unsafe code is forbidden here and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
+//!    blocks of memory and a GPU's kernels and libraries are called, and loops of values run without checks.
 //!
 //! # Where exactness is shown
 //!
@@ -98,6 +103,8 @@
 //! - **No overwriting.** What was trained stays; `--force` is the only way to start over. Pictures alone are drawn again
 //!   where only what `[eval]` says of them has changed.
 
+#![forbid(unsafe_code)]
+
 pub mod assets;
 pub mod bench;
 pub mod builtin;
@@ -110,7 +117,6 @@ pub mod experiment;
 pub mod interrupt;
 pub mod lock;
 pub mod model;
-pub mod ops;
 pub mod plan;
 pub mod progress;
 pub mod random;

@@ -1,5 +1,7 @@
 //! The `tunelab` command: parse, dispatch, print the error, exit with its code.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
@@ -10,8 +12,8 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::ops::memory::Memory;
 use tunelab::{bench, plan, report, run, sample};
+use tunelab_ops::memory::Memory;
 
 #[global_allocator]
 static MEMORY: Memory = Memory;

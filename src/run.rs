@@ -22,8 +22,6 @@ use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::ops::memory::give_back;
-use crate::ops::replay::NO_GRAPHS;
 use crate::plan::Plan;
 use crate::plan::command::counted;
 use crate::progress::Progress;
@@ -39,6 +37,8 @@ use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
 use std::time::Instant;
+use tunelab_ops::memory::give_back;
+use tunelab_ops::replay::NO_GRAPHS;
 
 /// One experiment under way.
 struct Experiment<'a> {

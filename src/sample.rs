@@ -16,12 +16,12 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::ops::replay::Replay;
 use crate::progress::Bar;
 use crate::random::Generator;
 use crate::results::Shot;
 use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
+use tunelab_ops::replay::Replay;
 
 /// The networks that draw, without gradients.
 pub struct Painter<'a> {

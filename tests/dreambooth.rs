@@ -8,10 +8,10 @@ use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::load;
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
-use tunelab::ops::{self, tape};
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::texts::Texts;
+use tunelab_ops::{self as ops, tape};
 
 const WEIGHT: f64 = 0.7;
 

@@ -10,7 +10,6 @@ mod lora_file;
 mod lora_spellings;
 mod lr;
 mod model;
-mod ops;
 mod plan;
 mod random;
 mod readme;

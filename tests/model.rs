@@ -13,9 +13,9 @@ use tunelab::model::load;
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
-use tunelab::ops::tape::{Gradients, record};
-use tunelab::ops::{composed, mean_squares};
 use tunelab::plan::Dtype;
+use tunelab_ops::tape::{Gradients, record};
+use tunelab_ops::{composed, mean_squares};
 
 fn loader(part: &Part, dtype: DType) -> Loader {
     Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)

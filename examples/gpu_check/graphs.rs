@@ -11,7 +11,6 @@ use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::Trained;
 use tunelab::model::load;
-use tunelab::ops::replay::Replay;
 use tunelab::plan::Dtype;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
@@ -22,6 +21,7 @@ use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::optimizer::{Optimizer, Settings};
 use tunelab::train::pass;
 use tunelab::train::texts::Texts;
+use tunelab_ops::replay::Replay;
 
 /// Samples of each step's batch: both sizes are seen often enough to become graphs.
 const BATCHES: [usize; 7] = [2, 2, 1, 2, 1, 2, 1];

@@ -13,10 +13,10 @@ use tunelab::model::load;
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::Vae;
-use tunelab::ops::tape::{Gradients, record};
-use tunelab::ops::{composed, mean_squares};
 use tunelab::plan::Dtype;
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab_ops::tape::{Gradients, record};
+use tunelab_ops::{composed, mean_squares};
 
 /// All of them; the UNet also in the short types, where the device has them.
 pub fn check(folder: &Folder, device: &Device, table: &mut Table) {

@@ -8,10 +8,10 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor, Var};
 use tunelab::error::Result;
-use tunelab::ops::attention::Mask;
-use tunelab::ops::group_norm::Then;
-use tunelab::ops::{self, Padding, composed, tape};
 use tunelab::random::Generator;
+use tunelab_ops::attention::Mask;
+use tunelab_ops::group_norm::Then;
+use tunelab_ops::{self as ops, Padding, composed, tape};
 
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>;
 

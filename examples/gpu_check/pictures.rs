@@ -14,7 +14,6 @@ use tunelab::model::lora_file::{self, Component, Modules};
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
 use tunelab::model::{load, vae::Vae};
-use tunelab::ops::tape::record;
 use tunelab::plan::Dtype;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
@@ -23,6 +22,7 @@ use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::texts::Texts;
+use tunelab_ops::tape::record;
 
 /// The weight of the class loss that the fixture was made with.
 const WEIGHT: f64 = 0.7;
@@ -71,7 +71,7 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let question = predictor.question_of_halves(&half(0)?, &half(2)?, &draw)?;
     let ((parts, loss), tape) = record(|| {
         let parts = predictor.answer_halves(&question, 2)?;
-        let loss = tunelab::ops::add(&parts.instance, &tunelab::ops::scale(&parts.prior, WEIGHT)?)?;
+        let loss = tunelab_ops::add(&parts.instance, &tunelab_ops::scale(&parts.prior, WEIGHT)?)?;
         Ok::<_, Error>((parts, loss))
     })?;
     let mut worst = 0.0f64;

@@ -15,11 +15,11 @@ use tunelab::data::{self, Picture};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
-use tunelab::ops::{composed, mean_squares, tape};
 use tunelab::plan::LrScheduler;
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab_ops::{composed, mean_squares, tape};
 
 /// Weight of the absolute difference beside the squared one.
 const ABSOLUTE: f64 = 0.2;

@@ -12,7 +12,7 @@ use tunelab::data::{Rgb, to_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::layers::{Conv2d, GroupNorm, Linear};
-use tunelab::ops::{self, Padding};
+use tunelab_ops::{self as ops, Padding};
 
 use crate::caption::HeldOut;
 use crate::scene::{Action, Animal, Coat, Detail, Place, Scene};

@@ -15,10 +15,10 @@ use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::Vae;
-use tunelab::ops::{composed, tape};
 use tunelab::plan::LrScheduler;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab_ops::{composed, tape};
 
 use crate::judge::{Answers, Judge, QUESTIONS, SIDE, SUBJECTS_COAT, answers, batch, position};
 use crate::picture;

@@ -7,7 +7,6 @@ use crate::device::{self, Busy};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
-use crate::ops::replay::Replay;
 use crate::plan::Dtype;
 use crate::plan::count::{self, SD15_UNET};
 use crate::random::Generator;
@@ -20,6 +19,7 @@ use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
+use tunelab_ops::replay::Replay;
 
 /// Seeds noise and timesteps.
 const SEED: u64 = 7;

@@ -96,7 +96,7 @@ impl Seen {
 #[cfg(feature = "cuda")]
 fn driver(device: &Device) -> Option<Ask> {
     // The driver's numbers of cards are not CUDA's where CUDA_VISIBLE_DEVICES is set.
-    let uuid = crate::ops::cuda::card::uuid(device)?;
+    let uuid = tunelab_ops::cuda::card::uuid(device)?;
     let nvml = nvml_wrapper::Nvml::init().ok()?;
     let ask = move || Some(f64::from(nvml.device_by_uuid(uuid.as_str()).ok()?.utilization_rates().ok()?.gpu));
     ask().is_some().then(|| Box::new(ask) as Ask)

@@ -8,7 +8,6 @@
 use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
 use crate::assets::Loader;
 use crate::error::{Error, Result};
-use crate::ops::Weight;
 use crate::plan::Dtype;
 use crate::random::Generator;
 use candle_core::{DType, Device, Tensor, Var};
@@ -17,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
+use tunelab_ops::Weight;
 
 /// What of a network is trained.
 #[derive(Debug, Clone, PartialEq)]

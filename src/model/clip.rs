@@ -7,10 +7,10 @@ use super::build::{Build, Parameters};
 use super::config::Config;
 use super::layers::{LayerNorm, Linear};
 use crate::error::{Error, Result};
-use crate::ops::{self, attention::Mask};
 use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
+use tunelab_ops::{self as ops, attention::Mask};
 
 /// The sizes of a text encoder, from its `config.json`.
 #[derive(Debug, Clone, PartialEq)]

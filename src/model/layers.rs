@@ -4,8 +4,8 @@
 use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
-use crate::ops::{self, Padding, Weight, attention::Products, group_norm::Then};
 use candle_core::Tensor;
+use tunelab_ops::{self as ops, Padding, Weight, attention::Products, group_norm::Then};
 
 /// W x + b over the last axis.
 pub struct Linear {

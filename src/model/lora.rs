@@ -4,11 +4,11 @@
 //! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
 
 use crate::error::{Error, Result};
-use crate::ops::{self, Weight};
 use crate::random::Generator;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tunelab_ops::{self as ops, Weight};
 
 /// What a new adapter looks like.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! The networks of Stable Diffusion 1.x: tokenizer, CLIP text encoder, VAE and UNet, with diffusers' tensor names.
 //!
-//! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is built on `crate::ops`.
+//! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is built on `tunelab_ops`.
 //! Every size comes from the configuration, so smaller models of the same classes run through the same code.
 
 pub mod build;

@@ -9,9 +9,9 @@ use super::lora::Dropout;
 use super::resnet::Resnet;
 use super::transformer::Transformer;
 use crate::error::Result;
-use crate::ops::tape;
 use candle_core::Tensor;
 use std::sync::Arc;
+use tunelab_ops::tape;
 
 /// A residual block, and the transformer behind it where the level has attention.
 pub struct Stage {

@@ -5,8 +5,8 @@
 use super::build::Build;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use crate::error::Result;
-use crate::ops::{self, Padding};
 use candle_core::Tensor;
+use tunelab_ops::{self as ops, Padding};
 
 /// One residual block; with a time embedding in the UNet, without one in the VAE.
 pub struct Resnet {

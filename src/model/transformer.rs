@@ -5,8 +5,8 @@
 use super::build::Build;
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use crate::error::Result;
-use crate::ops::{self, attention::Mask};
 use candle_core::Tensor;
+use tunelab_ops::{self as ops, attention::Mask};
 
 /// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's `norm_eps`.
 const GROUP_NORM_EPS: f64 = 1e-6;

@@ -11,11 +11,11 @@ use super::recompute::{self, Stage};
 use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
 use super::transformer::{Transformer, TransformerSizes};
 use crate::error::{Error, Result};
-use crate::ops::{self, Padding};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
+use tunelab_ops::{self as ops, Padding};
 
 /// The sizes of a UNet, from its `config.json`.
 #[derive(Debug, Clone, PartialEq)]

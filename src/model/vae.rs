@@ -9,10 +9,10 @@ use super::layers::{Conv2d, GroupNorm};
 use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
 use super::transformer::Attention;
 use crate::error::Result;
-use crate::ops::{self, Padding};
 use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
+use tunelab_ops::{self as ops, Padding};
 
 /// Epsilon of all norms; diffusers fixes it.
 const EPS: f64 = 1e-6;

@@ -14,13 +14,13 @@ use super::Experiment;
 use crate::data::{self, Picture};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::ops::weight::products_in_bf16;
 use crate::plan::{DreamBooth, Dtype};
 use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use tunelab_ops::weight::products_in_bf16;
 
 /// Changes when the same settings would give other pictures.
 const VERSION: &str = "7";

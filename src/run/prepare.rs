@@ -16,7 +16,6 @@ use crate::model::lora::LoraConfig;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::ops::weight::products_in_bf16;
 use crate::plan::{Adapter, Dtype, Objective, Plan, command, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
@@ -27,6 +26,7 @@ use crate::train::trainer::Materials;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tunelab_ops::weight::products_in_bf16;
 
 /// Beside the runs: latents, hidden states and class images by content, shared by all of them.
 const CACHE_FOLDER: &str = ".cache";

@@ -6,13 +6,13 @@ use super::Experiment;
 use super::prepare::Prepared;
 use crate::device;
 use crate::error::{Error, Kind, Result};
-use crate::ops::weight::products_in_bf16;
 use crate::plan::{Adapter, Dtype, Objective};
 use crate::results::{
     Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
     peak_memory_mib, sample_name, weights_name,
 };
 use crate::train::checkpoint::Checkpoint;
+use tunelab_ops::weight::products_in_bf16;
 
 impl Experiment<'_> {
     /// Says of a run that did not come to its end what the next one finds, and keeps for it what was warned of.

@@ -16,13 +16,13 @@ use crate::model::lora_file::{self, Component, Modules};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::{load, vae::Vae};
-use crate::ops::replay::NO_GRAPHS;
 use crate::plan::{Dtype, Plan, Source};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
 use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
+use tunelab_ops::replay::NO_GRAPHS;
 
 /// What is drawn with and how, all options resolved.
 struct Settings {

@@ -9,9 +9,9 @@ use super::texts::Texts;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
 use crate::model::unet::Unet;
-use crate::ops;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
+use tunelab_ops as ops;
 
 /// Noise and timesteps of one batch.
 pub struct Draw {

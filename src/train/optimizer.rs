@@ -4,11 +4,11 @@
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
 use crate::error::{Error, Result};
-use crate::ops::adamw::{Moments, Step, Trained, clipped};
-use crate::ops::tape::Tape;
 use crate::plan::Train;
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
+use tunelab_ops::adamw::{Moments, Step, Trained, clipped};
+use tunelab_ops::tape::Tape;
 
 /// Trained tensors, their moments and the number of steps done.
 pub struct Optimizer {

@@ -6,9 +6,9 @@
 use super::objective::{Predictor, Question};
 use super::optimizer::{Gradients, Optimizer};
 use crate::error::{Error, Result};
-use crate::ops::replay::Replay;
-use crate::ops::{self, tape};
 use candle_core::Tensor;
+use tunelab_ops::replay::Replay;
+use tunelab_ops::{self as ops, tape};
 
 /// Prior preservation: the instance images of a batch whose other half are class images, and the weight of their loss.
 pub type Prior = Option<(usize, f64)>;

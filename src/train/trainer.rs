@@ -16,13 +16,13 @@ use crate::data;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
-use crate::ops::replay::Replay;
 use crate::plan::{Dtype, Train};
 use crate::random::Generator;
 use crate::results::LossRow;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tunelab_ops::replay::Replay;
 
 /// The scale of the loss in a checkpoint.
 const LOSS_SCALE: &str = "loss_scale";

@@ -3,8 +3,8 @@
 use crate::fixture::{Tensors, tensors, values, within};
 use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab::ops::adamw::{Moments, Step, adamw};
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab_ops::adamw::{Moments, Step, adamw};
 
 const STEPS: usize = 10;
 const LEARNING_RATE: f64 = 1e-2;

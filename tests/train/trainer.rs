@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use tunelab::data::batches;
 use tunelab::error::Kind;
 use tunelab::model::build::Trained;
-use tunelab::ops::tape;
 use tunelab::plan::{Length, LrScheduler, Train};
 use tunelab::results::LossRow;
 use tunelab::train::objective::Draw;
+use tunelab_ops::tape;
 
 /// Loss and gradients of batch number `draw` in the untrained state.
 fn by_hand(bench: &Bench, train: &Train, indices: &[usize], draw: u64) -> (f64, BTreeMap<String, Tensor>) {

@@ -1,0 +1,134 @@
+//! Group normalisation, optionally followed by `SiLU`: one block of threads for each group of a sample. x is kept for
+//! backward, with mean and deviation; weight and bias are f32 for the kernels, whatever their own type.
+
+use super::elementwise::row_sums;
+use super::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::group_norm::Then;
+use crate::tape::operand;
+use candle_core::{DType, Result, Tensor, bail};
+
+const SOURCE: Source = source!("group_norm");
+
+/// See [`group_norm`](crate::group_norm()), which has checked the number of groups.
+pub(crate) fn group_norm(
+    x: &Tensor,
+    groups: usize,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    then: Then,
+) -> Result<Tensor> {
+    let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
+    let slabs = Slabs::new(&x, groups, then)?;
+    if weight.dims() != [slabs.groups * slabs.channels] || bias.dims() != weight.dims() {
+        bail!("group_norm: weight {:?} and bias {:?} for x {:?}", weight.dims(), bias.dims(), x.dims());
+    }
+    let of = weight.dtype();
+    let parameters = [cast(&weight, DType::F32)?, cast(&bias, DType::F32)?];
+    let (y, stats) = slabs.forward(&x, &parameters, eps)?;
+    let kept = x.clone();
+    y.node([&x, &weight, &bias], move |dy, [dx, dw, db]| {
+        let (dx, sums) = slabs.backward(&kept, dy, &parameters, &stats, dx, dw || db)?;
+        let Some(sums) = sums else { return Ok([dx, None, None]) };
+        let sums = row_sums(&sums)?;
+        Ok([dx, Some(cast(&sums.get(0)?, of)?), Some(cast(&sums.get(1)?, of)?)])
+    })
+}
+
+/// The groups of all samples, one slab of values each.
+#[derive(Clone, Copy)]
+struct Slabs {
+    samples: usize,
+    groups: usize,
+    /// Channels in a group.
+    channels: usize,
+    pixels: usize,
+    silu: bool,
+}
+
+impl Slabs {
+    fn new(x: &Tensor, groups: usize, then: Then) -> Result<Self> {
+        let (samples, c) = (x.dim(0)?, x.dim(1)?);
+        let pixels = x.elem_count() / (samples * c);
+        Ok(Self { samples, groups, channels: c / groups, pixels, silu: then == Then::Silu })
+    }
+
+    fn threads(&self) -> usize {
+        match self.channels * self.pixels {
+            0..2048 => 128,
+            2048..16384 => 512,
+            _ => 1024,
+        }
+    }
+
+    fn silu(&self) -> Argument<'static> {
+        Argument::Int(i32::from(self.silu))
+    }
+
+    /// y, and mean and 1 / deviation of each slab.
+    #[expect(unsafe_code, reason = "kernel launch")]
+    fn forward(&self, x: &Tensor, [weight, bias]: &[Tensor; 2], eps: f64) -> Result<(Fresh, Tensor)> {
+        let y = Fresh::like(x)?;
+        let stats = Fresh::new(device(x)?, DType::F32, (self.samples, self.groups, 2))?;
+        let arguments = [
+            pointer(x)?.into(),
+            pointer(weight)?.into(),
+            pointer(bias)?.into(),
+            y.pointer()?.into(),
+            stats.pointer()?.into(),
+            self.groups.into(),
+            self.channels.into(),
+            self.pixels.into(),
+            (eps as f32).into(),
+            self.silu(),
+        ];
+        let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), 0);
+        // SAFETY: the kernel's ten parameters; a block reads and writes its slab, reads its channels' weights and biases, which
+        // are as many as channels (`group_norm`), and writes its two numbers.
+        unsafe { launch(device(x)?, SOURCE, &typed("group_norm_forward", x.dtype()), over, arguments) }?;
+        Ok((y, stats.tensor()))
+    }
+
+    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C], in f32.
+    #[expect(unsafe_code, reason = "kernel launch")]
+    fn backward(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        [weight, bias]: &[Tensor; 2],
+        stats: &Tensor,
+        dx: bool,
+        sums: bool,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dx = dx.then(|| Fresh::like(x)).transpose()?;
+        let of_sums = (2, self.samples, self.groups * self.channels);
+        let sums = sums.then(|| Fresh::new(device(x)?, DType::F32, of_sums)).transpose()?;
+        let optional = |memory: &Option<Fresh>| {
+            memory
+                .as_ref()
+                .map_or(Ok(NULL), |m| Ok::<_, candle_core::Error>(Argument::Long(m.pointer()?.address() as i64)))
+        };
+        // Each warp sums a channel, or a part of one if there are more warps.
+        let parts = (self.threads() / 32 / self.channels).clamp(1, self.pixels);
+        let arguments = [
+            pointer(x)?.into(),
+            pointer(dy)?.into(),
+            pointer(weight)?.into(),
+            pointer(bias)?.into(),
+            pointer(stats)?.into(),
+            optional(&dx)?,
+            optional(&sums)?,
+            self.groups.into(),
+            self.channels.into(),
+            self.pixels.into(),
+            parts.into(),
+            self.silu(),
+        ];
+        let shared = 2 * self.channels * parts * size_of::<f32>();
+        let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), shared);
+        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; the rest as in `forward`, and two numbers
+        // of shared memory for each part of a channel.
+        unsafe { launch(device(x)?, SOURCE, &typed("group_norm_backward", x.dtype()), over, arguments) }?;
+        Ok((dx.map(Fresh::tensor), sums.map(Fresh::tensor)))
+    }
+}

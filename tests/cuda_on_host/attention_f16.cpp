@@ -1,7 +1,0 @@
-#include "../../src/ops/cuda/attention_f16.cu"
-
-#include "attention.h"
-
-int main() {
-    return report("attention_f16", [] { CASES(Half<__half>, f16, 4, 64, 32, 32, 16, 4, 4e-3) });
-}
