@@ -1,7 +1,8 @@
 //! The command line: what may be typed, and what `--help` says about it.
 //!
 //! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument ends the process with
-//! exit code 2, as a wrong experiment does. What the keys of an experiment mean is in [`crate::experiment`].
+//! exit code 2, as a wrong experiment does. What the keys of an experiment mean, `tunelab keys`
+//! says: they are stated in [`crate::config::keys`].
 
 use std::ffi::OsString;
 use std::fmt;
@@ -75,6 +76,19 @@ Example:
 Writes report.md and index.html (environment, settings, data, curves, pictures, table, commands), and makes
 table.{md,csv,tex} and loss.{png,svg} of the whole folder anew.";
 
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  tunelab keys
+  tunelab keys train
+  tunelab keys adapter.lora.rank";
+
+const SCHEMA_EXAMPLES: &str = "\
+Example:
+  tunelab schema > tunelab.schema.json
+
+An editor with taplo (Even Better TOML) then completes and checks keys in a file that begins with
+  #:schema ./tunelab.schema.json";
+
 const BENCH_EXAMPLES: &str = "\
 Examples:
   tunelab bench lora
@@ -141,6 +155,12 @@ pub enum Command {
     /// Write up the whole results folder, as Markdown and as a page.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Say what an experiment may hold: every key with its default, type, range and meaning.
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys(KeysArgs),
+    /// Print the JSON Schema of an experiment, for editors.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Time the work of an experiment on this machine; needs no file.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
@@ -264,6 +284,14 @@ pub struct PlanArgs {
     /// Print its stand-in instead.
     #[arg(long)]
     pub stand_in: bool,
+}
+
+/// Arguments of `tunelab keys`.
+#[derive(Debug, Clone, Args)]
+pub struct KeysArgs {
+    /// Only keys whose path begins so: `train`, `adapter.lora`, `eval.steps`.
+    #[arg(value_name = "PREFIX")]
+    pub prefix: Option<String>,
 }
 
 /// Arguments of `tunelab sample`; `None` is what the run, or without one the defaults of `[eval]`, say.

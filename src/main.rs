@@ -12,14 +12,14 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, plan, report, run, sample};
+use tunelab::{bench, config, plan, report, run, sample};
 use tunelab_ops::memory::Memory;
 
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(confess));
+    panic::set_hook(Box::new(report_panic));
     match begin_threads().and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -52,6 +52,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Table(args) => report::command::table(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
+        Command::Keys(args) => config::command::keys(&args),
+        Command::Schema => config::command::schema(),
         Command::Bench(args) => bench::command(&args),
     }
 }
@@ -62,7 +64,7 @@ fn say(text: &str) {
 }
 
 /// A panic is a fault of this program, whatever the input was: one line, and the exit code of a failed run.
-fn confess(info: &PanicHookInfo) {
+fn report_panic(info: &PanicHookInfo) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let words = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
     say(&format!("error: a fault in tunelab, please report it with this line: {words} ({place})"));

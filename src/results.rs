@@ -20,7 +20,6 @@
 //! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched, and of `samples/` nothing
 //! but what a run drew is removed.
 
-mod changes;
 mod ending;
 mod files;
 mod inputs;
@@ -50,7 +49,7 @@ pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
-pub use picture::{Shot, read_text, write_figure, write_png};
+pub use picture::{ImageMetadata, read_text, write_figure, write_png};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use timing::{Spent, TIMING_CSV, Timing};
 
@@ -188,9 +187,9 @@ impl RunDir {
     }
 
     /// Writes one sample with what made it in its text chunk.
-    pub fn write_sample(&self, model: Model, index: usize, picture: &Rgb, shot: &Shot) -> Result<()> {
-        let path = self.sample_path(model, &shot.prompt, index);
-        write_png(&path, picture, &[("parameters", &shot.parameters())])
+    pub fn write_sample(&self, model: Model, index: usize, picture: &Rgb, metadata: &ImageMetadata) -> Result<()> {
+        let path = self.sample_path(model, &metadata.prompt, index);
+        write_png(&path, picture, &[("parameters", &metadata.parameters())])
     }
 
     /// Writes `run.json`: the run is finished now.

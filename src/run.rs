@@ -27,7 +27,7 @@ use crate::plan::command::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Ending, LossLog, Model, RunDir, Shot, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
+    Ending, ImageMetadata, LossLog, Model, RunDir, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
 };
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
@@ -179,7 +179,7 @@ impl<'a> Experiment<'a> {
         if eval.prompts.is_empty() {
             return Ok(0.0);
         }
-        let calls = painter.calls(eval.sampler, eval.steps)?;
+        let calls = painter.calls(eval.sample.sampler, eval.sample.steps)?;
         let all = calls * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);
         for prompt in &eval.prompts {
@@ -188,19 +188,10 @@ impl<'a> Experiment<'a> {
                     bar.skip(calls as u64);
                     continue;
                 }
-                let shot = Shot {
-                    prompt: prompt.clone(),
-                    negative_prompt: eval.negative_prompt.clone(),
-                    steps: eval.steps,
-                    sampler: eval.sampler.to_string(),
-                    guidance_scale: eval.guidance_scale,
-                    seed: eval.seed.wrapping_add(index as u64),
-                    width: self.plan.dataset.resolution,
-                    height: self.plan.dataset.resolution,
-                    stand_in: self.plan.in_place(),
-                };
-                let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
-                let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
+                let params = eval.sample.nth(index);
+                let shot = ImageMetadata { prompt: prompt.clone(), params, stand_in: self.plan.in_place() };
+                let states = (&prompts[prompt], &prompts[&eval.sample.negative_prompt]);
+                let picture = painter.paint(&shot, eval.sample.sampler, states.0, states.1, &bar)?;
                 self.run.write_sample(model, index, &picture, &shot)?;
             }
         }

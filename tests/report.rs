@@ -14,14 +14,16 @@ mod writing;
 use std::path::Path;
 
 use fs_err as fs;
+use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
+use tunelab::diffusion::Sampler;
 use tunelab::error::Kind;
 use tunelab::report::grid::{Heading, Row};
 use tunelab::report::losses::{Losses, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
-    Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
-    Seconds, Shot, Spent, StandIn, Status, Timing, Versions, read_text, run_folder, slug, write_atomic, write_png,
+    Counts, Ending, Gpu, Hashes, ImageMetadata, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir,
+    RunRecord, Seconds, Spent, StandIn, Status, Timing, Versions, read_text, run_folder, slug, write_atomic, write_png,
     write_with,
 };
 

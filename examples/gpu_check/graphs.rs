@@ -6,7 +6,7 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use tunelab::config::Dtype;
+use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -14,7 +14,7 @@ use tunelab::model::build::Trained;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
@@ -109,15 +109,17 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
     let painter = Painter::new(&unet, &vae, &schedule, with.device, &interrupt);
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let side = 8 * vae.config().downscale();
-    let shot = Shot {
+    let shot = ImageMetadata {
         prompt: String::new(),
-        negative_prompt: String::new(),
-        steps: 5,
-        sampler: Sampler::Pndm.to_string(),
-        guidance_scale: 3.0,
-        seed: 5,
-        width: side,
-        height: side,
+        params: SampleParams {
+            negative_prompt: String::new(),
+            steps: 5,
+            sampler: Sampler::Pndm,
+            guidance_scale: 3.0,
+            seed: 5,
+            width: side,
+            height: side,
+        },
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 6);

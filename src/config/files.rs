@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::keys::spellings;
 use super::{Planned, resolve};
 use crate::config::experiment::{Experiment, is_settings};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub struct Loaded {
 
 impl Loaded {
     fn new(file: PathBuf, set: &[String]) -> Self {
-        match Experiment::load(&file, set) {
+        match Experiment::load(&file, set, &spellings()) {
             Ok(found) => Self { file, plans: resolve::resolve(&found), variants: resolve::resolve_each(&found) },
             Err(error) => Self { file, plans: Err(error), variants: Vec::new() },
         }

@@ -3,7 +3,7 @@
 //! In: the trained tensors by name and their gradients. Out: the tensors changed in place. The norm is summed in the order
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
-use crate::config::Train;
+use crate::config::{self, AdamW, Train};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -34,13 +34,8 @@ pub struct Settings {
 
 impl From<&Train> for Settings {
     fn from(t: &Train) -> Self {
-        Self {
-            beta1: t.adam_beta1,
-            beta2: t.adam_beta2,
-            epsilon: t.adam_epsilon,
-            weight_decay: t.weight_decay,
-            max_grad_norm: t.max_grad_norm,
-        }
+        let config::Optimizer::AdamW(AdamW { beta1, beta2, epsilon, weight_decay }) = t.optimizer;
+        Self { beta1, beta2, epsilon, weight_decay, max_grad_norm: t.max_grad_norm }
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     pub key: Place,
     pub at: Place,
     pub value: Value,
+    /// The key's name as it is written, where that is an older spelling.
+    pub spelled: Option<&'static str>,
 }
 
 /// A TOML value.
@@ -144,5 +146,5 @@ fn convert(value: &Spanned<DeValue>, key: Place, text: usize) -> Entry {
         }
         DeValue::Table(table) => Value::Table(convert_table(table, text)),
     };
-    Entry { key, at, value }
+    Entry { key, at, value, spelled: None }
 }
