@@ -1,7 +1,7 @@
-//! The two places where methods differ: what is trained ([`Adapter`]), and how a batch and its loss are formed
-//! ([`Objective`]). In the file both are under `[adapter]`.
+//! The two places where methods differ: what is trained ([`Adapter`]), and how a batch and its loss
+//! are formed ([`Objective`]). In the file both are under `[adapter]`.
 //!
-//! In: nothing. Out: settings whose keys are stated.
+//! In: what a table of the experiment says. Out: settings, whose keys are stated here.
 
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ settings! {
         targets: Vec<String> = ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).into() => texts();
         /// Share of A's inputs that is dropped in training.
         dropout: f64 = 0.0 => share();
-        /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder, with the same rank and alpha.
+        /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder.
         text_encoder: bool = false => flag();
     }
 }
@@ -43,7 +43,7 @@ settings! {
         text_encoder: bool = false => flag();
         /// Save a moving average (EMA) of the weights with this decay in their place.
         ema_decay: Option<f64> = None => between(Bound::Excluded(0.0), Bound::Excluded(1.0));
-        /// Also write one `.safetensors` checkpoint of the whole model, for A1111, ComfyUI and others.
+        /// Also write one checkpoint of the whole model, for A1111, ComfyUI and others.
         single_file: bool = false => flag();
     }
 }
@@ -58,8 +58,8 @@ pub enum Objective {
 }
 
 settings! {
-    /// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023). `dataset.prompt` is the
-    /// instance prompt.
+    /// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023).
+    /// `dataset.prompt` is the instance prompt.
     pub struct DreamBooth {
         /// What the class images show, such as "a dog".
         class_prompt: String = String::new() => text();
@@ -69,7 +69,7 @@ settings! {
         class_path: Option<PathBuf> = None => folder();
         /// Weight of the class images' loss.
         prior_loss_weight: f64 = 1.0 => at_least(0.0);
-        /// How class images are drawn; the negative prompt is empty, width and height are the dataset's resolution.
+        /// How class images are drawn, with an empty negative prompt, in the dataset's resolution.
         class_sample: SampleParams = SampleParams::default() => Inner::Part(
             &[
                 ("seed", "class_seed"),

@@ -1,6 +1,6 @@
 //! How images are drawn, and how a run's result is looked at: `[eval]`.
 //!
-//! In: nothing. Out: settings whose keys are stated.
+//! In: what the table says. Out: settings, whose keys are stated here.
 
 use super::keys::{
     Affects, Inner, Named, NoKey, any_text, at_least, choice, count, flag, natural, settings, texts, whole,

@@ -1,25 +1,28 @@
 //! What a person may write: one TOML file, and `--set key.path=value` arguments on top of it.
 //!
-//! In: the file's text and the arguments. Out: an [`Experiment`], a tree of values that all remember where they were
-//! written, so that every later complaint can point at its line. The tree says nothing about which keys exist: those
-//! are stated in [`crate::config::keys`], whose `Visit` reads the tree through `Section`; `tunelab keys` prints them.
+//! In: the file's text and the arguments. Out: an [`Experiment`], a tree of values that all
+//! remember where they were written, so that every later complaint can point at its line. The tree
+//! says nothing about which keys exist: those are stated in [`crate::config::keys`], whose `Visit`
+//! reads the tree through `Section`; `tunelab keys` prints them.
 //!
 //! # Several runs in one file
 //!
-//! Each `[[variant]]` is a run of its own, in the folder `<name>-<variant's name>`: the file's keys, and over them the
-//! variant's. It may say any key (`adapter.lora.rank = 16`); another adapter than the file's takes that one's place.
+//! Each `[[variant]]` is a run of its own, in the folder `<name>-<variant's name>`: the file's
+//! keys, and over them the variant's. It may say any key (`adapter.lora.rank = 16`); another
+//! adapter than the file's takes that one's place.
 //!
 //! # The stand-in
 //!
-//! `[stand_in]` holds any keys. Laid over the experiment (and over its variant) as a variant's are, they give what is run in
-//! its place, into `<name>-stand-in`, where no hub can be reached and the model or the pictures are not on this machine. The
-//! results say so everywhere.
+//! `[stand_in]` holds any keys. Laid over the experiment (and over its variant) as a variant's are,
+//! they give what is run in its place, into `<name>-stand-in`, where no hub can be reached and the
+//! model or the pictures are not on this machine. The results say so everywhere.
 //!
 //! # Arguments
 //!
-//! `--set` replaces what the file, its variants and its stand-in say for that key, and where two keys exclude each other (`path` and
-//! `repo`, `steps` and `epochs`) one given by `--set` or a variant wins over one from the file. A relative path in the file starts at the file's
-//! folder, one in `--set` at the working folder.
+//! `--set` replaces what the file, its variants and its stand-in say for that key, and where two
+//! keys exclude each other (`path` and `repo`, `steps` and `epochs`) one given by `--set` or a
+//! variant wins over one from the file. A relative path in the file starts at the file's folder,
+//! one in `--set` at the working folder.
 
 mod encoding;
 mod foreign;
@@ -36,7 +39,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::config::keys::Spelling;
+use crate::config::keys::spelling::Spelling;
 use crate::error::{Error, Result};
 pub(crate) use encoding::{NotUtf8, decode};
 pub(crate) use foreign::is_settings;
@@ -44,15 +47,16 @@ use overlay::Rivals;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
 pub use section::SINGLE_FILE;
-pub(crate) use section::Section;
+pub(crate) use section::{Section, is_repository};
 use stand_in::Trees;
 pub(crate) use tree::{Entry, Place, Table, Text, Value};
 
-/// Experiments are small; a larger file is something else (weights, a log) that was named by mistake.
+/// Experiments are small; a larger file is something else (weights, a log) that was named by
+/// mistake.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// One experiment as it was written: the file, with one of its variants and the `--set` arguments laid over it; and its
-/// stand-in.
+/// One experiment as it was written: the file, with one of its variants and the `--set` arguments
+/// laid over it; and its stand-in.
 #[derive(Debug)]
 pub struct Experiment {
     pub(crate) file: PathBuf,
@@ -67,16 +71,18 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Reads the file and lays the `--set` arguments over each of its variants; one experiment, if it has none. `older`
-    /// are spellings of keys in earlier versions.
+    /// Reads the file and lays the `--set` arguments over each of its variants; one experiment, if
+    /// it has none. `older` are spellings of keys in earlier versions.
     ///
-    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), or an argument is no `key.path=value`. A variant
-    /// that has no name or another's keeps that as its own problem.
+    /// Errors: the file cannot be read or is no TOML (every syntax error is listed), or an argument
+    /// is no `key.path=value`. A variant that has no name or another's keeps that as its own
+    /// problem.
     pub(crate) fn load(file: &Path, set: &[String], older: &[Spelling]) -> Result<Vec<Self>> {
         Self::parse(&read(file)?, file, set, older)
     }
 
-    /// As [`Experiment::load`] with the file's text at hand; `file` gives the name and the folder of relative paths.
+    /// As [`Experiment::load`] with the file's text at hand; `file` gives the name and the folder
+    /// of relative paths.
     pub(crate) fn parse(text: &str, file: &Path, set: &[String], older: &[Spelling]) -> Result<Vec<Self>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut texts = vec![Text { title: file.display().to_string(), text: text.into() }];

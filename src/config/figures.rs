@@ -1,6 +1,7 @@
-//! What is said about a run beside its settings: `[reference]`, and `[stands_in_for]` of a stand-in's plan.
+//! What is said about a run beside its settings: `[reference]`, and `[stands_in_for]` of a
+//! stand-in's plan.
 //!
-//! In: nothing. Out: settings whose keys are stated.
+//! In: what the table says. Out: settings, whose keys are stated here.
 
 use super::keys::{at_least, natural, settings, text};
 

@@ -1,11 +1,13 @@
 //! What a person writes, and the plan that it amounts to: an experiment with no option left open.
 //!
-//! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists every problem of the
-//! file, each with its line and a caret. Each settings struct states its keys ([`keys`]) in a file of its table's name;
-//! `resolve` holds the rules between keys, `experiment` what a file is: texts, places, variants, stand-ins.
+//! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists
+//! every problem of the file, each with its line and a caret. Each settings struct states its keys
+//! ([`keys`]) in a file of its table's name; `resolve` holds the rules between keys, `experiment`
+//! what a file is: texts, places, variants, stand-ins.
 
 mod adapter;
 pub mod command;
+mod compare;
 pub mod count;
 mod dataset;
 mod eval;
@@ -25,19 +27,19 @@ use std::path::Path;
 use crate::config::experiment::Experiment;
 use crate::error::{Error, Result};
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
+pub use compare::{PlanDiff, rename_old_keys};
 pub use dataset::Dataset;
 pub use eval::{Eval, SampleParams};
 pub use figures::{Original, Reference};
-pub use keys::compare::PlanDiff;
-pub use keys::rename_old_keys;
-use keys::{Keys, Lines, Listing, Stated, Visit, natural, spellings, text};
+use keys::{Keys, Lines, Listing, Stated, Visit, natural, text};
 pub use optimizer::{AdamW, Optimizer};
 use source::Role;
 pub use source::Source;
 pub use train::{Dtype, Length, LrScheduler, Train};
 
-/// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the longest name that is made of it,
-/// that of `weights/<name>.safetensors` while it is written. The number is a process's.
+/// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the
+/// longest name that is made of it, that of `weights/<name>.safetensors` while it is written. The
+/// number is a process's.
 pub const LONGEST_NAME: usize = 255 - "...safetensors.4294967295.tunelab-tmp.tmp".len();
 
 /// The end of a stand-in's name.
@@ -48,7 +50,8 @@ const STAND_IN_ENDING: &str = "-stand-in";
 pub struct Plan {
     /// The results folder's name: a single path component.
     pub name: String,
-    /// Seeds everything of the training: adapter, order of the data, crops, flips, noise, timesteps.
+    /// Seeds everything of the training: adapter, order of the data, crops, flips, noise,
+    /// timesteps.
     pub seed: u64,
     /// Where the base model comes from.
     pub model: Source,
@@ -78,8 +81,8 @@ pub struct Planned {
 }
 
 impl Plan {
-    /// Reads and resolves the experiment in `file`, or each of its variants in their order, with the
-    /// `--set key.path=value` arguments in `set`.
+    /// Reads and resolves the experiment in `file`, or each of its variants in their order, with
+    /// the `--set key.path=value` arguments in `set`.
     ///
     /// Errors: the file cannot be read, or any problem in it; all problems are in the one error.
     pub fn load_all(file: &Path, set: &[String]) -> Result<Vec<Self>> {
@@ -93,7 +96,8 @@ impl Plan {
         Self::only(Self::load_all(file, set)?, file)
     }
 
-    /// As [`Plan::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
+    /// As [`Plan::load_all`], with the file's text at hand: `file` need not exist, it gives the
+    /// name and the folder.
     pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
         Ok(Planned::parse_all(text, file, set)?.into_iter().map(|planned| planned.plan).collect())
     }
@@ -121,14 +125,16 @@ impl Plan {
         Self { name: format!("{}{STAND_IN_ENDING}", self.name), stands_in_for: Some(original), ..self }
     }
 
-    /// `builtin:mini with builtin:corgi in place of a/model with a/dataset`; nothing where the plan is the experiment's own.
+    /// `builtin:mini with builtin:corgi in place of a/model with a/dataset`; nothing where the plan
+    /// is the experiment's own.
     pub fn in_place(&self) -> Option<String> {
         let Original { model, dataset, .. } = self.stands_in_for.as_ref()?;
         let (own_model, own_dataset) = (self.model.short(), self.dataset.source.short());
         Some(format!("{own_model} with {own_dataset} in place of {model} with {dataset}"))
     }
 
-    /// A valid experiment that says everything; resolving it again gives the same plan, whatever the file's name.
+    /// A valid experiment that says everything; resolving it again gives the same plan, whatever
+    /// the file's name.
     pub fn to_toml(&self) -> String {
         let mut lines = Lines::default();
         self.clone().visit(&mut Visit::write(&mut lines));
@@ -181,7 +187,7 @@ impl Planned {
     ///
     /// Errors: also any problem of a stand-in.
     pub fn load_all(file: &Path, set: &[String]) -> Result<Vec<Self>> {
-        resolve::resolve(&Experiment::load(file, set, &spellings())?)
+        resolve::resolve(&Experiment::load(file, set, &Plan::keys().spellings())?)
     }
 
     /// The stand-in alone, which `file` must have; a stand-in's own `plan.toml` has itself.
@@ -193,8 +199,9 @@ impl Planned {
         })
     }
 
-    /// As [`Planned::load_all`], with the file's text at hand: `file` need not exist, it gives the name and the folder.
+    /// As [`Planned::load_all`], with the file's text at hand: `file` need not exist, it gives the
+    /// name and the folder.
     pub fn parse_all(text: &str, file: &Path, set: &[String]) -> Result<Vec<Self>> {
-        resolve::resolve(&Experiment::parse(text, file, set, &spellings())?)
+        resolve::resolve(&Experiment::parse(text, file, set, &Plan::keys().spellings())?)
     }
 }

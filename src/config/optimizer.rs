@@ -1,6 +1,7 @@
 //! Which optimizer trains, and its settings: `[train.optimizer.…]`.
 //!
-//! In: nothing. Out: settings whose keys are stated. What an optimizer does is in [`crate::train`].
+//! In: what the table says. Out: settings, whose keys are stated here. What an optimizer does is in
+//! [`crate::train`].
 
 use super::keys::{Keys, Visit, above, at_least, settings, share};
 

@@ -1,8 +1,9 @@
 //! Experiment → plan: what is written over the defaults, and the rules between keys.
 //!
-//! In: the tree of what was written. Out: the plan, or all problems. Where the report behind the first experiment gives
-//! no value, the default is diffusers' own (`train_text_to_image_lora.py`), except that warm-up is 0 (there it is 500,
-//! which its constant schedule ignores) and the batch is 1.
+//! In: the tree of what was written. Out: the plan, or all problems. Where the report behind the
+//! first experiment gives no value, the default is diffusers' own (`train_text_to_image_lora.py`),
+//! except that warm-up is 0 (there it is 500, which its constant schedule ignores) and the batch is
+//! 1.
 
 use super::keys::Visit;
 use super::{Adapter, DreamBooth, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, count, local};
@@ -77,7 +78,8 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     plan
 }
 
-/// Alpha follows the rank; the targets must be names of modules; DreamBooth must say what its class images show.
+/// Alpha follows the rank; the targets must be names of modules; DreamBooth must say what its class
+/// images show.
 fn adapter(s: &Section, plan: &mut Plan) {
     let inner = if let Objective::DreamBooth(prior) = &mut plan.objective {
         let inner = s.section("dreambooth");
@@ -128,7 +130,8 @@ fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
     }
 }
 
-/// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is asked when it is.
+/// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is
+/// asked when it is.
 fn sampling(root: &Section, schedule: &NoiseSchedule, plan: &Plan) {
     let eval = &plan.eval;
     if !eval.prompts.is_empty() {
@@ -163,7 +166,8 @@ fn figures(root: &Section) {
     }
 }
 
-/// The name that is written, or the file's without its extension; then the variant's. It becomes a folder on any system.
+/// The name that is written, or the file's without its extension; then the variant's. It becomes a
+/// folder on any system.
 fn name(root: &Section, name: &str, experiment: &Experiment) -> String {
     let forbidden = |c: char| c.is_control() || r#"/\:*?"<>|"#.contains(c);
     let refused = name.contains(forbidden) || name.starts_with('.') || name.ends_with(['.', ' ']);

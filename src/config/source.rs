@@ -1,10 +1,11 @@
 //! Where files come from: the model or the images.
 //!
-//! In: `[model]` or `[dataset]`, or what `--model` names. Out: a [`Source`], which says what to fetch, if anything.
+//! In: `[model]` or `[dataset]`, or what `--model` names. Out: a [`Source`], which says what to
+//! fetch, if anything.
 
 use std::path::PathBuf;
 
-use super::experiment::Section;
+use super::experiment::{Section, is_repository};
 use super::keys::{Key, Named, Stated, Visit, folder, one_of, repository, text};
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
@@ -163,8 +164,8 @@ impl Source {
         Self::Path(PathBuf::new())
     }
 
-    /// What `--model` names: `builtin:mini`, a folder or file that exists, otherwise a repository `owner/name` on
-    /// Hugging Face.
+    /// What `--model` names: `builtin:mini`, a folder or file that exists, otherwise a repository
+    /// `owner/name` on Hugging Face.
     ///
     /// Errors: none of them.
     pub fn from_argument(text: &str) -> Result<Self> {
@@ -194,7 +195,8 @@ impl Source {
         Err(Error::input(format!("no model called {name:?} is built in")).hint(format!("there is {known}")))
     }
 
-    /// `builtin:mini`, `owner/name`, or a folder's last name: no path of this machine goes into what is shared.
+    /// `builtin:mini`, `owner/name`, or a folder's last name: no path of this machine goes into
+    /// what is shared.
     pub fn short(&self) -> String {
         match self {
             Self::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -207,11 +209,4 @@ impl Source {
     pub fn is_here(&self) -> bool {
         matches!(self, Self::Path(_) | Self::Builtin(_))
     }
-}
-
-/// `owner/name` as the hubs allow it.
-pub(super) fn is_repository(text: &str) -> bool {
-    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    let parts: Vec<&str> = text.split('/').collect();
-    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && !part.starts_with('.') && plain(part))
 }

@@ -1,6 +1,7 @@
 //! How the adapter is trained: `[train]`.
 //!
-//! In: nothing. Out: settings whose keys are stated, and the number of steps that they amount to.
+//! In: what the table says. Out: settings, whose keys are stated here, and the steps that they
+//! amount to.
 
 use std::fmt;
 use std::ops::Bound;
@@ -26,15 +27,15 @@ settings! {
         warmup_steps: usize = 0 => count(0);
         /// Gradients are clipped to this global norm.
         max_grad_norm: f64 = 1.0 => above(0.0);
-        /// Gamma of min-SNR weighting of the loss (Hang et al. 2023); without it all timesteps weigh the same.
+        /// Gamma of min-SNR weighting of the loss (Hang et al. 2023); without it none.
         snr_gamma: Option<f64> = None => above(0.0);
         /// Strength of the offset noise, which is constant over a channel.
         noise_offset: f64 = 0.0 => at_least(0.0);
-        /// Type of the UNet's frozen weights; bf16 is faster with AMX or AVX-512 BF16, f16 is for CUDA only.
+        /// Type of the UNet's frozen weights; bf16 is fast with AMX or AVX-512, f16 needs CUDA.
         dtype: Dtype = Dtype::F32 => choice::<Dtype>();
-        /// Products and convolutions of f32 may round their operands to TF32; for CUDA only.
+        /// Products and convolutions of f32 may round their operands to TF32; needs CUDA.
         tf32: bool = false => flag().quiet();
-        /// Compute activations again in the backward pass and do not keep them: slower, smaller, the same gradients.
+        /// Compute activations again in the backward pass: less memory, a third more time.
         gradient_checkpointing: bool = false => flag();
         /// Optimizer steps between two checkpoints; 0: only the one that an interrupt writes.
         checkpoint_every: usize = 100 => count(0);
@@ -67,22 +68,24 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and
-/// into those of attention is rounded to it too, but for 3x3 convolutions where there are no tile registers; on a CUDA
-/// card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
+/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into
+/// those with them and into those of attention is rounded to it too, but for 3x3 convolutions where
+/// there are no tile registers; on a CUDA card all activations are. Everything else is f32: what is
+/// trained and its moments, norms' sums, the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     /// 32-bit floats.
     F32,
     /// bfloat16: half the memory, and faster where the processor has instructions for it.
     Bf16,
-    /// Half-precision floats, with the loss scaled so that small gradients are not lost: on a CUDA card only.
+    /// Half-precision floats, with the loss scaled so that small gradients are not lost: on a CUDA
+    /// card only.
     F16,
 }
 
 impl Train {
-    /// Optimizer steps of the whole run on `images` photographs: an epoch's last batch and last accumulation may be
-    /// smaller than the others, as in diffusers.
+    /// Optimizer steps of the whole run on `images` photographs: an epoch's last batch and last
+    /// accumulation may be smaller than the others, as in diffusers.
     pub fn total_steps(&self, images: usize) -> usize {
         match self.length {
             Length::Steps(steps) => steps,

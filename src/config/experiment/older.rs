@@ -1,11 +1,11 @@
 //! Keys in an older spelling, which are read for ever.
 //!
-//! In: the tree of a text, and where keys were and are. Out: the tree with the paths of today, whose entries still know
-//! where they stand and how they are spelled.
+//! In: the tree of a text, and where keys were and are. Out: the tree with the paths of today,
+//! whose entries still know where they stand and how they are spelled.
 
 use super::stand_in::STAND_IN;
 use super::{Entry, Problem, Table, Value};
-use crate::config::keys::Spelling;
+use crate::config::keys::spelling::Spelling;
 
 /// Moves what is spelled in the older way in the text, in its stand-in and in its variants.
 pub(super) fn rename(table: &mut Table, spellings: &[Spelling], problems: &mut Vec<Problem>) {

@@ -94,8 +94,8 @@ fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<String>>) -> St
     format!("the keys here are {}", all.join(", "))
 }
 
-/// The name that `word` is a slip of (`rnak`), the beginning (`warmup`), a longer form (`num_train_epochs`) or the
-/// initials (`lr`).
+/// The name that `word` is a slip of (`rnak`), the beginning (`warmup`), a longer form
+/// (`num_train_epochs`) or the initials (`lr`).
 pub(crate) fn similar<'k>(word: &str, names: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let distance = |name: &str| {

@@ -1,7 +1,8 @@
-//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with its place.
+//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with
+//! its place.
 //!
-//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem, so that all of them
-//! are found.
+//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem,
+//! so that all of them are found.
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::reader::{join, similar};
 use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
-use crate::config::keys::{Kind, Setting};
-use crate::config::source::is_repository;
+use crate::config::keys::kind::Kind;
+use crate::config::keys::value::Setting;
 
 /// What to do about a model in one file.
 pub const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
@@ -167,8 +168,8 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A folder that exists, as an absolute path without links; relative ones start at the file's folder, or for `--set` at the
-    /// working folder.
+    /// A folder that exists, as an absolute path without links; relative ones start at the file's
+    /// folder, or for `--set` at the working folder.
     fn folder(&self, key: &str) -> Option<PathBuf> {
         let text = self.text(key)?;
         let entry = self.entry(key)?;
@@ -218,7 +219,8 @@ impl<'a> Section<'a> {
         self.problem(self.at.clone(), format!("nothing says {what}"), label);
     }
 
-    /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
+    /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they
+    /// are.
     pub fn exactly_one(&self, noun: &str, names: &[&str]) {
         self.no_others(noun, names);
         self.one(noun, names, &self.table.into_iter().flatten().collect::<Vec<_>>());
@@ -244,7 +246,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they are.
+    /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they
+    /// are.
     pub fn one_of(&self, noun: &str, names: &[&str]) {
         let named = |(key, _): &(&String, &Entry)| names.contains(&key.as_str());
         self.one(noun, names, &self.table.into_iter().flatten().filter(named).collect::<Vec<_>>());
@@ -301,7 +304,8 @@ impl<'a> Section<'a> {
                 None
             }
             Value::Text(text) => Some(text.clone()),
-            // `--set model.revision=1234567` means the text; nobody quotes for the shell and for TOML.
+            // `--set model.revision=1234567` means the text; nobody quotes for the shell and for
+            // TOML.
             Value::Integer(_) | Value::Float(_) | Value::Flag(_) | Value::Date if entry.at.is_set() => {
                 Some(self.source(entry).to_string())
             }
@@ -371,4 +375,11 @@ fn describe_numbers(range: (Bound<f64>, Bound<f64>)) -> String {
 fn is_weights(name: &str) -> bool {
     let name = name.to_lowercase();
     [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// `owner/name` as the hubs allow it.
+pub(crate) fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let parts: Vec<&str> = text.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && !part.starts_with('.') && plain(part))
 }

@@ -92,7 +92,8 @@ fn is_behind_a_backslash(text: &str, at: usize) -> bool {
     quoted.is_some_and(|rest| rest.find('\\').is_some_and(|slash| text.len() - rest.len() + slash <= at))
 }
 
-/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y` without quotes).
+/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y`
+/// without quotes).
 pub(super) fn parse_argument(arg: &str, text: usize) -> std::result::Result<Table, Problem> {
     if let Ok(table) = DeTable::parse(arg)
         && arg.contains('=')

@@ -1,7 +1,9 @@
 //! Every key that an experiment may have, in the order of `plan.toml`.
 //!
-//! In: a walk over the settings. Out: keys with their paths and defaults, tables, and which tables exclude each other.
+//! In: a walk over the settings. Out: keys with their paths and defaults, tables, and which tables
+//! exclude each other.
 
+use super::spelling::Spelling;
 use super::{Key, Setting};
 
 /// A key and where it stands.
@@ -22,7 +24,8 @@ pub struct Listing {
     pub keys: Vec<Known>,
     /// The tables, each with what it is about, before those in it.
     pub tables: Vec<(String, &'static str)>,
-    /// The tables of which an experiment has one: the path of the table that they are in, and their names.
+    /// The tables of which an experiment has one: the path of the table that they are in, and their
+    /// names.
     pub choices: Vec<(String, Vec<&'static str>)>,
     path: Vec<String>,
 }
@@ -31,6 +34,12 @@ impl Listing {
     /// The keys of one table, without those of tables in it.
     pub fn of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a Known> {
         self.keys.iter().filter(move |known| known.table() == table)
+    }
+
+    /// All older spellings of keys.
+    pub(crate) fn spellings(&self) -> Vec<Spelling> {
+        let spelling = |known: &Known| Some(Spelling { old: known.key.old?, new: known.path.clone() });
+        self.keys.iter().filter_map(spelling).collect()
     }
 
     pub(super) fn key(&mut self, key: Key, default: Option<Setting>) {

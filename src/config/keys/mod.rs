@@ -1,23 +1,24 @@
-//! A key, stated once: its name, type, range, default, one line of documentation, and what it affects.
+//! A key, stated once: its name, type, range, default, one line of documentation, and what it
+//! affects.
 //!
-//! In: the settings structs, each of which visits its keys with [`Visit`]. Out: what is read from an experiment, what
-//! is written as `plan.toml`, and a [`Listing`] of all keys, from which come the reference (`tunelab keys`), the JSON
-//! Schema (`tunelab schema`), the comparison of plans and the older spellings.
+//! In: the settings structs, each of which visits its keys with [`Visit`]. Out: what is read from
+//! an experiment, what is written as `plan.toml`, and a [`Listing`] of all keys, from which come
+//! the reference (`tunelab keys`), the JSON Schema (`tunelab schema`), the comparison of plans and
+//! the older spellings.
 
-pub(super) mod compare;
+pub(crate) mod kind;
 mod listing;
 pub mod reference;
 pub mod schema;
 mod settings;
-mod spellings;
-mod value;
+pub(crate) mod spelling;
+pub(crate) mod value;
 mod visit;
 mod write;
 
+pub use kind::Kind;
 pub use listing::{Known, Listing};
 pub(super) use settings::settings;
-pub use spellings::rename_old_keys;
-pub(crate) use spellings::{Spelling, spellings};
 pub(super) use value::{Named, named};
 pub use value::{Setting, Value};
 pub(super) use visit::{Inner, Keys, NoKey, Stated, Visit};
@@ -29,7 +30,7 @@ use std::ops::{Bound, RangeInclusive};
 pub(super) const ANY: usize = 1_000_000_000;
 
 /// What has to be done again where a key's value is another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Affects {
     /// Nothing: only what is said about a run.
     Metadata,
@@ -37,34 +38,6 @@ pub enum Affects {
     Sampling,
     /// Training, and so everything.
     Training,
-}
-
-/// The values that a key may have.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    /// A whole number in a range.
-    Whole {
-        /// The range.
-        range: RangeInclusive<u64>,
-        /// What it must be a multiple of.
-        multiple_of: u64,
-    },
-    /// A finite number in a range.
-    Number(Bound<f64>, Bound<f64>),
-    /// `true` or `false`.
-    Flag,
-    /// A text with something in it.
-    Text,
-    /// A text, which may be empty.
-    AnyText,
-    /// A list of different texts, each with something in it.
-    Texts,
-    /// One of the names.
-    Choice(Vec<&'static str>),
-    /// A folder that exists.
-    Folder,
-    /// A repository's `owner/name`.
-    Repository,
 }
 
 /// The statement of a key, but for its value.

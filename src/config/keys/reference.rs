@@ -1,7 +1,7 @@
 //! The reference of the keys, as `tunelab keys` prints it and the README has it.
 //!
-//! In: all keys, the beginning of the paths that are asked for, a width. Out: for each table its keys, each with its
-//! default, and below it what it means and what it may be.
+//! In: all keys, the beginning of the paths that are asked for, a width. Out: for each table its
+//! keys, each with its default, and below it what it means and what it may be.
 
 use std::ops::Bound;
 
@@ -22,7 +22,8 @@ const AROUND: [(&str, &str); 2] = [
     ("[[variant]]", "A `name` and any of these keys: one of several runs that the file states."),
 ];
 
-/// The keys whose paths begin with `prefix`, all for none, in lines of at most `columns` where words allow it.
+/// The keys whose paths begin with `prefix`, all for none, in lines of at most `columns` where
+/// words allow it.
 ///
 /// Errors: no path begins so; with the one that may be meant.
 pub fn text(listing: &Listing, prefix: &str, columns: usize) -> Result<String> {

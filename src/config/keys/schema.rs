@@ -1,7 +1,8 @@
 //! The JSON Schema (draft-07) of an experiment, for editors.
 //!
-//! In: all keys. Out: a schema that knows every key with its documentation, default and range, and which tables exclude
-//! each other. It asks for what is needed only where the file has no `[[variant]]`, each of which may bring it.
+//! In: all keys. Out: a schema that knows every key with its documentation, default and range, and
+//! which tables exclude each other. It asks for what is needed only where the file has no
+//! `[[variant]]`, each of which may bring it.
 
 use std::ops::Bound;
 

@@ -1,11 +1,13 @@
 //! `settings!`: a struct whose fields are keys.
 //!
-//! In: for each field its line of documentation, name, type, default, and the rest of its statement. Out: the struct,
-//! its defaults, and [`Keys`](super::Keys), which visits the fields in the order in which they stand.
+//! In: for each field its line of documentation, name, type, default, and the rest of its
+//! statement. Out: the struct, its defaults, and [`Keys`](super::Keys), which visits the fields in
+//! the order in which they stand.
 
 /// A field is `name: type = default => statement;`. The statement is a [`Key`](super::Key), an
-/// [`Inner`](super::Inner) for a field that has keys of its own, or [`NoKey`](super::NoKey). `, unless |settings| …`
-/// behind it passes over the field. `name => statement;` visits a field once more.
+/// [`Inner`](super::Inner) for a field that has keys of its own, or [`NoKey`](super::NoKey). `,
+/// unless |settings| …` behind it passes over the field. `name => statement;` visits a field once
+/// more.
 macro_rules! settings {
     ($(#[doc = $about:literal])+ pub struct $name:ident {
         $($(#[doc = $doc:literal])? $field:ident $(: $ty:ty = $default:expr)? => $key:expr $(, unless $absent:expr)?;)+

@@ -1,6 +1,7 @@
 //! The value of a key, apart from its Rust type.
 //!
-//! In: fields of the settings structs. Out: a [`Setting`], which is written as TOML and JSON; and the other way round.
+//! In: fields of the settings structs. Out: a [`Setting`], which is written as TOML and JSON; and
+//! the other way round.
 
 use std::path::PathBuf;
 
@@ -22,7 +23,8 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// As TOML. A number has the shortest digits that read back as the same number, always with a point or an exponent.
+    /// As TOML. A number has the shortest digits that read back as the same number, always with a
+    /// point or an exponent.
     pub fn to_toml(&self) -> String {
         match self {
             Self::Whole(n) => n.to_string(),

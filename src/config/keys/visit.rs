@@ -1,7 +1,7 @@
 //! One walk over all keys, for whoever wants them: to read, to write, or to list them.
 //!
-//! In: settings that visit their keys one by one. Out: the settings changed to what is written; or lines of TOML; or a
-//! [`Listing`].
+//! In: settings that visit their keys one by one. Out: the settings changed to what is written; or
+//! lines of TOML; or a [`Listing`].
 
 use super::listing::{Known, Listing};
 use super::write::Lines;
@@ -176,8 +176,8 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// The tables to visit of several that exclude each other: the one that is written, which `written` finds; the
-    /// `current` one; or all.
+    /// The tables to visit of several that exclude each other: the one that is written, which
+    /// `written` finds; the `current` one; or all.
     pub fn tables(
         &mut self,
         names: &[&'static str],

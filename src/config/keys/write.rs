@@ -1,6 +1,7 @@
 //! Settings → TOML: everything written out, valid as an experiment, and resolving to the same plan.
 //!
-//! In: keys and their values, table by table; a table's own keys come before the tables in it. Out: lines.
+//! In: keys and their values, table by table; a table's own keys come before the tables in it. Out:
+//! lines.
 
 use super::{Key, Setting};
 

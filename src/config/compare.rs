@@ -1,11 +1,13 @@
 //! What differs between a stored plan and a wanted one, and so what is to be done again.
 //!
-//! In: the texts of two resolved plans. Out: the farthest-reaching difference, from what each key affects.
+//! In: the texts of two resolved plans. Out: the farthest-reaching difference, from what each key
+//! affects.
 
 use toml::{Table, Value};
 
-use super::{Affects, Listing, rename_old_keys};
-use crate::config::Plan;
+use super::Plan;
+use super::keys::spelling::Spelling;
+use super::keys::{Affects, Listing};
 
 /// The farthest-reaching difference of two plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,4 +62,35 @@ fn remove(table: &mut Table, path: &str, affects: Affects, keys: &Listing) {
         }
         true
     });
+}
+
+/// Moves what a stored plan says in an older spelling to the path of today; whether there was any.
+pub fn rename_old_keys(plan: &mut Table) -> bool {
+    let mut renamed = false;
+    for Spelling { old, new } in Plan::keys().spellings() {
+        if let Some(value) = take(plan, old) {
+            put(plan, &new, value);
+            renamed = true;
+        }
+    }
+    renamed
+}
+
+fn take(table: &mut Table, path: &str) -> Option<Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => take(table.get_mut(first)?.as_table_mut()?, rest),
+        None => table.remove(path),
+    }
+}
+
+fn put(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Table::new().into());
+            if let Some(inner) = inner.as_table_mut() {
+                put(inner, rest, value);
+            }
+        }
+        None => drop(table.entry(path).or_insert(value)),
+    }
 }
