@@ -1,6 +1,7 @@
 //! The commands that make something of results: `tunelab table`, `tunelab plot`, `tunelab report`.
 //!
-//! In: their arguments. Out: the table on stdout, files in the results folder; what was written is said on stderr.
+//! In: their arguments. Out: the table on stdout, files in the results folder; what was written is
+//! said on stderr.
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +18,12 @@ use super::plot::{self, Look, Which};
 use super::runs::{Run, Runs};
 use super::table::{Table, to_terminal};
 
-/// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then writes.
+/// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then
+/// writes.
 ///
 /// # Errors
-/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files: then the table is printed all
-/// the same.
+/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files:
+/// then the table is printed all the same.
 pub fn table(args: &TableArgs) -> Result<()> {
     if !args.run_dirs.is_empty() {
         let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
@@ -38,7 +40,8 @@ pub fn table(args: &TableArgs) -> Result<()> {
     Ok(())
 }
 
-/// `tunelab plot`: curves of the runs named, or of all in the tree that can be read, over each other.
+/// `tunelab plot`: curves of the runs named, or of all in the tree that can be read, over each
+/// other.
 ///
 /// # Errors
 /// Wrong input: a folder without losses, or an output that is neither PNG nor SVG.
@@ -65,8 +68,8 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     Ok(())
 }
 
-/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be read has no curve among the
-/// others'.
+/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be
+/// read has no curve among the others'.
 ///
 /// # Errors
 /// Wrong input: no finished run there.

@@ -1,7 +1,8 @@
 //! The grid of a run's data: `data.png`.
 //!
-//! In: the pictures that training sees, and the class pictures where there are any (`DreamBooth`). Out: rows of five, the first
-//! 5 and the first 10 of them, with how many there are beside them. Pictures larger than a cell are scaled down to it.
+//! In: the pictures that training sees, and the class pictures where there are any (`DreamBooth`).
+//! Out: rows of five, the first 5 and the first 10 of them, with how many there are beside them.
+//! Pictures larger than a cell are scaled down to it.
 
 use std::path::Path;
 
@@ -19,23 +20,24 @@ const CLASS_ROWS: usize = 2;
 /// The longest short side of a cell.
 const CELL: usize = 256;
 
-/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they are trained on, and class images.
+/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they
+/// are trained on, and class images.
 pub fn write(run: &Path, instance: &[Picture], class: &[Picture], side: usize) -> Result<()> {
     let square = |picture: &Picture| Ok(center_crop(&resize_short_side(&picture.image()?, side), side));
     write_png(&run.join("data.png"), &data_grid(instance, class, square)?, &[])
 }
 
-/// The picture itself. `class` is empty but for `DreamBooth`; with no pictures at all it is an error. `load` gives a picture's
-/// pixels, and is asked for those that are shown only.
+/// The picture itself. `class` is empty but for `DreamBooth`; with no pictures at all it is an
+/// error. `load` gives a picture's pixels, and is asked for those that are shown only.
 pub fn data_grid<P>(instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb>) -> Result<Rgb> {
     let name = if class.is_empty() { "training" } else { "instance" };
-    let mut rows = labelled(name, instance, INSTANCE_ROWS, &load)?;
-    rows.extend(labelled("class", class, CLASS_ROWS, &load)?);
+    let mut rows = labeled(name, instance, INSTANCE_ROWS, &load)?;
+    rows.extend(labeled("class", class, CLASS_ROWS, &load)?);
     grid(&[], &rows)
 }
 
 /// Rows of pictures; the first says what they are and how many of how many are shown.
-fn labelled<P>(name: &str, pictures: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
+fn labeled<P>(name: &str, pictures: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
     let shown = pictures.len().min(COLUMNS * most_rows);
     let label = match (pictures.len(), shown) {
         (1, _) => format!("1 {name} image"),

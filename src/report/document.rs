@@ -1,7 +1,8 @@
 //! A document as a list of blocks, written as Markdown or as one HTML page.
 //!
-//! In: headings, paragraphs, tables, pictures, commands. Out: `report.md` and `index.html`, which so always say the same.
-//! Links are relative to the document, and whatever came from outside (names, prompts, paths) is escaped.
+//! In: headings, paragraphs, tables, pictures, commands. Out: `report.md` and `index.html`, which
+//! so always say the same. Links are relative to the document, and whatever came from outside
+//! (names, prompts, paths) is escaped.
 
 use std::fmt::Write;
 
@@ -28,7 +29,8 @@ pub enum Block {
 /// A table's cells.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grid {
-    /// The first row; a heading that begins with `>` is for a column of numbers, which keep to the right.
+    /// The first row; a heading that begins with `>` is for a column of numbers, which keep to the
+    /// right.
     pub headings: Vec<String>,
     /// The other rows.
     pub rows: Vec<Vec<String>>,

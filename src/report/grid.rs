@@ -1,26 +1,27 @@
 //! Pictures side by side, with words: a run's `grid.png`, `tunelab sample`'s, a data set's.
 //!
-//! In: rows (a label and pictures) and headings that each span some columns. Out: one picture on white: headings with a
-//! rule below them, labels on the left, every picture pixel for pixel as it came. Pictures smaller than their cell are
-//! centred in it; all of them enlarged by the same whole number where they are too small to write beside.
+//! In: rows (a label and pictures) and headings that each span some columns. Out: one picture on
+//! white: headings with a rule below them, labels on the left, every picture pixel for pixel as it
+//! came. Pictures smaller than their cell are centered in it; all of them enlarged by the same
+//! whole number where they are too small to write beside.
 
 use std::path::{Path, PathBuf};
 
 use crate::data::{self, Rgb};
 use crate::error::{Error, Result};
-use crate::results::{Model, PLAN_TOML, slug, write_png};
+use crate::results::{PLAN_TOML, SampleSet, slug, write_png};
 
-use super::text::{BOLD, Colour, Face, REGULAR};
+use super::text::{BOLD, Color, Face, REGULAR};
 
-const PAPER: Colour = [255, 255, 255];
-const INK: Colour = [26, 26, 26];
-const RULE: Colour = [120, 120, 120];
-const LETTERBOX: Colour = [238, 238, 238];
+const PAPER: Color = [255, 255, 255];
+const INK: Color = [26, 26, 26];
+const RULE: Color = [120, 120, 120];
+const LETTERBOX: Color = [238, 238, 238];
 
 /// Pictures are enlarged until a cell is at least this wide or high.
 const SMALLEST_CELL: usize = 160;
 
-/// A heading over `span` neighbouring columns. A wider gap parts it from the next.
+/// A heading over `span` neighboring columns. A wider gap parts it from the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heading {
     /// The words; empty for none.
@@ -29,7 +30,8 @@ pub struct Heading {
     pub span: usize,
 }
 
-/// A row: a label and its pictures, from the left. A row may have fewer pictures than the headings span.
+/// A row: a label and its pictures, from the left. A row may have fewer pictures than the headings
+/// span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The words on its left, wrapped; empty for none.
@@ -55,22 +57,23 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
     Ok(canvas)
 }
 
-/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's pictures on the left, the
-/// tuned model's on the right, under headings that say so if it is a stand-in. A run that has no base pictures gets the tuned
-/// ones only.
+/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's
+/// pictures on the left, the tuned model's on the right, under headings that say so if it is a
+/// stand-in. A run gets only the sets that it has.
 pub fn write_run_grid(run: &Path) -> Result<()> {
     let plan = plan(run)?;
     let prompts =
         prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
     let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
     let most = images(&plan).unwrap_or(usize::MAX);
-    let pictures =
-        |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p, most)).collect() };
-    let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
+    let mut sets: Vec<(SampleSet, Vec<Vec<Rgb>>)> = Vec::new();
+    for set in SampleSet::found(run)? {
+        sets.push((set, prompts.iter().map(|p| load_samples(run, set, p, most)).collect::<Result<_>>()?));
+    }
     let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
-    let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
+    let shown = || sets.iter().filter(|(_, pictures)| span(pictures) > 0);
     let headings: Vec<Heading> = shown()
-        .map(|(model, pictures)| Heading { text: format!("{}{mark}", model.name()), span: span(pictures) })
+        .map(|(set, pictures)| Heading { text: format!("{}{mark}", set.heading()), span: span(pictures) })
         .collect();
     let row = |index: usize| shown().flat_map(|(_, pictures)| pictures[index].clone()).collect();
     let rows: Vec<Row> =
@@ -96,9 +99,10 @@ fn images(plan: &toml::Table) -> Option<usize> {
     usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
 }
 
-/// The pictures 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them are a person's own.
-fn load_samples(run: &Path, model: Model, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
-    let folder = run.join("samples").join(model.name()).join(slug(prompt));
+/// The pictures 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them
+/// are a person's own.
+fn load_samples(run: &Path, set: SampleSet, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
+    let folder = run.join("samples").join(set.folder()).join(slug(prompt));
     let paths = (0..most).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
     paths.map(|path| data::load_image(&path)).collect()
 }
@@ -111,7 +115,7 @@ struct Layout {
     cell: (usize, usize),
     /// Around the whole, and between label and pictures.
     margin: usize,
-    /// Between neighbouring pictures.
+    /// Between neighboring pictures.
     gap: usize,
     /// The left edge of each column.
     lefts: Vec<usize>,
@@ -178,12 +182,13 @@ impl Layout {
         fill(canvas, (left, rule), (right - left, thickness), RULE);
     }
 
-    /// The label's lines, centred on the height of their row.
+    /// The label's lines, centered on the height of their row.
     fn draw_label(&self, canvas: &mut Rgb, row: usize, top: usize) {
         let lines = &self.labels[row];
         let line_height = self.words.line_height();
         let middle = top as f32 + self.cell.1 as f32 / 2.0;
-        // The first baseline lies three quarters down its line: letters hang more above it than below.
+        // The first baseline lies three quarters down its line: letters hang more above it than
+        // below.
         let first = middle - lines.len() as f32 * line_height / 2.0 + line_height * 0.75;
         for (index, line) in lines.iter().enumerate() {
             self.words.draw(canvas, self.margin as f32, (first + index as f32 * line_height).round(), line, INK);
@@ -251,9 +256,9 @@ fn blank(width: usize, height: usize) -> Rgb {
     Rgb { width, height, pixels }
 }
 
-fn fill(canvas: &mut Rgb, (left, top): (usize, usize), (width, height): (usize, usize), colour: Colour) {
+fn fill(canvas: &mut Rgb, (left, top): (usize, usize), (width, height): (usize, usize), color: Color) {
     for y in top..top + height {
         let row = &mut canvas.pixels[3 * (y * canvas.width + left)..][..3 * width];
-        row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&colour));
+        row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&color));
     }
 }

@@ -1,8 +1,10 @@
-//! Curves of several runs over each other: `tunelab plot`, and `results/loss.{png,svg}` of the whole tree.
+//! Curves of several runs over each other: `tunelab plot`, and `results/loss.{png,svg}` of the
+//! whole tree.
 //!
-//! In: runs' names and [`Losses`]. Out: a figure with the moving averages of the training losses above and the evaluation
-//! losses below. All runs are smoothed over the same span, so that differences are the runs' own. Runs differ in colour
-//! (Okabe and Ito's palette without its yellow), dash and marker, so that they stay apart in grey print too.
+//! In: runs' names and [`Losses`]. Out: a figure with the moving averages of the training losses
+//! above and the evaluation losses below. All runs are smoothed over the same span, so that
+//! differences are the runs' own. Runs differ in color (Okabe and Ito's palette without its
+//! yellow), dash and marker, so that they stay apart in gray print too.
 
 use plotters::style::RGBColor;
 
@@ -45,7 +47,8 @@ pub struct Look {
     pub which: Which,
     /// Whether the loss axes are logarithmic.
     pub log: bool,
-    /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a tenth of the longest run.
+    /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a
+    /// tenth of the longest run.
     pub smoothing: Option<usize>,
 }
 
@@ -96,7 +99,7 @@ fn curve(index: usize, name: &str, points: &[Point]) -> Curve {
     let points = thin(points, MOST_POINTS / 10);
     Curve {
         name: name.to_string(),
-        colour: PALETTE[index % PALETTE.len()],
+        color: PALETTE[index % PALETTE.len()],
         width: 1.1,
         dash: DASHES[index % DASHES.len()],
         marks: Some((Marker::ALL[index % Marker::ALL.len()], marks(&points, index))),
@@ -104,7 +107,8 @@ fn curve(index: usize, name: &str, points: &[Point]) -> Curve {
     }
 }
 
-/// All of a few points; of many some, further along for each later run, so that markers do not lie on each other.
+/// All of a few points; of many some, further along for each later run, so that markers do not lie
+/// on each other.
 fn marks(points: &[Point], index: usize) -> Vec<Point> {
     if points.len() <= MOST_MARKS {
         return points.to_vec();

@@ -172,7 +172,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let settings = Settings::new(args)?;
     let targets = targets(args, &settings)?;
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let device::Opened { device, why } = device::open(args.device)?;
     if let Some(why) = why {
         progress.line(why);

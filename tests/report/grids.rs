@@ -36,7 +36,7 @@ fn every_cell_holds_its_picture_in_its_place() {
 }
 
 #[test]
-fn pictures_of_other_sizes_are_centred_in_their_cell() {
+fn pictures_of_other_sizes_are_centered_in_their_cell() {
     let rows = [Row { label: String::new(), pictures: vec![picture(200, 100, 1), picture(120, 160, 2)] }];
     let drawn = grid::grid(&[], &rows).unwrap();
     let (wide, tall) = (find(&drawn, &rows[0].pictures[0]).unwrap(), find(&drawn, &rows[0].pictures[1]).unwrap());
@@ -84,7 +84,7 @@ fn a_run_s_grid_is_made_from_its_folder() {
     let run = fresh(folder.path());
     let parts: Vec<Rgb> = (0..4).map(|i| picture(160, 160, 100 + i)).collect();
     for (prompt, side) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-        let path = run.sample_path([Model::Base, Model::Tuned][side], ["a dog", "a cat"][prompt], 0);
+        let path = run.sample_path([SampleSet::Base, SampleSet::Final][side], ["a dog", "a cat"][prompt], 0);
         write_png(&path, &parts[2 * prompt + side], &[]).unwrap();
     }
     grid::write_run_grid(run.path()).unwrap();

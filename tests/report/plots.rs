@@ -14,7 +14,7 @@ fn run(name: &str, level: f64, steps: usize) -> (String, Losses) {
 }
 
 #[test]
-fn runs_differ_in_colour_dash_and_marker_and_are_named_once() {
+fn runs_differ_in_color_dash_and_marker_and_are_named_once() {
     let runs: Vec<_> = (0..9).map(|n| run(&format!("run <{n}>"), 0.1 + 0.01 * f64::from(n), 50)).collect();
     let figure = plot::draw(&runs, LOOK).unwrap();
     let svg = figure.to_svg().unwrap();
@@ -25,15 +25,15 @@ fn runs_differ_in_colour_dash_and_marker_and_are_named_once() {
     assert!(words.contains(&"training loss") && words.contains(&"evaluation loss"));
     let [training, evaluation] = &figure.panels[..] else { panic!("{} panels", figure.panels.len()) };
     for (panel, other) in [(training, evaluation), (evaluation, training)] {
-        let looks =
-            |n: usize| (panel.curves[n].colour, panel.curves[n].dash, panel.curves[n].marks.as_ref().unwrap().0);
+        let looks = |n: usize| (panel.curves[n].color, panel.curves[n].dash, panel.curves[n].marks.as_ref().unwrap().0);
         for (a, b) in (0..9).flat_map(|a| (0..a).map(move |b| (a, b))) {
             assert!(looks(a).0 != looks(b).0 || looks(a).1 != looks(b).1, "runs {a} and {b}");
         }
-        assert_eq!((looks(0).0, looks(0).2), (other.curves[0].colour, other.curves[0].marks.as_ref().unwrap().0));
+        assert_eq!((looks(0).0, looks(0).2), (other.curves[0].color, other.curves[0].marks.as_ref().unwrap().0));
         assert!(looks(0).1.is_none() && looks(1).1.is_some() && looks(0).2 != looks(1).2);
     }
-    // The first and the eighth run share their colour; only the eighth is in dashes, each of which is a line.
+    // The first and the eighth run share their color; only the eighth is in dashes, each of which
+    // is a line.
     assert!(svg.matches("stroke=\"#0072B2\"").count() > 20);
     assert!(svg.starts_with("<svg width=\"3.400in\""), "{}", &svg[..80]);
     let picture = figure.to_picture().unwrap();

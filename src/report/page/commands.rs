@@ -3,7 +3,7 @@
 use crate::report::document::Block;
 use crate::report::runs::Run;
 
-use super::groups;
+use super::groups::groups;
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     let plans: Vec<String> = runs.iter().map(|run| quoted(&format!("{}/plan.toml", run.folder()))).collect();

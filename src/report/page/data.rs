@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::report::document::{Block, Grid, Picture};
 use crate::report::runs::Run;
 
-use super::{captioned, groups, shared_by};
+use super::groups::{captioned, groups, shared_by};
 
 /// Longer lists of files are cut; the run's `run.json` has them whole.
 const MOST_FILES: usize = 12;

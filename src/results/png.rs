@@ -1,8 +1,9 @@
 //! PNG files that say how they were made.
 //!
-//! In: an 8-bit RGB picture and (keyword, text) pairs. Out: a PNG whose text chunks hold them: `tEXt` where the text is
-//! Latin-1, `iTXt` otherwise (PNG specification, 11.3.4). The keyword `parameters` and the form of its text are those of
-//! AUTOMATIC1111's web interface, which most viewers of generated pictures read.
+//! In: an 8-bit RGB picture and (keyword, text) pairs. Out: a PNG whose text chunks hold them:
+//! `tEXt` where the text is Latin-1, `iTXt` otherwise (PNG specification, 11.3.4). The keyword
+//! `parameters` and the form of its text are those of AUTOMATIC1111's web interface, which most
+//! viewers of generated pictures read.
 
 use std::path::Path;
 
@@ -48,15 +49,17 @@ impl Shot {
     }
 }
 
-/// Writes `picture` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79 characters.
+/// Writes `picture` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79
+/// characters.
 pub fn write_png(path: &Path, picture: &Rgb, text: &[(&str, &str)]) -> Result<()> {
     write(path, picture, text, None)
 }
 
-/// Writes a figure that is `pixels_per_inch` fine, so that a text program puts it in at its size on paper.
+/// Writes a figure that is `pixels_per_inch` fine, so that a text program puts it in at its size on
+/// paper.
 pub fn write_figure(path: &Path, picture: &Rgb, pixels_per_inch: f64) -> Result<()> {
-    let per_metre = (pixels_per_inch / 0.0254).round() as u32;
-    let fine = png::PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter };
+    let per_meter = (pixels_per_inch / 0.0254).round() as u32;
+    let fine = png::PixelDimensions { xppu: per_meter, yppu: per_meter, unit: png::Unit::Meter };
     write(path, picture, &[], Some(fine))
 }
 
