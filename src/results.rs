@@ -1,7 +1,7 @@
 //! What a run leaves behind: the layout of its folder, and the only code that writes files there.
 //!
 //! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`RunDir`],
-//! through which the rest of the program writes `plan.toml`, the logs, pictures, weights and, last
+//! through which the rest of the program writes `plan.toml`, the logs, images, weights and, last
 //! of all, `run.json`:
 //!
 //! ```text
@@ -14,7 +14,7 @@
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
 //!   warnings.json          of a run that was cut off, until the next process records them
-//!   run.json               written last; it names weights and pictures, and a run is finished while all of them are there
+//!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
 //!
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a
@@ -66,7 +66,7 @@ pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The record, last file of a run.
 pub const RUN_JSON: &str = "run.json";
-/// The record while a finished run's pictures are drawn again.
+/// The record while a finished run's images are drawn again.
 const RESAMPLING_JSON: &str = "resampling.json";
 /// What a process warned of that did not come to the run's end, for the record of the one that
 /// does.
@@ -81,7 +81,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// What a run that is trained recorded, before its pictures are drawn again or while they are.
+    /// What a run that is trained recorded, before its images are drawn again or while they are.
     ///
     /// # Errors
     /// Wrong input: the record is damaged.
@@ -97,7 +97,7 @@ impl RunDir {
         self.read_record(RUN_JSON)
     }
 
-    /// What a run recorded that is trained, whether its pictures are drawn again now or not; `None`
+    /// What a run recorded that is trained, whether its images are drawn again now or not; `None`
     /// if it is not trained yet.
     ///
     /// # Errors
@@ -172,15 +172,15 @@ impl RunDir {
         Ok(())
     }
 
-    /// Where picture `index` of `prompt` lies.
+    /// Where image `index` of `prompt` lies.
     pub fn sample_path(&self, set: SampleSet, prompt: &str, index: usize) -> PathBuf {
         self.path.join(sample_name(set, prompt, index))
     }
 
     /// Writes one sample with what made it in its text chunk.
-    pub fn write_sample(&self, set: SampleSet, index: usize, picture: &Rgb, shot: &Shot) -> Result<()> {
+    pub fn write_sample(&self, set: SampleSet, index: usize, image: &Rgb, shot: &Shot) -> Result<()> {
         let path = self.sample_path(set, &shot.prompt, index);
-        write_png(&path, picture, &[("parameters", &shot.parameters())])
+        write_png(&path, image, &[("parameters", &shot.parameters())])
     }
 
     /// Writes `run.json`: the run is finished now.

@@ -78,8 +78,8 @@ fn record(name: &str) -> RunRecord {
     }
 }
 
-/// A picture whose every pixel differs from its neighbors', without white or gray.
-fn picture(width: usize, height: usize, tint: u8) -> Rgb {
+/// An image whose every pixel differs from its neighbors', without white or gray.
+fn image(width: usize, height: usize, tint: u8) -> Rgb {
     let pixel = |i: usize| [(i % width) as u8, (i / width) as u8, tint];
     Rgb { width, height, pixels: (0..width * height).flat_map(pixel).collect() }
 }

@@ -1,6 +1,6 @@
 //! How busy a CUDA device is, as its driver counts it (NVML).
 //!
-//! In: the device. Out: for each stretch of time the share during which it computed anything, in
+//! In: the device. Out: for each interval of time the share during which it computed anything, in
 //! per cent, whoever it computed for. A thread asks the driver a few times a second and ends with
 //! the value that started it. Where the driver does not tell (a container may lack the library, a
 //! part of a card has no such number) nothing is known, which is no error.
@@ -28,7 +28,7 @@ pub struct GpuUtilization {
 /// The driver's answers.
 #[derive(Default)]
 struct Seen {
-    /// Of the stretch so far.
+    /// Of the interval so far.
     sum: f64,
     count: u32,
     /// The newest of all.
@@ -60,13 +60,13 @@ impl GpuUtilization {
         Self { seen, thread: thread.map(|thread| (stop, thread)) }
     }
 
-    /// Begins a stretch.
+    /// Begins an interval.
     pub fn begin(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         (seen.sum, seen.count) = (0.0, 0);
     }
 
-    /// The mean of the stretch so far, in per cent. One that is shorter than the driver's own has
+    /// The mean of the interval so far, in per cent. One that is shorter than the driver's own has
     /// its newest answer.
     pub fn percent(&self) -> Option<f64> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).percent()
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stretch_has_the_mean_of_its_answers_or_else_the_newest() {
+    fn an_interval_has_the_mean_of_its_answers_or_else_the_newest() {
         let mut seen = Seen::default();
         assert_eq!(seen.percent(), None);
         seen.add(20.0);

@@ -20,7 +20,7 @@ use crate::results::{write_atomic, write_figure};
 use super::figure::{Axis, Curve, Figure, Marker, PIXELS_PER_INCH, Panel};
 use super::losses::{Losses, Point, smooth, thin};
 
-/// More points than this cannot be told apart on the picture.
+/// More points than this cannot be told apart on the image.
 pub(super) const MOST_POINTS: usize = 3000;
 
 const RAW: RGBColor = RGBColor(158, 193, 222);
@@ -32,13 +32,13 @@ const PRIOR: RGBColor = RGBColor(204, 121, 167);
 /// Writes `loss.png` and `loss.svg` of the run in folder `run`, from its logs.
 pub fn write(run: &Path) -> Result<()> {
     let figure = draw(&Losses::read(run)?);
-    write_figure(&run.join("loss.png"), &figure.to_picture()?, PIXELS_PER_INCH)?;
+    write_figure(&run.join("loss.png"), &figure.to_image()?, PIXELS_PER_INCH)?;
     write_atomic(&run.join("loss.svg"), figure.to_svg()?.as_bytes())
 }
 
 /// The curve as pixels.
-pub fn to_picture(losses: &Losses) -> Result<Rgb> {
-    draw(losses).to_picture()
+pub fn to_image(losses: &Losses) -> Result<Rgb> {
+    draw(losses).to_image()
 }
 
 /// The curve as SVG text.

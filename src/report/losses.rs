@@ -17,9 +17,9 @@ pub type Point = (f64, f64);
 pub struct Losses {
     /// Each step's loss.
     pub raw: Vec<Point>,
-    /// The instance pictures' part of each step's loss; empty but for DreamBooth.
+    /// The instance images' part of each step's loss; empty but for DreamBooth.
     pub instance: Vec<Point>,
-    /// The class pictures' part, without its weight; empty but for DreamBooth.
+    /// The class images' part, without its weight; empty but for DreamBooth.
     pub prior: Vec<Point>,
     /// The fixed-noise evaluation losses; step 0 is the model before training.
     pub eval: Vec<Point>,

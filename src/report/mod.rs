@@ -1,4 +1,4 @@
-//! Pictures and tables made from what runs left behind.
+//! Images and tables made from what runs left behind.
 //!
 //! In: a results tree (logs, samples, records, plans). Out: `loss.png` and `loss.svg`, `grid.png`,
 //! `data.png`, `table.{csv,md,tex}`, `report.md` and `index.html`. Everything here is a pure

@@ -1,7 +1,7 @@
 //! The write-up of a results tree: `report.md` and `index.html`.
 //!
 //! In: the tree's finished runs and the files beside them. Out: a document in the order of a
-//! report: what stands in for what, warnings, environment, settings, data, curves, pictures, table,
+//! report: what stands in for what, warnings, environment, settings, data, curves, images, table,
 //! and the commands that repeat it all. It holds no date and no absolute path of its own, so it can
 //! be moved with its tree and comes out the same each time.
 
@@ -16,7 +16,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::results::write_atomic;
 
-use super::document::{Block, Grid, Picture, to_html, to_markdown};
+use super::document::{Block, Grid, Image, to_html, to_markdown};
 use super::runs::{Run, Runs};
 use super::table::{Table, duration, to_cells};
 use groups::{captioned, groups, shared_by};
@@ -40,7 +40,7 @@ pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     out.extend(settings::blocks(finished));
     out.extend(data::blocks(finished));
     out.extend(curves(results, finished));
-    out.extend(pictures(finished));
+    out.extend(images(finished));
     out.extend(table_blocks(table));
     out.extend(commands::blocks(finished));
     out
@@ -99,7 +99,7 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
         let path = |ending: &str| folder.join(ending).is_file().then(|| format!("{prefix}{ending}"));
         out.extend(
             path("loss.png")
-                .map(|png| Block::Picture(Picture { path: png, caption, vector: path("loss.svg"), narrow: true })),
+                .map(|png| Block::Image(Image { path: png, caption, vector: path("loss.svg"), narrow: true })),
         );
     };
     if runs.len() > 1 {
@@ -115,18 +115,18 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
     if out.len() == 1 { Vec::new() } else { out }
 }
 
-fn pictures(runs: &[Run]) -> Vec<Block> {
+fn images(runs: &[Run]) -> Vec<Block> {
     let shown = runs.iter().filter(|run| run.path.join("grid.png").is_file());
-    let picture = |run: &Run| {
-        Block::Picture(Picture {
+    let image = |run: &Run| {
+        Block::Image(Image {
             path: format!("{}/grid.png", run.folder()),
             caption: format!("{}: the same prompts and seeds before and after training", captioned(run)),
             vector: None,
             narrow: false,
         })
     };
-    let pictures: Vec<Block> = shown.map(picture).collect();
-    if pictures.is_empty() { pictures } else { [vec![Block::Heading(2, "Pictures".into())], pictures].concat() }
+    let images: Vec<Block> = shown.map(image).collect();
+    if images.is_empty() { images } else { [vec![Block::Heading(2, "Pictures".into())], images].concat() }
 }
 
 fn table_blocks(table: &Table) -> Vec<Block> {

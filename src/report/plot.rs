@@ -31,7 +31,7 @@ const MOST_MARKS: usize = 16;
 
 /// Which losses are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum LossKind {
     /// Training and, where any run has them, evaluation losses.
     Both,
     /// Training losses only.
@@ -42,9 +42,9 @@ pub enum Which {
 
 /// How they are shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct PlotOptions {
     /// Which losses.
-    pub which: Which,
+    pub losses: LossKind,
     /// Whether the loss axes are logarithmic.
     pub log: bool,
     /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a
@@ -56,20 +56,20 @@ pub struct Look {
 ///
 /// # Errors
 /// Wrong input: there is no loss to show.
-pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Figure> {
-    let span = look.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
+pub fn draw(runs: &[(String, Losses)], options: PlotOptions) -> Result<Figure> {
+    let span = options.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
     let average = |losses: &Losses| if span > 1 { settled(smooth(&losses.raw, span)) } else { losses.raw.clone() };
     let training = || runs.iter().map(|(_, losses)| average(losses)).collect::<Vec<_>>();
     let evaluation = || runs.iter().map(|(_, losses)| losses.eval.clone()).collect::<Vec<_>>();
     let mut panels = Vec::new();
-    if look.which != Which::Evaluation {
-        panels.push(panel("training loss", &names(runs), &training(), look.log));
+    if options.losses != LossKind::Evaluation {
+        panels.push(panel("training loss", &names(runs), &training(), options.log));
     }
     let evaluated = runs.iter().any(|(_, losses)| !losses.eval.is_empty());
-    if look.which == Which::Evaluation || (look.which == Which::Both && evaluated) {
+    if options.losses == LossKind::Evaluation || (options.losses == LossKind::Both && evaluated) {
         // One legend serves both panels.
         let names = if panels.is_empty() { names(runs) } else { vec![String::new(); runs.len()] };
-        panels.push(panel("evaluation loss", &names, &evaluation(), look.log));
+        panels.push(panel("evaluation loss", &names, &evaluation(), options.log));
     }
     if panels.iter().all(|panel| panel.curves.is_empty()) {
         return Err(Error::input("these runs have no such losses to plot")

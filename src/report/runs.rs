@@ -82,7 +82,7 @@ impl Run {
         Ok(Self { path: path.to_path_buf(), record, plan })
     }
 
-    /// The name that tables and pictures show.
+    /// The name that tables and images show.
     pub fn name(&self) -> &str {
         &self.record.name
     }

@@ -1,6 +1,6 @@
-//! Words on pictures: measured, wrapped and drawn with the built-in font.
+//! Words on images: measured, wrapped and drawn with the built-in font.
 //!
-//! In: text, a size in pixels per em, a color, a picture. Out: the picture with the text on it.
+//! In: text, a size in pixels per em, a color, an image. Out: the image with the text on it.
 //! `DejaVu` Sans is compiled in (assets/font), so the result needs no installed font and is the
 //! same everywhere. A character that the font lacks is drawn as an empty box, never left out.
 
@@ -75,7 +75,7 @@ impl Face {
     }
 
     /// Draws one line with its left end at `x` and its baseline at `baseline`; what lies outside
-    /// the picture is cut off.
+    /// the image is cut off.
     pub fn draw(&self, on: &mut Rgb, x: f32, baseline: f32, text: &str, color: Color) {
         for placed in self.place(&printable(text)) {
             if placed.id == GlyphId(0) {

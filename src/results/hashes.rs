@@ -2,7 +2,7 @@
 //!
 //! In: hashes of files and captions, as they were read. Out: [`Hashes`], and a sentence on what
 //! differs from an earlier one. What is computed once for several runs has the hashes of what it is
-//! computed from in its name: latents the VAE's and the picture's, hidden states the text
+//! computed from in its name: latents the VAE's and the image's, hidden states the text
 //! encoder's, class images the whole model's.
 
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ pub struct Hashes {
     /// The model's files, by their path in its folder: weights, configurations, tokenizer,
     /// scheduler.
     pub model: BTreeMap<String, String>,
-    /// The pictures, by their path in the data set's folder.
+    /// The images, by their path in the data set's folder.
     pub data: BTreeMap<String, String>,
-    /// The pictures' captions, by the same; empty where the plan has one prompt for all. Earlier
+    /// The images' captions, by the same; empty where the plan has one prompt for all. Earlier
     /// versions recorded none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captions: Option<BTreeMap<String, String>>,
@@ -65,7 +65,7 @@ impl Hashes {
         let is_old = before.is_of_earlier_version();
         let unlisted = |name: &str, how| is_old && how == New && name.starts_with("tokenizer/");
         let model = differences(&self.model, &before.model).filter(|(name, how)| !unlisted(name, *how));
-        // A picture that came or went says enough of its caption.
+        // An image that came or went says enough of its caption.
         let captions = self.captions.iter().zip(&before.captions).flat_map(|(now, then)| differences(now, then));
         let captions = captions.filter(|(_, how)| *how == Changed);
         let files = |now, then| differences(now, then).filter(move |_| !(is_old && same_content(now, then)));

@@ -13,7 +13,7 @@ pub(super) const INPUTS_JSON: &str = "inputs.json";
 
 impl RunDir {
     /// Compares with what this run began with, as far as it is known yet. Where there is no
-    /// checkpoint to go on from, another beginning is none the worse, and only the pictures that
+    /// checkpoint to go on from, another beginning is none the worse, and only the images that
     /// the old one left are removed.
     ///
     /// # Errors

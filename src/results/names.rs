@@ -38,7 +38,7 @@ pub fn slug(prompt: &str) -> String {
     format!("{}_{}", if readable.is_empty() { "prompt" } else { readable }, short_hash(prompt))
 }
 
-/// Where picture `index` of `prompt` lies in the folder of its run.
+/// Where image `index` of `prompt` lies in the folder of its run.
 pub fn sample_name(set: SampleSet, prompt: &str, index: usize) -> String {
     format!("samples/{}/{}/{index}.png", set.folder(), slug(prompt))
 }

@@ -2,7 +2,7 @@
 //! plan left is cleared away.
 //!
 //! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`Opened`].
-//! Nothing of another plan is removed without `--force`, but pictures that only `[eval]` asks for
+//! Nothing of another plan is removed without `--force`, but images that only `[eval]` asks for
 //! otherwise.
 
 use std::path::Path;
@@ -47,12 +47,12 @@ pub enum Opened {
     Fresh(RunDir),
     /// The same plan, cut off before its end; whatever it wrote is still there.
     Unfinished(RunDir),
-    /// Trained to its end, and then what `[eval]` says of pictures changed: only pictures are
+    /// Trained to its end, and then what `[eval]` says of images changed: only images are
     /// missing.
     Resample(RunDir),
     /// Run to its end, and then some of its weights were removed; which.
     MissingWeights(RunDir, String),
-    /// Run to its end, and then some of its pictures were removed; which.
+    /// Run to its end, and then some of its images were removed; which.
     MissingPictures(RunDir, String),
     /// The same plan, run to its end: there is nothing to do.
     Finished(RunDir),
@@ -92,7 +92,7 @@ impl RunDir {
         match change(stored, wanted) {
             Change::Nothing => {}
             Change::Words => self.write_plan(wanted, results)?,
-            // What is there stays until it is known that other pictures can be drawn.
+            // What is there stays until it is known that other images can be drawn.
             Change::Pictures if trained && weights.is_none() => return Ok(Opened::Resample(self)),
             Change::Pictures => self.forget_pictures(stored, wanted)?,
             Change::Training => return Err(self.holds_another_plan()),
@@ -112,7 +112,7 @@ impl RunDir {
         })
     }
 
-    /// What the run's record names and is not there: of the weights, and of the pictures. A damaged
+    /// What the run's record names and is not there: of the weights, and of the images. A damaged
     /// record names nothing here: what reads it next says so.
     fn missing(&self) -> [Option<String>; 2] {
         let named = self.any_record().ok().flatten().map(|record| record.files).unwrap_or_default();
@@ -131,7 +131,7 @@ impl RunDir {
     }
 
     /// The record goes aside first and the plan changes last, so that a cut at any point leaves a
-    /// run that says that its pictures are to be drawn.
+    /// run that says that its images are to be drawn.
     fn forget_pictures(&self, stored: &str, plan_toml: &str) -> Result<()> {
         if self.is_finished() {
             fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
@@ -141,7 +141,7 @@ impl RunDir {
         self.write(PLAN_TOML, plan_toml.as_bytes())
     }
 
-    /// Begins to draw a trained run's pictures for the plan `plan_toml`: those of another plan are
+    /// Begins to draw a trained run's images for the plan `plan_toml`: those of another plan are
     /// removed, those that a cut-off drawing left stay.
     pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
         match self.stored_plan()? {
@@ -173,7 +173,7 @@ impl RunDir {
         Ok(samples::remove(&self.path, plans, &named)?)
     }
 
-    /// Whether the run ended before it left anything, say at a folder of pictures that is not
+    /// Whether the run ended before it left anything, say at a folder of images that is not
     /// there: a plan with that mistake mended may take its place.
     fn holds_only_its_plan(&self) -> Result<bool> {
         for entry in fs::read_dir(&self.path)? {

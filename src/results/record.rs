@@ -58,7 +58,7 @@ pub struct RunRecord {
     /// What was passed over, cut or clamped on the way, as it was told then.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The weights and pictures that came out, by their path in the run's folder: a run is finished
+    /// The weights and images that came out, by their path in the run's folder: a run is finished
     /// while all of them are there.
     #[serde(default)]
     pub files: Vec<String>,
@@ -84,7 +84,7 @@ pub struct Counts {
     /// Parameters of the whole model (text encoder, `UNet`, VAE), without what was added for
     /// training.
     pub total_parameters: u64,
-    /// Pictures in the data set.
+    /// Images in the data set.
     pub images: usize,
     /// Optimizer steps.
     pub steps: usize,

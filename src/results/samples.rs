@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use super::names::slug;
 use super::sample_set::SampleSet;
 
-/// Removes the pictures that the plans ask for, and those of `named` that are samples, below the
+/// Removes the images that the plans ask for, and those of `named` that are samples, below the
 /// run's folder.
 pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result<()> {
     let samples = run.join("samples");
@@ -23,7 +23,7 @@ pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result
     for set in SampleSet::found(run)? {
         let set = samples.join(set.folder());
         for plan in plans.iter().filter_map(|plan| plan.parse::<Table>().ok()) {
-            let (prompts, images) = pictures(&plan);
+            let (prompts, images) = asked_for(&plan);
             prompts.iter().try_for_each(|prompt| remove_up_to(&set.join(slug(prompt)), images))?;
         }
         remove_empty(&set)?;
@@ -31,8 +31,8 @@ pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result
     remove_empty(&samples)
 }
 
-/// The prompts of a plan and how many pictures it has of each.
-fn pictures(plan: &Table) -> (Vec<String>, usize) {
+/// The prompts of a plan and how many images it has of each.
+fn asked_for(plan: &Table) -> (Vec<String>, usize) {
     let get = |key: &str| plan.get("eval").and_then(|eval| eval.get(key));
     let prompts = get("prompts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let images = get("images").and_then(Value::as_integer).and_then(|images| usize::try_from(images).ok());

@@ -206,7 +206,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
             write_png(path, &picture, &[("parameters", &shot.parameters())])?;
             pictures.push(picture);
         }
-        rows.push(Row { label: prompt.clone(), pictures });
+        rows.push(Row { label: prompt.clone(), images: pictures });
     }
     bar.finish();
     if let Some(Err(why)) = painter.replayed() {

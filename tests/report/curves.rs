@@ -54,12 +54,12 @@ fn thinning_keeps_the_outline() {
 
 #[test]
 fn the_picture_has_all_lines_and_its_words() {
-    let picture = curve::to_picture(&noisy(500)).unwrap();
-    assert!(picture.width == 2040 && picture.height >= 1000);
-    assert!(count(&picture, orange) > 2000 && count(&picture, blue) > 3000 && count(&picture, ink) > 5000);
-    let without = curve::to_picture(&Losses { eval: vec![], ..noisy(500) }).unwrap();
+    let image = curve::to_image(&noisy(500)).unwrap();
+    assert!(image.width == 2040 && image.height >= 1000);
+    assert!(count(&image, orange) > 2000 && count(&image, blue) > 3000 && count(&image, ink) > 5000);
+    let without = curve::to_image(&Losses { eval: vec![], ..noisy(500) }).unwrap();
     assert_eq!(count(&without, orange), 0);
-    assert!(without.height < picture.height);
+    assert!(without.height < image.height);
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn few_and_many_points_work() {
             if !eval {
                 losses.eval.clear();
             }
-            let picture = curve::to_picture(&losses).unwrap();
-            assert!(count(&picture, blue) > 50, "{steps} steps: no curve");
+            let image = curve::to_image(&losses).unwrap();
+            assert!(count(&image, blue) > 50, "{steps} steps: no curve");
             assert!(curve::to_svg(&losses).unwrap().len() < 1_000_000);
         }
     }
     let flat = Losses { raw: vec![(1.0, 0.0), (2.0, 0.0)], eval: vec![(0.0, 0.0), (2.0, 0.0)], ..Losses::default() };
-    assert!(count(&curve::to_picture(&flat).unwrap(), orange) > 50);
-    assert!(curve::to_picture(&Losses::default()).is_ok());
+    assert!(count(&curve::to_image(&flat).unwrap(), orange) > 50);
+    assert!(curve::to_image(&Losses::default()).is_ok());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files that are whole or not there, logs that grow, pictures that say what made them.
+//! Files that are whole or not there, logs that grow, images that say what made them.
 
 use super::*;
 
@@ -108,7 +108,7 @@ fn a_sample_says_what_made_it() {
         height: 16,
         stand_in: None,
     };
-    let image = picture(24, 16, 9);
+    let image = image(24, 16, 9);
     for prompt in ["a dog", "ein süßer Hund", "一只狗 🐕\0"] {
         run.write_sample(SampleSet::Final, 3, &image, &shot(prompt)).unwrap();
         let path = run.path().join("samples/tuned").join(slug(prompt)).join("3.png");

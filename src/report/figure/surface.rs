@@ -9,9 +9,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::error::{Error, Result};
 use crate::report::text::REGULAR;
 
-/// Fine enough for print. An SVG has as many units to the inch as a picture has pixels.
+/// Fine enough for print. An SVG has as many units to the inch as an image has pixels.
 pub const PIXELS_PER_INCH: f64 = 600.0;
-/// A picture is drawn this many times larger and averaged down: plotters draws lines on pixels
+/// An image is drawn this many times larger and averaged down: plotters draws lines on pixels
 /// without antialiasing.
 pub(super) const OVERSAMPLING: u32 = 3;
 
@@ -25,7 +25,7 @@ pub(super) const INK: RGBColor = RGBColor(38, 38, 38);
 /// What is drawn on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
-    /// A picture, before it is averaged down.
+    /// An image, before it is averaged down.
     Pixels,
     /// SVG text.
     Svg,

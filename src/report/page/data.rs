@@ -1,8 +1,8 @@
-//! What went in: pictures and model files with their hashes, and the grid of the data.
+//! What went in: images and model files with their hashes, and the grid of the data.
 
 use std::collections::BTreeMap;
 
-use crate::report::document::{Block, Grid, Picture};
+use crate::report::document::{Block, Grid, Image};
 use crate::report::runs::Run;
 
 use super::groups::{captioned, groups, shared_by};
@@ -28,7 +28,7 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
         }
     }
     for run in runs.iter().filter(|run| run.path.join("data.png").is_file()) {
-        out.push(Block::Picture(Picture {
+        out.push(Block::Image(Image {
             path: format!("{}/data.png", run.folder()),
             caption: format!("{}: the data", captioned(run)),
             vector: None,

@@ -27,7 +27,7 @@ pub struct Table {
 pub enum Kind {
     /// A run of this program.
     Run,
-    /// A run of this program with another model and other pictures than its experiment names.
+    /// A run of this program with another model and other images than its experiment names.
     StandIn,
     /// Figures that were published for the same experiment.
     Reference,
