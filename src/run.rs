@@ -119,7 +119,7 @@ impl<'a> Experiment<'a> {
         let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.averaged(|| evaluation.loss(still))?)?;
+            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
@@ -146,7 +146,7 @@ impl<'a> Experiment<'a> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.averaged(|| evaluation.loss(still))?)?;
+                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
             }
             stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -158,9 +158,9 @@ impl<'a> Experiment<'a> {
             busy.begin();
             begun = Instant::now();
         }
-        if let Some((steps, scale)) = trainer.left_out() {
+        if let Some((steps, scale)) = trainer.skipped_steps() {
             let steps = counted(steps, "step");
-            self.progress.warn(format!("left out {steps} with gradients beyond f16; the loss scale is now {scale}"));
+            self.progress.warn(format!("skipped {steps} (f16 overflow); the loss scale is now {scale}"));
         }
         stop?;
         bar.finish();
