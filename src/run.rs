@@ -1,8 +1,7 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `inputs` sees whether a finished run's are still the same, `weights` writes what it trained, `record` says what came
-//! of it, `resample` draws again.
+//! a run needs, `inputs` sees whether a finished run's are still the same, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;
@@ -10,11 +9,10 @@ mod prepare;
 mod record;
 mod resample;
 mod several;
-mod single_file;
-mod weights;
 
 pub use several::run;
 
+use crate::adapter;
 use crate::config::Plan;
 use crate::device::{self, Busy};
 use crate::diffusion::NoiseSchedule;
@@ -86,7 +84,7 @@ impl<'a> Experiment<'a> {
         }
         let graphs = self.train(&with, &tuned)?;
         let end = Ending::read(self.run)?;
-        let weights = weights::write(self.run, self.plan, &with, &end)?;
+        let weights = adapter::save(self.run, &self.plan.adapter, &with.trained_model(self.plan, &end))?;
         let written = with.unet_now()?;
         sampling +=
             self.sample(Model::Tuned, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
