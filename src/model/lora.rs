@@ -128,6 +128,11 @@ impl LoraLayer {
         self.down.dims()[0]
     }
 
+    /// Its trained tensors, each with the end of its name in PEFT.
+    pub fn tensors(&self) -> [(&'static str, &Tensor); 2] {
+        [("lora_A.weight", &self.down), ("lora_B.weight", &self.up)]
+    }
+
     /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is
     /// written for programs that know no alpha, and what every picture is drawn with, so that all
     /// files of one adapter draw the same bytes.
@@ -211,9 +216,4 @@ pub type LoraLayers = BTreeMap<String, LoraLayer>;
 /// These adapters with alpha / rank in B.
 pub fn folded(layers: &LoraLayers) -> Result<LoraLayers> {
     layers.iter().map(|(path, layer)| Ok((path.clone(), layer.folded()?))).collect()
-}
-
-/// Trained numbers in these adapters.
-pub fn count(layers: &LoraLayers) -> usize {
-    layers.values().map(|l| l.down.elem_count() + l.up.elem_count()).sum()
 }

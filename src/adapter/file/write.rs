@@ -51,8 +51,7 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
         let prefix = component.prefix();
         for (path, layer) in *layers {
             let layer = layer.folded()?;
-            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.down);
-            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.up);
+            tensors.extend(layer.tensors().map(|(name, t)| (format!("{prefix}.{path}.{name}"), t.clone())));
         }
         let rank = layers.values().next().map_or(1, LoraLayer::rank);
         let mut targets = targets.to_vec();
