@@ -93,8 +93,33 @@ fn reading_and_the_schema_know_the_same_keys() {
 fn the_reference_says_what_is_asked_for() {
     let text = |prefix: &str, columns| reference::text(&Plan::keys(), prefix, columns);
     let good = |prefix: &str, columns| text(prefix, columns).unwrap_or_else(|e| panic!("{e}"));
-    assert_snapshot!(good("train.optimizer", 60), @"");
-    assert_snapshot!(good("eval.s", 100), @"");
+    assert_snapshot!(good("train.optimizer", 60), @r#"
+    [train.optimizer.adamw]
+      Adam with decoupled weight decay (Loshchilov & Hutter
+      2019).
+    beta1 = 0.9
+        Decay of the first moment. Number from 0 below 1; old
+        spelling: train.adam_beta1.
+    beta2 = 0.999
+        Decay of the second moment. Number from 0 below 1; old
+        spelling: train.adam_beta2.
+    epsilon = 1e-8
+        Added to the root of the second moment. Number above 0;
+        old spelling: train.adam_epsilon.
+    weight_decay = 0.01
+        Decoupled weight decay. Number from 0; old spelling:
+        train.weight_decay.
+    "#);
+    assert_snapshot!(good("eval.s", 100), @r#"
+    [eval]
+      How the result is looked at.
+    steps = 50
+        Denoising steps. Whole number from 1 to 1000.
+    sampler = "pndm"
+        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m".
+    seed = 42
+        Seed of the first image; the others count up from it. Whole number from 0.
+    "#);
     assert_eq!(good("train.weight_decay", 100), good("train.optimizer.adamw.weight_decay", 100));
     assert!(good("adapter.dreambooth.lora", 100).contains("rank = 4"));
     assert!(good("", 72).lines().all(|line| line.chars().count() <= 72 || !line.starts_with("  ")));
@@ -103,8 +128,20 @@ fn the_reference_says_what_is_asked_for() {
         assert!(!known.key.doc.is_empty() && known.key.doc.ends_with('.'), "{}", known.path);
     }
     let bad = |prefix: &str| text(prefix, 100).expect_err("unknown").to_string();
-    assert_snapshot!(bad("train.lr"), @"");
-    assert_snapshot!(bad("rank"), @"");
-    assert_snapshot!(bad("trian"), @"");
+    assert_snapshot!(bad("train.lr"), @r"
+    error: no key begins with `train.lr`
+
+    hint: did you mean `train.lr_scheduler`?
+    ");
+    assert_snapshot!(bad("rank"), @r"
+    error: no key begins with `rank`
+
+    hint: did you mean `adapter.lora.rank`?
+    ");
+    assert_snapshot!(bad("trian"), @r"
+    error: no key begins with `trian`
+
+    hint: did you mean `train`?
+    ");
     assert_eq!(text("xyz", 100).expect_err("unknown").exit_code(), 2);
 }

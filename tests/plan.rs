@@ -134,7 +134,60 @@ fn everything_that_is_written_reaches_the_plan() {
             guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
         &[],
     );
-    assert_snapshot!(beyond_defaults(&plan), @"");
+    assert_snapshot!(beyond_defaults(&plan), @r#"
+    seed = 1
+
+    [model]
+    repo = "a/m"
+    revision = "v1"
+    modelscope = "b/m"
+
+    [dataset]
+    modelscope = "b/d"
+    revision = "master"
+    prompt = "p"
+    resolution = 448
+    center_crop = false
+    random_flip = false
+    caption_dropout = 0.25
+    skip_broken = true
+
+    [adapter.lora]
+    rank = 3
+    alpha = 6.0
+    targets = ["to_v"]
+    dropout = 0.5
+
+    [train]
+    steps = 11
+    batch_size = 2
+    gradient_accumulation = 5
+    learning_rate = 0.02
+    lr_scheduler = "cosine"
+    warmup_steps = 7
+    max_grad_norm = 0.7
+    snr_gamma = 5.0
+    noise_offset = 0.05
+    checkpoint_every = 13
+    keep_checkpoints = 2
+
+    [train.optimizer.adamw]
+    beta1 = 0.8
+    beta2 = 0.95
+    epsilon = 1e-6
+    weight_decay = 0.3
+
+    [eval]
+    prompts = ["q"]
+    negative_prompt = "n"
+    compare_base = false
+    images = 17
+    steps = 19
+    guidance_scale = 2.0
+    sampler = "euler_a"
+    seed = 23
+    every = 29
+    "#);
 }
 
 /// What a plan says beyond the defaults: the lines of its text that the least experiment's with the same adapter lacks, each table
@@ -196,10 +249,48 @@ fn older_spellings_are_read_for_ever() {
     assert_eq!((decay(planned.plan), planned.stand_in.map(decay)), (0.4, Some(0.5)));
 
     let both = "[train]\nadam_beta1 = 1\nweight_decay = 0.1\n[train.optimizer.adamw]\nweight_decay = 0.2\n";
-    assert_snapshot!(complaint(both), @"");
-    assert_snapshot!(complaint("[train]\nadam_beta1 = 1\n[train.optimizer.adam]\nbeta3 = 1\n"), @"");
-    assert_snapshot!(complaint("[train.optimizer.adamw]\nbeta3 = 1\n"), @"");
-    assert_snapshot!(complaint("[train]\noptimizer = 'adamw'\nweight_decay = 1\n"), @"");
+    assert_snapshot!(complaint(both), @r#"
+    error: `weight_decay` is the older spelling of `train.optimizer.adamw.weight_decay`, which is there too
+      --> lab/x.toml:6:1
+       |
+     6 | weight_decay = 0.1
+       | ^^^^^^^^^^^^ leave one of them out
+    "#);
+    assert_snapshot!(complaint("[train]\nadam_beta1 = 1\n[train.optimizer.adam]\nbeta3 = 1\n"), @r#"
+    error: `adam_beta1` must be a number, 0 or more and below 1, not 1
+      --> lab/x.toml:5:14
+       |
+     5 | adam_beta1 = 1
+       |              ^
+
+    error: unknown optimizer `adam`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ did you mean `adamw`?
+
+    error: more than one optimizer: `adam`, `adamw`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ an experiment has exactly one
+
+    hint: 3 problems in lab/x.toml
+    "#);
+    assert_snapshot!(complaint("[train.optimizer.adamw]\nbeta3 = 1\n"), @r#"
+    error: unknown key `beta3` in [train.optimizer.adamw]
+      --> lab/x.toml:5:1
+       |
+     5 | beta3 = 1
+       | ^^^^^ did you mean `beta1`?
+    "#);
+    assert_snapshot!(complaint("[train]\noptimizer = 'adamw'\nweight_decay = 1\n"), @r#"
+    error: `optimizer` must be a table
+      --> lab/x.toml:5:1
+       |
+     5 | optimizer = 'adamw'
+       | ^^^^^^^^^ write [train.optimizer]
+    "#);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! exclude each other.
 
 use super::spelling::Spelling;
-use super::{Key, Setting};
+use super::{Key, Kind, Setting};
 
 /// A key and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,10 @@ impl Listing {
 
     pub(super) fn key(&mut self, key: Key, default: Option<Setting>) {
         let path = self.path.iter().map(String::as_str).chain([key.name]).collect::<Vec<_>>().join(".");
-        self.keys.push(Known { path, default: default.filter(|_| key.usual.is_none()), key });
+        // A text that must have something in it has no default: it is required.
+        let is_default = |value: &Setting| *value != Setting::Text(String::new()) || key.kind == Kind::AnyText;
+        let default = default.filter(|value| key.usual.is_none() && is_default(value));
+        self.keys.push(Known { path, key, default });
     }
 
     pub(super) fn enter(&mut self, name: &str, about: &'static str) {

@@ -1,7 +1,7 @@
 //! A key, stated once: its name, type, range, default, one line of documentation, and what it
 //! affects.
 //!
-//! In: the settings structs, each of which visits its keys with [`Visit`]. Out: what is read from
+//! In: the settings structs, each of which visits its keys with `Visit`. Out: what is read from
 //! an experiment, what is written as `plan.toml`, and a [`Listing`] of all keys, from which come
 //! the reference (`tunelab keys`), the JSON Schema (`tunelab schema`), the comparison of plans and
 //! the older spellings.

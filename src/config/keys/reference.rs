@@ -148,6 +148,6 @@ fn kind(kind: &Kind) -> String {
         Kind::Texts => "list of texts".into(),
         Kind::Choice(names) => names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "),
         Kind::Folder => "folder".into(),
-        Kind::Repository => "owner/name".into(),
+        Kind::Repository => "repository's owner/name".into(),
     }
 }
