@@ -7,7 +7,7 @@ use crate::data::Picture;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::build::Parameters;
-use crate::results::{TrainingSummary, RunDir};
+use crate::results::{RunDir, TrainingSummary};
 use std::path::Path;
 
 /// The trained model, and what it was made from.
