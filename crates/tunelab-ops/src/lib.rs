@@ -19,46 +19,41 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod conv2d;
-#[cfg(target_arch = "x86_64")]
-mod conv3x3;
+mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod elementwise;
 mod embedding;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_bf16;
 pub mod group_norm;
-mod host;
 pub mod layer_norm;
 mod layout;
 pub mod linear;
 mod mean_squares;
 pub mod memory;
-#[cfg(target_arch = "x86_64")]
-mod pack;
-#[cfg(target_arch = "x86_64")]
-mod product;
 pub mod replay;
+mod shapes;
+pub mod simd;
+mod sum;
 pub mod tape;
-#[cfg(target_arch = "x86_64")]
-mod target;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
-pub mod upsample;
-mod vector;
-pub mod weight;
 #[cfg(test)]
-mod written;
+mod uninitialized_results;
+pub mod upsample;
+pub mod weight;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use attention::{attention, attention_of};
-pub use conv2d::{Padding, conv2d};
+pub use attention::{attention, attention_with};
+pub use conv2d::conv2d;
 pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
-pub use layout::{cat_channels, to_picture, to_rows};
+pub use layout::{cat_channels, to_image, to_rows};
 pub use linear::linear;
 pub use mean_squares::{mean_squares, mean_squares_of};
+pub use shapes::{AttentionMask, FusedActivation, MatmulPrecision, Padding};
 pub use tape::composed;
 pub use upsample::upsample_nearest;
 pub use weight::Weight;

@@ -1,10 +1,11 @@
 //! The loss: the mean over samples of weight · mean((prediction - target)²), summed in f64.
 
+use crate::cpu::host;
+use crate::cpu::vector_math::sum_of_pairs;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host;
-use super::tape::{composed, node, operand, tracked};
-use super::vector::sum_of_pairs;
+use crate::cuda;
+use crate::simd::vectorize;
+use crate::tape::{composed, node, operand, tracked};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -27,7 +28,7 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
     }
     let size = prediction.elem_count() / samples;
     #[cfg(feature = "cuda")]
-    if cuda::serves(prediction) {
+    if cuda::supports(prediction) {
         return cuda::mean_squares::mean_squares(prediction, target, first, weights);
     }
     if !host::is_host_f32(prediction) {
@@ -60,7 +61,7 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
             .zip(factors)
             .for_each(|((dp, (p, t)), factor)| {
                 let factor = (factor * dy) as f32;
-                host::vectorised(
+                vectorize(
                     #[inline(always)]
                     || dp.iter_mut().zip(p.iter().zip(t)).for_each(|(dp, (p, t))| *dp = factor * (p - t)),
                 );

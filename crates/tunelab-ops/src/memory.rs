@@ -143,7 +143,7 @@ fn is_large(layout: Layout) -> bool {
 }
 
 /// Gives all that is kept back to the system: where work of another kind begins.
-pub fn give_back() {
+pub fn release_cached() {
     let mut kept = kept();
     kept.shrink(0);
     kept.most_in_use = kept.in_use;
@@ -345,7 +345,7 @@ mod tests {
             Memory.dealloc(Memory.alloc(layout(size)), layout(size));
         }
         assert!(kept().bytes >= size);
-        give_back();
+        release_cached();
         let kept = kept();
         assert_eq!((kept.bytes, kept.in_use), (0, 0));
     }

@@ -5,7 +5,7 @@
 //! cannot be had, the computation is run; its results are the same to the last bit.
 
 #[cfg(feature = "cuda")]
-use super::cuda::graph::Graphs;
+use crate::cuda::graph::Graphs;
 use candle_core::{Device, Error, Tensor};
 use std::fmt::Display;
 

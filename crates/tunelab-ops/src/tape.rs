@@ -12,7 +12,7 @@
 //! A tape is walked from its end. Each node is dropped as soon as it has been used, and with it what it kept; the gradient
 //! of what it made goes before. The order of all sums is the order of the nodes.
 
-use super::elementwise;
+use crate::sum;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, TensorId, Var, bail};
 use std::cell::RefCell;
@@ -92,7 +92,7 @@ fn check(t: &Tensor) -> Result<()> {
 }
 
 /// An operand, contiguous. Errors where its gradient would be lost.
-pub(super) fn operand(t: &Tensor) -> Result<Tensor> {
+pub(crate) fn operand(t: &Tensor) -> Result<Tensor> {
     check(t)?;
     t.contiguous()
 }
@@ -104,7 +104,7 @@ fn push(output: &Tensor, backward: impl FnOnce(Tensor, &mut Gradients) -> Result
 
 /// The result of an operation in host memory. If one of its `inputs` is tracked, so is the result, and `backward` is kept for
 /// it: from the (contiguous) gradient of the result, and which inputs are tracked, to the gradients of the inputs.
-pub(super) fn node<'t, const N: usize>(
+pub(crate) fn node<'t, const N: usize>(
     values: Vec<f32>,
     shape: impl Into<Shape>,
     inputs: [impl Into<Option<&'t Tensor>>; N],
@@ -114,7 +114,7 @@ pub(super) fn node<'t, const N: usize>(
 }
 
 /// The same for a result in the memory of any device, of which no copy is made: `storage` holds the values of `shape`, contiguous.
-pub(super) fn made<'t, const N: usize>(
+pub(crate) fn made<'t, const N: usize>(
     storage: Storage,
     shape: impl Into<Shape>,
     inputs: [impl Into<Option<&'t Tensor>>; N],
@@ -227,7 +227,7 @@ impl Gradients {
                 place.insert(gradient);
             }
             Entry::Occupied(mut sum) => {
-                let new = elementwise::sum(sum.get(), &gradient)?;
+                let new = sum::sum(sum.get(), &gradient)?;
                 sum.insert(new);
             }
         }
@@ -237,8 +237,8 @@ impl Gradients {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{add, linear, scale};
     use super::*;
+    use crate::{add, linear, scale};
     use candle_core::{DType, Device};
     use std::cell::Cell;
     use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! Activations, element by element; backward computes the function again from its argument.
 
-use super::{Fresh, Source, device, launch, long, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{D, Result, Tensor};
 

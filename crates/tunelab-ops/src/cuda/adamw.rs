@@ -1,7 +1,8 @@
 //! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back once, when all is under way.
 
-use super::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
-use crate::adamw::{Constants, Step, Trained};
+use crate::adamw::moments::Trained;
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::shapes::{AdamWConstants, AdamWStep};
 use candle_core::{DType, Result, Tensor, bail};
 
 const SOURCE: Source = source!("adamw");
@@ -11,14 +12,14 @@ const CHUNK: usize = 1 << 14;
 const ROW: usize = 6;
 
 /// Whether all trained tensors are f32 on a card.
-pub(crate) fn serves(all: &[Trained]) -> bool {
+pub(crate) fn supports(all: &[Trained]) -> bool {
     let tensors = || all.iter().map(|trained| trained.var.as_tensor());
     !all.is_empty() && tensors().all(|var| var.device().is_cuda() && var.dtype() == DType::F32)
 }
 
 /// See [`clipped`](crate::adamw::clipped).
 #[expect(unsafe_code, reason = "kernel launch")]
-pub(crate) fn clipped(all: &[Trained], step: &Step, max_norm: f64) -> Result<f64> {
+pub(crate) fn clipped(all: &[Trained], step: &AdamWStep, max_norm: f64) -> Result<f64> {
     let gradients = gradients(all)?;
     let (rows, chunks) = table(all, &gradients)?;
     let Some(dtype) = gradients.first().map(Tensor::dtype) else { bail!("adamw: there are no tensors") };
@@ -33,7 +34,7 @@ pub(crate) fn clipped(all: &[Trained], step: &Step, max_norm: f64) -> Result<f64
     let arguments = [parts.pointer()?.into(), total.pointer()?.into(), chunks.into()];
     // SAFETY: the kernel's three parameters; it reads the chunks' numbers and writes one.
     unsafe { launch(card, SOURCE, "sum_squares", blocks((1, 1, 1), (1024, 1), 0), arguments) }?;
-    let c = Constants::new(step);
+    let c = AdamWConstants::new(step);
     let arguments = [
         rows,
         count,

@@ -1,16 +1,16 @@
 //! Attention that keeps of each query's scores the logarithm of a sum alone, and computes them again for backward, block by block.
 //!
-//! Heads of up to 160 values are served; what the kernels take for a head is one of a few widths, filled up with zeros.
+//! Heads of lora_b to 160 values are served; what the kernels take for a head is one of a few widths, filled lora_b with zeros.
 
-use super::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
-use crate::attention::{Mask, Sizes};
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
+use crate::shapes::{AttentionMask, AttentionShape};
 use crate::tape::operand;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Result, Tensor};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// A kernel for heads of up to `width` values: its blocks have 16 rows a warp and walk over so many others at a time.
+/// A kernel for heads of lora_b to `width` values: its blocks have 16 rows a warp and walk over so many others at a time.
 #[derive(Clone, Copy)]
 struct Kernel {
     width: usize,
@@ -39,7 +39,7 @@ impl Kernel {
 }
 
 /// See [`attention`](crate::attention()), which has checked the shapes. `None` if no kernel is for heads of this size.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: Sizes) -> Result<Option<Tensor>> {
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: AttentionShape) -> Result<Option<Tensor>> {
     let Some(kernel) = Kernel::of(of.d, q.dtype()) else { return Ok(None) };
     of_one_type(&[q, k, v])?;
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
@@ -60,7 +60,7 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: Sizes) -> Result
 #[derive(Clone, Copy)]
 struct Work {
     kernel: Kernel,
-    of: Sizes,
+    of: AttentionShape,
     dtype: DType,
 }
 
@@ -84,7 +84,7 @@ impl Work {
     }
 
     fn sizes(&self) -> [Argument<'static>; 5] {
-        let causal = usize::from(self.of.mask == Mask::Causal);
+        let causal = usize::from(self.of.mask == AttentionMask::Causal);
         [self.of.queries.into(), self.of.keys.into(), self.of.heads.into(), self.of.d.into(), causal.into()]
     }
 

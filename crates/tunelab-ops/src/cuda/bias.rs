@@ -1,6 +1,6 @@
-//! Biases: added to a picture's channels; and their gradients.
+//! Biases: added to a image's channels; and their gradients.
 
-use super::{Fresh, Source, blocks, device, launch, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, device, launch, pointer, source, typed};
 use candle_core::{DType, Result, Tensor};
 
 const SOURCE: Source = source!("bias");

@@ -1,6 +1,6 @@
 //! A CUDA card: opened, asked what and which it is, and how much of its memory is in use.
 
-use super::{bias, forget_workspaces};
+use crate::cuda::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
@@ -123,7 +123,7 @@ pub(super) fn trim(card: &CudaDevice) {
     }
 }
 
-/// Begins the count of the most memory anew. The card's pool serves all that this process has opened, so what earlier work left
+/// Begins the count of the most memory anew. The card's pool supports all that this process has opened, so what earlier work left
 /// with the libraries goes first.
 pub fn forget_peak(device: &Device) {
     if let Ok(card) = device.as_cuda_device() {

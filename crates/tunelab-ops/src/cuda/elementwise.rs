@@ -1,20 +1,13 @@
 //! Sums and multiples, element by element, and sums of what came apart.
 
-use super::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, typed};
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
-
-const SOURCE: Source = source!("elementwise");
 
 /// See [`add`](crate::add()).
 pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (operand(a)?, operand(b)?);
     pair("add", &a, &b)?.node([&a, &b], |dy, wanted| Ok(wanted.map(|w| w.then(|| dy.clone()))))
-}
-
-/// a + b, of which nothing is noted.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    Ok(pair("add", &a.contiguous()?, &b.contiguous()?)?.tensor())
 }
 
 /// x · mask
@@ -28,20 +21,6 @@ pub(crate) fn masked(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 pub(crate) fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     let x = operand(x)?;
     times(&x, factor)?.node([&x], move |dy, _| Ok([Some(times(dy, factor)?.tensor())]))
-}
-
-/// `add` or `multiply` of two tensors of one shape.
-#[expect(unsafe_code, reason = "kernel launch")]
-fn pair(name: &str, a: &Tensor, b: &Tensor) -> Result<Fresh> {
-    of_one_type(&[a, b])?;
-    if a.dims() != b.dims() {
-        bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
-    }
-    let (y, n) = (Fresh::like(a)?, a.elem_count());
-    let arguments = [pointer(a)?.into(), pointer(b)?.into(), y.pointer()?.into(), long(n)];
-    // SAFETY: the kernel's four parameters; it reads n values of a and of b and writes as many of y.
-    unsafe { launch(device(a)?, SOURCE, &typed(name, a.dtype()), over(n), arguments) }?;
-    Ok(y)
 }
 
 #[expect(unsafe_code, reason = "kernel launch")]

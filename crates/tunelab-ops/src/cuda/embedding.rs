@@ -1,6 +1,6 @@
 //! Tokens to vectors. Gradients are summed in the order of the texts.
 
-use super::{Fresh, Source, device, launch, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, device, launch, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{Result, Tensor};
 

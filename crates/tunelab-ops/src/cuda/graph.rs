@@ -9,8 +9,9 @@
 //! freed and had anew by each launch. Nothing from before may be freed during a capture, and nothing waited for; candle's and
 //! cudarc's calls say so, and the computation is then run launch by launch for good, for a reason that is kept.
 
-use super::card::{self, settle};
-use super::{CudaDevice, WORKSPACE, WrapErr, forget_workspaces};
+use crate::cuda::card;
+use crate::cuda::card::settle;
+use crate::cuda::{CudaDevice, WORKSPACE, WrapErr, forget_workspaces};
 use crate::mean_squares;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
 use candle_core::{DType, Error, Result, Tensor};
@@ -159,7 +160,7 @@ impl Kept {
         let failed = |error: Error| Lost::Failed(E::from(error));
         let places: Result<Vec<Tensor>> = inputs.iter().map(|t| t.detach().contiguous()?.copy()).collect();
         let places = places.map_err(failed)?;
-        // What a computation brings from the host, shapes and strides and constants, is from now on looked up on the card.
+        // What a computation brings from the host, shapes and strides and constants, is from now on looked lora_b on the card.
         let _constants = card.enable_cuda_graph_htod_cache();
         let wanted = sums(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
         // The graph has memory of its own beside the pool, so what the pool does not need goes back first.

@@ -1,9 +1,9 @@
-//! Group normalisation, optionally followed by `SiLU`: one block of threads for each group of a sample. x is kept for
+//! Group normalization, optionally followed by `SiLU`: one block of threads for each group of a sample. x is kept for
 //! backward, with mean and deviation; weight and bias are f32 for the kernels, whatever their own type.
 
-use super::elementwise::row_sums;
-use super::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
-use crate::group_norm::Then;
+use crate::cuda::elementwise::row_sums;
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::shapes::FusedActivation;
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -16,10 +16,10 @@ pub(crate) fn group_norm(
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
-    then: Then,
+    activation: FusedActivation,
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
-    let slabs = Slabs::new(&x, groups, then)?;
+    let slabs = Slabs::new(&x, groups, activation)?;
     if weight.dims() != [slabs.groups * slabs.channels] || bias.dims() != weight.dims() {
         bail!("group_norm: weight {:?} and bias {:?} for x {:?}", weight.dims(), bias.dims(), x.dims());
     }
@@ -47,10 +47,10 @@ struct Slabs {
 }
 
 impl Slabs {
-    fn new(x: &Tensor, groups: usize, then: Then) -> Result<Self> {
+    fn new(x: &Tensor, groups: usize, activation: FusedActivation) -> Result<Self> {
         let (samples, c) = (x.dim(0)?, x.dim(1)?);
         let pixels = x.elem_count() / (samples * c);
-        Ok(Self { samples, groups, channels: c / groups, pixels, silu: then == Then::Silu })
+        Ok(Self { samples, groups, channels: c / groups, pixels, silu: activation == FusedActivation::Silu })
     }
 
     fn threads(&self) -> usize {

@@ -1,8 +1,8 @@
-//! Layer normalisation: one warp for each row. x is kept for backward, with mean and deviation; weight and bias are f32 for the
+//! Layer normalization: one warp for each row. x is kept for backward, with mean and deviation; weight and bias are f32 for the
 //! kernels, whatever their own type.
 
-use super::elementwise::row_sums;
-use super::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};
+use crate::cuda::elementwise::row_sums;
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{D, DType, Result, Tensor, bail};
 

@@ -1,6 +1,6 @@
 //! Moving values about: transposes, channels behind one another, nearest-neighbour upsampling.
 
-use super::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{Result, Tensor, bail};
 
@@ -14,8 +14,8 @@ pub(crate) fn to_rows(x: &Tensor) -> Result<Tensor> {
         .node([&x], move |dy, _| Ok([Some(transposed(dy, [b, h * w, c], &[b, c, h, w])?.tensor())]))
 }
 
-/// See [`to_picture`](crate::to_picture()), which has checked the sizes.
-pub(crate) fn to_picture(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+/// See [`to_image`](crate::to_image()), which has checked the sizes.
+pub(crate) fn to_image(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
     let x = operand(x)?;
     let (b, pixels, c) = x.dims3()?;
     transposed(&x, [b, pixels, c], &[b, c, h, w])?

@@ -1,6 +1,6 @@
 //! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here, and nothing brought here.
 
-use super::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor};
 

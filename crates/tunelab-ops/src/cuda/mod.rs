@@ -28,9 +28,10 @@ pub(super) mod layer_norm;
 pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod mean_squares;
+mod node;
 mod product;
+pub(super) mod sum;
 
-use super::tape;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
@@ -43,7 +44,7 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 
 /// Whether the bodies of this folder serve this tensor.
-pub(super) fn serves(t: &Tensor) -> bool {
+pub(super) fn supports(t: &Tensor) -> bool {
     t.device().is_cuda() && matches!(t.dtype(), DType::F32 | DType::BF16 | DType::F16)
 }
 
@@ -151,13 +152,9 @@ impl Fresh {
         Tensor::from_storage(Storage::Cuda(self.storage), self.shape, BackpropOp::none(), false)
     }
 
-    /// As the result of an operation; see [`tape::made`].
-    pub(super) fn node<'t, const N: usize>(
-        self,
-        inputs: [impl Into<Option<&'t Tensor>>; N],
-        backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
-    ) -> Result<Tensor> {
-        tape::made(Storage::Cuda(self.storage), self.shape, inputs, backward)
+    /// Its memory and its shape.
+    fn into_parts(self) -> (CudaStorage, Shape) {
+        (self.storage, self.shape)
     }
 }
 
@@ -196,7 +193,7 @@ impl<'t> From<Pointer<'t>> for Argument<'t> {
 }
 
 impl From<usize> for Argument<'_> {
-    /// Sizes are `int`s in kernels; a number of values that may not fit is given as an `i64`.
+    /// AttentionShape are `int`s in kernels; a number of values that may not fit is given as an `i64`.
     fn from(n: usize) -> Self {
         Self::Int(n as i32)
     }
