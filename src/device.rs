@@ -8,9 +8,8 @@ mod busy;
 mod threads;
 
 use crate::cli::DeviceChoice;
+use crate::config::{Adapter, Dtype, Plan};
 use crate::error::{Error, Result};
-use crate::plan::fit::CardMemory;
-use crate::plan::{Adapter, Dtype, Plan};
 pub use busy::Busy;
 use candle_core::Device;
 pub use threads::Threads;
@@ -21,6 +20,15 @@ pub struct Opened {
     pub device: Device,
     /// What was taken and why, where there was a choice.
     pub why: Option<String>,
+}
+
+/// The memory of a card, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardMemory {
+    /// All of it.
+    pub total: u64,
+    /// What nobody else has.
+    pub free: u64,
 }
 
 /// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens, otherwise the CPU.

@@ -105,18 +105,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod assets;
 pub mod bench;
 pub mod builtin;
 pub mod cli;
+pub mod config;
 pub mod data;
 pub mod device;
 pub mod diffusion;
 pub mod error;
-pub mod experiment;
 pub mod interrupt;
 pub mod lock;
 pub mod model;
+pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod random;
@@ -125,3 +127,4 @@ pub mod results;
 pub mod run;
 pub mod sample;
 pub mod train;
+pub mod weights;

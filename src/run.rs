@@ -15,6 +15,7 @@ mod weights;
 
 pub use several::run;
 
+use crate::config::Plan;
 use crate::device::{self, Busy};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
@@ -22,7 +23,6 @@ use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::plan::Plan;
 use crate::plan::command::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use tunelab::assets::write_safetensors;
+use tunelab::weights::write_safetensors;
 
 /// The names and bytes of a repository.
 pub type Files = BTreeMap<String, Vec<u8>>;

@@ -2,15 +2,15 @@
 
 use crate::fixture::{Tensors, close, model, tensors};
 use candle_core::{DType, Device, Tensor, Var};
-use tunelab::assets::{Loader, Weights};
 use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trained};
-use tunelab::model::load;
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
+use tunelab::pipeline::load;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::texts::Texts;
+use tunelab::weights::{Loader, Weights};
 use tunelab_ops::{self as ops, tape};
 
 const WEIGHT: f64 = 0.7;

@@ -6,13 +6,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tunelab::assets::{Weights, write_safetensors};
+use tunelab::adapter::file::{Component, Modules, Written, read, write_diffusers, write_kohya};
+use tunelab::config::Dtype;
 use tunelab::error::{Error, Kind};
 use tunelab::model::build::Trained;
-use tunelab::model::load;
 use tunelab::model::lora::{LoraLayer, LoraLayers, folded};
-use tunelab::model::lora_file::{Component, Modules, Written, read, write_diffusers, write_kohya};
-use tunelab::plan::Dtype;
+use tunelab::pipeline::load;
+use tunelab::weights::{Weights, write_safetensors};
 
 const QUERY: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
 const CONVOLUTION: &str = "mid_block.resnets.0.conv1";

@@ -7,20 +7,21 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tunelab::assets::write_safetensors;
+use tunelab::adapter::file::{Component, Modules, find, read};
+use tunelab::config::Dtype;
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::ClipText;
 use tunelab::model::lora::{LoraLayers, folded};
-use tunelab::model::lora_file::{Component, Modules, find, read};
 use tunelab::model::tokenizer::Tokenizer;
-use tunelab::model::{load, unet::Unet};
-use tunelab::plan::Dtype;
+use tunelab::model::unet::Unet;
+use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::results::Shot;
 use tunelab::sample::Painter;
+use tunelab::weights::write_safetensors;
 
 /// Of every fixture: alpha / rank is not 1.
 const ALPHA: f64 = 3.0;
@@ -112,7 +113,7 @@ fn every_module_has_one_name_of_the_original_code() {
     let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
     let names: BTreeMap<String, String> = unet
         .dims()
-        .map(|(name, _)| (tunelab::model::original_names::unet(name, &[2, 2, 2, 2]).expect(name), name.clone()))
+        .map(|(name, _)| (tunelab::pipeline::original_names::unet(name, &[2, 2, 2, 2]).expect(name), name.clone()))
         .collect();
     assert_eq!(names.len(), 686 + 2, "the fixture has two tensors more than Stable Diffusion 1.5");
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::float_cmp, reason = "the ends of the schedules are exact")]
 
 use serde_json::Value;
-use tunelab::plan::LrScheduler;
+use tunelab::config::LrScheduler;
 use tunelab::train::lr::learning_rate;
 
 /// The schedule and warm-up that a diffusers name stands for: its `constant` knows no warm-up.

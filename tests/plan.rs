@@ -5,12 +5,13 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
+use tunelab::config::count::{SD15_UNET, Unet, plausible_target};
+use tunelab::config::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
+use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
+use tunelab::device::CardMemory;
 use tunelab::diffusion::Sampler;
-use tunelab::plan::count::{SD15_UNET, Unet, plausible_target};
 use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
-use tunelab::plan::fit::{CardMemory, fit, needed};
-use tunelab::plan::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use tunelab::plan::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
+use tunelab::plan::fit::{fit, needed};
 
 /// The least that an experiment must say.
 const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
@@ -191,7 +192,7 @@ fn everything_that_is_written_reaches_the_plan() {
 
 #[test]
 fn every_key_is_documented() {
-    let docs = include_str!("../src/experiment.rs");
+    let docs = include_str!("../src/config/experiment.rs");
     let rows: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! | `")).collect();
     let everything = [
         "train={epochs=1,snr_gamma=1,checkpoint_every=1}",
@@ -816,7 +817,7 @@ fn parameters_of_stable_diffusion_are_counted_from_its_config() {
     // A name's end counts only from a point on: `q` is the end of `to_q`, but no module's name.
     assert_eq!(unet.targeted(&["q".into()]).count(), 0);
     // 3 × 3 kernels stay in A, as PEFT has it.
-    lora = tunelab::plan::Lora { rank: 2, targets: vec!["conv_in".into()], ..lora };
+    lora = tunelab::config::Lora { rank: 2, targets: vec!["conv_in".into()], ..lora };
     assert_eq!(unet.trained(&lora), 2 * (4 * 9 + 320));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tunelab::plan::Plan;
+use tunelab::config::Plan;
 
 fn readme() -> String {
     fs_err::read_to_string("README.md").unwrap()

@@ -2,14 +2,15 @@
 
 use crate::fixture::{Tensors, fixture, model, relative, tensors, values, within};
 use candle_core::{Device, Tensor};
+use tunelab::adapter::file::{self as lora_file, Component, Modules};
+use tunelab::config::Dtype;
 use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trained};
-use tunelab::model::lora_file::{self, Component, Modules};
 use tunelab::model::tokenizer::Tokenizer;
-use tunelab::model::{load, unet::Unet, vae::Vae};
-use tunelab::plan::Dtype;
+use tunelab::model::{unet::Unet, vae::Vae};
+use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
 use tunelab::results::Shot;

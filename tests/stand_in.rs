@@ -4,7 +4,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use tunelab::builtin::Builtin;
-use tunelab::plan::{Adapter, Length, Plan, Planned, Source, files};
+use tunelab::config::{Adapter, Length, Plan, Planned, Source, files};
 
 const HUB: &str = "model = { repo = 'a/model', revision = 'v2', modelscope = 'b/model' }
 dataset = { repo = 'a/set', prompt = 'a dog', resolution = 256 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use tunelab::plan::{Adapter, Length, Objective, Plan, Source};
+use tunelab::config::{Adapter, Length, Objective, Plan, Source};
 
 /// Three variants: two ranks, and everything.
 const THREE: &str = "model.repo = 'a/m'

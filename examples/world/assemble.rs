@@ -8,10 +8,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use fs_err as fs;
-use tunelab::assets::{self, Part, Weights, write_safetensors};
+use tunelab::assets;
+use tunelab::config::Source;
 use tunelab::error::{Error, Result};
-use tunelab::plan::Source;
 use tunelab::progress::Progress;
+use tunelab::weights::{Part, Weights, write_safetensors};
 
 /// The most bytes of all files together: they are compiled into the program.
 const LARGEST: u64 = 12_000_000;

@@ -10,15 +10,15 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use tunelab::assets::{Loader, Weights, write_safetensors};
+use tunelab::config::LrScheduler;
 use tunelab::data::{self, Picture};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
-use tunelab::plan::LrScheduler;
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::weights::{Loader, Weights, write_safetensors};
 use tunelab_ops::{composed, mean_squares, tape};
 
 /// Weight of the absolute difference beside the squared one.

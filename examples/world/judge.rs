@@ -7,11 +7,11 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use tunelab::assets::{Loader, Weights};
 use tunelab::data::{Rgb, to_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::layers::{Conv2d, GroupNorm, Linear};
+use tunelab::weights::{Loader, Weights};
 use tunelab_ops::{self as ops, Padding};
 
 use crate::caption::HeldOut;

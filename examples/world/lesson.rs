@@ -10,14 +10,14 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use tunelab::assets::write_safetensors;
+use tunelab::config::LrScheduler;
 use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trained};
 use tunelab::model::vae::Vae;
-use tunelab::plan::LrScheduler;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::weights::write_safetensors;
 use tunelab_ops::{composed, tape};
 
 use crate::judge::{Answers, Judge, QUESTIONS, SIDE, SUBJECTS_COAT, answers, batch, position};

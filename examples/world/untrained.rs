@@ -9,12 +9,12 @@ use std::path::Path;
 
 use candle_core::Device;
 use serde_json::{Value, json};
-use tunelab::assets::write_safetensors;
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Parameters, Trained};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
+use tunelab::weights::write_safetensors;
 
 use crate::vocabulary::{LENGTH, Vocabulary};
 

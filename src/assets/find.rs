@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::settings::{HubSettings, Hubs};
 use super::web::Tried;
 use super::{ModelFiles, hub, local, modelscope};
+use crate::config::Source;
 use crate::error::{Error, Result};
-use crate::plan::Source;
 use crate::progress::Progress;
 
 /// ModelScope's name for what is `main` elsewhere.

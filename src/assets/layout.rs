@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use super::family;
+pub(super) use crate::config::experiment::SINGLE_FILE;
 use crate::error::{Error, Result};
-pub(super) use crate::experiment::SINGLE_FILE;
 
 /// One part of the model: its folder, the stem of its weight files, and the class that is supported.
 pub(super) struct PartKind {

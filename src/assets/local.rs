@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, SINGLE_FILE, TOKENIZER, stays_inside};
-use super::{ModelFiles, Part, Weights, family};
+use super::{ModelFiles, family};
 use crate::error::{Error, Result};
+use crate::weights::{Part, Weights};
 
 /// Finds the parts of the model in `root`.
 pub fn find(root: &Path) -> Result<ModelFiles> {

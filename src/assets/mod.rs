@@ -7,37 +7,29 @@ use std::path::PathBuf;
 
 pub mod builtin;
 mod download;
-mod extras;
 mod family;
 mod find;
 mod hash;
-mod header;
 pub mod hub;
 mod layout;
-mod loader;
 pub mod local;
 pub mod modelscope;
 mod own;
 mod pictures;
 mod reach;
-mod save;
 mod settings;
 mod web;
-mod weights;
 
+use crate::weights::Part;
 use hash::hex;
 use layout::{SCHEDULER, TOKENIZER};
 
 pub use find::{find_dataset, find_model};
 pub use hash::{hash_model, sha256, slashed};
-pub use header::is_pickle;
 pub use layout::TOKENIZER_FILES;
-pub use loader::Loader;
 pub use reach::Reach;
-pub use save::write_safetensors;
 pub use settings::{Hub, HubSettings, Hubs, Token};
 pub use web::{Failed, Tried};
-pub use weights::Weights;
 
 /// The files of one model in the diffusers layout.
 #[derive(Debug, Clone)]
@@ -72,17 +64,4 @@ impl ModelFiles {
         let tokenizer = tokenizer.into_iter().filter(|(_, path)| path.is_file());
         parts.into_iter().flat_map(of_part).chain(tokenizer).chain([scheduler]).collect()
     }
-}
-
-/// One part of a model.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// Its folder's name: `unet`, `vae` or `text_encoder`.
-    pub name: &'static str,
-    /// Its `config.json`.
-    pub config: PathBuf,
-    /// One safetensors file, or the shards.
-    pub weights: Vec<PathBuf>,
-    /// Whether only the float16 variant was there; it is widened on load.
-    pub half: bool,
 }

@@ -10,7 +10,7 @@ use super::find::MASTER;
 use super::settings::{HubSettings, Hubs};
 use super::web::Web;
 use super::{hub, modelscope};
-use crate::plan::{Plan, Source};
+use crate::config::{Plan, Source};
 
 /// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the network is forbidden.
 const PATIENCE: Duration = Duration::from_secs(4);

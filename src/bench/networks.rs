@@ -2,13 +2,13 @@
 //!
 //! In: nothing but a device and what is trained. Out: networks of the sizes in its config.json files.
 
+use crate::config::Dtype;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::{Activation, ClipConfig, ClipText};
 use crate::model::unet::{Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
-use crate::plan::Dtype;
 use candle_core::Device;
 use std::path::Path;
 

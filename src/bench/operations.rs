@@ -5,8 +5,8 @@
 //! the operations that the result needs.
 
 use super::networks::{self, TOKENS};
+use crate::config::count::{Module, Shape, Unet};
 use crate::model::clip::ClipConfig;
-use crate::plan::count::{Module, Shape, Unet};
 
 /// The UNet's passes over one batch.
 pub struct UnetPasses {
@@ -117,7 +117,7 @@ pub fn text(samples: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::count::SD15_UNET;
+    use crate::config::count::SD15_UNET;
 
     /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256, in GFLOP.
     #[test]

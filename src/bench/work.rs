@@ -3,12 +3,12 @@
 use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
 use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
+use crate::config::Dtype;
+use crate::config::count::{self, SD15_UNET};
 use crate::device::{self, Busy};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
-use crate::plan::Dtype;
-use crate::plan::count::{self, SD15_UNET};
 use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;

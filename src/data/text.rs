@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::folder::{open, unreadable};
-use crate::experiment::{NotUtf8, decode};
+use crate::config::experiment::{NotUtf8, decode};
 
 /// The text of a file that has at most `most` bytes. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn read(path: &Path, most: u64) -> Result<String, String> {

@@ -1,15 +1,15 @@
 //! Where the layers of a network get their tensors, and what of it is trained.
 //!
-//! In: checked files ([`crate::assets::Loader`]), the tensors of a network that exists already, or nothing but a seed
+//! In: checked files ([`crate::weights::Loader`]), the tensors of a network that exists already, or nothing but a seed
 //! (an untrained network), and what to train.
 //! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
 //! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
 
 use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
-use crate::assets::Loader;
+use crate::config::Dtype;
 use crate::error::{Error, Result};
-use crate::plan::Dtype;
 use crate::random::Generator;
+use crate::weights::Loader;
 use candle_core::{DType, Device, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

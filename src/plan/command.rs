@@ -6,12 +6,13 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use super::count::Unet;
 use super::estimate::{Memory, Trained, estimate};
-use super::files::{self, Loaded};
-use super::text_encoder::TextEncoder;
-use super::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source, local};
+use super::local;
 use crate::cli::{CheckArgs, PlanArgs};
+use crate::config::count::Unet;
+use crate::config::files::{self, Loaded};
+use crate::config::text_encoder::TextEncoder;
+use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
@@ -101,7 +102,7 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     // f16 is for cards only; of another type it is not known yet where it will be computed in.
     let on_card = plan.train.dtype == Dtype::F16;
     lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model), on_card)));
-    if local::config(&plan.model, "unet").is_none() {
+    if crate::config::local::config(&plan.model, "unet").is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
     lines.extend(note(plan).map(|note| format!("note: {note}")));

@@ -19,9 +19,9 @@
 
 use std::collections::BTreeMap;
 
-use super::count::{Module, Shape, Unet};
-use super::text_encoder::TextEncoder;
-use super::{Adapter, Dtype, Objective, Plan};
+use crate::config::count::{Module, Shape, Unet};
+use crate::config::text_encoder::TextEncoder;
+use crate::config::{Adapter, Dtype, Objective, Plan};
 
 /// Numbers in Stable Diffusion 1.5's VAE, times their size.
 pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;

@@ -7,17 +7,10 @@ use std::path::Path;
 
 use super::command::size;
 use super::estimate::{Memory, estimate};
-use super::{Adapter, Dtype, Plan, Source, local};
+use super::local;
+use crate::config::{Adapter, Dtype, Plan, Source};
+use crate::device::CardMemory;
 use crate::error::{Error, Result};
-
-/// The memory of a card, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CardMemory {
-    /// All of it.
-    pub total: u64,
-    /// What nobody else has.
-    pub free: u64,
-}
 
 /// What a plan needs on a card; a hub's model is in this folder.
 ///

@@ -3,16 +3,16 @@
 //! In: a plan. Out: the networks' configs and the sizes of the model's parts where they are at hand, the number of pictures
 //! of a local or built-in dataset, and the list of what would be downloaded.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::RepoType;
 use serde::Deserialize;
 
-use super::Source;
-use super::count::{SD15_UNET, Unet};
 use super::estimate::{Others, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES};
-use super::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use crate::diffusion::NoiseSchedule;
+use crate::config::Source;
+use crate::config::count::{SD15_UNET, Unet};
+use crate::config::local::{cached, config};
+use crate::config::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use crate::error;
 
 /// The files of a model that a run needs.
@@ -27,30 +27,6 @@ const MODEL_FILES: [&str; 9] = [
     "tokenizer/merges.txt",
     "scheduler/scheduler_config.json",
 ];
-
-/// The text of the `config.json` of the model's `part`, if it is on this machine.
-pub(super) fn config(model: &Source, part: &str) -> Option<String> {
-    text(model, &format!("{part}/config.json"))
-}
-
-/// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is told where it is loaded.
-pub(super) fn schedule(model: &Source) -> Option<NoiseSchedule> {
-    let name = "scheduler/scheduler_config.json";
-    NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
-}
-
-/// The text of one of the model's small files, if it is on this machine.
-fn text(model: &Source, name: &str) -> Option<String> {
-    let file = match model {
-        // As a plan has it whose folder is not there.
-        Source::Path(root) if root.as_os_str().is_empty() => return None,
-        Source::Path(root) => root.join(name),
-        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, name)?,
-        Source::ModelScope { .. } => return None,
-        Source::Builtin(builtin) => return String::from_utf8(builtin.file(name)?.to_vec()).ok(),
-    };
-    fs_err::read_to_string(file).ok()
-}
 
 /// The UNet and the text encoder of the model, by their configs where these are here, otherwise Stable Diffusion 1.5's.
 ///
@@ -123,14 +99,4 @@ fn is_picture(path: &Path) -> bool {
     }
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
-}
-
-/// A file in the cache that is shared with Python's `huggingface_hub`, which lies where the same variables say.
-fn cached(repo: &str, revision: &str, kind: RepoType, file: &str) -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || named("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    let home = || named("HF_HOME").or_else(|| Some(user()?.join("huggingface")));
-    let folder = named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE"));
-    let folder = folder.or_else(|| Some(home()?.join("hub")))?;
-    Cache::new(folder).repo(Repo::with_revision(repo.into(), kind, revision.into())).get(file)
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use crate::config::Reference;
 use crate::error::{Error, Result};
-use crate::plan::Reference;
 use crate::results::{PLAN_TOML, RUN_JSON, RunRecord};
 
 /// A finished run.

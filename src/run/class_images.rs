@@ -11,10 +11,10 @@
 //! depend on its number and the folder's name alone.
 
 use super::Experiment;
+use crate::config::{DreamBooth, Dtype};
 use crate::data::{self, Picture};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::plan::{DreamBooth, Dtype};
 use crate::results::{Shot, read_text, write_png};
 use crate::sample::Painter;
 use crate::train::texts::States;

@@ -5,9 +5,9 @@
 
 use super::prepare::{hash_data, hash_pictures};
 use crate::assets::{self, Reach};
+use crate::config::{Objective, Plan, Source};
 use crate::data;
 use crate::error::{Error, Result};
-use crate::plan::{Objective, Plan, Source};
 use crate::progress::Progress;
 use crate::results::{Hashes, RunDir};
 use std::cell::RefCell;

@@ -5,18 +5,19 @@
 
 use super::{Experiment, class_images};
 use crate::assets::{self, ModelFiles};
+use crate::config::{Adapter, Dtype, Objective, Plan};
 use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::diffusion::{NoiseSchedule, SamplerRun};
 use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
-use crate::model::load;
 use crate::model::lora::LoraConfig;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::plan::{Adapter, Dtype, Objective, Plan, command, fit};
+use crate::pipeline::load;
+use crate::plan::{command, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};

@@ -4,9 +4,9 @@
 
 use super::Experiment;
 use super::prepare::Prepared;
+use crate::config::{Adapter, Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Adapter, Dtype, Objective};
 use crate::results::{
     Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
     peak_memory_mib, sample_name, weights_name,

@@ -5,9 +5,9 @@
 
 use super::Experiment;
 use crate::assets;
+use crate::config::{Adapter, Dtype, Source};
 use crate::error::Result;
-use crate::model::load;
-use crate::plan::{Adapter, Dtype, Source};
+use crate::pipeline::load;
 use crate::report::grid;
 use crate::results::Model;
 use crate::sample::{Networks, check_base, trained_model};

@@ -5,9 +5,9 @@
 //! blocks of diffusers are numbered through in the original code (Rombach et al. 2022).
 
 use super::prepare::Prepared;
-use crate::assets::{Part, Weights, write_safetensors};
 use crate::error::{Error, Result};
-use crate::model::original_names::{position, unet};
+use crate::pipeline::original_names::{position, unet};
+use crate::weights::{Part, Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -6,11 +6,11 @@
 
 use super::prepare::{Prepared, TEXT_TARGETS};
 use super::single_file;
-use crate::assets::{Part, write_safetensors};
+use crate::adapter::file::{self as lora_file, Component, Written};
+use crate::config::{Adapter, Full, Lora, Objective, Plan};
 use crate::error::{Error, Result};
-use crate::model::lora_file::{self, Component, Written};
-use crate::plan::{Adapter, Full, Lora, Objective, Plan};
 use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
+use crate::weights::{Part, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -3,8 +3,10 @@
 //! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
 
 use super::{Painter, check_base, trained_model};
+use crate::adapter::file::{self as lora_file, Component, Modules};
 use crate::assets::{self, ModelFiles};
 use crate::cli::SampleArgs;
+use crate::config::{Dtype, Plan, Source};
 use crate::data::{Rgb, shortened};
 use crate::device;
 use crate::diffusion::Sampler;
@@ -12,11 +14,10 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::build::{Build, Parameters, Trained};
 use crate::model::clip::ClipText;
-use crate::model::lora_file::{self, Component, Modules};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
-use crate::model::{load, vae::Vae};
-use crate::plan::{Dtype, Plan, Source};
+use crate::model::vae::Vae;
+use crate::pipeline::load;
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
 use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};

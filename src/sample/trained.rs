@@ -3,8 +3,8 @@
 //! In: the run's folder and plan. Out: the model to draw with, and the LoRA for it, if it trained one.
 
 use crate::assets::{self, ModelFiles};
+use crate::config::{Adapter, Plan, Source};
 use crate::error::{Error, Result};
-use crate::plan::{Adapter, Plan, Source};
 use crate::results::{Hashes, LORA_FILE, RunDir, RunRecord};
 use std::path::PathBuf;
 

@@ -5,10 +5,10 @@
 //! else has to be kept. A checkpoint appears under its name only when it is whole; then the older ones are removed. It carries a
 //! hash of its content: one that is damaged is passed over for the one before it.
 
-use crate::assets::{Weights, write_safetensors};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::results::RunDir;
+use crate::weights::{Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,12 +5,12 @@
 //! computed once for each picture and its mirror image and cached on disk by content; with a random crop the VAE
 //! runs in every step.
 
+use crate::config::Dataset;
 use crate::data::{self, Cache, Picture, Rgb};
 use crate::device;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::vae::{LatentDistribution, Vae};
-use crate::plan::Dataset;
 use crate::progress::Progress;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};

@@ -3,7 +3,7 @@
 //! In: the schedule, the base rate, the step and the run's length. Out: the rate. The formulas are those of
 //! `diffusers.optimization`, with a linear warm-up before each of them.
 
-use crate::plan::LrScheduler;
+use crate::config::LrScheduler;
 use std::f64::consts::PI;
 
 /// Where the polynomial schedule ends (an absolute rate).

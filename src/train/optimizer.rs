@@ -3,8 +3,8 @@
 //! In: the trained tensors by name and their gradients. Out: the tensors changed in place. The norm is summed in the order
 //! of the names, in f64, so it does not depend on threads or on how tensors are stored.
 
+use crate::config::Train;
 use crate::error::{Error, Result};
-use crate::plan::Train;
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use tunelab_ops::adamw::{Moments, Step, Trained, clipped};

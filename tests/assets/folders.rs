@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use tunelab::assets::{Part, TOKENIZER_FILES, Weights, find_dataset, find_model, hash_model, sha256, slashed};
+use tunelab::assets::{TOKENIZER_FILES, find_dataset, find_model, hash_model, sha256, slashed};
+use tunelab::config::Source;
 use tunelab::error::Error;
-use tunelab::plan::Source;
 use tunelab::progress::Progress;
+use tunelab::weights::{Part, Weights};
 
 use super::{Files, model, safetensors, write_all};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tunelab::assets::{Hub, HubSettings, Hubs, ModelFiles, TOKENIZER_FILES, Token, sha256};
+use tunelab::config::Source;
 use tunelab::error::{Error, Kind, Result};
-use tunelab::plan::Source;
 use tunelab::progress::Progress;
 
 use super::server::{COMMIT, Fault, Server};

@@ -1,8 +1,8 @@
 //! ModelScope, as `server` acts it.
 
 use tunelab::assets::ModelFiles;
+use tunelab::config::Source;
 use tunelab::error::Result;
-use tunelab::plan::Source;
 
 use super::huggingface::World;
 use super::server::Fault;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use tunelab::assets::{Weights, write_safetensors};
+use tunelab::weights::{Weights, write_safetensors};
 
 use super::{counting, values};
 

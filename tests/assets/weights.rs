@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use tunelab::assets::{Loader, Part, Weights};
 use tunelab::error::{Error, Result};
+use tunelab::weights::{Loader, Part, Weights};
 
 use super::{counting, save, values};
 

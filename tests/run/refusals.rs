@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
-use tunelab::plan::LONGEST_NAME;
+use tunelab::config::LONGEST_NAME;
 
 use super::world::{World, fixture, tree};
 

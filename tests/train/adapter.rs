@@ -5,8 +5,8 @@ use crate::fixture::{randn, values};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tunelab::config::Train;
 use tunelab::model::lora::{Dropout, LoraConfig, LoraLayer};
-use tunelab::plan::Train;
 use tunelab::random::Generator;
 
 /// Forward passes whose mean is compared.

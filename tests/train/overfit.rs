@@ -1,9 +1,9 @@
 //! Overfitting on one picture: the evaluation loss falls by nine tenths, for all weights and for an adapter.
 
 use super::{Bench, settings};
+use tunelab::config::{LrScheduler, Train};
 use tunelab::model::build::Trained;
 use tunelab::model::lora::LoraConfig;
-use tunelab::plan::{LrScheduler, Train};
 
 /// Trains on one picture with the trainer and the evaluation that `tunelab run` uses.
 fn learns_by_heart(trained: Trained) {

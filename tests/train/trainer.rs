@@ -5,10 +5,10 @@
 use super::{Bench, SEED, bits, lora, settings};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
+use tunelab::config::{Length, LrScheduler, Train};
 use tunelab::data::batches;
 use tunelab::error::Kind;
 use tunelab::model::build::Trained;
-use tunelab::plan::{Length, LrScheduler, Train};
 use tunelab::results::LossRow;
 use tunelab::train::objective::Draw;
 use tunelab_ops::tape;

@@ -1,6 +1,6 @@
 //! A row of the table: a run's numbers, or those that a report gives for the same experiment.
 
-use crate::plan::Reference;
+use crate::config::Reference;
 use crate::report::runs::Run;
 
 /// Whose numbers a row holds.

@@ -4,8 +4,8 @@
 //! plain form would draw something else without a word, so nothing of such a file is.
 
 use super::names::Modules;
-use crate::assets::Weights;
 use crate::error::{Error, Result};
+use crate::weights::Weights;
 use std::path::Path;
 
 /// Where in a name the mark is.

@@ -3,9 +3,9 @@
 //! In: the networks' weights, and a tensor's name. Out: the module that it belongs to and what it is of its adapter. A name is looked
 //! up among the spellings of our own modules and never taken apart: `_` stands for `.` in some, and is in the names as well.
 
-use super::super::build::Parameters;
-use super::super::original_names;
 use super::Component;
+use crate::model::build::Parameters;
+use crate::pipeline::original_names;
 use std::collections::BTreeMap;
 
 /// Which tensor of an adapter.

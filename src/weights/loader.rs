@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::weights::{Weights, list};
+use super::open::{Weights, list};
 use crate::error::{Error, Result};
 
 /// The text encoder's table of tokens, which grows with added ones.

@@ -5,8 +5,8 @@
 
 use super::Component;
 use super::names::PEFT;
-use crate::assets::Weights;
 use crate::error::{Error, Result};
+use crate::weights::Weights;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 use std::path::Path;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{Planned, resolve};
+use crate::config::experiment::{Experiment, is_settings};
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, is_settings};
 
 /// A file and what it says: one plan, or one for each variant, with their stand-ins.
 #[derive(Debug)]

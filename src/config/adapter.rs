@@ -54,7 +54,7 @@ pub enum Objective {
 }
 
 /// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023). The instance prompt is
-/// [`crate::plan::Dataset::prompt`].
+/// [`crate::config::Dataset::prompt`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DreamBooth {
     /// What class images show: "a dog".

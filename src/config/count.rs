@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::Lora;
+use crate::config::experiment::similar;
 use crate::error::{Error, Result};
-use crate::experiment::similar;
 
 /// Stable Diffusion 1.5's values, for when the model is not on this machine.
 pub const SD15_UNET: &str = r#"{

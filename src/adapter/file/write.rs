@@ -4,10 +4,10 @@
 //! PEFT's configuration in its header (stable-diffusion.cpp, OneTrainer), so alpha / rank is multiplied into B there. The second says
 //! alpha in tensors, which every program that knows its names reads.
 
-use super::super::lora::{LoraLayer, LoraLayers};
 use super::Component;
-use crate::assets::write_safetensors;
 use crate::error::Result;
+use crate::model::lora::{LoraLayer, LoraLayers};
+use crate::weights::write_safetensors;
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

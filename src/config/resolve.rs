@@ -12,9 +12,9 @@ use super::{
     Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
 };
 use crate::builtin::Builtin;
+use crate::config::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;

@@ -2,14 +2,15 @@
 //!
 //! In: [`ModelFiles`] and a device. Out: each network with its parameters; every error names the file.
 
-use super::build::{Build, Parameters, Trained};
-use super::clip::{ClipConfig, ClipText};
-use super::unet::{Unet, UnetConfig};
-use super::vae::{Vae, VaeConfig};
-use crate::assets::{Loader, ModelFiles, Weights};
+use crate::assets::ModelFiles;
+use crate::config::Dtype;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
-use crate::plan::Dtype;
+use crate::model::build::{Build, Parameters, Trained};
+use crate::model::clip::{ClipConfig, ClipText};
+use crate::model::unet::{Unet, UnetConfig};
+use crate::model::vae::{Vae, VaeConfig};
+use crate::weights::{Loader, Weights};
 use candle_core::{DType, Device};
 
 fn build(weights: Weights, device: &Device, trained: Trained, seed: u64) -> Build {

@@ -22,9 +22,9 @@ pub use find::find;
 pub use names::Modules;
 pub use write::{Written, write_diffusers, write_kohya};
 
-use super::lora::{LoraLayer, LoraLayers};
-use crate::assets::{Weights, is_pickle};
 use crate::error::{Error, Result};
+use crate::model::lora::{LoraLayer, LoraLayers};
+use crate::weights::{Weights, is_pickle};
 use candle_core::{DType, Device, Tensor};
 use config::Configs;
 use names::{Module, Name, Role};

@@ -6,12 +6,10 @@
 //! a card has it.
 
 mod adapter;
-pub mod command;
 pub mod count;
-pub mod estimate;
+pub mod experiment;
 pub mod files;
-pub mod fit;
-mod local;
+pub mod local;
 mod resolve;
 pub mod text_encoder;
 mod write;
@@ -22,9 +20,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::Builtin;
+use crate::config::experiment::Experiment;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
-use crate::experiment::Experiment;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the longest name that is made of it,

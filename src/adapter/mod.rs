@@ -1,0 +1,3 @@
+//! The ways to fine-tune.
+
+pub mod file;

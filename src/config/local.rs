@@ -1,0 +1,44 @@
+//! Small files of a model that is on this machine already, without loading or fetching anything.
+//!
+//! In: where a model comes from. Out: the text of its configs and its noise schedule, where they are at hand.
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, Repo, RepoType};
+
+use super::Source;
+use crate::diffusion::NoiseSchedule;
+
+/// The text of the `config.json` of the model's `part`, if it is on this machine.
+pub fn config(model: &Source, part: &str) -> Option<String> {
+    text(model, &format!("{part}/config.json"))
+}
+
+/// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is told where it is loaded.
+pub fn schedule(model: &Source) -> Option<NoiseSchedule> {
+    let name = "scheduler/scheduler_config.json";
+    NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
+}
+
+/// The text of one of the model's small files, if it is on this machine.
+fn text(model: &Source, name: &str) -> Option<String> {
+    let file = match model {
+        // As a plan has it whose folder is not there.
+        Source::Path(root) if root.as_os_str().is_empty() => return None,
+        Source::Path(root) => root.join(name),
+        Source::HuggingFace { repo, revision, .. } => cached(repo, revision, RepoType::Model, name)?,
+        Source::ModelScope { .. } => return None,
+        Source::Builtin(builtin) => return String::from_utf8(builtin.file(name)?.to_vec()).ok(),
+    };
+    fs_err::read_to_string(file).ok()
+}
+
+/// A file in the cache that is shared with Python's `huggingface_hub`, which lies where the same variables say.
+pub fn cached(repo: &str, revision: &str, kind: RepoType, file: &str) -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || named("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    let home = || named("HF_HOME").or_else(|| Some(user()?.join("huggingface")));
+    let folder = named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE"));
+    let folder = folder.or_else(|| Some(home()?.join("hub")))?;
+    Cache::new(folder).repo(Repo::with_revision(repo.into(), kind, revision.into())).get(file)
+}
