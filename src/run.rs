@@ -37,7 +37,7 @@ use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
 use std::time::Instant;
-use tunelab_ops::memory::give_back;
+use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
 /// One experiment under way.
@@ -63,7 +63,7 @@ impl<'a> Experiment<'a> {
         progress: &'a Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
-        give_back();
+        release_cached();
         forget_peak_memory();
         Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
     }

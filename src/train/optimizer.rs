@@ -7,7 +7,7 @@ use crate::config::Train;
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab_ops::adamw::{Moments, Step, Trained, clipped};
+use tunelab_ops::adamw::{AdamWStep, Moments, Trained, clipped};
 use tunelab_ops::tape::Tape;
 
 /// Trained tensors, their moments and the number of steps done.
@@ -146,7 +146,7 @@ impl Optimizer {
             all.push(Trained { var, gradient, moments });
         }
         let s = self.settings;
-        let step = Step {
+        let step = AdamWStep {
             learning_rate,
             beta1: s.beta1,
             beta2: s.beta2,

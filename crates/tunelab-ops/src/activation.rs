@@ -1,4 +1,5 @@
-//! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer 2020).
+//! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer
+//! 2020).
 //!
 //! Backward recomputes the function from the argument, so nothing but the argument is kept.
 

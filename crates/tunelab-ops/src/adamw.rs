@@ -23,9 +23,9 @@ const CLIP_EPSILON: f64 = 1e-6;
 /// Values that one task works on.
 const TASK: usize = 1 << 15;
 
-/// One step for all tensors, whose gradients, after they were multiplied with the step's `gradient_scale`, are scaled down to the
-/// global norm `max_norm`. Returns their norm before that, summed in the order of the tensors; where it is not finite, nothing
-/// is changed.
+/// One step for all tensors, whose gradients, after they were multiplied with the step's
+/// `gradient_scale`, are scaled down to the global norm `max_norm`. Returns their norm before that,
+/// summed in the order of the tensors; where it is not finite, nothing is changed.
 pub fn clipped(all: &mut [Trained], step: &AdamWStep, max_norm: f64) -> Result<f64> {
     #[cfg(feature = "cuda")]
     if cuda::adamw::supports(all) {
@@ -66,8 +66,8 @@ fn portable(var: &Var, gradient: &Tensor, [m, v]: &mut [Tensor; 2], step: &AdamW
     var.set(&(p - (m.div(&denominator)? * (step.learning_rate / c1))?)?)
 }
 
-/// The update needs three tensors mutably, and candle lends one at a time: the parameters' loan holds the first moment's,
-/// and that the second's.
+/// The update needs three tensors mutably, and candle lends one at a time: the parameters' loan
+/// holds the first moment's, and that the second's.
 struct Kernel<'a> {
     moments: &'a [Tensor; 2],
     step: AdamWConstants,

@@ -1,9 +1,10 @@
 //! Scaled dot-product attention (Vaswani et al. 2017): softmax(q kᵀ / √d) v, for each head.
 //!
-//! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the projections, so no transposed
-//! copy is made. On the host, and on a CUDA card for heads of up to 160 values, the N x M matrix is never written as a
-//! whole: some queries at a time, and backward computes their probabilities again. On the host there are three bodies:
-//! `portable` for any processor, `avx512`, and `bf16` for products of bf16.
+//! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the
+//! projections, so no transposed copy is made. On the host, and on a CUDA card for heads of up to
+//! 160 values, the N x M matrix is never written as a whole: some queries at a time, and backward
+//! computes their probabilities again. On the host there are three bodies: `portable` for any
+//! processor, `avx512`, and `bf16` for products of bf16.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -1,9 +1,10 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
-//!Four bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's algorithm (`winograd`,
-//! AVX-512), 3x3 filters straight from the image for few channels (`direct_3x3`, AVX-512), products of the weight and panels
-//! of patches (`implicit_gemm`, AVX-512), and for any processor products of the weight and columns of patches (`im2col`). Backward
-//! computes each gradient only where it is wanted; x is kept for the weight's alone.
+//! Four bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's
+//! algorithm (`winograd`, AVX-512), 3x3 filters straight from the image for few channels
+//! (`direct_3x3`, AVX-512), products of the weight and panels of patches (`implicit_gemm`,
+//! AVX-512), and for any processor products of the weight and columns of patches (`im2col`).
+//! Backward computes each gradient only where it is wanted; x is kept for the weight's alone.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
@@ -43,9 +44,9 @@ const DIRECT_MAX_OUTPUTS: usize = 128;
 /// From this many pixels on the gradient of a weight is computed in panels.
 #[cfg(target_arch = "x86_64")]
 const IMPLICIT_GEMM_MIN_PIXELS: usize = 256;
-/// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4 pixels on (in f32:
-/// what would have to be upcast as a whole otherwise takes it always), and pixels and results, which pays from this
-/// many channels on.
+/// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4
+/// pixels on (in f32: what would have to be upcast as a whole otherwise takes it always), and
+/// pixels and results, which pays from this many channels on.
 #[cfg(target_arch = "x86_64")]
 const WINOGRAD_MIN_TILES: usize = 2;
 #[cfg(target_arch = "x86_64")]
@@ -75,8 +76,9 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize,
     })
 }
 
-/// The same from candle's operations: any device, any type. With a stride the image is padded and cut to what the kernel
-/// reaches first, because candle's gradient supposes that height and width leave equally many pixels over.
+/// The same from candle's operations: any device, any type. With a stride the image is padded and
+/// cut to what the kernel reaches first, because candle's gradient supposes that height and width
+/// leave equally many pixels over.
 fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     let Padding { before, after } = padding;
     let y = if stride == 1 && before == after {
@@ -284,7 +286,8 @@ mod tests {
     /// Batch, channels, height and width, result channels, kernel, stride, padding.
     type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
 
-    /// Images of widths that are and are not whole vectors, strides, filters and paddings; with rests of every kind.
+    /// Images of widths that are and are not whole vectors, strides, filters and paddings; with
+    /// rests of every kind.
     const CASES: [Case; 9] = [
         (1, 5, (7, 9), 6, 3, 1, Padding { before: 1, after: 1 }),
         (2, 20, (16, 16), 30, 3, 1, Padding { before: 1, after: 1 }),

@@ -1,4 +1,5 @@
-//! Sums and multiples, element by element: residuals, factors, masks, and the shift of a image's channels.
+//! Sums and multiples, element by element: residuals, factors, masks, and the shift of an image's
+//! channels.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::par_fill;

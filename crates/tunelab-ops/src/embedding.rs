@@ -1,6 +1,7 @@
 //! Tokens to vectors: y[b, i] = tokens[id of b at i] + positions[i].
 //!
-//! tokens [V, width], positions [at least L, width] → [B, L, width]. Gradients are summed in the order of the texts.
+//! tokens [V, width], positions [at least L, width] → [B, L, width]. Gradients are summed in the
+//! order of the texts.
 
 use crate::cpu::host;
 #[cfg(feature = "cuda")]

@@ -1,7 +1,8 @@
-//! Group normalization (Wu & He 2018), optionally followed by SiLU, in one pass over the picture.
+//! Group normalization (Wu & He 2018), optionally followed by SiLU, in one pass over the image.
 //!
-//! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean and variance.
-//! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
+//! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean
+//! and variance. y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean
+//! and variance.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::UninitOutput;
@@ -154,7 +155,8 @@ impl Kernel {
     ) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
-        // The pieces of dx hold dz, the gradient behind the normalization and its scale, until the two means are known.
+        // The pieces of dx hold dz, the gradient behind the normalization and its scale, until the
+        // two means are known.
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
         let mut pieces = Vec::with_capacity(self.channels);
         for (c, (x, dy)) in x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)).enumerate() {

@@ -1,4 +1,5 @@
-//! Layer normalization over the last axis (Ba et al. 2016): x [..., C] → (x - mean) / sqrt(var + eps) · weight + bias.
+//! Layer normalization over the last axis (Ba et al. 2016): x [..., C] → (x - mean) / sqrt(var +
+//! eps) · weight + bias.
 //!
 //! Backward recomputes mean and variance. dweight and dbias are summed over the rows in order.
 

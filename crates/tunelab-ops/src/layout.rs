@@ -1,4 +1,5 @@
-//! Moving values about: images to rows of pixels and back, and one image's channels behind another's.
+//! Moving values about: images to rows of pixels and back, and one image's channels behind
+//! another's.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::UninitOutput;

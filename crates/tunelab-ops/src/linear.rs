@@ -1,6 +1,7 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
-//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
+//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the
+//! weight's gradient alone.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
@@ -20,8 +21,8 @@ use crate::simd::Avx512;
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
 
-/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in panels: the gemm crate's kernels
-/// take many at a time.
+/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in
+/// panels: the gemm crate's kernels take many at a time.
 #[cfg(target_arch = "x86_64")]
 const NARROW: usize = 32;
 
@@ -97,7 +98,8 @@ pub(crate) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &
     multiply(y, (m, n, k), x, w, None);
 }
 
-/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k]; on any processor.
+/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k];
+/// on any processor.
 fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
     if let Some(b) = b {
         y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b));
@@ -171,7 +173,8 @@ mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
 
-    /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
+    /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns
+    /// to be shared out by them.
     #[test]
     fn linear_in_avx512_equals_the_gemm_crate() {
         let Some(simd) = Avx512::detect() else { return };

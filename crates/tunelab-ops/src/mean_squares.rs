@@ -12,7 +12,8 @@ use rayon::prelude::*;
 /// Values that are summed in f32.
 const BLOCK: usize = 4096;
 
-/// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one shape; the target is fixed.
+/// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one
+/// shape; the target is fixed.
 pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights: &[f64]) -> Result<Tensor> {
     let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
     mean_squares_of(prediction, target, first, &Tensor::new(weights, prediction.device())?)

@@ -9,9 +9,9 @@
 //!
 //! | set | what the CPU kernels use |
 //! |---|---|
-//! | `portable` | what every processor of the architecture has (SSE2, NEON); no kernels of our own |
+//! | `portable` | what every processor of the architecture has (SSE2, NEON); none of our kernels |
 //! | `avx2` | loops in AVX2 with FMA; no AVX-512 in this crate |
-//! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where the processor has it |
+//! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where there is that |
 //! | `amx` | products of bf16 on tile registers |
 //!
 //! The matrix products of the `gemm` crate, which `portable` and `avx2` go through and some shapes

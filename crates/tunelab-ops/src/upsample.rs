@@ -1,6 +1,8 @@
-//! Nearest-neighbour upsampling: x [B, C, H, W] → [B, C, H', W'], y[i, j] = x[⌊i H / H'⌋, ⌊j W / W'⌋].
+//! Nearest-neighbor upsampling: x [B, C, H, W] → [B, C, H', W'], y[i, j] = x[⌊i H / H'⌋, ⌊j W /
+//! W'⌋].
 //!
-//! candle's own operation is not used because its backward overwrites what its argument had accumulated.
+//! candle's own operation is not used because its backward overwrites what its argument had
+//! accumulated.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::par_fill;

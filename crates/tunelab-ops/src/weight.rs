@@ -1,13 +1,14 @@
 //! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
 //!
-//! bf16 halves what a frozen network takes. Where the processor has instructions for it (`gemm_bf16`) products are computed
-//! in bf16 with sums in f32, as torch's autocast does; elsewhere, in 3x3 convolutions where there are no tile
-//! registers, and with weights that are no multiples of 32, the weight is widened to f32 whenever it is used, and the
-//! activations are not rounded. Norms, biases, adapters, activations between the operations and all gradients of
+//! bf16 halves what a frozen network takes. Where the processor has instructions for it
+//! (`gemm_bf16`) products are computed in bf16 with sums in f32, as torch's autocast does;
+//! elsewhere, in 3x3 convolutions where there are no tile registers, and with weights that are no
+//! multiples of 32, the weight is upcast to f32 whenever it is used, and the activations are not
+//! rounded. Norms, biases, adapters, activations between the operations and all gradients of
 //! adapters are f32.
 //!
-//! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
-//! is rounded where it is used.
+//! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a
+//! trained weight stays f32 and is rounded where it is used.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
@@ -62,8 +63,8 @@ impl From<Tensor> for Weight {
 impl Weight {
     /// A frozen weight in bf16, in host memory.
     pub fn bf16(values: &Tensor) -> Result<Self> {
-        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's algorithm; the few with
-        // a stride take as long either way.
+        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's
+        // algorithm; the few with a stride take as long either way.
         #[cfg(target_arch = "x86_64")]
         if PackedBf16::fits(values.dims())
             && (matches!(Unit::detect(), Some(Unit::Amx(_))) || !matches!(values.dims(), [_, _, 3, 3]))
@@ -98,7 +99,8 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()). A bias beside a rounded weight is frozen too.
+    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()). A bias beside a rounded
+    /// weight is frozen too.
     pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.check(bias, 2, x.dims().last().copied())?;
         match self {
@@ -114,8 +116,8 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where one operation does all
-    /// of it, this is it.
+    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where
+    /// one operation does all of it, this is it.
     pub fn linear_lora(
         &self,
         x: &Tensor,
@@ -136,7 +138,8 @@ impl Weight {
         elementwise::add(&y, &linear::linear(&low, lora_b, None)?)
     }
 
-    /// The same in host memory: the update is added by the product that makes it, forward and backward.
+    /// The same in host memory: the update is added by the product that makes it, forward and
+    /// backward.
     fn lora_onto(&self, x: &Tensor, bias: Option<&Tensor>, adapter: [&Tensor; 2], factor: f32) -> Result<Tensor> {
         self.check(bias, 2, x.dims().last().copied())?;
         let (x, bias, [lora_a, lora_b]) = (operand(x)?, bias.map(operand).transpose()?, adapter.map(operand));
@@ -235,7 +238,8 @@ impl Weight {
         }
     }
 
-    /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a bias that is trained.
+    /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a
+    /// bias that is trained.
     fn check(&self, bias: Option<&Tensor>, rank: usize, inputs: Option<usize>) -> Result<()> {
         let dims = self.dims();
         if dims.len() != rank || inputs != Some(dims[1]) {
@@ -249,8 +253,8 @@ impl Weight {
         Ok(())
     }
 
-    /// A convolution in f32, with a weight that is widened piece by piece or, where that is not served, with a copy
-    /// that is gone as soon as it was used, forward and backward.
+    /// A convolution in f32, with a weight that is upcast piece by piece or, where that is not
+    /// served, with a copy that is gone as soon as it was used, forward and backward.
     fn upcast_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;

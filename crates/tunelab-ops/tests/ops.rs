@@ -1,10 +1,11 @@
-//! Every operation's own body for f32 on the host against the same function composed of candle's operations in f64: value
-//! and every gradient, at awkward shapes.
+//! Every operation's own body for f32 on the host against the same function composed of candle's
+//! operations in f64: value and every gradient, at awkward shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use tunelab_ops::{self as ops, AttentionMask, FusedActivation, MatmulPrecision, Padding, Weight, composed, tape};
 
-/// Standard normal numbers that depend on the seed alone (Box and Muller 1958, over a linear congruential generator).
+/// Standard normal numbers that depend on the seed alone (Box and Muller 1958, over a linear
+/// congruential generator).
 fn randn(dims: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
@@ -41,7 +42,8 @@ enum Operand<'a> {
 }
 use Operand::{Frozen, Trained};
 
-/// Value and gradients (none for a frozen operand) of Σ y · w, with w random and the same in both types.
+/// Value and gradients (none for a frozen operand) of Σ y · w, with w random and the same in both
+/// types.
 fn run(
     operands: &[Operand],
     dtype: DType,
@@ -128,8 +130,9 @@ fn conv2d() {
     }
 }
 
-/// Pictures whose width is 4, 8 or a multiple of 16 have a body of their own: samples, height, width, channels in and out, with
-/// whole and partial tiles of channels (14 and 8) and an odd number of vectors of pixels.
+/// Images whose width is 4, 8 or a multiple of 16 have a body of their own: samples, height, width,
+/// channels in and out, with whole and partial tiles of channels (14 and 8) and an odd number of
+/// vectors of pixels.
 #[test]
 fn conv2d_straight_from_the_picture() {
     for (samples, h, w, inputs, outputs) in [
@@ -154,7 +157,8 @@ fn conv2d_straight_from_the_picture() {
     }
 }
 
-/// A kernel of one pixel on fewer pixels than channels: the weight is read where it lies, its gradient across.
+/// A kernel of one pixel on fewer pixels than channels: the weight is read where it lies, its
+/// gradient across.
 #[test]
 fn conv2d_of_few_pixels() {
     for (samples, side, inputs, outputs) in [(1, 4, 1570, 33), (1, 3, 21, 19), (2, 3, 40, 37)] {
@@ -214,7 +218,8 @@ fn attention_in_several_blocks() {
     }
 }
 
-/// Against products in f32, forward and backward; where the processor has products of bf16, they are not the same.
+/// Against products in f32, forward and backward; where the processor has products of bf16, they
+/// are not the same.
 #[test]
 fn attention_from_rounded_values() {
     let rounds = ops::weight::products_in_bf16() != "widened to f32";
@@ -389,8 +394,8 @@ fn threads_change_nothing() {
     assert!(all(1) == all(4));
 }
 
-/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there are products of bf16 the
-/// operands are rounded too, each to 8 bits.
+/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there
+/// are products of bf16 the operands are rounded too, each to 8 bits.
 #[track_caller]
 fn near(what: &str, x: &[usize], weight: &[usize], op: impl Fn(&Tensor, &Weight, &Tensor) -> Result<Tensor>) {
     const ROUNDED: f64 = 1e-2;

@@ -1,9 +1,10 @@
-//! Attention with AVX-512: query_blocks of 24 queries against all keys of a head, whose scores stay in the second cache.
+//! Attention with AVX-512: query blocks of 24 queries against all keys of a head, whose scores stay
+//! in the second cache.
 //!
-//! Keys (and, backward, values) are packed out once for each head: in panels of 32, transposed, for scores; as rows of whole
-//! vectors for weighted sums. All products go through one kernel, which holds a few rows and up to five vectors of columns of
-//! the result in registers. Rows and keys that are not there are zeros, and so is all that
-//! they add to a gradient.
+//! Keys (and, backward, values) are packed once for each head: in panels of 32, transposed, for
+//! scores; as rows of whole vectors for weighted sums. All products go through one kernel, which
+//! holds a few rows and up to five vectors of columns of the result in registers. Rows and keys
+//! that are not there are zeros, and so is all that they add to a gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked; tasks write elements of their own"
@@ -28,7 +29,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-/// Queries of a query_block: a multiple of every number of rows that the kernel takes at a time.
+/// Queries of a query block: a multiple of every number of rows that the kernel takes at a time.
 const QUERY_BLOCK: usize = 24;
 /// Keys of a panel: two vectors.
 const KEY_PANEL: usize = 2 * LANES;
@@ -50,13 +51,14 @@ const POWERS: [f32; 8] = [
     1.0,
 ];
 
-/// Lengths of what is packed out.
+/// Lengths of what is packed.
 struct Lengths {
     /// A row of d values, in whole vectors.
     row: usize,
     /// All keys, in whole panels.
     keys: usize,
-    /// From one query's scores to the next one's: beside all keys a vector, so that rows do not share cache lines' places.
+    /// From one query's scores to the next one's: beside all keys a vector, so that rows do not
+    /// share cache lines' places.
     scores: usize,
 }
 
@@ -75,7 +77,8 @@ impl Lengths {
     }
 }
 
-/// [rows, heads · d] of one sample, for head `head` in panels of 32 rows: for each of the d columns 32 values.
+/// [rows, heads · d] of one sample, for head `head` in panels of 32 rows: for each of the d columns
+/// 32 values.
 fn pack_panels(simd: Avx512, sizes: &AttentionShape, t: &[f32], head: usize, out: &mut [f32]) {
     let transposed = Rhs::Transposed(Transposed { values: t, row: sizes.width(), columns: sizes.keys });
     for (number, out) in out.chunks_exact_mut(sizes.d * KEY_PANEL).enumerate() {
@@ -83,7 +86,8 @@ fn pack_panels(simd: Avx512, sizes: &AttentionShape, t: &[f32], head: usize, out
     }
 }
 
-/// Rows `first..` of [rows, heads · d] of one sample, for head `head` as rows of whole vectors; zeros where there are none.
+/// Rows `first..` of [rows, heads · d] of one sample, for head `head` as rows of whole vectors;
+/// zeros where there are none.
 fn pack_rows(sizes: &AttentionShape, t: &[f32], (head, first): (usize, usize), row: usize, out: &mut [f32]) {
     for (i, out) in out.chunks_exact_mut(row).enumerate() {
         let there = t.get((first + i) * sizes.width() + head * sizes.d..).unwrap_or_default();
@@ -102,8 +106,9 @@ enum Store {
     Added,
 }
 
-/// `c` = or += a · b, with a of one tap: c [rows, columns], rows `c_row` apart; b [k, columns], rows `b_row` apart. Rows are a multiple of 8 and,
-/// with two vectors of columns, of 12 where they are a query_block; columns are whole vectors.
+/// `c` = or += a · b, with a of one tap: c [rows, columns], rows `c_row` apart; b [k, columns],
+/// rows `b_row` apart. Rows are a multiple of 8 and, with two vectors of columns, of 12 where they
+/// are a query block; columns are whole vectors.
 fn multiply(
     _: Avx512,
     (c, c_row): (&mut [f32], usize),
@@ -120,7 +125,8 @@ fn multiply(
     for group in 0..groups {
         let some = split_range(0..vectors, groups, group);
         let (c, b) = (&mut c[some.start * LANES..], &b[some.start * LANES..]);
-        // SAFETY: a witness of AVX-512 was given, and all rows and columns lie inside the slices, as asserted.
+        // SAFETY: a witness of AVX-512 was given, and all rows and columns lie inside the slices,
+        // as asserted.
         unsafe {
             match some.len() {
                 1 => micro_kernel::<8, 1>(c, c_row, rows, k, a, b, b_row, store),
@@ -179,7 +185,7 @@ unsafe fn micro_kernel<const R: usize, const V: usize>(
     }
 }
 
-/// A query_block's rows [24, d] times the panels' columns: [24, keys].
+/// A query block's rows [24, d] times the panels' columns: [24, keys].
 fn scores(
     simd: Avx512,
     sizes: &AttentionShape,
@@ -203,8 +209,9 @@ fn scores(
     }
 }
 
-/// Weights of all keys for a query_block of queries, from `first` on: [24, scores], zeros behind the last key that a query may look
-/// at. Returns what each row is to be multiplied with, so that it sums to 1.
+/// Weights of all keys for a query block of queries, from `first` on: [24, scores], zeros behind
+/// the last key that a query may look at. Returns what each row is to be multiplied with, so that
+/// it sums to 1.
 fn weights(
     simd: Avx512,
     sizes: &AttentionShape,
@@ -306,7 +313,8 @@ pub(super) fn forward(simd: Avx512, sizes: &AttentionShape, q: &[f32], k: &[f32]
     unsafe { fill_uninit(sizes.batch * sizes.queries * width, write) }
 }
 
-/// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS K, dK = dSᵀ Q.
+/// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS
+/// K, dK = dSᵀ Q.
 pub(super) fn backward_head(simd: Avx512, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let (b, head) = (i / sizes.heads, i % sizes.heads);
     let of = Lengths::of(sizes);
@@ -325,7 +333,7 @@ pub(super) fn backward_head(simd: Avx512, sizes: &AttentionShape, operands: Oper
     let query_blocks = sizes.queries.next_multiple_of(QUERY_BLOCK);
     let mut dq = vec![0.0; if wanted[0] { of.rows(query_blocks) } else { 0 }];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { of.rows(of.keys) } else { 0 }]);
-    // dk or dv += leftᵀ · right, for the query_block's queries.
+    // dk or dv += leftᵀ · right, for the query block's queries.
     let add = |sums: &mut [f32], left: &[f32], right: &[f32]| {
         let left = Lhs::transposed(left, of.scores);
         multiply(simd, (sums, of.row), (of.keys, of.row, QUERY_BLOCK), left, (right, of.row), Store::Added);

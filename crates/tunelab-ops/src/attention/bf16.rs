@@ -1,11 +1,12 @@
-//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: query_blocks of 32 queries against all keys
-//! of a head.
+//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: query blocks of 32
+//! queries against all keys of a head.
 //!
-//! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where they go into a
-//! product, as torch's autocast does; softmax is in f32. Each operand is packed out as the products of `tiles` read it:
-//! on the left lines of 32 values of a row, on the right lines of a pair of rows' values in 16 columns. The gradients
-//! of k and v are summed as their transposes, over four query_blocks at a time, so that the scores' gradients are never
-//! transposed. Queries and keys that are not there are zeros, and so is all that they add to a gradient.
+//! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where
+//! they go into a product, as torch's autocast does; softmax is in f32. Each operand is packed as
+//! the products of `tiles` read it: on the left lines of 32 values of a row, on the right lines of
+//! a pair of rows' values in 16 columns. The gradients of k and v are summed as their transposes,
+//! over four query blocks at a time, so that the scores' gradients are never transposed. Queries
+//! and keys that are not there are zeros, and so is all that they add to a gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on slices whose sizes are checked; tasks write elements of their own"
@@ -33,12 +34,12 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-/// Strips whose gradients of k and v are summed in one go.
+/// Query blocks whose gradients of k and v are summed in one go.
 const GROUP: usize = 4;
-/// Queries of those query_blocks, and of a task forward.
+/// Queries of those query blocks, and of a task forward.
 const TASK: usize = GROUP * BLOCK;
 
-/// Lengths of what is packed out.
+/// Lengths of what is packed.
 #[derive(Clone, Copy)]
 struct Lengths {
     /// Values of a head.
@@ -51,8 +52,8 @@ struct Lengths {
     keys: usize,
     /// From one query's scores to the next one's: beside all keys a vector.
     scores: usize,
-    /// From one query's probabilities to the next one's, in lines: beside all keys one more, so that rows do not share
-    /// cache lines' places.
+    /// From one query's probabilities to the next one's, in lines: beside all keys one more, so
+    /// that rows do not share cache lines' places.
     weights: usize,
 }
 
@@ -166,7 +167,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Rows of scores of a query_block, [32, keys]: rows on the left times the columns of all keys, times `scale`.
+/// Rows of scores of a query block, [32, keys]: rows on the left times the columns of all keys,
+/// times `scale`.
 fn scores(on: &ConfiguredUnit, of: &Lengths, rows: &[CacheLine], columns: &[CacheLine], scale: f32, out: &mut [f32]) {
     let (steps, mut sums) = (of.over_values(), Accumulators::zeros());
     let a = Operand { lines: rows, first: 0, row: of.row * LINE_BYTES, second: TILE * of.row * LINE_BYTES };
@@ -194,7 +196,8 @@ fn scaled(values: &[f32; BLOCK], scale: f32, out: &mut [f32]) {
     }
 }
 
-/// Probabilities of a query_block from query `first` on, [32, keys], times what is returned for each row.
+/// Probabilities of a query block from query `first` on, [32, keys], times what is returned for
+/// each row.
 fn weights(
     on: &ConfiguredUnit,
     (sizes, of): (&AttentionShape, &Lengths),
@@ -212,7 +215,7 @@ fn weights(
     scales
 }
 
-/// A query_block's weights, rounded.
+/// A query block's weights, rounded.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn round(of: &Lengths, p: &[f32], out: &mut [CacheLine]) {
     for (p, out) in p.chunks_exact(of.scores).zip(out.chunks_exact_mut(of.weights)) {
@@ -223,8 +226,8 @@ fn round(of: &Lengths, p: &[f32], out: &mut [CacheLine]) {
     }
 }
 
-/// Weights of a query_block times what lies in pairs of keys: for each part of 32 of a head's values `write` gets where it
-/// begins, how many there are, and the sums.
+/// Weights of a query block times what lies in pairs of keys: for each part of 32 of a head's
+/// values `write` gets where it begins, how many there are, and the sums.
 fn sum(
     on: &ConfiguredUnit,
     of: &Lengths,
@@ -288,7 +291,7 @@ pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], 
     unsafe { fill_uninit(sizes.batch * sizes.queries * sizes.width(), write) }
 }
 
-/// dq, dk, dv of sample and head `i`; see [`query_blocks`](super::query_blocks).
+/// dq, dk, dv of sample and head `i`; see [`query_blocks`](super::query blocks).
 pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let Operands { q, k, v, dy, wanted } = operands;
     let of = Lengths::of(sizes);
@@ -355,9 +358,9 @@ pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operan
     HeadGradients { of: [dq, dk.transposed(row), dv.transposed(row)], row }
 }
 
-/// From two queries' weights, which are to be multiplied with `scales`, and the gradients of their probabilities: those
-/// of their scores times `scale`, rounded, as rows; and in pairs, at `place` of each tile of keys, the probabilities
-/// and the gradients.
+/// From two queries' weights, which are to be multiplied with `scales`, and the gradients of their
+/// probabilities: those of their scores times `scale`, rounded, as rows; and in pairs, at `place`
+/// of each tile of keys, the probabilities and the gradients.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn differences(
     (scale, scales): (f32, [f32; 2]),
@@ -400,7 +403,8 @@ fn differences(
     }
 }
 
-/// Adds the first `there` rows of sums to rows that are `row` values apart, from value `first` of each on.
+/// Adds the first `there` rows of sums to rows that are `row` values apart, from value `first` of
+/// each on.
 #[target_feature(enable = "avx512f")]
 fn add(sums: &Accumulators, (there, first): (usize, usize), out: &mut [f32], row: usize) {
     for (out, sums) in out.chunks_exact_mut(row).zip(&sums.0).take(there) {
@@ -427,7 +431,8 @@ impl Across {
         Self { _simd: simd, of: *of, sums: vec![0.0; if wanted { of.row * BLOCK * of.keys } else { 0 }] }
     }
 
-    /// Adds what `query_blocks` query_blocks of queries from `first` on contribute: their rows' transpose times pairs of queries.
+    /// Adds what `query_blocks` query blocks of queries from `first` on contribute: their rows'
+    /// transpose times pairs of queries.
     fn add(&mut self, on: &ConfiguredUnit, (rows, first, query_blocks): (&Head, usize, usize), pairs: &[CacheLine]) {
         let (of, steps, mut sums) = (self.of, Lengths::over_lines(query_blocks), Accumulators::zeros());
         let mut across = LineBuffer::new();
@@ -479,8 +484,8 @@ mod tests {
     use crate::shapes::AttentionMask;
     use half::bf16;
 
-    /// Both directions of rounded operands, against the products in f32 of the same: what differs is the rounding of
-    /// probabilities.
+    /// Both directions of rounded operands, against the products in f32 of the same: what differs
+    /// is the rounding of probabilities.
     #[test]
     fn attention_in_bf16_is_close_to_f32() {
         let Some(unit) = Unit::detect() else { return };

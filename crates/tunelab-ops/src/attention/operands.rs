@@ -11,8 +11,8 @@ pub(super) struct Operands<'a> {
     pub(super) wanted: [bool; 2],
 }
 
-/// Gradients of one sample and head: of q [N, row], of k and v [M, row], of which the first d columns
-/// count; empty where they are not wanted.
+/// Gradients of one sample and head: of q [N, row], of k and v [M, row], of which the first d
+/// columns count; empty where they are not wanted.
 pub(super) struct HeadGradients {
     pub(super) of: [Vec<f32>; 3],
     pub(super) row: usize,

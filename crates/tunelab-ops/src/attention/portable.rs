@@ -7,7 +7,8 @@ use crate::shapes::AttentionShape;
 use crate::simd::vectorize;
 use rayon::prelude::*;
 
-/// Values in one block of scores at most (1 MiB stays in the second-level cache), but never fewer than 16 queries.
+/// Values in one block of scores at most (1 MiB stays in the second-level cache), but never fewer
+/// than 16 queries.
 const SCORE_VALUES: usize = 1 << 18;
 
 /// Queries in one block.
@@ -66,7 +67,8 @@ pub(super) fn forward(sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -
     y
 }
 
-/// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP), dQ = dS K / √d, dK = dSᵀ Q / √d.
+/// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP), dQ = dS K /
+/// √d, dK = dSᵀ Q / √d.
 pub(super) fn backward_head(sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let Operands { q, k, v, dy, wanted } = operands;
     let (m, d, threads) = (sizes.keys, sizes.d, Threads::One);

@@ -1,9 +1,12 @@
-//! 3x3 convolution with stride 1 between zeros, straight from the image: no columns are written (AVX-512).
+//! 3x3 convolution with stride 1 between zeros, straight from the image: no columns are written
+//! (AVX-512).
 //!
-//! x [S, C, h, w] is copied once with its border of zeros. A tile of up to 14 channels and 32 pixels of the result stays in
-//! registers while all C·9 taps pass: the weights of the tile's channels are packed out tap by tap beforehand, the pixels of a
-//! tap are an unaligned load. The gradient of x is the same with the weights turned around, which lie well as they are; the
-//! gradient of the weights sums over pixels in lanes. Each number is summed in one order, whatever the number of threads.
+//! x [S, C, h, w] is copied once with its border of zeros. A tile of up to 14 channels and 32
+//! pixels of the result stays in registers while all C·9 taps pass: the weights of the tile's
+//! channels are packed tap by tap beforehand, the pixels of a tap are an unaligned load. The
+//! gradient of x is the same with the weights turned around, which lie well as they are; the
+//! gradient of the weights sums over pixels in lanes. Each number is summed in one order, whatever
+//! the number of threads.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -20,7 +23,8 @@ use std::arch::x86_64::{
     _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_storeu_ps,
 };
-/// Channels of a tile at most: with two vectors of pixels, 28 sums, two pixels' and one weight's register are in use.
+/// Channels of a tile at most: with two vectors of pixels, 28 sums, two pixels' and one weight's
+/// register are in use.
 const TILE_CHANNELS: usize = 14;
 /// Taps of a kernel.
 const TAPS: usize = 9;
@@ -32,9 +36,11 @@ const TASKS: usize = 8;
 const PREFETCH_CHANNELS: usize = 4;
 /// Result channels of a tile of the weights' gradient.
 const OUTPUTS: usize = 8;
-/// Pixels, of one or several samples, after which that tile's lanes are summed: its dy stays in the nearest cache.
+/// Pixels, of one or several samples, after which that tile's lanes are summed: its dy stays in the
+/// nearest cache.
 const CHUNK: usize = 768;
-/// The weights' gradient is left to the matrix product from this many weights on, where that is faster.
+/// The weights' gradient is left to the matrix product from this many weights on, where that is
+/// faster.
 const WIDE: usize = 128 * 128;
 
 /// S images of C channels.
@@ -55,7 +61,7 @@ pub(super) struct Images {
 pub(super) enum Direction {
     /// From in to out.
     Forward,
-    /// From out to in, each kernel turned by 180 degrees: the adjoint.
+    /// From out to in, each kernel rotated by 180 degrees: the adjoint.
     Backward,
 }
 
@@ -70,7 +76,7 @@ impl Images {
         rows && self.samples * self.pixels() > 0
     }
 
-    /// As [`Images::supported`], for the gradient of a weight [outputs, channels, 3, 3].
+    /// Whether the kernels here take images of this size for the gradient of a weight [outputs, channels, 3, 3].
     pub(super) fn supports_weight_gradient(&self, outputs: usize) -> bool {
         self.supported() && self.width.is_multiple_of(LANES) && self.channels * outputs < WIDE
     }
@@ -89,7 +95,8 @@ impl Images {
         (self.height + 2) * self.row()
     }
 
-    /// x with a border of zeros, [S, h + 2, C, w + 2]: what a tile reads of a row lies in one place, for all channels.
+    /// x with a border of zeros, [S, h + 2, C, w + 2]: what a tile reads of a row lies in one
+    /// place, for all channels.
     fn pad_by_rows<'s>(&self, x: &[f32], scratch: &'s mut Scratch) -> &'s [f32] {
         let (n, c, w) = (self.pixels(), self.channels, self.width);
         assert_eq!(x.len(), self.samples * c * n, "direct_3x3: x has another size");
@@ -138,8 +145,8 @@ fn tasks(y: &mut [f32], outputs: usize, n: usize, rows: usize) -> Vec<Task<'_>> 
     tasks
 }
 
-/// y [S, outputs, h, w] = x [S, C, h, w] * weight + bias; `weight` is [outputs, C, 3, 3], or [C, outputs, 3, 3] if it is used
-/// backward.
+/// y [S, outputs, h, w] = x [S, C, h, w] * weight + bias; `weight` is [outputs, C, 3, 3], or [C,
+/// outputs, 3, 3] if it is used backward.
 pub(super) fn conv(
     _: Avx512,
     of: Images,
@@ -176,16 +183,17 @@ pub(super) fn conv(
             assert_eq!(y.len(), m * n, "direct_3x3: the planes of a task are equally many");
             let x = &padded[sample * c * of.plane()..][..c * of.plane()];
             for pixel in (0..n).step_by(2 * LANES) {
-                // SAFETY: a witness of AVX-512 was given; `supported` found that n is a multiple of 16; x holds h + 2 padded rows of C channels, y m planes
-                // of n pixels, and the weights were measured above.
+                // SAFETY: a witness of AVX-512 was given; `supported` found that n is a multiple of
+                // 16; x holds h + 2 padded rows of C channels, y m planes of n pixels, and the
+                // weights were measured above.
                 unsafe { tile_pair(m, of, &weights, x, pixel, &bias, y) };
             }
         }
     });
 }
 
-/// The weights of a tile: those of channel c of x begin at c · `step`. Forward, tap t of the tile's channel i is at 16 t + i;
-/// backward at 9 i + 8 - t.
+/// The weights of a tile: those of channel c of x begin at c · `step`. Forward, tap t of the tile's
+/// channel i is at 16 t + i; backward at 9 i + 8 - t.
 struct Weights<'a> {
     values: &'a [f32],
     step: usize,
@@ -198,8 +206,8 @@ fn pack<'s>(kernels: &[f32], m: usize, scratch: &'s mut Scratch) -> &'s [f32] {
     let packed = scratch.first(k * LANES);
     let whole = k / LANES * LANES;
     for first in (0..whole).step_by(LANES) {
-        // SAFETY: `conv` was given a witness of AVX-512; each of the m rows has 16 values from `first` on, and so has
-        // `packed` 16 rows.
+        // SAFETY: `conv` was given a witness of AVX-512; each of the m rows has 16 values from
+        // `first` on, and so has `packed` 16 rows.
         unsafe {
             transpose_into(&kernels[first..], k, (m, LANES), &mut packed[first * LANES..][..LANES * LANES], LANES)
         };
@@ -251,7 +259,8 @@ macro_rules! tile_for {
 /// One or two vectors of pixels, from `pixel` on, of `m` result channels.
 ///
 /// # Safety
-/// AVX-512 is there; `x`, the weights and `y` are as [`tile`] needs them, for `m` channels, 1 to 14.
+/// AVX-512 is there; `x`, the weights and `y` are as [`tile`] needs them, for `m` channels, 1 to
+/// 14.
 #[target_feature(enable = "avx512f")]
 unsafe fn tile_pair(
     m: usize,
@@ -262,7 +271,8 @@ unsafe fn tile_pair(
     bias: &[f32; TILE_CHANNELS],
     y: &mut [f32],
 ) {
-    // SAFETY: AVX-512, x, the weights and y are as the caller says; a second vector is there where it is taken.
+    // SAFETY: AVX-512, x, the weights and y are as the caller says; a second vector is there where
+    // it is taken.
     unsafe {
         if pixel + LANES < of.pixels() {
             tile_for!(m, 2, of, w.direction, (of, w, x, pixel, bias, y));
@@ -275,8 +285,9 @@ unsafe fn tile_pair(
 /// M result channels, N vectors of 16 pixels, each of which is P rows' of 16 / P.
 ///
 /// # Safety
-/// AVX-512 is there; `x` holds the padded rows of all channels, the weights are there for each of them and M channels, `y`
-/// holds M planes, and 16·N pixels from `pixel` on lie inside them, `pixel` being a multiple of 16.
+/// AVX-512 is there; `x` holds the padded rows of all channels, the weights are there for each of
+/// them and M channels, `y` holds M planes, and 16·N pixels from `pixel` on lie inside them,
+/// `pixel` being a multiple of 16.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn tile<const M: usize, const N: usize, const P: usize, const FORWARD: bool>(
@@ -293,8 +304,9 @@ unsafe fn tile<const M: usize, const N: usize, const P: usize, const FORWARD: bo
         pixel / w * row + pixel % w
     });
     let mut sums = [[_mm512_setzero_ps(); N]; M];
-    // SAFETY: the largest place read is that of the last pixel in the last channel, two rows and two columns further on, which
-    // is the end of x; weights and y as the caller says. Fetching in advance may name any address.
+    // SAFETY: the largest place read is that of the last pixel in the last channel, two rows and
+    // two columns further on, which is the end of x; weights and y as the caller says. Fetching in
+    // advance may name any address.
     unsafe {
         let (mut kernels, mut channel) = (weights.values.as_ptr(), x.as_ptr());
         for _ in 0..of.channels {
@@ -356,7 +368,8 @@ unsafe fn load<const P: usize>(at: *const f32, row: usize) -> __m512 {
     }
 }
 
-/// The gradient of a weight [outputs, C, 3, 3]: for each tap Σ dy · x over samples and pixels, with x shifted by the tap.
+/// The gradient of a weight [outputs, C, 3, 3]: for each tap Σ dy · x over samples and pixels, with
+/// x shifted by the tap.
 pub(super) fn weight_gradient(_: Avx512, of: Images, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let (c, n) = (of.channels, of.pixels());
     let outputs = dw.len() / (c * TAPS);
@@ -378,8 +391,9 @@ pub(super) fn weight_gradient(_: Avx512, of: Images, x: &[f32], dy: &[f32], dw: 
                     let x = &x[channel * of.plane()..];
                     for ky in 0..3 {
                         let out = dw[channel * TAPS + 3 * ky..].chunks_mut(c * TAPS);
-                        // SAFETY: a witness of AVX-512 was given; x begins with a padded plane and dy with m planes, and so they do again for
-                        // each further sample; the rows lie inside them.
+                        // SAFETY: a witness of AVX-512 was given; x begins with a padded plane and
+                        // dy with m planes, and so they do again for each further sample; the rows
+                        // lie inside them.
                         unsafe { add_taps_of(m, (of, outputs), x, dy, rows, ky, out) };
                     }
                 }
@@ -391,7 +405,8 @@ pub(super) fn weight_gradient(_: Avx512, of: Images, x: &[f32], dy: &[f32], dw: 
 /// [`add_taps`] for the number of channels of this moment: 1 to 8.
 ///
 /// # Safety
-/// AVX-512 is there; `x`, `dy` and the rows are as [`add_taps`] needs them, for `m` channels, 1 to 8.
+/// AVX-512 is there; `x`, `dy` and the rows are as [`add_taps`] needs them, for `m` channels, 1 to
+/// 8.
 #[target_feature(enable = "avx512f")]
 unsafe fn add_taps_of<'a>(
     m: usize,
@@ -417,12 +432,12 @@ unsafe fn add_taps_of<'a>(
     }
 }
 
-/// Adds the three taps of kernel row `ky`, for M result channels and one of x, summed over the rows `first..last` of every
-/// sample in x [S, C, …] and dy [S, outputs, …].
+/// Adds the three taps of kernel row `ky`, for M result channels and one of x, summed over the rows
+/// `first..last` of every sample in x [S, C, …] and dy [S, outputs, …].
 ///
 /// # Safety
-/// AVX-512 is there; in each sample `x` begins with a padded plane and `dy` with M planes, the rows lie inside them, and the
-/// width is a multiple of 16.
+/// AVX-512 is there; in each sample `x` begins with a padded plane and `dy` with M planes, the rows
+/// lie inside them, and the width is a multiple of 16.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn add_taps<'a, const M: usize>(
@@ -437,7 +452,8 @@ unsafe fn add_taps<'a, const M: usize>(
     for (x, dy) in x.chunks(of.channels * of.plane()).zip(dy.chunks(outputs * of.pixels())) {
         for y in first..last {
             for column in (0..of.width).step_by(LANES) {
-                // SAFETY: row y + ky of the padded plane has w + 2 values, so 16 from `column` + 2 on too; dy as the caller says.
+                // SAFETY: row y + ky of the padded plane has w + 2 values, so 16 from `column` + 2
+                // on too; dy as the caller says.
                 unsafe {
                     let x = x.as_ptr().add((y + ky) * of.row() + column);
                     let x = [_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(1)), _mm512_loadu_ps(x.add(2))];

@@ -1,7 +1,8 @@
-//! Convolution by columns, on any processor: the patches of a block of output pixels, or of several small images, are
-//! written as columns (im2col), and one matrix product gives the block; a 1x1 convolution of a single image needs no
-//! columns. dx is the transposed product followed by the adjoint of im2col (col2im), dW = dy · columnsᵀ. The column buffer is
-//! bounded whatever the image's size.
+//! Convolution by columns, on any processor: the patches of a block of output pixels, or of several
+//! small images, are written as columns (im2col), and one matrix product gives the block; a 1x1
+//! convolution of a single image needs no columns. dx is the transposed product followed by the
+//! adjoint of im2col (col2im), dW = dy · columnsᵀ. The column buffer is bounded whatever the
+//! image's size.
 
 use crate::cpu::buffer::Scratch;
 use crate::gemm::portable::{Dst, Mat, Threads, gemm};
@@ -19,13 +20,14 @@ impl ConvShape {
         (0..self.ho).step_by(rows).map(move |first| (first, rows.min(self.ho - first)))
     }
 
-    /// How many samples are computed in one product: small images alone would leave the product too narrow.
+    /// How many samples are computed in one product: small images alone would leave the product too
+    /// narrow.
     fn together(&self) -> usize {
         (COLUMN_VALUES / (self.patch() * self.pixels_out())).clamp(1, self.batch.max(1))
     }
 
-    /// For the kernel column `kx`: the first output column whose tap lies inside the image, one past the last, and
-    /// the input column of the first.
+    /// For the kernel column `kx`: the first output column whose tap lies inside the image, one
+    /// past the last, and the input column of the first.
     fn inside(&self, kx: usize) -> (usize, usize, usize) {
         let first = self.pad.saturating_sub(kx).div_ceil(self.stride).min(self.wo);
         let last = (self.w + self.pad).saturating_sub(kx).div_ceil(self.stride).clamp(first, self.wo);
@@ -68,8 +70,8 @@ fn im2col(x: &[f32], g: &ConvShape, (first, rows): (usize, usize), columns: &mut
     });
 }
 
-/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split by sample and channel,
-/// so that every pixel is summed by one thread in a fixed order.
+/// The adjoint of `im2col`: adds each column value to the input pixel that it was taken from. Split
+/// by sample and channel, so that every pixel is summed by one thread in a fixed order.
 fn col2im(columns: &[f32], g: &ConvShape, (first, rows): (usize, usize), dx: &mut [f32]) {
     let n = rows * g.wo;
     let row = dx.len() / (g.c * g.pixels_in()) * n;

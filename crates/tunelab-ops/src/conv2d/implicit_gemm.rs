@@ -1,7 +1,9 @@
-//! Convolution as a product of the weight, where it lies, and the image's patches in panels (AVX-512).
+//! Convolution as a product of the weight, where it lies, and the image's patches in panels
+//! (AVX-512).
 //!
-//! dx is the same convolution of dy with each kernel turned by 180 degrees, from result channels to channels: the weight is
-//! read across. dW is the product of dy and the patches' transpose, summed over the samples in order.
+//! dx is the same convolution of dy with each kernel rotated by 180 degrees, from result channels
+//! to channels: the weight is read across. dW is the product of dy and the patches' transpose,
+//! summed over the samples in order.
 
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;

@@ -1,16 +1,18 @@
-//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36 multiplications for 16
-//! pixels where there were 144.
+//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36
+//! multiplications for 16 pixels where there were 144.
 //!
-//! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels. `pixels`, `filters` and `results`
-//! are linear maps to and from 36 planes (`points` says by which numbers), in each of which the convolution is a product of
-//! matrices (`sums`): [m, tiles] = filters [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the
-//! filters and sums block by block, in memory that stays in the second cache, so there is no transformed copy of a weight, and
-//! while a block is computed the next one's filters are fetched. Where there are few tiles, filters are transformed halfway
-//! (`small_tiles`). The gradient of x is the same with the filters flipped by 180 degrees and read across. The error is about twice that
-//! of plain products.
+//! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels.
+//! `pixels`, `filters` and `results` are linear maps to and from 36 planes (`points` says by which
+//! numbers), in each of which the convolution is a product of matrices (`sums`): [m, tiles] =
+//! filters [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the filters
+//! and sums block by block, in memory that stays in the second cache, so there is no transformed
+//! copy of a weight, and while a block is computed the next one's filters are fetched. Where there
+//! are few tiles, filters are transformed halfway (`small_tiles`). The gradient of x is the same
+//! with the filters rotated by 180 degrees and read across. The error is about twice that of plain
+//! products.
 //!
-//! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of threads.
-//! Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
+//! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of
+//! threads. Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
 #![expect(unsafe_code, reason = "the tasks write to one image each pixels of their own")]
 
 mod batched_gemm;
@@ -187,7 +189,8 @@ impl<T: FilterValue> Job<'_, T> {
             let bias = self.biases(&some);
             for group in small_tiles::groups(tiles) {
                 let sums = Sums { values: &sums[of_group(&group)], tile: LANES, plane: group.len() * LANES };
-                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has these channels' pixels.
+                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
+                // these channels' pixels.
                 unsafe { self.tiling.transform_output(sums, &bias, group, (first, some.len(), self.m), y.first()) };
             }
         }
@@ -223,14 +226,15 @@ impl<T: FilterValue> Job<'_, T> {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
                 let tiles = first..self.tiling.tiles().min(first + LANES);
-                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has these channels' pixels in
-                // these tiles.
+                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
+                // these channels' pixels in these tiles.
                 unsafe { self.tiling.transform_output(sums, &bias, tiles, (channel, count, self.m), y.first()) };
             }
         }
     }
 
-    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values each.
+    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values
+    /// each.
     fn sum(
         &self,
         depth: usize,

@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// A result's elements, for the tasks, each of which writes elements of its own. Nothing may stand in them before.
+/// A result's elements, for the tasks, each of which writes elements of its own. Nothing may stand
+/// in them before.
 #[derive(Clone, Copy)]
 pub(crate) struct DisjointOutput<'a> {
     first: *mut f32,
@@ -12,7 +13,8 @@ pub(crate) struct DisjointOutput<'a> {
     result: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: tasks write disjoint elements through it, while the slice that it points into is borrowed.
+// SAFETY: tasks write disjoint elements through it, while the slice that it points into is
+// borrowed.
 unsafe impl Send for DisjointOutput<'_> {}
 // SAFETY: tasks write disjoint elements through it, and none reads them.
 unsafe impl Sync for DisjointOutput<'_> {}
@@ -62,7 +64,7 @@ impl DisjointOutput<'_> {
     pub(crate) unsafe fn write_scaled(self, at: usize, values: &[f32], scale: f32) {
         let first = self.at(at, values.len());
         for (i, value) in values.iter().enumerate() {
-            // SAFETY: as many elements are there, and are the caller's.
+            // SAFETY: `at` found as many elements, and they are the calling task's.
             unsafe { first.add(i).write(scale * value) };
         }
     }

@@ -15,7 +15,8 @@ use std::mem::{MaybeUninit, take};
 /// Values that one task works on at least: enough to be worth a thread.
 pub(crate) const TASK: usize = 1 << 14;
 
-/// `n` values that `write` writes. Nothing clears them before: one thread would, while the others wait.
+/// `n` values that `write` writes. Nothing clears them before: one thread would, while the others
+/// wait.
 ///
 /// # Safety
 /// `write` writes all of them.
@@ -26,12 +27,13 @@ pub(crate) unsafe fn fill_uninit(n: usize, write: impl FnOnce(&mut [MaybeUninit<
         room.fill(MaybeUninit::new(f32::NAN));
     }
     write(room);
-    // SAFETY: there is room for n values, and that they have been written is the caller's word.
+    // SAFETY: there is room for n values, and `write` has written all of them, says the caller.
     unsafe { values.set_len(n) };
     values
 }
 
-/// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and room for the part.
+/// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and
+/// room for the part.
 ///
 /// # Panics
 /// If a task does not write all of its part.
@@ -56,11 +58,13 @@ pub(crate) fn par_fill_with<T: Send>(
         };
         parts.map(write).collect_into_vec(&mut returned);
     };
-    // SAFETY: the parts are all there is, and as many values as each has places were written, no place twice.
+    // SAFETY: the parts are all there is, and as many values as each has places were written, no
+    // place twice.
     (unsafe { fill_uninit(n, write) }, returned)
 }
 
-/// What `f` makes of each value. If `f` is more than a few operations it must be marked `#[inline(always)]`; see [`vectorize`].
+/// What `f` makes of each value. If `f` is more than a few operations it must be marked
+/// `#[inline(always)]`; see [`vectorize`].
 #[inline(always)]
 pub(crate) fn par_map<T: Copy + Sync>(values: &[T], f: impl Fn(T) -> f32 + Sync) -> Vec<f32> {
     par_fill(values.len(), TASK, |i, mut out| {
@@ -86,7 +90,8 @@ pub(crate) fn chunk<T>(values: &[T], i: usize, part: usize) -> &[T] {
 /// UninitOutput for values that have not been written yet, which is filled from the front on.
 pub(crate) struct UninitOutput<'a> {
     places: &'a mut [MaybeUninit<f32>],
-    /// How many values have been written to the task's part, of which this is the room or a piece of it.
+    /// How many values have been written to the task's part, of which this is the room or a piece
+    /// of it.
     written: &'a Cell<usize>,
 }
 
@@ -103,8 +108,8 @@ impl<'a> UninitOutput<'a> {
         self.written.update(|written| written + n);
     }
 
-    /// Writes the next `n` values, of which `value` gives the i-th, and returns them. In a vectorize loop `value` must be
-    /// marked `#[inline(always)]`.
+    /// Writes the next `n` values, of which `value` gives the i-th, and returns them. In a
+    /// vectorize loop `value` must be marked `#[inline(always)]`.
     #[inline(always)]
     pub(crate) fn write(&mut self, n: usize, mut value: impl FnMut(usize) -> f32) -> &'a mut [f32] {
         let places = self.front(n).places;
@@ -116,9 +121,9 @@ impl<'a> UninitOutput<'a> {
         unsafe { places.assume_init_mut() }
     }
 
-    /// Writes as many values as each of these slices has: what `value` makes of those of all slices at one place. In a
-    /// vectorize loop `value` must be marked `#[inline(always)]`; nothing is checked at each place, which would hold the loop to
-    /// one value at a time.
+    /// Writes as many values as each of these slices has: what `value` makes of those of all slices
+    /// at one place. In a vectorize loop `value` must be marked `#[inline(always)]`; nothing is
+    /// checked at each place, which would hold the loop to one value at a time.
     #[inline(always)]
     pub(crate) fn write_from<T: Copy, const N: usize>(
         &mut self,

@@ -1,6 +1,8 @@
-//! Scalar functions and sums written so that the compiler can vectorise them inside `host::vectorised`.
+//! Scalar functions and sums written so that the compiler can vectorize them inside
+//! `host::vectorized`.
 //!
-//! Sums run in 16 fixed lanes, so their order, and with it their rounding, depends on the length alone.
+//! Sums run in 16 fixed lanes, so their order, and with it their rounding, depends on the length
+//! alone.
 
 const LANES: usize = 16;
 

@@ -1,4 +1,5 @@
-//! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back once, when all is under way.
+//! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back
+//! once, when all is under way.
 
 use crate::adamw::moments::Trained;
 use crate::cuda::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
@@ -28,8 +29,8 @@ pub(crate) fn clipped(all: &[Trained], step: &AdamWStep, max_norm: f64) -> Resul
     let (rows, count) = (pointer(&rows)?.into(), all.len().into());
     let each = blocks((chunks, 1, 1), (256, 1), 0);
     let arguments = [rows, count, parts.pointer()?.into()];
-    // SAFETY: the kernel's three parameters; the table has `count` rows, which `table` has checked, and there is a number for
-    // each chunk.
+    // SAFETY: the kernel's three parameters; the table has `count` rows, which `table` has checked,
+    // and there is a number for each chunk.
     unsafe { launch(card, SOURCE, &typed("gradient_squares", dtype), each, arguments) }?;
     let arguments = [parts.pointer()?.into(), total.pointer()?.into(), chunks.into()];
     // SAFETY: the kernel's three parameters; it reads the chunks' numbers and writes one.
@@ -50,8 +51,8 @@ pub(crate) fn clipped(all: &[Trained], step: &AdamWStep, max_norm: f64) -> Resul
         c.correction.into(),
         c.epsilon.into(),
     ];
-    // SAFETY: the kernel's thirteen parameters; each block changes its chunk of a tensor and of its moments, to which nothing
-    // else is done meanwhile.
+    // SAFETY: the kernel's thirteen parameters; each block changes its chunk of a tensor and of its
+    // moments, to which nothing else is done meanwhile.
     unsafe { launch(card, SOURCE, &typed("adamw", dtype), each, arguments) }?;
     let squares: f64 = total.tensor().to_vec1::<f64>()?.iter().sum();
     Ok(squares.sqrt() * step.gradient_scale)
@@ -68,8 +69,8 @@ fn gradients(all: &[Trained]) -> Result<Vec<Tensor>> {
     all.iter().map(one).collect()
 }
 
-/// What the kernels know of the tensors, and the number of chunks. A row has the addresses of values, both moments and
-/// gradient, the number of values and that of the first chunk.
+/// What the kernels know of the tensors, and the number of chunks. A row has the addresses of
+/// values, both moments and gradient, the number of values and that of the first chunk.
 fn table(all: &[Trained], gradients: &[Tensor]) -> Result<(Tensor, usize)> {
     let mut rows = Vec::with_capacity(ROW * all.len());
     let mut chunks = 0;

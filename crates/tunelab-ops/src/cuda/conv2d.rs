@@ -1,8 +1,10 @@
-//! Two-dimensional convolution through cuDNN: forward, the gradient of the image, and that of the weight.
+//! Two-dimensional convolution through cuDNN: forward, the gradient of the image, and that of the
+//! weight.
 //!
-//! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter ones. All sums are f32, and
-//! f32 is not shortened to TF32 unless the card is told to, which cuDNN by itself would do. For each shape the descriptors,
-//! the algorithm and its need of memory are asked for once. Only algorithms whose sums have a fixed order are used.
+//! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter
+//! ones. All sums are f32, and f32 is not shortened to TF32 unless the card is told to, which cuDNN
+//! by itself would do. For each shape the descriptors, the algorithm and its need of memory are
+//! asked for once. Only algorithms whose sums have a fixed order are used.
 
 use crate::cuda::{Fresh, Pointer, bias, card, cast, device, pointer, workspace};
 use crate::shapes::ConvShape;
@@ -27,7 +29,8 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Algorithms that want more memory than this beside their operands are passed over for ones that want little.
+/// Algorithms that want more memory than this beside their operands are passed over for ones that
+/// want little.
 const MOST_SCRATCH: usize = 512 << 20;
 
 /// See [`conv2d`](crate::conv2d()).
@@ -111,8 +114,6 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
     let [x_dims, w_dims, y_dims] = g.dims();
     let Ready { conv, x: of_x, weight: of_w, y: of_y, .. } = &*ready;
     let scratch = |bytes: usize| Ok::<_, Error>(Span { address: workspace(card, bytes)?, len: bytes, stream: &stream });
-    // SAFETY: below, in all three: descriptors and memory are of the same dimensions and the same type T (`cast` and `ConvShape`),
-    // and the workspace has as many bytes as the algorithm asked for.
     match work {
         Work::Forward { x, weight } => {
             let y = Fresh::new(card, dtype, g.result())?;
@@ -127,6 +128,8 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &w, &mut out) })
                 },
             )?;
@@ -146,6 +149,8 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &mut out, &w, &dy) })
                 },
             )?;
@@ -168,6 +173,8 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &mut out, &dy) })
                 },
             )?;
@@ -182,8 +189,9 @@ struct Choice<A>(Cell<Option<(A, usize)>>);
 type Asked<A> = std::result::Result<A, CudnnError>;
 
 impl<A: Copy + PartialEq> Choice<A> {
-    /// Runs the algorithm that cuDNN thinks is the fastest, if its sums have a fixed order and it is content with the memory, or
-    /// else, or if it does not run, `modest`, which does for every shape.
+    /// Runs the algorithm that cuDNN thinks is the fastest, if its sums have a fixed order and it
+    /// is content with the memory, or else, or if it does not run, `modest`, which does for every
+    /// shape.
     fn run(
         &self,
         ask: impl FnOnce() -> Asked<A>,
@@ -252,8 +260,8 @@ impl<T: CudnnDataType> Ready<T> {
 type Shapes = HashMap<(ConvShape, DType, bool), Rc<dyn Any>>;
 
 thread_local! {
-    // A handle of cuDNN's belongs to one thread. Handles and descriptors are never given back: when a program ends, the
-    // library may be gone before this thread's values are dropped.
+    // A handle of cuDNN's belongs to one thread. Handles and descriptors are never given back: when
+    // a program ends, the library may be gone before this thread's values are dropped.
     static KNOWN: RefCell<HashMap<DeviceId, (&'static Arc<Cudnn>, Shapes)>> = RefCell::default();
 }
 

@@ -45,14 +45,16 @@ pub(crate) fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     let y = Fresh::like(&x)?;
     let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let arguments = [pointer(&x)?.into(), pointer(&shift)?.into(), y.pointer()?.into(), pixels.into()];
-    // SAFETY: the kernel's four parameters; x and y have planes * pixels values and the shift has one a plane.
+    // SAFETY: the kernel's four parameters; x and y have planes * pixels values and the shift has
+    // one a plane.
     unsafe { launch(device(&x)?, SOURCE, &typed("add_shift", dtype), over, arguments) }?;
     y.node([&x, &shift], move |dy, [dx, dshift]| {
         let sums = || {
             let sums = Fresh::new(device(dy)?, dtype, (b, c))?;
             let over = blocks((planes, 1, 1), (if pixels < 1024 { 64 } else { 256 }, 1), 0);
             let arguments = [pointer(dy)?.into(), sums.pointer()?.into(), pixels.into()];
-            // SAFETY: the kernel's three parameters; it reads planes * pixels values and writes one a plane.
+            // SAFETY: the kernel's three parameters; it reads planes * pixels values and writes one
+            // a plane.
             unsafe { launch(device(dy)?, SOURCE, &typed("plane_sums", dtype), over, arguments) }?;
             Ok::<_, candle_core::Error>(sums.tensor())
         };
@@ -70,7 +72,8 @@ pub(super) fn row_sums(x: &Tensor) -> Result<Tensor> {
     let sums = Fresh::new(device(x)?, DType::F32, (outer, columns))?;
     let over = blocks(((outer * columns).div_ceil(128), 1, 1), (128, 1), 0);
     let arguments = [pointer(x)?.into(), sums.pointer()?.into(), outer.into(), rows.into(), columns.into()];
-    // SAFETY: the kernel's five parameters; it reads outer * rows * columns values and writes outer * columns.
+    // SAFETY: the kernel's five parameters; it reads outer * rows * columns values and writes outer
+    // * columns.
     unsafe { launch(device(x)?, SOURCE, "row_sums", over, arguments) }?;
     Ok(sums.tensor())
 }

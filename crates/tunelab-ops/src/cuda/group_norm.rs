@@ -1,5 +1,6 @@
-//! Group normalization, optionally followed by `SiLU`: one block of threads for each group of a sample. x is kept for
-//! backward, with mean and deviation; weight and bias are f32 for the kernels, whatever their own type.
+//! Group normalization, optionally followed by `SiLU`: one block of threads for each group of a
+//! sample. x is kept for backward, with mean and deviation; weight and bias are f32 for the
+//! kernels, whatever their own type.
 
 use crate::cuda::elementwise::row_sums;
 use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
@@ -83,13 +84,15 @@ impl Slabs {
             self.silu(),
         ];
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), 0);
-        // SAFETY: the kernel's ten parameters; a block reads and writes its slab, reads its channels' weights and biases, which
-        // are as many as channels (`group_norm`), and writes its two numbers.
+        // SAFETY: the kernel's ten parameters; a block reads and writes its slab, reads its
+        // channels' weights and biases, which are as many as channels (`group_norm`), and writes
+        // its two numbers.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_forward", x.dtype()), over, arguments) }?;
         Ok((y, stats.tensor()))
     }
 
-    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C], in f32.
+    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C],
+    /// in f32.
     #[expect(unsafe_code, reason = "kernel launch")]
     fn backward(
         &self,
@@ -126,8 +129,10 @@ impl Slabs {
         ];
         let shared = 2 * self.channels * parts * size_of::<f32>();
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), shared);
-        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; the rest as in `forward`, and two numbers
-        // of shared memory for each part of a channel.
+        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; a block reads its
+        // slab of x and dy, its channels' weights and biases and its two numbers, writes its slab
+        // of dx and its channels' sums, and has two numbers of shared memory for each part of a
+        // channel.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_backward", x.dtype()), over, arguments) }?;
         Ok((dx.map(Fresh::tensor), sums.map(Fresh::tensor)))
     }

@@ -1,4 +1,4 @@
-//! Moving values about: transposes, channels behind one another, nearest-neighbour upsampling.
+//! Moving values about: transposes, channels behind one another, nearest-neighbor upsampling.
 
 use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;
@@ -54,8 +54,8 @@ pub(crate) fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             let part = Fresh::new(device(dy)?, dy.dtype(), (samples, channels, h, w))?;
             let arguments =
                 [pointer(dy)?.into(), part.pointer()?.into(), long(samples), long(na + nb), long(first), long(n)];
-            // SAFETY: the kernel's six parameters; dy has samples * (na + nb) values, the part samples * n, and
-            // first + n is na or na + nb.
+            // SAFETY: the kernel's six parameters; dy has samples * (na + nb) values, the part
+            // samples * n, and first + n is na or na + nb.
             unsafe { launch(device(dy)?, SOURCE, &typed("part", dy.dtype()), over(samples * n), arguments) }?;
             Ok::<_, candle_core::Error>(part.tensor())
         };
@@ -79,7 +79,8 @@ fn resized(name: &str, x: &Tensor, shape: (usize, usize, usize, usize), sizes: [
     let [planes, h, w, height, width] = sizes.map(Into::into);
     let arguments = [pointer(x)?.into(), y.pointer()?.into(), planes, h, w, height, width];
     let over = over(shape.0 * shape.1 * shape.2 * shape.3);
-    // SAFETY: the kernel's seven parameters; x has planes * h * w values and y planes * height * width, or the other way round.
+    // SAFETY: the kernel's seven parameters; x has planes * h * w values and y planes * height *
+    // width, or the other way round.
     unsafe { launch(device(x)?, SOURCE, &typed(name, x.dtype()), over, arguments) }?;
     Ok(y)
 }

@@ -1,7 +1,8 @@
 //! `y = x Wᵀ + b` and LoRA's update of it, as products of cuBLASLt.
 //!
-//! x and y are of one type, f32 or shorter; weight and bias are of that type or f32, and cast where they are used. Gradients
-//! of f32 tensors are f32. x is kept for the gradient of a trained weight alone.
+//! x and y are of one type, f32 or shorter; weight and bias are of that type or f32, and cast where
+//! they are used. Gradients of f32 tensors are f32. x is kept for the gradient of a trained weight
+//! alone.
 
 use crate::cuda::product::{Onto, Product, product};
 use crate::cuda::{Fresh, bias, cast, device, pointer};
@@ -25,7 +26,8 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     })
 }
 
-/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product that makes it, forward and backward.
+/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product that
+/// makes it, forward and backward.
 pub(crate) fn linear_lora(
     x: &Tensor,
     weight: &Tensor,
@@ -110,7 +112,8 @@ impl Map {
         let Self { m, n, k, dtype } = *self;
         let of = Product { m, n, k, a_transposed: false, b_transposed: true, operands: dtype, result: dtype };
         let weight = cast(weight, dtype)?;
-        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of it (`forward`).
+        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of
+        // it (`forward`).
         unsafe { product(device(x)?, of, [pointer(x)?, pointer(&weight)?, y.pointer()?], factor, onto) }
     }
 

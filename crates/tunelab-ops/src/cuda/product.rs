@@ -1,9 +1,11 @@
 //! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows.
 //!
-//! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands are not shortened to TF32
-//! unless the card is told to ([`card::allow_tf32`]). The descriptors and the algorithm of a shape are made once and kept.
+//! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands
+//! are not shortened to TF32 unless the card is told to ([`card::allow_tf32`]). The descriptors and
+//! the algorithm of a shape are made once and kept.
 //!
-//! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its first operand is our B.
+//! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its
+//! first operand is our B.
 
 use crate::cuda::{Pointer, card, workspace};
 use candle_core::cuda_backend::cudarc::cublaslt::result::{self, CublasError};
@@ -79,7 +81,8 @@ thread_local! {
 ///
 /// # Safety
 ///
-/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that the product says.
+/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that
+/// the product says.
 #[expect(unsafe_code, reason = "a call of cuBLASLt")]
 pub(super) unsafe fn product(
     device: &CudaDevice,
@@ -115,8 +118,9 @@ pub(super) unsafe fn product(
         let beta = if matches!(onto, Onto::Itself) { 1.0f32 } else { 0.0 };
         let (a, b, d) = (a.address() as *const c_void, b.address() as *const c_void, d.address() as *mut c_void);
         let [first, second, whole] = ready.layouts;
-        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are as the caller promises;
-        // the workspace has as many bytes as is said; scale factors are f32 in host memory, as the descriptor's scale type.
+        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
+        // as the caller promises; the workspace has as many bytes as is said; scale factors are f32
+        // in host memory, as the descriptor's scale type.
         lt(unsafe {
             result::matmul(
                 handle,
@@ -173,8 +177,8 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
     let second = if a_transposed { layout(operands, k, m) } else { layout(operands, m, k) }?;
     let whole = layout(type_of_d, m, n)?;
     let preference = result::create_matmul_pref()?;
-    // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and the preference lives until
-    // it is destroyed below.
+    // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and
+    // the preference lives until it is destroyed below.
     let found = unsafe {
         let want = |attribute, value: *const c_void, bytes| {
             result::set_matmul_pref_attribute(preference, attribute, value, bytes)
@@ -202,8 +206,9 @@ fn set<T>(
     attribute: sys::cublasLtMatmulDescAttributes_t,
     value: &T,
 ) -> std::result::Result<(), CublasError> {
-    // SAFETY: the descriptor lives on, and the value, which is copied, has the size that is said: all calls of this are above,
-    // with 32 bits for transpositions and the epilogue and 64 for the bias' address, as cuBLASLt documents.
+    // SAFETY: the descriptor lives on, and the value, which is copied, has the size that is said:
+    // all calls of this are above, with 32 bits for transpositions and the epilogue and 64 for the
+    // bias' address, as cuBLASLt documents.
     unsafe { result::set_matmul_desc_attribute(product, attribute, from_ref(value).cast(), size_of::<T>()) }
 }
 

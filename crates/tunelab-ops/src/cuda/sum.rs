@@ -20,7 +20,8 @@ pub(super) fn pair(name: &str, a: &Tensor, b: &Tensor) -> Result<Fresh> {
     }
     let (y, n) = (Fresh::like(a)?, a.elem_count());
     let arguments = [pointer(a)?.into(), pointer(b)?.into(), y.pointer()?.into(), long(n)];
-    // SAFETY: the kernel's four parameters; it reads n values of a and of b and writes as many of y.
+    // SAFETY: the kernel's four parameters; it reads n values of a and of b and writes as many of
+    // y.
     unsafe { launch(device(a)?, SOURCE, &typed(name, a.dtype()), over(n), arguments) }?;
     Ok(y)
 }

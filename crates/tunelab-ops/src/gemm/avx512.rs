@@ -1,12 +1,15 @@
-//! The matrix products of convolutions and linear maps, in f32 with AVX-512: C = A · B, over C, or with a bias.
+//! The matrix products of convolutions and linear maps, in f32 with AVX-512: C = A · B, over C, or
+//! with a bias.
 //!
-//! A [m, k] is read where it lies, an element at a time, each spread over a vector; B [k, n] is packed out block by block in
-//! panels of up to 48 columns (`Rhs`: rows, transposed rows or patches of a picture), so a weight is never copied whole. A
-//! `tile` of 8 rows and 48 columns of C stays in registers while a block of k passes, and asks for what the next block reads of
-//! the weight (`prefetch`). C may be stored as its transpose, so that whichever operand is the larger can be the one that is read
-//! where it lies. C and B may consist of segments (the samples of a batch), whose columns are side by side. Blocks depend on
-//! the shapes alone, so each number is summed in one order, whatever the number of threads. The blocking follows Goto and van
-//! de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
+//! A [m, k] is read where it lies, an element at a time, each spread over a vector; B [k, n] is
+//! packed block by block in panels of up to 48 columns (`Rhs`: rows, transposed rows or patches of
+//! an image), so a weight is never copied whole. A `tile` of 8 rows and 48 columns of C stays in
+//! registers while a block of k passes, and asks for what the next block reads of the weight
+//! (`prefetch`). C may be stored as its transpose, so that whichever operand is the larger can be
+//! the one that is read where it lies. C and B may consist of segments (the samples of a batch),
+//! whose columns are side by side. Blocks depend on the shapes alone, so each number is summed in
+//! one order, whatever the number of threads. The blocking follows Goto and van de Geijn, "Anatomy
+//! of high-performance matrix multiplication" (2008).
 #![expect(unsafe_code, reason = "the tasks write to one result elements of their own, which are measured here")]
 
 use crate::cpu::buffer::Scratch;
@@ -22,7 +25,8 @@ use std::ops::Range;
 
 /// The length of a block of k at most: a tile's rows of A stay in the nearest cache.
 const KC: usize = 512;
-/// The same where each task lays out its own columns of B: no more of it waits for memory than the first block.
+/// The same where each task packs its own columns of B: no more of it waits for memory than the
+/// first block.
 const KC_SHORT: usize = 256;
 /// Vectors of columns in a group at most: with `KC`, a part of B that stays in the second cache.
 const NC_VECTORS: usize = 12;
@@ -30,17 +34,17 @@ const NC_VECTORS: usize = 12;
 const TASKS: usize = 8;
 /// Products of fewer multiplications are left to one thread: to wake the others would take as long.
 const SMALL: usize = 1 << 19;
-/// Values of B from which on it is not packed out as a whole, if the tasks have columns enough.
+/// Values of B from which on it is not packed as a whole, if the tasks have columns enough.
 const LARGE: usize = 1 << 20;
 
-/// Whether a weight [n, k] is better read where it lies, as A or as rows of B, than packed out as B or read across as A: for few rows
-/// m of what it is multiplied with.
+/// Whether a weight [n, k] is better read where it lies, as A or as rows of B, than packed as B or
+/// read across as A: for few rows m of what it is multiplied with.
 pub(crate) fn is_skinny(m: usize, n: usize, k: usize) -> bool {
     2 * m <= n.min(k)
 }
 
-/// A [m, k], where it lies: element (i, s · taps + t) is at i · row + s · step + taps - 1 - t. The taps are those of a kernel
-/// transposed by 180 degrees; without any, taps is 1.
+/// A [m, k], where it lies: element (i, s · taps + t) is at i · row + s · step + taps - 1 - t. The
+/// taps are those of a kernel rotated by 180 degrees; without any, taps is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Lhs<'a> {
     pub values: &'a [f32],
@@ -96,7 +100,8 @@ pub(crate) enum Bias<'a> {
     PerColumn(&'a [f32]),
 }
 
-/// C = A · B + `bias`, with A [m, k], B [k, n]. All of C is written, and read only if the product is added to it.
+/// C = A · B + `bias`, with A [m, k], B [k, n]. All of C is written, and read only if the product
+/// is added to it.
 ///
 /// # Panics
 /// If an operand does not hold what the sizes say, which is a fault of the calling operation.
@@ -131,7 +136,7 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
     let block = k.div_ceil(k.div_ceil(most)).next_multiple_of(unit);
     let gemm = Gemm { simd, c, transposed, accumulate, m, k, n, a, bias, block };
     if apart {
-        // Enough groups of columns: each task lays out its own.
+        // Enough groups of columns: each task packs its own.
         let groups = groups.next_multiple_of(TASKS);
         let group = |i: usize| split_range(0..vectors, groups, i);
         share(groups, small, |i| {
@@ -140,7 +145,7 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
         });
         return;
     }
-    // Few columns: B is packed out once, and the rows are shared out.
+    // Few columns: B is packed once, and the rows are shared out.
     let group = |i: usize| split_range(0..vectors, groups, i);
     let mut packed = Scratch::new();
     let packed = packed.first(vectors * LANES * k);
@@ -199,9 +204,9 @@ fn share(tasks: usize, here: bool, task: impl Fn(usize) + Sync + Send) {
 
 /// Where a task finds its group of columns of B.
 enum Packed<'a> {
-    /// Packed out, for each panel all of k.
+    /// Packed, for each panel all of k.
     Whole(&'a [f32]),
-    /// Nowhere yet: the task lays out block by block. The next task has the vectors behind.
+    /// Nowhere yet: the task packs block by block. The next task has the vectors behind.
     PerBlock(&'a Rhs<'a>, Range<usize>),
 }
 
@@ -265,15 +270,16 @@ impl Gemm<'_> {
                     let counts = (LANES.min(rows.len() - row), LANES.min(self.n.width - first - column));
                     let out = (first + column) * self.m + rows.start + row;
                     let out = self.c.at(out, (counts.1 - 1) * self.m + counts.0);
-                    // SAFETY: `simd` is a witness of AVX-512; this part of C was measured, and no other task has it.
+                    // SAFETY: `simd` is a witness of AVX-512; this part of C was measured, and no
+                    // other task has it.
                     unsafe { store_transposed(&sums[row * width + column..], width, counts, out, self.m) };
                 }
             }
         }
     }
 
-    /// What a block of k contributes to these rows and columns. What is asked for in advance are lines of B or, if there are
-    /// none, the rows of A that come next.
+    /// What a block of k contributes to these rows and columns. What is asked for in advance are
+    /// lines of B or, if there are none, the rows of A that come next.
     fn block(
         &self,
         rows: Range<usize>,
@@ -320,8 +326,9 @@ impl Gemm<'_> {
                 let b = &block.packed[column * block.length + block.skip * wide * LANES..][..k.len() * wide * LANES];
                 let (row, step) = (a.row, a.step);
                 let tile = OutputTile { steps, a: a.at(first, k.start), row, step, b, out, out_row, masks, init };
-                // SAFETY: `simd` is a witness of AVX-512, and `matmul` measured A and C; the rows and columns of this tile lie inside them, no
-                // other task has them, and the panel and the sums were measured above.
+                // SAFETY: `simd` is a witness of AVX-512, and `matmul` measured A and C; the rows
+                // and columns of this tile lie inside them, no other task has them, and the panel
+                // and the sums were measured above.
                 unsafe { tile.run((m, wide, a.taps), prefetch, lines) };
             }
             first += m;

@@ -1,4 +1,5 @@
-//! The sums of a few rows and up to three vectors of columns of a product, which stay in registers (AVX-512).
+//! The sums of a few rows and up to three vectors of columns of a product, which stay in registers
+//! (AVX-512).
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -11,7 +12,8 @@ use std::arch::x86_64::{
     _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-/// Rows of a tile at most: with three vectors of columns, 24 sums, three columns' and one row's register are in use.
+/// Rows of a tile at most: with three vectors of columns, 24 sums, three columns' and one row's
+/// register are in use.
 pub(crate) const MR: usize = 8;
 /// Vectors of columns of a tile at most.
 pub(crate) const NR_VECTORS: usize = 3;
@@ -37,7 +39,8 @@ pub(crate) struct OutputTile<'a> {
     pub step: usize,
     /// A panel of B: for each value of k that is summed over, the vectors of columns.
     pub b: &'a [f32],
-    /// Where the first row's sums go, for each vector; those of the next row are `out_row` values further on.
+    /// Where the first row's sums go, for each vector; those of the next row are `out_row` values
+    /// further on.
     pub out: [*mut f32; NR_VECTORS],
     pub out_row: usize,
     /// Which of a vector's columns there are.
@@ -70,7 +73,8 @@ impl OutputTile<'_> {
     /// Sums `m` rows, of steps of 1 or 9 `taps`, and now and then asks for so many `lines`.
     ///
     /// # Safety
-    /// AVX-512 is there; `a` has `m` rows of `steps` steps, `out` as many rows of the vectors' columns, and `b` a panel.
+    /// AVX-512 is there; `a` has `m` rows of `steps` steps, `out` as many rows of the vectors'
+    /// columns, and `b` a panel.
     #[target_feature(enable = "avx512f")]
     pub(crate) unsafe fn run(&self, (m, vectors, taps): (usize, usize, usize), prefetch: &mut Prefetch, lines: usize) {
         // SAFETY: AVX-512, the rows of A and C and the panel of B are there, says the caller.
@@ -89,15 +93,16 @@ impl OutputTile<'_> {
     /// M rows, N vectors of columns, steps of T taps.
     ///
     /// # Safety
-    /// AVX-512 is there; `a` has M rows of `steps` steps of T taps, `out` M rows of N vectors, and `b` a panel of N.
+    /// AVX-512 is there; `a` has M rows of `steps` steps of T taps, `out` M rows of N vectors, and
+    /// `b` a panel of N.
     #[target_feature(enable = "avx512f")]
     #[inline]
     unsafe fn sum<const M: usize, const N: usize, const T: usize>(&self, prefetch: &mut Prefetch, lines: usize) {
         let mut sums = [[_mm512_setzero_ps(); N]; M];
         let (mut a, mut b, mut left) = (self.a, self.b.as_ptr(), self.steps);
         let (row, step) = (self.row, self.step);
-        // SAFETY: AVX-512 is there, A has M rows of so many steps, B so many vectors and C M rows of the masks' columns,
-        // says the caller.
+        // SAFETY: AVX-512 is there, A has M rows of so many steps, B so many vectors and C M rows
+        // of the masks' columns, says the caller.
         unsafe {
             while left > 0 {
                 let now = if T == 1 { left.min(STEPS) } else { 1 };

@@ -24,8 +24,8 @@ pub(crate) enum Rhs<'a> {
 }
 
 impl Rhs<'_> {
-    /// Packs rows `k` of a panel of vectors, each of 16 columns of one segment, with zeros behind its
-    /// last column: for each row 16 values of each vector.
+    /// Packs rows `k` of a panel of vectors, each of 16 columns of one segment, with zeros behind
+    /// its last column: for each row 16 values of each vector.
     pub(crate) fn pack(&self, simd: Avx512, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
         match self {
             Self::Rows(b) => b.pack(simd, k, vectors, out),
@@ -35,7 +35,8 @@ impl Rhs<'_> {
         }
     }
 
-    /// The cache lines that are read to pack rows `k` of these vectors, if they are worth asking for.
+    /// The cache lines that are read to pack rows `k` of these vectors, if they are worth asking
+    /// for.
     pub(crate) fn prefetch(&self, k: Range<usize>, vectors: Range<usize>) -> Prefetch {
         match self {
             Self::Rows(b) if b.columns.segments == 1 => {
@@ -47,7 +48,8 @@ impl Rhs<'_> {
     }
 }
 
-/// B as it lies: row k of a segment is `row` values from k · `row` on, segments `segment` values apart.
+/// B as it lies: row k of a segment is `row` values from k · `row` on, segments `segment` values
+/// apart.
 pub(crate) struct Rows<'a> {
     pub values: &'a [f32],
     pub columns: Columns,
@@ -121,7 +123,8 @@ impl Transposed<'_> {
                 let length = LANES.min(k.end - first);
                 let out = &mut out[(first - k.start) * width + i * LANES..][..(length - 1) * width + LANES];
                 let rows = &self.values[vector * LANES * self.row + first..][..(n - 1) * self.row + length];
-                // SAFETY: a witness of AVX-512 was given; n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.
+                // SAFETY: a witness of AVX-512 was given; n rows of `length` values lie inside
+                // `rows`, as many rows of 16 inside `out`.
                 unsafe { transpose_into(rows, self.row, (n, length), out, width) };
             }
         }

@@ -1,6 +1,7 @@
 //! The patches that a convolution's kernel sees of images, as right operands of a product.
 //!
-//! In: images, copied between their borders of zeros. Out: panels of patches as columns, or as rows.
+//! In: images, copied between their borders of zeros. Out: panels of patches as columns, or as
+//! rows.
 
 use super::columns::{Columns, LANES};
 use crate::cpu::buffer::Scratch;
@@ -27,7 +28,8 @@ pub(crate) struct Window {
 }
 
 impl Padded<'_> {
-    /// Copies images of [h, w] between zeros: `before` rows above and columns to the left, the rest after.
+    /// Copies images of [h, w] between zeros: `before` rows above and columns to the left, the rest
+    /// after.
     pub(crate) fn new<'s>(
         x: &[f32],
         channels: usize,
@@ -56,7 +58,8 @@ impl Padded<'_> {
         self.height * self.width
     }
 
-    /// Where the value of a patch's k-th element lies, from the patch's first pixel in the first channel on.
+    /// Where the value of a patch's k-th element lies, from the patch's first pixel in the first
+    /// channel on.
     #[inline]
     fn tap(&self, window: &Window, k: usize) -> usize {
         let (kh, kw) = window.kernel;
@@ -71,7 +74,8 @@ impl Padded<'_> {
     }
 }
 
-/// The patches of images as columns: row k is a tap of a channel, a column a pixel of the result, a segment a sample.
+/// The patches of images as columns: row k is a tap of a channel, a column a pixel of the result, a
+/// segment a sample.
 pub(crate) struct Patches<'a> {
     pub of: Padded<'a>,
     pub window: Window,

@@ -1,7 +1,8 @@
 //! One matrix product on slices: `dst = a · b`, or `dst += a · b`, f32, row-major results.
 //!
-//! The work is the `gemm` crate's (packed, AVX2 and AVX-512 kernels chosen at run time). Each element of the result is
-//! summed over `k` in blocks whose size depends on the shape alone, so it is the same for any number of threads.
+//! The work is the `gemm` crate's (packed, AVX2 and AVX-512 kernels chosen at run time). Each
+//! element of the result is summed over `k` in blocks whose size depends on the shape alone, so it
+//! is the same for any number of threads.
 #![expect(unsafe_code, reason = "the only foreign kernel that is called by pointer")]
 
 use gemm::Parallelism;
@@ -49,7 +50,8 @@ pub(crate) enum Threads {
     All,
 }
 
-/// `dst (+)= scale * a · b`, with `dst` m x n row-major (rows `dst_row` apart), `a` m x k and `b` k x n.
+/// `dst (+)= scale * a · b`, with `dst` m x n row-major (rows `dst_row` apart), `a` m x k and `b` k
+/// x n.
 ///
 /// # Panics
 /// If a matrix does not lie inside its slice, which is a fault of the calling operation.
@@ -73,8 +75,9 @@ pub(crate) fn gemm(
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
     };
-    // SAFETY: the asserts above keep every access of the three matrices inside its slice; `dst` is borrowed mutably,
-    // so it does not overlap the operands, and its rows do not overlap because they are at least `n` apart.
+    // SAFETY: the asserts above keep every access of the three matrices inside its slice; `dst` is
+    // borrowed mutably, so it does not overlap the operands, and its rows do not overlap because
+    // they are at least `n` apart.
     unsafe {
         gemm::gemm(
             m,

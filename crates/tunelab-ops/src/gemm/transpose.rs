@@ -14,10 +14,12 @@ use std::arch::x86_64::{
     _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-/// `length` values of each of `n` rows, `row` apart, as columns of 16 (0 for the rest), `column` apart.
+/// `length` values of each of `n` rows, `row` apart, as columns of 16 (0 for the rest), `column`
+/// apart.
 ///
 /// # Safety
-/// AVX-512 is there, the rows lie inside `rows` and the columns inside `columns`; neither number is above 16.
+/// AVX-512 is there, the rows lie inside `rows` and the columns inside `columns`; neither number is
+/// above 16.
 #[target_feature(enable = "avx512f")]
 pub(crate) unsafe fn transpose_into(
     rows: &[f32],
@@ -46,8 +48,9 @@ pub(crate) fn transposed_16x16(_: Avx512, rows: &[f32], row: usize) -> [[f32; LA
     columns
 }
 
-/// Stores the transpose of the first values of rows that are `row` apart: `counts` are how many rows there are, and how many
-/// values of each, of 16 each at most. The transpose's rows are `out_row` apart.
+/// Stores the transpose of the first values of rows that are `row` apart: `counts` are how many
+/// rows there are, and how many values of each, of 16 each at most. The transpose's rows are
+/// `out_row` apart.
 ///
 /// # Safety
 /// AVX-512 is there, and so is that part of `out`.
@@ -65,7 +68,8 @@ pub(crate) unsafe fn store_transposed(rows: &[f32], row: usize, counts: (usize, 
     }
 }
 
-/// The transpose of 16 rows of 16. It is best read by reference: to iterate over it by value copies it first.
+/// The transpose of 16 rows of 16. It is best read by reference: to iterate over it by value copies
+/// it first.
 ///
 /// # Safety
 /// AVX-512 is there.

@@ -1,9 +1,10 @@
-//! The product of a block of 32 rows and 32 columns in vector registers, for processors with AVX-512 BF16 and without
-//! tile registers: operands that lie as they do for those. Accumulators differ in their last bits, because tiles add a pair's
-//! products apart.
+//! The product of a block of 32 rows and 32 columns in vector registers, for processors with
+//! AVX-512 BF16 and without tile registers: operands that lie as they do for those. Accumulators
+//! differ in their last bits, because tiles add a pair's products apart.
 //!
-//! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at once. Eight rows' sums stay in
-//! registers while a few steps pass whose lines stay in the nearest cache.
+//! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at
+//! once. Eight rows' sums stay in registers while a few steps pass whose lines stay in the nearest
+//! cache.
 #![expect(unsafe_code, reason = "vector instructions are called by name, on operands that `kernel` has measured")]
 
 use crate::cpu::line_buffer::LINE_BYTES;
@@ -17,13 +18,14 @@ use std::mem::transmute;
 
 /// Rows whose sums are in registers: with two vectors of columns 16 sums.
 const ROWS: usize = 8;
-/// Steps that pass at once: both operands' lines, 4 KiB a step, stay in the nearest cache while the rows pass.
+/// Steps that pass at once: both operands' lines, 4 KiB a step, stay in the nearest cache while the
+/// rows pass.
 const STEPS: usize = 6;
 /// Pairs of a line.
 const PAIRS: usize = 16;
 
-/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the sums' right half is
-/// left as it was.
+/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the
+/// sums' right half is left as it was.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16, and every step's tiles lie inside the operands.
@@ -45,7 +47,8 @@ pub(super) unsafe fn block(
             for step in some.iter().skip(first / ROWS).step_by(rows.div_ceil(ROWS)) {
                 prefetch.fetch_at(step.prefetch);
             }
-            // SAFETY: AVX-512 BF16 is there and the tiles lie inside the operands, says the caller; eight rows begin at `at`.
+            // SAFETY: AVX-512 BF16 is there and the tiles lie inside the operands, says the caller;
+            // eight rows begin at `at`.
             unsafe {
                 if tiles == 1 {
                     few::<1>((at, a.row), b, (some, pairs), sums, number == 0);
@@ -57,10 +60,12 @@ pub(super) unsafe fn block(
     }
 }
 
-/// What some steps, the last one of so many pairs, contribute to eight rows and N vectors of columns.
+/// What some steps, the last one of so many pairs, contribute to eight rows and N vectors of
+/// columns.
 ///
 /// # Safety
-/// The processor has AVX-512 BF16; eight rows lie at `rows`, `row` bytes apart, and every step's tiles inside `b`.
+/// The processor has AVX-512 BF16; eight rows lie at `rows`, `row` bytes apart, and every step's
+/// tiles inside `b`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 unsafe fn few<const N: usize>(
@@ -80,7 +85,8 @@ unsafe fn few<const N: usize>(
         let pairs = if number + 1 == steps.len() { pairs } else { PAIRS };
         let (mut left, mut right) = (rows.wrapping_add(step.left), b.pointer().wrapping_add(step.right));
         for _ in 0..pairs {
-            // SAFETY: AVX-512 BF16 and all pairs are there, says the caller; 32 bf16 are 512 bits, whatever they are called.
+            // SAFETY: AVX-512 BF16 and all pairs are there, says the caller; 32 bf16 are 512 bits,
+            // whatever they are called.
             unsafe {
                 let columns: [__m512bh; N] = std::array::from_fn(|j| {
                     transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.wrapping_add(j * b.second).cast()))

@@ -1,4 +1,5 @@
-//! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data gradients.
+//! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data
+//! gradients.
 
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
@@ -17,8 +18,8 @@ fn grid((samples, height, width): Images, kernel: usize) -> Grid {
     Grid { samples, height, width, border: kernel / 2 }
 }
 
-/// y [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉] from x [S, inputs, H, W]. With a stride all sums are computed and most dropped:
-/// three convolutions of the UNet have one.
+/// y [S, outputs, ⌈H / stride⌉, ⌈W / stride⌉] from x [S, inputs, H, W]. With a stride all sums are
+/// computed and most dropped: three convolutions of the UNet have one.
 pub(crate) fn convolve<'y>(
     y: impl Into<DisjointOutput<'y>>,
     x: &[f32],

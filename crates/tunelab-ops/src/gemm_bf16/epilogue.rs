@@ -25,8 +25,8 @@ impl Accumulators {
     }
 }
 
-/// Writes the sums as part of a matrix of rows of `width`, of which there are `height`, from (row, column) on; `transposed` if the
-/// sums' rows are its columns. A bias is for the columns.
+/// Writes the sums as part of a matrix of rows of `width`, of which there are `height`, from (row,
+/// column) on; `transposed` if the sums' rows are its columns. A bias is for the columns.
 pub(super) fn rows(
     _: Avx512,
     sums: &Accumulators,
@@ -64,8 +64,9 @@ pub(super) fn rows(
     unsafe { body(sums, transposed, target, (width, height), (row, column), bias) };
 }
 
-/// Writes the sums as pixels of 32 channels of images of `channels` channels, from `channel` on; `transposed` if the sums' rows
-/// are positions. A bias is for the channels. `runs` has an entry for each tile of positions.
+/// Writes the sums as pixels of 32 channels of images of `channels` channels, from `channel` on;
+/// `transposed` if the sums' rows are positions. A bias is for the channels. `runs` has an entry
+/// for each tile of positions.
 pub(super) fn images(
     _: Avx512,
     sums: &Accumulators,

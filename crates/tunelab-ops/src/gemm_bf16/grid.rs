@@ -1,8 +1,10 @@
-//! The pixels of a batch of images as positions on one to_line, so that a tap of a kernel is a shift of the line.
+//! The pixels of a batch of images as positions on one to_line, so that a tap of a kernel is a
+//! shift of the line.
 //!
-//! For a kernel of 3x3 each row of pixels is followed by one position of zeros, and each image by a row of them: the
-//! neighbours of a pixel at a border are then zeros, whichever way one goes. Accumulators for those positions are computed too, and
-//! dropped. Without a border (1x1) positions are pixels.
+//! For a kernel of 3x3 each row of pixels is followed by one position of zeros, and each image by a
+//! row of them: the neighbors of a pixel at a border are then zeros, whichever way one goes.
+//! Accumulators for those positions are computed too, and dropped. Without a border (1x1) positions
+//! are pixels.
 
 use crate::gemm_bf16::operand::TILE;
 
@@ -12,7 +14,7 @@ pub(super) struct Grid {
     pub samples: usize,
     pub height: usize,
     pub width: usize,
-    /// Positions of zeros behind a row, and rows of them behind a image: 0 or 1.
+    /// Positions of zeros behind a row, and rows of them behind an image: 0 or 1.
     pub border: usize,
 }
 
@@ -57,8 +59,8 @@ impl Grid {
         self.tiles().next_multiple_of(2) * TILE + 2 * self.margin()
     }
 
-    /// How many positions tap `tap` of a kernel of this many rows and columns looks prefetch of the margin's beginning: what it
-    /// sees for the position 0 begins there.
+    /// How many positions tap `tap` of a kernel of this many rows and columns looks prefetch of the
+    /// margin's beginning: what it sees for the position 0 begins there.
     pub(super) fn shift(&self, kernel: usize, tap: usize) -> usize {
         if kernel == 1 { self.margin() } else { tap / kernel * self.pitch() + tap % kernel }
     }
@@ -70,7 +72,8 @@ impl Grid {
         (sample < self.samples && y < self.height && x < self.width).then_some((sample, y, x))
     }
 
-    /// For each tile what becomes of its sums, when every `stride`-th pixel of every `stride`-th row is wanted.
+    /// For each tile what becomes of its sums, when every `stride`-th pixel of every `stride`-th
+    /// row is wanted.
     pub(super) fn runs(&self, stride: usize) -> Vec<Vec<Run>> {
         let width = self.width.div_ceil(stride);
         let of_tile = |tile: usize| {

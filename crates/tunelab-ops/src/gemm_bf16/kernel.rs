@@ -23,8 +23,9 @@ struct Rest {
     sums: *mut Accumulators,
 }
 
-/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With one tile of columns,
-/// the sums' right half is left as it was. Meanwhile each step asks for its lines of `prefetch`.
+/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With
+/// one tile of columns, the sums' right half is left as it was. Meanwhile each step asks for its
+/// lines of `prefetch`.
 pub(crate) fn block(
     on: &ConfiguredUnit,
     a: Operand,
@@ -42,12 +43,14 @@ pub(crate) fn block(
         return;
     }
     if let Unit::Avx512Bf16(_) = on.unit() {
-        // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the operands, as measured above.
+        // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the
+        // operands, as measured above.
         return unsafe { avx512_bf16::block(a, b, (rows, tiles), (steps, prefetch), sums) };
     }
     let (at, lines) = prefetch.run();
     let (range, rest) = (steps.all.as_ptr_range(), Rest { at, lines, sums });
-    // The loop, of which the number of tiles decides what is cleared, what a step multiplies, and what is stored.
+    // The loop, of which the number of tiles decides what is cleared, what a step multiplies, and
+    // what is stored.
     macro_rules! over_steps {
         (
             [$($clear:literal),+],
@@ -80,8 +83,8 @@ pub(crate) fn block(
             )
         };
     }
-    // SAFETY: the unit is one of tiles, and configured; every step's tiles lie inside the operands, as measured above; the sums are 32 rows of
-    // 128 bytes.
+    // SAFETY: the unit is one of tiles, and configured; every step's tiles lie inside the operands,
+    // as measured above; the sums are 32 rows of 128 bytes.
     unsafe {
         if tiles == 1 {
             over_steps!(

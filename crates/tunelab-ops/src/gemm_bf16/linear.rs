@@ -11,7 +11,8 @@ use crate::gemm_bf16::schedule;
 
 /// y [m, outputs] = x [m, inputs] Wᵀ + b.
 ///
-/// The weight is the left operand and x's rows are columns, so the sums are of yᵀ, and are transposed as they are written.
+/// The weight is the left operand and x's rows are columns, so the sums are of yᵀ, and are
+/// transposed as they are written.
 pub(crate) fn multiply<'y>(
     y: impl Into<DisjointOutput<'y>>,
     m: usize,

@@ -20,7 +20,8 @@ impl Accumulators {
     }
 }
 
-/// One side of a product: tiles of 16 rows, `row` bytes apart, the second tile `second` bytes behind the first.
+/// One side of a product: tiles of 16 rows, `row` bytes apart, the second tile `second` bytes
+/// behind the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a> {
     pub lines: &'a [CacheLine],
@@ -42,8 +43,9 @@ impl Operand<'_> {
     }
 }
 
-/// A step of 32 inputs: where its tiles lie on the left and on the right, in bytes from each operand's first, and in bytes too
-/// what it asks for from where its block's [`Prefetch`](crate::cpu::prefetch::Prefetch) begins.
+/// A step of 32 inputs: where its tiles lie on the left and on the right, in bytes from each
+/// operand's first, and in bytes too what it asks for from where its block's
+/// [`Prefetch`](crate::cpu::prefetch::Prefetch) begins.
 #[repr(C)]
 pub(super) struct Step {
     pub left: usize,
@@ -76,7 +78,8 @@ impl Steps {
         Self { all, last, pairs: TILE }
     }
 
-    /// The same, where behind so many pairs of the last step both operands have zeros, which tiles multiply and vectors do not.
+    /// The same, where behind so many pairs of the last step both operands have zeros, which tiles
+    /// multiply and vectors do not.
     pub(crate) fn ending(self, pairs: usize) -> Self {
         assert!((1..=TILE).contains(&pairs), "gemm_bf16: a step has 16 pairs");
         Self { pairs, ..self }

@@ -1,4 +1,5 @@
-//! Activations, rounded to bf16 in the order in which tiles read them; and the interleaved pairs of a weight's rows.
+//! Activations, rounded to bf16 in the order in which tiles read them; and the interleaved pairs of
+//! a weight's rows.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -18,11 +19,12 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-/// Lines of a plane whose distance is a multiple of this many would fall on the same few places of a cache.
+/// Lines of a plane whose distance is a multiple of this many would fall on the same few places of
+/// a cache.
 const ALIAS: usize = 64;
 
-/// Images [S, C, H, W] with pairs of channels interleaved: for each pair a plane of one pair a position, of whole lines.
-/// Returns the lines of a plane.
+/// Images [S, C, H, W] with pairs of channels interleaved: for each pair a plane of one pair a
+/// position, of whole lines. Returns the lines of a plane.
 pub(super) fn planes(_: Avx512Bf16, buffer: &mut LineBuffer, x: &[f32], channels: usize, grid: &Grid) -> usize {
     let mut plane = grid.length().div_ceil(TILE);
     if plane.is_multiple_of(ALIAS) {
@@ -84,8 +86,8 @@ pub(crate) fn pack_pairs(even: __m512, odd: __m512) -> __m512i {
     _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd)))
 }
 
-/// Images [S, C, h, w] as rows of channels, one row of C / 32 lines for each position of `grid`, whose images are `stride`
-/// times as high and wide; what lies between their pixels is zero.
+/// Images [S, C, h, w] as rows of channels, one row of C / 32 lines for each position of `grid`,
+/// whose images are `stride` times as high and wide; what lies between their pixels is zero.
 pub(super) fn positions(
     _: Avx512Bf16,
     buffer: &mut LineBuffer,
@@ -166,8 +168,8 @@ pub(crate) fn pack_row(low: __m512, high: __m512) -> __m512i {
     unsafe { transmute(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
-/// Rows x [m, k] as columns: for each 16 of them k / 2 lines, a pair of each row in a line. An even number of tiles; missing
-/// rows are zeros.
+/// Rows x [m, k] as columns: for each 16 of them k / 2 lines, a pair of each row in a line. An even
+/// number of tiles; missing rows are zeros.
 pub(super) fn columns(_: Avx512Bf16, buffer: &mut LineBuffer, x: &[f32], (m, k): (usize, usize)) {
     assert_eq!(x.len(), m * k, "gemm_bf16: the rows have another size");
     let lines = buffer.first(m.div_ceil(TILE).next_multiple_of(2) * k / 2);
@@ -208,8 +210,8 @@ fn row_of(row: &[f32], lines: &mut [CacheLine]) {
     }
 }
 
-/// A weight's block of inputs as the right operand: for each block of outputs and tap two tiles, of 16 inputs each, whose
-/// lines hold a pair of outputs for each input.
+/// A weight's block of inputs as the right operand: for each block of outputs and tap two tiles, of
+/// 16 inputs each, whose lines hold a pair of outputs for each input.
 pub(super) fn interleaved(buffer: &mut LineBuffer, weight: &PackedBf16, input: usize) {
     let taps = weight.taps();
     let out = buffer.first(weight.output_blocks() * taps * LINES);

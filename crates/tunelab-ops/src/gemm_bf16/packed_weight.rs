@@ -12,10 +12,11 @@ use std::sync::Arc;
 /// Lines of a block of 32 outputs and 32 inputs: one for each output.
 pub(super) const LINES: usize = BLOCK;
 
-/// A weight [outputs, inputs] of a linear map, or [outputs, inputs, kernel, kernel] of a convolution, rounded to bf16.
+/// A weight [outputs, inputs] of a linear map, or [outputs, inputs, kernel, kernel] of a
+/// convolution, rounded to bf16.
 ///
-/// Block (output / 32, input / 32, tap) is number (output block · input blocks + input block) · taps + tap; in it each
-/// output has a line of 32 inputs.
+/// Block (output / 32, input / 32, tap) is number (output block · input blocks + input block) ·
+/// taps + tap; in it each output has a line of 32 inputs.
 #[derive(Clone)]
 pub struct PackedBf16 {
     /// What its products are computed on.
@@ -40,7 +41,8 @@ impl PackedBf16 {
         matches!(kernel, 1 | 3) && dims[..2].iter().all(whole) && Unit::detect().is_some()
     }
 
-    /// Lays out a weight of any float type, rounding to the nearest bf16, ties to even. Its dimensions must [fit](Self::fits).
+    /// Lays out a weight of any float type, rounding to the nearest bf16, ties to even. Its
+    /// dimensions must [fit](Self::fits).
     pub fn new(weight: &Tensor) -> Result<Self> {
         let Some(unit) = Unit::detect().filter(|_| Self::fits(weight.dims())) else {
             candle_core::bail!("gemm_bf16: a weight of {:?} does not fit", weight.dims());

@@ -1,5 +1,6 @@
-//! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows interleaved. While a task
-//! computes it asks for the blocks of the next one, so that they need not be waited for.
+//! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows
+//! interleaved. While a task computes it asks for the blocks of the next one, so that they need not
+//! be waited for.
 
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
 use crate::cpu::prefetch::Prefetch;
@@ -13,14 +14,15 @@ use rayon::prelude::*;
 /// Tasks for each thread from which on it pays to look prefetch.
 const TASKS: usize = 4;
 
-/// Whether a task asks for the weight's blocks that the next one reads. A thread's tasks follow one another, but where its share
-/// ends the next one's blocks are another thread's, which has them already.
+/// Whether a task asks for the weight's blocks that the next one reads. A thread's tasks follow one
+/// another, but where its share ends the next one's blocks are another thread's, which has them
+/// already.
 fn prefetches(tasks: usize) -> bool {
     tasks >= TASKS * rayon::current_num_threads()
 }
 
-/// What block `number` of `of` asks for at each step of the weight's blocks from line `next` on, if any: together they ask for
-/// all of them.
+/// What block `number` of `of` asks for at each step of the weight's blocks from line `next` on, if
+/// any: together they ask for all of them.
 pub(super) fn share(weight: &PackedBf16, next: Option<usize>, number: usize, of: usize) -> Prefetch {
     let Some(next) = next else { return Prefetch::NONE };
     let lines = split_range(0..LINES, of, number);
@@ -30,8 +32,9 @@ pub(super) fn share(weight: &PackedBf16, next: Option<usize>, number: usize, of:
 /// Bytes of activations that stay in the second cache while all of a weight passes.
 const GROUP: usize = 1 << 20;
 
-/// For each block of outputs and each of `columns` blocks of activations, of `bytes` each: `sum` gets the weight as the left
-/// operand, the lines to ask for, the block of outputs and the block of activations.
+/// For each block of outputs and each of `columns` blocks of activations, of `bytes` each: `sum`
+/// gets the weight as the left operand, the lines to ask for, the block of outputs and the block of
+/// activations.
 pub(super) fn forward(
     weight: &PackedBf16,
     columns: usize,
@@ -55,8 +58,8 @@ pub(super) fn forward(
     (0..tasks).into_par_iter().with_max_len(1).for_each(task);
 }
 
-/// For each block of inputs and each of `rows` blocks of gradients: `sum` gets the weight as the right operand, the lines to ask
-/// for, the block of inputs and the block of gradients.
+/// For each block of inputs and each of `rows` blocks of gradients: `sum` gets the weight as the
+/// right operand, the lines to ask for, the block of inputs and the block of gradients.
 pub(super) fn backward(
     weight: &PackedBf16,
     rows: usize,

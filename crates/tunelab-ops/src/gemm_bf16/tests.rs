@@ -1,5 +1,5 @@
-//! Products against plain loops over the same rounded numbers. Without products of bf16 in the processor there is
-//! nothing to test.
+//! Products against plain loops over the same rounded numbers. Without products of bf16 in the
+//! processor there is nothing to test.
 
 use crate::cpu::checks::{close, values};
 use crate::cpu::line_buffer::{CacheLine, LINE_BYTES};
@@ -18,8 +18,9 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| bf16::from_f32(*v).to_f32()).collect()
 }
 
-/// A block of rows and columns on each unit there is: of fewer rows, one tile of columns, a last step that is partly zeros; and
-/// with a right operand that lies as a convolution's, on no line's beginning, and its rows apart.
+/// A block of rows and columns on each unit there is: of fewer rows, one tile of columns, a last
+/// step that is partly zeros; and with a right operand that lies as a convolution's, on no line's
+/// beginning, and its rows apart.
 #[test]
 fn blocks_equal_plain_loops() {
     let Some(best) = Unit::detect() else { return };
@@ -39,7 +40,8 @@ fn blocks_equal_plain_loops() {
                 let pair = |i: usize| u32::from(values[2 * i]) | u32::from(values[2 * i + 1]) << 16;
                 (0..n).map(|line| CacheLine(std::array::from_fn(|i| pair(line * 16 + i)))).collect()
             };
-            // A row's lines lie one behind the other on the left, behind one that belongs to nobody.
+            // A row's lines lie one behind the other on the left, behind one that belongs to
+            // nobody.
             let mut left = lines(1 + BLOCK * steps, 1);
             for row in left[1..].chunks_exact_mut(steps) {
                 row[steps - 1].0[pairs..].fill(0);
@@ -77,8 +79,9 @@ fn blocks_equal_plain_loops() {
     }
 }
 
-/// What is asked for in advance shows in no result, so its arithmetic is looked at: the shares are all of a block's lines, and a
-/// step's blocks lie as far from one another in every block of outputs and of inputs.
+/// What is asked for in advance shows in no result, so its arithmetic is looked at: the shares are
+/// all of a block's lines, and a step's blocks lie as far from one another in every block of
+/// outputs and of inputs.
 #[test]
 fn shares_are_all_of_the_next_blocks() {
     if Unit::detect().is_none() {

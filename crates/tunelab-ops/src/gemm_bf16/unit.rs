@@ -62,7 +62,8 @@ impl ConfiguredUnit {
             let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
             shape.row_bytes[..8].fill(64);
             shape.rows[..8].fill(16);
-            // SAFETY: the unit is a witness of tiles that the system permits; the operand is a configuration of 64 bytes.
+            // SAFETY: the unit is a witness of tiles that the system permits; the operand is a
+            // configuration of 64 bytes.
             unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shape, options(nostack, readonly)) };
         }
         Self { unit, here: PhantomData }
@@ -78,7 +79,8 @@ impl ConfiguredUnit {
 impl Drop for ConfiguredUnit {
     fn drop(&mut self) {
         if let Unit::Amx(_) = self.unit {
-            // SAFETY: tiles were configured. Those in use would have to be saved whenever the thread is put aside.
+            // SAFETY: tiles were configured. Those in use would have to be saved whenever the
+            // thread is put aside.
             unsafe { asm!("tilerelease", options(nostack, nomem)) };
         }
     }

@@ -28,7 +28,8 @@ pub(super) fn multiply<'y>(
     b: Option<&[f32]>,
 ) {
     if is_skinny(m, n, k) {
-        // yᵀ = W xᵀ, so that the weight is read where it lies: to pack its transpose pays for many rows of x.
+        // yᵀ = W xᵀ, so that the weight is read where it lies: to pack its transpose pays for many
+        // rows of x.
         let bias = b.map_or(Bias::None, Bias::PerRow);
         let y = Output::Transposed(y.into());
         matmul(simd, y, (n, k), Columns::one(m), Lhs::rows(w, k), &transposed(x, k, m), bias);

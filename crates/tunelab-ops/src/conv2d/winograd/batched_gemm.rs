@@ -1,4 +1,5 @@
-//! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes (AVX-512).
+//! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes
+//! (AVX-512).
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -13,13 +14,16 @@ use std::arch::x86_64::{
 
 /// Vectors of rows that are summed together at most.
 pub(super) const WIDE: usize = 3;
-/// Tiles that are summed together: with three vectors of rows, 24 sums, three filters' and one pixel's register are in use.
+/// Tiles that are summed together: with three vectors of rows, 24 sums, three filters' and one
+/// pixel's register are in use.
 pub(super) const TILES: usize = 8;
-/// The same for a image that has no more.
+/// The same for an image that has no more.
 const FEW_TILES: usize = 4;
-/// Steps that lie together: the planes of so many follow one another, so that what is transformed goes to few pages.
+/// Steps that lie together: the planes of so many follow one another, so that what is transformed
+/// goes to few pages.
 pub(super) const STEPS: usize = 8;
-/// Planes from eight steps to the next: with as many as there are, all would compete for the same lines of a cache.
+/// Planes from eight steps to the next: with as many as there are, all would compete for the same
+/// lines of a cache.
 const PLANE_STRIDE: usize = PLANES + 1;
 
 /// Where the values of a step begin in the first plane, if there are `width` for each.
@@ -82,7 +86,8 @@ impl Block<'_> {
     #[inline]
     unsafe fn of<const N: usize, const T: usize>(self) {
         let mut sums = [[_mm512_setzero_ps(); N]; T];
-        // SAFETY: AVX-512, N vectors of filters and T pixels of each step and the sums are there, says the caller.
+        // SAFETY: AVX-512, N vectors of filters and T pixels of each step and the sums are there,
+        // says the caller.
         unsafe {
             let (mut filters, mut pixels) = (self.filters.as_ptr(), self.pixels.as_ptr());
             let (mut left, mut group) = (self.steps, 0);

@@ -1,5 +1,5 @@
-//! Filters as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time, where a row of G is (1 p p²) for each of the `points`, and
-//! (0 0 1) for the one at infinity.
+//! Filters as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time, where a row of G is (1 p p²)
+//! for each of the `points`, and (0 0 1) for the one at infinity.
 //!
 //! Plane 6 i + j holds element (i, j).
 #![expect(
@@ -26,7 +26,7 @@ const TAPS: usize = 9;
 /// Columns of a filter.
 pub(super) const COLUMNS: usize = 3;
 
-/// What a weight's values are: f32, or bf16 that is widened.
+/// What a weight's values are: f32, or bf16 that is upcast.
 pub(in crate::conv2d) trait FilterValue: Copy + Default + Sync {
     /// Four values at each of four places, in the order of the places.
     ///
@@ -59,7 +59,8 @@ impl FilterValue for bf16 {
     }
 }
 
-/// A weight [outputs, inputs, 3, 3], from inputs to outputs or, flipped, back: the matrix [m, k] of its filters.
+/// A weight [outputs, inputs, 3, 3], from inputs to outputs or, flipped, back: the matrix [m, k] of
+/// its filters.
 #[derive(Clone, Copy)]
 pub(in crate::conv2d) struct Filters<'a, T> {
     pub values: &'a [T],
@@ -91,8 +92,8 @@ impl<T: FilterValue> Filters<'_, T> {
         Pieces { first, count, length: as_full(length * TAPS), apart: as_full(row.max(depth)) }
     }
 
-    /// Transforms a block of the matrix. For each group of three vectors of rows `out` gets, for each of eight columns, the vectors
-    /// plane by plane, with 0 behind the last row.
+    /// Transforms a block of the matrix. For each group of three vectors of rows `out` gets, for
+    /// each of eight columns, the vectors plane by plane, with 0 behind the last row.
     #[target_feature(enable = "avx512f")]
     pub(super) fn transform(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
         let vectors = rows.len().div_ceil(LANES);
@@ -127,10 +128,12 @@ impl<T: FilterValue> Filters<'_, T> {
         let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
         if count < LANES {
             let whole = whole(filters, row, count);
-            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the slices.
+            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the
+            // slices.
             unsafe { self.turned_or_not(&whole, TAPS, wide, out) };
         } else {
-            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the slices.
+            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the
+            // slices.
             unsafe { self.turned_or_not(filters, row, wide, out) };
         }
     }
@@ -155,8 +158,8 @@ impl<T: FilterValue> Filters<'_, T> {
         }
     }
 
-    /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets, for each column of the block, three
-    /// vectors.
+    /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets,
+    /// for each column of the block, three vectors.
     #[target_feature(enable = "avx512f")]
     pub(super) fn halves(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
         let (row, column) = self.apart();
@@ -165,7 +168,8 @@ impl<T: FilterValue> Filters<'_, T> {
         for (step, depth) in depths.clone().enumerate() {
             let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
             let out = &mut out[step * COLUMNS * LANES..];
-            // SAFETY: this function needs AVX-512 itself; 16 filters are there, and `out` was measured.
+            // SAFETY: this function needs AVX-512 itself; 16 filters are there, and `out` was
+            // measured.
             unsafe {
                 if rows.len() < LANES {
                     half(self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
@@ -187,7 +191,8 @@ fn whole<T: FilterValue>(filters: &[T], row: usize, count: usize) -> [T; LANES *
     whole
 }
 
-/// So many pieces of memory, of `length` values each, from the first on `apart` values from one another.
+/// So many pieces of memory, of `length` values each, from the first on `apart` values from one
+/// another.
 #[derive(Clone, Copy)]
 pub(super) struct Pieces {
     first: *const f32,
@@ -210,7 +215,7 @@ impl Pieces {
     }
 }
 
-/// Transforms 16 filters, flipped by 180 degrees or not, to planes of W vectors.
+/// Transforms 16 filters, rotated by 180 degrees or not, to planes of W vectors.
 ///
 /// # Safety
 /// AVX-512 is there; there are 16 filters and all planes.
@@ -228,7 +233,8 @@ unsafe fn transform<T: FilterValue, const FLIP: bool, const W: usize>(filters: &
     }
 }
 
-/// G g of 16 filters, flipped by 180 degrees or not: rows of three vectors, `apart` values from one another.
+/// G g of 16 filters, rotated by 180 degrees or not: rows of three vectors, `apart` values from one
+/// another.
 ///
 /// # Safety
 /// AVX-512 is there; there are 16 filters and all rows.
@@ -245,7 +251,7 @@ unsafe fn half<T: FilterValue>(flip: bool, filters: &[T], row: usize, out: &mut 
     }
 }
 
-/// The columns of 16 filters that are `row` apart, flipped by 180 degrees or not.
+/// The columns of 16 filters that are `row` apart, rotated by 180 degrees or not.
 ///
 /// # Safety
 /// AVX-512 is there, and so are 16 filters.

@@ -1,5 +1,6 @@
-//! Pixels as F(4x4, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time. A row of Bᵀ has the coefficients of the polynomial that
-//! is 1 at one of the `points` and 0 at the others; the last row's is 0 at all of them.
+//! Pixels as F(4x4, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time. A row of Bᵀ has the
+//! coefficients of the polynomial that is 1 at one of the `points` and 0 at the others; the last
+//! row's is 0 at all of them.
 //!
 //! Plane 6 i + j holds element (i, j).
 #![expect(
@@ -23,13 +24,14 @@ use std::ops::Range;
 
 /// Lines of a row of tiles: each row of pixels is split into every fourth.
 const LINES: usize = INPUT_TILE * OUTPUT_TILE;
-/// Channels whose pixels are split before the first is transformed: what was just stored cannot be loaded at once in other
-/// pieces.
+/// Channels whose pixels are split before the first is transformed: what was just stored cannot be
+/// loaded at once in other pieces.
 const BATCH: usize = 4;
 
 impl Tiling {
-    /// Transforms the pixels of some tiles, from a multiple of 16 on, in channels `some` of `channels`. For each vector of 16 tiles
-    /// `out` gets `vector` values: for each of eight channels, the planes one after the other.
+    /// Transforms the pixels of some tiles, from a multiple of 16 on, in channels `some` of
+    /// `channels`. For each vector of 16 tiles `out` gets `vector` values: for each of eight
+    /// channels, the planes one after the other.
     #[target_feature(enable = "avx512f")]
     pub(super) fn transform_input(
         &self,
@@ -58,7 +60,8 @@ impl Tiling {
                 });
                 for (channel, lines) in batch.clone().zip(lines.chunks_exact(length)) {
                     let out = &mut out[place(channel - some.start, LANES)..][..(PLANES - 1) * plane + LANES];
-                    // SAFETY: this function needs AVX-512 itself; the places and all lines from each of them on lie inside `lines`, all planes inside `out`.
+                    // SAFETY: this function needs AVX-512 itself; the places and all lines from
+                    // each of them on lie inside `lines`, all planes inside `out`.
                     unsafe {
                         match self.run {
                             16 => transform::<1>(lines, &places, pitch, out, plane),
@@ -73,7 +76,8 @@ impl Tiling {
         }
     }
 
-    /// The pixels under rows of tiles in one channel: for each row of tiles six rows of pixels, each split into four lines.
+    /// The pixels under rows of tiles in one channel: for each row of tiles six rows of pixels,
+    /// each split into four lines.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn split(
@@ -100,7 +104,8 @@ impl Tiling {
     }
 }
 
-/// Every fourth pixel: line s has those at 4 q + s - 1 for the tiles q from `first` on; 0 outside of the row.
+/// Every fourth pixel: line s has those at 4 q + s - 1 for the tiles q from `first` on; 0 outside
+/// of the row.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn split(row: &[f32], first: usize, lines: &mut [f32], pitch: usize) {

@@ -1,10 +1,11 @@
 //! The points at which F(4x4, 3x3) takes polynomials for their product: 0, ±a, ±b and infinity.
 //!
-//! Toom and Cook's construction: pixels d, kernel g and results y of a row are polynomials' coefficients; Bᵀ d holds d divided
-//! among the points (the numerators of Lagrange's polynomials over their denominators), G g is g at the points, and Aᵀ has the
-//! points' powers. a and b are dyadic, so that the powers are exact, and chosen for a small error: the usual points, 1 and 2,
-//! double it. Reference: Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd
-//! Convolution for Deep Neural Networks" (2020).
+//! Toom and Cook's construction: pixels d, kernel g and results y of a row are polynomials'
+//! coefficients; Bᵀ d holds d divided among the points (the numerators of Lagrange's polynomials
+//! over their denominators), G g is g at the points, and Aᵀ has the points' powers. a and b are
+//! dyadic, so that the powers are exact, and chosen for a small error: the usual points, 1 and 2,
+//! double it. Reference: Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving
+//! the Accuracy of Winograd Convolution for Deep Neural Networks" (2020).
 
 /// a
 pub(super) const A: f32 = 5.0 / 8.0;

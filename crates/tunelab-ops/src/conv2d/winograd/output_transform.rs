@@ -1,5 +1,5 @@
-//! Sums as pixels: Aᵀ s A, where Aᵀ has the powers of the `points`, for 16 channels at a time and, to store rows of 16 pixels,
-//! four tiles.
+//! Sums as pixels: Aᵀ s A, where Aᵀ has the powers of the `points`, for 16 channels at a time and,
+//! to store rows of 16 pixels, four tiles.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -19,8 +19,8 @@ use std::ops::Range;
 /// Tiles whose rows of pixels fill a vector.
 const TOGETHER: usize = LANES / OUTPUT_TILE;
 
-/// Sums of 16 channels in one tile are next to one another: those of the next tile are `tile`, of the next plane `plane`
-/// values further on.
+/// Sums of 16 channels in one tile are next to one another: those of the next tile are `tile`, of
+/// the next plane `plane` values further on.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<'a> {
     pub values: &'a [f32],
@@ -29,11 +29,12 @@ pub(super) struct Sums<'a> {
 }
 
 impl Tiling {
-    /// Writes the pixels of `count` channels, up to 16, in these tiles, up to 16; `bias` has a value for each channel, and
-    /// `channel` is the first of `channels`.
+    /// Writes the pixels of `count` channels, up to 16, in these tiles, up to 16; `bias` has a
+    /// value for each channel, and `channel` is the first of `channels`.
     ///
     /// # Safety
-    /// AVX-512 is there; y holds images of `channels` channels, and nobody else reads or writes these pixels.
+    /// AVX-512 is there; y holds images of `channels` channels, and nobody else reads or writes
+    /// these pixels.
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn transform_output(
         &self,
@@ -56,7 +57,8 @@ impl Tiling {
         let (height, width) = (self.of.height, self.of.width);
         for some in (0..tiles).step_by(TOGETHER) {
             let tiles = TOGETHER.min(tiles - some);
-            // Where each tile's first pixel is in the first channel, and how many rows and columns from it on are in the image.
+            // Where each tile's first pixel is in the first channel, and how many rows and columns
+            // from it on are in the image.
             let places: [(usize, usize, usize); TOGETHER] = std::array::from_fn(|tile| {
                 let (row, column) = self.place(first + some + tile.min(tiles - 1));
                 let (sample, row) = (row / self.down, row % self.down);
@@ -92,8 +94,8 @@ impl Tiling {
     #[inline]
     unsafe fn write(&self, row: __m512, places: &[(usize, usize, usize)], i: usize, y: *mut f32) {
         let at = |tile: usize| y.wrapping_add(places[tile].0);
-        // SAFETY: AVX-512 is there, and y where rows and columns are in the image, says the caller; a run lies in one row of
-        // tiles.
+        // SAFETY: AVX-512 is there, and y where rows and columns are in the image, says the caller;
+        // a run lies in one row of tiles.
         unsafe {
             if self.whole && places.len() == TOGETHER {
                 match self.run {

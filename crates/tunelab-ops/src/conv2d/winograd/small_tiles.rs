@@ -1,9 +1,10 @@
-//! Few tiles: the products of all planes, with filters that are transformed halfway, along their columns, and finished in
-//! registers when they are used (AVX-512).
+//! Few tiles: the products of all planes, with filters that are transformed halfway, along their
+//! columns, and finished in registers when they are used (AVX-512).
 //!
-//! For many tiles it pays to store a transformed filter's 36 values; for few they would be written and read about as
-//! often as they are multiplied. So here 18 are, in a block that stays in the nearest cache, and each row of planes is
-//! summed on its own: what a step contributes to six planes of up to four tiles is made from three vectors.
+//! For many tiles it pays to store a transformed filter's 36 values; for few they would be written
+//! and read about as often as they are multiplied. So here 18 are, in a block that stays in the
+//! nearest cache, and each row of planes is summed on its own: what a step contributes to six
+//! planes of up to four tiles is made from three vectors.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
@@ -21,9 +22,11 @@ use std::ops::Range;
 
 /// Channels that are summed in one go at most: their filters, 18 KiB, stay in the nearest cache.
 pub(super) const DEPTH: usize = 16;
-/// Tiles of a group at most: with six planes 24 sums, a column's three registers and four factors are in use.
+/// Tiles of a group at most: with six planes 24 sums, a column's three registers and four factors
+/// are in use.
 const GROUP_TILES: usize = 4;
-/// Tiles for which filters are transformed halfway at most. Two groups pass the same filters; for four it is slower.
+/// Tiles for which filters are transformed halfway at most. Two groups pass the same filters; for
+/// four it is slower.
 pub(super) const MAX_TILES: usize = 8;
 
 /// The groups that so many tiles are summed in.
@@ -32,8 +35,9 @@ pub(super) fn groups(tiles: usize) -> impl Iterator<Item = Range<usize>> {
     (0..groups).map(move |i| split_range(0..tiles, groups, i))
 }
 
-/// The transformed pixels of a group of tiles, of which [`pixels`](super::tiling::Tiling::pixels) has left 16 for each of
-/// `depth` channels of a block: for each channel all planes, one behind the other.
+/// The transformed pixels of a group of tiles, of which [`pixels`](super::tiling::Tiling::pixels)
+/// has left 16 for each of `depth` channels of a block: for each channel all planes, one behind the
+/// other.
 pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &mut [f32]) {
     let tiles = group.len();
     assert!(
@@ -51,7 +55,8 @@ pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &m
     }
 }
 
-/// What a block of channels contributes to 16 rows' sums: for each plane those of `tiles` tiles, 16 values each.
+/// What a block of channels contributes to 16 rows' sums: for each plane those of `tiles` tiles, 16
+/// values each.
 pub(super) struct Block<'a> {
     /// The filters, [`halves`](super::Filters::halves).
     pub halves: &'a [f32],
@@ -65,7 +70,8 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Adds the products of all steps to the sums, and asks for `lines` lines of what comes at each of them.
+    /// Adds the products of all steps to the sums, and asks for `lines` lines of what comes at each
+    /// of them.
     #[target_feature(enable = "avx512f")]
     pub(super) fn sum(self, prefetch: &mut Prefetch, lines: usize) {
         let (steps, tiles) = (self.steps, self.tiles);
@@ -114,7 +120,8 @@ impl Row {
     unsafe fn sum<const T: usize>(self, prefetch: &mut Prefetch, lines: usize) {
         let sum = |j: usize, t: usize| self.sums.wrapping_add((j * T + t) * LANES);
         let mut sums = [[_mm512_setzero_ps(); T]; INPUT_TILE];
-        // SAFETY: AVX-512, halves and pixels of all steps and the sums of T tiles are there, says the caller.
+        // SAFETY: AVX-512, halves and pixels of all steps and the sums of T tiles are there, says
+        // the caller.
         unsafe {
             let (mut halves, mut pixels) = (self.halves, self.pixels);
             for _ in 0..self.steps {

@@ -10,8 +10,9 @@ use half::bf16;
 /// Samples, channels, height and width, result channels.
 type Case = (usize, usize, (usize, usize), usize);
 
-/// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights and widths; rests of channels,
-/// of blocks, of vectors of tiles; several chunks, and more pixels than are transformed at once.
+/// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights
+/// and widths; rests of channels, of blocks, of vectors of tiles; several chunks, and more pixels
+/// than are transformed at once.
 const CASES: [Case; 18] = [
     (1, 5, (7, 9), 6),
     (1, 33, (3, 4), 20),
@@ -59,7 +60,7 @@ fn winograd_equals_im2col() {
     }
 }
 
-/// The sums are those of the widened values, to the bit.
+/// The sums are those of the upcast values, to the bit.
 #[test]
 fn filters_in_bf16_are_upcast() {
     let Some(simd) = Avx512::detect() else { return };
@@ -93,7 +94,8 @@ fn results_do_not_depend_on_threads() {
     }
 }
 
-/// The additions before and after the products round too: the error may be at most three times that of plain products.
+/// The additions before and after the products round too: the error may be at most three times that
+/// of plain products.
 #[test]
 fn errors_are_close_to_those_of_products() {
     let Some(simd) = Avx512::detect() else { return };
