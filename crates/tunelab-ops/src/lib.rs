@@ -30,7 +30,8 @@
 //! | [`to_rows`], [`to_image`] | plain Rust | | transposes in registers | | | own kernels |
 //! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | | | own kernels |
 //!
-//! ¹ Where [`MatmulPrecision::Bf16`] is asked for; otherwise in f32. ² For heads of up to 160 values.
+//! ¹ Where [`MatmulPrecision::Bf16`] is asked for; otherwise in f32. ² For heads of up to 160
+//! values.
 //!
 //! # Where what is
 //!

@@ -258,8 +258,8 @@ unsafe impl GlobalAlloc for Memory {
         // SAFETY: the new size is one of a layout of this alignment, says the caller.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !is_large(layout) && !is_large(new) {
-            // SAFETY: the block is the system allocator's and of this layout, and stays one: both sizes
-            // are small.
+            // SAFETY: the block is the system allocator's and of this layout, and stays one: both
+            // sizes are small.
             return or_end(unsafe { System.realloc(address, layout, size) }, size);
         }
         // SAFETY: the old block is of this layout, says the caller; both are as large as what is

@@ -298,6 +298,6 @@ mod tests {
             #[inline(always)]
             || y.iter_mut().zip(&x).for_each(|(y, x)| *y = x * x * 0.3 + x),
         );
-        assert!(y.iter().zip(&x).all(|(y, x)| *y == x * x * 0.3 + x));
+        assert!(y.iter().zip(&x).all(|(y, x)| y.to_bits() == (x * x * 0.3 + x).to_bits()));
     }
 }

@@ -3,10 +3,11 @@
 //!
 //! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where
 //! they go into a product, as torch's autocast does; softmax is in f32. Each operand is packed as
-//! the products of `tiles` read it: on the left lines of 32 values of a row, on the right lines of
-//! a pair of rows' values in 16 columns. The gradients of k and v are summed as their transposes,
-//! over four query blocks at a time, so that the scores' gradients are never transposed. Queries
-//! and keys that are not there are zeros, and so is all that they add to a gradient.
+//! the products of `gemm_bf16` read it: on the left lines of 32 values of a row, on the right lines
+//! of a pair of rows' values in 16 columns. The gradients of k and v are summed as their
+//! transposes, over four query blocks at a time, so that the scores' gradients are never
+//! transposed. Queries and keys that are not there are zeros, and so is all that they add to a
+//! gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on slices whose sizes are checked; tasks write elements of their own"
@@ -291,7 +292,7 @@ pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], 
     unsafe { fill_uninit(sizes.batch * sizes.queries * sizes.width(), write) }
 }
 
-/// dq, dk, dv of sample and head `i`; see [`query_blocks`](super::query blocks).
+/// dq, dk, dv of sample and head `i`; see [`avx512`](super::avx512::backward_head).
 pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let Operands { q, k, v, dy, wanted } = operands;
     let of = Lengths::of(sizes);

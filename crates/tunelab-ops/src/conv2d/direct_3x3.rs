@@ -76,7 +76,8 @@ impl Images {
         rows && self.samples * self.pixels() > 0
     }
 
-    /// Whether the kernels here take images of this size for the gradient of a weight [outputs, channels, 3, 3].
+    /// Whether the kernels here take images of this size for the gradient of a weight [outputs,
+    /// channels, 3, 3].
     pub(super) fn supports_weight_gradient(&self, outputs: usize) -> bool {
         self.supported() && self.width.is_multiple_of(LANES) && self.channels * outputs < WIDE
     }
@@ -209,7 +210,7 @@ fn pack<'s>(kernels: &[f32], m: usize, scratch: &'s mut Scratch) -> &'s [f32] {
         // SAFETY: `conv` was given a witness of AVX-512; each of the m rows has 16 values from
         // `first` on, and so has `packed` 16 rows.
         unsafe {
-            transpose_into(&kernels[first..], k, (m, LANES), &mut packed[first * LANES..][..LANES * LANES], LANES)
+            transpose_into(&kernels[first..], k, (m, LANES), &mut packed[first * LANES..][..LANES * LANES], LANES);
         };
     }
     for (tap, out) in packed.chunks_exact_mut(LANES).enumerate().skip(whole) {

@@ -2,8 +2,9 @@
 //! multiplications for 16 pixels where there were 144.
 //!
 //! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels.
-//! `pixels`, `filters` and `results` are linear maps to and from 36 planes (`points` says by which
-//! numbers), in each of which the convolution is a product of matrices (`sums`): [m, tiles] =
+//! `input_transform`, `filter_transform` and `output_transform` are linear maps to and from 36
+//! planes (`interpolation_points` says by which numbers), in each of which the convolution is a
+//! product of matrices (`batched_gemm`): [m, tiles] =
 //! filters [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the filters
 //! and sums block by block, in memory that stays in the second cache, so there is no transformed
 //! copy of a weight, and while a block is computed the next one's filters are fetched. Where there

@@ -87,7 +87,7 @@ pub(crate) fn chunk<T>(values: &[T], i: usize, part: usize) -> &[T] {
     &values[i * part..values.len().min((i + 1) * part)]
 }
 
-/// UninitOutput for values that have not been written yet, which is filled from the front on.
+/// Room for values that have not been written yet, which is filled from the front on.
 pub(crate) struct UninitOutput<'a> {
     places: &'a mut [MaybeUninit<f32>],
     /// How many values have been written to the task's part, of which this is the room or a piece

@@ -202,10 +202,10 @@ impl Work {
         let (source, name) = self.named("attention_keys");
         let Kernel { backward, .. } = self.kernel;
         let over = self.over(self.of.keys, 2 * (self.kernel.rows() + backward), 2 * backward);
-        // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v
-        // [batch, keys, heads * d], q and dy [batch, queries, heads * d], lse and delta [batch, heads, queries],
-        // and the shared memory holds the tiles of k, v, q and dy and two numbers for each of a
-        // tile's queries.
+        // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v [batch, keys, heads
+        // * d], q and dy [batch, queries, heads * d], lse and delta [batch, heads, queries], and
+        // the shared memory holds the tiles of k, v, q and dy and two numbers for each of a tile's
+        // queries.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
         Ok([dk.tensor(), dv.tensor()])
     }

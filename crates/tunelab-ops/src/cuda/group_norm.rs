@@ -129,10 +129,10 @@ impl Slabs {
         ];
         let shared = 2 * self.channels * parts * size_of::<f32>();
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), shared);
-        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; a block reads its
-        // slab of x and dy, its channels' weights and biases and its two numbers, writes its slab
-        // of dx and its channels' sums, and has two numbers of shared memory for each part of a
-        // channel.
+        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; a block reads
+        // its slab of x and dy, its channels' weights and biases and its two numbers, writes its
+        // slab of dx and its channels' sums, and has two numbers of shared memory for each part of
+        // a channel.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_backward", x.dtype()), over, arguments) }?;
         Ok((dx.map(Fresh::tensor), sums.map(Fresh::tensor)))
     }

@@ -123,7 +123,7 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
     match bias {
         Bias::PerRow(bias) => assert!(!accumulate && bias.len() == m, "matmul: the bias has another size"),
         Bias::PerColumn(bias) => {
-            assert!(!transposed && !accumulate && bias.len() == n.width, "matmul: the bias has another size")
+            assert!(!transposed && !accumulate && bias.len() == n.width, "matmul: the bias has another size");
         }
         Bias::None => {}
     }

@@ -1,5 +1,5 @@
 //! The product of a block of 32 rows and 32 columns in vector registers, for processors with
-//! AVX-512 BF16 and without tile registers: operands that lie as they do for those. Accumulators
+//! AVX-512 BF16 and without tile registers: operands that lie as they do for those. Sums
 //! differ in their last bits, because tiles add a pair's products apart.
 //!
 //! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at

@@ -68,7 +68,7 @@ pub(crate) fn convolve_back<'y>(
     let row = weight.outputs / BLOCK;
     let packed = packed.first(grid.length() * row);
     let step = |i: usize| {
-        // A tap looks back as far as it looks prefetch on the way forward.
+        // A tap looks back as far as it looks ahead on the way forward.
         let (output, tap) = (i / taps, i % taps);
         let left = (grid.shift(weight.kernel, taps - 1 - tap) * row + output) * LINE_BYTES;
         ([left, i * LINES * LINE_BYTES], weight.block(output, 0, tap) * LINE_BYTES)

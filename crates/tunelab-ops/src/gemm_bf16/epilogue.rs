@@ -67,6 +67,7 @@ pub(super) fn rows(
 /// Writes the sums as pixels of 32 channels of images of `channels` channels, from `channel` on;
 /// `transposed` if the sums' rows are positions. A bias is for the channels. `runs` has an entry
 /// for each tile of positions.
+#[expect(clippy::too_many_arguments, reason = "a place in images has as many coordinates")]
 pub(super) fn images(
     _: Avx512,
     sums: &Accumulators,

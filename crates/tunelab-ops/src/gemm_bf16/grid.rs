@@ -1,9 +1,9 @@
-//! The pixels of a batch of images as positions on one to_line, so that a tap of a kernel is a
+//! The pixels of a batch of images as positions on one line, so that a tap of a kernel is a
 //! shift of the line.
 //!
 //! For a kernel of 3x3 each row of pixels is followed by one position of zeros, and each image by a
 //! row of them: the neighbors of a pixel at a border are then zeros, whichever way one goes.
-//! Accumulators for those positions are computed too, and dropped. Without a border (1x1) positions
+//! Sums for those positions are computed too, and dropped. Without a border (1x1) positions
 //! are pixels.
 
 use crate::gemm_bf16::operand::TILE;
@@ -49,7 +49,7 @@ impl Grid {
         self.border * (self.pitch() + 1)
     }
 
-    /// PackedBf16 of 16 positions.
+    /// Tiles of 16 positions.
     pub(super) fn tiles(&self) -> usize {
         self.positions().div_ceil(TILE)
     }
@@ -59,7 +59,7 @@ impl Grid {
         self.tiles().next_multiple_of(2) * TILE + 2 * self.margin()
     }
 
-    /// How many positions tap `tap` of a kernel of this many rows and columns looks prefetch of the
+    /// How many positions tap `tap` of a kernel of this many rows and columns looks ahead of the
     /// margin's beginning: what it sees for the position 0 begins there.
     pub(super) fn shift(&self, kernel: usize, tap: usize) -> usize {
         if kernel == 1 { self.margin() } else { tap / kernel * self.pitch() + tap % kernel }

@@ -15,7 +15,7 @@ use crate::cpu::prefetch::Prefetch;
 use std::arch::asm;
 use std::mem::offset_of;
 
-/// What a block's loop reads from memory, to buffer registers.
+/// What a block's loop reads from memory, to spare registers.
 #[repr(C)]
 struct Rest {
     at: *const f32,

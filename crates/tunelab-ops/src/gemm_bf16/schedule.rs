@@ -11,7 +11,7 @@ use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::gemm_bf16::unit::ConfiguredUnit;
 use rayon::prelude::*;
 
-/// Tasks for each thread from which on it pays to look prefetch.
+/// Tasks for each thread from which on it pays to prefetch.
 const TASKS: usize = 4;
 
 /// Whether a task asks for the weight's blocks that the next one reads. A thread's tasks follow one

@@ -17,7 +17,7 @@ pub(super) const WIDE: usize = 3;
 /// Tiles that are summed together: with three vectors of rows, 24 sums, three filters' and one
 /// pixel's register are in use.
 pub(super) const TILES: usize = 8;
-/// The same for an image that has no more.
+/// The same for images that have no more.
 const FEW_TILES: usize = 4;
 /// Steps that lie together: the planes of so many follow one another, so that what is transformed
 /// goes to few pages.

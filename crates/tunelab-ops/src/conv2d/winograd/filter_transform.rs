@@ -59,8 +59,8 @@ impl FilterValue for bf16 {
     }
 }
 
-/// A weight [outputs, inputs, 3, 3], from inputs to outputs or, flipped, back: the matrix [m, k] of
-/// its filters.
+/// A weight [outputs, inputs, 3, 3], from inputs to outputs or, rotated by 180 degrees (`flipped`),
+/// back: the matrix [m, k] of its filters.
 #[derive(Clone, Copy)]
 pub(in crate::conv2d) struct Filters<'a, T> {
     pub values: &'a [T],
@@ -207,7 +207,7 @@ impl Pieces {
         Prefetch::new(self.first, self.apart, self.length.div_ceil(LANES), self.count)
     }
 
-    /// For each piece its lines, apply_g over a number of groups of steps.
+    /// For each piece its lines, spread over a number of groups of steps.
     pub(super) fn lines(self, groups: usize) -> impl Iterator<Item = Prefetch> {
         let lines = self.length.div_ceil(LANES).div_ceil(groups);
         let prefetch = move |piece| Prefetch::new(self.first.wrapping_add(piece * self.apart), lines * LANES, lines, 1);

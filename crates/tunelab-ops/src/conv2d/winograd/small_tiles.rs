@@ -35,9 +35,9 @@ pub(super) fn groups(tiles: usize) -> impl Iterator<Item = Range<usize>> {
     (0..groups).map(move |i| split_range(0..tiles, groups, i))
 }
 
-/// The transformed pixels of a group of tiles, of which [`pixels`](super::tiling::Tiling::pixels)
-/// has left 16 for each of `depth` channels of a block: for each channel all planes, one behind the
-/// other.
+/// The transformed pixels of a group of tiles, of which
+/// [`transform_input`](super::tiling::Tiling::transform_input) has left 16 for each of `depth`
+/// channels of a block: for each channel all planes, one behind the other.
 pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &mut [f32]) {
     let tiles = group.len();
     assert!(
