@@ -1,6 +1,8 @@
 //! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer
 //! 2020).
 //!
+//! In: a tensor. Out: another one, noted on the tape.
+//!
 //! Backward recomputes the function from the argument, so nothing but the argument is kept.
 
 use crate::cpu::host;

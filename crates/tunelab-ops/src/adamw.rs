@@ -1,5 +1,8 @@
 //! AdamW (Loshchilov & Hutter 2019) with torch's semantics, one pass over each tensor.
 //!
+//! In: trained tensors, their gradients and moments, the step's constants. Out: both changed in
+//! place, and the norm of the gradients.
+//!
 //! p ← p (1 - lr · wd); m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²;
 //! p ← p - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε), with t counted from 1.
 

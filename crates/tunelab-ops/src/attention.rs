@@ -1,5 +1,7 @@
 //! Scaled dot-product attention (Vaswani et al. 2017): softmax(q kᵀ / √d) v, for each head.
 //!
+//! In: q, k and v. Out: a tensor like q, noted on the tape.
+//!
 //! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the
 //! projections, so no transposed copy is made. On the host, and on a CUDA card for heads of up to
 //! 160 values, the N x M matrix is never written as a whole: some queries at a time, and backward

@@ -1,5 +1,8 @@
 //! Two-dimensional convolution: x [B, C, H, W], W [O, C, kh, kw], b `[O]` → y [B, O, H', W'].
 //!
+//! In: tensors. Out: a tensor, noted on the tape; and the convolutions alone, on slices, for
+//! [`crate::weight`].
+//!
 //! Four bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's
 //! algorithm (`winograd`, AVX-512), 3x3 filters straight from the image for few channels
 //! (`direct_3x3`, AVX-512), products of the weight and panels of patches (`implicit_gemm`,

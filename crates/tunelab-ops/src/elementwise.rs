@@ -1,5 +1,7 @@
 //! Sums and multiples, element by element: residuals, factors, masks, and the shift of an image's
 //! channels.
+//!
+//! In: tensors of one shape. Out: another one, noted on the tape.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::par_fill;

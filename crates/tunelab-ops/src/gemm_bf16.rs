@@ -1,6 +1,9 @@
 //! Matrix products in bf16 with sums in f32: what frozen weights go through when `dtype = "bf16"`,
 //! on the tile registers of processors that have them (AMX), or in pairs on vectors (AVX-512 BF16).
 //!
+//! In: activations in f32 and a packed weight, or operands as lines of bf16 pairs. Out: results in
+//! f32.
+//!
 //! Both units multiply blocks of 32 rows and 32 columns of the same operands ([`kernel::block`]);
 //! attention takes them too.
 //!

@@ -1,5 +1,7 @@
 //! Moving values about: images to rows of pixels and back, and one image's channels behind
 //! another's.
+//!
+//! In: images or rows. Out: the same values in another order, noted on the tape.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::UninitOutput;

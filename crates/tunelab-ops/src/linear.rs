@@ -1,5 +1,8 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
+//! In: tensors. Out: a tensor, noted on the tape; and the products alone, on slices, for
+//! [`crate::weight`].
+//!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the
 //! weight's gradient alone.
 #![cfg_attr(

@@ -1,4 +1,7 @@
 //! The loss: the mean over samples of weight · mean((prediction - target)²), summed in f64.
+//!
+//! In: prediction and target of one shape, a weight for each sample. Out: a scalar, noted on the
+//! tape.
 
 use crate::cpu::host;
 use crate::cpu::vector_math::sum_of_pairs;

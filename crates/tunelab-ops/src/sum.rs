@@ -1,4 +1,6 @@
 //! The sum of two tensors of which nothing is noted: how gradients of several uses are added.
+//!
+//! In: two tensors of one shape. Out: a third.
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::{TASK, chunk, par_fill};

@@ -1,6 +1,8 @@
 //! Nearest-neighbor upsampling: x [B, C, H, W] → [B, C, H', W'], y[i, j] = x[⌊i H / H'⌋, ⌊j W /
 //! W'⌋].
 //!
+//! In: an image and a size. Out: an image of that size, noted on the tape.
+//!
 //! candle's own operation is not used because its backward overwrites what its argument had
 //! accumulated.
 

@@ -1,5 +1,8 @@
 //! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
 //!
+//! In: a weight's values, and what it is multiplied with. Out: results of the operations, noted on
+//! the tape.
+//!
 //! bf16 halves what a frozen network takes. Where the processor has instructions for it
 //! (`gemm_bf16`) products are computed in bf16 with sums in f32, as torch's autocast does;
 //! elsewhere, in 3x3 convolutions where there are no tile registers, and with weights that are no

@@ -1,4 +1,6 @@
 //! What AdamW keeps of a trained tensor, and a tensor with its gradient.
+//!
+//! In: a trained tensor, or saved moments. Out: moments that the next step changes.
 
 use candle_core::{Result, Tensor, Var, bail};
 

@@ -1,6 +1,8 @@
 //! Attention with AVX-512: query blocks of 24 queries against all keys of a head, whose scores stay
 //! in the second cache.
 //!
+//! In: q, k, v and dy as slices. Out: y, or a head's gradients.
+//!
 //! Keys (and, backward, values) are packed once for each head: in panels of 32, transposed, for
 //! scores; as rows of whole vectors for weighted sums. All products go through one kernel, which
 //! holds a few rows and up to five vectors of columns of the result in registers. Rows and keys

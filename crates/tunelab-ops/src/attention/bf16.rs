@@ -1,6 +1,8 @@
 //! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: query blocks of 32
 //! queries against all keys of a head.
 //!
+//! In: q, k, v and dy as slices. Out: y, or a head's gradients, in f32.
+//!
 //! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where
 //! they go into a product, as torch's autocast does; softmax is in f32. Each operand is packed as
 //! the products of `gemm_bf16` read it: on the left lines of 32 values of a row, on the right lines

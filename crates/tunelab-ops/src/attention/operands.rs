@@ -1,4 +1,6 @@
 //! What the bodies of attention are given for backward, and what they return.
+//!
+//! In: slices. Out: a head's gradients.
 
 /// What backward reads, all samples and heads.
 #[derive(Clone, Copy)]

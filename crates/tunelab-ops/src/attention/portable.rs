@@ -1,4 +1,6 @@
 //! Attention in blocks of queries, with products from the gemm crate: on any processor.
+//!
+//! In: q, k, v and dy as slices. Out: y, or a head's gradients.
 
 use crate::attention::operands::{HeadGradients, Operands};
 use crate::cpu::vector_math::{exp, max, sum_of, sum_of_pairs};

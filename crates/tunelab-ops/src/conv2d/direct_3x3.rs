@@ -1,6 +1,8 @@
 //! 3x3 convolution with stride 1 between zeros, straight from the image: no columns are written
 //! (AVX-512).
 //!
+//! In: images, weight and dy as slices. Out: y, dx or dW.
+//!
 //! x [S, C, h, w] is copied once with its border of zeros. A tile of up to 14 channels and 32
 //! pixels of the result stays in registers while all C·9 taps pass: the weights of the tile's
 //! channels are packed tap by tap beforehand, the pixels of a tap are an unaligned load. The

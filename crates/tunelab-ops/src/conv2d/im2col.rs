@@ -3,6 +3,8 @@
 //! convolution of a single image needs no columns. dx is the transposed product followed by the
 //! adjoint of im2col (col2im), dW = dy · columnsᵀ. The column buffer is bounded whatever the
 //! image's size.
+//!
+//! In: images, weight and dy as slices. Out: y, dx or dW.
 
 use crate::cpu::buffer::Scratch;
 use crate::gemm::portable::{Dst, Mat, Threads, gemm};

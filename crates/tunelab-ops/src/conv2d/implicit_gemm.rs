@@ -1,6 +1,8 @@
 //! Convolution as a product of the weight, where it lies, and the image's patches in panels
 //! (AVX-512).
 //!
+//! In: images, weight and dy as slices. Out: y, dx or dW.
+//!
 //! dx is the same convolution of dy with each kernel rotated by 180 degrees, from result channels
 //! to channels: the weight is read across. dW is the product of dy and the patches' transpose,
 //! summed over the samples in order.

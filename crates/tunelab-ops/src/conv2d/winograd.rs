@@ -1,6 +1,8 @@
 //! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36
 //! multiplications for 16 pixels where there were 144.
 //!
+//! In: images and filters as slices. Out: the result's images.
+//!
 //! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels.
 //! `input_transform`, `filter_transform` and `output_transform` are linear maps to and from 36
 //! planes (`interpolation_points` says by which numbers), in each of which the convolution is a

@@ -1,4 +1,6 @@
 //! A result in memory that several tasks write at once, each elements of its own.
+//!
+//! In: a slice that is written. Out: pointers into it, each measured.
 #![expect(unsafe_code, reason = "what the compiler cannot see is that the tasks' elements are apart")]
 
 use std::marker::PhantomData;

@@ -1,5 +1,7 @@
 //! Scalar functions and sums written so that the compiler can vectorize them inside
-//! `host::vectorized`.
+//! `simd::vectorize`.
+//!
+//! In: numbers, or slices of them. Out: numbers.
 //!
 //! Sums run in 16 fixed lanes, so their order, and with it their rounding, depends on the length
 //! alone.

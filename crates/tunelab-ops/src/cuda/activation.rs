@@ -1,4 +1,6 @@
 //! Activations, element by element; backward computes the function again from its argument.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::{Fresh, Source, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;

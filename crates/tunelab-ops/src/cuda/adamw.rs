@@ -1,5 +1,8 @@
 //! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back
 //! once, when all is under way.
+//!
+//! In: trained tensors of one card, their gradients and moments. Out: both changed in place, and
+//! the norm.
 
 use crate::adamw::moments::Trained;
 use crate::cuda::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};

@@ -1,6 +1,8 @@
 //! Attention that keeps of each query's scores the logarithm of a sum alone, and computes them
 //! again for backward, block by block.
 //!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
 //! Heads of lora_b to 160 values are served; what the kernels take for a head is one of a few
 //! widths, filled lora_b with zeros.
 

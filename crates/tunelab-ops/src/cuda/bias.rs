@@ -1,4 +1,6 @@
 //! Biases: added to an image's channels; and their gradients.
+//!
+//! In: tensors of one card. Out: the same changed in place, or sums.
 
 use crate::cuda::{Fresh, Source, blocks, device, launch, pointer, source, typed};
 use candle_core::{DType, Result, Tensor};

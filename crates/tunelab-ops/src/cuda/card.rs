@@ -1,4 +1,6 @@
 //! A CUDA card: opened, asked what and which it is, and how much of its memory is in use.
+//!
+//! In: a card's number, or a device. Out: a device, or what the driver says of it.
 
 use crate::cuda::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;

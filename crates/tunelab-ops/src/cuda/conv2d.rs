@@ -1,6 +1,8 @@
 //! Two-dimensional convolution through cuDNN: forward, the gradient of the image, and that of the
 //! weight.
 //!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
 //! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter
 //! ones. All sums are f32, and f32 is not shortened to TF32 unless the card is told to, which cuDNN
 //! by itself would do. For each shape the descriptors, the algorithm and its need of memory are

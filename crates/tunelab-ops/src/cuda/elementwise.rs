@@ -1,4 +1,6 @@
 //! Sums and multiples, element by element, and sums of what came apart.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, typed};
 use crate::tape::operand;

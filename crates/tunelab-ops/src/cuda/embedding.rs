@@ -1,4 +1,6 @@
 //! Tokens to vectors. Gradients are summed in the order of the texts.
+//!
+//! In: ids, and tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::{Fresh, Source, device, launch, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;

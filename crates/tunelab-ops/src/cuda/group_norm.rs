@@ -1,6 +1,8 @@
 //! Group normalization, optionally followed by `SiLU`: one block of threads for each group of a
 //! sample. x is kept for backward, with mean and deviation; weight and bias are f32 for the
 //! kernels, whatever their own type.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::elementwise::row_sums;
 use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};

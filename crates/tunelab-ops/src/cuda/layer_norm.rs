@@ -1,5 +1,7 @@
 //! Layer normalization: one warp for each row. x is kept for backward, with mean and deviation;
 //! weight and bias are f32 for the kernels, whatever their own type.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::elementwise::row_sums;
 use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};

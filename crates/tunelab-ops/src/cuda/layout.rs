@@ -1,4 +1,6 @@
 //! Moving values about: transposes, channels behind one another, nearest-neighbor upsampling.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;

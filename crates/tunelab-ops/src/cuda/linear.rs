@@ -1,5 +1,7 @@
 //! `y = x Wᵀ + b` and LoRA's update of it, as products of cuBLASLt.
 //!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
 //! x and y are of one type, f32 or shorter; weight and bias are of that type or f32, and cast where
 //! they are used. Gradients of f32 tensors are f32. x is kept for the gradient of a trained weight
 //! alone.

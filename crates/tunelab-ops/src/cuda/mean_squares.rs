@@ -1,5 +1,7 @@
 //! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here, and
 //! nothing brought here.
+//!
+//! In: tensors of one card. Out: a scalar, noted on the tape.
 
 use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;

@@ -1,4 +1,6 @@
 //! A fresh result as an operation's, noted on the tape.
+//!
+//! In: fresh memory that a kernel writes. Out: a tensor.
 
 use super::Fresh;
 use crate::tape;

@@ -1,5 +1,7 @@
 //! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows.
 //!
+//! In: pointers to matrices of one card. Out: D, written or added to.
+//!
 //! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands
 //! are not shortened to TF32 unless the card is told to ([`card::allow_tf32`]). The descriptors and
 //! the algorithm of a shape are made once and kept.

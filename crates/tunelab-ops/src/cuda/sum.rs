@@ -1,4 +1,6 @@
 //! Two tensors value by value, of which nothing is noted: sums and products.
+//!
+//! In: tensors of one card and shape. Out: fresh memory that holds the result.
 
 use super::{Fresh, Source, device, launch, long, of_one_type, over, pointer, source, typed};
 use candle_core::{Result, Tensor, bail};

@@ -1,6 +1,8 @@
 //! The matrix products of convolutions and linear maps, in f32 with AVX-512: C = A · B, over C, or
 //! with a bias.
 //!
+//! In: A where it lies, B to be packed, C to be written. Out: C.
+//!
 //! A [m, k] is read where it lies, an element at a time, each spread over a vector; B [k, n] is
 //! packed block by block in panels of up to 48 columns (`Rhs`: rows, transposed rows or patches of
 //! an image), so a weight is never copied whole. A `tile` of 8 rows and 48 columns of C stays in

@@ -1,4 +1,6 @@
 //! How the columns of a product are counted: in vectors, segment by segment.
+//!
+//! In: segments and their width. Out: where a vector's columns are.
 
 use std::ops::Range;
 

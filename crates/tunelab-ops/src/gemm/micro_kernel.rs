@@ -1,5 +1,7 @@
 //! The sums of a few rows and up to three vectors of columns of a product, which stay in registers
 //! (AVX-512).
+//!
+//! In: rows of A where they lie, a packed panel of B. Out: an output tile of C.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"

@@ -1,5 +1,7 @@
 //! One matrix product on slices: `dst = a · b`, or `dst += a · b`, f32, row-major results.
 //!
+//! In: strided views of slices. Out: the destination, written or added to.
+//!
 //! The work is the `gemm` crate's (packed, AVX2 and AVX-512 kernels chosen at run time). Each
 //! element of the result is summed over `k` in blocks whose size depends on the shape alone, so it
 //! is the same for any number of threads.

@@ -2,6 +2,8 @@
 //! AVX-512 BF16 and without tile registers: operands that lie as they do for those. Sums
 //! differ in their last bits, because tiles add a pair's products apart.
 //!
+//! In: operands that `kernel` has measured. Out: a block's sums.
+//!
 //! A pair of the left operand is spread over a vector, and multiplied with 16 columns' pairs at
 //! once. Eight rows' sums stay in registers while a few steps pass whose lines stay in the nearest
 //! cache.

@@ -1,5 +1,7 @@
 //! Convolutions of 1x1 and 3x3 (one row of zeros around) with a weight of tiles, and their data
 //! gradients.
+//!
+//! In: x or dy as slices, a packed weight. Out: y or dx.
 
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};

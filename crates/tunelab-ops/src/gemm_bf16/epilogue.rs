@@ -1,4 +1,6 @@
 //! What becomes of a block's sums: rows of a matrix, or pixels.
+//!
+//! In: a block's sums. Out: elements of the result, with a bias.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name; tasks write elements of their own into one result"

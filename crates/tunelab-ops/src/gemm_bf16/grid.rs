@@ -1,6 +1,9 @@
 //! The pixels of a batch of images as positions on one line, so that a tap of a kernel is a
 //! shift of the line.
 //!
+//! In: samples, height, width, border. Out: positions, and which of a tile's sums become which
+//! pixels.
+//!
 //! For a kernel of 3x3 each row of pixels is followed by one position of zeros, and each image by a
 //! row of them: the neighbors of a pixel at a border are then zeros, whichever way one goes.
 //! Sums for those positions are computed too, and dropped. Without a border (1x1) positions

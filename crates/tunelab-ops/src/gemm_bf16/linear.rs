@@ -1,4 +1,6 @@
 //! y = x Wᵀ + b and dx = dy W with a weight of tiles.
+//!
+//! In: x or dy as slices, a packed weight. Out: y or dx.
 
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};

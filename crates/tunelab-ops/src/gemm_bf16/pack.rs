@@ -1,5 +1,7 @@
 //! Activations, rounded to bf16 in the order in which tiles read them; and the interleaved pairs of
 //! a weight's rows.
+//!
+//! In: slices of f32, or a packed weight's block. Out: lines of bf16 pairs.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"

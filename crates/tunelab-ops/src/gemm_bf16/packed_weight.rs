@@ -1,4 +1,6 @@
 //! A frozen weight in bf16, in the order in which tiles read it.
+//!
+//! In: a tensor. Out: its lines, and the tensor again.
 
 use crate::cpu::line_buffer::{CacheLine, ZERO_LINE};
 use crate::gemm_bf16::operand::BLOCK;

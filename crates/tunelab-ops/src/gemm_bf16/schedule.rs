@@ -1,6 +1,8 @@
 //! The loops over a weight's blocks: forward with the weight where it lies, backward with its rows
 //! interleaved. While a task computes it asks for the blocks of the next one, so that they need not
 //! be waited for.
+//!
+//! In: a packed weight, and what a block does. Out: every block done, by one thread each.
 
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
 use crate::cpu::prefetch::Prefetch;

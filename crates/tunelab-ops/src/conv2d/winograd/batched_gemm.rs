@@ -1,5 +1,7 @@
 //! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes
 //! (AVX-512).
+//!
+//! In: transformed filters and pixels. Out: sums, plane by plane.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"

@@ -1,6 +1,8 @@
 //! Filters as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time, where a row of G is (1 p p²)
 //! for each of the `points`, and (0 0 1) for the one at infinity.
 //!
+//! In: a block of a weight's filters. Out: their 36 planes, or the half of the transform.
+//!
 //! Plane 6 i + j holds element (i, j).
 #![expect(
     unsafe_code,

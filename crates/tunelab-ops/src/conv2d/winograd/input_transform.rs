@@ -2,6 +2,8 @@
 //! coefficients of the polynomial that is 1 at one of the `points` and 0 at the others; the last
 //! row's is 0 at all of them.
 //!
+//! In: images. Out: their 36 planes.
+//!
 //! Plane 6 i + j holds element (i, j).
 #![expect(
     unsafe_code,

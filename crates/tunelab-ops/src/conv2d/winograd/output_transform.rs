@@ -1,5 +1,7 @@
 //! Sums as pixels: Aᵀ s A, where Aᵀ has the powers of the `points`, for 16 channels at a time and,
 //! to store rows of 16 pixels, four tiles.
+//!
+//! In: sums of 36 planes. Out: pixels of the result, with a bias.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"

@@ -1,6 +1,8 @@
 //! Few tiles: the products of all planes, with filters that are transformed halfway, along their
 //! columns, and finished in registers when they are used (AVX-512).
 //!
+//! In: filters transformed halfway, transformed pixels. Out: sums, plane by plane.
+//!
 //! For many tiles it pays to store a transformed filter's 36 values; for few they would be written
 //! and read about as often as they are multiplied. So here 18 are, in a block that stays in the
 //! nearest cache, and each row of planes is summed on its own: what a step contributes to six

@@ -1,4 +1,6 @@
 //! The tiles of 4x4 results that cover images.
+//!
+//! In: samples, height and width. Out: tiles and their places.
 
 /// Rows and columns of a tile's results.
 pub(super) const OUTPUT_TILE: usize = 4;
