@@ -16,7 +16,7 @@ mod weights;
 pub use several::run;
 
 use crate::config::Plan;
-use crate::device::{self, Busy};
+use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -27,7 +27,8 @@ use crate::plan::command::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Ending, LossLog, Model, RunDir, Shot, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
+    ElapsedSoFar, LossLog, RunDir, SampleSet, Shot, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
+    reset_peak_rss,
 };
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
@@ -51,7 +52,7 @@ struct Experiment<'a> {
     interrupt: &'a Interrupt,
     /// When this process took it up, and what earlier ones have spent on it.
     begun: Instant,
-    spent: Spent,
+    spent: ElapsedSoFar,
 }
 
 impl<'a> Experiment<'a> {
@@ -64,8 +65,8 @@ impl<'a> Experiment<'a> {
         interrupt: &'a Interrupt,
     ) -> Self {
         release_cached();
-        forget_peak_memory();
-        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
+        reset_peak_rss();
+        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }
 
     /// From photographs to the record.
@@ -82,14 +83,14 @@ impl<'a> Experiment<'a> {
         if self.plan.eval.compare_base {
             // Before the first step: full fine-tuning changes these very weights.
             let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(still.without_lora()))?;
-            sampling += self.sample(Model::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
+            sampling += self.sample(SampleSet::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
         }
         let graphs = self.train(&with, &tuned)?;
-        let end = Ending::read(self.run)?;
+        let end = TrainingSummary::read(self.run)?;
         let weights = weights::write(self.run, self.plan, &with, &end)?;
         let written = with.unet_now()?;
         sampling +=
-            self.sample(Model::Tuned, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
+            self.sample(SampleSet::Final, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
@@ -123,7 +124,7 @@ impl<'a> Experiment<'a> {
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
-        let busy = Busy::watch(self.device);
+        let busy = GpuUtilization::watch(self.device);
         let mut begun = Instant::now();
         let mut graphs = None;
         let mut stop = Ok(());
@@ -173,7 +174,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
-    fn sample(&self, model: Model, painter: &Painter, prompts: &States) -> Result<f64> {
+    fn sample(&self, set: SampleSet, painter: &Painter, prompts: &States) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
         if eval.prompts.is_empty() {
@@ -181,10 +182,10 @@ impl<'a> Experiment<'a> {
         }
         let calls = painter.calls(eval.sampler, eval.steps)?;
         let all = calls * eval.images * eval.prompts.len();
-        let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);
+        let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
             for index in 0..eval.images {
-                if self.run.sample_path(model, prompt, index).is_file() {
+                if self.run.sample_path(set, prompt, index).is_file() {
                     bar.skip(calls as u64);
                     continue;
                 }
@@ -201,7 +202,7 @@ impl<'a> Experiment<'a> {
                 };
                 let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
-                self.run.write_sample(model, index, &picture, &shot)?;
+                self.run.write_sample(set, index, &picture, &shot)?;
             }
         }
         bar.finish();

@@ -53,7 +53,7 @@ struct Chosen {
 /// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let loaded = files::load(&args.files, &args.set, &mut |note| progress.line(format!("note: {note}")))?;
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);

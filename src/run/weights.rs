@@ -9,14 +9,14 @@ use super::single_file;
 use crate::adapter::file::{self as lora_file, Component, Written};
 use crate::config::{Adapter, Full, Lora, Objective, Plan};
 use crate::error::{Error, Result};
-use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
+use crate::results::{LORA_FILE, RunDir, TrainingSummary, weights_name};
 use crate::weights::{Part, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes what was trained; gives the names of the files.
-pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<Vec<String>> {
+pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &TrainingSummary) -> Result<Vec<String>> {
     let mut out = Out { run, files: Vec::new() };
     match &plan.adapter {
         Adapter::Lora(lora) => write_lora(&mut out, plan, lora, with, end)?,
@@ -45,7 +45,7 @@ impl Out<'_> {
     }
 }
 
-fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
+fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &TrainingSummary) -> Result<()> {
     let text_targets = TEXT_TARGETS.map(str::to_owned);
     let unet = Written { component: Component::Unet, layers: &with.parameters.lora, targets: &lora.targets };
     let text = with.text_parameters.as_ref().map(|text| Written {
@@ -145,7 +145,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
-fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BTreeMap<String, String> {
+fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &TrainingSummary) -> BTreeMap<String, String> {
     let t = &plan.train;
     let side = plan.dataset.resolution;
     let v_prediction = with.schedule.prediction_type() == crate::diffusion::PredictionType::VPrediction;
