@@ -1,8 +1,7 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `inputs` sees whether a finished run's are still the same, `weights` writes what it trained, `record` says what came
-//! of it, `resample` draws again.
+//! a run needs, `inputs` sees whether a finished run's are still the same, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;
@@ -10,11 +9,10 @@ mod prepare;
 mod record;
 mod resample;
 mod several;
-mod single_file;
-mod weights;
 
 pub use several::run;
 
+use crate::adapter;
 use crate::config::Plan;
 use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
@@ -87,7 +85,7 @@ impl<'a> Experiment<'a> {
         }
         let graphs = self.train(&with, &tuned)?;
         let end = TrainingSummary::read(self.run)?;
-        let weights = weights::write(self.run, self.plan, &with, &end)?;
+        let weights = adapter::save(self.run, &self.plan.adapter, &with.trained_model(self.plan, &end))?;
         let written = with.unet_now()?;
         sampling +=
             self.sample(SampleSet::Final, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
@@ -120,7 +118,7 @@ impl<'a> Experiment<'a> {
         let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.averaged(|| evaluation.loss(still))?)?;
+            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
@@ -147,7 +145,7 @@ impl<'a> Experiment<'a> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.averaged(|| evaluation.loss(still))?)?;
+                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
             }
             stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -159,9 +157,9 @@ impl<'a> Experiment<'a> {
             busy.begin();
             begun = Instant::now();
         }
-        if let Some((steps, scale)) = trainer.left_out() {
+        if let Some((steps, scale)) = trainer.skipped_steps() {
             let steps = counted(steps, "step");
-            self.progress.warn(format!("left out {steps} with gradients beyond f16; the loss scale is now {scale}"));
+            self.progress.warn(format!("skipped {steps} (f16 overflow); the loss scale is now {scale}"));
         }
         stop?;
         bar.finish();

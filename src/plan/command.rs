@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use super::estimate::{Memory, Trained, estimate};
 use super::local;
+use crate::adapter;
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::config::count::Unet;
 use crate::config::files::{self, Loaded};
@@ -59,10 +60,10 @@ fn notes_of(plans: &[Planned]) -> Vec<String> {
 
 /// What to know of a plan that is right: the LoRA of some of its targets does nothing in some programs.
 pub fn note(plan: &Plan) -> Option<String> {
-    let Adapter::Lora(lora) = &plan.adapter else { return None };
+    let method = adapter::method(&plan.adapter);
     // A model that cannot be counted is refused where it is loaded.
     let (unet, _) = local::networks(&plan.model).ok()?;
-    let names: Vec<&str> = unet.left_out_elsewhere(&lora.targets).collect();
+    let names: Vec<&str> = unet.left_out_elsewhere(method.targets()).collect();
     (!names.is_empty()).then(|| {
         format!(
             "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of {}, so they draw something else than was trained; \
@@ -115,21 +116,22 @@ fn trained(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> String {
     let count = Trained::new(adapter, unet, text);
     let (all, total) = (grouped(unet.parameters()), grouped(count.total()));
     let with_text = count.text_encoder > 0;
-    match adapter {
-        Adapter::Lora(lora) => {
-            let modules = unet.targeted(&lora.targets).count() + if with_text { text.lora_modules() } else { 0 };
+    let method = adapter::method(adapter);
+    match &method.beside_weights {
+        Some(beside) => {
+            let modules = unet.targeted(method.targets()).count() + if with_text { text.lora_modules() } else { 0 };
             let of = if with_text {
                 format!("{} of the UNet's {all} and of the text encoder's {}", total, grouped(text.parameters()))
             } else {
                 format!("{total} of the UNet's {all}")
             };
-            format!("trains {of} parameters: LoRA of rank {} beside {modules} modules", lora.rank)
+            format!("trains {of} parameters: {beside} beside {modules} modules")
         }
-        Adapter::Full(_) if with_text => {
+        None if with_text => {
             let parts = format!("{} of the UNet and {} of the text encoder", all, grouped(count.text_encoder));
             format!("trains all {total} parameters: {parts}")
         }
-        Adapter::Full(_) => format!("trains all of the UNet's {all} parameters"),
+        None => format!("trains all of the UNet's {all} parameters"),
     }
 }
 

@@ -4,7 +4,8 @@
 //! floats but for what `train.dtype` shortens, the UNet's frozen weights everywhere and its activations on a card:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
-//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
+//! - *gradients*: one number for each trained one; *moments*: what the optimizer keeps, two of AdamW; *average*: one, if there is
+//!   an EMA;
 //! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the outputs of all the UNet's
 //!   modules, which is about what the tape keeps (attention's maps are computed again on the way back); the text encoder's
 //!   likewise, if it is trained.
@@ -19,9 +20,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::adapter;
 use crate::config::count::{Module, Shape, Unet};
 use crate::config::text_encoder::TextEncoder;
 use crate::config::{Adapter, Dtype, Objective, Plan};
+use crate::model::build;
+use crate::train::optimizer::state_names;
 
 /// Numbers in Stable Diffusion 1.5's VAE, times their size.
 pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;
@@ -42,11 +46,17 @@ pub struct Trained {
 impl Trained {
     /// What the adapter trains of these networks.
     pub fn new(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> Self {
-        let (of_unet, of_text, with_text) = match adapter {
-            Adapter::Lora(lora) => (unet.trained(lora), lora.rank * text.lora_parameters(), lora.text_encoder),
-            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
+        let method = adapter::method(adapter);
+        let count = |trained: &build::Trained, all: usize, of_rank_1: usize| match trained {
+            build::Trained::Nothing => 0,
+            build::Trained::Lora(config) => config.rank * of_rank_1,
+            build::Trained::All => all,
         };
-        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
+        let beside_unet = unet.targeted(method.targets()).map(|module| module.shape.lora_parameters()).sum();
+        Self {
+            unet: count(&method.unet, unet.parameters(), beside_unet),
+            text_encoder: count(&method.text_encoder, text.parameters(), text.lora_parameters()),
+        }
     }
 
     /// Both together.
@@ -62,7 +72,7 @@ pub struct Memory {
     pub weights: u64,
     /// Of what is trained.
     pub gradients: u64,
-    /// AdamW's two.
+    /// What the optimizer keeps of each trained tensor.
     pub moments: u64,
     /// The weights' moving average.
     pub average: u64,
@@ -95,12 +105,11 @@ pub const SD15_OTHERS: Others = Others { bytes: SD15_VAE_BYTES + SD15_TEXT_ENCOD
 pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on_card: bool) -> Memory {
     let trained = Trained::new(&plan.adapter, unet, text);
     let numbers = FLOAT * trained.total() as u64;
-    let (beside, average) = match &plan.adapter {
-        Adapter::Lora(_) => (numbers, 0),
-        Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
-    };
+    let method = adapter::method(&plan.adapter);
+    let beside = if method.trains_weights() { 0 } else { numbers };
+    let average = if method.ema_decay.is_some() { numbers } else { 0 };
     let short = if plan.train.dtype == Dtype::F32 { FLOAT } else { FLOAT / 2 };
-    let of_weight = if matches!(plan.adapter, Adapter::Lora(_)) { short } else { FLOAT };
+    let of_weight = if method.trains_weights() { FLOAT } else { short };
     let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
@@ -112,7 +121,7 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on
     Memory {
         weights: unet.parameters() as u64 * of_weight + others.bytes + beside,
         gradients: numbers,
-        moments: 2 * numbers,
+        moments: state_names(&(&plan.train).into()).len() as u64 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,

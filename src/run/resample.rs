@@ -4,8 +4,9 @@
 //! Training's own files stay as they are.
 
 use super::Experiment;
+use crate::adapter;
 use crate::assets;
-use crate::config::{Adapter, Dtype, Source};
+use crate::config::{Dtype, Source};
 use crate::error::Result;
 use crate::pipeline::load;
 use crate::report::grid;
@@ -43,7 +44,8 @@ impl Experiment<'_> {
         let files = assets::find_model(source, self.progress)?;
         let schedule = load::schedule(&files)?;
         // Weights that are, or were, trained are not rounded.
-        let dtype = if matches!(self.plan.adapter, Adapter::Lora(_)) { self.plan.train.dtype } else { Dtype::F32 };
+        let trains_weights = adapter::method(&self.plan.adapter).trains_weights();
+        let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let networks = Networks::load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
         let texts = eval.prompts.iter().chain([&eval.negative_prompt]);

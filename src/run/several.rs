@@ -5,6 +5,7 @@
 
 use super::Experiment;
 use super::inputs::Inputs;
+use crate::adapter;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
 use crate::config::files::{self, Loaded};
@@ -213,7 +214,7 @@ impl Room<'_> {
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         // What is finished may stand where its type cannot be computed.
-        if let Err(error) = device::check(&self.device, plan)
+        if let Err(error) = device::check(&self.device, &plan.train, adapter::method(&plan.adapter).trains_weights())
             && (self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())?)
         {
             return Err(error);
