@@ -2,7 +2,8 @@
 //!
 //! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, typed};
+use crate::cuda::sum::{SOURCE, pair};
+use crate::cuda::{Fresh, blocks, device, launch, long, of_one_type, over, pointer, typed};
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
 

@@ -2,7 +2,7 @@
 //!
 //! In: fresh memory that a kernel writes. Out: a tensor.
 
-use super::Fresh;
+use crate::cuda::Fresh;
 use crate::tape;
 use candle_core::{Result, Storage, Tensor};
 

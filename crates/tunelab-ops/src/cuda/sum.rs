@@ -2,7 +2,7 @@
 //!
 //! In: tensors of one card and shape. Out: fresh memory that holds the result.
 
-use super::{Fresh, Source, device, launch, long, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, device, launch, long, of_one_type, over, pointer, source, typed};
 use candle_core::{Result, Tensor, bail};
 
 /// The file of these kernels.
