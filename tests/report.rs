@@ -15,14 +15,16 @@ mod writing;
 use std::path::Path;
 
 use fs_err as fs;
+use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
+use tunelab::diffusion::Sampler;
 use tunelab::error::Kind;
 use tunelab::report::grid::{Heading, Row};
 use tunelab::report::losses::{Losses, smooth, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
-    Counts, ElapsedSoFar, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir, RunRecord,
-    SampleSet, Seconds, Shot, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
+    Counts, ElapsedSoFar, Gpu, Hashes, ImageMetadata, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir,
+    RunRecord, SampleSet, Seconds, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
     write_atomic, write_png, write_with,
 };
 

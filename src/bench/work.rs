@@ -3,8 +3,8 @@
 use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
 use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::config::Dtype;
 use crate::config::count::{self, SD15_UNET};
+use crate::config::{self, AdamW, Dtype};
 use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
@@ -14,7 +14,6 @@ use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{Draw, Predictor};
 use crate::train::optimizer::Optimizer;
-use crate::train::optimizer::settings::{self, AdamW};
 use crate::train::pass;
 use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
@@ -29,8 +28,8 @@ const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
 const GUIDANCE: f64 = 7.5;
 /// AdamW with diffusers' defaults.
-const ADAMW: settings::Optimizer =
-    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+const ADAMW: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
 /// Gradients are scaled down to this global norm.
 const MAX_GRAD_NORM: f64 = 1.0;
 

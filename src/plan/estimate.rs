@@ -121,7 +121,7 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on
     Memory {
         weights: unet.parameters() as u64 * of_weight + others.bytes + beside,
         gradients: numbers,
-        moments: state_names(&(&plan.train).into()).len() as u64 * numbers,
+        moments: state_names(&plan.train.optimizer).len() as u64 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,
