@@ -22,7 +22,8 @@ Environment:
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
   XDG_CACHE_HOME                              where built-in files are unpacked
   NO_COLOR                                    no colours
-  RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it";
+  RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it
+  TUNELAB_SIMD                                instructions of the CPU kernels: portable, avx2, avx512, amx (default: the best)";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

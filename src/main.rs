@@ -14,19 +14,29 @@ use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
 use tunelab::{bench, config, plan, report, run, sample};
 use tunelab_ops::memory::Memory;
+use tunelab_ops::simd;
 
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
-    match begin_threads().and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command)) {
+    match choose_instructions()
+        .and_then(|()| begin_threads())
+        .and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Which instructions the kernels may use on the CPU, before any of them computes.
+fn choose_instructions() -> Result<()> {
+    let asked = env::var_os(simd::VARIABLE).map(|asked| asked.to_string_lossy().into_owned());
+    simd::choose(asked.as_deref()).map(|_| ()).map_err(Error::input)
 }
 
 /// This thread is one of those that compute: to hand each operation's work to others and sleep

@@ -36,7 +36,7 @@ use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
 use std::time::Instant;
-use tunelab_ops::memory::give_back;
+use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
 /// One experiment under way.
@@ -62,7 +62,7 @@ impl<'a> Experiment<'a> {
         progress: &'a Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
-        give_back();
+        release_cached();
         reset_peak_rss();
         Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }

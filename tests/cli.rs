@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
 use tunelab::config::Plan;
+use tunelab_ops::simd::Simd;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
@@ -539,4 +540,36 @@ fn numbers_of_threads_that_make_no_sense_are_said() {
     let said = check("100000");
     assert!(said.starts_with("warning: RAYON_NUM_THREADS=100000 is more than 4 for each of the "), "{said}");
     assert!(check("many").starts_with("warning: RAYON_NUM_THREADS=many is no number of threads: "));
+}
+
+/// The set of instructions is chosen before anything is read, and what cannot be chosen is told with the remedy.
+#[test]
+fn instructions_that_the_processor_lacks_or_nobody_knows_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = write(folder.path(), "good.toml", GOOD);
+    let check = |simd: &str| {
+        let output = command(&["check", &good]).env("TUNELAB_SIMD", simd).output().expect("the binary starts");
+        (output.status.code(), stderr(&output))
+    };
+    let best = Simd::detect();
+    for simd in Simd::ALL {
+        let (code, said) = check(simd.name());
+        if simd <= best {
+            assert_eq!((code, said), (Some(0), String::new()), "{simd}");
+        } else {
+            assert_eq!(code, Some(2), "{simd}");
+            assert!(
+                said.starts_with(&format!("error: TUNELAB_SIMD={simd}: this processor or system lacks ")),
+                "{said}"
+            );
+            assert!(said.ends_with(&format!("; unset TUNELAB_SIMD to use {best}\n")), "{said}");
+        }
+    }
+    assert_eq!(check(""), (Some(0), String::new()));
+    let (code, said) = check("sse9");
+    assert_eq!(code, Some(2));
+    assert!(
+        said.starts_with("error: TUNELAB_SIMD=sse9 is no set of instructions; this processor has portable"),
+        "{said}"
+    );
 }

@@ -65,6 +65,7 @@ fn record(name: &str) -> RunRecord {
             arch: "x86_64".to_string(),
             cpu: Some("A processor".to_string()),
             cpu_features: vec!["avx2".to_string(), "fma".to_string()],
+            simd: Some("avx2".to_string()),
             cores: 2,
             memory_mib: Some(24_576.5),
             gpus: vec![Gpu {

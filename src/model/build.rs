@@ -229,7 +229,7 @@ impl Build {
         let Some(dtype) = rounds.filter(|_| *trained != Trained::All && values.is_contiguous()) else {
             return Ok(values.into());
         };
-        let weight = if device.is_cuda() { Weight::short(&values, dtype)? } else { Weight::rounded(&values)? };
+        let weight = if device.is_cuda() { Weight::half(&values, dtype)? } else { Weight::bf16(&values)? };
         let mut made = made.borrow_mut();
         made.weights.remove(&full);
         made.rounded.insert(full, weight.clone());

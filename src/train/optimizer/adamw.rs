@@ -66,8 +66,8 @@ impl AdamW {
     }
 }
 
-fn constants(settings: &config::AdamW, step: &Step, gradient_scale: f64) -> ops::Step {
-    ops::Step {
+fn constants(settings: &config::AdamW, step: &Step, gradient_scale: f64) -> ops::AdamWStep {
+    ops::AdamWStep {
         learning_rate: step.learning_rate,
         beta1: settings.beta1,
         beta2: settings.beta2,
