@@ -1,7 +1,7 @@
 //! Types and ranges of keys.
 //!
-//! In: what a statement says. Out: one description, by which a value is read, documented and checked
-//! in an editor.
+//! In: what a statement says. Out: one description, by which a value is read, documented and
+//! checked in an editor.
 
 use std::ops::{Bound, RangeInclusive};
 
