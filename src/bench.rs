@@ -10,10 +10,10 @@ mod work;
 
 use std::time::Instant;
 
+use crate::cli::output::print;
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;

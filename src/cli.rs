@@ -3,6 +3,8 @@
 //! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument ends the process with
 //! exit code 2, as a wrong experiment does. What the keys of an experiment mean is in [`crate::experiment`].
 
+pub mod output;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;

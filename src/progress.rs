@@ -13,6 +13,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressS
 
 use crate::error::Result;
 use crate::interrupt::Interrupt;
+use crate::numbers::duration;
 
 /// Where progress goes; decided once. Clones share the terminal and the warnings.
 #[derive(Debug, Clone)]
@@ -311,16 +312,6 @@ impl Tally {
             Unit::Steps => n.to_string(),
             Unit::Bytes => HumanBytes(n).to_string(),
         }
-    }
-}
-
-/// `42 s`, `3 min 20 s` or `5 h 07 min`.
-fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
-        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }
 }
 

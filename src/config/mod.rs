@@ -2,16 +2,13 @@
 //!
 //! In: the experiment's file and the `--set` arguments. Out: a [`Plan`], or one error that lists every problem of the
 //! file, each with its line and a caret. `resolve` holds all defaults and ranges in one block, `write` turns a plan
-//! into TOML that resolves to the same plan, `count` and `estimate` say what a plan will train and need, `fit` whether
-//! a card has it.
+//! into TOML that resolves to the same plan.
 
 mod adapter;
-pub mod count;
 pub mod experiment;
 pub mod files;
 pub mod local;
 mod resolve;
-pub mod text_encoder;
 mod write;
 
 use std::fmt;
@@ -23,6 +20,7 @@ use crate::builtin::Builtin;
 use crate::config::experiment::Experiment;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
+pub use crate::model::Dtype;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the longest name that is made of it,
@@ -159,20 +157,6 @@ pub enum LrScheduler {
     Cosine,
     /// Falls to 1e-7 on a line (power 1, as diffusers' default).
     Polynomial,
-}
-
-/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into those with them and
-/// into those of attention is rounded to it too, but for 3x3 convolutions where there are no tile registers; on a CUDA
-/// card all activations are. Everything else is f32: what is trained and its moments, norms' sums, the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dtype {
-    /// 32-bit floats.
-    F32,
-    /// bfloat16: half the memory, and faster where the processor has instructions for it.
-    Bf16,
-    /// Half-precision floats, with the loss scaled so that small gradients are not lost: on a CUDA card only.
-    F16,
 }
 
 /// How the adapter is trained; all ranges are checked.
@@ -400,17 +384,6 @@ impl LrScheduler {
 impl fmt::Display for LrScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Self::NAMES.iter().find(|(_, s)| s == self).map_or("", |(name, _)| name);
-        f.write_str(name)
-    }
-}
-
-impl Dtype {
-    pub(crate) const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("bf16", Self::Bf16), ("f16", Self::F16)];
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::NAMES.iter().find(|(_, dtype)| dtype == self).map_or("", |(name, _)| name);
         f.write_str(name)
     }
 }

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use super::{
     Adapter, Dataset, DreamBooth, Dtype, Eval, Full, LONGEST_NAME, Length, Lora, LrScheduler, Objective, Original,
-    Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
+    Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, is_repository, local,
 };
 use crate::builtin::Builtin;
-use crate::config::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
+use crate::config::experiment::{Experiment, Problem, Reader, Section, above, at_least, report, similar};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
+use crate::model::targets;
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
@@ -335,8 +336,9 @@ fn targets(s: &Section) -> Option<Vec<String>> {
         s.reject("targets", "`targets` is empty: nothing would be trained", "leave it out for the attention's layers");
     }
     for target in &targets {
-        if let Err(near) = count::plausible_target(target) {
-            let label = near.map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+        if let Err(ends) = targets::plausible(target) {
+            let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+            let label = similar(target, &ends).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
             s.reject_item("targets", target, format!("`targets`: no module's name ends with \"{target}\""), label);
         }
     }

@@ -17,8 +17,8 @@ pub struct Linear {
 impl Linear {
     /// `weight` [outputs, inputs] and `bias` `[outputs]`.
     pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
-        let bias = build.bias(outputs)?;
-        Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
+        let map = Self::no_bias(build, inputs, outputs)?;
+        Ok(Self { bias: Some(build.bias(outputs)?), ..map })
     }
 
     /// `weight` alone.
@@ -38,7 +38,7 @@ impl Linear {
     /// x [..., inputs] → [..., outputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.lora {
-            Some(lora) => lora.linear_beside(x, &self.weight, self.bias.as_ref()),
+            Some(lora) => lora.forward(x, &self.weight, self.bias.as_ref()),
             None => Ok(self.weight.linear(x, self.bias.as_ref())?),
         }
     }
@@ -88,7 +88,7 @@ impl Conv2d {
     }
 }
 
-/// Group normalisation, optionally followed by SiLU.
+/// Group normalization, optionally followed by SiLU.
 pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
@@ -103,18 +103,18 @@ impl GroupNorm {
         Ok(Self { weight, bias, groups, eps })
     }
 
-    /// The normalised picture.
+    /// The normalized picture.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Nothing)?)
     }
 
-    /// SiLU of the normalised picture.
+    /// SiLU of the normalized picture.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Silu)?)
     }
 }
 
-/// Layer normalisation over the last axis.
+/// Layer normalization over the last axis.
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
@@ -128,7 +128,7 @@ impl LayerNorm {
         Ok(Self { weight, bias, eps })
     }
 
-    /// The normalised rows.
+    /// The normalized rows.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::layer_norm(x, &self.weight, &self.bias, self.eps)?)
     }

@@ -6,3 +6,4 @@ pub mod command;
 pub mod estimate;
 pub mod fit;
 mod local;
+pub mod networks;

@@ -19,7 +19,7 @@ use crate::results::write_atomic;
 
 use super::runs::{Run, Runs};
 
-pub use column::{duration, gibibytes};
+pub use column::gibibytes;
 pub use render::{to_cells, to_csv, to_latex, to_markdown, to_terminal, to_text};
 pub use row::{Kind, Ratios, Row};
 

@@ -10,9 +10,10 @@ use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::diffusion::{NoiseSchedule, SamplerRun};
 use crate::error::{Error, Result};
-use crate::model::build::{Build, Parameters, Trained};
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::ClipText;
 use crate::model::lora::LoraConfig;
+use crate::model::targets;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
@@ -31,9 +32,6 @@ use tunelab_ops::weight::products_in_bf16;
 
 /// Beside the runs: latents, hidden states and class images by content, shared by all of them.
 const CACHE_FOLDER: &str = ".cache";
-
-/// The text model's projections that an adapter is put beside.
-pub const TEXT_TARGETS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
 
 /// What a run works with.
 pub struct Prepared {
@@ -88,7 +86,7 @@ impl Prepared {
             SamplerRun::new(plan.eval.sampler, &schedule, plan.eval.steps)?;
         }
         let [unet_trained, text_trained] = trained(&plan.adapter);
-        let is_text_trained = text_trained != Trained::Nothing;
+        let is_text_trained = text_trained != Trainable::None;
         if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {
             progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
         }
@@ -224,15 +222,15 @@ impl Prepared {
 }
 
 /// What of the UNet and of the text encoder is trained.
-fn trained(adapter: &Adapter) -> [Trained; 2] {
+fn trained(adapter: &Adapter) -> [Trainable; 2] {
     match adapter {
         Adapter::Lora(l) => {
             let config =
-                |targets| Trained::Lora(LoraConfig { rank: l.rank, alpha: l.alpha, targets, dropout: l.dropout });
-            let text = || config(TEXT_TARGETS.map(str::to_owned).to_vec());
-            [config(l.targets.clone()), if l.text_encoder { text() } else { Trained::Nothing }]
+                |targets| Trainable::Lora(LoraConfig { rank: l.rank, alpha: l.alpha, targets, dropout: l.dropout });
+            let text = || config(targets::TEXT_ENCODER.map(str::to_owned).to_vec());
+            [config(l.targets.clone()), if l.text_encoder { text() } else { Trainable::None }]
         }
-        Adapter::Full(full) => [Trained::All, if full.text_encoder { Trained::All } else { Trained::Nothing }],
+        Adapter::Full(full) => [Trainable::Full, if full.text_encoder { Trainable::Full } else { Trainable::None }],
     }
 }
 

@@ -18,8 +18,8 @@ pub fn write(file: &Path, with: &Prepared) -> Result<()> {
         Some(trained) => trained.weights.clone(),
         None => load(&with.files.text_encoder)?,
     };
-    let layers = &with.unet.config().layers;
-    let levels = with.vae.config().channels.len();
+    let layers = &with.unet.config().layers_per_block;
+    let levels = with.vae.config().block_out_channels.len();
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &with.parameters.weights {
         tensors.insert(format!("model.diffusion_model.{}", translated(name, unet(name, layers))?), tensor.clone());

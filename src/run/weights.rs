@@ -4,11 +4,12 @@
 //! with the usual `ss_*` metadata; for full fine-tuning a folder that diffusers loads, and one single file if asked
 //! for. No clock goes in, so a rerun writes the same bytes.
 
-use super::prepare::{Prepared, TEXT_TARGETS};
+use super::prepare::Prepared;
 use super::single_file;
 use crate::adapter::file::{self as lora_file, Component, Written};
 use crate::config::{Adapter, Full, Lora, Objective, Plan};
 use crate::error::{Error, Result};
+use crate::model::targets;
 use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
 use crate::weights::{Part, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -46,7 +47,7 @@ impl Out<'_> {
 }
 
 fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
-    let text_targets = TEXT_TARGETS.map(str::to_owned);
+    let text_targets = targets::TEXT_ENCODER.map(str::to_owned);
     let unet = Written { component: Component::Unet, layers: &with.parameters.lora, targets: &lora.targets };
     let text = with.text_parameters.as_ref().map(|text| Written {
         component: Component::TextEncoder,

@@ -12,7 +12,7 @@ mod save;
 use std::path::PathBuf;
 
 pub use header::is_pickle;
-pub use loader::Loader;
+pub use loader::{Loader, placeholder};
 pub use open::Weights;
 pub use save::write_safetensors;
 

@@ -50,8 +50,8 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
         let prefix = component.prefix();
         for (path, layer) in *layers {
             let layer = layer.folded()?;
-            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.down);
-            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.up);
+            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.lora_a);
+            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.lora_b);
         }
         let rank = layers.values().next().map_or(1, LoraLayer::rank);
         let mut targets = targets.to_vec();
@@ -84,8 +84,8 @@ pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String
     for Written { component, layers, .. } in networks {
         for (path, l) in *layers {
             let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
-            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
-            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
+            tensors.insert(format!("{module}.lora_down.weight"), l.lora_a.clone());
+            tensors.insert(format!("{module}.lora_up.weight"), l.lora_b.clone());
             tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Table;
 use super::row::{Kind, Row};
-use crate::plan::command::grouped;
+use crate::numbers::{duration_with_tenths, grouped};
 
 /// Which side a column's cells keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,9 +102,9 @@ const COLUMNS: [Column; 17] = [
     right("trained parameters", |row| row.trained_parameters.map(grouped)),
     ratio(|row| row.ratios.trained_parameters.map(times)),
     right("total parameters", |row| row.total_parameters.map(grouped)),
-    right("training time", |row| row.training_seconds.map(duration)),
+    right("training time", |row| row.training_seconds.map(duration_with_tenths)),
     ratio(|row| row.ratios.training_seconds.map(times)),
-    right("total time", |row| row.total_seconds.map(duration)),
+    right("total time", |row| row.total_seconds.map(duration_with_tenths)),
     right("s/it", |row| row.seconds_per_step.map(|seconds| format!("{seconds:.3}"))),
     ratio(|row| row.ratios.seconds_per_step.map(times)),
     right("final loss", |row| row.final_loss.map(|loss| format!("{loss:.4}"))),
@@ -130,16 +130,6 @@ fn times(ratio: f64) -> String {
         _ => 3,
     };
     format!("{ratio:.digits$}×")
-}
-
-/// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        ..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
-    }
 }
 
 /// Mebibytes as `9.00 GiB`.
