@@ -34,7 +34,7 @@ pub fn duration(seconds: f64) -> String {
 
 /// The same, but with a tenth where it is less than a minute: `42.0 s`.
 pub fn duration_with_tenths(seconds: f64) -> String {
-    if seconds.round() < 60.0 { format!("{seconds:.1} s") } else { duration(seconds) }
+    if (seconds.round() as u64) < 60 { format!("{seconds:.1} s") } else { duration(seconds) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Stable Diffusion 1.5's networks with random weights.
 //!
-//! In: nothing but a device and what is trained. Out: networks of the sizes in its config.json files.
+//! In: nothing but a device and what is trained. Out: networks of the sizes in its config.json
+//! files.
 
 use crate::error::Result;
 use crate::model::Dtype;

@@ -1,8 +1,10 @@
-//! How many operations the work takes: two for each multiplication of the matrix products, convolutions and attention.
+//! How many operations the work takes: two for each multiplication of the matrix products,
+//! convolutions and attention.
 //!
-//! In: the modules of the networks and the size of a sample. Out: operations (FLOP). Norms, activations and sums are not
-//! counted; they are a few thousandths. What is computed twice (probabilities of attention in backward, checkpointing)
-//! counts once: these are the operations that the result needs.
+//! In: the modules of the networks and the size of a sample. Out: operations (FLOP). Norms,
+//! activations and sums are not counted; they are a few thousandths. What is computed twice
+//! (probabilities of attention in backward, checkpointing) counts once: these are the operations
+//! that the result needs.
 
 use crate::error::Result;
 use crate::model::describe::{Module, Network, Positions};
@@ -98,7 +100,8 @@ pub fn text(samples: usize) -> Result<f64> {
 mod tests {
     use super::*;
 
-    /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256, in GFLOP.
+    /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256,
+    /// in GFLOP.
     #[test]
     fn operations_are_those_of_stable_diffusion() {
         let unet = Passes::unet(Batch { samples: 1, pixels: 32 * 32 }).unwrap();
@@ -111,7 +114,8 @@ mod tests {
         near(vae(Half::Decoder, picture).unwrap(), 622.187);
     }
 
-    /// By hand, for each token of each layer: four projections, the feed-forward layers, scores and values.
+    /// By hand, for each token of each layer: four projections, the feed-forward layers, scores and
+    /// values.
     #[test]
     fn operations_of_the_text_encoder_are_counted_as_by_hand() {
         let layer = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;

@@ -154,7 +154,8 @@ fn without_training(steps: Steps, operations: f64) -> Timed {
     Timed { steps, operations, trained_parameters: 0 }
 }
 
-/// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it takes until graphs are launched.
+/// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it
+/// takes until graphs are launched.
 fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
     (0..if device.is_cpu() { 1 } else { 3 }).try_for_each(|_| step())?;
     let busy = Busy::watch(device);

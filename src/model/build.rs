@@ -1,16 +1,17 @@
 //! Where the layers of a network get their tensors, and what of it is trained.
 //!
-//! In: checked files ([`crate::weights::Loader`]), the tensors of a network that exists already, nothing but a seed (an
-//! untrained network), or nothing at all (a network that is only described), and what to train.
-//! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
-//! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
+//! In: checked files ([`crate::weights::Loader`]), the tensors of a network that exists already,
+//! nothing but a seed (an untrained network), or nothing at all (a network that is only described),
+//! and what to train. Out: tensors for the layers, and [`Parameters`]: all of them by name, from
+//! which the same network can be built again over the same memory, without dropout and with or
+//! without its adapter (for sampling, and for the base pictures).
 
 use super::Dtype;
 use super::describe::{Positions, Requests};
 use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
 use super::targets;
+use super::untrained::untrained;
 use crate::error::{Error, Result};
-use crate::random::Generator;
 use crate::weights::{Loader, placeholder};
 use candle_core::{DType, Device, Tensor, Var};
 use std::cell::RefCell;
@@ -38,7 +39,8 @@ pub struct Parameters {
     pub weights: BTreeMap<String, Tensor>,
     /// Frozen weights in bf16 or f16 by name.
     pub half_weights: BTreeMap<String, Weight>,
-    /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA card.
+    /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA
+    /// card.
     pub activations: Option<DType>,
     /// Adapters by module path.
     pub lora: LoraLayers,
@@ -66,13 +68,14 @@ impl Parameters {
         Self { lora, ..self }
     }
 
-    /// The same with alpha / rank multiplied into the adapters' B: what is drawn with, as it is what is written.
+    /// The same with alpha / rank multiplied into the adapters' B: what is drawn with, as it is
+    /// what is written.
     pub fn folded(self) -> Result<Self> {
         Ok(Self { lora: lora::folded(&self.lora)?, ..self })
     }
 
-    /// The trained tensors by name, in the order of their names: weights as they are called, adapters as
-    /// `<path>.lora_A.weight` and `<path>.lora_B.weight`.
+    /// The trained tensors by name, in the order of their names: weights as they are called,
+    /// adapters as `<path>.lora_A.weight` and `<path>.lora_B.weight`.
     pub fn trained(&self) -> BTreeMap<String, Tensor> {
         let lora = self.lora.iter().flat_map(|(path, l)| {
             [(format!("{path}.lora_A.weight"), l.lora_a.clone()), (format!("{path}.lora_B.weight"), l.lora_b.clone())]
@@ -125,7 +128,8 @@ enum Source {
 }
 
 impl Build {
-    /// From files. `trained` says what becomes trainable; a new adapter draws from the streams of `seed`.
+    /// From files. `trained` says what becomes trainable; a new adapter draws from the streams of
+    /// `seed`.
     pub fn from_files(loader: Loader, trained: Trainable, seed: u64) -> Self {
         let device = loader.device().clone();
         Self::new(Source::Files(loader), trained, seed, device)
@@ -137,14 +141,14 @@ impl Build {
         Self::new(Source::Memory(parameters), Trainable::None, 0, device)
     }
 
-    /// An untrained network: every tensor is drawn from a stream of `seed` named by the tensor, in f32. Biases are 0 and
-    /// the norms' weights 1; embeddings are normal with deviation 0.02, as transformers begins them, and all others uniform
-    /// within 1/√inputs, as torch does.
+    /// An untrained network: every tensor is drawn from a stream of `seed` named by the tensor, in
+    /// f32.
     pub fn untrained(trained: Trainable, seed: u64, device: &Device) -> Self {
         Self::new(Source::Random, trained, seed, device.clone())
     }
 
-    /// No network that computes: every tensor is a placeholder without memory, and `requests` notes its shape.
+    /// No network that computes: every tensor is a placeholder without memory, and `requests` notes
+    /// its shape.
     pub(super) fn from_shapes(requests: Requests) -> Self {
         Self::new(Source::Shapes(requests), Trainable::None, 0, Device::Cpu)
     }
@@ -162,7 +166,8 @@ impl Build {
         }
     }
 
-    /// The same with frozen weights of this type, and on a CUDA card with activations of it; to be said before anything is built.
+    /// The same with frozen weights of this type, and on a CUDA card with activations of it; to be
+    /// said before anything is built.
     #[must_use]
     pub fn of_type(mut self, dtype: Dtype) -> Self {
         if let Some(shared) = Rc::get_mut(&mut self.shared) {
@@ -226,7 +231,8 @@ impl Build {
         Ok(tensor)
     }
 
-    /// The bias of the linear map at this path. A frozen one has the activations' type, in which it is added.
+    /// The bias of the linear map at this path. A frozen one has the activations' type, in which it
+    /// is added.
     pub fn bias(&self, outputs: usize) -> Result<Tensor> {
         let bias = self.get(&[outputs], "bias")?;
         match self.activations() {
@@ -277,7 +283,8 @@ impl Build {
         Ok(layer)
     }
 
-    /// Ends the building: all that was handed out. Errors if files and network do not fit, or an adapter fits no module.
+    /// Ends the building: all that was handed out. Errors if files and network do not fit, or an
+    /// adapter fits no module.
     pub fn finish(self) -> Result<Parameters> {
         let made = self.shared.made.take();
         match &self.shared.source {
@@ -285,8 +292,10 @@ impl Build {
             Source::Random | Source::Shapes(_) => {}
             Source::Memory(parameters) => {
                 if let Some(path) = parameters.lora.keys().find(|path| !made.lora.contains_key(*path)) {
-                    return Err(Error::input(format!("the LoRA has an update for `{path}`, which the model has not"))
-                        .hint("this LoRA was trained for another base model"));
+                    return Err(Error::input(format!(
+                        "the LoRA has weights for `{path}`, but the model has no such module"
+                    ))
+                    .hint("this LoRA was trained for another base model"));
                 }
             }
         }
@@ -294,29 +303,10 @@ impl Build {
             let unmatched =
                 config.targets.iter().find(|target| !made.lora.keys().any(|path| targets::matches(path, target)));
             if let Some(target) = unmatched {
-                return Err(Error::input(format!("no module of the UNet is called `{target}` ([adapter.lora] targets)"))
+                return Err(Error::input(format!("the LoRA targets `{target}`, but the model has no such module"))
                     .hint("module names end in to_q, to_k, to_v, to_out.0, proj_in, proj_out, ff.net.0.proj, ff.net.2, conv1, conv2, …"));
             }
         }
         Ok(made)
     }
-}
-
-/// A tensor of a network that has not been trained.
-fn untrained(dims: &[usize], name: &str, seed: u64, device: &Device) -> Result<Tensor> {
-    let n = dims.iter().product();
-    let mut random = Generator::stream(seed, name, 0);
-    let values = match dims {
-        [_] if name.ends_with("bias") => vec![0.0; n],
-        [_] => vec![1.0; n],
-        _ if name.contains("embedding.") && !name.contains("time_embedding") => {
-            random.randn(n).into_iter().map(|x| 0.02 * x).collect()
-        }
-        [_, inputs @ ..] => {
-            let bound = 1.0 / (inputs.iter().product::<usize>() as f32).sqrt();
-            random.rand(n).into_iter().map(|x| bound * (2.0 * x - 1.0)).collect()
-        }
-        [] => return Err(Error::run(format!("the weight `{name}` has no shape"))),
-    };
-    Ok(Tensor::from_vec(values, dims, device)?)
 }

@@ -1,7 +1,8 @@
 //! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel`.
 //!
-//! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm [B, tokens, width], which is what Stable
-//! Diffusion 1.x conditions on. Tensor names are transformers'.
+//! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm
+//! [B, tokens, width], which is what Stable Diffusion 1.x conditions on. Tensor names are
+//! transformers'.
 
 use super::build::{Build, Parameters};
 use super::config::Config;
@@ -121,7 +122,8 @@ pub struct ClipText {
 }
 
 impl ClipText {
-    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
+    /// configuration.
     pub fn new(config: &ClipConfig, build: Build) -> Result<(Self, Parameters)> {
         let root = build.pp("text_model").over(Positions::Tokens);
         let embeddings = root.pp("embeddings");

@@ -1,4 +1,5 @@
-//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option that is not built.
+//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option
+//! that is not built.
 //!
 //! In: the file or its text. Out: numbers, flags, lists. Errors name the file and the key.
 
@@ -18,8 +19,8 @@ impl Config {
         fs_err::read_to_string(file).map_err(|e| Error::input(e.to_string()))
     }
 
-    /// Parses the text and checks the class that it is for (`_class_name` of diffusers or `architectures` of
-    /// transformers), where it says one.
+    /// Parses the text and checks the class that it is for (`_class_name` of diffusers or
+    /// `architectures` of transformers), where it says one.
     pub fn parse(text: &str, file: &Path, class: &str) -> Result<Self> {
         let values = serde_json::from_str::<Map<String, Value>>(text)
             .map_err(|e| Error::input(format!("{}: not a JSON object", file.display())).cause(e))?;
@@ -120,7 +121,8 @@ impl Config {
         texts.ok_or_else(|| self.error(key, "must be a list of strings"))
     }
 
-    /// Refuses the file if `key` is there with a value other than `only`: an option that this crate does not build.
+    /// Refuses the file if `key` is there with a value other than `only`: an option that this crate
+    /// does not build.
     pub fn only(&self, key: &str, only: &[Value]) -> Result<()> {
         match self.value(key) {
             Some(v) if !only.contains(v) => {

@@ -1,9 +1,10 @@
 //! What a network consists of, told by the network itself.
 //!
-//! In: a network's config. Out: its [`Network`]: every module that has weights, in the order of the data
-//! through them, with its diffusers (transformers) name, the shapes of its weights and what it is applied to.
-//! The constructor that builds a network from files is run over a [`Build`] that hands out shapes and
-//! no numbers, so nothing of the weights' size is allocated and nothing is said twice.
+//! In: a network's config. Out: its [`Network`]: every module that has weights, in the order of the
+//! data through them, with its diffusers (transformers) name, the shapes of its weights and what it
+//! is applied to. The constructor that builds a network from files is run over a [`Build`] that
+//! hands out shapes and no numbers, so nothing of the weights' size is allocated and nothing is
+//! said twice.
 
 use super::build::Build;
 use super::clip::{ClipConfig, ClipText};
@@ -85,7 +86,8 @@ impl Network {
         self.modules.iter().filter(|module| module.takes_lora() && targets::contains(targets, &module.name))
     }
 
-    /// Numbers in a LoRA of rank 1: 199,296 for Stable Diffusion 1.5's UNet and the default targets.
+    /// Numbers in a LoRA of rank 1: 199,296 for Stable Diffusion 1.5's UNet and the default
+    /// targets.
     pub fn lora_parameters<T: AsRef<str>>(&self, targets: &[T]) -> usize {
         self.targeted(targets).map(Module::lora_parameters).sum()
     }
@@ -102,7 +104,8 @@ impl Module {
         matches!(self.kind, Kind::Linear | Kind::Conv)
     }
 
-    /// Weights of a LoRA of rank 1 beside it: A has the module's own kernel, B is 1 × 1, as PEFT makes them.
+    /// Weights of a LoRA of rank 1 beside it: A has the module's own kernel, B is 1 × 1, as PEFT
+    /// makes them.
     pub fn lora_parameters(&self) -> usize {
         if self.takes_lora() { self.products() / self.outputs() + self.outputs() } else { 0 }
     }
@@ -126,7 +129,8 @@ impl Module {
 pub(super) struct Requests(Rc<RefCell<Vec<Module>>>);
 
 impl Requests {
-    /// Notes the tensor `name` of this shape; `multiplies`: a linear map's or a convolution's weight.
+    /// Notes the tensor `name` of this shape; `multiplies`: a linear map's or a convolution's
+    /// weight.
     pub(super) fn note(&self, name: &str, dims: &[usize], multiplies: bool, positions: Positions) {
         let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
         let mut modules = self.0.borrow_mut();
@@ -167,7 +171,8 @@ impl ClipConfig {
 }
 
 impl VaeConfig {
-    /// The network of these sizes; each half begins at its own picture, so that level 0 is the picture's.
+    /// The network of these sizes; each half begins at its own picture, so that level 0 is the
+    /// picture's.
     pub fn describe(&self) -> Result<Network> {
         network(|build| Vae::new(self, build))
     }

@@ -1,5 +1,5 @@
-//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`] by diffusers' names
-//! and adds the adapter of its path where there is one.
+//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`]
+//! by diffusers' names and adds the adapter of its path where there is one.
 
 use super::build::Build;
 use super::lora::LoraLayer;

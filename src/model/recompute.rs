@@ -1,9 +1,10 @@
-//! The stages of the UNet, and gradient checkpointing (Chen et al. 2016): a stage keeps its inputs only; backward computes it
-//! again.
+//! The stages of the UNet, and gradient checkpointing (Chen et al. 2016): a stage keeps its inputs
+//! only; backward computes it again.
 //!
-//! In: a stage (residual block and transformer) and its inputs. Out: its output. A stage has a tape of its own, which is kept
-//! or made again; so the gradients of its inputs' uses in here are summed in here, with or without checkpointing: one order of
-//! sums, hence the same gradients to the last bit.
+//! In: a stage (residual block and transformer) and its inputs. Out: its output. A stage has a tape
+//! of its own, which is kept or made again; so the gradients of its inputs' uses in here are summed
+//! in here, with or without checkpointing: one order of sums, hence the same gradients to the last
+//! bit.
 
 use super::lora::Dropout;
 use super::resnet::Resnet;

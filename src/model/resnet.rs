@@ -1,6 +1,8 @@
-//! The residual block of UNet and VAE (diffusers' `ResnetBlock2D`), and the layers that halve and double a picture.
+//! The residual block of UNet and VAE (diffusers' `ResnetBlock2D`), and the layers that halve and
+//! double a picture.
 //!
-//! h = conv1(SiLU(norm1(x))) + `time_emb_proj`(SiLU(temb)); y = shortcut(x) + conv2(SiLU(norm2(h))).
+//! h = conv1(SiLU(norm1(x))) + `time_emb_proj`(SiLU(temb)); y = shortcut(x) +
+//! conv2(SiLU(norm2(h))).
 
 use super::build::Build;
 use super::describe::Positions;
@@ -65,7 +67,8 @@ impl Resnet {
 pub struct Downsample(Conv2d);
 
 impl Downsample {
-    /// The UNet pads by 1 on every side, the VAE below and to the right only. `level` is that of its result.
+    /// The UNet pads by 1 on every side, the VAE below and to the right only. `level` is that of
+    /// its result.
     pub fn new(build: &Build, level: usize, channels: usize, padding: Padding) -> Result<Self> {
         let build = build.over(Positions::Pixels { level });
         Ok(Self(Conv2d::new(&build.pp("downsamplers.0.conv"), channels, channels, 3, 2, padding)?))
@@ -77,7 +80,7 @@ impl Downsample {
     }
 }
 
-/// Nearest-neighbour upsampling followed by a 3x3 convolution.
+/// Nearest-neighbor upsampling followed by a 3x3 convolution.
 pub struct Upsample(Conv2d);
 
 impl Upsample {

@@ -1,6 +1,7 @@
 //! Stable Diffusion 1.5's networks and noise schedule, by the values of its config.json files.
 //!
-//! In: nothing. Out: configs, for when the model is not on this machine, and for measuring its work.
+//! In: nothing. Out: configs, for when the model is not on this machine, and for measuring its
+//! work.
 
 use super::clip::{Activation, ClipConfig};
 use super::unet::UnetConfig;

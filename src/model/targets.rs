@@ -1,7 +1,7 @@
 //! Which modules a LoRA stands beside.
 //!
-//! In: the targets that a person names, as PEFT has them. Out: whether a module's path is one of them, and
-//! whether any model of this class has such a module.
+//! In: the targets that a person names, as PEFT has them. Out: whether a module's path is one of
+//! them, and whether any model of this class has such a module.
 
 use super::describe::{Module, Network};
 use super::sd15;
@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 /// The text encoder's modules that get one, where it is adapted too: those of its attention.
 pub const TEXT_ENCODER: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
 
-/// Modules for which kohya's sd-scripts have no LoRA and whose names stable-diffusion.cpp does not know:
-/// both leave them out of a file that has one for them.
+/// Modules for which kohya's sd-scripts have no LoRA and whose names stable-diffusion.cpp does not
+/// know: both leave them out of a file that has one for them.
 const LEFT_OUT_ELSEWHERE: [&str; 4] = ["conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2"];
 
 /// Whether the module at `path` is meant by `target`: `path` is the target or ends in `.target`.
@@ -29,8 +29,8 @@ pub fn left_out_elsewhere<'a>(network: &'a Network, targets: &'a [String]) -> im
     network.targeted(targets).map(|module| module.name.as_str()).filter(|name| LEFT_OUT_ELSEWHERE.contains(name))
 }
 
-/// Can `target` name a module of some UNet of this class? Answered without its config, by the last part of
-/// the name: the blocks before it differ from model to model.
+/// Can `target` name a module of some UNet of this class? Answered without its config, by the last
+/// part of the name: the blocks before it differ from model to model.
 ///
 /// Errors: it cannot; with the names that can.
 pub fn plausible(target: &str) -> Result<(), BTreeSet<String>> {

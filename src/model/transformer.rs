@@ -1,6 +1,8 @@
-//! The transformer over a picture's pixels (diffusers' `Transformer2DModel` with `BasicTransformerBlock`s).
+//! The transformer over a picture's pixels (diffusers' `Transformer2DModel` with
+//! `BasicTransformerBlock`s).
 //!
-//! Each block: self-attention, cross-attention to the text, GEGLU feed-forward; layer norm before, residual after each.
+//! Each block: self-attention, cross-attention to the text, GEGLU feed-forward; layer norm before,
+//! residual after each.
 
 use super::build::Build;
 use super::describe::Positions;
@@ -9,7 +11,8 @@ use crate::error::Result;
 use candle_core::Tensor;
 use tunelab_ops::{self as ops, attention::Mask};
 
-/// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's `norm_eps`.
+/// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's
+/// `norm_eps`.
 const GROUP_NORM_EPS: f64 = 1e-6;
 /// Epsilon of the blocks' layer norms.
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -41,7 +44,8 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Queries of `width`; keys and values from the text's states, if their width is given, or from the picture.
+    /// Queries of `width`; keys and values from the text's states, if their width is given, or from
+    /// the picture.
     fn new(build: &Build, width: usize, text: Option<usize>, heads: usize) -> Result<Self> {
         let context = |name: &str| match text {
             Some(text) => Linear::no_bias(&build.pp(name).over(Positions::Tokens), text, width),

@@ -1,7 +1,9 @@
-//! The noise predictor: diffusers' `UNet2DConditionModel` as Stable Diffusion 1.x and 2.x configure it.
+//! The noise predictor: diffusers' `UNet2DConditionModel` as Stable Diffusion 1.x and 2.x configure
+//! it.
 //!
-//! In: noisy latents [B, C, H, W], one timestep a sample, the text encoder's hidden states [B, M, width]. Out: the
-//! predicted noise (or velocity) [B, C, H, W]. Follows Rombach et al. 2022 and diffusers' block structure and tensor names.
+//! In: noisy latents [B, C, H, W], one timestep a sample, the text encoder's hidden states
+//! [B, M, width]. Out: the predicted noise (or velocity) [B, C, H, W]. Follows Rombach et al. 2022
+//! and diffusers' block structure and tensor names.
 
 use super::build::{Build, Parameters};
 use super::describe::Positions;
@@ -49,7 +51,8 @@ pub struct Unet {
 }
 
 impl Unet {
-    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
+    /// configuration.
     pub fn new(config: &UnetConfig, build: Build) -> Result<(Self, Parameters)> {
         let (levels, channels, temb) =
             (config.block_out_channels.len(), config.block_out_channels[0], config.temb_channels());
@@ -140,7 +143,8 @@ impl Unet {
         self.predict(noisy_latents, &embedding, encoder_hidden_states)
     }
 
-    /// The sinusoidal embedding of timesteps, [B, channels] in f32: what [`Unet::predict`] wants to know of them.
+    /// The sinusoidal embedding of timesteps, [B, channels] in f32: what [`Unet::predict`] wants to
+    /// know of them.
     pub fn timestep_embedding(&self, timesteps: &[f64], device: &Device) -> Result<Tensor> {
         let channels = self.config.block_out_channels[0];
         let embedding = sinusoids(timesteps, channels, &self.config);
@@ -184,7 +188,8 @@ impl Unet {
                 x = self.stage(stage, &ops::cat_channels(&x, &skip)?, &temb, text)?;
             }
             if let (Some(upsample), Some(skip)) = (&level.upsample, skips.last()) {
-                // To the size of the next skip: it is odd where the latents' size is no multiple of 2 at this level.
+                // To the size of the next skip: it is odd where the latents' size is no multiple of
+                // 2 at this level.
                 x = upsample.forward(&x, (skip.dim(2)?, skip.dim(3)?))?;
             }
         }
@@ -199,7 +204,8 @@ impl Unet {
     }
 }
 
-/// Sines and cosines of t · 10000^(-i / (n/2 - shift)), in f32 as torch computes them: so timestep 999 stays 999.
+/// Sines and cosines of t · 10000^(-i / (n/2 - shift)), in f32 as torch computes them: so timestep
+/// 999 stays 999.
 fn sinusoids(timesteps: &[f64], n: usize, config: &UnetConfig) -> Vec<f32> {
     let half = n / 2;
     let frequencies: Vec<f32> = (0..half)

@@ -1,7 +1,9 @@
-//! The picture's autoencoder: diffusers' `AutoencoderKL` (Kingma & Welling 2013; Rombach et al. 2022).
+//! The picture's autoencoder: diffusers' `AutoencoderKL` (Kingma & Welling 2013; Rombach et al.
+//! 2022).
 //!
-//! In: pictures [B, 3, H, W] in [-1, 1]. Out: mean and deviation of the latents [B, 4, H/8, W/8]; and back. The latents
-//! that the UNet sees are samples times `scaling_factor`, which the callers of `encode` and `decode` apply.
+//! In: pictures [B, 3, H, W] in [-1, 1]. Out: mean and deviation of the latents [B, 4, H/8, W/8];
+//! and back. The latents that the UNet sees are samples times `scaling_factor`, which the callers
+//! of `encode` and `decode` apply.
 
 use super::build::{Build, Parameters};
 use super::describe::Positions;
@@ -168,7 +170,8 @@ pub struct LatentDistribution {
 }
 
 impl Vae {
-    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
+    /// configuration.
     pub fn new(config: &VaeConfig, build: Build) -> Result<(Self, Parameters)> {
         let z = config.latent_channels;
         let latents = build.over(Positions::Pixels { level: config.deepest() });
@@ -196,8 +199,8 @@ impl Vae {
         self.parameter_count
     }
 
-    /// Pictures [B, 3, H, W] in [-1, 1] → the distribution of their latents. The logarithm of the variance is clamped
-    /// to [-30, 20], as diffusers does.
+    /// Pictures [B, 3, H, W] in [-1, 1] → the distribution of their latents. The logarithm of the
+    /// variance is clamped to [-30, 20], as diffusers does.
     pub fn encode(&self, pictures: &Tensor) -> Result<LatentDistribution> {
         let mut h = self.encoder.forward(pictures)?;
         if let Some(conv) = &self.quant_conv {
@@ -208,7 +211,8 @@ impl Vae {
         Ok(LatentDistribution { mean, std })
     }
 
-    /// Latents [B, C, H/8, W/8], already divided by `scaling_factor`, → pictures, mostly in [-1, 1].
+    /// Latents [B, C, H/8, W/8], already divided by `scaling_factor`, → pictures, mostly in
+    /// [-1, 1].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         match &self.post_quant_conv {
             Some(conv) => self.decoder.forward(&conv.forward(latents)?),

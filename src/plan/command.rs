@@ -1,7 +1,7 @@
 //! The commands that only look: `tunelab check` and `tunelab plan`.
 //!
-//! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as TOML with what it amounts
-//! to as comments.
+//! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as
+//! TOML with what it amounts to as comments.
 
 use std::io::{self, Write};
 
@@ -18,8 +18,8 @@ use crate::numbers::{bytes, counted, grouped};
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
-/// Errors: a file has problems (they are in the error, or on stderr where there are several files), or two files would
-/// write into the same results folder.
+/// Errors: a file has problems (they are in the error, or on stderr where there are several files),
+/// or two files would write into the same results folder.
 pub fn check(args: &CheckArgs) -> Result<()> {
     // A closed stderr must not hide the exit code.
     let say = |text: String| drop(writeln!(io::stderr(), "{text}"));
@@ -58,7 +58,8 @@ fn notes_of(plans: &[Planned]) -> Vec<String> {
     notes
 }
 
-/// What to know of a plan that is right: the LoRA of some of its targets does nothing in some programs.
+/// What to know of a plan that is right: the LoRA of some of its targets does nothing in some
+/// programs.
 pub fn note(plan: &Plan) -> Option<String> {
     let Adapter::Lora(lora) = &plan.adapter else { return None };
     // A model that cannot be counted is refused where it is loaded.
@@ -73,9 +74,11 @@ pub fn note(plan: &Plan) -> Option<String> {
     })
 }
 
-/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or those of their stand-ins.
+/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or
+/// those of their stand-ins.
 ///
-/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where it is asked for.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where
+/// it is asked for.
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let planned = Planned::load_all(&args.file, &args.set)?;
     let several = planned.len() > 1;
@@ -95,7 +98,8 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     print(&texts.join("\n"))
 }
 
-/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images, downloads.
+/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images,
+/// downloads.
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let networks = Networks::of(&plan.model)?;
     let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
@@ -192,7 +196,8 @@ fn steps(plan: &Plan) -> String {
     }
 }
 
-/// Class images that an epoch goes through: it lasts until the longer of the two sets is through, as in diffusers.
+/// Class images that an epoch goes through: it lasts until the longer of the two sets is through,
+/// as in diffusers.
 fn class_count(objective: &Objective) -> usize {
     match objective {
         Objective::Captions => 0,

@@ -1,21 +1,24 @@
 //! How much a plan trains, and how much memory it needs, roughly, before anything is loaded.
 //!
-//! In: the plan, its networks, and whether a CUDA card computes. Out: counts, and bytes in parts. The formula, in 32-bit
-//! floats but for what `train.dtype` shortens, the UNet's frozen weights everywhere and its activations on a card:
+//! In: the plan, its networks, and whether a CUDA card computes. Out: counts, and bytes in parts.
+//! The formula, in 32-bit floats but for what `train.dtype` shortens, the UNet's frozen weights
+//! everywhere and its activations on a card:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
-//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
-//! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the outputs of all the UNet's
-//!   modules, which is about what the tape keeps (attention's maps are computed again on the way back); the text encoder's
-//!   likewise, if it is trained.
+//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if
+//!   there is an EMA;
+//! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the
+//!   outputs of all the UNet's modules, which is about what the tape keeps (attention's maps are
+//!   computed again on the way back); the text encoder's likewise, if it is trained.
 //!
-//! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind it, as
-//! [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and computes one stage at a time again, so
-//! the activations are the sum of those inputs and the largest stage.
+//! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind
+//! it, as [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and
+//! computes one stage at a time again, so the activations are the sum of those inputs and the
+//! largest stage.
 //!
-//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 4.6 GB, where PyTorch needs 5.0; training all
-//! of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for moments.
-//! It is an estimate: what a device's libraries keep for themselves is not in it.
+//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 4.6 GB, where PyTorch needs
+//! 5.0; training all of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for
+//! moments. It is an estimate: what a device's libraries keep for themselves is not in it.
 
 use std::collections::BTreeMap;
 
@@ -166,8 +169,8 @@ impl Stages {
     }
 }
 
-/// The stage that a module belongs to: a resnet and the transformer of the same number behind it, such as `down_blocks.0.1` for
-/// `down_blocks.0.resnets.1.conv1`. Nothing for what is in neither.
+/// The stage that a module belongs to: a resnet and the transformer of the same number behind it,
+/// such as `down_blocks.0.1` for `down_blocks.0.resnets.1.conv1`. Nothing for what is in neither.
 fn stage(module: &str) -> Option<String> {
     let (level, rest) = module.split_once(".resnets.").or_else(|| module.split_once(".attentions."))?;
     Some(format!("{level}.{}", rest.split('.').next()?))

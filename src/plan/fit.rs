@@ -1,7 +1,7 @@
 //! Does a run fit a card's memory? Asked before anything is loaded.
 //!
-//! In: the plan, the folder of its model, and the memory that the card has. Out: nothing, a warning, or an error; both say what
-//! would make the run smaller.
+//! In: the plan, the folder of its model, and the memory that the card has. Out: nothing, a
+//! warning, or an error; both say what would make the run smaller.
 
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! What of a plan is on this machine already, without loading or fetching anything.
 //!
-//! In: a plan. Out: the number of pictures of a local or built-in dataset, and the list of what would be downloaded.
+//! In: a plan. Out: the number of pictures of a local or built-in dataset, and the list of what
+//! would be downloaded.
 
 use std::path::Path;
 

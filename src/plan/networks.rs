@@ -1,7 +1,7 @@
 //! What a plan has to know of its model's networks: their modules and sizes.
 //!
-//! In: where the model comes from. Out: [`Networks`], by the configs and files that are at hand, otherwise
-//! Stable Diffusion 1.5's.
+//! In: where the model comes from. Out: [`Networks`], by the configs and files that are at hand,
+//! otherwise Stable Diffusion 1.5's.
 
 use std::path::Path;
 

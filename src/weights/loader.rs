@@ -1,7 +1,9 @@
-//! Checked loading: model code asks for tensors by name and shape, and every problem of a part is told in one error.
+//! Checked loading: model code asks for tensors by name and shape, and every problem of a part is
+//! told in one error.
 //!
-//! In: `Weights`. Out: tensors, and at the end one list of all that was missing, had another shape, or was never asked for.
-//! The first problem does not stop the building of the model: a placeholder of the right shape takes the tensor's place.
+//! In: `Weights`. Out: tensors, and at the end one list of all that was missing, had another shape,
+//! or was never asked for. The first problem does not stop the building of the model: a placeholder
+//! of the right shape takes the tensor's place.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,8 +48,8 @@ impl Loader {
 
     /// The tensor `name`, which must have the shape `dims`.
     ///
-    /// Where it is missing or has another shape, that is noted for [`Loader::finish`] and a [`placeholder`] is given.
-    /// Errors at once only where a tensor cannot be read or holds NaN.
+    /// Where it is missing or has another shape, that is noted for [`Loader::finish`] and a
+    /// [`placeholder`] is given. Errors at once only where a tensor cannot be read or holds NaN.
     pub fn get(&self, dims: &[usize], name: &str) -> Result<Tensor> {
         let Self { weights, device, dtype, state } = self;
         let mut state = state.borrow_mut();
@@ -61,7 +63,8 @@ impl Loader {
             }
             Some(_) => {}
         }
-        // After the first problem the model will not be used: naming the others needs no reading of gigabytes.
+        // After the first problem the model will not be used: naming the others needs no reading of
+        // gigabytes.
         if state.missing.is_empty() && state.misshapen.is_empty() {
             weights.load(name, device, *dtype)
         } else {
@@ -69,7 +72,8 @@ impl Loader {
         }
     }
 
-    /// Ends the loading: one error lists all tensors that were missing, mis-shapen, or never asked for and not known to be harmless.
+    /// Ends the loading: one error lists all tensors that were missing, mis-shapen, or never asked
+    /// for and not known to be harmless.
     pub fn finish(&self) -> Result<()> {
         let (state, weights) = (self.state.borrow(), &self.weights);
         let missing: Vec<_> = state.missing.iter().map(|(name, dims)| format!("{name} {dims:?}")).collect();
@@ -98,8 +102,8 @@ impl Loader {
     }
 }
 
-/// Zeros that take no memory: because a config.json with a mistyped size could ask for any amount of it, and for what is only
-/// described. Not contiguous, unless it is a single number.
+/// Zeros that take no memory: because a config.json with a mistyped size could ask for any amount
+/// of it, and for what is only described. Not contiguous, unless it is a single number.
 pub fn placeholder(dims: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     Ok(Tensor::zeros((), dtype, device)?.broadcast_as(dims)?)
 }

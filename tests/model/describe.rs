@@ -49,7 +49,8 @@ fn unet_agrees(config: &UnetConfig) {
     }
 }
 
-/// A small UNet with all that differs from Stable Diffusion 1.5: numbers of heads, of residual and of transformer blocks.
+/// A small UNet with all that differs from Stable Diffusion 1.5: numbers of heads, of residual and
+/// of transformer blocks.
 fn small() -> UnetConfig {
     UnetConfig {
         block_out_channels: vec![8, 16, 24],
@@ -74,7 +75,8 @@ fn transformers_of_several_blocks_are_counted() {
     };
     assert_eq!(blocks("down_blocks.0.attentions.1."), 2);
     assert_eq!(blocks("mid_block.attentions.0."), 3);
-    // One more block in every transformer of Stable Diffusion 1.5 is as many parameters as the one that is there.
+    // One more block in every transformer of Stable Diffusion 1.5 is as many parameters as the one
+    // that is there.
     let one = sd15::unet().describe().unwrap();
     let two = UnetConfig { transformer_layers_per_block: vec![2; 4], ..sd15::unet() }.describe().unwrap();
     let in_blocks = |network: &Network| {
