@@ -9,6 +9,7 @@ use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Sour
 use tunelab::device::CardMemory;
 use tunelab::diffusion::Sampler;
 use tunelab::model::clip::ClipConfig;
+use tunelab::model::describe::plausible_target;
 use tunelab::model::unet::UnetConfig;
 use tunelab::model::{sd15, targets};
 use tunelab::plan::estimate::{Memory, Trained, estimate};
@@ -826,10 +827,10 @@ fn parameters_of_stable_diffusion_are_counted_from_its_config() {
 #[test]
 fn a_target_that_no_module_can_have_is_told_from_one_of_another_model() {
     for target in ["to_out.0", "attn2.to_k", "down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"] {
-        assert_eq!(targets::plausible(target), Ok(()));
+        assert_eq!(plausible_target(target), Ok(()));
     }
     for (target, label) in [("to_w", "^^^^^^ did you mean \"to_k\"?"), ("query", "^^^^^^^")] {
-        let ends = targets::plausible(target).expect_err("no module has it");
+        let ends = plausible_target(target).expect_err("no module has it");
         assert!(ends.contains("to_k") && ends.contains("to_out.0"), "{ends:?}");
         let shown = bad(&LEAST.replace("{}", &format!("{{targets = ['{target}']}}")), &[]);
         assert!(shown.ends_with(label), "{shown}");

@@ -118,7 +118,7 @@ mod tests {
     /// values.
     #[test]
     fn operations_of_the_text_encoder_are_counted_as_by_hand() {
-        let layer = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;
+        let layer: usize = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;
         assert_eq!(text(3).unwrap().to_bits(), ((2 * 3 * 77 * 12 * layer) as f64).to_bits());
     }
 }

@@ -15,7 +15,7 @@ use crate::builtin::Builtin;
 use crate::config::experiment::{Experiment, Problem, Reader, Section, above, at_least, report, similar};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
-use crate::model::targets;
+use crate::model::describe::plausible_target;
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
 const ANY: usize = 1_000_000_000;
@@ -336,7 +336,7 @@ fn targets(s: &Section) -> Option<Vec<String>> {
         s.reject("targets", "`targets` is empty: nothing would be trained", "leave it out for the attention's layers");
     }
     for target in &targets {
-        if let Err(ends) = targets::plausible(target) {
+        if let Err(ends) = plausible_target(target) {
             let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
             let label = similar(target, &ends).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
             s.reject_item("targets", target, format!("`targets`: no module's name ends with \"{target}\""), label);

@@ -7,8 +7,8 @@
 //! without its adapter (for sampling, and for the base pictures).
 
 use super::Dtype;
-use super::describe::{Positions, Requests};
 use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
+use super::module::{Positions, Requests};
 use super::targets;
 use super::untrained::untrained;
 use crate::error::{Error, Result};

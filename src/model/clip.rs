@@ -6,8 +6,8 @@
 
 use super::build::{Build, Parameters};
 use super::config::Config;
-use super::describe::Positions;
 use super::layers::{LayerNorm, Linear};
+use super::module::Positions;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use serde_json::json;

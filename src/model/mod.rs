@@ -12,6 +12,7 @@ pub mod describe;
 mod dtype;
 pub mod layers;
 pub mod lora;
+mod module;
 pub mod recompute;
 pub mod resnet;
 pub mod sd15;

@@ -5,8 +5,8 @@
 //! conv2(SiLU(norm2(h))).
 
 use super::build::Build;
-use super::describe::Positions;
 use super::layers::{Conv2d, GroupNorm, Linear};
+use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
 use tunelab_ops::{self as ops, Padding};

@@ -6,9 +6,9 @@
 //! and diffusers' block structure and tensor names.
 
 use super::build::{Build, Parameters};
-use super::describe::Positions;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::lora::Dropout;
+use super::module::Positions;
 use super::recompute::{self, Stage};
 use super::resnet::{Downsample, Resnet, Upsample};
 use super::transformer::Transformer;
@@ -211,10 +211,10 @@ fn sinusoids(timesteps: &[f64], n: usize, config: &UnetConfig) -> Vec<f32> {
     let frequencies: Vec<f32> = (0..half)
         .map(|i| (-(10_000f64.ln() as f32) * i as f32 / (half as f64 - config.freq_shift) as f32).exp())
         .collect();
-    let waves = |t: f64| {
+    let of = |t: f64| {
         let phases = frequencies.iter().map(move |f| t as f32 * f);
         let (sines, cosines): (Vec<f32>, Vec<f32>) = phases.map(f32::sin_cos).unzip();
         if config.flip_sin_to_cos { [cosines, sines].concat() } else { [sines, cosines].concat() }
     };
-    timesteps.iter().flat_map(|&t| waves(t)).collect()
+    timesteps.iter().flat_map(|&t| of(t)).collect()
 }

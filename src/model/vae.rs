@@ -6,8 +6,8 @@
 //! of `encode` and `decode` apply.
 
 use super::build::{Build, Parameters};
-use super::describe::Positions;
 use super::layers::{Conv2d, GroupNorm};
+use super::module::Positions;
 use super::resnet::{Downsample, Resnet, Upsample};
 use super::transformer::Attention;
 use crate::error::{Error, Result};
@@ -16,10 +16,8 @@ use tunelab_ops::{self as ops, Padding};
 
 mod config;
 
+use config::EPS;
 pub use config::VaeConfig;
-
-/// Epsilon of all norms; diffusers fixes it.
-const EPS: f64 = 1e-6;
 
 /// Two residual blocks with attention over all pixels between them.
 struct Middle {

@@ -64,7 +64,7 @@ pub fn note(plan: &Plan) -> Option<String> {
     let Adapter::Lora(lora) = &plan.adapter else { return None };
     // A model that cannot be counted is refused where it is loaded.
     let unet = networks::unet(&plan.model).and_then(|config| config.describe()).ok()?;
-    let names: Vec<&str> = targets::left_out_elsewhere(&unet, &lora.targets).collect();
+    let names: Vec<&str> = unet.left_out_elsewhere(&lora.targets).collect();
     (!names.is_empty()).then(|| {
         format!(
             "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of {}, so they draw something else than was trained; \

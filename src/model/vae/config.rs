@@ -8,6 +8,9 @@ use crate::model::resnet::ResnetSizes;
 use serde_json::json;
 use std::path::Path;
 
+/// Epsilon of all norms; diffusers fixes it.
+pub(super) const EPS: f64 = 1e-6;
+
 /// More halvings of a picture than any has.
 const MOST_LEVELS: usize = 16;
 
@@ -91,6 +94,6 @@ impl VaeConfig {
 
     /// What the residual blocks share.
     pub(super) fn resnet(&self) -> ResnetSizes {
-        ResnetSizes { groups: self.norm_num_groups, eps: super::EPS, temb_channels: None }
+        ResnetSizes { groups: self.norm_num_groups, eps: EPS, temb_channels: None }
     }
 }
