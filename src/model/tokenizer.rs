@@ -6,17 +6,15 @@
 //! [added tokens](added) are those of transformers' `CLIPTokenizer`.
 
 mod added;
+mod files;
 
 use crate::error::{Error, Result};
 use added::Tokens;
-use serde::Deserialize;
+use files::{broken, parse, read};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// CLIP's length, where the configuration names none (or the huge number that means "no limit" to
-/// transformers).
-const CLIP_LENGTH: usize = 77;
 /// How CLIP splits text into words before it joins byte pairs inside each.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
@@ -146,20 +144,4 @@ fn read_merges(file: &Path) -> Result<Vec<(String, String)>> {
             _ => Err(broken(file).cause(format!("line {} is not two parts: \"{line}\"", i + 1))),
         })
         .collect()
-}
-
-fn read(file: &Path) -> Result<String> {
-    fs_err::read_to_string(file).map_err(|e| {
-        Error::input("the tokenizer cannot be read")
-            .cause(e)
-            .hint("a tokenizer folder holds tokenizer.json, or vocab.json and merges.txt")
-    })
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<T> {
-    serde_json::from_str(&read(file)?).map_err(|e| broken(file).cause(e))
-}
-
-fn broken(file: &Path) -> Error {
-    Error::input(format!("{} is not a tokenizer file that can be used", file.display()))
 }

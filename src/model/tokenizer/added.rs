@@ -6,12 +6,16 @@
 //! transformers' `CLIPTokenizer.from_pretrained` does it: `added_tokens_decoder` of the
 //! configuration, where it is there, in place of the three other files.
 
-use super::{CLIP_LENGTH, parse};
+use super::files::parse;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokenizers::AddedToken;
+
+/// CLIP's length, where the configuration names none (or the huge number that means "no limit" to
+/// transformers).
+const CLIP_LENGTH: usize = 77;
 
 /// What the files say of a tokenizer beside its vocabulary.
 pub(super) struct Tokens {
