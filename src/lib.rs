@@ -51,8 +51,8 @@
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
-//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
+//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`run`] | the recipe; `run` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |

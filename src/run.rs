@@ -1,8 +1,7 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `inputs` sees whether a finished run's are still the same, `weights` writes what it trained, `record` says what came
-//! of it, `resample` draws again.
+//! a run needs, `inputs` sees whether a finished run's are still the same, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;
@@ -10,13 +9,12 @@ mod prepare;
 mod record;
 mod resample;
 mod several;
-mod single_file;
-mod weights;
 
 pub use several::run;
 
+use crate::adapter;
 use crate::config::Plan;
-use crate::device::{self, Busy};
+use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -27,7 +25,8 @@ use crate::numbers::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Ending, LossLog, Model, RunDir, Shot, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
+    ElapsedSoFar, LossLog, RunDir, SampleSet, Shot, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
+    reset_peak_rss,
 };
 use crate::sample::Painter;
 use crate::train::checkpoint::Checkpoint;
@@ -51,7 +50,7 @@ struct Experiment<'a> {
     interrupt: &'a Interrupt,
     /// When this process took it up, and what earlier ones have spent on it.
     begun: Instant,
-    spent: Spent,
+    spent: ElapsedSoFar,
 }
 
 impl<'a> Experiment<'a> {
@@ -64,8 +63,8 @@ impl<'a> Experiment<'a> {
         interrupt: &'a Interrupt,
     ) -> Self {
         give_back();
-        forget_peak_memory();
-        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
+        reset_peak_rss();
+        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }
 
     /// From photographs to the record.
@@ -82,14 +81,14 @@ impl<'a> Experiment<'a> {
         if self.plan.eval.compare_base {
             // Before the first step: full fine-tuning changes these very weights.
             let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(still.without_lora()))?;
-            sampling += self.sample(Model::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
+            sampling += self.sample(SampleSet::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
         }
         let graphs = self.train(&with, &tuned)?;
-        let end = Ending::read(self.run)?;
-        let weights = weights::write(self.run, self.plan, &with, &end)?;
+        let end = TrainingSummary::read(self.run)?;
+        let weights = adapter::save(self.run, &self.plan.adapter, &with.trained_model(self.plan, &end))?;
         let written = with.unet_now()?;
         sampling +=
-            self.sample(Model::Tuned, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
+            self.sample(SampleSet::Final, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
@@ -119,11 +118,11 @@ impl<'a> Experiment<'a> {
         let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.averaged(|| evaluation.loss(still))?)?;
+            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
-        let busy = Busy::watch(self.device);
+        let busy = GpuUtilization::watch(self.device);
         let mut begun = Instant::now();
         let mut graphs = None;
         let mut stop = Ok(());
@@ -146,7 +145,7 @@ impl<'a> Experiment<'a> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.averaged(|| evaluation.loss(still))?)?;
+                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
             }
             stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -158,9 +157,9 @@ impl<'a> Experiment<'a> {
             busy.begin();
             begun = Instant::now();
         }
-        if let Some((steps, scale)) = trainer.left_out() {
+        if let Some((steps, scale)) = trainer.skipped_steps() {
             let steps = counted(steps, "step");
-            self.progress.warn(format!("left out {steps} with gradients beyond f16; the loss scale is now {scale}"));
+            self.progress.warn(format!("skipped {steps} (f16 overflow); the loss scale is now {scale}"));
         }
         stop?;
         bar.finish();
@@ -173,7 +172,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
-    fn sample(&self, model: Model, painter: &Painter, prompts: &States) -> Result<f64> {
+    fn sample(&self, set: SampleSet, painter: &Painter, prompts: &States) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
         if eval.prompts.is_empty() {
@@ -181,10 +180,10 @@ impl<'a> Experiment<'a> {
         }
         let calls = painter.calls(eval.sampler, eval.steps)?;
         let all = calls * eval.images * eval.prompts.len();
-        let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);
+        let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
             for index in 0..eval.images {
-                if self.run.sample_path(model, prompt, index).is_file() {
+                if self.run.sample_path(set, prompt, index).is_file() {
                     bar.skip(calls as u64);
                     continue;
                 }
@@ -201,7 +200,7 @@ impl<'a> Experiment<'a> {
                 };
                 let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
                 let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
-                self.run.write_sample(model, index, &picture, &shot)?;
+                self.run.write_sample(set, index, &picture, &shot)?;
             }
         }
         bar.finish();

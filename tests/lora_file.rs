@@ -25,7 +25,8 @@ fn modules() -> Modules {
     Modules::new(&unet, &text)
 }
 
-/// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not the rank.
+/// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not
+/// the rank.
 fn layers() -> LoraLayers {
     let of = |path: &str, down: &[usize], up: &[usize], seed| {
         (path.to_owned(), LoraLayer::from_tensors(randn(down, seed), randn(up, seed + 1), 5.5, 1.0))
@@ -105,7 +106,8 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     assert_eq!(config["unet.target_modules"], serde_json::json!(["conv1", "proj_in", "to_out.0", "to_q"]));
 }
 
-/// Every name and key that peft wrote of the same LoRA is what we would write, as far as we write it.
+/// Every name and key that peft wrote of the same LoRA is what we would write, as far as we write
+/// it.
 #[test]
 fn names_and_metadata_are_those_of_a_file_that_diffusers_saved() {
     let folder = TempDir::new().unwrap();

@@ -1,6 +1,8 @@
-//! The table of LoRA files: every spelling that is read, with what alpha means in it, and every kind that is refused, as what.
+//! The table of LoRA files: every spelling that is read, with what alpha means in it, and every
+//! kind that is refused, as what.
 //!
-//! The files of the first half hold one adapter; `tests/fixtures/parts/lora_files.py` wrote them, and drew with those that diffusers reads.
+//! The files of the first half hold one adapter; `tests/fixtures/parts/lora_files.py` wrote them,
+//! and drew with those that diffusers reads.
 
 use crate::fixture::{Tensors, fixture, model, tensors, values};
 use candle_core::{DType, Device, Tensor};
@@ -39,7 +41,8 @@ enum Says {
 }
 use Says::{Config, Nothing};
 
-/// Spelling, the fixture, how many modules of the UNet and of the text encoder it has, and what says alpha.
+/// Spelling, the fixture, how many modules of the UNet and of the text encoder it has, and what
+/// says alpha.
 const READ: [(&str, &str, usize, usize, Says); 24] = [
     ("diffusers' save_lora_weights", "diffusers.safetensors", 22, 5, Config),
     ("diffusers' save_lora_adapter, no network before names", "diffusers_unet.safetensors", 22, 0, Config),
@@ -178,7 +181,8 @@ fn pictures_are_those_of_diffusers_and_peft() {
     }
 }
 
-/// alpha of each module that has another than the rest, and the ranks, as PEFT's own `get_pattern_key` finds them.
+/// alpha of each module that has another than the rest, and the ranks, as PEFT's own
+/// `get_pattern_key` finds them.
 #[test]
 fn patterns_are_regular_expressions_as_in_peft() {
     let modules = modules();
@@ -229,7 +233,8 @@ fn message<T>(result: Result<T>, row: &str) -> String {
     text
 }
 
-/// What a file is, as the error says it; its tensors (a plain pair is added where the third says so), and the shape of each.
+/// What a file is, as the error says it; its tensors (a plain pair is added where the third says
+/// so), and the shape of each.
 type Refused = (&'static str, bool, &'static [(&'static str, &'static [usize])]);
 
 const REFUSED: [Refused; 44] = [

@@ -107,7 +107,8 @@ fn bits(t: &candle_core::Tensor) -> Vec<u32> {
     values(t).into_iter().map(f32::to_bits).collect()
 }
 
-/// Crops of one fixture picture each, flipped at random if there are several, with hidden states drawn at random.
+/// Crops of one fixture picture each, flipped at random if there are several, with hidden states
+/// drawn at random.
 fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64) -> (Examples, Texts) {
     let folder = TempDir::new().unwrap();
     let mut found: Vec<_> =

@@ -18,7 +18,8 @@ use tunelab::results::Shot;
 use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
+use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::train::pass;
 use tunelab::train::texts::Texts;
 use tunelab_ops::replay::Replay;
@@ -73,8 +74,8 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
     let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = load::schedule(&with.folder.model()?)?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
-    let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
-    let mut optimizer = Optimizer::new(parameters.trained(), settings)?;
+    let adamw = settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+    let mut optimizer = Optimizer::new(parameters.trained(), &adamw, 1.0)?;
     let scale = if dtype == Dtype::F16 { 1024.0 } else { 1.0 };
     let mut numbers = Vec::new();
     for (step, samples) in (0..).zip(BATCHES) {

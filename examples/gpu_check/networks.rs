@@ -13,7 +13,8 @@ use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::load;
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
+use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::weights::{Loader, Part, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
@@ -182,8 +183,8 @@ impl Check<'_> {
         for n in ["0", "1"] {
             trained.insert(n.to_owned(), Var::from_tensor(&row(&format!("parameters.{n}"), 0)?)?.into_inner());
         }
-        let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: CLIP };
-        let mut optimizer = Optimizer::new(trained.clone(), settings)?;
+        let adamw = settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+        let mut optimizer = Optimizer::new(trained.clone(), &adamw, CLIP)?;
         let steps = f["norms"].elem_count();
         for step in 0..steps {
             let mut gradients = BTreeMap::new();

@@ -17,7 +17,8 @@ use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
+use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::weights::{Loader, Weights, write_safetensors};
 use tunelab_ops::{composed, mean_squares, tape};
 
@@ -36,7 +37,10 @@ const RATE: f64 = 2e-3;
 const WARMUP: usize = 100;
 /// Pictures from which the scaling factor is taken.
 const MEASURED: usize = 512;
-const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4, max_grad_norm: 1.0 };
+const SETTINGS: settings::Optimizer =
+    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4 });
+/// Gradients are scaled down to this global norm.
+const MAX_GRAD_NORM: f64 = 1.0;
 
 /// Trains for `steps` steps: from random weights, or `again` from those that are there, at half the rate.
 pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool) -> Result<()> {
@@ -52,7 +56,7 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
     };
     let (vae, parameters) = Vae::new(&config, build)?;
     let peak = if again { RATE / 2.0 } else { RATE };
-    let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
+    let mut optimizer = Optimizer::new(parameters.trained(), &SETTINGS, MAX_GRAD_NORM)?;
     let mut csv = fs_err::File::create(folder.join("loss.csv"))?;
     writeln!(csv, "step,squared,absolute,divergence")?;
     let mut batches = Vec::new();

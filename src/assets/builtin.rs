@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::hash::hex;
+use super::own;
 use super::settings::own_folders;
-use super::{hex, own};
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
 

@@ -21,11 +21,10 @@ mod settings;
 mod web;
 
 use crate::weights::Part;
-use hash::hex;
 use layout::{SCHEDULER, TOKENIZER};
 
 pub use find::{find_dataset, find_model};
-pub use hash::{hash_model, sha256, slashed};
+pub use hash::{hash_model, hex, sha256, slashed};
 pub use layout::TOKENIZER_FILES;
 pub use reach::Reach;
 pub use settings::{Hub, HubSettings, Hubs, Token};

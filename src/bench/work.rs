@@ -3,7 +3,7 @@
 use super::networks;
 use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::device::{self, Busy};
+use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::Trainable;
@@ -13,7 +13,8 @@ use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{Draw, Predictor};
-use crate::train::optimizer::{Optimizer, Settings};
+use crate::train::optimizer::Optimizer;
+use crate::train::optimizer::settings::{self, AdamW};
 use crate::train::pass;
 use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
@@ -28,7 +29,10 @@ const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
 const GUIDANCE: f64 = 7.5;
 /// AdamW with diffusers' defaults.
-const ADAMW: Settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
+const ADAMW: settings::Optimizer =
+    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+/// Gradients are scaled down to this global norm.
+const MAX_GRAD_NORM: f64 = 1.0;
 
 /// Times of the steps, and what a step is.
 pub struct Timed {
@@ -100,7 +104,7 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
     let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
-    let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
+    let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
@@ -158,7 +162,7 @@ fn without_training(steps: Steps, operations: f64) -> Timed {
 /// takes until graphs are launched.
 fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
     (0..if device.is_cpu() { 1 } else { 3 }).try_for_each(|_| step())?;
-    let busy = Busy::watch(device);
+    let busy = GpuUtilization::watch(device);
     let timed = |_| {
         let begun = Instant::now();
         step()?;

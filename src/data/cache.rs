@@ -6,7 +6,6 @@
 //! that a bad cache costs is time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use sha2::{Digest, Sha256};
 
+use crate::assets::hex;
 use crate::error::{Error, Result};
 
 /// Where the header keeps the hash.
@@ -95,14 +95,6 @@ pub fn key(parts: &[&str]) -> String {
 /// SHA-256 of bytes in memory, in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Tensor>, String> {

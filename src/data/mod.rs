@@ -20,7 +20,7 @@ mod transform;
 
 pub use cache::{Cache, key, sha256};
 pub use dataset::{Picture, load_dataset, load_pictures};
-pub use epochs::{batches, steps_per_epoch};
+pub use epochs::{Epochs, batches};
 pub use image::{Rgb, load_image};
 pub use name::shortened;
 pub use resize::resize_short_side;

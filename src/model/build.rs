@@ -77,9 +77,10 @@ impl Parameters {
     /// The trained tensors by name, in the order of their names: weights as they are called,
     /// adapters as `<path>.lora_A.weight` and `<path>.lora_B.weight`.
     pub fn trained(&self) -> BTreeMap<String, Tensor> {
-        let lora = self.lora.iter().flat_map(|(path, l)| {
-            [(format!("{path}.lora_A.weight"), l.lora_a.clone()), (format!("{path}.lora_B.weight"), l.lora_b.clone())]
-        });
+        let lora = self
+            .lora
+            .iter()
+            .flat_map(|(path, layer)| layer.tensors().map(|(name, tensor)| (format!("{path}.{name}"), tensor.clone())));
         let all = self.weights.iter().map(|(name, t)| (name.clone(), t.clone())).chain(lora);
         all.filter(|(_, t)| t.is_variable()).collect()
     }

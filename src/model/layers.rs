@@ -1,5 +1,5 @@
 //! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`]
-//! by diffusers' names and adds the adapter of its path where there is one.
+//! by diffusers' names and leaves its result to the adapter of its path where there is one.
 
 use super::build::Build;
 use super::lora::LoraLayer;
@@ -80,10 +80,10 @@ impl Conv2d {
 
     /// x [B, inputs, H, W] → [B, outputs, H', W'].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.conv2d(x, Some(&self.bias), self.stride, self.padding)?;
-        match &self.lora {
-            Some(lora) => Ok(ops::add(&y, &lora.conv2d(x, self.stride, self.padding)?)?),
-            None => Ok(y),
+        let Self { weight, bias, stride, padding, lora } = self;
+        match lora {
+            Some(lora) => lora.forward_conv2d(x, weight, Some(bias), *stride, *padding),
+            None => Ok(weight.conv2d(x, Some(bias), *stride, *padding)?),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! LoRA (Hu et al. 2021) as PEFT does it: W x + (alpha / rank) · B A x, with A ~ N(0, (1/rank)²) and B zero, in f32.
+//! LoRA (Hu et al. 2021) as PEFT does it: W x + (alpha / rank) · B A x, with A ~ N(0, (1/rank)²)
+//! and B zero, in f32.
 //!
-//! In: which modules are targets (by the end of their path), or tensors of a file. Out: one [`LoraLayer`] a module,
-//! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
+//! In: which modules are targets (by the end of their path), or tensors of a file. Out: one
+//! [`LoraLayer`] a module, which computes that module's whole result from the frozen weight that it
+//! is beside. For a convolution A has the convolution's kernel and B is 1x1.
 
 use crate::error::{Error, Result};
 use crate::random::Generator;
@@ -82,8 +84,8 @@ pub struct LoraLayer {
 }
 
 impl LoraLayer {
-    /// A new adapter for the module at `path` whose weight has the shape `weight`: A random from the stream of that
-    /// path, B zero, both trained.
+    /// A new adapter for the module at `path` whose weight has the shape `weight`: A random from
+    /// the stream of that path, B zero, both trained.
     pub fn fresh(
         config: &LoraConfig,
         path: &str,
@@ -106,7 +108,8 @@ impl LoraLayer {
         Ok(Self { lora_a, lora_b, alpha: config.alpha, scale: 1.0, dropout })
     }
 
-    /// An adapter from given tensors, without dropout. Whether it is trained depends on the tensors.
+    /// An adapter from given tensors, without dropout. Whether it is trained depends on the
+    /// tensors.
     pub fn from_tensors(lora_a: Tensor, lora_b: Tensor, alpha: f64, scale: f64) -> Self {
         Self { lora_a, lora_b, alpha, scale, dropout: None }
     }
@@ -116,8 +119,14 @@ impl LoraLayer {
         self.lora_a.dims()[0]
     }
 
-    /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is written for programs that know no alpha,
-    /// and what every picture is drawn with, so that all files of one adapter draw the same bytes.
+    /// Its trained tensors, each with the end of its name in PEFT.
+    pub fn tensors(&self) -> [(&'static str, &Tensor); 2] {
+        [("lora_A.weight", &self.lora_a), ("lora_B.weight", &self.lora_b)]
+    }
+
+    /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is
+    /// written for programs that know no alpha, and what every picture is drawn with, so that all
+    /// files of one adapter draw the same bytes.
     pub fn folded(&self) -> Result<Self> {
         let rank = self.rank() as f64;
         // alpha in 32 bits, as files in kohya's naming have it.
@@ -152,27 +161,35 @@ impl LoraLayer {
         .hint("this LoRA was trained for another base model"))
     }
 
-    /// B A x · alpha / rank for a linear module.
-    pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.drop(x)?;
-        let low = ops::scale(&ops::linear(&x, &self.lora_a, None)?, self.factor())?;
-        Ok(ops::linear(&low, &self.lora_b, None)?)
-    }
-
-    /// W x + b + B A x · alpha / rank for a linear module of this weight and bias.
+    /// W x + b + B A x · alpha / rank: the result of the adapted linear module of this weight and
+    /// bias.
     pub fn forward(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
         if self.dropout.is_none() {
             return Ok(weight.linear_lora(x, bias, [&self.lora_a, &self.lora_b], self.factor())?);
         }
         let y = weight.linear(x, bias)?;
-        Ok(ops::add(&y, &self.linear(x)?)?)
+        Ok(ops::add(&y, &self.update(x)?)?)
     }
 
-    /// B A x · alpha / rank for a convolution of the given stride and padding.
-    pub fn conv2d(&self, x: &Tensor, stride: usize, padding: ops::Padding) -> Result<Tensor> {
-        let x = self.drop(x)?;
-        let low = ops::scale(&ops::conv2d(&x, &self.lora_a, None, stride, padding)?, self.factor())?;
-        Ok(ops::conv2d(&low, &self.lora_b, None, 1, ops::Padding::same(0))?)
+    /// The same of a convolution of this stride and padding.
+    pub fn forward_conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Weight,
+        bias: Option<&Tensor>,
+        stride: usize,
+        padding: ops::Padding,
+    ) -> Result<Tensor> {
+        let y = weight.conv2d(x, bias, stride, padding)?;
+        let low = ops::conv2d(&self.drop(x)?, &self.lora_a, None, stride, padding)?;
+        let update = ops::conv2d(&ops::scale(&low, self.factor())?, &self.lora_b, None, 1, ops::Padding::same(0))?;
+        Ok(ops::add(&y, &update)?)
+    }
+
+    /// B A x · alpha / rank: what a linear module's result is changed by.
+    pub fn update(&self, x: &Tensor) -> Result<Tensor> {
+        let low = ops::scale(&ops::linear(&self.drop(x)?, &self.lora_a, None)?, self.factor())?;
+        Ok(ops::linear(&low, &self.lora_b, None)?)
     }
 
     /// Of the low-rank values, which are the fewest.
@@ -191,9 +208,4 @@ pub type LoraLayers = BTreeMap<String, LoraLayer>;
 /// These adapters with alpha / rank in B.
 pub fn folded(layers: &LoraLayers) -> Result<LoraLayers> {
     layers.iter().map(|(path, layer)| Ok((path.clone(), layer.folded()?))).collect()
-}
-
-/// Trained numbers in these adapters.
-pub fn count(layers: &LoraLayers) -> usize {
-    layers.values().map(|l| l.lora_a.elem_count() + l.lora_b.elem_count()).sum()
 }

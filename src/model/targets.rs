@@ -3,9 +3,6 @@
 //! In: the targets that a person names, as PEFT has them. Out: whether a module's path is one of
 //! them.
 
-/// The text encoder's modules that get one, where it is adapted too: those of its attention.
-pub const TEXT_ENCODER: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
-
 /// Modules for which kohya's sd-scripts have no LoRA and whose names stable-diffusion.cpp does not
 /// know: both leave them out of a file that has one for them.
 pub(super) const LEFT_OUT_ELSEWHERE: [&str; 4] =

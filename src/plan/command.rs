@@ -8,12 +8,13 @@ use std::io::{self, Write};
 use super::estimate::{Memory, Trained, estimate};
 use super::local;
 use super::networks::{self, FLOAT, Networks};
+use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::config::files::{self, Loaded};
 use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
-use crate::model::targets;
+use crate::model::build::Trainable;
 use crate::numbers::{bytes, counted, grouped};
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
@@ -61,10 +62,10 @@ fn notes_of(plans: &[Planned]) -> Vec<String> {
 /// What to know of a plan that is right: the LoRA of some of its targets does nothing in some
 /// programs.
 pub fn note(plan: &Plan) -> Option<String> {
-    let Adapter::Lora(lora) = &plan.adapter else { return None };
+    let method = adapter::method(&plan.adapter);
     // A model that cannot be counted is refused where it is loaded.
     let unet = networks::unet(&plan.model).and_then(|config| config.describe()).ok()?;
-    let names: Vec<&str> = unet.left_out_elsewhere(&lora.targets).collect();
+    let names: Vec<&str> = unet.left_out_elsewhere(method.targets()).collect();
     (!names.is_empty()).then(|| {
         format!(
             "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of {}, so they draw something else than was trained; \
@@ -121,10 +122,14 @@ fn trained(adapter: &Adapter, networks: &Networks) -> String {
     let count = Trained::new(adapter, networks);
     let (all, total) = (grouped(unet.parameters()), grouped(count.total()));
     let with_text = count.text_encoder > 0;
-    match adapter {
-        Adapter::Lora(lora) => {
-            let of_text = if with_text { text_encoder.targeted(&targets::TEXT_ENCODER).count() } else { 0 };
-            let modules = unet.targeted(&lora.targets).count() + of_text;
+    let method = adapter::method(adapter);
+    match &method.beside_weights {
+        Some(beside) => {
+            let of_text = match &method.text_encoder {
+                Trainable::Lora(config) => text_encoder.targeted(&config.targets).count(),
+                Trainable::None | Trainable::Full => 0,
+            };
+            let modules = unet.targeted(method.targets()).count() + of_text;
             let of = if with_text {
                 format!(
                     "{} of the UNet's {all} and of the text encoder's {}",
@@ -134,13 +139,13 @@ fn trained(adapter: &Adapter, networks: &Networks) -> String {
             } else {
                 format!("{total} of the UNet's {all}")
             };
-            format!("trains {of} parameters: LoRA of rank {} beside {modules} modules", lora.rank)
+            format!("trains {of} parameters: {beside} beside {modules} modules")
         }
-        Adapter::Full(_) if with_text => {
+        None if with_text => {
             let parts = format!("{} of the UNet and {} of the text encoder", all, grouped(count.text_encoder));
             format!("trains all {total} parameters: {parts}")
         }
-        Adapter::Full(_) => format!("trains all of the UNet's {all} parameters"),
+        None => format!("trains all of the UNet's {all} parameters"),
     }
 }
 

@@ -5,8 +5,8 @@
 //! everywhere and its activations on a card:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
-//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if
-//!   there is an EMA;
+//! - *gradients*: one number for each trained one; *moments*: what the optimizer keeps, two of
+//!   AdamW; *average*: one, if there is an EMA;
 //! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the
 //!   outputs of all the UNet's modules, which is about what the tape keeps (attention's maps are
 //!   computed again on the way back); the text encoder's likewise, if it is trained.
@@ -23,9 +23,11 @@
 use std::collections::BTreeMap;
 
 use super::networks::{FLOAT, Networks};
+use crate::adapter;
 use crate::config::{Adapter, Dtype, Objective, Plan};
+use crate::model::build::Trainable;
 use crate::model::describe::{Module, Network};
-use crate::model::targets;
+use crate::train::optimizer::state_names;
 
 /// What a plan trains, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +41,16 @@ pub struct Trained {
 impl Trained {
     /// What the adapter trains of these networks.
     pub fn new(adapter: &Adapter, networks: &Networks) -> Self {
-        let Networks { unet, text_encoder: text, .. } = networks;
-        let (of_unet, of_text, with_text) = match adapter {
-            Adapter::Lora(lora) => (
-                lora.rank * unet.lora_parameters(&lora.targets),
-                lora.rank * text.lora_parameters(&targets::TEXT_ENCODER),
-                lora.text_encoder,
-            ),
-            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
+        let method = adapter::method(adapter);
+        let count = |trained: &Trainable, network: &Network| match trained {
+            Trainable::None => 0,
+            Trainable::Lora(config) => config.rank * network.lora_parameters(&config.targets),
+            Trainable::Full => network.parameters(),
         };
-        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
+        Self {
+            unet: count(&method.unet, &networks.unet),
+            text_encoder: count(&method.text_encoder, &networks.text_encoder),
+        }
     }
 
     /// Both together.
@@ -64,7 +66,7 @@ pub struct Memory {
     pub weights: u64,
     /// Of what is trained.
     pub gradients: u64,
-    /// AdamW's two.
+    /// What the optimizer keeps of each trained tensor.
     pub moments: u64,
     /// The weights' moving average.
     pub average: u64,
@@ -85,12 +87,11 @@ impl Memory {
 pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     let trained = Trained::new(&plan.adapter, networks);
     let numbers = FLOAT * trained.total() as u64;
-    let (beside, average) = match &plan.adapter {
-        Adapter::Lora(_) => (numbers, 0),
-        Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
-    };
+    let method = adapter::method(&plan.adapter);
+    let beside = if method.trains_weights() { 0 } else { numbers };
+    let average = if method.ema_decay.is_some() { numbers } else { 0 };
     let short = if plan.train.dtype == Dtype::F32 { FLOAT } else { FLOAT / 2 };
-    let of_weight = if matches!(plan.adapter, Adapter::Lora(_)) { short } else { FLOAT };
+    let of_weight = if method.trains_weights() { FLOAT } else { short };
     let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
@@ -103,7 +104,7 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     Memory {
         weights: networks.unet.parameters() as u64 * of_weight + networks.others + beside,
         gradients: numbers,
-        moments: 2 * numbers,
+        moments: state_names(&(&plan.train).into()).len() as u64 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::estimate::{Memory, estimate};
 use super::networks::Networks;
-use crate::config::{Adapter, Dtype, Plan, Source};
+use crate::adapter;
+use crate::config::{Dtype, Plan, Source};
 use crate::device::CardMemory;
 use crate::error::{Error, Result};
 use crate::numbers::bytes;
@@ -51,10 +52,11 @@ fn smaller(plan: &Plan, memory: &Memory) -> String {
     if train.batch_size > 1 {
         remedies.push("take a smaller train.batch_size and as much more train.gradient_accumulation".to_owned());
     }
-    if let Adapter::Full(full) = &plan.adapter {
-        if full.ema_decay.is_some() {
-            remedies.push(format!("leave out ema_decay (saves {})", bytes(memory.average)));
-        }
+    let method = adapter::method(&plan.adapter);
+    if method.ema_decay.is_some() {
+        remedies.push(format!("leave out ema_decay (saves {})", bytes(memory.average)));
+    }
+    if method.trains_weights() {
         remedies.push("train a LoRA in place of all weights".to_owned());
     }
     remedies.push("take a smaller dataset.resolution".to_owned());

@@ -4,23 +4,22 @@
 //! hidden states.
 
 use super::{Experiment, class_images};
+use crate::adapter::{self, TrainedModel};
 use crate::assets::{self, ModelFiles};
-use crate::config::{Adapter, Dtype, Objective, Plan};
+use crate::config::{Dtype, Objective, Plan};
 use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::diffusion::{NoiseSchedule, SamplerRun};
 use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::ClipText;
-use crate::model::lora::LoraConfig;
-use crate::model::targets;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::pipeline::load;
 use crate::plan::{command, fit};
 use crate::report::data_grid;
-use crate::results::Hashes;
+use crate::results::{Hashes, TrainingSummary};
 use crate::train::examples::{Examples, Role, Sources};
 use crate::train::objective::Predictor;
 use crate::train::texts::{self, Ids, States, Texts};
@@ -85,14 +84,14 @@ impl Prepared {
             // What this sampler has not, over this model's schedule, would show after the training.
             SamplerRun::new(plan.eval.sampler, &schedule, plan.eval.steps)?;
         }
-        let [unet_trained, text_trained] = trained(&plan.adapter);
-        let is_text_trained = text_trained != Trainable::None;
+        let method = adapter::method(&plan.adapter);
+        let is_text_trained = method.text_encoder != Trainable::None;
         if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {
             progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
         }
-        let (mut unet, parameters) = load::unet(&files, device, unet_trained, plan.seed, plan.train.dtype)?;
+        let (mut unet, parameters) = load::unet(&files, device, method.unet, plan.seed, plan.train.dtype)?;
         let vae = load::vae(&files, device)?;
-        let (clip, text_parameters) = load::text_encoder(&files, device, text_trained, plan.seed)?;
+        let (clip, text_parameters) = load::text_encoder(&files, device, method.text_encoder, plan.seed)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let total_parameters = parameters.weight_count() + text_parameters.weight_count() + vae.parameter_count();
         let mut hashes = Hashes { model: assets::hash_model(&files)?, ..hash_data(plan, &pictures) };
@@ -172,9 +171,25 @@ impl Prepared {
             examples: &self.examples,
             class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
             train: &plan.train,
-            ema_decay: if let Adapter::Full(full) = &plan.adapter { full.ema_decay } else { None },
+            ema_decay: adapter::method(&plan.adapter).ema_decay,
             seed: plan.seed,
             inputs: self.hashes.digest(),
+        }
+    }
+
+    /// What is written of it after the training.
+    pub fn trained_model<'a>(&'a self, plan: &'a Plan, ending: &'a TrainingSummary) -> TrainedModel<'a> {
+        TrainedModel {
+            plan,
+            files: &self.files,
+            unet: &self.parameters,
+            unet_layers: &self.unet.config().layers_per_block,
+            text_encoder: self.text_parameters.as_ref(),
+            vae_levels: self.vae.config().block_out_channels.len(),
+            schedule: &self.schedule,
+            pictures: &self.pictures,
+            class_images: self.class.as_ref().map_or(0, |(class, _)| class.len()),
+            ending,
         }
     }
 
@@ -218,19 +233,6 @@ impl Prepared {
     pub fn unet_now(&self) -> Result<Unet> {
         let written = self.parameters.without_dropout().folded()?;
         Ok(Unet::new(self.unet.config(), Build::from_parameters(written))?.0)
-    }
-}
-
-/// What of the UNet and of the text encoder is trained.
-fn trained(adapter: &Adapter) -> [Trainable; 2] {
-    match adapter {
-        Adapter::Lora(l) => {
-            let config =
-                |targets| Trainable::Lora(LoraConfig { rank: l.rank, alpha: l.alpha, targets, dropout: l.dropout });
-            let text = || config(targets::TEXT_ENCODER.map(str::to_owned).to_vec());
-            [config(l.targets.clone()), if l.text_encoder { text() } else { Trainable::None }]
-        }
-        Adapter::Full(full) => [Trainable::Full, if full.text_encoder { Trainable::Full } else { Trainable::None }],
     }
 }
 

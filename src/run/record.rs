@@ -1,21 +1,25 @@
-//! What is said of a run at its end: the record of one that came to it, and of one that did not what the next process finds.
+//! What is said of a run at its end: the record of one that came to it, and of one that did not
+//! what the next process finds.
 //!
-//! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an error.
+//! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an
+//! error.
 
 use super::Experiment;
 use super::prepare::Prepared;
-use crate::config::{Adapter, Dtype, Objective};
+use crate::adapter;
+use crate::config::{Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::results::{
-    Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
+    Counts, LOSS_CSV, Machine, PeakMemory, RunRecord, SampleSet, Seconds, StandIn, Status, TrainingSummary, Versions,
     peak_memory_mib, sample_name, weights_name,
 };
 use crate::train::checkpoint::Checkpoint;
 use tunelab_ops::weight::products_in_bf16;
 
 impl Experiment<'_> {
-    /// Says of a run that did not come to its end what the next one finds, and keeps for it what was warned of.
+    /// Says of a run that did not come to its end what the next one finds, and keeps for it what
+    /// was warned of.
     pub(super) fn with_what_is_kept(&self, error: Error) -> Error {
         let warnings = self.warnings();
         if !warnings.is_empty() && self.run.path().join(LOSS_CSV).is_file() {
@@ -50,13 +54,14 @@ impl Experiment<'_> {
         if eval.prompts.is_empty() {
             return Vec::new();
         }
-        let models = eval.compare_base.then_some(Model::Base).into_iter().chain([Model::Tuned]);
-        let shots = models.flat_map(|model| eval.prompts.iter().map(move |prompt| (model, prompt)));
-        let names = shots.flat_map(|(m, prompt)| (0..eval.images).map(move |index| sample_name(m, prompt, index)));
+        let sets = eval.compare_base.then_some(SampleSet::Base).into_iter().chain([SampleSet::Final]);
+        let shots = sets.flat_map(|set| eval.prompts.iter().map(move |prompt| (set, prompt)));
+        let names = shots.flat_map(|(set, prompt)| (0..eval.images).map(move |index| sample_name(set, prompt, index)));
         names.chain(["grid.png".to_owned()]).collect()
     }
 
-    /// Whether the file system takes the names of all that will be written; those of a run's own make are short.
+    /// Whether the file system takes the names of all that will be written; those of a run's own
+    /// make are short.
     pub(super) fn check_names(&self) -> Result<()> {
         self.run.takes(&[self.pictures(), vec![weights_name(&self.plan.name)]].concat())
     }
@@ -78,22 +83,21 @@ impl Experiment<'_> {
     pub(super) fn record(
         &self,
         with: &Prepared,
-        end: &Ending,
+        end: &TrainingSummary,
         cuda_graphs: Option<bool>,
         sampling: f64,
         files: Vec<String>,
     ) -> RunRecord {
-        let method = match (&self.plan.objective, &self.plan.adapter) {
-            (Objective::Captions, Adapter::Lora(_)) => "lora",
-            (Objective::Captions, Adapter::Full(_)) => "full",
-            (Objective::DreamBooth(_), Adapter::Lora(_)) => "dreambooth lora",
-            (Objective::DreamBooth(_), Adapter::Full(_)) => "dreambooth full",
+        let adapter = adapter::method(&self.plan.adapter).label;
+        let method = match &self.plan.objective {
+            Objective::Captions => adapter.to_owned(),
+            Objective::DreamBooth(_) => format!("dreambooth {adapter}"),
         };
         RunRecord {
             status: Status::Finished,
             name: self.plan.name.clone(),
             stand_in: self.stand_in(),
-            method: method.to_owned(),
+            method,
             device: device::name(self.device),
             dtype: match self.plan.train.dtype {
                 Dtype::Bf16 if self.device.is_cpu() => format!("{} {}", Dtype::Bf16, products_in_bf16()),

@@ -4,12 +4,13 @@
 //! Training's own files stay as they are.
 
 use super::Experiment;
+use crate::adapter;
 use crate::assets;
-use crate::config::{Adapter, Dtype, Source};
+use crate::config::{Dtype, Source};
 use crate::error::Result;
 use crate::pipeline::load;
 use crate::report::grid;
-use crate::results::Model;
+use crate::results::SampleSet;
 use crate::sample::{Networks, check_base, trained_model};
 use crate::train::texts::States;
 use std::path::PathBuf;
@@ -25,9 +26,9 @@ impl Experiment<'_> {
         let mut sampling = 0.0;
         if !self.plan.eval.prompts.is_empty() {
             if self.plan.eval.compare_base {
-                sampling += self.draw(Model::Base, &self.plan.model, None)?;
+                sampling += self.draw(SampleSet::Base, &self.plan.model, None)?;
             }
-            sampling += self.draw(Model::Tuned, &trained, lora)?;
+            sampling += self.draw(SampleSet::Final, &trained, lora)?;
             grid::write_run_grid(self.run.path())?;
         }
         record.seconds.total = self.total_seconds();
@@ -39,16 +40,17 @@ impl Experiment<'_> {
         self.run.finish(&record)
     }
 
-    fn draw(&self, model: Model, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
+    fn draw(&self, set: SampleSet, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
         let files = assets::find_model(source, self.progress)?;
         let schedule = load::schedule(&files)?;
         // Weights that are, or were, trained are not rounded.
-        let dtype = if matches!(self.plan.adapter, Adapter::Lora(_)) { self.plan.train.dtype } else { Dtype::F32 };
+        let trains_weights = adapter::method(&self.plan.adapter).trains_weights();
+        let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let networks = Networks::load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
         let texts = eval.prompts.iter().chain([&eval.negative_prompt]);
         let states = texts.map(|text| Ok((text.clone(), networks.states(text, self.progress)?)));
         let states: States = states.collect::<Result<_>>()?;
-        self.sample(model, &self.painter(&networks.unet, &networks.vae, &schedule), &states)
+        self.sample(set, &self.painter(&networks.unet, &networks.vae, &schedule), &states)
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Experiment;
 use super::inputs::Inputs;
+use crate::adapter;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
 use crate::cli::output::print;
@@ -54,7 +55,7 @@ struct Chosen {
 /// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let loaded = files::load(&args.files, &args.set, &mut |note| progress.line(format!("note: {note}")))?;
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);
@@ -214,7 +215,7 @@ impl Room<'_> {
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         // What is finished may stand where its type cannot be computed.
-        if let Err(error) = device::check(&self.device, plan)
+        if let Err(error) = device::check(&self.device, &plan.train, adapter::method(&plan.adapter).trains_weights())
             && (self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())?)
         {
             return Err(error);

@@ -172,7 +172,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let settings = Settings::new(args)?;
     let targets = targets(args, &settings)?;
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let device::Opened { device, why } = device::open(args.device)?;
     if let Some(why) = why {
         progress.line(why);
@@ -206,7 +206,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
             write_png(path, &picture, &[("parameters", &shot.parameters())])?;
             pictures.push(picture);
         }
-        rows.push(Row { label: prompt.clone(), pictures });
+        rows.push(Row { label: prompt.clone(), images: pictures });
     }
     bar.finish();
     if let Some(Err(why)) = painter.replayed() {

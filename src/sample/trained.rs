@@ -2,18 +2,19 @@
 //!
 //! In: the run's folder and plan. Out: the model to draw with, and the LoRA for it, if it trained one.
 
+use crate::adapter::{self, Output};
 use crate::assets::{self, ModelFiles};
-use crate::config::{Adapter, Plan, Source};
+use crate::config::{Plan, Source};
 use crate::error::{Error, Result};
-use crate::results::{Hashes, LORA_FILE, RunDir, RunRecord};
+use crate::results::{Hashes, RunDir, RunRecord};
 use std::path::PathBuf;
 
 /// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
 pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
     let folder = run.path().join("weights");
-    let (last, model, lora) = match &plan.adapter {
-        Adapter::Lora(_) => (folder.join(LORA_FILE), plan.model.clone(), Some(folder.join(LORA_FILE))),
-        Adapter::Full(_) => (folder.join("model_index.json"), Source::Path(folder), None),
+    let (last, model, lora) = match adapter::method(&plan.adapter).output {
+        Output::Adapter(name) => (folder.join(name), plan.model.clone(), Some(folder.join(name))),
+        Output::Model(name) => (folder.join(name), Source::Path(folder), None),
     };
     if last.is_file() {
         return Ok((model, lora));

@@ -1,20 +1,18 @@
 //! Checkpoints: everything that a run needs to go on as if it had never been cut off.
 //!
-//! In: a trainer between two steps. Out: `checkpoints/step-<n>.safetensors` with the trained tensors, both moments, the
-//! number of steps and of batches drawn. Data order, noise and schedule are functions of these two numbers, so nothing
-//! else has to be kept. A checkpoint appears under its name only when it is whole; then the older ones are removed. It carries a
-//! hash of its content: one that is damaged is passed over for the one before it.
+//! In: a trainer between two steps. Out: `checkpoints/step-<n>.safetensors` with the trained
+//! tensors, what the optimizer keeps of each, the number of steps and of batches drawn. Data order,
+//! noise and schedule are functions of these two numbers, so nothing else has to be kept. A
+//! checkpoint appears under its name only when it is whole; then the older ones are removed. It
+//! carries a hash of its content: one that is damaged is passed over for the one before it.
 
 use crate::data;
 use crate::error::{Error, Result};
-use crate::results::RunDir;
+use crate::results::{CHECKPOINTS, RunDir};
 use crate::weights::{Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// The folder inside a run's.
-const FOLDER: &str = "checkpoints";
 
 /// The key of the content's hash in the file's metadata.
 const CONTENT: &str = "sha256";
@@ -27,8 +25,20 @@ pub struct Checkpoint {
     pub draws: u64,
     /// A hash of all that goes in: a checkpoint of other inputs is not gone on from.
     pub inputs: String,
-    /// Trained tensors (`value.<name>`) and moments (`moment1.<name>`, `moment2.<name>`).
+    /// Trained tensors and what is kept of each, by [`tensor_name`].
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// The name in a checkpoint of what is kept of the trained tensor `name`: its `value`, its
+/// `average`, and what the optimizer keeps by torch's names. Of these the two running averages have
+/// the names that the first checkpoints gave them.
+pub fn tensor_name(what: &str, name: &str) -> String {
+    let what = match what {
+        "exp_avg" => "moment1",
+        "exp_avg_sq" => "moment2",
+        other => other,
+    };
+    format!("{what}.{name}")
 }
 
 impl Checkpoint {
@@ -40,7 +50,7 @@ impl Checkpoint {
             ("inputs".to_owned(), self.inputs.clone()),
             (CONTENT.to_owned(), self.content()?),
         ]);
-        let name = format!("{FOLDER}/step-{:08}.safetensors", self.step);
+        let name = format!("{CHECKPOINTS}/step-{:08}.safetensors", self.step);
         run.write_with(&name, |file| write_safetensors(file, &self.tensors, &metadata))?;
         for (_, old) in list(run.path())?.into_iter().rev().skip(keep.max(1)) {
             fs_err::remove_file(old)?;
@@ -48,7 +58,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The newest sound checkpoint of the run, if it has one. Newer ones are removed, and `warn` hears what is wrong with them.
+    /// The newest sound checkpoint of the run, if it has one. Newer ones are removed, and `warn`
+    /// hears what is wrong with them.
     pub fn newest(run: &RunDir, warn: &mut dyn FnMut(String)) -> Result<Option<Self>> {
         let mut damage = Vec::new();
         let mut sound = None;
@@ -119,7 +130,7 @@ impl Checkpoint {
 
 /// The checkpoints of a run by their step, the newest last.
 fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    let folder = run.join(FOLDER);
+    let folder = run.join(CHECKPOINTS);
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

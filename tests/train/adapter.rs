@@ -27,15 +27,15 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     let x = randn(&[5, 24], 3);
     let with = |seed: u64| {
         dropout.set(Some(Generator::manual_seed(seed)));
-        layer.linear(&x).unwrap()
+        layer.update(&x).unwrap()
     };
     assert_eq!(values(&with(1)), values(&with(1)));
     assert_ne!(values(&with(1)), values(&with(2)));
 
     let outputs: Vec<Vec<f32>> = (0..DRAWS as u64).map(|seed| values(&with(seed))).collect();
     dropout.set(None);
-    let whole = values(&layer.linear(&x).unwrap());
-    assert_eq!(whole, values(&layer.without_dropout().linear(&x).unwrap()));
+    let whole = values(&layer.update(&x).unwrap());
+    assert_eq!(whole, values(&layer.without_dropout().update(&x).unwrap()));
     for (i, wanted) in whole.iter().enumerate() {
         let of = |f: &dyn Fn(f64) -> f64| outputs.iter().map(|o| f(f64::from(o[i]))).sum::<f64>() / DRAWS as f64;
         let mean = of(&|v| v);
@@ -44,7 +44,8 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     }
 }
 
-/// A share p of A's inputs is zero, and the others are 1 / (1 - p) times as large: read off an A that passes them on.
+/// A share p of A's inputs is zero, and the others are 1 / (1 - p) times as large: read off an A
+/// that passes them on.
 #[test]
 fn dropout_drops_single_inputs() {
     let dropout = Arc::new(Dropout::new(0.3));
@@ -55,7 +56,7 @@ fn dropout_drops_single_inputs() {
         Var::from_tensor(t).unwrap().set(&one).unwrap();
     }
     dropout.set(Some(Generator::manual_seed(4)));
-    let y = values(&layer.linear(&Tensor::ones((100, 50), one.dtype(), &Device::Cpu).unwrap()).unwrap());
+    let y = values(&layer.update(&Tensor::ones((100, 50), one.dtype(), &Device::Cpu).unwrap()).unwrap());
     let zeros = y.iter().filter(|v| **v == 0.0).count();
     assert!((zeros as f64 / 5000.0 - 0.3).abs() < 0.03, "{zeros} of 5000");
     assert!(y.iter().all(|v| *v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-5));
@@ -83,7 +84,8 @@ fn dropout_works_in_training_and_not_in_evaluation() {
 
 #[test]
 fn every_adapter_tensor_learns_and_every_weight_stays() {
-    // At 64x64 the innermost attention has a single key, so no gradient reaches its queries and keys.
+    // At 64x64 the innermost attention has a single key, so no gradient reaches its queries and
+    // keys.
     let bench = Bench::at(128, lora(0.0), 2);
     let weights = || -> BTreeMap<String, Vec<u32>> {
         bench.parameters.weights.iter().map(|(name, t)| (name.clone(), bits(t))).collect()

@@ -1,4 +1,5 @@
-//! The loss of a batch against its formula, worked out here in f64 from the betas: epsilon and v-prediction, min-SNR, offset.
+//! The loss of a batch against its formula, worked out here in f64 from the betas: epsilon and
+//! v-prediction, min-SNR, offset.
 
 use super::Bench;
 use crate::fixture::{model, randn, values};

@@ -1,4 +1,5 @@
-//! Overfitting on one picture: the evaluation loss falls by nine tenths, for all weights and for an adapter.
+//! Overfitting on one picture: the evaluation loss falls by nine tenths, for all weights and for an
+//! adapter.
 
 use super::{Bench, settings};
 use tunelab::config::{LrScheduler, Train};

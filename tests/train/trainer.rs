@@ -1,4 +1,5 @@
-//! The trainer's loop: accumulation, epochs, rates, determinism, and the end of a run that diverges.
+//! The trainer's loop: accumulation, epochs, rates, determinism, and the end of a run that
+//! diverges.
 
 #![allow(clippy::float_cmp, reason = "rates are exact")]
 
@@ -30,7 +31,8 @@ fn norm<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-/// Loss and gradient of a step are the means over its batches; an epoch's last step takes what is left, undiluted.
+/// Loss and gradient of a step are the means over its batches; an epoch's last step takes what is
+/// left, undiluted.
 #[test]
 fn accumulation_takes_the_mean() {
     let bench = Bench::new(lora(0.0), 3);
@@ -110,7 +112,8 @@ fn the_warm_up_reaches_the_weights() {
     assert_eq!(rates, [0.0, 2e-3, 4e-3, 3e-3, 2e-3, 1e-3]);
     assert_eq!(moved[0], 0.0, "a rate of zero moves nothing");
     for (rate, moved) in rates.iter().zip(&moved).skip(1) {
-        // Adam moves a number by about the rate, and by at most 7.3 times as much in these six steps.
+        // Adam moves a number by about the rate, and by at most 7.3 times as much in these six
+        // steps.
         assert!(*moved > 0.2 * rate && *moved < 7.3 * rate, "{moved} at a rate of {rate}");
     }
 }

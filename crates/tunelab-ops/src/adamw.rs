@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
 /// Added to the norm before dividing by it, as torch does.
-const CLIP_EPSILON: f64 = 1e-6;
+pub const CLIP_EPSILON: f64 = 1e-6;
 
 /// Values that one task works on.
 const TASK: usize = 1 << 15;

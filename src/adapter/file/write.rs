@@ -1,8 +1,9 @@
 //! Writing adapters: for diffusers and PEFT, and in kohya's naming.
 //!
-//! In: the adapters of one or both networks. Out: a file. Whoever opens the first applies it at alpha = rank if they do not know
-//! PEFT's configuration in its header (stable-diffusion.cpp, OneTrainer), so alpha / rank is multiplied into B there. The second says
-//! alpha in tensors, which every program that knows its names reads.
+//! In: the adapters of one or both networks. Out: a file. Whoever opens the first applies it at
+//! alpha = rank if they do not know PEFT's configuration in its header (stable-diffusion.cpp,
+//! OneTrainer), so alpha / rank is multiplied into B there. The second says alpha in tensors, which
+//! every program that knows its names reads.
 
 use super::Component;
 use crate::error::Result;
@@ -41,8 +42,8 @@ impl Component {
     }
 }
 
-/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in B, and with the configuration in
-/// its header.
+/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in
+/// B, and with the configuration in its header.
 pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
     let mut config = Map::new();
     let mut tensors = BTreeMap::new();
@@ -50,8 +51,7 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
         let prefix = component.prefix();
         for (path, layer) in *layers {
             let layer = layer.folded()?;
-            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.lora_a);
-            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.lora_b);
+            tensors.extend(layer.tensors().map(|(name, t)| (format!("{prefix}.{path}.{name}"), t.clone())));
         }
         let rank = layers.values().next().map_or(1, LoraLayer::rank);
         let mut targets = targets.to_vec();
@@ -78,7 +78,8 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
     write_safetensors(file, &tensors, &metadata)
 }
 
-/// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI, stable-diffusion.cpp, OneTrainer and diffusers.
+/// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI,
+/// stable-diffusion.cpp, OneTrainer and diffusers.
 pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
     let mut tensors = BTreeMap::new();
     for Written { component, layers, .. } in networks {

@@ -1,10 +1,11 @@
-//! The whole model as one `.safetensors` checkpoint in CompVis' naming, which A1111, ComfyUI, stable-diffusion.cpp and
-//! diffusers' `from_single_file` load.
+//! The whole model as one `.safetensors` checkpoint in CompVis' naming, which A1111, ComfyUI,
+//! stable-diffusion.cpp and diffusers' `from_single_file` load.
 //!
-//! In: the trained networks and the base model's files. Out: one file. Names are translated by position: the levels and
-//! blocks of diffusers are numbered through in the original code (Rombach et al. 2022).
+//! In: the trained networks and the base model's files. Out: one file. Names are translated by
+//! position: the levels and blocks of diffusers are numbered through in the original code (Rombach
+//! et al. 2022).
 
-use super::prepare::Prepared;
+use super::weights::TrainedModel;
 use crate::error::{Error, Result};
 use crate::pipeline::original_names::{position, unet};
 use crate::weights::{Part, Weights, write_safetensors};
@@ -13,19 +14,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes UNet, VAE and text encoder.
-pub fn write(file: &Path, with: &Prepared) -> Result<()> {
-    let text = match &with.text_parameters {
-        Some(trained) => trained.weights.clone(),
-        None => load(&with.files.text_encoder)?,
+pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
+    let text = match trained.text_encoder {
+        Some(text_encoder) => text_encoder.weights.clone(),
+        None => load(&trained.files.text_encoder)?,
     };
-    let layers = &with.unet.config().layers_per_block;
-    let levels = with.vae.config().block_out_channels.len();
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in &with.parameters.weights {
-        tensors.insert(format!("model.diffusion_model.{}", translated(name, unet(name, layers))?), tensor.clone());
+    for (name, tensor) in &trained.unet.weights {
+        tensors.insert(
+            format!("model.diffusion_model.{}", translated(name, unet(name, trained.unet_layers))?),
+            tensor.clone(),
+        );
     }
-    for (name, tensor) in load(&with.files.vae)? {
-        let new = translated(&name, vae(&name, levels))?;
+    for (name, tensor) in load(&trained.files.vae)? {
+        let new = translated(&name, vae(&name, trained.vae_levels))?;
         // The original's attention is made of 1x1 convolutions.
         let is_projection = new.contains(".attn_1.") && tensor.rank() == 2;
         let tensor = if is_projection { tensor.unsqueeze(2)?.unsqueeze(3)? } else { tensor };
