@@ -194,8 +194,8 @@ fn adapters_of_the_text_encoder_are_read() {
         ("text_encoder.encoder.layers.0.self_attn.q_proj", ".lora_A.weight", ".lora_B.weight"),
         (
             "text_encoder.text_model.encoder.layers.0.self_attn.q_proj",
-            ".lora_linear_layer.lora_a.weight",
-            ".lora_linear_layer.lora_b.weight",
+            ".lora_linear_layer.down.weight",
+            ".lora_linear_layer.up.weight",
         ),
         ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", ".lora_down.weight", ".lora_up.weight"),
         ("lora_te1_text_model_encoder_layers_0_self_attn_q_proj", ".lora_down.weight", ".lora_up.weight"),
