@@ -39,6 +39,8 @@ pub struct Measured {
     pub batch: usize,
     /// The type of the UNet's frozen weights.
     pub dtype: String,
+    /// The set of instructions that the kernels used on the CPU.
+    pub simd: &'static str,
     /// Numbers that are trained.
     pub trained_parameters: usize,
     /// The median of `seconds`.
@@ -89,6 +91,7 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         resolution: args.res,
         batch: args.batch,
         dtype: args.dtype.clone(),
+        simd: ops::simd::current().name(),
         trained_parameters: timed.trained_parameters,
         seconds_per_step: median,
         gflop,

@@ -14,8 +14,8 @@
 //!
 //! | value | what it is | made by |
 //! |---|---|---|
-//! | [`experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
-//! | [`plan::Plan`] | what will be done: no option left open, every problem found | [`plan::Plan::load`] |
+//! | [`config::experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
+//! | [`config::Plan`] | what will be done: no option left open, every problem found | [`config::Plan::load`] |
 //! | `Prepared` | files found, checked and hashed; networks; latents and hidden states | `run::prepare` |
 //! | [`train::trainer::Trainer`] | the state between two steps; each call of `step` is one optimizer step | [`run`] |
 //! | files | plan, logs, weights, pictures, record; then curve, grid and table from these | [`results`], [`report`] |
@@ -62,7 +62,7 @@
 //!
 //! # Rules
 //!
-//! 1. **Variation is an enum.** [`plan::Adapter`], [`diffusion::Sampler`], [`plan::Source`]: the compiler lists every place
+//! 1. **Variation is an enum.** [`config::Adapter`], [`diffusion::Sampler`], [`config::Source`]: the compiler lists every place
 //!    that a new case has to think about. The one trait of our own is what a convolution's weight consists of, f32 or
 //!    bf16; the others that are implemented are candle's and the standard library's.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no

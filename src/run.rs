@@ -25,7 +25,7 @@ use crate::numbers::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    ElapsedSoFar, LossLog, RunDir, SampleSet, Shot, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
+    ElapsedSoFar, ImageMetadata, LossLog, RunDir, SampleSet, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
     reset_peak_rss,
 };
 use crate::sample::Painter;
@@ -36,7 +36,7 @@ use crate::train::trainer::Trainer;
 use candle_core::Device;
 use prepare::Prepared;
 use std::time::Instant;
-use tunelab_ops::memory::give_back;
+use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
 /// One experiment under way.
@@ -62,7 +62,7 @@ impl<'a> Experiment<'a> {
         progress: &'a Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
-        give_back();
+        release_cached();
         reset_peak_rss();
         Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }
@@ -178,7 +178,7 @@ impl<'a> Experiment<'a> {
         if eval.prompts.is_empty() {
             return Ok(0.0);
         }
-        let calls = painter.calls(eval.sampler, eval.steps)?;
+        let calls = painter.calls(eval.sample.sampler, eval.sample.steps)?;
         let all = calls * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
@@ -187,19 +187,10 @@ impl<'a> Experiment<'a> {
                     bar.skip(calls as u64);
                     continue;
                 }
-                let shot = Shot {
-                    prompt: prompt.clone(),
-                    negative_prompt: eval.negative_prompt.clone(),
-                    steps: eval.steps,
-                    sampler: eval.sampler.to_string(),
-                    guidance_scale: eval.guidance_scale,
-                    seed: eval.seed.wrapping_add(index as u64),
-                    width: self.plan.dataset.resolution,
-                    height: self.plan.dataset.resolution,
-                    stand_in: self.plan.in_place(),
-                };
-                let states = (&prompts[prompt], &prompts[&eval.negative_prompt]);
-                let picture = painter.paint(&shot, eval.sampler, states.0, states.1, &bar)?;
+                let params = eval.sample.nth(index);
+                let shot = ImageMetadata { prompt: prompt.clone(), params, stand_in: self.plan.in_place() };
+                let states = (&prompts[prompt], &prompts[&eval.sample.negative_prompt]);
+                let picture = painter.paint(&shot, eval.sample.sampler, states.0, states.1, &bar)?;
                 self.run.write_sample(set, index, &picture, &shot)?;
             }
         }

@@ -18,7 +18,7 @@ use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::progress::Bar;
 use crate::random::Generator;
-use crate::results::Shot;
+use crate::results::ImageMetadata;
 use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
 use tunelab_ops::replay::Replay;
@@ -58,7 +58,14 @@ impl<'a> Painter<'a> {
     }
 
     /// Draws one picture. `prompt` and `negative` are hidden states [1, tokens, width]; `bar` advances by 1 a call.
-    pub fn paint(&self, shot: &Shot, sampler: Sampler, prompt: &Tensor, negative: &Tensor, bar: &Bar) -> Result<Rgb> {
+    pub fn paint(
+        &self,
+        shot: &ImageMetadata,
+        sampler: Sampler,
+        prompt: &Tensor,
+        negative: &Tensor,
+        bar: &Bar,
+    ) -> Result<Rgb> {
         let picture = self.paint_batch(shot, 1, sampler, prompt, negative, bar)?.pop();
         picture.ok_or_else(|| Error::run("the VAE gave no picture"))
     }
@@ -66,7 +73,7 @@ impl<'a> Painter<'a> {
     /// As [`Self::paint`], `images` pictures at once: `shot` is the first one's, the seeds count up from it.
     pub fn paint_batch(
         &self,
-        shot: &Shot,
+        shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
         prompt: &Tensor,
@@ -90,23 +97,24 @@ impl<'a> Painter<'a> {
     /// The denoised latents [images, C, H/8, W/8], still times `scaling_factor`. Each picture's noise is that of its seed alone.
     pub fn latents(
         &self,
-        shot: &Shot,
+        shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
         prompt: &Tensor,
         negative: &Tensor,
         bar: &Bar,
     ) -> Result<Tensor> {
-        let mut run = SamplerRun::new(sampler, self.schedule, shot.steps)?;
+        let mut run = SamplerRun::new(sampler, self.schedule, shot.params.steps)?;
         let downscale = self.vae.config().downscale();
-        let shape = [images, self.unet.config().in_channels, shot.height / downscale, shot.width / downscale];
-        let seeds = (0..images).map(|image| shot.seed.wrapping_add(image as u64));
+        let shape =
+            [images, self.unet.config().in_channels, shot.params.height / downscale, shot.params.width / downscale];
+        let seeds = (0..images).map(|image| shot.params.seed.wrapping_add(image as u64));
         let mut generators: Vec<Generator> = seeds.map(Generator::manual_seed).collect();
         let values: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(shape[1..].iter().product())).collect();
         let noise = Tensor::from_vec(values, &shape, self.device)?;
         let mut x = (noise * run.init_noise_sigma())?;
         let each = |states: &Tensor| states.repeat((images, 1, 1));
-        let text = if is_guided(shot.guidance_scale) {
+        let text = if is_guided(shot.params.guidance_scale) {
             Tensor::cat(&[each(negative)?, each(prompt)?], 0)?
         } else {
             each(prompt)?
@@ -116,7 +124,7 @@ impl<'a> Painter<'a> {
             self.interrupt.check()?;
             let input = run.scale_model_input(&x, call)?;
             let mut replay = self.replay.borrow_mut();
-            let output = guided(&mut replay, self.unet, &input, &vec![t; images], &text, shot.guidance_scale)?;
+            let output = guided(&mut replay, self.unet, &input, &vec![t; images], &text, shot.params.guidance_scale)?;
             x = run.step(&output, call, &x, &mut generators)?;
             if !is_finite(&x)? {
                 let of = timesteps.len();
@@ -134,8 +142,8 @@ fn is_finite(t: &Tensor) -> Result<bool> {
 }
 
 /// The error where a picture would come out black, or grey, whatever was asked for.
-fn not_a_number(shot: &Shot, what: &str) -> Error {
-    let (prompt, seed) = (shortened(&shot.prompt), shot.seed);
+fn not_a_number(shot: &ImageMetadata, what: &str) -> Error {
+    let (prompt, seed) = (shortened(&shot.prompt), shot.params.seed);
     let picture = format!("the picture of “{prompt}” (seed {seed}) cannot be drawn");
     Error::run(format!("{picture}: {what} with NaN or infinity in it")).hint(
         "a LoRA that is far too strong does this (its alpha, or --lora-scale), weights that a training drove out of all bounds, a \

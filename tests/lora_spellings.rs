@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tunelab::adapter::file::{Component, Modules, find, read};
-use tunelab::config::Dtype;
+use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
@@ -21,7 +21,7 @@ use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 use tunelab::weights::write_safetensors;
 
@@ -144,15 +144,17 @@ fn draw(files: &[&str]) -> Vec<u8> {
     let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
     let (schedule, interrupt) = (load::schedule(&found).unwrap(), Interrupt::default());
     let painter = Painter::new(&unet, &vae, &schedule, &Device::Cpu, &interrupt);
-    let shot = Shot {
+    let shot = ImageMetadata {
         prompt: "a dog".to_owned(),
-        negative_prompt: "blurry".to_owned(),
-        steps: 5,
-        sampler: Sampler::Ddim.to_string(),
-        guidance_scale: 7.5,
-        seed: 7,
-        width: 64,
-        height: 64,
+        params: SampleParams {
+            negative_prompt: "blurry".to_owned(),
+            steps: 5,
+            sampler: Sampler::Ddim,
+            guidance_scale: 7.5,
+            seed: 7,
+            width: 64,
+            height: 64,
+        },
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 0);

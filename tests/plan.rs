@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
+use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Optimizer, Plan, PlanDiff, Planned, Source};
 use tunelab::device::CardMemory;
 use tunelab::diffusion::Sampler;
 use tunelab::model::clip::ClipConfig;
@@ -60,12 +60,14 @@ fn defaults_are_diffusers_own() {
     let train = &plan.train;
     assert_eq!((train.length, train.batch_size, train.gradient_accumulation), (Length::Epochs(100), 1, 1));
     assert_eq!((train.learning_rate, train.lr_scheduler, train.warmup_steps), (1e-4, LrScheduler::Constant, 0));
-    assert_eq!((train.adam_beta1, train.adam_beta2, train.adam_epsilon), (0.9, 0.999, 1e-8));
-    assert_eq!((train.weight_decay, train.max_grad_norm, train.snr_gamma), (1e-2, 1.0, None));
+    let Optimizer::AdamW(adamw) = &train.optimizer;
+    assert_eq!((adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay), (0.9, 0.999, 1e-8, 1e-2));
+    assert_eq!((train.max_grad_norm, train.snr_gamma), (1.0, None));
     assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, 100));
     let eval = &plan.eval;
-    assert_eq!((eval.steps, eval.guidance_scale, eval.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
-    assert!(eval.prompts.is_empty() && eval.negative_prompt.is_empty() && eval.compare_base);
+    let sample = &eval.sample;
+    assert_eq!((sample.steps, sample.guidance_scale, sample.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
+    assert!(eval.prompts.is_empty() && sample.negative_prompt.is_empty() && eval.compare_base);
 }
 
 #[test]
@@ -135,8 +137,7 @@ fn everything_that_is_written_reaches_the_plan() {
             guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
         &[],
     );
-    assert_snapshot!(plan.to_toml(), @r#"
-    name = "x"
+    assert_snapshot!(beyond_defaults(&plan), @r#"
     seed = 1
 
     [model]
@@ -159,7 +160,6 @@ fn everything_that_is_written_reaches_the_plan() {
     alpha = 6.0
     targets = ["to_v"]
     dropout = 0.5
-    text_encoder = false
 
     [train]
     steps = 11
@@ -168,17 +168,17 @@ fn everything_that_is_written_reaches_the_plan() {
     learning_rate = 0.02
     lr_scheduler = "cosine"
     warmup_steps = 7
-    adam_beta1 = 0.8
-    adam_beta2 = 0.95
-    adam_epsilon = 1e-6
-    weight_decay = 0.3
     max_grad_norm = 0.7
     snr_gamma = 5.0
     noise_offset = 0.05
-    dtype = "f32"
-    gradient_checkpointing = false
     checkpoint_every = 13
     keep_checkpoints = 2
+
+    [train.optimizer.adamw]
+    beta1 = 0.8
+    beta2 = 0.95
+    epsilon = 1e-6
+    weight_decay = 0.3
 
     [eval]
     prompts = ["q"]
@@ -193,44 +193,136 @@ fn everything_that_is_written_reaches_the_plan() {
     "#);
 }
 
-#[test]
-fn every_key_is_documented() {
-    let docs = include_str!("../src/config/experiment.rs");
-    let rows: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! | `")).collect();
-    let everything = [
-        "train={epochs=1,snr_gamma=1,checkpoint_every=1}",
-        "dataset.prompt=p",
-        "reference={label='r',trained_parameters=1,seconds=1,seconds_per_step=1,device='d'}",
-    ];
-    let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
-    let texts = [
-        good(LEAST, &everything).to_toml(),
-        good(FULL, &["adapter.full.ema_decay=0.9", "stands_in_for={experiment='e',model='m',dataset='d'}"]).to_toml(),
-        good(FULL, &["model.builtin=mini", "dataset.builtin=corgi"]).to_toml(),
-        good(
-            &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
-            &["adapter.dreambooth.class_path=."],
-        )
-        .to_toml(),
-        "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n".into(),
-    ];
-    let mut keys = 0;
-    for text in &texts {
-        let mut section = String::new();
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                // The inner adapter's keys are the outer one's.
-                section = format!("{}.", name.replace("dreambooth.lora", "lora"));
-            } else if let Some((key, _)) = line.split_once(" = ") {
-                let (full, short) = (format!("{section}{key}`"), format!("`.{key}`"));
-                let documented =
-                    |row: &&str| row.starts_with(&full) || (row.starts_with(&section) && row.contains(&short));
-                assert!(rows.iter().any(documented), "{section}{key} is not in the table of src/experiment.rs");
-                keys += 1;
-            }
+/// What a plan says beyond the defaults: the lines of its text that the least experiment's with the same adapter lacks, each table
+/// with its heading.
+pub fn beyond_defaults(plan: &Plan) -> String {
+    let least = match (&plan.objective, &plan.adapter) {
+        (Objective::Captions, Adapter::Lora(_)) => good(LEAST, &[]),
+        (Objective::Captions, Adapter::Full(_)) => good(FULL, &[]),
+        (Objective::DreamBooth(_), Adapter::Full(_)) => good(DREAMBOOTH, &[]),
+        (Objective::DreamBooth(_), Adapter::Lora(_)) => good(&DREAMBOOTH.replace("full", "lora"), &[]),
+    };
+    let lines = |text: &str| -> Vec<(String, String)> {
+        let mut table = String::new();
+        let mut lines = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with('[') { table = line.to_owned() } else { lines.push((table.clone(), line.to_owned())) }
         }
+        lines
+    };
+    let usual = lines(&least.to_toml());
+    let (mut out, mut last) = (String::new(), String::new());
+    for (table, line) in lines(&plan.to_toml()).into_iter().filter(|line| !usual.contains(line)) {
+        if table != last {
+            out.extend(["\n", &table, "\n"]);
+            last = table;
+        }
+        out.extend([&line, "\n"]);
     }
-    assert!(keys > 120, "{keys}");
+    out
+}
+
+/// The one snapshot that every new key is in.
+#[test]
+fn every_default_is_written() {
+    let adapters = [LEAST, FULL, DREAMBOOTH].map(|text| good(text, &[]).to_toml());
+    assert_snapshot!("defaults", adapters.join("\n# ---\n\n"));
+}
+
+#[test]
+fn older_spellings_are_read_for_ever() {
+    let adamw = |text: &str, set: &[&str]| {
+        let Optimizer::AdamW(adamw) = good(text, set).train.optimizer;
+        [adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay]
+    };
+    let old =
+        format!("{LEAST}train = {{ adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3 }}");
+    assert_eq!(adamw(&old, &[]), [0.8, 0.95, 1e-6, 0.3]);
+    assert_eq!(adamw(&old, &["train.weight_decay=0"]), [0.8, 0.95, 1e-6, 0.0]);
+    assert_eq!(adamw(&old, &["train.optimizer.adamw.beta1=0.5", "train.adam_beta2=0.6"]), [0.5, 0.6, 1e-6, 0.3]);
+    let new = format!("{LEAST}[train.optimizer.adamw]\nbeta1 = 0.8\nweight_decay = 0.2\n");
+    assert_eq!(adamw(&new, &["train.adam_beta1=0.7"]), [0.7, 0.999, 1e-8, 0.2]);
+    let variants =
+        format!("{LEAST}[[variant]]\nname = 'a'\ntrain.weight_decay = 0.4\n[stand_in]\ntrain.weight_decay = 0.5\n");
+    let planned = Planned::parse_all(&variants, Path::new("x.toml"), &[]).unwrap_or_else(|e| panic!("{e}")).remove(0);
+    let decay = |plan: Plan| {
+        let Optimizer::AdamW(adamw) = plan.train.optimizer;
+        adamw.weight_decay
+    };
+    assert_eq!((decay(planned.plan), planned.stand_in.map(decay)), (0.4, Some(0.5)));
+
+    let both = "[train]\nadam_beta1 = 1\nweight_decay = 0.1\n[train.optimizer.adamw]\nweight_decay = 0.2\n";
+    assert_snapshot!(complaint(both), @r#"
+    error: `weight_decay` is the older spelling of `train.optimizer.adamw.weight_decay`, which is there too
+      --> lab/x.toml:6:1
+       |
+     6 | weight_decay = 0.1
+       | ^^^^^^^^^^^^ leave one of them out
+    "#);
+    assert_snapshot!(complaint("[train]\nadam_beta1 = 1\n[train.optimizer.adam]\nbeta3 = 1\n"), @r#"
+    error: `adam_beta1` must be a number, 0 or more and below 1, not 1
+      --> lab/x.toml:5:14
+       |
+     5 | adam_beta1 = 1
+       |              ^
+
+    error: unknown optimizer `adam`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ did you mean `adamw`?
+
+    error: more than one optimizer: `adam`, `adamw`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ an experiment has exactly one
+
+    hint: 3 problems in lab/x.toml
+    "#);
+    assert_snapshot!(complaint("[train.optimizer.adamw]\nbeta3 = 1\n"), @r#"
+    error: unknown key `beta3` in [train.optimizer.adamw]
+      --> lab/x.toml:5:1
+       |
+     5 | beta3 = 1
+       | ^^^^^ did you mean `beta1`?
+    "#);
+    assert_snapshot!(complaint("[train]\noptimizer = 'adamw'\nweight_decay = 1\n"), @r#"
+    error: `optimizer` must be a table
+      --> lab/x.toml:5:1
+       |
+     5 | optimizer = 'adamw'
+       | ^^^^^^^^^ write [train.optimizer]
+    "#);
+}
+
+#[test]
+fn what_differs_says_what_is_done_again() {
+    let plan = |set: &[&str]| good(&format!("{LEAST}reference.label = 'r'"), set).to_toml();
+    let stored = plan(&[]);
+    let diff = |set: &[&str]| PlanDiff::of(&stored, &plan(set));
+    assert_eq!(diff(&[]), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&stored.replace('\n', "\r\n"), &stored), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&format!("# mine\n{stored}"), &stored), PlanDiff::MetadataOnly);
+    assert_eq!(diff(&["reference.seconds=3"]), PlanDiff::MetadataOnly);
+    assert_eq!(PlanDiff::of(&stored, &good(LEAST, &[]).to_toml()), PlanDiff::MetadataOnly);
+    for key in ["prompts=['a']", "negative_prompt=n", "compare_base=false", "images=2", "steps=3", "guidance_scale=1"] {
+        assert_eq!(diff(&[&format!("eval.{key}"), "reference.label=s"]), PlanDiff::SamplingOnly, "{key}");
+    }
+    assert_eq!(diff(&["eval.sampler=ddim", "eval.seed=1"]), PlanDiff::SamplingOnly);
+    for key in ["eval.every=1", "seed=1", "train.tf32=true", "train.weight_decay=0", "dataset.prompt=p", "name=other"] {
+        assert_eq!(diff(&[key, "eval.seed=1"]), PlanDiff::Training, "{key}");
+    }
+    assert_eq!(PlanDiff::of("no plan", &stored), PlanDiff::Training);
+    // A plan that an earlier version stored.
+    let (before, after) = stored.split_once("[train.optimizer.adamw]").expect("it is there");
+    let adamw = "adam_beta1 = 0.9\nadam_beta2 = 0.999\nadam_epsilon = 1e-8\nweight_decay = 0.01\n";
+    let (_, after) = after.split_once("\n\n").expect("more tables");
+    let old = format!("{}\n{after}", before.replace("max_grad_norm", &format!("{adamw}max_grad_norm")));
+    assert!(!old.contains("adamw") && good(&old, &[]) == good(&stored, &[]), "{old}");
+    assert_eq!(PlanDiff::of(&old, &stored), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&old, &plan(&["eval.seed=1"])), PlanDiff::SamplingOnly);
+    assert_eq!(PlanDiff::of(&old, &plan(&["train.weight_decay=0"])), PlanDiff::Training);
 }
 
 #[test]
@@ -327,7 +419,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -556,8 +648,9 @@ fn everything_of_dreambooth_reaches_the_plan() {
     single_file = true
     "#);
     let Objective::DreamBooth(dreambooth) = good(DREAMBOOTH, &[]).objective else { panic!("{:?}", plan.objective) };
-    assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_seed), (100, 1.0, 42));
-    let eval = (dreambooth.class_steps, dreambooth.class_guidance_scale, dreambooth.class_sampler);
+    assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_sample.seed), (100, 1.0, 42));
+    let sample = &dreambooth.class_sample;
+    let eval = (sample.steps, sample.guidance_scale, sample.sampler);
     assert_eq!((eval, dreambooth.class_batch_size), ((50, 7.5, Sampler::Pndm), 4));
 }
 

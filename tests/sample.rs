@@ -3,7 +3,7 @@
 use crate::fixture::{Tensors, fixture, model, relative, tensors, values, within};
 use candle_core::{Device, Tensor};
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
-use tunelab::config::Dtype;
+use tunelab::config::{Dtype, SampleParams};
 use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::interrupt::Interrupt;
@@ -13,7 +13,7 @@ use tunelab::model::{unet::Unet, vae::Vae};
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 
 const SPELLINGS: [&str; 5] = ["pytorch_lora_weights", "no_metadata", "old_down_up", "old_processor", "kohya"];
@@ -53,7 +53,7 @@ impl Pipeline {
     }
 
     /// Picture and final latents.
-    fn draw(&self, unet: &Unet, sampler: Sampler, shot: &Shot) -> (Rgb, Tensor) {
+    fn draw(&self, unet: &Unet, sampler: Sampler, shot: &ImageMetadata) -> (Rgb, Tensor) {
         let interrupt = Interrupt::default();
         let (vae, schedule) = (&self.vae, &self.schedule);
         let painter = Painter::new(unet, vae, schedule, &Device::Cpu, &interrupt);
@@ -64,16 +64,18 @@ impl Pipeline {
 }
 
 /// The settings of `pipeline.safetensors`.
-fn shot(sampler: Sampler, (height, width): (usize, usize)) -> Shot {
-    Shot {
+fn shot(sampler: Sampler, (height, width): (usize, usize)) -> ImageMetadata {
+    ImageMetadata {
         prompt: "a dog".to_owned(),
-        negative_prompt: "blurry".to_owned(),
-        steps: 10,
-        sampler: sampler.to_string(),
-        guidance_scale: 7.5,
-        seed: 7,
-        width,
-        height,
+        params: SampleParams {
+            negative_prompt: "blurry".to_owned(),
+            steps: 10,
+            sampler,
+            guidance_scale: 7.5,
+            seed: 7,
+            width,
+            height,
+        },
         stand_in: None,
     }
 }
@@ -140,7 +142,8 @@ fn guidance_of_one_runs_the_prompt_alone() {
     let pipeline = Pipeline::load();
     let sampler = Sampler::Dpmpp2m;
     let at = |scale: f64| {
-        let shot = Shot { guidance_scale: scale, ..shot(sampler, (64, 64)) };
+        let mut shot = shot(sampler, (64, 64));
+        shot.params.guidance_scale = scale;
         pipeline.draw(&pipeline.base, sampler, &shot).1
     };
     // Just above 1 the batch of two runs, and its formula gives the prompt's prediction.
@@ -154,7 +157,11 @@ fn guidance_of_one_runs_the_prompt_alone() {
 fn seeds_and_prompts_make_the_picture() {
     let pipeline = Pipeline::load();
     let sampler = Sampler::EulerA;
-    let draw = |seed: u64| pipeline.draw(&pipeline.base, sampler, &Shot { seed, ..shot(sampler, (64, 64)) }).0.pixels;
+    let draw = |seed: u64| {
+        let mut shot = shot(sampler, (64, 64));
+        shot.params.seed = seed;
+        pipeline.draw(&pipeline.base, sampler, &shot).0.pixels
+    };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
     let swapped = Pipeline { prompt: pipeline.negative.clone(), negative: pipeline.prompt.clone(), ..Pipeline::load() };

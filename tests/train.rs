@@ -11,7 +11,7 @@ use crate::fixture::{fixture, model, randn, values};
 use candle_core::Device;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
-use tunelab::config::{Dataset, Dtype, Length, LrScheduler, Source, Train};
+use tunelab::config::{AdamW, Dataset, Dtype, Length, LrScheduler, Optimizer, Source, Train};
 use tunelab::data::{Cache, load_dataset};
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::error::Result;
@@ -172,10 +172,7 @@ fn settings(steps: usize) -> Train {
         learning_rate: 1e-3,
         lr_scheduler: LrScheduler::Constant,
         warmup_steps: 0,
-        adam_beta1: 0.9,
-        adam_beta2: 0.999,
-        adam_epsilon: 1e-8,
-        weight_decay: 1e-2,
+        optimizer: Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 }),
         max_grad_norm: 1.0,
         snr_gamma: None,
         noise_offset: 0.0,

@@ -6,7 +6,7 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use tunelab::config::Dtype;
+use tunelab::config::{self, AdamW, Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -14,12 +14,11 @@ use tunelab::model::build::Trainable;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
 use tunelab::train::optimizer::Optimizer;
-use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::train::pass;
 use tunelab::train::texts::Texts;
 use tunelab_ops::replay::Replay;
@@ -74,7 +73,7 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
     let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = load::schedule(&with.folder.model()?)?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
-    let adamw = settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+    let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
     let mut optimizer = Optimizer::new(parameters.trained(), &adamw, 1.0)?;
     let scale = if dtype == Dtype::F16 { 1024.0 } else { 1.0 };
     let mut numbers = Vec::new();
@@ -113,15 +112,17 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
     let painter = Painter::new(&unet, &vae, &schedule, with.device, &interrupt);
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let side = 8 * vae.config().downscale();
-    let shot = Shot {
+    let shot = ImageMetadata {
         prompt: String::new(),
-        negative_prompt: String::new(),
-        steps: 5,
-        sampler: Sampler::Pndm.to_string(),
-        guidance_scale: 3.0,
-        seed: 5,
-        width: side,
-        height: side,
+        params: SampleParams {
+            negative_prompt: String::new(),
+            steps: 5,
+            sampler: Sampler::Pndm,
+            guidance_scale: 3.0,
+            seed: 5,
+            width: side,
+            height: side,
+        },
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 6);

@@ -5,7 +5,7 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab::config::Dtype;
+use tunelab::config::{self, AdamW, Dtype};
 use tunelab::error::{Error, Result};
 use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{ClipConfig, ClipText};
@@ -14,7 +14,6 @@ use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::load;
 use tunelab::train::optimizer::Optimizer;
-use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::weights::{Loader, Part, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
@@ -183,7 +182,7 @@ impl Check<'_> {
         for n in ["0", "1"] {
             trained.insert(n.to_owned(), Var::from_tensor(&row(&format!("parameters.{n}"), 0)?)?.into_inner());
         }
-        let adamw = settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+        let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
         let mut optimizer = Optimizer::new(trained.clone(), &adamw, CLIP)?;
         let steps = f["norms"].elem_count();
         for step in 0..steps {

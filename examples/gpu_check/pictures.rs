@@ -7,7 +7,7 @@ use super::table::{Seen, Table};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
-use tunelab::config::Dtype;
+use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::{Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -18,7 +18,7 @@ use tunelab::model::vae::Vae;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{Draw, Predictor};
@@ -150,15 +150,17 @@ impl<'a> Pipeline<'a> {
         for (which, unet) in &self.unets {
             let painter = Painter::new(unet, &self.vae, &schedule, self.with.device, &interrupt);
             for (height, width) in SIZES {
-                let shot = Shot {
+                let shot = ImageMetadata {
                     prompt: "a dog".to_owned(),
-                    negative_prompt: "blurry".to_owned(),
-                    steps: 10,
-                    sampler: sampler.to_string(),
-                    guidance_scale: 7.5,
-                    seed: 7,
-                    width,
-                    height,
+                    params: SampleParams {
+                        negative_prompt: "blurry".to_owned(),
+                        steps: 10,
+                        sampler,
+                        guidance_scale: 7.5,
+                        seed: 7,
+                        width,
+                        height,
+                    },
                     stand_in: None,
                 };
                 let name = format!("{which}.{sampler}.{height}x{width}");

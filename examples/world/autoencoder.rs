@@ -10,7 +10,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use tunelab::config::LrScheduler;
+use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{self, Picture};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trainable};
@@ -18,7 +18,6 @@ use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::Optimizer;
-use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::weights::{Loader, Weights, write_safetensors};
 use tunelab_ops::{composed, mean_squares, tape};
 
@@ -37,8 +36,8 @@ const RATE: f64 = 2e-3;
 const WARMUP: usize = 100;
 /// Pictures from which the scaling factor is taken.
 const MEASURED: usize = 512;
-const SETTINGS: settings::Optimizer =
-    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4 });
+const SETTINGS: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4 });
 /// Gradients are scaled down to this global norm.
 const MAX_GRAD_NORM: f64 = 1.0;
 

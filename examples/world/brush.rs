@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 use rayon::prelude::*;
 use tunelab::assets;
-use tunelab::config::{Dtype, Source};
+use tunelab::config::{Dtype, SampleParams, Source};
 use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::error::Result;
@@ -20,7 +20,7 @@ use tunelab::model::unet::Unet;
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::Painter;
 
 use crate::judge::SIDE;
@@ -73,15 +73,17 @@ impl Brush {
         let calls = painter().calls(how.sampler, how.steps)? * prompts.len();
         let bar = progress.bar("drawing", calls as u64);
         let one = |(index, prompt): (usize, &&str)| {
-            let shot = Shot {
+            let shot = ImageMetadata {
                 prompt: (*prompt).to_owned(),
-                negative_prompt: String::new(),
-                steps: how.steps,
-                sampler: how.sampler.to_string(),
-                guidance_scale: how.guidance,
-                seed: how.seed.wrapping_add(index as u64),
-                width: SIDE,
-                height: SIDE,
+                params: SampleParams {
+                    negative_prompt: String::new(),
+                    steps: how.steps,
+                    sampler: how.sampler,
+                    guidance_scale: how.guidance,
+                    seed: how.seed.wrapping_add(index as u64),
+                    width: SIDE,
+                    height: SIDE,
+                },
                 stand_in: None,
             };
             painter().paint(&shot, how.sampler, &states(prompt)?, &negative, &bar)

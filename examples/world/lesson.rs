@@ -10,14 +10,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use tunelab::config::LrScheduler;
+use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
 use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::Vae;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::Optimizer;
-use tunelab::train::optimizer::settings::{self, AdamW};
 use tunelab::weights::write_safetensors;
 use tunelab_ops::{composed, tape};
 
@@ -36,8 +35,8 @@ const RATE_AGAIN: f64 = 1e-3;
 /// The first picture of a second lesson.
 const AGAIN: usize = 1 << 32;
 const WARMUP: usize = 50;
-const SETTINGS: settings::Optimizer =
-    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2 });
+const SETTINGS: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2 });
 /// Gradients are scaled down to this global norm.
 const MAX_GRAD_NORM: f64 = 1.0;
 

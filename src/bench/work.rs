@@ -3,6 +3,7 @@
 use super::networks;
 use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
+use crate::config::{self, AdamW};
 use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
@@ -14,7 +15,6 @@ use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{Draw, Predictor};
 use crate::train::optimizer::Optimizer;
-use crate::train::optimizer::settings::{self, AdamW};
 use crate::train::pass;
 use crate::train::texts::Texts;
 use candle_core::{Device, Tensor};
@@ -29,8 +29,8 @@ const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
 const GUIDANCE: f64 = 7.5;
 /// AdamW with diffusers' defaults.
-const ADAMW: settings::Optimizer =
-    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+const ADAMW: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
 /// Gradients are scaled down to this global norm.
 const MAX_GRAD_NORM: f64 = 1.0;
 

@@ -260,7 +260,7 @@ impl Build {
         let Some(dtype) = half_type.filter(|_| *trained != Trainable::Full && values.is_contiguous()) else {
             return Ok(values.into());
         };
-        let weight = if device.is_cuda() { Weight::short(&values, dtype)? } else { Weight::rounded(&values)? };
+        let weight = if device.is_cuda() { Weight::half(&values, dtype)? } else { Weight::bf16(&values)? };
         let mut made = made.borrow_mut();
         made.weights.remove(&full);
         made.half_weights.insert(full, weight.clone());

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
-use tunelab_ops::{self as ops, attention::Mask};
+use tunelab_ops::{self as ops, AttentionMask};
 
 /// The sizes of a text encoder, from its `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +102,10 @@ impl Layer {
     fn forward(&self, x: &Tensor, c: &ClipConfig) -> Result<Tensor> {
         let h = self.norm1.forward(x)?;
         let (q, k, v) = (self.q.forward(&h)?, self.k.forward(&h)?, self.v.forward(&h)?);
-        let x = ops::add(&self.out.forward(&ops::attention(&q, &k, &v, c.num_attention_heads, Mask::Causal)?)?, x)?;
+        let x = ops::add(
+            &self.out.forward(&ops::attention(&q, &k, &v, c.num_attention_heads, AttentionMask::Causal)?)?,
+            x,
+        )?;
         let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
         let h = match c.hidden_act {
             Activation::QuickGelu => ops::quick_gelu(&h)?,

@@ -2,15 +2,13 @@
 //!
 //! In: its name in an experiment. Out: the case.
 
-use serde::Serialize;
 use std::fmt;
 
 /// The type of the UNet's frozen weights. Where the processor has products in it, what goes into
 /// those with them and into those of attention is rounded to it too, but for 3x3 convolutions where
 /// there are no tile registers; on a CUDA card all activations are. Everything else is f32: what is
 /// trained and its moments, norms' sums, the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     /// 32-bit floats.
     F32,

@@ -5,7 +5,7 @@ use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, Padding, Weight, attention::Products, group_norm::Then};
+use tunelab_ops::{self as ops, FusedActivation, MatmulPrecision, Padding, Weight};
 
 /// W x + b over the last axis.
 pub struct Linear {
@@ -28,10 +28,10 @@ impl Linear {
     }
 
     /// What attention to its results is computed from: rounded values beside a rounded weight.
-    pub fn products(&self) -> Products {
+    pub fn products(&self) -> MatmulPrecision {
         match self.weight {
-            Weight::Full(_) => Products::Full,
-            _ => Products::Rounded,
+            Weight::Full(_) => MatmulPrecision::F32,
+            _ => MatmulPrecision::Bf16,
         }
     }
 
@@ -105,12 +105,12 @@ impl GroupNorm {
 
     /// The normalized picture.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Nothing)?)
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::None)?)
     }
 
     /// SiLU of the normalized picture.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Silu)?)
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::Silu)?)
     }
 }
 

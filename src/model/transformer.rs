@@ -9,7 +9,7 @@ use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, attention::Mask};
+use tunelab_ops::{self as ops, AttentionMask};
 
 /// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's
 /// `norm_eps`.
@@ -76,7 +76,7 @@ impl Attention {
         let context = context.unwrap_or(x);
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
         let products = self.to_q.products();
-        self.to_out.forward(&ops::attention_of(&q, &k, &v, self.heads, Mask::Nothing, products)?)
+        self.to_out.forward(&ops::attention_with(&q, &k, &v, self.heads, AttentionMask::None, products)?)
     }
 }
 
@@ -139,8 +139,8 @@ impl Projection {
     /// [B, H·W, C] → [B, C, H, W]
     fn to_picture(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
         match self {
-            Self::Conv(conv) => conv.forward(&ops::to_picture(x, size)?),
-            Self::Linear(linear) => Ok(ops::to_picture(&linear.forward(x)?, size)?),
+            Self::Conv(conv) => conv.forward(&ops::to_image(x, size)?),
+            Self::Linear(linear) => Ok(ops::to_image(&linear.forward(x)?, size)?),
         }
     }
 }

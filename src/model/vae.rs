@@ -45,7 +45,7 @@ impl Middle {
         if let Some((norm, attention)) = &self.attention {
             let (_, _, h, w) = x.dims4()?;
             let rows = attention.forward(&ops::to_rows(&norm.forward(&x)?)?, None)?;
-            x = ops::add(&ops::to_picture(&rows, (h, w))?, &x)?;
+            x = ops::add(&ops::to_image(&rows, (h, w))?, &x)?;
         }
         self.second.forward(&x, None)
     }

@@ -178,8 +178,8 @@ fn class_images(objective: &Objective) -> Option<String> {
         "class images: {} of {:?} in {} of {}, unless they are here",
         grouped(dreambooth.class_images),
         dreambooth.class_prompt,
-        counted(dreambooth.class_steps, "step"),
-        dreambooth.class_sampler
+        counted(dreambooth.class_sample.steps, "step"),
+        dreambooth.class_sample.sampler
     ))
 }
 

@@ -104,7 +104,7 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     Memory {
         weights: networks.unet.parameters() as u64 * of_weight + networks.others + beside,
         gradients: numbers,
-        moments: state_names(&(&plan.train).into()).len() as u64 * numbers,
+        moments: state_names(&plan.train.optimizer).len() as u64 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,

@@ -82,7 +82,7 @@ impl Prepared {
         load::passed_over(&files)?.into_iter().for_each(&mut *warn);
         if !plan.eval.prompts.is_empty() {
             // What this sampler has not, over this model's schedule, would show after the training.
-            SamplerRun::new(plan.eval.sampler, &schedule, plan.eval.steps)?;
+            SamplerRun::new(plan.eval.sample.sampler, &schedule, plan.eval.sample.steps)?;
         }
         let method = adapter::method(&plan.adapter);
         let is_text_trained = method.text_encoder != Trainable::None;
@@ -109,7 +109,7 @@ impl Prepared {
         let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt).chain(empty);
         let ids = texts::tokenize(&tokenizer, captions, warn)?;
         let prompts = plan.eval.prompts.iter().map(String::as_str);
-        let prompts = prompts.chain([plan.eval.negative_prompt.as_str(), ""]).chain(class_prompt);
+        let prompts = prompts.chain([plan.eval.sample.negative_prompt.as_str(), ""]).chain(class_prompt);
         let prompt_ids = texts::tokenize(&tokenizer, prompts, warn)?;
         let clip_hash = hash_of_part(model, "text_encoder");
         let states = |ids: &Ids| {

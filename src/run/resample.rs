@@ -48,7 +48,7 @@ impl Experiment<'_> {
         let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let networks = Networks::load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
-        let texts = eval.prompts.iter().chain([&eval.negative_prompt]);
+        let texts = eval.prompts.iter().chain([&eval.sample.negative_prompt]);
         let states = texts.map(|text| Ok((text.clone(), networks.states(text, self.progress)?)));
         let states: States = states.collect::<Result<_>>()?;
         self.sample(set, &self.painter(&networks.unet, &networks.vae, &schedule), &states)

@@ -89,7 +89,7 @@ impl<'a> Trainer<'a> {
     pub fn new(with: Materials<'a>) -> Result<Self> {
         let ema = with.ema_decay.map(|decay| Ema::new(decay, &with.trained)).transpose()?;
         let epochs = Epochs::new(with.epoch_len(), with.train.batch_size, with.seed);
-        let optimizer = Optimizer::new(with.trained.clone(), &with.train.into(), with.train.max_grad_norm)?;
+        let optimizer = Optimizer::new(with.trained.clone(), &with.train.optimizer, with.train.max_grad_norm)?;
         let total = with.train.total_steps(with.epoch_len());
         let scaler = (with.train.dtype == Dtype::F16).then(Scaler::default);
         // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions

@@ -5,7 +5,7 @@ use crate::fixture::{randn, values};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tunelab::config::Train;
+use tunelab::config::{AdamW, Optimizer, Train};
 use tunelab::model::lora::{Dropout, LoraConfig, LoraLayer};
 use tunelab::random::Generator;
 
@@ -93,7 +93,7 @@ fn every_adapter_tensor_learns_and_every_weight_stays() {
     let (frozen, fresh) = (weights(), bench.trained());
     assert_eq!((frozen.len(), fresh.len()), (688, 256));
     // Without decay, what has no gradient stays as it is.
-    let train = Train { weight_decay: 0.0, ..settings(2) };
+    let train = Train { optimizer: Optimizer::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() }), ..settings(2) };
     let mut trainer = bench.trainer(&train);
     trainer.step().unwrap().unwrap();
     let first = bench.trained();

@@ -3,15 +3,15 @@
 use crate::fixture::{Tensors, tensors, values, within};
 use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab::train::optimizer::settings::{self, AdamW};
+use tunelab::config::{self, AdamW};
 use tunelab::train::optimizer::{Optimizer, clip_grad_norm, state_names};
-use tunelab_ops::adamw::{Moments, Step, adamw};
+use tunelab_ops::adamw::{AdamWStep, Moments, adamw};
 
 const STEPS: usize = 10;
 const LEARNING_RATE: f64 = 1e-2;
 const CLIP: f64 = 0.7;
-const ADAMW: settings::Optimizer =
-    settings::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+const ADAMW: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
 
 fn row(f: &Tensors, name: &str, step: usize) -> Tensor {
     f[name].get(step).unwrap().contiguous().unwrap()
@@ -54,7 +54,7 @@ fn moments_equal_torch_in_both_bodies() {
         let var = Var::from_tensor(&row(&f, &format!("parameters.{n}"), 0).to_dtype(dtype).unwrap()).unwrap();
         let mut moments = Moments::zeros(&var).unwrap();
         for (i, norm) in values(&f["norms"]).into_iter().enumerate() {
-            let step = Step {
+            let step = AdamWStep {
                 learning_rate: LEARNING_RATE,
                 beta1: 0.9,
                 beta2: 0.999,

@@ -6,7 +6,7 @@
 use super::{Bench, SEED, bits, lora, settings};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
-use tunelab::config::{Length, LrScheduler, Train};
+use tunelab::config::{AdamW, Length, LrScheduler, Optimizer, Train};
 use tunelab::data::batches;
 use tunelab::error::Kind;
 use tunelab::model::build::Trainable;
@@ -55,7 +55,14 @@ fn accumulation_takes_the_mean() {
     let wanted = norm(means.iter());
     assert!((f64::from(row.grad_norm) / wanted - 1.0).abs() < 1e-5, "{} instead of {wanted}", row.grad_norm);
 
-    let rows = bench.rows(&Train { learning_rate: 1e-30, warmup_steps: 0, weight_decay: 0.0, ..train }).unwrap();
+    let rows = bench
+        .rows(&Train {
+            learning_rate: 1e-30,
+            warmup_steps: 0,
+            optimizer: Optimizer::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() }),
+            ..train
+        })
+        .unwrap();
     assert_eq!(rows.len(), 2, "three batches in pairs");
     assert!((f64::from(rows[1].loss) / each[2].0 - 1.0).abs() < 1e-5);
     assert!((f64::from(rows[1].grad_norm) / norm(each[2].1.values()) - 1.0).abs() < 1e-5);

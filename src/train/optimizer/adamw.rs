@@ -4,15 +4,15 @@
 //! their gradients and of the gradients' squares, changed in place. `tunelab_ops::adamw` has the
 //! formula.
 
-use super::settings;
 use super::step::{Step, clip_grad_norm};
+use crate::config;
 use crate::error::{Error, Result};
 use candle_core::{Tensor, Var};
 use tunelab_ops::adamw::{self as ops, Moments, Trained};
 
 /// Its settings, and what it keeps of each trained tensor.
 pub struct AdamW {
-    settings: settings::AdamW,
+    settings: config::AdamW,
     moments: Vec<Moments>,
 }
 
@@ -21,7 +21,7 @@ impl AdamW {
     pub const STATE: [&'static str; 2] = ["exp_avg", "exp_avg_sq"];
 
     /// At the first step.
-    pub fn new<'a>(settings: settings::AdamW, trained: impl Iterator<Item = &'a Var>) -> Result<Self> {
+    pub fn new<'a>(settings: config::AdamW, trained: impl Iterator<Item = &'a Var>) -> Result<Self> {
         let moments = trained.map(|var| Ok(Moments::zeros(var)?));
         Ok(Self { settings, moments: moments.collect::<Result<_>>()? })
     }
@@ -66,8 +66,8 @@ impl AdamW {
     }
 }
 
-fn constants(settings: &settings::AdamW, step: &Step, gradient_scale: f64) -> ops::Step {
-    ops::Step {
+fn constants(settings: &config::AdamW, step: &Step, gradient_scale: f64) -> ops::AdamWStep {
+    ops::AdamWStep {
         learning_rate: step.learning_rate,
         beta1: settings.beta1,
         beta2: settings.beta2,

@@ -5,12 +5,12 @@
 //! checkpoint, takes it from one, and steps.
 
 mod adamw;
-pub mod settings;
 mod step;
 
 pub use step::{ClippedNorm, clip_grad_norm};
 
 use super::checkpoint::tensor_name;
+use crate::config;
 use crate::error::{Error, Result};
 use adamw::AdamW;
 use candle_core::{Device, Tensor, Var};
@@ -25,17 +25,17 @@ enum Method {
 
 /// The names, torch's, of what an optimizer keeps of every trained tensor: each is as large as the
 /// tensor.
-pub fn state_names(optimizer: &settings::Optimizer) -> &'static [&'static str] {
+pub fn state_names(optimizer: &config::Optimizer) -> &'static [&'static str] {
     match optimizer {
-        settings::Optimizer::AdamW(_) => &AdamW::STATE,
+        config::Optimizer::AdamW(_) => &AdamW::STATE,
     }
 }
 
 impl Method {
     /// At the first step.
-    fn new(optimizer: &settings::Optimizer, trained: &BTreeMap<String, Var>) -> Result<Self> {
+    fn new(optimizer: &config::Optimizer, trained: &BTreeMap<String, Var>) -> Result<Self> {
         match optimizer {
-            settings::Optimizer::AdamW(adamw) => Ok(Self::AdamW(AdamW::new(*adamw, trained.values())?)),
+            config::Optimizer::AdamW(adamw) => Ok(Self::AdamW(AdamW::new(adamw.clone(), trained.values())?)),
         }
     }
 
@@ -76,7 +76,7 @@ pub type Gradients = BTreeMap<String, Tensor>;
 impl Optimizer {
     /// For the given trained tensors, whose gradients are scaled down to the global norm
     /// `max_grad_norm`.
-    pub fn new(trained: BTreeMap<String, Tensor>, optimizer: &settings::Optimizer, max_grad_norm: f64) -> Result<Self> {
+    pub fn new(trained: BTreeMap<String, Tensor>, optimizer: &config::Optimizer, max_grad_norm: f64) -> Result<Self> {
         let var = |(name, tensor)| Ok((name, Var::from_tensor(&tensor)?));
         let trained: BTreeMap<String, Var> = trained.into_iter().map(var).collect::<Result<_>>()?;
         let method = Method::new(optimizer, &trained)?;
