@@ -19,7 +19,8 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The update is scaled by alpha / rank.
     pub alpha: f64,
-    /// Ends of the module paths that get an adapter ([`super::targets`]): `to_q` fits `….attn1.to_q`.
+    /// Ends of the module paths that get an adapter ([`super::targets`]): `to_q` fits
+    /// `….attn1.to_q`.
     pub targets: Vec<String>,
     /// Probability with which an input of A is dropped in training.
     pub dropout: f64,
