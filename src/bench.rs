@@ -1,8 +1,9 @@
 //! `tunelab bench`: how fast is this machine at the work of an experiment, without any file?
 //!
-//! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance, the VAE, the text encoder).
-//! Out: seconds, GFLOP/s, the share of what the machine's best matrix product reaches, and the peak of memory. The networks have
-//! Stable Diffusion 1.5's shapes and random weights, which changes no cost; the code is that of a run.
+//! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance,
+//! the VAE, the text encoder). Out: seconds, GFLOP/s, the share of what the machine's best matrix
+//! product reaches, and the peak of memory. The networks have Stable Diffusion 1.5's shapes and
+//! random weights, which changes no cost; the code is that of a run.
 
 mod networks;
 mod operations;
@@ -10,10 +11,10 @@ mod work;
 
 use std::time::Instant;
 
+use crate::cli::output::print;
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;

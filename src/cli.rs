@@ -4,6 +4,8 @@
 //! ends the process with exit code 2, as a wrong experiment does. What the keys of an experiment
 //! mean, `tunelab keys` says: they are stated in [`crate::config::keys`].
 
+pub mod output;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;

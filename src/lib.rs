@@ -33,6 +33,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`error`] | the one error type: message, causes, hint, exit code |
+//! | [`numbers`] | numbers as people read them: digits in groups, plurals, bytes, durations |
 //! | [`lock`] | a file that one process alone writes to |
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
@@ -118,6 +119,7 @@ pub mod error;
 pub mod interrupt;
 pub mod lock;
 pub mod model;
+pub mod numbers;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
-use crate::plan::command::counted;
+use crate::numbers::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{

@@ -168,7 +168,7 @@ pub(crate) fn guided(
 ) -> Result<Tensor> {
     let guided = is_guided(guidance_scale);
     let timesteps = if guided { timesteps.repeat(2) } else { timesteps.to_vec() };
-    let inputs = [latents.clone(), unet.waves(&timesteps, latents.device())?, text.clone()];
+    let inputs = [latents.clone(), unet.timestep_embedding(&timesteps, latents.device())?, text.clone()];
     let made = replay.run(&format!("{guidance_scale:?}"), &inputs, |t| {
         let output = if guided {
             let both = unet.predict(&Tensor::cat(&[&t[0], &t[0]], 0)?, &t[1], &t[2])?.chunk(2, 0)?;

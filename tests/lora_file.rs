@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tunelab::adapter::file::{Component, Modules, Written, read, write_diffusers, write_kohya};
 use tunelab::config::Dtype;
 use tunelab::error::{Error, Kind};
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::model::lora::{LoraLayer, LoraLayers, folded};
 use tunelab::pipeline::load;
 use tunelab::weights::{Weights, write_safetensors};
@@ -20,8 +20,8 @@ const TEXT_QUERY: &str = "text_model.encoder.layers.0.self_attn.q_proj";
 const RANK: usize = 3;
 
 fn modules() -> Modules {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
-    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
+    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trainable::None, 0).unwrap();
     Modules::new(&unet, &text)
 }
 
@@ -72,7 +72,7 @@ fn equal(ours: &LoraLayers, wanted: &LoraLayers) {
     for (path, layer) in wanted {
         let other = &ours[path];
         assert_eq!(other.alpha.to_bits(), layer.alpha.to_bits(), "{path}: alpha");
-        for (a, b) in [(&other.down, &layer.down), (&other.up, &layer.up)] {
+        for (a, b) in [(&other.lora_a, &layer.lora_a), (&other.lora_b, &layer.lora_b)] {
             assert_eq!(a.dims(), b.dims(), "{path}");
             assert!(values(a) == values(b), "{path}: other values");
         }
@@ -88,9 +88,9 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
     equal(&adapters[&Component::Unet], &folded(&layers()).unwrap());
     assert_eq!(adapters.len(), 1);
-    let (up, query) = (values(&layers()[QUERY].up), &adapters[&Component::Unet][QUERY]);
+    let (up, query) = (values(&layers()[QUERY].lora_b), &adapters[&Component::Unet][QUERY]);
     let scale = (5.5 / RANK as f64) as f32;
-    assert_eq!(values(&query.up), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
+    assert_eq!(values(&query.lora_b), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
 
     let written = Weights::open(std::slice::from_ref(&file)).unwrap();
     assert_eq!(written.names().count(), 8);
@@ -164,9 +164,9 @@ fn five_spellings_hold_one_lora() {
     for name in ["no_metadata", "old_down_up", "old_processor"] {
         for (path, layer) in of(name) {
             assert_eq!(layer.alpha.to_bits(), 3.0_f64.to_bits(), "{name}: alpha is the rank where nothing says it");
-            assert!(values(&layer.down) == values(&first[&path].down));
-            let folded = (&first[&path].up * (5.0 / 3.0)).unwrap();
-            crate::fixture::within(&layer.up, &folded, 1e-6, name);
+            assert!(values(&layer.lora_a) == values(&first[&path].lora_a));
+            let folded = (&first[&path].lora_b * (5.0 / 3.0)).unwrap();
+            crate::fixture::within(&layer.lora_b, &folded, 1e-6, name);
         }
     }
 }
@@ -210,7 +210,7 @@ fn adapters_of_the_text_encoder_are_read() {
         let adapters = read(&file, &modules, &Device::Cpu, 1.0).unwrap();
         let text = &adapters[&Component::TextEncoder];
         assert_eq!(text.keys().collect::<Vec<_>>(), [TEXT_QUERY], "{module}");
-        assert!(values(&text[TEXT_QUERY].down) == values(&down) && values(&text[TEXT_QUERY].up) == values(&up));
+        assert!(values(&text[TEXT_QUERY].lora_a) == values(&down) && values(&text[TEXT_QUERY].lora_b) == values(&up));
         let alphas = [text[TEXT_QUERY].alpha, adapters[&Component::Unet][QUERY].alpha];
         assert_eq!(alphas.map(f64::to_bits), [7.0_f64, 3.0].map(f64::to_bits), "each network has its own");
     }

@@ -14,7 +14,7 @@ use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::ClipText;
 use tunelab::model::lora::{LoraLayers, folded};
 use tunelab::model::tokenizer::Tokenizer;
@@ -71,8 +71,8 @@ const READ: [(&str, &str, usize, usize, Says); 24] = [
 ];
 
 fn modules() -> Modules {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
-    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trained::Nothing, 0).unwrap();
+    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trainable::None, 0).unwrap();
     Modules::new(&unet, &text)
 }
 
@@ -105,7 +105,7 @@ fn every_spelling_is_the_same_adapter() {
                 let [down, up] = wanted(&adapter, *component, &path);
                 let same =
                     |ours: &Tensor, theirs: &Tensor| ours.dims() == theirs.dims() && values(ours) == values(theirs);
-                assert!(same(&layer.down, &down) && same(&layer.up, &up), "{spelling}: {path}");
+                assert!(same(&layer.lora_a, &down) && same(&layer.lora_b, &up), "{spelling}: {path}");
             }
         }
     }
@@ -113,7 +113,7 @@ fn every_spelling_is_the_same_adapter() {
 
 #[test]
 fn every_module_has_one_name_of_the_original_code() {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
+    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
     let names: BTreeMap<String, String> = unet
         .dims()
         .map(|(name, _)| (tunelab::pipeline::original_names::unet(name, &[2, 2, 2, 2]).expect(name), name.clone()))
@@ -124,8 +124,8 @@ fn every_module_has_one_name_of_the_original_code() {
 /// The networks with the adapters of these files, as `tunelab sample` draws with them.
 fn draw(files: &[&str]) -> Vec<u8> {
     let found = model();
-    let (unet, mut unet_parameters) = load::unet(&found, &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
-    let (clip, mut text_parameters) = load::text_encoder(&found, &Device::Cpu, Trained::Nothing, 0).unwrap();
+    let (unet, mut unet_parameters) = load::unet(&found, &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+    let (clip, mut text_parameters) = load::text_encoder(&found, &Device::Cpu, Trainable::None, 0).unwrap();
     let modules = Modules::new(&unet_parameters, &text_parameters);
     for name in files {
         for (component, layers) in read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap() {

@@ -5,13 +5,16 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use tunelab::config::count::{SD15_UNET, Unet, plausible_target};
-use tunelab::config::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
 use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Optimizer, Plan, PlanDiff, Planned, Source};
 use tunelab::device::CardMemory;
 use tunelab::diffusion::Sampler;
-use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::model::clip::ClipConfig;
+use tunelab::model::describe::plausible_target;
+use tunelab::model::sd15;
+use tunelab::model::unet::UnetConfig;
+use tunelab::plan::estimate::{Memory, Trained, estimate};
 use tunelab::plan::fit::{fit, needed};
+use tunelab::plan::networks::Networks;
 
 /// The least that an experiment must say.
 const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
@@ -899,28 +902,32 @@ fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
 
 #[test]
 fn parameters_of_stable_diffusion_are_counted_from_its_config() {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let unet = sd15().unet;
     assert_eq!(unet.parameters(), 859_520_964);
     let Adapter::Lora(mut lora) = good(LEAST, &[]).adapter else { panic!("not a LoRA") };
     assert_eq!(unet.targeted(&lora.targets).count(), 128);
     for rank in [1, 4, 16] {
         lora.rank = rank;
-        assert_eq!(unet.trained(&lora), 199_296 * rank);
+        assert_eq!(lora.rank * unet.lora_parameters(&lora.targets), 199_296 * rank);
     }
     // A name's end counts only from a point on: `q` is the end of `to_q`, but no module's name.
-    assert_eq!(unet.targeted(&["q".into()]).count(), 0);
+    assert_eq!(unet.targeted(&["q"]).count(), 0);
     // 3 × 3 kernels stay in A, as PEFT has it.
     lora = tunelab::config::Lora { rank: 2, targets: vec!["conv_in".into()], ..lora };
-    assert_eq!(unet.trained(&lora), 2 * (4 * 9 + 320));
+    assert_eq!(lora.rank * unet.lora_parameters(&lora.targets), 2 * (4 * 9 + 320));
 }
 
 #[test]
 fn a_target_that_no_module_can_have_is_told_from_one_of_another_model() {
-    assert_eq!(plausible_target("to_out.0"), Ok(()));
-    assert_eq!(plausible_target("attn2.to_k"), Ok(()));
-    assert_eq!(plausible_target("down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"), Ok(()));
-    assert_eq!(plausible_target("to_w"), Err(Some("to_k".into())));
-    assert_eq!(plausible_target("query"), Err(None));
+    for target in ["to_out.0", "attn2.to_k", "down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"] {
+        assert_eq!(plausible_target(target), Ok(()));
+    }
+    for (target, label) in [("to_w", "^^^^^^ did you mean \"to_k\"?"), ("query", "^^^^^^^")] {
+        let ends = plausible_target(target).expect_err("no module has it");
+        assert!(ends.contains("to_k") && ends.contains("to_out.0"), "{ends:?}");
+        let shown = bad(&LEAST.replace("{}", &format!("{{targets = ['{target}']}}")), &[]);
+        assert!(shown.ends_with(label), "{shown}");
+    }
 }
 
 #[test]
@@ -934,17 +941,18 @@ fn memory_is_near_what_a_run_takes() {
     assert!(one > small && (more / 2.0 - (bytes(&["train.batch_size=2"]) - one)).abs() < 1.0);
 }
 
+fn sd15() -> Networks {
+    Networks::sd15().unwrap_or_else(|e| panic!("{e}"))
+}
+
 fn memory(text: &str, set: &[&str]) -> Memory {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, false)
+    estimate(&good(text, set), &sd15(), false)
 }
 
 #[test]
 fn on_a_card_short_types_halve_the_unets_activations() {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    let on = |text: &str, set: &[&str], card| estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, card);
+    let networks = sd15();
+    let on = |text: &str, set: &[&str], card| estimate(&good(text, set), &networks, card);
     let bf16 = ["train.dtype='bf16'"];
     assert_eq!(on(FULL, &[], true), on(FULL, &[], false));
     for text in [LEAST, FULL] {
@@ -1016,14 +1024,18 @@ fn what_a_card_needs_is_counted_from_the_models_folder() {
     assert!(memory.weights.abs_diff(files) < files / 5, "{} {files}", memory.weights);
 }
 
+/// Of Stable Diffusion 1.5, in 32 bits.
+const VAE_BYTES: u64 = 4 * 83_653_863;
+const TEXT_ENCODER_BYTES: u64 = 4 * 123_060_480;
+
 #[test]
 fn full_fine_tuning_holds_every_weight_four_times() {
     let unet = 4 * 859_520_964_u64;
     let full = memory(FULL, &["dataset.resolution=256"]);
-    assert_eq!(full.weights, unet + SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES);
+    assert_eq!(full.weights, unet + VAE_BYTES + TEXT_ENCODER_BYTES);
     assert_eq!((full.gradients, full.moments, full.average), (unet, 2 * unet, 0));
     let both = memory(FULL, &["adapter.full.text_encoder=true", "adapter.full.ema_decay=0.999"]);
-    assert_eq!((both.gradients, both.average), (unet + SD15_TEXT_ENCODER_BYTES, unet + SD15_TEXT_ENCODER_BYTES));
+    assert_eq!((both.gradients, both.average), (unet + TEXT_ENCODER_BYTES, unet + TEXT_ENCODER_BYTES));
     assert_eq!(both.weights, full.weights);
 }
 
@@ -1067,13 +1079,37 @@ fn dreambooth_passes_two_samples_for_each_photograph() {
 
 #[test]
 fn the_text_encoder_is_counted_from_its_config() {
-    let text = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!((text.parameters(), text.lora_modules()), (123_060_480, 48));
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let trained = |plan: &Plan| Trained::new(&plan.adapter, &unet, &text).total();
+    let networks = sd15();
+    let text = &networks.text_encoder;
+    assert_eq!(
+        (text.parameters(), text.targeted(&["q_proj", "k_proj", "v_proj", "out_proj"]).count()),
+        (123_060_480, 48)
+    );
+    let trained = |plan: &Plan| Trained::new(&plan.adapter, &networks).total();
     assert_eq!(trained(&good(LEAST, &["adapter.lora.rank=4"])), 797_184);
     assert_eq!(trained(&good(LEAST, &["adapter.lora={rank=4,text_encoder=true}"])), 797_184 + 4 * 48 * 2 * 768);
     assert_eq!(trained(&good(FULL, &[])), 859_520_964);
     assert_eq!(trained(&good(FULL, &["adapter.full.text_encoder=true"])), 859_520_964 + 123_060_480);
-    assert!(TextEncoder::from_config("{}").is_err());
+    // A missing size is transformers' default, as where the network is loaded.
+    let parse = |json| ClipConfig::parse(json, Path::new("text_encoder/config.json"));
+    assert_eq!(parse("{}").map(|config| config.hidden_size).map_err(|e| e.to_string()), Ok(512));
+    assert!(parse("[]").is_err() && parse(r#"{"hidden_size": -1}"#).is_err());
+}
+
+/// What is at hand of a model counts, whatever its configuration: here two blocks in each transformer.
+#[test]
+fn a_plan_counts_the_transformer_blocks_of_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::create_dir(dir.path().join("unet")).unwrap();
+    let json = r#"{"block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "transformer_layers_per_block": 2}"#;
+    fs_err::write(dir.path().join("unet/config.json"), json).unwrap();
+    let wanted = UnetConfig { transformer_layers_per_block: vec![2; 4], ..sd15::unet() };
+    let file = dir.path().join("unet/config.json");
+    assert_eq!(UnetConfig::read(&file).map_err(|e| e.to_string()), Ok(wanted.clone()));
+    let unet = Networks::of(&Source::Path(dir.path().to_owned())).unwrap_or_else(|e| panic!("{e}")).unet;
+    assert_eq!(unet.targeted(&["to_q"]).count(), 2 * sd15().unet.targeted(&["to_q"]).count());
+    assert_eq!(unet, wanted.describe().unwrap_or_else(|e| panic!("{e}")));
 }

@@ -7,7 +7,7 @@ use tunelab::config::{Dtype, SampleParams};
 use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::{unet::Unet, vae::Vae};
 use tunelab::pipeline::load;
@@ -32,8 +32,8 @@ struct Pipeline {
 impl Pipeline {
     fn load() -> Self {
         let files = model();
-        let (base, parameters) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0, Dtype::F32).unwrap();
-        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0).unwrap();
+        let (base, parameters) = load::unet(&files, &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0).unwrap();
         let tokenizer = Tokenizer::from_dir(&files.tokenizer).unwrap();
         let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
         let (prompt, negative) = (states("a dog"), states("blurry"));

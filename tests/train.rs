@@ -16,7 +16,7 @@ use tunelab::data::{Cache, load_dataset};
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::lora::LoraConfig;
 use tunelab::model::{unet::Unet, vae::Vae};
 use tunelab::pipeline::load;
@@ -43,12 +43,12 @@ struct Bench {
 
 impl Bench {
     /// The small model and `pictures` photographs of 64x64, each with a caption of its own.
-    fn new(trained: Trained, pictures: usize) -> Self {
+    fn new(trained: Trainable, pictures: usize) -> Self {
         Self::at(64, trained, pictures)
     }
 
     /// The same with photographs of another size.
-    fn at(resolution: usize, trained: Trained, pictures: usize) -> Self {
+    fn at(resolution: usize, trained: Trainable, pictures: usize) -> Self {
         let files = model();
         let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED, Dtype::F32).unwrap();
         let vae = load::vae(&files, &Device::Cpu).unwrap();
@@ -185,7 +185,7 @@ fn settings(steps: usize) -> Train {
 }
 
 /// A LoRA with alpha that is not the rank.
-fn lora(dropout: f64) -> Trained {
+fn lora(dropout: f64) -> Trainable {
     let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
-    Trained::Lora(LoraConfig { rank: 3, alpha: 5.0, targets, dropout })
+    Trainable::Lora(LoraConfig { rank: 3, alpha: 5.0, targets, dropout })
 }

@@ -10,7 +10,7 @@ use tunelab::config::{self, AdamW, Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
@@ -62,8 +62,11 @@ fn steps(with: &Check, all: bool, prior: bool, dtype: Dtype) -> Result<Seen> {
 
 /// Losses, norms and weights after the steps.
 fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Replay) -> Result<Vec<f32>> {
-    let (unet, parameters) =
-        if all { with.unet(Trained::All, dtype)? } else { with.unet_with_lora("unet_lora.safetensors", 5.0, dtype)? };
+    let (unet, parameters) = if all {
+        with.unet(Trainable::Full, dtype)?
+    } else {
+        with.unet_with_lora("unet_lora.safetensors", 5.0, dtype)?
+    };
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let kinds = text.dim(0)?;
     let states = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?)));
@@ -102,7 +105,7 @@ fn denoising(folder: &Folder, device: &Device, dtype: Dtype) -> Result<Seen> {
 }
 
 fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
-    let (unet, _) = with.unet(Trained::Nothing, dtype)?;
+    let (unet, _) = with.unet(Trainable::None, dtype)?;
     let vae = with.autoencoder()?;
     let schedule = load::schedule(&with.folder.model()?)?;
     let interrupt = Interrupt::default();

@@ -11,7 +11,7 @@ use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::{Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
 use tunelab::model::vae::Vae;
@@ -127,13 +127,13 @@ struct Pipeline<'a> {
 impl<'a> Pipeline<'a> {
     fn load(with: &'a Check<'a>) -> Result<Self> {
         let files = with.folder.model()?;
-        let (base, parameters) = load::unet(&files, with.device, Trained::Nothing, 0, Dtype::F32)?;
+        let (base, parameters) = load::unet(&files, with.device, Trainable::None, 0, Dtype::F32)?;
         let file = with.folder.path().join("lora/pytorch_lora_weights.safetensors");
         let modules = Modules::new(&parameters, &Parameters::default());
         let mut adapters = lora_file::read(&file, &modules, with.device, 1.0)?;
         let lora = adapters.remove(&Component::Unet).ok_or_else(|| Error::run("the LoRA has nothing for the UNet"))?;
         let (tuned, _) = Unet::new(base.config(), Build::from_parameters(parameters.with_lora(lora)))?;
-        let (clip, _) = load::text_encoder(&files, with.device, Trained::Nothing, 0)?;
+        let (clip, _) = load::text_encoder(&files, with.device, Trainable::None, 0)?;
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
         let states = |text: &str| clip.forward(&[tokenizer.encode(text)?.ids]);
         let (prompt, negative) = (states("a dog")?, states("blurry")?);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{self, Picture};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Trained};
+use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
@@ -49,9 +49,9 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
     let weights = folder.join("diffusion_pytorch_model.safetensors");
     let build = if again {
         let loader = Loader::new(Weights::open(std::slice::from_ref(&weights))?, &Device::Cpu, DType::F32);
-        Build::from_files(loader, Trained::All, seed)
+        Build::from_files(loader, Trainable::Full, seed)
     } else {
-        Build::untrained(Trained::All, seed, &Device::Cpu)
+        Build::untrained(Trainable::Full, seed, &Device::Cpu)
     };
     let (vae, parameters) = Vae::new(&config, build)?;
     let peak = if again { RATE / 2.0 } else { RATE };

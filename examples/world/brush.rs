@@ -13,7 +13,7 @@ use tunelab::data::Rgb;
 use tunelab::diffusion::{NoiseSchedule, Sampler};
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::model::clip::ClipText;
 use tunelab::model::tokenizer::Tokenizer;
 use tunelab::model::unet::Unet;
@@ -56,8 +56,8 @@ impl Brush {
     /// Loads a model folder.
     pub fn open(model: &Path) -> Result<Self> {
         let files = assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())?;
-        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trained::Nothing, 0)?;
-        let (unet, _) = load::unet(&files, &Device::Cpu, Trained::Nothing, 0, Dtype::F32)?;
+        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0)?;
+        let (unet, _) = load::unet(&files, &Device::Cpu, Trainable::None, 0, Dtype::F32)?;
         let vae = load::vae(&files, &Device::Cpu)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;

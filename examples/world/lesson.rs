@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Trained};
+use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::Vae;
 use tunelab::train::lr::learning_rate;
 use tunelab::train::optimizer::Optimizer;
@@ -122,8 +122,8 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
     let Lesson { steps, seed, through } = *lesson;
     let (peak, first) = if through.is_some() { (RATE_AGAIN, AGAIN) } else { (RATE, 0) };
     let (judge, parameters) = match through {
-        Some(_) => Judge::load(file, Trained::All)?,
-        None => Judge::new(Build::untrained(Trained::All, seed, &Device::Cpu))?,
+        Some(_) => Judge::load(file, Trainable::Full)?,
+        None => Judge::new(Build::untrained(Trainable::Full, seed, &Device::Cpu))?,
     };
     let mut optimizer = Optimizer::new(parameters.trained(), &SETTINGS, MAX_GRAD_NORM)?;
     for step in 0..steps {

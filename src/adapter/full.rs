@@ -9,7 +9,7 @@ use super::single_file;
 use super::weights::{TrainedModel, WeightsFolder};
 use crate::config::Full;
 use crate::error::{Error, Result};
-use crate::model::build::Trained;
+use crate::model::build::Trainable;
 use crate::results::weights_name;
 use crate::weights::{Part, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -23,8 +23,8 @@ const MODEL_INDEX: &str = "model_index.json";
 pub fn method(full: &Full) -> Method {
     Method {
         label: "full",
-        unet: Trained::All,
-        text_encoder: if full.text_encoder { Trained::All } else { Trained::Nothing },
+        unet: Trainable::Full,
+        text_encoder: if full.text_encoder { Trainable::Full } else { Trainable::None },
         beside_weights: None,
         ema_decay: full.ema_decay,
         output: Output::Model(MODEL_INDEX),

@@ -10,7 +10,7 @@ use super::method::{Method, Output};
 use super::weights::{TrainedModel, WeightsFolder};
 use crate::config::Lora;
 use crate::error::Result;
-use crate::model::build::Trained;
+use crate::model::build::Trainable;
 use crate::model::lora::LoraConfig;
 use crate::results::{LORA_FILE, weights_name};
 
@@ -20,11 +20,11 @@ const TEXT_ENCODER_TARGETS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj
 /// What it trains.
 pub fn method(lora: &Lora) -> Method {
     let beside =
-        |targets| Trained::Lora(LoraConfig { rank: lora.rank, alpha: lora.alpha, targets, dropout: lora.dropout });
+        |targets| Trainable::Lora(LoraConfig { rank: lora.rank, alpha: lora.alpha, targets, dropout: lora.dropout });
     Method {
         label: "lora",
         unet: beside(lora.targets.clone()),
-        text_encoder: if lora.text_encoder { beside(text_encoder_targets()) } else { Trained::Nothing },
+        text_encoder: if lora.text_encoder { beside(text_encoder_targets()) } else { Trainable::None },
         beside_weights: Some(format!("LoRA of rank {}", lora.rank)),
         ema_decay: None,
         output: Output::Adapter(LORA_FILE),

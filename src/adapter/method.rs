@@ -1,6 +1,6 @@
 //! A way to fine-tune as values: all that the program has to know of it before it writes files.
 
-use crate::model::build::Trained;
+use crate::model::build::Trainable;
 
 /// What a way to fine-tune trains, and how it is called.
 #[derive(Debug, Clone, PartialEq)]
@@ -8,9 +8,9 @@ pub struct Method {
     /// Its word in tables.
     pub label: &'static str,
     /// What of the UNet is trained.
-    pub unet: Trained,
+    pub unet: Trainable,
     /// What of the text encoder is trained.
-    pub text_encoder: Trained,
+    pub text_encoder: Trainable,
     /// What is trained beside the networks' weights, for a person; `None`: the weights themselves
     /// are trained.
     pub beside_weights: Option<String>,
@@ -39,8 +39,8 @@ impl Method {
     /// trained.
     pub fn targets(&self) -> &[String] {
         match &self.unet {
-            Trained::Lora(config) => &config.targets,
-            Trained::Nothing | Trained::All => &[],
+            Trainable::Lora(config) => &config.targets,
+            Trainable::None | Trainable::Full => &[],
         }
     }
 }

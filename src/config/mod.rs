@@ -8,7 +8,6 @@
 mod adapter;
 pub mod command;
 mod compare;
-pub mod count;
 mod dataset;
 mod eval;
 pub mod experiment;
@@ -19,13 +18,13 @@ pub mod local;
 mod optimizer;
 mod resolve;
 mod source;
-pub mod text_encoder;
 mod train;
 
 use std::path::Path;
 
 use crate::config::experiment::Experiment;
 use crate::error::{Error, Result};
+pub use crate::model::Dtype;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 pub use compare::{PlanDiff, rename_old_keys};
 pub use dataset::Dataset;
@@ -35,7 +34,7 @@ use keys::{Keys, Lines, Listing, Stated, Visit, natural, text};
 pub use optimizer::{AdamW, Optimizer};
 use source::Role;
 pub use source::Source;
-pub use train::{Dtype, Length, LrScheduler, Train};
+pub use train::{Length, LrScheduler, Train};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the
 /// longest name that is made of it, that of `weights/<name>.safetensors` while it is written. The

@@ -6,10 +6,11 @@
 //! 1.
 
 use super::keys::Visit;
-use super::{Adapter, DreamBooth, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, count, local};
-use crate::config::experiment::{Experiment, Problem, Reader, Section, report};
+use super::{Adapter, DreamBooth, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, local};
+use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
+use crate::model::describe::plausible_target;
 
 /// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
 ///
@@ -103,8 +104,9 @@ fn targets(s: &Section, Lora { targets, .. }: &Lora) {
         s.reject("targets", "`targets` is empty: nothing would be trained", "leave it out for the attention's layers");
     }
     for target in targets {
-        if let Err(near) = count::plausible_target(target) {
-            let label = near.map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+        if let Err(ends) = plausible_target(target) {
+            let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+            let label = similar(target, &ends).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
             s.reject_item("targets", target, format!("`targets`: no module's name ends with \"{target}\""), label);
         }
     }

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use super::keys::{Inner, Keys, Named, Visit, above, at_least, between, choice, count, flag, named, settings};
 use super::optimizer::Optimizer;
+use crate::model::Dtype;
 
 settings! {
     /// How the adapter is trained.
@@ -68,21 +69,6 @@ pub enum LrScheduler {
     Polynomial,
 }
 
-/// The type of the UNet's frozen weights. Where the processor has products in it, what goes into
-/// those with them and into those of attention is rounded to it too, but for 3x3 convolutions where
-/// there are no tile registers; on a CUDA card all activations are. Everything else is f32: what is
-/// trained and its moments, norms' sums, the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// 32-bit floats.
-    F32,
-    /// bfloat16: half the memory, and faster where the processor has instructions for it.
-    Bf16,
-    /// Half-precision floats, with the loss scaled so that small gradients are not lost: on a CUDA
-    /// card only.
-    F16,
-}
-
 impl Train {
     /// Optimizer steps of the whole run on `images` photographs: an epoch's last batch and last
     /// accumulation may be smaller than the others, as in diffusers.
@@ -124,10 +110,6 @@ impl Named for LrScheduler {
     }
 }
 
-impl Dtype {
-    pub(crate) const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("bf16", Self::Bf16), ("f16", Self::F16)];
-}
-
 impl Named for Dtype {
     fn names() -> Vec<(&'static str, Self)> {
         Self::NAMES.into()
@@ -135,12 +117,6 @@ impl Named for Dtype {
 }
 
 impl fmt::Display for LrScheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(named(*self))
-    }
-}
-
-impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(named(*self))
     }

@@ -1,5 +1,5 @@
-//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`] by diffusers' names
-//! and leaves its result to the adapter of its path where there is one.
+//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`]
+//! by diffusers' names and leaves its result to the adapter of its path where there is one.
 
 use super::build::Build;
 use super::lora::LoraLayer;
@@ -17,8 +17,8 @@ pub struct Linear {
 impl Linear {
     /// `weight` [outputs, inputs] and `bias` `[outputs]`.
     pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
-        let bias = build.bias(outputs)?;
-        Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
+        let map = Self::no_bias(build, inputs, outputs)?;
+        Ok(Self { bias: Some(build.bias(outputs)?), ..map })
     }
 
     /// `weight` alone.
@@ -88,7 +88,7 @@ impl Conv2d {
     }
 }
 
-/// Group normalisation, optionally followed by SiLU.
+/// Group normalization, optionally followed by SiLU.
 pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
@@ -103,18 +103,18 @@ impl GroupNorm {
         Ok(Self { weight, bias, groups, eps })
     }
 
-    /// The normalised picture.
+    /// The normalized picture.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::None)?)
     }
 
-    /// SiLU of the normalised picture.
+    /// SiLU of the normalized picture.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::Silu)?)
     }
 }
 
-/// Layer normalisation over the last axis.
+/// Layer normalization over the last axis.
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
@@ -128,7 +128,7 @@ impl LayerNorm {
         Ok(Self { weight, bias, eps })
     }
 
-    /// The normalised rows.
+    /// The normalized rows.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::layer_norm(x, &self.weight, &self.bias, self.eps)?)
     }

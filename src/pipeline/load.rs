@@ -6,14 +6,14 @@ use crate::assets::ModelFiles;
 use crate::config::Dtype;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
-use crate::model::build::{Build, Parameters, Trained};
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::{ClipConfig, ClipText};
 use crate::model::unet::{Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
 use crate::weights::{Loader, Weights};
 use candle_core::{DType, Device};
 
-fn build(weights: Weights, device: &Device, trained: Trained, seed: u64) -> Build {
+fn build(weights: Weights, device: &Device, trained: Trainable, seed: u64) -> Build {
     Build::from_files(Loader::new(weights, device, DType::F32), trained, seed)
 }
 
@@ -24,7 +24,7 @@ pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     for part in [&files.unet, &files.vae, &files.text_encoder] {
         notes.extend(Weights::open_part(part)?.passed_over(part.name));
     }
-    let layers = ClipConfig::read(&files.text_encoder.config)?.layers;
+    let layers = ClipConfig::read(&files.text_encoder.config)?.num_hidden_layers;
     let there =
         Weights::open_part(&files.text_encoder)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
     if there > layers {
@@ -42,11 +42,11 @@ fn text_layer(name: &str) -> Option<usize> {
 pub fn text_encoder(
     files: &ModelFiles,
     device: &Device,
-    trained: Trained,
+    trained: Trainable,
     seed: u64,
 ) -> Result<(ClipText, Parameters)> {
     let config = ClipConfig::read(&files.text_encoder.config)?;
-    let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.layers);
+    let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.num_hidden_layers);
     let weights = Weights::open_part(&files.text_encoder)?.without(above);
     ClipText::new(&config, build(weights, device, trained, seed))
 }
@@ -54,14 +54,14 @@ pub fn text_encoder(
 /// The VAE, frozen.
 pub fn vae(files: &ModelFiles, device: &Device) -> Result<Vae> {
     let config = VaeConfig::read(&files.vae.config)?;
-    Ok(Vae::new(&config, build(Weights::open_part(&files.vae)?, device, Trained::Nothing, 0))?.0)
+    Ok(Vae::new(&config, build(Weights::open_part(&files.vae)?, device, Trainable::None, 0))?.0)
 }
 
 /// The UNet, with frozen weights of type `dtype`; a new adapter draws from the streams of `seed`.
 pub fn unet(
     files: &ModelFiles,
     device: &Device,
-    trained: Trained,
+    trained: Trainable,
     seed: u64,
     dtype: Dtype,
 ) -> Result<(Unet, Parameters)> {
@@ -80,7 +80,7 @@ pub fn check_sizes(unet: &UnetConfig, vae: &VaeConfig, text: &ClipConfig) -> Res
     let pairs = [
         ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
         ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
-        ("unet cross_attention_dim", unet.text, "text_encoder hidden_size", text.width),
+        ("unet cross_attention_dim", unet.cross_attention_dim, "text_encoder hidden_size", text.hidden_size),
     ];
     let Some((a_name, a, b_name, b)) = pairs.iter().find(|(_, a, _, b)| a != b) else { return Ok(()) };
     let error = Error::input(format!("{a_name} is {a}, but {b_name} is {b}"));

@@ -11,7 +11,7 @@ use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::diffusion::{NoiseSchedule, SamplerRun};
 use crate::error::{Error, Result};
-use crate::model::build::{Build, Parameters, Trained};
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::ClipText;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
@@ -85,7 +85,7 @@ impl Prepared {
             SamplerRun::new(plan.eval.sample.sampler, &schedule, plan.eval.sample.steps)?;
         }
         let method = adapter::method(&plan.adapter);
-        let is_text_trained = method.text_encoder != Trained::Nothing;
+        let is_text_trained = method.text_encoder != Trainable::None;
         if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {
             progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
         }
@@ -183,9 +183,9 @@ impl Prepared {
             plan,
             files: &self.files,
             unet: &self.parameters,
-            unet_layers: &self.unet.config().layers,
+            unet_layers: &self.unet.config().layers_per_block,
             text_encoder: self.text_parameters.as_ref(),
-            vae_levels: self.vae.config().channels.len(),
+            vae_levels: self.vae.config().block_out_channels.len(),
             schedule: &self.schedule,
             pictures: &self.pictures,
             class_images: self.class.as_ref().map_or(0, |(class, _)| class.len()),

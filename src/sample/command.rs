@@ -11,7 +11,7 @@ use crate::data::{Rgb, shortened};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::build::{Build, Parameters, Trained};
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::ClipText;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
@@ -118,9 +118,9 @@ pub(crate) struct Networks {
 impl Networks {
     /// A model with frozen weights of type `dtype`, with a LoRA and how strongly it works, if there is one.
     pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device, dtype: Dtype) -> Result<Self> {
-        let (mut clip, text_parameters) = load::text_encoder(files, device, Trained::Nothing, 0)?;
+        let (mut clip, text_parameters) = load::text_encoder(files, device, Trainable::None, 0)?;
         let vae = load::vae(files, device)?;
-        let (mut unet, unet_parameters) = load::unet(files, device, Trained::Nothing, 0, dtype)?;
+        let (mut unet, unet_parameters) = load::unet(files, device, Trainable::None, 0, dtype)?;
         load::check_sizes(unet.config(), vae.config(), clip.config())?;
         if let Some((file, strength)) = lora {
             let modules = Modules::new(&unet_parameters, &text_parameters);

@@ -118,7 +118,7 @@ impl Predictor<'_> {
         Ok(Question {
             noisy: self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?,
             target: self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?,
-            waves: self.unet.waves(&timesteps, device)?,
+            waves: self.unet.timestep_embedding(&timesteps, device)?,
             weights: Tensor::new(weights, device)?,
             text,
             captions: batch.captions.clone(),

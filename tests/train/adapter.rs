@@ -17,7 +17,7 @@ fn dropping(p: f64) -> (LoraLayer, Arc<Dropout>) {
     let dropout = Arc::new(Dropout::new(p));
     let config = LoraConfig { rank: 3, alpha: 5.0, targets: vec!["m".to_owned()], dropout: p };
     let layer = LoraLayer::fresh(&config, "m", &[7, 24], 1, &dropout, &Device::Cpu).unwrap();
-    Var::from_tensor(&layer.up).unwrap().set(&randn(&[7, 3], 2)).unwrap();
+    Var::from_tensor(&layer.lora_b).unwrap().set(&randn(&[7, 3], 2)).unwrap();
     (layer, dropout)
 }
 
@@ -52,7 +52,7 @@ fn dropout_drops_single_inputs() {
     let config = LoraConfig { rank: 50, alpha: 50.0, targets: vec!["m".to_owned()], dropout: 0.3 };
     let layer = LoraLayer::fresh(&config, "m", &[50, 50], 1, &dropout, &Device::Cpu).unwrap();
     let one = Tensor::eye(50, candle_core::DType::F32, &Device::Cpu).unwrap();
-    for t in [&layer.down, &layer.up] {
+    for t in [&layer.lora_a, &layer.lora_b] {
         Var::from_tensor(t).unwrap().set(&one).unwrap();
     }
     dropout.set(Some(Generator::manual_seed(4)));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tunelab::config::{AdamW, Length, LrScheduler, Optimizer, Train};
 use tunelab::data::batches;
 use tunelab::error::Kind;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::results::LossRow;
 use tunelab::train::objective::Draw;
 use tunelab_ops::tape;
@@ -127,7 +127,7 @@ fn the_warm_up_reaches_the_weights() {
 
 #[test]
 fn a_run_that_diverges_names_its_step_and_keeps_what_was() {
-    let bench = Bench::new(Trained::All, 1);
+    let bench = Bench::new(Trainable::Full, 1);
     let train = Train { learning_rate: 1e30, ..settings(5) };
     let mut trainer = bench.trainer(&train);
     let row = trainer.step().unwrap().unwrap();

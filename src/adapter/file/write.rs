@@ -85,8 +85,8 @@ pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String
     for Written { component, layers, .. } in networks {
         for (path, l) in *layers {
             let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
-            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
-            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
+            tensors.insert(format!("{module}.lora_down.weight"), l.lora_a.clone());
+            tensors.insert(format!("{module}.lora_up.weight"), l.lora_b.clone());
             tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
         }
     }
