@@ -12,6 +12,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::folder::{open, unreadable};
 use super::jpeg;
+use super::limits::{MAX_PIXELS, check_size};
 use super::orientation::orientation;
 use crate::error::{Error, Result};
 
@@ -19,14 +20,8 @@ use crate::error::{Error, Result};
 pub(super) const BROKEN_HINT: &str =
     "replace or remove the file; `skip_broken = true` in [dataset] leaves out files that cannot be read";
 
-/// More pixels than this are refused before anything is allocated: Pillow's own limit for a "decompression bomb".
-const MAX_PIXELS: u64 = 178_956_970;
-
 /// So many bytes tell every format.
 const BEGINNING: u64 = 256;
-
-/// A picture longer than this many times its width has no sensible square crop, and resizing it would need gigabytes.
-const MAX_ASPECT: u32 = 32;
 
 /// A decoded picture: interleaved 8-bit RGB, row by row from the top, no padding.
 #[derive(Clone, PartialEq, Eq)]
@@ -109,21 +104,6 @@ fn unknown_format(bytes: &[u8]) -> String {
         }
         _ => "is not an image: it does not begin as a PNG, JPEG or WebP file does".to_owned(),
     }
-}
-
-/// Refuses a header that claims more than any photograph has.
-pub(super) fn check_size((width, height): (u32, u32)) -> std::result::Result<(), String> {
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 {
-        return Err(format!("has no pixels ({width} x {height})"));
-    }
-    if pixels > MAX_PIXELS {
-        return Err(format!("claims {width} x {height} pixels; at most {MAX_PIXELS} pixels are accepted"));
-    }
-    if width.max(height) > width.min(height).saturating_mul(MAX_ASPECT) {
-        return Err(format!("is {width} x {height} pixels; a side may be at most {MAX_ASPECT} times the other"));
-    }
-    Ok(())
 }
 
 fn flatten(image: DynamicImage) -> Rgb {

@@ -10,7 +10,7 @@
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::{ColorTransform, Decoder, Error, PixelFormat};
 
-use super::image::check_size;
+use super::limits::check_size;
 
 /// Markers of segments that matter here.
 const SOI: u8 = 0xD8;

@@ -11,6 +11,7 @@ mod epochs;
 mod folder;
 mod image;
 mod jpeg;
+mod limits;
 mod name;
 mod orientation;
 mod quotes;

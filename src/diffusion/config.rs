@@ -4,7 +4,6 @@
 //! defaults. Keys that no formula here reads are ignored, because such files carry those of other classes along;
 //! an option that would change the numbers and is not built is an error that names file and key.
 
-use super::sigmas::Spread;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -39,6 +38,25 @@ pub(super) enum BetaSchedule {
     ScaledLinear,
     #[serde(rename = "squaredcos_cap_v2")]
     SquaredCosine,
+}
+
+/// In what the noise levels are evenly spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// In σ^(1/7), from the configuration's `sigma_max` to its `sigma_min` (Karras et al., 2022, formula 5).
+    Karras,
+    /// In ln σ (Lu et al., 2022, "DPM-Solver").
+    Lu,
+}
+
+impl Spread {
+    /// What asks for it in the configuration.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Karras => "use_karras_sigmas",
+            Self::Lu => "use_lu_lambdas",
+        }
+    }
 }
 
 /// The keys of `scheduler_config.json` that matter; `None` where the file leaves a key out and the sampler's own default

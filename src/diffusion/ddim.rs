@@ -4,9 +4,9 @@
 //! the model's own configuration.
 
 use super::config::PredictionType;
-use super::sampler::weighted_sum;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
+use super::weighted_sum::weighted_sum;
 use crate::error::Result;
 use candle_core::Tensor;
 

@@ -4,9 +4,9 @@
 //! diffusers' `DPMSolverMultistepScheduler.from_config` with final σ = 0.
 
 use super::config::PredictionType;
-use super::sampler::weighted_sum;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
+use super::weighted_sum::weighted_sum;
 use crate::error::Result;
 use candle_core::Tensor;
 

@@ -5,9 +5,9 @@
 //! `EulerAncestralDiscreteScheduler.from_config`.
 
 use super::config::{PredictionType, Spacing};
-use super::sampler::weighted_sum;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
+use super::weighted_sum::weighted_sum;
 use crate::error::{Error, Result};
 use crate::random::Generator;
 use candle_core::{Device, Tensor};

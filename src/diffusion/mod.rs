@@ -13,6 +13,7 @@ mod sampler;
 mod schedule;
 mod sigmas;
 mod timesteps;
+mod weighted_sum;
 
 pub use sampler::{Sampler, SamplerRun};
 pub use schedule::{NoiseSchedule, PredictionType};

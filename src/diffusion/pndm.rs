@@ -5,9 +5,9 @@
 //! `skip_prk_steps`, as Stable Diffusion 1.5 is configured, one repeated step stands in their place (PLMS).
 
 use super::config::PredictionType;
-use super::sampler::weighted_sum;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
+use super::weighted_sum::weighted_sum;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use std::collections::VecDeque;

@@ -141,16 +141,3 @@ impl SamplerRun {
         }
     }
 }
-
-/// Σ wᵢ xᵢ: each sampler's step is such a sum.
-pub(super) fn weighted_sum<const N: usize>(terms: [(f64, &Tensor); N]) -> Result<Tensor> {
-    let mut sum: Option<Tensor> = None;
-    for (weight, tensor) in terms {
-        let term = (tensor * weight)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + term)?,
-            None => term,
-        });
-    }
-    sum.ok_or_else(|| Error::run("a sum of no terms"))
-}

@@ -3,30 +3,14 @@
 //! In: a schedule and a number of steps. Out: σ of each call, descending, and the training timestep nearest to it. Reference:
 //! diffusers' `DPMSolverMultistepScheduler`, the one sampler here that diffusers lets these keys decide for.
 
+use super::config::Spread;
 use super::schedule::NoiseSchedule;
 use crate::error::{Error, Result};
-
-/// In what the noise levels are evenly spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spread {
-    /// In σ^(1/7), from the configuration's `sigma_max` to its `sigma_min` (Karras et al., 2022, formula 5).
-    Karras,
-    /// In ln σ (Lu et al., 2022, "DPM-Solver").
-    Lu,
-}
 
 /// ρ of Karras et al.
 const RHO: f64 = 7.0;
 
 impl Spread {
-    /// What asks for it in the configuration.
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Self::Karras => "use_karras_sigmas",
-            Self::Lu => "use_lu_lambdas",
-        }
-    }
-
     /// The timesteps, and σ of each, for `steps` levels from the highest to the lowest.
     pub(super) fn levels(self, schedule: &NoiseSchedule, steps: usize) -> Result<(Vec<f64>, Vec<f64>)> {
         let table: Vec<f64> = (0..schedule.len()).map(|t| schedule.sigma_at(t as f64)).collect();

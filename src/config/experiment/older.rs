@@ -3,7 +3,7 @@
 //! In: the tree of a text, and where keys were and are. Out: the tree with the paths of today,
 //! whose entries still know where they stand and how they are spelled.
 
-use super::stand_in::STAND_IN;
+use super::overlay::STAND_IN;
 use super::{Entry, Problem, Table, Value};
 use crate::config::keys::spelling::Spelling;
 

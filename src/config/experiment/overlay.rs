@@ -4,8 +4,10 @@
 //! In: two tables. Out: the first with the second's values. Tables are merged, everything else is
 //! replaced, and of keys that exclude each other those of the table above win.
 
-use super::stand_in::STAND_IN;
 use super::{Entry, Table, Value};
+
+/// The table's name.
+pub(super) const STAND_IN: &str = "stand_in";
 
 /// Which keys give way to a rival that is laid over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,8 @@
 //! In: the tree of an experiment. Out: a second tree, with the table's keys laid over the rest as a
 //! variant's are.
 
-use super::overlay::{Rivals, lay};
+use super::overlay::{Rivals, STAND_IN, lay};
 use super::{Problem, Table, Value};
-
-/// The table's name.
-pub(super) const STAND_IN: &str = "stand_in";
 
 /// An experiment's tree without its stand-in, and the stand-in's own, if there is one.
 pub(super) struct Trees {
