@@ -1,19 +1,17 @@
-//! Stable Diffusion 1.5's networks with random weights.
+//! The sizes of Stable Diffusion 1.5's networks.
 //!
-//! In: nothing but a device and what is trained. Out: networks of the sizes in its config.json files.
+//! In: nothing. Out: what its config.json files say, for networks of random weights.
 
-use crate::config::Dtype;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
-use crate::model::build::{Build, Parameters, Trained};
-use crate::model::clip::{Activation, ClipConfig, ClipText};
-use crate::model::unet::{Unet, UnetConfig};
-use crate::model::vae::{Vae, VaeConfig};
-use candle_core::Device;
+use crate::model::clip::{Activation, ClipConfig};
+use crate::model::unet::UnetConfig;
+use crate::model::vae::VaeConfig;
+use crate::pipeline::{Configs, Family};
+use crate::weights::PartName;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Seeds the weights, which change no cost.
-const SEED: u64 = 1;
 /// The longest text, in tokens.
 pub const TOKENS: usize = 77;
 /// Width of the text's hidden states.
@@ -26,12 +24,18 @@ pub const LATENT_CHANNELS: usize = 4;
 const SCHEDULER: &str = r#"{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "beta_start": 0.00085, "num_train_timesteps": 1000, "skip_prk_steps": true, "steps_offset": 1}"#;
 
-/// The noise predictor, with frozen weights of type `dtype`.
-pub fn unet(trained: Trained, device: &Device, dtype: Dtype) -> Result<(Unet, Parameters)> {
-    Unet::new(&unet_config(), Build::untrained(trained, SEED, device).of_type(dtype))
+/// The sizes of its networks, and how noise is added.
+pub fn configs() -> Result<Configs> {
+    Ok(Configs {
+        family: Family::Sd1,
+        unet: unet_config(),
+        vae: vae_config(),
+        text_encoders: BTreeMap::from([(PartName::TextEncoder, clip_config())]),
+        schedule: NoiseSchedule::from_config(SCHEDULER, Path::new("scheduler_config.json"))?,
+    })
 }
 
-/// Its sizes.
+/// The noise predictor.
 fn unet_config() -> UnetConfig {
     UnetConfig {
         in_channels: LATENT_CHANNELS,
@@ -53,11 +57,6 @@ fn unet_config() -> UnetConfig {
 }
 
 /// The autoencoder.
-pub fn vae(device: &Device) -> Result<Vae> {
-    Ok(Vae::new(&vae_config(), Build::untrained(Trained::Nothing, SEED, device))?.0)
-}
-
-/// Its sizes.
 pub fn vae_config() -> VaeConfig {
     VaeConfig {
         in_channels: 3,
@@ -74,11 +73,6 @@ pub fn vae_config() -> VaeConfig {
 }
 
 /// The text encoder.
-pub fn text_encoder(device: &Device) -> Result<ClipText> {
-    Ok(ClipText::new(&clip_config(), Build::untrained(Trained::Nothing, SEED, device))?.0)
-}
-
-/// Its sizes.
 pub fn clip_config() -> ClipConfig {
     ClipConfig {
         vocab_size: 49_408,
@@ -90,9 +84,4 @@ pub fn clip_config() -> ClipConfig {
         eps: 1e-5,
         activation: Activation::QuickGelu,
     }
-}
-
-/// How noise is added.
-pub fn schedule() -> Result<NoiseSchedule> {
-    NoiseSchedule::from_config(SCHEDULER, Path::new("scheduler_config.json"))
 }

@@ -9,13 +9,15 @@ use crate::device::{self, Busy};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
+use crate::pipeline::{Configs, PipelineLoader};
 use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;
-use crate::train::objective::{Draw, Predictor};
+use crate::train::objective::{NoiseSample, Predictor};
 use crate::train::optimizer::{Optimizer, Settings};
 use crate::train::pass;
-use crate::train::texts::Texts;
+use crate::train::texts::TextConditioning;
+use crate::weights::PartName;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -23,6 +25,8 @@ use tunelab_ops::replay::Replay;
 
 /// Seeds noise and timesteps.
 const SEED: u64 = 7;
+/// Seeds the weights, which change no cost.
+const WEIGHTS_SEED: u64 = 1;
 /// The caption of every picture of the batch.
 const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
@@ -63,12 +67,17 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         BenchWork::VaeEncode => autoencoding(args, &[Half::Encoder], device),
         BenchWork::VaeDecode => autoencoding(args, &[Half::Decoder], device),
         BenchWork::Text => {
-            let clip = networks::text_encoder(device)?;
+            let (clip, _) = loader(&networks::configs()?, device).text_encoder(PartName::TextEncoder)?;
             let ids = vec![(0..TOKENS as u32).collect::<Vec<_>>(); args.batch];
             let steps = steps(args.steps, device, || read(&clip.forward(&ids)?))?;
             Ok(without_training(steps, operations::text(args.batch)))
         }
     }
+}
+
+/// Networks of random weights.
+fn loader<'a>(configs: &'a Configs, device: &'a Device) -> PipelineLoader<'a> {
+    PipelineLoader::random(configs, device).seed(WEIGHTS_SEED)
 }
 
 /// The type of the UNet's frozen weights, and on a CUDA device of its activations.
@@ -89,25 +98,30 @@ fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
 fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
     let all = trained == Trained::All;
-    let (mut unet, parameters) = networks::unet(trained, device, dtype(args, device)?)?;
+    let configs = networks::configs()?;
+    let loader = loader(&configs, device).training(BTreeMap::from([(PartName::Unet, trained)]));
+    let (mut unet, parameters) = loader.dtype(dtype(args, device)?).unet()?;
     if args.checkpointing {
         unet.recompute();
     }
-    let schedule = networks::schedule()?;
+    let schedule = &configs.schedule;
     // Half of the samples are class images, with a weight of 1 for their loss as in diffusers.
     let prior = (args.work == BenchWork::Dreambooth).then_some((args.batch, 1.0));
     let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
-    let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&[1, TOKENS, TEXT_WIDTH], device)?)]));
-    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
+    let texts = TextConditioning::Cached(BTreeMap::from([(
+        CAPTION.to_owned(),
+        randn(&[1, TOKENS, TEXT_WIDTH], device)?.into(),
+    )]));
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None };
     let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
     let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
-        let draw = Draw::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
+        let sample = NoiseSample::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
-        let question = predictor.question(&batch, &draw)?;
-        let passed = pass::run(&mut replay, predictor, &optimizer, &question, prior, 1.0)?;
+        let batch = predictor.prepare(&batch, &sample)?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;
@@ -120,14 +134,14 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = networks::unet(Trained::Nothing, device, dtype(args, device)?)?;
+    let (unet, _) = loader(&networks::configs()?, device).dtype(dtype(args, device)?).unet()?;
     let samples = 2 * args.batch;
     let x = randn(&latents(args, args.batch), device)?;
-    let text = randn(&[samples, TOKENS, TEXT_WIDTH], device)?;
+    let conditioning = randn(&[samples, TOKENS, TEXT_WIDTH], device)?.into();
     let mut timestep = 999.0;
     let mut replay = Replay::new(device);
     let steps = steps(args.steps, device, || {
-        let output = guided(&mut replay, &unet, &x, &vec![timestep; args.batch], &text, GUIDANCE)?;
+        let output = guided(&mut replay, &unet, &x, &vec![timestep; args.batch], &conditioning, GUIDANCE)?;
         timestep -= 1.0;
         read(&output)
     })?;
@@ -138,7 +152,7 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
 
 /// The VAE's halves, one after the other.
 fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
-    let vae = networks::vae(device)?;
+    let vae = loader(&networks::configs()?, device).vae()?;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
     let latents = randn(&latents(args, args.batch), device)?;
     let steps = steps(args.steps, device, || {
@@ -155,7 +169,8 @@ fn without_training(steps: Steps, operations: f64) -> Timed {
     Timed { steps, operations, trained_parameters: 0 }
 }
 
-/// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it takes until graphs are launched.
+/// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it
+/// takes until graphs are launched.
 fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
     (0..if device.is_cpu() { 1 } else { 3 }).try_for_each(|_| step())?;
     let busy = Busy::watch(device);

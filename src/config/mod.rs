@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod files;
 pub mod local;
 mod resolve;
+mod sampling;
 pub mod text_encoder;
 mod write;
 
@@ -23,7 +24,9 @@ use crate::builtin::Builtin;
 use crate::config::experiment::Experiment;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
+use crate::weights::has_weights_ending;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
+pub use sampling::{Unfit, unfit_sampling};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the longest name that is made of it,
 /// that of `weights/<name>.safetensors` while it is written. The number is a process's.
@@ -331,7 +334,7 @@ impl Source {
         if let Ok(path) = fs_err::canonicalize(text) {
             return Ok(Self::Path(path));
         }
-        if [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|end| text.to_lowercase().ends_with(end)) {
+        if has_weights_ending(text) {
             return Err(Error::input(format!("no model: there is no file {text:?}")).hint(
                 "give a folder in diffusers' layout or a repository's `owner/name`; single files are not read yet",
             ));

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use super::{
     Adapter, Dataset, DreamBooth, Dtype, Eval, Full, LONGEST_NAME, Length, Lora, LrScheduler, Objective, Original,
-    Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, count, is_repository, local,
+    Plan, Planned, Reference, STAND_IN_ENDING, Source, Train, Unfit, count, is_repository, local, unfit_sampling,
 };
 use crate::builtin::Builtin;
 use crate::config::experiment::{Experiment, Problem, Reader, Section, above, at_least, report};
-use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
+use crate::diffusion::{NoiseSchedule, Sampler};
 use crate::error::{Error, Result};
 
 /// No limit that anybody meets; keeps products of counts within 64 bits.
@@ -191,21 +191,11 @@ fn eval(s: &Section, dataset_prompt: Option<&str>) -> Eval {
 
 /// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is asked when it is.
 fn sampling(root: &Section, schedule: &NoiseSchedule, eval: &Eval, objective: &Objective) {
-    if !eval.prompts.is_empty() {
-        steps_fit(&root.section("eval"), ["steps", "sampler"], schedule, (eval.sampler, eval.steps));
+    for Unfit { tables, key, error } in unfit_sampling(eval, objective, schedule) {
+        let (first, inner) = tables.split_first().unwrap_or((&"", &[]));
+        let table = inner.iter().fold(root.section(first), |table, name| table.section(name));
+        table.reject(key, format!("`{key}`: {}", error.line()), error.remedy().unwrap_or_default());
     }
-    if let Objective::DreamBooth(DreamBooth { class_path: None, class_sampler, class_steps, .. }) = objective {
-        let section = root.section("adapter").section("dreambooth");
-        steps_fit(&section, ["class_steps", "class_sampler"], schedule, (*class_sampler, *class_steps));
-    }
-}
-
-fn steps_fit(s: &Section, keys: [&'static str; 2], schedule: &NoiseSchedule, (sampler, steps): (Sampler, usize)) {
-    let Err(error) = SamplerRun::new(sampler, schedule, steps) else { return };
-    // Where no number of steps would do, it is the sampler that does not fit.
-    let would_do = [1, 2, 5, 20].into_iter().any(|steps| SamplerRun::new(sampler, schedule, steps).is_ok());
-    let key = if would_do { keys[0] } else { keys[1] };
-    s.reject(key, format!("`{key}`: {}", error.line()), error.remedy().unwrap_or_default());
 }
 
 fn samplers() -> [(&'static str, Sampler); 4] {

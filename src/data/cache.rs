@@ -6,7 +6,6 @@
 //! that a bad cache costs is time.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use safetensors::tensor::View;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::hash::hex;
 
 /// Where the header keeps the hash.
 const HASH_FIELD: &str = "sha256";
@@ -79,30 +79,6 @@ impl Cache {
     pub fn root(&self) -> &Path {
         &self.root
     }
-}
-
-/// The key of what is computed from `parts`: a SHA-256 in which each part is preceded by its length, so that no two lists of
-/// parts run into the same text.
-pub fn key(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
-}
-
-/// SHA-256 of bytes in memory, in lower-case hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Tensor>, String> {

@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod clip;
+pub mod conditioning;
 pub mod config;
 pub mod layers;
 pub mod lora;

@@ -4,6 +4,7 @@
 //! velocity) [B, C, H, W]. Follows Rombach et al. 2022 and diffusers' block structure and tensor names.
 
 use super::build::{Build, Parameters};
+use super::conditioning::Conditioning;
 use super::config::Config;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::lora::Dropout;
@@ -269,9 +270,9 @@ impl Unet {
         Ok(Up { stages, upsample })
     }
 
-    /// `latents` [B, C, H, W], `timesteps` one a sample (0 to 999, may lie between), `text` [B, M, width] → prediction.
-    pub fn forward(&self, latents: &Tensor, timesteps: &[f64], text: &Tensor) -> Result<Tensor> {
-        self.predict(latents, &self.waves(timesteps, latents.device())?, text)
+    /// `latents` [B, C, H, W], `timesteps` one a sample (0 to 999, may lie between), with their conditioning → prediction.
+    pub fn forward(&self, latents: &Tensor, timesteps: &[f64], conditioning: &Conditioning) -> Result<Tensor> {
+        self.predict(latents, &self.waves(timesteps, latents.device())?, conditioning)
     }
 
     /// The sinusoidal embedding of timesteps, [B, channels] in f32: what [`Unet::predict`] wants to know of them.
@@ -281,7 +282,8 @@ impl Unet {
     }
 
     /// As [`Unet::forward`], of tensors alone.
-    pub fn predict(&self, latents: &Tensor, waves: &Tensor, text: &Tensor) -> Result<Tensor> {
+    pub fn predict(&self, latents: &Tensor, waves: &Tensor, conditioning: &Conditioning) -> Result<Tensor> {
+        let text = &conditioning.hidden_states;
         let samples = latents.dim(0)?;
         if samples != waves.dim(0)? || samples != text.dim(0)? {
             let (l, n, t) = (latents.dims(), waves.dim(0)?, text.dims());

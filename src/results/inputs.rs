@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::RunDir;
-use crate::data;
 use crate::error::{Error, Result};
+use crate::hash;
 
 /// The hashes of a run that has begun.
 pub(super) const INPUTS_JSON: &str = "inputs.json";
@@ -50,10 +50,10 @@ impl Hashes {
         let lists = [&self.model, &self.data, self.captions.as_ref().unwrap_or(&none), &self.class];
         let one = |list: &List| {
             let entries: Vec<&str> = list.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
-            data::key(&entries)
+            hash::key(&entries)
         };
         let lists = lists.map(one);
-        data::key(&lists.each_ref().map(String::as_str))
+        hash::key(&lists.each_ref().map(String::as_str))
     }
 
     /// Whether a version recorded it that listed neither captions nor all of a tokenizer's files, and spelt some names otherwise.

@@ -3,7 +3,7 @@
 //! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an error.
 
 use super::Experiment;
-use super::prepare::Prepared;
+use super::run_inputs::RunInputs;
 use crate::config::{Adapter, Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
@@ -77,7 +77,7 @@ impl Experiment<'_> {
 
     pub(super) fn record(
         &self,
-        with: &Prepared,
+        with: &RunInputs,
         end: &Ending,
         cuda_graphs: Option<bool>,
         sampling: f64,

@@ -4,27 +4,27 @@
 //! In: the trained networks and the base model's files. Out: one file. Names are translated by position: the levels and
 //! blocks of diffusers are numbered through in the original code (Rombach et al. 2022).
 
-use super::prepare::Prepared;
+use super::run_inputs::RunInputs;
 use crate::error::{Error, Result};
 use crate::pipeline::original_names::{position, unet};
-use crate::weights::{Part, Weights, write_safetensors};
+use crate::weights::{Part, PartName, Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes UNet, VAE and text encoder.
-pub fn write(file: &Path, with: &Prepared) -> Result<()> {
-    let text = match &with.text_parameters {
+pub fn write(file: &Path, with: &RunInputs) -> Result<()> {
+    let text = match with.text_parameters.get(&PartName::TextEncoder) {
         Some(trained) => trained.weights.clone(),
-        None => load(&with.files.text_encoder)?,
+        None => load(with.files.part(PartName::TextEncoder)?)?,
     };
     let layers = &with.unet.config().layers;
     let levels = with.vae.config().channels.len();
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in &with.parameters.weights {
+    for (name, tensor) in &with.unet_parameters.weights {
         tensors.insert(format!("model.diffusion_model.{}", translated(name, unet(name, layers))?), tensor.clone());
     }
-    for (name, tensor) in load(&with.files.vae)? {
+    for (name, tensor) in load(with.files.part(PartName::Vae)?)? {
         let new = translated(&name, vae(&name, levels))?;
         // The original's attention is made of 1x1 convolutions.
         let is_projection = new.contains(".attn_1.") && tensor.rank() == 2;

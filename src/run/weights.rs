@@ -4,19 +4,20 @@
 //! with the usual `ss_*` metadata; for full fine-tuning a folder that diffusers loads, and one single file if asked
 //! for. No clock goes in, so a rerun writes the same bytes.
 
-use super::prepare::{Prepared, TEXT_TARGETS};
+use super::prepare::TEXT_TARGETS;
+use super::run_inputs::RunInputs;
 use super::single_file;
 use crate::adapter::file::{self as lora_file, Component, Written};
 use crate::config::{Adapter, Full, Lora, Objective, Plan};
 use crate::error::{Error, Result};
 use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
-use crate::weights::{Part, write_safetensors};
+use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes what was trained; gives the names of the files.
-pub fn write(run: &RunDir, plan: &Plan, with: &Prepared, end: &Ending) -> Result<Vec<String>> {
+pub fn write(run: &RunDir, plan: &Plan, with: &RunInputs, end: &Ending) -> Result<Vec<String>> {
     let mut out = Out { run, files: Vec::new() };
     match &plan.adapter {
         Adapter::Lora(lora) => write_lora(&mut out, plan, lora, with, end)?,
@@ -45,10 +46,10 @@ impl Out<'_> {
     }
 }
 
-fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> Result<()> {
+fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &RunInputs, end: &Ending) -> Result<()> {
     let text_targets = TEXT_TARGETS.map(str::to_owned);
-    let unet = Written { component: Component::Unet, layers: &with.parameters.lora, targets: &lora.targets };
-    let text = with.text_parameters.as_ref().map(|text| Written {
+    let unet = Written { component: Component::Unet, layers: &with.unet_parameters.lora, targets: &lora.targets };
+    let text = with.text_parameters.get(&PartName::TextEncoder).map(|text| Written {
         component: Component::TextEncoder,
         layers: &text.lora,
         targets: &text_targets,
@@ -61,20 +62,20 @@ fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &Prepared, end: &En
 }
 
 /// A diffusers pipeline: the trained parts are written, the others copied from the base model.
-fn write_model(out: &mut Out, plan: &Plan, full: &Full, with: &Prepared) -> Result<()> {
+fn write_model(out: &mut Out, plan: &Plan, full: &Full, with: &RunInputs) -> Result<()> {
     let files = &with.files;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut save = |part: &Part, file: &str, weights| {
         out.write(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
         out.copy(&part.config, &format!("weights/{}/config.json", part.name))
     };
-    save(&files.unet, "diffusion_pytorch_model.safetensors", &with.parameters.weights)?;
-    match &with.text_parameters {
-        Some(text) => save(&files.text_encoder, "model.safetensors", &text.weights)?,
-        None => copy_part(out, &files.text_encoder, "model")?,
+    save(files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &with.unet_parameters.weights)?;
+    match with.text_parameters.get(&PartName::TextEncoder) {
+        Some(text) => save(files.part(PartName::TextEncoder)?, "model.safetensors", &text.weights)?,
+        None => copy_part(out, files.part(PartName::TextEncoder)?, "model")?,
     }
-    copy_part(out, &files.vae, "diffusion_pytorch_model")?;
-    copy_folder(out, &files.tokenizer, "tokenizer")?;
+    copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
+    copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
     out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
     if full.single_file {
         out.write(&weights_name(&plan.name), |file| single_file::write(file, with))?;
@@ -145,7 +146,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
-fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BTreeMap<String, String> {
+fn kohya_metadata(plan: &Plan, lora: &Lora, with: &RunInputs, end: &Ending) -> BTreeMap<String, String> {
     let t = &plan.train;
     let side = plan.dataset.resolution;
     let v_prediction = with.schedule.prediction_type() == crate::diffusion::PredictionType::VPrediction;
@@ -195,7 +196,7 @@ fn kohya_metadata(plan: &Plan, lora: &Lora, with: &Prepared, end: &Ending) -> BT
         ("ss_cache_latents", if plan.dataset.center_crop { "True" } else { "False" }.to_owned()),
         ("ss_tag_frequency", json!({ plan.name.as_str(): captions }).to_string()),
         ("modelspec.sai_model_spec", "1.0.0".to_owned()),
-        ("modelspec.architecture", "stable-diffusion-v1/lora".to_owned()),
+        ("modelspec.architecture", format!("{}/lora", with.files.family.architecture())),
         ("modelspec.implementation", "diffusers".to_owned()),
         ("modelspec.title", plan.name.clone()),
         ("modelspec.resolution", format!("{side}x{side}")),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use tunelab::data::{Cache, batches, key, steps_per_epoch};
+use tunelab::data::{Cache, batches, steps_per_epoch};
+use tunelab::hash::key;
 
 fn entry() -> BTreeMap<String, Tensor> {
     let tensor =

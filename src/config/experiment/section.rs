@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::reader::{join, similar};
 use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
+use crate::weights::has_weights_ending;
 
 /// What to do about a model in one file.
 pub const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
@@ -156,7 +157,7 @@ impl<'a> Section<'a> {
         let label = match &text {
             text if text.starts_with('~') => "`~` means nothing here: write the whole path",
             text if text.contains(char::is_control) => SINGLE_QUOTES,
-            text if written.is_file() && is_weights(text) => SINGLE_FILE,
+            text if written.is_file() && has_weights_ending(text) => SINGLE_FILE,
             _ => "",
         };
         let subject = if written.is_file() { "" } else { "the folder " };
@@ -331,10 +332,4 @@ fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
         Bound::Unbounded => String::new(),
     };
     format!("a number{low}{high}")
-}
-
-/// Whether a file's name says that it holds weights.
-fn is_weights(name: &str) -> bool {
-    let name = name.to_lowercase();
-    [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|ending| name.ends_with(ending))
 }
