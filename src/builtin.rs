@@ -1,7 +1,9 @@
-//! What the program carries with it: a miniature of Stable Diffusion, and five pictures of one dog to train it on.
+//! What the program carries with it: a miniature of Stable Diffusion, and five pictures of one dog
+//! to train it on.
 //!
-//! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they are wherever the program
-//! is. [`crate::assets`] unpacks them, and the rest of the program works on them as on any other folder.
+//! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they
+//! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
+//! on them as on any other folder.
 
 use serde::Serialize;
 use std::fmt;
@@ -25,7 +27,7 @@ macro_rules! files {
     };
 }
 
-const MINI: &[File] = files!(
+static MINI: &[File] = files!(
     "mini",
     "model_index.json",
     "scheduler/scheduler_config.json",
@@ -41,7 +43,7 @@ const MINI: &[File] = files!(
     "vae/diffusion_pytorch_model.safetensors",
 );
 
-const CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.png");
+static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.png");
 
 impl Builtin {
     /// What `model.builtin` may say.

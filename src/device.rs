@@ -1,18 +1,18 @@
 //! Which device computes: the user's choice against what this build and this machine have.
 //!
-//! In: `--device`, and the types that an experiment asks for. Out: a candle device, its name, why it was taken, and how much
-//! of its memory is in use, how busy it is; errors say what is missing and what to do. And how many threads
-//! compute on the CPU.
+//! In: `--device`, and the types that an experiment asks for. Out: a candle device, its name, why
+//! it was taken, and how much of its memory is in use, how busy it is; errors say what is missing
+//! and what to do. And how many threads compute on the CPU.
 
-mod busy;
 mod threads;
+mod utilization;
 
 use crate::cli::DeviceChoice;
 use crate::config::{Adapter, Dtype, Plan};
 use crate::error::{Error, Result};
-pub use busy::Busy;
 use candle_core::Device;
 pub use threads::Threads;
+pub use utilization::GpuUtilization;
 
 /// A device that was opened.
 pub struct Opened {
@@ -31,7 +31,8 @@ pub struct CardMemory {
     pub free: u64,
 }
 
-/// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens, otherwise the CPU.
+/// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens,
+/// otherwise the CPU.
 pub fn open(choice: DeviceChoice) -> Result<Opened> {
     let asked = |device: Result<Device>| Ok(Opened { device: device?, why: None });
     match choice {
@@ -130,7 +131,8 @@ fn described(device: &Device) -> String {
     name
 }
 
-/// Errors if this device does not compute with frozen weights of this type, or, where all weights are trained, in it.
+/// Errors if this device does not compute with frozen weights of this type, or, where all weights
+/// are trained, in it.
 pub fn check_type(device: &Device, dtype: Dtype, trains_all: bool) -> Result<()> {
     let cpu = device.is_cpu();
     let problem = match dtype {
@@ -154,7 +156,8 @@ pub fn check(device: &Device, plan: &Plan) -> Result<()> {
         .map_err(|error| error.context(format!("train.dtype = \"{}\"", plan.train.dtype)))
 }
 
-/// Prepares the device for an experiment: the type of products, and the count of its memory from now on.
+/// Prepares the device for an experiment: the type of products, and the count of its memory from
+/// now on.
 pub fn prepare(device: &Device, tf32: bool) {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -165,8 +168,8 @@ pub fn prepare(device: &Device, tf32: bool) {
     let _ = (device, tf32);
 }
 
-/// Where and how products are computed, as far as it changes their last digits: part of the names of what is kept for later runs.
-/// [`prepare`] comes before.
+/// Where and how products are computed, as far as it changes their last digits: part of the names
+/// of what is kept for later runs. [`prepare`] comes before.
 pub fn arithmetic(device: &Device) -> &'static str {
     #[cfg(feature = "cuda")]
     if device.is_cuda() && tunelab_ops::cuda::card::tf32() {

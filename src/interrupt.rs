@@ -1,8 +1,9 @@
 //! A signal that asks to stop, as a value that the loop asks between two steps.
 //!
-//! In: Ctrl-C (SIGINT), SIGTERM (`kill`, docker stop, batch systems, systemd) and SIGHUP (a terminal that is closed). Out: the first
-//! one asks the run to stop where nothing is lost; a second one ends the process at once. Either way the exit code is that of
-//! the signal. What was ignored when the program began, as `nohup` leaves it to, stays ignored.
+//! In: Ctrl-C (SIGINT), SIGTERM (`kill`, docker stop, batch systems, systemd) and SIGHUP (a
+//! terminal that is closed). Out: the first one asks the run to stop where nothing is lost; a
+//! second one ends the process at once. Either way the exit code is that of the signal. What was
+//! ignored when the program began, as `nohup` leaves it to, stays ignored.
 
 use std::io::{self, Write};
 use std::process;
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Stop};
 
-/// How long after the first signal another is taken for the same request: who ends a whole group of processes, such as `timeout`
-/// or a shell whose terminal is closed, often reaches each of them twice.
+/// How long after the first signal another is taken for the same request: who ends a whole group of
+/// processes, such as `timeout` or a shell whose terminal is closed, often reaches each of them
+/// twice.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// Whether something asked to stop: the exit code of what did, or 0. Clones share the answer; the default is a value that no
-/// signal can reach, for tests.
+/// Whether something asked to stop: the exit code of what did, or 0. Clones share the answer; the
+/// default is a value that no signal can reach, for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicU8>);
 
@@ -47,13 +49,15 @@ impl Interrupt {
         Stop::ALL.into_iter().find(|stop| stop.exit_code() == code)
     }
 
-    /// An error with the signal's exit code if something asked to stop: `interrupt.check()?` between two steps.
+    /// An error with the signal's exit code if something asked to stop: `interrupt.check()?`
+    /// between two steps.
     pub fn check(&self) -> Result<()> {
         self.requested().map_or(Ok(()), |by| Err(Error::interrupted(by)))
     }
 }
 
-/// As [`Interrupt::check`], for whatever waits for others and is given no value to ask: a request to a hub.
+/// As [`Interrupt::check`], for whatever waits for others and is given no value to ask: a request
+/// to a hub, a download.
 pub fn check_process() -> Result<()> {
     LISTENING.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Ok(()), Interrupt::check)
 }

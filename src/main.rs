@@ -19,7 +19,7 @@ use tunelab_ops::memory::Memory;
 static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(confess));
+    panic::set_hook(Box::new(report_panic));
     match begin_threads().and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,7 +62,7 @@ fn say(text: &str) {
 }
 
 /// A panic is a fault of this program, whatever the input was: one line, and the exit code of a failed run.
-fn confess(info: &PanicHookInfo) {
+fn report_panic(info: &PanicHookInfo) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let words = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
     say(&format!("error: a fault in tunelab, please report it with this line: {words} ({place})"));

@@ -1,8 +1,10 @@
-//! Progress on stderr: one bar for each long piece of work, or plain lines where stderr is no terminal.
+//! Progress on stderr: one bar for each long piece of work, or plain lines where stderr is no
+//! terminal.
 //!
-//! In: titles, totals and counts. Out: on a terminal a bar with count, speed (`it/s`, or `s/it` where that is slower than
-//! one), time left and a message such as the loss; elsewhere a line at the start, at every tenth and at the end. Nothing
-//! here goes to stdout, and no number here goes into a result.
+//! In: titles, totals and counts. Out: on a terminal a bar with count, speed (`it/s`, or `s/it`
+//! where that is slower than one), time left and a message such as the loss; elsewhere a line at
+//! the start, at every tenth and at the end. Nothing here goes to stdout, and no number here goes
+//! into a result.
 
 use std::fmt::Write;
 use std::io::{IsTerminal, Write as _, stderr};
@@ -11,31 +13,28 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::error::Result;
-use crate::interrupt::Interrupt;
-
 /// Where progress goes; decided once. Clones share the terminal and the warnings.
 #[derive(Debug, Clone)]
 pub struct Progress {
     mode: Mode,
     warnings: Arc<Mutex<Vec<String>>>,
-    interrupt: Interrupt,
 }
 
 #[derive(Debug, Clone)]
 enum Mode {
-    Terminal { bars: MultiProgress, colour: bool },
+    Terminal { bars: MultiProgress, color: bool },
     Plain,
     Hidden(Arc<Mutex<Vec<String>>>),
 }
 
 impl Progress {
-    /// Bars where stderr is a terminal, else plain tally. Colours unless `NO_COLOR` is set and not empty.
+    /// Bars where stderr is a terminal, else plain tally. Colors unless `NO_COLOR` is set and not
+    /// empty.
     pub fn from_env() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|v: std::ffi::OsString| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         if stderr().is_terminal() && !dumb {
-            Self::new(Mode::Terminal { bars: MultiProgress::new(), colour: !set("NO_COLOR") })
+            Self::new(Mode::Terminal { bars: MultiProgress::new(), color: !set("NO_COLOR") })
         } else {
             Self::plain()
         }
@@ -52,18 +51,7 @@ impl Progress {
     }
 
     fn new(mode: Mode) -> Self {
-        Self { mode, warnings: Arc::default(), interrupt: Interrupt::default() }
-    }
-
-    /// The same, which knows what may ask to stop.
-    #[must_use]
-    pub fn until(self, interrupt: &Interrupt) -> Self {
-        Self { interrupt: interrupt.clone(), ..self }
-    }
-
-    /// An error if something asked to stop: for long work that is given its progress alone, such as a download.
-    pub fn check(&self) -> Result<()> {
-        self.interrupt.check()
+        Self { mode, warnings: Arc::default() }
     }
 
     /// What [`Progress::line`] was given while hidden.
@@ -94,7 +82,8 @@ impl Progress {
         }
     }
 
-    /// Prints a warning, and keeps it for [`Progress::take_warnings`]: what was passed over, cut or clamped.
+    /// Prints a warning, and keeps it for [`Progress::take_warnings`]: what was passed over, cut or
+    /// clamped.
     pub fn warn(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         self.line(format!("warning: {text}"));
@@ -104,7 +93,8 @@ impl Progress {
         }
     }
 
-    /// Keeps these warnings and no others: those that hold for each of a command's runs, before the next one begins.
+    /// Keeps these warnings and no others: those that hold for each of a command's runs, before the
+    /// next one begins.
     pub fn keep_warnings(&self, only: &[String]) {
         *self.warnings() = only.to_vec();
     }
@@ -120,8 +110,8 @@ impl Progress {
 
     fn start(&self, title: &str, total: u64, unit: Unit) -> Bar {
         let kind = match &self.mode {
-            Mode::Terminal { bars, colour } => {
-                Kind::Drawn { bars: bars.clone(), bar: draw(bars, *colour, title, total, unit) }
+            Mode::Terminal { bars, color } => {
+                Kind::Drawn { bars: bars.clone(), bar: draw(bars, *color, title, total, unit) }
             }
             Mode::Plain => Kind::Lines,
             Mode::Hidden(_) => Kind::Hidden,
@@ -134,7 +124,8 @@ impl Progress {
     }
 }
 
-/// Prints a line to stderr. Nobody may be listening any more (`2>&1 | head`), which is no reason to end a run.
+/// Prints a line to stderr. Nobody may be listening any more (`2>&1 | head`), which is no reason to
+/// end a run.
 fn tell(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }
@@ -199,7 +190,8 @@ impl Bar {
         let text = tally.text(tally.began.elapsed());
         match &self.kind {
             Kind::Drawn { bars, bar } => {
-                // A finished bar would be wiped away by the next line that is printed above the bars.
+                // A finished bar would be wiped away by the next line that is printed above the
+                // bars.
                 bar.finish_and_clear();
                 bars.remove(bar);
                 bars.suspend(|| tell(&text));
@@ -214,15 +206,16 @@ impl Bar {
     }
 }
 
-fn draw(bars: &MultiProgress, colour: bool, title: &str, total: u64, unit: Unit) -> ProgressBar {
+fn draw(bars: &MultiProgress, color: bool, title: &str, total: u64, unit: Unit) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(total));
-    let bar_key = if colour { "{bar:30.cyan/dim}" } else { "{bar:30}" };
+    let bar_key = if color { "{bar:30.cyan/dim}" } else { "{bar:30}" };
     let counts = match unit {
         Unit::Steps => "{pos}/{len} {speed}",
         Unit::Bytes => "{bytes}/{total_bytes} {speed}",
     };
     let template = format!("{{prefix}} {bar_key} {counts} {{eta}} left {{msg}}");
-    // The template is ours and valid; were it not, indicatif's own style would still show the count.
+    // The template is ours and valid; were it not, indicatif's own style would still show the
+    // count.
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let write_speed = move |state: &ProgressState, out: &mut dyn Write| {
         // Writing into indicatif's line buffer cannot fail.
@@ -314,8 +307,8 @@ impl Tally {
     }
 }
 
-/// `42 s`, `3 min 20 s` or `5 h 07 min`.
-fn duration(seconds: f64) -> String {
+/// Seconds as `42 s`, `3 min 20 s` or `5 h 07 min`.
+pub fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s} s"),

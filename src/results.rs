@@ -1,7 +1,8 @@
 //! What a run leaves behind: the layout of its folder, and the only code that writes files there.
 //!
-//! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`RunDir`], through which the rest of
-//! the program writes `plan.toml`, the logs, pictures, weights and, last of all, `run.json`:
+//! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`RunDir`],
+//! through which the rest of the program writes `plan.toml`, the logs, images, weights and, last
+//! of all, `run.json`:
 //!
 //! ```text
 //! results/lora_dog/
@@ -13,26 +14,28 @@
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
 //!   warnings.json          of a run that was cut off, until the next process records them
-//!   run.json               written last; it names weights and pictures, and a run is finished while all of them are there
+//!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
 //!
-//! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a time, so that a run that
-//! fails keeps all before it. A folder that holds another plan, or that no run wrote, is never touched, and of `samples/` nothing
-//! but what a run drew is removed.
+//! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a
+//! time, so that a run that fails keeps all before it. A folder that holds another plan, or that no
+//! run wrote, is never touched, and of `samples/` nothing but what a run drew is removed.
 
 mod changes;
-mod ending;
 mod files;
+mod hashes;
 mod inputs;
 mod lock;
 mod logs;
 mod machine;
 mod names;
 mod open;
-mod picture;
+mod png;
 mod record;
+mod sample_set;
 mod samples;
 mod timing;
+mod training_summary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,46 +46,31 @@ use crate::data::Rgb;
 use crate::error::{Error, Result};
 use crate::lock::Locked;
 
-pub use ending::Ending;
 pub use files::{write_atomic, write_with};
-pub use inputs::Hashes;
+pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
-pub use machine::{Gpu, Machine, forget_peak_memory, memory_now_mib, peak_memory_mib};
+pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
-pub use picture::{Shot, read_text, write_figure, write_png};
+pub use png::{Shot, read_text, write_figure, write_png};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
-pub use timing::{Spent, TIMING_CSV, Timing};
+pub use sample_set::SampleSet;
+pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};
+pub use training_summary::TrainingSummary;
 
 /// The resolved plan, first file of a run.
 pub const PLAN_TOML: &str = "plan.toml";
 /// The trained adapter in a run's `weights/`, by the name that diffusers looks for.
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
+/// The folder of a run's checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
 /// The record, last file of a run.
 pub const RUN_JSON: &str = "run.json";
-/// The record while a finished run's pictures are drawn again.
+/// The record while a finished run's images are drawn again.
 const RESAMPLING_JSON: &str = "resampling.json";
-/// What a process warned of that did not come to the run's end, for the record of the one that does.
+/// What a process warned of that did not come to the run's end, for the record of the one that
+/// does.
 const WARNINGS_JSON: &str = "warnings.json";
-
-/// Which model made a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Model {
-    /// The model as it was loaded.
-    Base,
-    /// The model after training.
-    Tuned,
-}
-
-impl Model {
-    /// The folder's name under `samples/`, and the word on the grid.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Tuned => "tuned",
-        }
-    }
-}
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
@@ -93,7 +81,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// What a run that is trained recorded, before its pictures are drawn again or while they are.
+    /// What a run that is trained recorded, before its images are drawn again or while they are.
     ///
     /// # Errors
     /// Wrong input: the record is damaged.
@@ -109,7 +97,8 @@ impl RunDir {
         self.read_record(RUN_JSON)
     }
 
-    /// What a run recorded that is trained, whether its pictures are drawn again now or not; `None` if it is not trained yet.
+    /// What a run recorded that is trained, whether its images are drawn again now or not; `None`
+    /// if it is not trained yet.
     ///
     /// # Errors
     /// Wrong input: the record is damaged.
@@ -157,13 +146,14 @@ impl RunDir {
         write_atomic(&self.path.join(relative), bytes)
     }
 
-    /// As [`Self::write`], for writers that want a path of their own (weights): `write` gets the temporary one.
+    /// As [`Self::write`], for writers that want a path of their own (weights): `write` gets the
+    /// temporary one.
     pub fn write_with(&self, relative: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         write_with(&self.path.join(relative), write)
     }
 
-    /// Asks the file system whether it takes files of these names (`/` parts folders) and the longer ones that they have while they
-    /// are written: before hours of work, not after.
+    /// Asks the file system whether it takes files of these names (`/` parts folders) and the
+    /// longer ones that they have while they are written: before hours of work, not after.
     ///
     /// # Errors
     /// Wrong input: a name or a whole path is too long for it.
@@ -182,15 +172,15 @@ impl RunDir {
         Ok(())
     }
 
-    /// Where picture `index` of `prompt` lies.
-    pub fn sample_path(&self, model: Model, prompt: &str, index: usize) -> PathBuf {
-        self.path.join(sample_name(model, prompt, index))
+    /// Where image `index` of `prompt` lies.
+    pub fn sample_path(&self, set: SampleSet, prompt: &str, index: usize) -> PathBuf {
+        self.path.join(sample_name(set, prompt, index))
     }
 
     /// Writes one sample with what made it in its text chunk.
-    pub fn write_sample(&self, model: Model, index: usize, picture: &Rgb, shot: &Shot) -> Result<()> {
-        let path = self.sample_path(model, &shot.prompt, index);
-        write_png(&path, picture, &[("parameters", &shot.parameters())])
+    pub fn write_sample(&self, set: SampleSet, index: usize, image: &Rgb, shot: &Shot) -> Result<()> {
+        let path = self.sample_path(set, &shot.prompt, index);
+        write_png(&path, image, &[("parameters", &shot.parameters())])
     }
 
     /// Writes `run.json`: the run is finished now.
@@ -202,7 +192,8 @@ impl RunDir {
         self.remove(RESAMPLING_JSON)
     }
 
-    /// What earlier processes warned of in this run, whether they came to its end or not. What cannot be read of it stops nothing.
+    /// What earlier processes warned of in this run, whether they came to its end or not. What
+    /// cannot be read of it stops nothing.
     pub fn earlier_warnings(&self) -> Vec<String> {
         let recorded = self.any_record().ok().flatten().map(|record| record.warnings).unwrap_or_default();
         let kept = fs::read_to_string(self.path.join(WARNINGS_JSON)).unwrap_or_default();

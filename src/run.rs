@@ -18,7 +18,7 @@ mod weights;
 pub use several::run;
 
 use crate::config::Plan;
-use crate::device::{self, Busy};
+use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -29,7 +29,8 @@ use crate::plan::command::counted;
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    Ending, LossLog, Model, RunDir, Shot, Spent, Timing, forget_peak_memory, memory_now_mib, peak_memory_mib,
+    ElapsedSoFar, LossLog, RunDir, SampleSet, Shot, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
+    reset_peak_rss,
 };
 use crate::sample::ImageGenerator;
 use crate::train::checkpoint::Checkpoint;
@@ -52,7 +53,7 @@ struct Experiment<'a> {
     interrupt: &'a Interrupt,
     /// When this process took it up, and what earlier ones have spent on it.
     begun: Instant,
-    spent: Spent,
+    spent: ElapsedSoFar,
 }
 
 impl<'a> Experiment<'a> {
@@ -65,8 +66,8 @@ impl<'a> Experiment<'a> {
         interrupt: &'a Interrupt,
     ) -> Self {
         give_back();
-        forget_peak_memory();
-        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: Spent::read(run) }
+        reset_peak_rss();
+        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }
 
     /// From photographs to the record.
@@ -83,14 +84,14 @@ impl<'a> Experiment<'a> {
             // Before the first step: full fine-tuning changes these very weights.
             let base = inputs.base_unet()?;
             let generator = self.image_generator(&base, &inputs.vae, &inputs.schedule);
-            sampling += self.sample(Model::Base, &generator, &inputs.eval_embeds)?;
+            sampling += self.sample(SampleSet::Base, &generator, &inputs.eval_embeds)?;
         }
         let graphs = self.train(&inputs, &eval_unet)?;
-        let end = Ending::read(self.run)?;
+        let end = TrainingSummary::read(self.run)?;
         let weights = weights::write(self.run, self.plan, &inputs, &end)?;
         let written = inputs.written_unet()?;
         let generator = self.image_generator(&written, &inputs.vae, &inputs.schedule);
-        sampling += self.sample(Model::Tuned, &generator, &inputs.encode_eval_prompts()?)?;
+        sampling += self.sample(SampleSet::Final, &generator, &inputs.encode_eval_prompts()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
@@ -125,7 +126,7 @@ impl<'a> Experiment<'a> {
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
-        let busy = Busy::watch(self.device);
+        let busy = GpuUtilization::watch(self.device);
         let mut begun = Instant::now();
         let mut graphs = None;
         let mut stop = Ok(());
@@ -175,7 +176,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
-    fn sample(&self, model: Model, generator: &ImageGenerator, embeds: &PromptEmbeds) -> Result<f64> {
+    fn sample(&self, set: SampleSet, generator: &ImageGenerator, embeds: &PromptEmbeds) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
         if eval.prompts.is_empty() {
@@ -183,10 +184,10 @@ impl<'a> Experiment<'a> {
         }
         let unet_calls = generator.unet_calls(eval.sampler, eval.steps)?;
         let all = unet_calls * eval.images * eval.prompts.len();
-        let bar = self.progress.bar(&format!("{} pictures", model.name()), all as u64);
+        let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
             for index in 0..eval.images {
-                if self.run.sample_path(model, prompt, index).is_file() {
+                if self.run.sample_path(set, prompt, index).is_file() {
                     bar.skip(unet_calls as u64);
                     continue;
                 }
@@ -203,7 +204,7 @@ impl<'a> Experiment<'a> {
                 };
                 let (positive, negative) = (&embeds[prompt], &embeds[&eval.negative_prompt]);
                 let image = generator.generate(&shot, eval.sampler, positive, negative, &bar)?;
-                self.run.write_sample(model, index, &image, &shot)?;
+                self.run.write_sample(set, index, &image, &shot)?;
             }
         }
         bar.finish();

@@ -1,4 +1,5 @@
-//! The results tree and what is drawn from it: names, whole-or-nothing writes, logs, records, curve, grid, table.
+//! The results tree and what is drawn from it: names, whole-or-nothing writes, logs, records,
+//! curve, grid, table.
 
 mod commands;
 mod curves;
@@ -17,12 +18,12 @@ use fs_err as fs;
 use tunelab::data::Rgb;
 use tunelab::error::Kind;
 use tunelab::report::grid::{Heading, Row};
-use tunelab::report::losses::{Losses, thin};
+use tunelab::report::losses::{Losses, smooth, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
-    Counts, Ending, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Model, Opened, PeakMemory, RunDir, RunRecord,
-    Seconds, Shot, Spent, StandIn, Status, Timing, Versions, read_text, run_folder, slug, write_atomic, write_png,
-    write_with,
+    Counts, ElapsedSoFar, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir, RunRecord,
+    SampleSet, Seconds, Shot, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
+    write_atomic, write_png, write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
@@ -77,8 +78,8 @@ fn record(name: &str) -> RunRecord {
     }
 }
 
-/// A picture whose every pixel differs from its neighbours', without white or grey.
-fn picture(width: usize, height: usize, tint: u8) -> Rgb {
+/// An image whose every pixel differs from its neighbors', without white or gray.
+fn image(width: usize, height: usize, tint: u8) -> Rgb {
     let pixel = |i: usize| [(i % width) as u8, (i / width) as u8, tint];
     Rgb { width, height, pixels: (0..width * height).flat_map(pixel).collect() }
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use tunelab::data::{self, Rgb};
 use tunelab::error::{Error, Result};
 use tunelab::report::runs::{Run, Runs};
-use tunelab::results::{Model, RunDir};
+use tunelab::results::{RunDir, SampleSet};
 
 use crate::judge::Judge;
 use crate::looks::{Looks, Measure, drawn, unseen};
@@ -57,9 +57,9 @@ pub fn findings(args: &Findings) -> Result<()> {
         (method.contains(PRIOR), prompt(&run.plan).to_owned(), run.record.counts.trained_parameters)
     });
     let mut rows = Vec::new();
-    for model in [Model::Base, Model::Tuned] {
+    for set in [SampleSet::Base, SampleSet::Final] {
         for run in &runs {
-            add(&mut rows, &measure, run, model)?;
+            add(&mut rows, &measure, run, set)?;
         }
     }
     let count = rows.first().map_or(1, |row: &Row| row.seeds.len());
@@ -72,15 +72,15 @@ pub fn findings(args: &Findings) -> Result<()> {
     }
 }
 
-/// Judges the samples of one model of a run, and puts them into the rows of their kind.
-fn add(rows: &mut Vec<Row>, measure: &Measure, run: &Run, model: Model) -> Result<()> {
+/// Judges the samples of one set of a run, and puts them into the rows of their kind.
+fn add(rows: &mut Vec<Row>, measure: &Measure, run: &Run, set: SampleSet) -> Result<()> {
     let folder = RunDir::existing(&run.path)?;
-    let (trained, parameters) = match model {
-        Model::Base => ("before".to_owned(), None),
-        Model::Tuned => (method(&run.plan), Some(run.record.counts.trained_parameters)),
+    let (trained, parameters) = match set {
+        SampleSet::Base => ("before".to_owned(), None),
+        SampleSet::Step(_) | SampleSet::Final => (method(&run.plan), Some(run.record.counts.trained_parameters)),
     };
     for prompt in prompts(run) {
-        let pictures = samples(&folder, model, &prompt)?;
+        let pictures = samples(&folder, set, &prompt)?;
         if pictures.is_empty() {
             continue;
         }
@@ -145,8 +145,8 @@ fn animal(prompt: &str) -> Animal {
 }
 
 /// The pictures 0, 1, … of one prompt, as many as there are.
-fn samples(run: &RunDir, model: Model, prompt: &str) -> Result<Vec<Rgb>> {
-    let paths = (0..).map(|index| run.sample_path(model, prompt, index)).take_while(|path| path.is_file());
+fn samples(run: &RunDir, set: SampleSet, prompt: &str) -> Result<Vec<Rgb>> {
+    let paths = (0..).map(|index| run.sample_path(set, prompt, index)).take_while(|path| path.is_file());
     paths.map(|path| sample(&path)).collect()
 }
 

@@ -17,6 +17,7 @@ use super::own;
 use super::web::{Tried, Web};
 use crate::error::{Error, Result};
 use crate::hash::sha256_of_reader;
+use crate::interrupt;
 use crate::lock::Locked;
 use crate::progress::Progress;
 
@@ -63,7 +64,7 @@ fn fill(web: &Web<'_>, wanted: &Wanted<'_>, part: &mut File, progress: &Progress
         if !failed.unreachable || attempt == web.settings().retries {
             return Err(failed);
         }
-        progress.check()?;
+        interrupt::check_process()?;
         let pause = Duration::from_millis(500 << attempt.min(4));
         attempt += 1;
         progress.line(format!("{}: the transfer broke, going on in {} s", wanted.name, pause.as_secs_f32()));
@@ -187,7 +188,7 @@ fn receive(
     let mut body = response.into_body().into_reader();
     let mut block = vec![0; BLOCK];
     loop {
-        progress.check()?;
+        interrupt::check_process()?;
         let n = body.read(&mut block).map_err(|e| web.unreachable(&broke(wanted, have, &range, &e.to_string())))?;
         if n == 0 {
             break;

@@ -5,7 +5,7 @@ use super::operations::{self, Half, UnetPasses};
 use crate::cli::{BenchArgs, BenchWork};
 use crate::config::Dtype;
 use crate::config::count::{self, SD15_UNET};
-use crate::device::{self, Busy};
+use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
 use crate::model::build::Trained;
 use crate::model::lora::LoraConfig;
@@ -173,7 +173,7 @@ fn without_training(steps: Steps, operations: f64) -> Timed {
 /// takes until graphs are launched.
 fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) -> Result<Steps> {
     (0..if device.is_cpu() { 1 } else { 3 }).try_for_each(|_| step())?;
-    let busy = Busy::watch(device);
+    let busy = GpuUtilization::watch(device);
     let timed = |_| {
         let begun = Instant::now();
         step()?;

@@ -1,7 +1,8 @@
 //! How many threads compute on the CPU.
 //!
-//! In: `RAYON_NUM_THREADS` and the number of cores. Out: a number of threads that the machine can bear, and what is to be said where
-//! it is not the one that was asked for. No result depends on it.
+//! In: `RAYON_NUM_THREADS` and the number of cores. Out: a number of threads that the machine can
+//! bear, and what is to be said where it is not the one that was asked for. No result depends on
+//! it.
 
 use std::ffi::OsStr;
 use std::{env, thread};

@@ -1,6 +1,7 @@
 //! The commands that make something of results: `tunelab table`, `tunelab plot`, `tunelab report`.
 //!
-//! In: their arguments. Out: the table on stdout, files in the results folder; what was written is said on stderr.
+//! In: their arguments. Out: the table on stdout, files in the results folder; what was written is
+//! said on stderr.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +14,16 @@ use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 use super::figure::{Figure, PIXELS_PER_INCH};
 use super::losses::Losses;
 use super::page;
-use super::plot::{self, Look, Which};
+use super::plot::{self, LossKind, PlotOptions};
 use super::runs::{Run, Runs};
 use super::table::{Table, to_terminal};
 
-/// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then writes.
+/// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then
+/// writes.
 ///
 /// # Errors
-/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files: then the table is printed all
-/// the same.
+/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files:
+/// then the table is printed all the same.
 pub fn table(args: &TableArgs) -> Result<()> {
     if !args.run_dirs.is_empty() {
         let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
@@ -34,11 +36,12 @@ pub fn table(args: &TableArgs) -> Result<()> {
         |e: Error| Error::input(format!("{}; to print a table and write nothing, name its runs", e.line()));
     table.write(&args.results).map_err(printed_only)?;
     let files = ["md", "csv", "tex"].map(|ending| args.results.join(format!("table.{ending}")));
-    said(&progress, &files);
+    tell_written(&progress, &files);
     Ok(())
 }
 
-/// `tunelab plot`: curves of the runs named, or of all in the tree that can be read, over each other.
+/// `tunelab plot`: curves of the runs named, or of all in the tree that can be read, over each
+/// other.
 ///
 /// # Errors
 /// Wrong input: a folder without losses, or an output that is neither PNG nor SVG.
@@ -48,25 +51,25 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
         Some(file) => vec![file.clone()],
         None => ["png", "svg"].map(|ending| args.results.join(format!("loss.{ending}"))).to_vec(),
     };
-    files.iter().try_for_each(|file| form(file).map(drop))?;
+    files.iter().try_for_each(|file| file_format(file).map(drop))?;
     let runs = if args.run_dirs.is_empty() {
         logged(&args.results, &progress)?
     } else {
         args.run_dirs.iter().map(|folder| named_losses(folder)).collect::<Result<_>>()?
     };
-    let which = match (args.eval, args.loss) {
-        (true, _) => Which::Evaluation,
-        (_, true) => Which::Training,
-        _ => Which::Both,
+    let losses = match (args.eval, args.loss) {
+        (true, _) => LossKind::Evaluation,
+        (_, true) => LossKind::Training,
+        _ => LossKind::Both,
     };
-    let figure = plot::draw(&runs, Look { which, log: args.log, smoothing: args.smoothing })?;
+    let figure = plot::draw(&runs, PlotOptions { losses, log: args.log, smoothing: args.smoothing })?;
     files.iter().try_for_each(|file| write(file, &figure))?;
-    said(&progress, &files);
+    tell_written(&progress, &files);
     Ok(())
 }
 
-/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be read has no curve among the
-/// others'.
+/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be
+/// read has no curve among the others'.
 ///
 /// # Errors
 /// Wrong input: no finished run there.
@@ -78,12 +81,12 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     table.write(results)?;
     let losses = readable(runs.finished.iter().map(|run| run.path.as_path()), &progress);
     if !losses.is_empty() {
-        let figure = plot::draw(&losses, Look { which: Which::Both, log: false, smoothing: None })?;
+        let figure = plot::draw(&losses, PlotOptions { losses: LossKind::Both, log: false, smoothing: None })?;
         let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
         figures.iter().try_for_each(|file| write(file, &figure))?;
     }
     page::write(results, &runs, &table)?;
-    said(&progress, &[results.join("report.md"), results.join("index.html")]);
+    tell_written(&progress, &[results.join("report.md"), results.join("index.html")]);
     Ok(())
 }
 
@@ -131,28 +134,28 @@ fn named_losses(folder: &Path) -> Result<(String, Losses)> {
 
 /// What a figure is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum FileFormat {
     Png,
     Svg,
 }
 
-fn form(file: &Path) -> Result<Form> {
+fn file_format(file: &Path) -> Result<FileFormat> {
     match file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref() {
-        Some("png") => Ok(Form::Png),
-        Some("svg") => Ok(Form::Svg),
+        Some("png") => Ok(FileFormat::Png),
+        Some("svg") => Ok(FileFormat::Svg),
         _ => Err(Error::input(format!("{} is neither .png nor .svg", file.display()))
             .hint("the ending of --output says the form: -o loss.png or -o loss.svg")),
     }
 }
 
 fn write(file: &Path, figure: &Figure) -> Result<()> {
-    match form(file)? {
-        Form::Png => write_figure(file, &figure.to_picture()?, PIXELS_PER_INCH),
-        Form::Svg => write_atomic(file, figure.to_svg()?.as_bytes()),
+    match file_format(file)? {
+        FileFormat::Png => write_figure(file, &figure.to_image()?, PIXELS_PER_INCH),
+        FileFormat::Svg => write_atomic(file, figure.to_svg()?.as_bytes()),
     }
 }
 
-fn said(progress: &Progress, files: &[PathBuf]) {
+fn tell_written(progress: &Progress, files: &[PathBuf]) {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     progress.line(format!("wrote {}", names.join(", ")));
 }

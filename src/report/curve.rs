@@ -1,12 +1,13 @@
 //! The loss curve of a run: `loss.png` and `loss.svg`.
 //!
-//! In: [`Losses`]. Out: two panels over one step axis. Above, the raw loss (thin and light) and its moving average (bold),
-//! with the averages of the loss's instance and prior parts where a run has those (DreamBooth); below, where there is one,
-//! the evaluation loss on its own scale. The raw loss of a diffusion model depends far more on the timesteps that a step
-//! drew than on what has been learned; the evaluation loss uses the same noise and timesteps every time, so it is the one
+//! In: [`Losses`]. Out: two panels over one step axis. Above, the raw loss (thin and light) and its
+//! moving average (bold), with the averages of the loss's instance and prior parts where a run has
+//! those (DreamBooth); below, where there is one, the evaluation loss on its own scale. The raw
+//! loss of a diffusion model depends far more on the timesteps that a step drew than on what has
+//! been learned; the evaluation loss uses the same noise and timesteps every time, so it is the one
 //! that shows learning, and on the raw loss's scale it would look flat.
 //!
-//! Colours are from Okabe and Ito's palette, which colour-blind readers can tell apart.
+//! Colors are from Okabe and Ito's palette, which color-blind readers can tell apart.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use crate::results::{write_atomic, write_figure};
 use super::figure::{Axis, Curve, Figure, Marker, PIXELS_PER_INCH, Panel};
 use super::losses::{Losses, Point, smooth, thin};
 
-/// More points than this cannot be told apart on the picture.
+/// More points than this cannot be told apart on the image.
 pub(super) const MOST_POINTS: usize = 3000;
 
 const RAW: RGBColor = RGBColor(158, 193, 222);
@@ -31,13 +32,13 @@ const PRIOR: RGBColor = RGBColor(204, 121, 167);
 /// Writes `loss.png` and `loss.svg` of the run in folder `run`, from its logs.
 pub fn write(run: &Path) -> Result<()> {
     let figure = draw(&Losses::read(run)?);
-    write_figure(&run.join("loss.png"), &figure.to_picture()?, PIXELS_PER_INCH)?;
+    write_figure(&run.join("loss.png"), &figure.to_image()?, PIXELS_PER_INCH)?;
     write_atomic(&run.join("loss.svg"), figure.to_svg()?.as_bytes())
 }
 
 /// The curve as pixels.
-pub fn to_picture(losses: &Losses) -> Result<Rgb> {
-    draw(losses).to_picture()
+pub fn to_image(losses: &Losses) -> Result<Rgb> {
+    draw(losses).to_image()
 }
 
 /// The curve as SVG text.
@@ -54,10 +55,10 @@ fn draw(losses: &Losses) -> Figure {
 }
 
 fn training_panel(losses: &Losses) -> Panel {
-    let curve = |name: &str, points, colour, width| Curve {
+    let curve = |name: &str, points, color, width| Curve {
         name: name.to_string(),
         points,
-        colour,
+        color,
         width,
         dash: None,
         marks: None,
@@ -65,9 +66,9 @@ fn training_panel(losses: &Losses) -> Panel {
     let span = losses.span();
     let average = |points: &[Point]| thin(&smooth(points, span), MOST_POINTS / 10);
     let mut curves = vec![curve("each step", thin(&losses.raw, MOST_POINTS), RAW, 0.4)];
-    for (name, part, colour) in [("instance", &losses.instance, INSTANCE), ("prior", &losses.prior, PRIOR)] {
+    for (name, part, color) in [("instance", &losses.instance, INSTANCE), ("prior", &losses.prior, PRIOR)] {
         if !part.is_empty() {
-            curves.push(curve(name, average(part), colour, 0.8));
+            curves.push(curve(name, average(part), color, 0.8));
         }
     }
     let name = format!("average over about {span} steps");
@@ -84,7 +85,7 @@ fn evaluation_panel(losses: &Losses) -> Panel {
     // So many markers that they touch would only make the line thicker.
     let marks = (losses.eval.len() <= 40).then(|| (Marker::Disc, points.clone()));
     let name = "same noise and timesteps each time".to_string();
-    let curve = Curve { name, points, colour: EVAL, width: 1.2, dash: None, marks };
+    let curve = Curve { name, points, color: EVAL, width: 1.2, dash: None, marks };
     let axis = Axis::around(losses.eval.iter().map(|point| point.1), 0.12, false);
     Panel { name: "evaluation loss", losses: axis, curves: vec![curve] }
 }
@@ -95,8 +96,8 @@ pub(super) fn step_axis<'a>(losses: impl Iterator<Item = &'a Losses>) -> Axis {
     Axis::steps(steps.fold(1.0, f64::max))
 }
 
-/// From 0 to the highest loss, unless that is an outlier: then to well above what 98 of 100 steps stay below. A part of the
-/// loss may be higher than the loss's own outline.
+/// From 0 to the highest loss, unless that is an outlier: then to well above what 98 of 100 steps
+/// stay below. A part of the loss may be higher than the loss's own outline.
 fn raw_axis(losses: &Losses) -> Axis {
     let mut values: Vec<f64> = losses.raw.iter().map(|point| point.1).collect();
     values.sort_by(f64::total_cmp);

@@ -1,7 +1,8 @@
 //! The grid of a run's data: `data.png`.
 //!
-//! In: the pictures that training sees, and the class pictures where there are any (`DreamBooth`). Out: rows of five, the first
-//! 5 and the first 10 of them, with how many there are beside them. Pictures larger than a cell are scaled down to it.
+//! In: the images that training sees, and the class images where there are any (`DreamBooth`).
+//! Out: rows of five, the first 5 and the first 10 of them, with how many there are beside them.
+//! Images larger than a cell are scaled down to it.
 
 use std::path::Path;
 
@@ -11,46 +12,47 @@ use crate::results::write_png;
 
 use super::grid::{Row, grid};
 
-/// Pictures in a row.
+/// Images in a row.
 const COLUMNS: usize = 5;
-/// Rows of instance and of class pictures.
+/// Rows of instance and of class images.
 const INSTANCE_ROWS: usize = 1;
 const CLASS_ROWS: usize = 2;
 /// The longest short side of a cell.
 const CELL: usize = 256;
 
-/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they are trained on, and class images.
+/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they
+/// are trained on, and class images.
 pub fn write(run: &Path, instance: &[Picture], class: &[Picture], side: usize) -> Result<()> {
     let square = |picture: &Picture| Ok(center_crop(&resize_short_side(&picture.image()?, side), side));
     write_png(&run.join("data.png"), &data_grid(instance, class, square)?, &[])
 }
 
-/// The picture itself. `class` is empty but for `DreamBooth`; with no pictures at all it is an error. `load` gives a picture's
-/// pixels, and is asked for those that are shown only.
+/// The image itself. `class` is empty but for `DreamBooth`; with no images at all it is an
+/// error. `load` gives an image's pixels, and is asked for those that are shown only.
 pub fn data_grid<P>(instance: &[P], class: &[P], load: impl Fn(&P) -> Result<Rgb>) -> Result<Rgb> {
     let name = if class.is_empty() { "training" } else { "instance" };
-    let mut rows = labelled(name, instance, INSTANCE_ROWS, &load)?;
-    rows.extend(labelled("class", class, CLASS_ROWS, &load)?);
+    let mut rows = labeled(name, instance, INSTANCE_ROWS, &load)?;
+    rows.extend(labeled("class", class, CLASS_ROWS, &load)?);
     grid(&[], &rows)
 }
 
-/// Rows of pictures; the first says what they are and how many of how many are shown.
-fn labelled<P>(name: &str, pictures: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
-    let shown = pictures.len().min(COLUMNS * most_rows);
-    let label = match (pictures.len(), shown) {
+/// Rows of images; the first says what they are and how many of how many are shown.
+fn labeled<P>(name: &str, images: &[P], most_rows: usize, load: &impl Fn(&P) -> Result<Rgb>) -> Result<Vec<Row>> {
+    let shown = images.len().min(COLUMNS * most_rows);
+    let label = match (images.len(), shown) {
         (1, _) => format!("1 {name} image"),
         (all, shown) if shown < all => format!("{name} images: first {shown} of {all}"),
         (all, _) => format!("{all} {name} images"),
     };
-    let rows = pictures[..shown].chunks(COLUMNS).enumerate();
-    let row = |(index, pictures): (usize, &[P])| {
+    let rows = images[..shown].chunks(COLUMNS).enumerate();
+    let row = |(index, images): (usize, &[P])| {
         let label = if index == 0 { label.clone() } else { String::new() };
-        let pictures = pictures.iter().map(|picture| Ok(small(load(picture)?))).collect::<Result<_>>()?;
-        Ok(Row { label, pictures })
+        let images = images.iter().map(|image| Ok(small(load(image)?))).collect::<Result<_>>()?;
+        Ok(Row { label, images })
     };
     rows.map(row).collect()
 }
 
-fn small(picture: Rgb) -> Rgb {
-    if picture.width.min(picture.height) > CELL { resize_short_side(&picture, CELL) } else { picture }
+fn small(image: Rgb) -> Rgb {
+    if image.width.min(image.height) > CELL { resize_short_side(&image, CELL) } else { image }
 }

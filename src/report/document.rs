@@ -1,7 +1,8 @@
 //! A document as a list of blocks, written as Markdown or as one HTML page.
 //!
-//! In: headings, paragraphs, tables, pictures, commands. Out: `report.md` and `index.html`, which so always say the same.
-//! Links are relative to the document, and whatever came from outside (names, prompts, paths) is escaped.
+//! In: headings, paragraphs, tables, images, commands. Out: `report.md` and `index.html`, which
+//! so always say the same. Links are relative to the document, and whatever came from outside
+//! (names, prompts, paths) is escaped.
 
 use std::fmt::Write;
 
@@ -19,8 +20,8 @@ pub enum Block {
     Banner(String),
     /// A table.
     Table(Grid),
-    /// A picture with its caption.
-    Picture(Picture),
+    /// An image with its caption.
+    Image(Image),
     /// Command lines.
     Commands(String),
 }
@@ -28,15 +29,16 @@ pub enum Block {
 /// A table's cells.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grid {
-    /// The first row; a heading that begins with `>` is for a column of numbers, which keep to the right.
+    /// The first row; a heading that begins with `>` is for a column of numbers, which keep to the
+    /// right.
     pub headings: Vec<String>,
     /// The other rows.
     pub rows: Vec<Vec<String>>,
 }
 
-/// A picture that lies beside the document.
+/// An image that lies beside the document.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Picture {
+pub struct Image {
     /// Its path from the document, with `/`.
     pub path: String,
     /// What it shows.
@@ -81,7 +83,7 @@ fn markdown(block: &Block) -> String {
             let rows: String = grid.rows.iter().map(|row| line(row)).collect();
             format!("{}|{}|\n{rows}", line(&headings), rules.join("|"))
         }
-        Block::Picture(Picture { path, caption, vector, .. }) => {
+        Block::Image(Image { path, caption, vector, .. }) => {
             let link = vector.as_ref().map_or_else(String::new, |path| format!(" ([SVG]({}))", encode(path)));
             let caption = escape_markdown(caption);
             format!("![{caption}]({})\n\n*{caption}*{link}\n", encode(path))
@@ -98,7 +100,7 @@ fn html(block: &Block) -> String {
         Block::Text(text) => format!("<p>{}</p>\n", escape_html(text)),
         Block::Banner(text) => format!("<p class=\"banner\">{}</p>\n", escape_html(text)),
         Block::Table(grid) => html_table(grid),
-        Block::Picture(Picture { path, caption, vector, narrow }) => {
+        Block::Image(Image { path, caption, vector, narrow }) => {
             let class = if *narrow { " class=\"narrow\"" } else { "" };
             let (source, caption) = (encode(vector.as_ref().unwrap_or(path)), escape_html(caption));
             format!(

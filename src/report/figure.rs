@@ -1,8 +1,9 @@
 //! Losses over steps as a figure for one column of a paper, drawn with plotters.
 //!
-//! In: panels of curves over one step axis. Out: a picture, or SVG text; both 3.4 inches wide with words about 8 points high,
-//! so that they go into a two-column page as they are. Legends are above their panel, where they hide no curve. All lengths
-//! here are in points (1/72 inch); [`Surface`] turns them into plotters' whole units.
+//! In: panels of curves over one step axis. Out: an image, or SVG text; both 3.4 inches wide with
+//! words about 8 points high, so that they go into a two-column page as they are. Legends are above
+//! their panel, where they hide no curve. All lengths here are in points (1/72 inch); [`Surface`]
+//! turns them into plotters' whole units.
 
 mod axis;
 mod line;
@@ -67,7 +68,7 @@ impl Figure {
     ///
     /// # Errors
     /// plotters cannot draw it.
-    pub fn to_picture(&self) -> Result<Rgb> {
+    pub fn to_image(&self) -> Result<Rgb> {
         let layout = Layout::new(self)?;
         let (width, height) = layout.size(self, Surface::Pixels);
         let mut pixels = vec![255; 3 * width as usize * height as usize];

@@ -1,26 +1,27 @@
-//! Pictures side by side, with words: a run's `grid.png`, `tunelab sample`'s, a data set's.
+//! Images side by side, with words: a run's `grid.png`, `tunelab sample`'s, a data set's.
 //!
-//! In: rows (a label and pictures) and headings that each span some columns. Out: one picture on white: headings with a
-//! rule below them, labels on the left, every picture pixel for pixel as it came. Pictures smaller than their cell are
-//! centred in it; all of them enlarged by the same whole number where they are too small to write beside.
+//! In: rows (a label and images) and headings that each span some columns. Out: one image on
+//! white: headings with a rule below them, labels on the left, every image pixel for pixel as it
+//! came. Images smaller than their cell are centered in it; all of them enlarged by the same
+//! whole number where they are too small to write beside.
 
 use std::path::{Path, PathBuf};
 
 use crate::data::{self, Rgb};
 use crate::error::{Error, Result};
-use crate::results::{Model, PLAN_TOML, slug, write_png};
+use crate::results::{PLAN_TOML, SampleSet, slug, write_png};
 
-use super::text::{BOLD, Colour, Face, REGULAR};
+use super::text::{BOLD, Color, Face, REGULAR};
 
-const PAPER: Colour = [255, 255, 255];
-const INK: Colour = [26, 26, 26];
-const RULE: Colour = [120, 120, 120];
-const LETTERBOX: Colour = [238, 238, 238];
+const PAPER: Color = [255, 255, 255];
+const INK: Color = [26, 26, 26];
+const RULE: Color = [120, 120, 120];
+const LETTERBOX: Color = [238, 238, 238];
 
-/// Pictures are enlarged until a cell is at least this wide or high.
+/// Images are enlarged until a cell is at least this wide or high.
 const SMALLEST_CELL: usize = 160;
 
-/// A heading over `span` neighbouring columns. A wider gap parts it from the next.
+/// A heading over `span` neighboring columns. A wider gap parts it from the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heading {
     /// The words; empty for none.
@@ -29,16 +30,17 @@ pub struct Heading {
     pub span: usize,
 }
 
-/// A row: a label and its pictures, from the left. A row may have fewer pictures than the headings span.
+/// A row: a label and its images, from the left. A row may have fewer images than the headings
+/// span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The words on its left, wrapped; empty for none.
     pub label: String,
-    /// The pictures.
-    pub pictures: Vec<Rgb>,
+    /// The images.
+    pub images: Vec<Rgb>,
 }
 
-/// Draws the grid. With no pictures at all it is an error: there is nothing to show.
+/// Draws the grid. With no images at all it is an error: there is nothing to show.
 pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
     let layout = Layout::new(headings, rows)?;
     let mut canvas = blank(layout.width(), layout.height());
@@ -48,33 +50,33 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
     for (index, row) in rows.iter().enumerate() {
         let top = layout.row_top(index);
         layout.draw_label(&mut canvas, index, top);
-        for (picture, &left) in row.pictures.iter().zip(&layout.lefts) {
-            layout.draw_picture(&mut canvas, picture, left, top);
+        for (image, &left) in row.images.iter().zip(&layout.lefts) {
+            layout.draw_image(&mut canvas, image, left, top);
         }
     }
     Ok(canvas)
 }
 
-/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's pictures on the left, the
-/// tuned model's on the right, under headings that say so if it is a stand-in. A run that has no base pictures gets the tuned
-/// ones only.
+/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's
+/// images on the left, the tuned model's on the right, under headings that say so if it is a
+/// stand-in. A run gets only the sets that it has.
 pub fn write_run_grid(run: &Path) -> Result<()> {
     let plan = plan(run)?;
     let prompts =
         prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
     let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
     let most = images(&plan).unwrap_or(usize::MAX);
-    let pictures =
-        |model| -> Result<Vec<Vec<Rgb>>> { prompts.iter().map(|p| load_samples(run, model, p, most)).collect() };
-    let sides = [(Model::Base, pictures(Model::Base)?), (Model::Tuned, pictures(Model::Tuned)?)];
-    let span = |pictures: &[Vec<Rgb>]| pictures.iter().map(Vec::len).max().unwrap_or(0);
-    let shown = || sides.iter().filter(|(_, pictures)| span(pictures) > 0);
-    let headings: Vec<Heading> = shown()
-        .map(|(model, pictures)| Heading { text: format!("{}{mark}", model.name()), span: span(pictures) })
-        .collect();
-    let row = |index: usize| shown().flat_map(|(_, pictures)| pictures[index].clone()).collect();
+    let mut sets: Vec<(SampleSet, Vec<Vec<Rgb>>)> = Vec::new();
+    for set in SampleSet::found(run)? {
+        sets.push((set, prompts.iter().map(|p| load_samples(run, set, p, most)).collect::<Result<_>>()?));
+    }
+    let span = |images: &[Vec<Rgb>]| images.iter().map(Vec::len).max().unwrap_or(0);
+    let shown = || sets.iter().filter(|(_, images)| span(images) > 0);
+    let headings: Vec<Heading> =
+        shown().map(|(set, images)| Heading { text: format!("{}{mark}", set.heading()), span: span(images) }).collect();
+    let row = |index: usize| shown().flat_map(|(_, images)| images[index].clone()).collect();
     let rows: Vec<Row> =
-        prompts.iter().enumerate().map(|(index, prompt)| Row { label: prompt.clone(), pictures: row(index) }).collect();
+        prompts.iter().enumerate().map(|(index, prompt)| Row { label: prompt.clone(), images: row(index) }).collect();
     write_png(&run.join("grid.png"), &grid(&headings, &rows)?, &[])
 }
 
@@ -91,27 +93,28 @@ fn prompts(plan: &toml::Table) -> Option<Vec<String>> {
     prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect()
 }
 
-/// How many pictures of a prompt a plan asks for.
+/// How many images of a prompt a plan asks for.
 fn images(plan: &toml::Table) -> Option<usize> {
     usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
 }
 
-/// The pictures 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them are a person's own.
-fn load_samples(run: &Path, model: Model, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
-    let folder = run.join("samples").join(model.name()).join(slug(prompt));
+/// The images 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them
+/// are a person's own.
+fn load_samples(run: &Path, set: SampleSet, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
+    let folder = run.join("samples").join(set.folder()).join(slug(prompt));
     let paths = (0..most).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
     paths.map(|path| data::load_image(&path)).collect()
 }
 
 /// Where everything goes, in pixels.
 struct Layout {
-    /// How many times every picture is enlarged.
+    /// How many times every image is enlarged.
     zoom: usize,
     /// The size of a cell.
     cell: (usize, usize),
-    /// Around the whole, and between label and pictures.
+    /// Around the whole, and between label and images.
     margin: usize,
-    /// Between neighbouring pictures.
+    /// Between neighboring images.
     gap: usize,
     /// The left edge of each column.
     lefts: Vec<usize>,
@@ -127,8 +130,8 @@ struct Layout {
 
 impl Layout {
     fn new(headings: &[Heading], rows: &[Row]) -> Result<Self> {
-        let pictures = || rows.iter().flat_map(|row| &row.pictures);
-        let largest = (pictures().map(|p| p.width).max(), pictures().map(|p| p.height).max());
+        let images = || rows.iter().flat_map(|row| &row.images);
+        let largest = (images().map(|p| p.width).max(), images().map(|p| p.height).max());
         let (Some(width), Some(height)) = largest else {
             return Err(Error::run("there are no pictures to make a grid of"));
         };
@@ -142,8 +145,8 @@ impl Layout {
         let gap = (em * 0.35).round().max(2.0) as usize;
         let labels = wrap_labels(&words, rows, cell);
         let widest = labels.iter().flatten().map(|line| words.width(line)).fold(0.0, f32::max).ceil() as usize;
-        let pictures_left = if widest == 0 { margin } else { margin + widest + margin };
-        let lefts = lefts(&spans, pictures_left, cell.0, gap, margin);
+        let images_left = if widest == 0 { margin } else { margin + widest + margin };
+        let lefts = lefts(&spans, images_left, cell.0, gap, margin);
         let headed = headings.iter().any(|heading| !heading.text.is_empty());
         let head = if headed { (em * 2.1).round() as usize } else { 0 };
         Ok(Self { zoom, cell, margin, gap, lefts, spans, labels, head, words, bold })
@@ -178,38 +181,39 @@ impl Layout {
         fill(canvas, (left, rule), (right - left, thickness), RULE);
     }
 
-    /// The label's lines, centred on the height of their row.
+    /// The label's lines, centered on the height of their row.
     fn draw_label(&self, canvas: &mut Rgb, row: usize, top: usize) {
         let lines = &self.labels[row];
         let line_height = self.words.line_height();
         let middle = top as f32 + self.cell.1 as f32 / 2.0;
-        // The first baseline lies three quarters down its line: letters hang more above it than below.
+        // The first baseline lies three quarters down its line: letters hang more above it than
+        // below.
         let first = middle - lines.len() as f32 * line_height / 2.0 + line_height * 0.75;
         for (index, line) in lines.iter().enumerate() {
             self.words.draw(canvas, self.margin as f32, (first + index as f32 * line_height).round(), line, INK);
         }
     }
 
-    fn draw_picture(&self, canvas: &mut Rgb, picture: &Rgb, left: usize, top: usize) {
-        let size = (picture.width * self.zoom, picture.height * self.zoom);
+    fn draw_image(&self, canvas: &mut Rgb, image: &Rgb, left: usize, top: usize) {
+        let size = (image.width * self.zoom, image.height * self.zoom);
         if size != self.cell {
             fill(canvas, (left, top), self.cell, LETTERBOX);
         }
         let (left, top) = (left + (self.cell.0 - size.0) / 2, top + (self.cell.1 - size.1) / 2);
         for y in 0..size.1 {
             for x in 0..size.0 {
-                let from = 3 * (y / self.zoom * picture.width + x / self.zoom);
+                let from = 3 * (y / self.zoom * image.width + x / self.zoom);
                 let to = 3 * ((top + y) * canvas.width + left + x);
-                canvas.pixels[to..to + 3].copy_from_slice(&picture.pixels[from..from + 3]);
+                canvas.pixels[to..to + 3].copy_from_slice(&image.pixels[from..from + 3]);
             }
         }
     }
 }
 
-/// Large enough to read when the whole grid is as wide as a page, yet in proportion to one picture.
-fn font_size(pictures_width: usize, cell_width: usize) -> f32 {
+/// Large enough to read when the whole grid is as wide as a page, yet in proportion to one image.
+fn font_size(images_width: usize, cell_width: usize) -> f32 {
     let cell = cell_width as f32;
-    (pictures_width as f32 * 0.02).clamp(cell * 0.08, cell * 0.15).max(13.0).round()
+    (images_width as f32 * 0.02).clamp(cell * 0.08, cell * 0.15).max(13.0).round()
 }
 
 /// First and last column of each heading; without headings one span over the longest row.
@@ -220,14 +224,14 @@ fn spans(headings: &[Heading], rows: &[Row]) -> Vec<(usize, usize)> {
         spans.push((next, next + heading.span.max(1) - 1));
         next += heading.span.max(1);
     }
-    let longest = rows.iter().map(|row| row.pictures.len()).max().unwrap_or(0);
+    let longest = rows.iter().map(|row| row.images.len()).max().unwrap_or(0);
     if longest > next {
         spans.push((next, longest - 1));
     }
     spans
 }
 
-/// Labels take at most a picture's width and height.
+/// Labels take at most an image's width and height.
 fn wrap_labels(face: &Face, rows: &[Row], cell: (usize, usize)) -> Vec<Vec<String>> {
     let width = cell.0.max(SMALLEST_CELL) as f32 * 0.85;
     let lines = ((cell.1 as f32 / face.line_height()) as usize).max(1);
@@ -251,9 +255,9 @@ fn blank(width: usize, height: usize) -> Rgb {
     Rgb { width, height, pixels }
 }
 
-fn fill(canvas: &mut Rgb, (left, top): (usize, usize), (width, height): (usize, usize), colour: Colour) {
+fn fill(canvas: &mut Rgb, (left, top): (usize, usize), (width, height): (usize, usize), color: Color) {
     for y in top..top + height {
         let row = &mut canvas.pixels[3 * (y * canvas.width + left)..][..3 * width];
-        row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&colour));
+        row.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&color));
     }
 }

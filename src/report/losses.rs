@@ -1,8 +1,8 @@
 //! The losses of a run as a reader of curves wants them.
 //!
-//! In: `loss.csv` and `eval.csv` of a run's folder; columns that are not asked for are passed over. Out: [`Losses`]; their
-//! debiased exponential moving average (the zero start's weight divided out, as in Adam's moments); few enough points to
-//! draw.
+//! In: `loss.csv` and `eval.csv` of a run's folder; columns that are not asked for are passed over.
+//! Out: [`Losses`]; their debiased exponential moving average (the zero start's weight divided out,
+//! as in Adam's moments); few enough points to draw.
 
 use std::path::Path;
 
@@ -17,9 +17,9 @@ pub type Point = (f64, f64);
 pub struct Losses {
     /// Each step's loss.
     pub raw: Vec<Point>,
-    /// The instance pictures' part of each step's loss; empty but for DreamBooth.
+    /// The instance images' part of each step's loss; empty but for DreamBooth.
     pub instance: Vec<Point>,
-    /// The class pictures' part, without its weight; empty but for DreamBooth.
+    /// The class images' part, without its weight; empty but for DreamBooth.
     pub prior: Vec<Point>,
     /// The fixed-noise evaluation losses; step 0 is the model before training.
     pub eval: Vec<Point>,
@@ -46,14 +46,10 @@ impl Losses {
     pub fn span(&self) -> usize {
         (self.raw.len() / 10).clamp(5, 500)
     }
-
-    /// The moving average of the raw loss over [`Self::span`].
-    pub fn smoothed(&self) -> Vec<Point> {
-        smooth(&self.raw, self.span())
-    }
 }
 
-/// The moving average over about `span` points: weight 2 / (span + 1) on the newest; a span of 1 changes nothing.
+/// The moving average over about `span` points: weight 2 / (span + 1) on the newest; a span of 1
+/// changes nothing.
 pub fn smooth(points: &[Point], span: usize) -> Vec<Point> {
     let keep = 1.0 - 2.0 / (span.max(1) as f64 + 1.0);
     let (mut sum, mut weight) = (0.0, 0.0);
@@ -65,7 +61,8 @@ pub fn smooth(points: &[Point], span: usize) -> Vec<Point> {
     average.collect()
 }
 
-/// At most about `limit` points with the same outline: of each run of neighbours the lowest and the highest stay.
+/// At most about `limit` points with the same outline: of each run of neighbors the lowest and the
+/// highest stay.
 pub fn thin(points: &[Point], limit: usize) -> Vec<Point> {
     if points.len() <= limit {
         return points.to_vec();
@@ -84,7 +81,8 @@ fn extremes(bucket: &[Point]) -> Vec<Point> {
     ends
 }
 
-/// The finite values of `column` with their steps; `None` where there is no such column. An empty cell is no value.
+/// The finite values of `column` with their steps; `None` where there is no such column. An empty
+/// cell is no value.
 fn read_column(path: &Path, column: &str) -> Result<Option<Vec<Point>>> {
     let broken = |what: String| Error::input(format!("{}: {what}", path.display()));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(fs_err::File::open(path)?);

@@ -1,12 +1,14 @@
 //! The write-up of a results tree: `report.md` and `index.html`.
 //!
-//! In: the tree's finished runs and the files beside them. Out: a document in the order of a report: what stands in for what,
-//! warnings, environment, settings, data, curves, pictures, table, and the commands that repeat it all. It holds no date and no
-//! absolute path of its own, so it can be moved with its tree and comes out the same each time.
+//! In: the tree's finished runs and the files beside them. Out: a document in the order of a
+//! report: what stands in for what, warnings, environment, settings, data, curves, images, table,
+//! and the commands that repeat it all. It holds no date and no absolute path of its own, so it can
+//! be moved with its tree and comes out the same each time.
 
 mod commands;
 mod data;
 mod environment;
+mod groups;
 mod settings;
 
 use std::path::Path;
@@ -14,9 +16,10 @@ use std::path::Path;
 use crate::error::Result;
 use crate::results::write_atomic;
 
-use super::document::{Block, Grid, Picture, to_html, to_markdown};
+use super::document::{Block, Grid, Image, to_html, to_markdown};
 use super::runs::{Run, Runs};
 use super::table::{Table, duration, to_cells};
+use groups::{captioned, groups, shared_by};
 
 const TITLE: &str = "Fine-tuning experiments";
 
@@ -37,7 +40,7 @@ pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     out.extend(settings::blocks(finished));
     out.extend(data::blocks(finished));
     out.extend(curves(results, finished));
-    out.extend(pictures(finished));
+    out.extend(images(finished));
     out.extend(table_blocks(table));
     out.extend(commands::blocks(finished));
     out
@@ -61,7 +64,8 @@ fn summary(runs: &Runs) -> String {
     text
 }
 
-/// What stands in for what, and why, each thing once; every run's own mark is in its captions and in the table.
+/// What stands in for what, and why, each thing once; every run's own mark is in its captions and
+/// in the table.
 fn stand_ins(runs: &[Run]) -> Vec<Block> {
     let sentence = |run: &Run| run.record.stand_in.as_ref().map(|s| format!("{}, because {}", s.what, s.why));
     let said = groups(runs, sentence).into_iter().filter_map(|(sentence, members)| Some((sentence?, members)));
@@ -95,7 +99,7 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
         let path = |ending: &str| folder.join(ending).is_file().then(|| format!("{prefix}{ending}"));
         out.extend(
             path("loss.png")
-                .map(|png| Block::Picture(Picture { path: png, caption, vector: path("loss.svg"), narrow: true })),
+                .map(|png| Block::Image(Image { path: png, caption, vector: path("loss.svg"), narrow: true })),
         );
     };
     if runs.len() > 1 {
@@ -111,23 +115,18 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
     if out.len() == 1 { Vec::new() } else { out }
 }
 
-fn pictures(runs: &[Run]) -> Vec<Block> {
+fn images(runs: &[Run]) -> Vec<Block> {
     let shown = runs.iter().filter(|run| run.path.join("grid.png").is_file());
-    let picture = |run: &Run| {
-        Block::Picture(Picture {
+    let image = |run: &Run| {
+        Block::Image(Image {
             path: format!("{}/grid.png", run.folder()),
             caption: format!("{}: the same prompts and seeds before and after training", captioned(run)),
             vector: None,
             narrow: false,
         })
     };
-    let pictures: Vec<Block> = shown.map(picture).collect();
-    if pictures.is_empty() { pictures } else { [vec![Block::Heading(2, "Pictures".into())], pictures].concat() }
-}
-
-/// The run's name in a caption, with the mark of a stand-in.
-fn captioned(run: &Run) -> String {
-    format!("{}{}", run.name(), if run.record.stand_in.is_some() { " (STAND-IN)" } else { "" })
+    let images: Vec<Block> = shown.map(image).collect();
+    if images.is_empty() { images } else { [vec![Block::Heading(2, "Pictures".into())], images].concat() }
 }
 
 fn table_blocks(table: &Table) -> Vec<Block> {
@@ -139,31 +138,4 @@ fn table_blocks(table: &Table) -> Vec<Block> {
     }
     out.push(Block::Text("The same as numbers: table.csv, table.md, table.tex.".into()));
     out
-}
-
-/// Names of runs that share something; nothing where all do.
-fn shared_by(runs: &[&Run], of: usize) -> String {
-    if runs.len() == of {
-        return if of == 1 { runs[0].name().to_string() } else { "all runs".to_string() };
-    }
-    runs.iter().map(|run| run.name()).collect::<Vec<_>>().join(", ")
-}
-
-/// Runs with equal keys together, in the order in which the keys first come.
-fn groups<K: PartialEq>(runs: &[Run], key: impl Fn(&Run) -> K) -> Vec<(K, Vec<&Run>)> {
-    let mut groups: Vec<(K, Vec<&Run>)> = Vec::new();
-    for run in runs {
-        let key = key(run);
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, members)) => members.push(run),
-            None => groups.push((key, vec![run])),
-        }
-    }
-    groups
-}
-
-/// A table of two columns.
-fn pairs(heading: &str, rows: Vec<(String, String)>) -> Block {
-    let rows = rows.into_iter().map(|(name, value)| vec![name, value]).collect();
-    Block::Table(Grid { headings: vec![heading.to_string(), "value".into()], rows })
 }

@@ -1,8 +1,10 @@
-//! Curves of several runs over each other: `tunelab plot`, and `results/loss.{png,svg}` of the whole tree.
+//! Curves of several runs over each other: `tunelab plot`, and `results/loss.{png,svg}` of the
+//! whole tree.
 //!
-//! In: runs' names and [`Losses`]. Out: a figure with the moving averages of the training losses above and the evaluation
-//! losses below. All runs are smoothed over the same span, so that differences are the runs' own. Runs differ in colour
-//! (Okabe and Ito's palette without its yellow), dash and marker, so that they stay apart in grey print too.
+//! In: runs' names and [`Losses`]. Out: a figure with the moving averages of the training losses
+//! above and the evaluation losses below. All runs are smoothed over the same span, so that
+//! differences are the runs' own. Runs differ in color (Okabe and Ito's palette without its
+//! yellow), dash and marker, so that they stay apart in gray print too.
 
 use plotters::style::RGBColor;
 
@@ -29,7 +31,7 @@ const MOST_MARKS: usize = 16;
 
 /// Which losses are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum LossKind {
     /// Training and, where any run has them, evaluation losses.
     Both,
     /// Training losses only.
@@ -40,12 +42,13 @@ pub enum Which {
 
 /// How they are shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct PlotOptions {
     /// Which losses.
-    pub which: Which,
+    pub losses: LossKind,
     /// Whether the loss axes are logarithmic.
     pub log: bool,
-    /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a tenth of the longest run.
+    /// Steps that the training losses are averaged over; 1 for the losses as they are; `None` for a
+    /// tenth of the longest run.
     pub smoothing: Option<usize>,
 }
 
@@ -53,20 +56,20 @@ pub struct Look {
 ///
 /// # Errors
 /// Wrong input: there is no loss to show.
-pub fn draw(runs: &[(String, Losses)], look: Look) -> Result<Figure> {
-    let span = look.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
+pub fn draw(runs: &[(String, Losses)], options: PlotOptions) -> Result<Figure> {
+    let span = options.smoothing.or_else(|| runs.iter().map(|(_, losses)| losses.span()).max()).unwrap_or(1);
     let average = |losses: &Losses| if span > 1 { settled(smooth(&losses.raw, span)) } else { losses.raw.clone() };
     let training = || runs.iter().map(|(_, losses)| average(losses)).collect::<Vec<_>>();
     let evaluation = || runs.iter().map(|(_, losses)| losses.eval.clone()).collect::<Vec<_>>();
     let mut panels = Vec::new();
-    if look.which != Which::Evaluation {
-        panels.push(panel("training loss", &names(runs), &training(), look.log));
+    if options.losses != LossKind::Evaluation {
+        panels.push(panel("training loss", &names(runs), &training(), options.log));
     }
     let evaluated = runs.iter().any(|(_, losses)| !losses.eval.is_empty());
-    if look.which == Which::Evaluation || (look.which == Which::Both && evaluated) {
+    if options.losses == LossKind::Evaluation || (options.losses == LossKind::Both && evaluated) {
         // One legend serves both panels.
         let names = if panels.is_empty() { names(runs) } else { vec![String::new(); runs.len()] };
-        panels.push(panel("evaluation loss", &names, &evaluation(), look.log));
+        panels.push(panel("evaluation loss", &names, &evaluation(), options.log));
     }
     if panels.iter().all(|panel| panel.curves.is_empty()) {
         return Err(Error::input("these runs have no such losses to plot")
@@ -96,7 +99,7 @@ fn curve(index: usize, name: &str, points: &[Point]) -> Curve {
     let points = thin(points, MOST_POINTS / 10);
     Curve {
         name: name.to_string(),
-        colour: PALETTE[index % PALETTE.len()],
+        color: PALETTE[index % PALETTE.len()],
         width: 1.1,
         dash: DASHES[index % DASHES.len()],
         marks: Some((Marker::ALL[index % Marker::ALL.len()], marks(&points, index))),
@@ -104,7 +107,8 @@ fn curve(index: usize, name: &str, points: &[Point]) -> Curve {
     }
 }
 
-/// All of a few points; of many some, further along for each later run, so that markers do not lie on each other.
+/// All of a few points; of many some, further along for each later run, so that markers do not lie
+/// on each other.
 fn marks(points: &[Point], index: usize) -> Vec<Point> {
     if points.len() <= MOST_MARKS {
         return points.to_vec();

@@ -1,7 +1,7 @@
 //! The runs of a results tree, as tables and pages read them.
 //!
-//! In: folders that `tunelab run` wrote. Out: [`Run`]: the record and the plan of a finished run. Plans are read as data, not
-//! resolved, so that results of earlier versions stay readable.
+//! In: folders that `tunelab run` wrote. Out: [`Run`]: the record and the plan of a finished run.
+//! Plans are read as data, not resolved, so that results of earlier versions stay readable.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ impl Run {
         Ok(Self { path: path.to_path_buf(), record, plan })
     }
 
-    /// The name that tables and pictures show.
+    /// The name that tables and images show.
     pub fn name(&self) -> &str {
         &self.record.name
     }

@@ -1,8 +1,8 @@
-//! Words on pictures: measured, wrapped and drawn with the built-in font.
+//! Words on images: measured, wrapped and drawn with the built-in font.
 //!
-//! In: text, a size in pixels per em, a colour, a picture. Out: the picture with the text on it. `DejaVu` Sans is compiled
-//! in (assets/font), so the result needs no installed font and is the same everywhere. A character that the font lacks is
-//! drawn as an empty box, never left out.
+//! In: text, a size in pixels per em, a color, an image. Out: the image with the text on it.
+//! `DejaVu` Sans is compiled in (assets/font), so the result needs no installed font and is the
+//! same everywhere. A character that the font lacks is drawn as an empty box, never left out.
 
 use ab_glyph::{Font, FontRef, GlyphId, PxScaleFont, ScaleFont, point};
 use unicode_normalization::UnicodeNormalization;
@@ -11,17 +11,17 @@ use crate::data::Rgb;
 use crate::error::{Error, Result};
 
 /// `DejaVu` Sans.
-pub const REGULAR: &[u8] = include_bytes!("../../assets/font/DejaVuSans.ttf");
+pub static REGULAR: &[u8] = include_bytes!("../../assets/font/DejaVuSans.ttf");
 /// `DejaVu` Sans Bold.
-pub const BOLD: &[u8] = include_bytes!("../../assets/font/DejaVuSans-Bold.ttf");
+pub static BOLD: &[u8] = include_bytes!("../../assets/font/DejaVuSans-Bold.ttf");
 
 /// The width of the box for a missing character, in em.
 const BOX_EM: f32 = 0.62;
 /// The height of that box, in em: about a capital letter's.
 const BOX_HEIGHT_EM: f32 = 0.72;
 
-/// A colour, red, green and blue.
-pub type Colour = [u8; 3];
+/// A color, red, green and blue.
+pub type Color = [u8; 3];
 
 /// A font at one size.
 pub struct Face {
@@ -49,7 +49,8 @@ impl Face {
         self.place(text).last().map_or(0.0, |glyph| glyph.x + self.advance(glyph.id))
     }
 
-    /// Breaks `text` into at most `max_lines` lines of at most `width` pixels; a cut is marked with `…`.
+    /// Breaks `text` into at most `max_lines` lines of at most `width` pixels; a cut is marked with
+    /// `…`.
     pub fn wrap(&self, text: &str, width: f32, max_lines: usize) -> Vec<String> {
         let text = printable(text);
         let mut lines = Vec::new();
@@ -73,18 +74,19 @@ impl Face {
         lines
     }
 
-    /// Draws one line with its left end at `x` and its baseline at `baseline`; what lies outside the picture is cut off.
-    pub fn draw(&self, on: &mut Rgb, x: f32, baseline: f32, text: &str, colour: Colour) {
+    /// Draws one line with its left end at `x` and its baseline at `baseline`; what lies outside
+    /// the image is cut off.
+    pub fn draw(&self, on: &mut Rgb, x: f32, baseline: f32, text: &str, color: Color) {
         for placed in self.place(&printable(text)) {
             if placed.id == GlyphId(0) {
-                self.draw_box(on, x + placed.x, baseline, colour);
+                self.draw_box(on, x + placed.x, baseline, color);
                 continue;
             }
             let glyph = placed.id.with_scale_and_position(self.font.scale(), point(x + placed.x, baseline));
             let Some(outline) = self.font.outline_glyph(glyph) else { continue };
             let corner = outline.px_bounds().min;
             outline.draw(|dx, dy, coverage| {
-                blend(on, corner.x as i64 + i64::from(dx), corner.y as i64 + i64::from(dy), colour, coverage);
+                blend(on, corner.x as i64 + i64::from(dx), corner.y as i64 + i64::from(dy), color, coverage);
             });
         }
     }
@@ -108,7 +110,7 @@ impl Face {
         if id == GlyphId(0) { self.em * (BOX_EM + 0.12) } else { self.font.h_advance(id) }
     }
 
-    fn draw_box(&self, on: &mut Rgb, x: f32, baseline: f32, colour: Colour) {
+    fn draw_box(&self, on: &mut Rgb, x: f32, baseline: f32, color: Color) {
         let (left, right) = ((x + 0.06 * self.em).round() as i64, (x + BOX_EM * self.em).round() as i64);
         let (top, bottom) = ((baseline - BOX_HEIGHT_EM * self.em).round() as i64, baseline.round() as i64);
         let stroke = (self.em / 16.0).round().max(1.0) as i64;
@@ -116,13 +118,14 @@ impl Face {
             for x in left..right {
                 let inside = x >= left + stroke && x < right - stroke && y >= top + stroke && y < bottom - stroke;
                 if !inside {
-                    blend(on, x, y, colour, 1.0);
+                    blend(on, x, y, color, 1.0);
                 }
             }
         }
     }
 
-    /// Parts of a word that each fit: most words whole, long ones (and scripts without spaces) cut where they must be.
+    /// Parts of a word that each fit: most words whole, long ones (and scripts without spaces) cut
+    /// where they must be.
     fn break_word(&self, word: &str, width: f32) -> Vec<String> {
         let mut parts = vec![String::new()];
         for character in word.chars() {
@@ -135,7 +138,8 @@ impl Face {
         parts
     }
 
-    /// The longest beginning of `line` that fits with `…` behind it, of whole words where there is more than one.
+    /// The longest beginning of `line` that fits with `…` behind it, of whole words where there is
+    /// more than one.
     fn shorten(&self, line: &str, width: f32) -> String {
         let mut kept = line.to_string();
         while self.width(&format!("{kept}…")) > width && !kept.is_empty() {
@@ -150,18 +154,19 @@ struct Placed {
     x: f32,
 }
 
-/// Text as it can be drawn: composed, control characters as spaces, without the marks that only join or vary others.
+/// Text as it can be drawn: composed, control characters as spaces, without the marks that only
+/// join or vary others.
 fn printable(text: &str) -> String {
     let drawn = text.nfc().filter(|c| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'));
     drawn.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn blend(on: &mut Rgb, x: i64, y: i64, colour: Colour, coverage: f32) {
+fn blend(on: &mut Rgb, x: i64, y: i64, color: Color, coverage: f32) {
     if x < 0 || y < 0 || x >= on.width as i64 || y >= on.height as i64 {
         return;
     }
     let at = 3 * (y as usize * on.width + x as usize);
-    for (below, above) in on.pixels[at..at + 3].iter_mut().zip(colour) {
+    for (below, above) in on.pixels[at..at + 3].iter_mut().zip(color) {
         let mixed = f32::from(*below) + (f32::from(above) - f32::from(*below)) * coverage.clamp(0.0, 1.0);
         *below = mixed.round() as u8;
     }

@@ -1,4 +1,5 @@
-//! What differs between the plan that a run's folder holds and the one that is asked for, and so what is to be done again.
+//! What differs between the plan that a run's folder holds and the one that is asked for, and so
+//! what is to be done again.
 //!
 //! In: the texts of two resolved plans. Out: the farthest-reaching difference.
 

@@ -1,7 +1,8 @@
 //! Writing a file so that it is there whole or not at all.
 //!
-//! In: a path and bytes, or a writer that fills a path. Out: the file under its name, flushed to the disk before it is
-//! renamed. A failure removes the temporary file and leaves what was there before.
+//! In: a path and bytes, or a writer that fills a path. Out: the file under its name, flushed to
+//! the disk before it is renamed. A failure removes the temporary file and leaves what was there
+//! before.
 
 use std::ffi::OsStr;
 use std::io;
@@ -41,7 +42,8 @@ pub fn atomically<E: From<io::Error>>(
     written
 }
 
-/// Whether a file's name is that of a file that was still being written. A writer of tensors adds an ending of its own.
+/// Whether a file's name is that of a file that was still being written. A writer of tensors adds
+/// an ending of its own.
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && name.contains(TEMPORARY)
@@ -60,14 +62,15 @@ pub fn remove_temporaries(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// In the same folder, because a rename works within one file system only; with the process's number, so that two
-/// runs that write one table do not write into each other's file.
+/// In the same folder, because a rename works within one file system only; with the process's
+/// number, so that two runs that write one table do not write into each other's file.
 fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}{TEMPORARY}", std::process::id()))
 }
 
-/// The longest name that a file has while it is written: a writer of tensors puts a point before it and an ending behind it.
+/// The longest name that a file has while it is written: a writer of tensors puts a point before it
+/// and an ending behind it.
 pub fn longest_name(path: &Path) -> PathBuf {
     let temporary = temporary(path);
     let name = temporary.file_name().unwrap_or_default().to_string_lossy();

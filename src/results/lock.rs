@@ -1,7 +1,8 @@
-//! Keeps two processes out of one run's folder: both would go on from the same checkpoint and write over each other.
+//! Keeps two processes out of one run's folder: both would go on from the same checkpoint and write
+//! over each other.
 //!
-//! In: the results folder and the run's folder name. Out: the lock; the empty file `.locks/NAME` that carries it stays. It is
-//! not in `.cache`, which may be deleted at any time.
+//! In: the results folder and the run's folder name. Out: the lock; the empty file `.locks/NAME`
+//! that carries it stays. It is not in `.cache`, which may be deleted at any time.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +13,8 @@ use fs_err as fs;
 
 use crate::lock::Locked;
 
-/// How long a process that was killed may take to end: whoever kills one and starts another at once should not be refused.
+/// How long a process that was killed may take to end: whoever kills one and starts another at once
+/// should not be refused.
 const DYING: Duration = Duration::from_secs(2);
 
 /// Takes the lock of the run `folder` in `results`; `None` if another process has it and keeps it.

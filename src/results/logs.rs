@@ -1,8 +1,9 @@
 //! The logs of a run: one row a step, written as it happens.
 //!
-//! In: a step's numbers. Out: `loss.csv` (step, epoch, loss, lr, `grad_norm`) and `eval.csv` (step, `eval_loss`), which a
-//! rerun repeats byte for byte, and [`timing.csv`](super::timing), which nothing compares. Losses are written with as many digits as
-//! it takes to read the same number back.
+//! In: a step's numbers. Out: `loss.csv` (step, epoch, loss, lr, `grad_norm`) and `eval.csv` (step,
+//! `eval_loss`), which a rerun repeats byte for byte, and [`timing.csv`](super::timing), which
+//! nothing compares. Losses are written with as many digits as it takes to read the same number
+//! back.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,8 @@ pub struct LossLog {
 }
 
 impl LossLog {
-    /// Begins the three logs anew; `parts` adds the columns `instance_loss` and `prior_loss` to `loss.csv`.
+    /// Begins the three logs anew; `parts` adds the columns `instance_loss` and `prior_loss` to
+    /// `loss.csv`.
     pub fn create(run: &RunDir, parts: bool) -> Result<Self> {
         let log = |name, columns: &[&str]| Log::create(&run.path().join(name), columns);
         Ok(Self {
@@ -58,8 +60,8 @@ impl LossLog {
         })
     }
 
-    /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0 they begin anew. Of
-    /// `timing.csv` is kept what there is.
+    /// Goes on with the logs of a run that was cut off, without the rows after `step`. From step 0
+    /// they begin anew. Of `timing.csv` is kept what there is.
     pub fn resume(run: &RunDir, step: usize, parts: bool) -> Result<Self> {
         if step == 0 {
             return Self::create(run, parts);
@@ -122,7 +124,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Keeps the header and the rows of the steps up to `step`; a row that was cut in the middle goes.
+    /// Keeps the header and the rows of the steps up to `step`; a row that was cut in the middle
+    /// goes.
     fn resume(path: &Path, old: &str, step: usize) -> Result<Self> {
         let is_kept = |line: &str| {
             let first = line.split(',').next().unwrap_or_default();
@@ -139,7 +142,8 @@ impl Log {
         Ok(Self { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) })
     }
 
-    /// Writes a row and hands it to the operating system at once: what a killed run has logged stays.
+    /// Writes a row and hands it to the operating system at once: what a killed run has logged
+    /// stays.
     fn row(&mut self, cells: &[impl AsRef<[u8]>]) -> Result<()> {
         let written = self.writer.write_record(cells).map_err(std::io::Error::from);
         written

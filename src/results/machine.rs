@@ -1,7 +1,8 @@
 //! The computer that a run used, as far as it can be told without special rights.
 //!
-//! In: `/proc`, `/etc/os-release`, the processor's own feature bits, `nvidia-smi` where there is one; `sysctl` on macOS and
-//! the environment on Windows. Out: [`Machine`], and the memory this process has in use. What cannot be found is left out.
+//! In: `/proc`, `/etc/os-release`, the processor's own feature bits, `nvidia-smi` where there is
+//! one; `sysctl` on macOS and the environment on Windows. Out: [`Machine`], and the memory this
+//! process has in use. What cannot be found is left out.
 
 use std::process::Command;
 
@@ -68,8 +69,9 @@ pub fn peak_memory_mib() -> Option<f64> {
     kib_field("/proc/self/status", "VmHWM")
 }
 
-/// Begins the count of [`peak_memory_mib`] anew, so that each of several experiments has its own (Linux; elsewhere nothing).
-pub fn forget_peak_memory() {
+/// Begins the count of [`peak_memory_mib`] anew, so that each of several experiments has its own
+/// (Linux; elsewhere nothing).
+pub fn reset_peak_rss() {
     // Where the kernel does not allow it, the peak is that of all experiments so far.
     let _ = fs::write("/proc/self/clear_refs", "5");
 }

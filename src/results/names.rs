@@ -1,12 +1,12 @@
 //! Names of folders and files made from what a person wrote: prompts and experiment names.
 //!
-//! In: any text (empty, emoji, path separators, names that Windows reserves). Out: one path component that every file
-//! system takes. Two prompts never share a folder: a prompt that its slug does not spell out in full gets a hash, after a
-//! character that slugs without a hash never hold.
+//! In: any text (empty, emoji, path separators, names that Windows reserves). Out: one path
+//! component that every file system takes. Two prompts never share a folder: a prompt that its slug
+//! does not spell out in full gets a hash, after a character that slugs without a hash never hold.
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::Model;
+use super::sample_set::SampleSet;
 use crate::hash::sha256;
 
 /// The most characters of a slug before its hash.
@@ -38,9 +38,9 @@ pub fn slug(prompt: &str) -> String {
     format!("{}_{}", if readable.is_empty() { "prompt" } else { readable }, short_hash(prompt))
 }
 
-/// Where picture `index` of `prompt` lies in the folder of its run.
-pub fn sample_name(model: Model, prompt: &str, index: usize) -> String {
-    format!("samples/{}/{}/{index}.png", model.name(), slug(prompt))
+/// Where image `index` of `prompt` lies in the folder of its run.
+pub fn sample_name(set: SampleSet, prompt: &str, index: usize) -> String {
+    format!("samples/{}/{}/{index}.png", set.folder(), slug(prompt))
 }
 
 /// A run's folder: the name itself where it is a plain one, otherwise a plain one with a hash.
@@ -57,8 +57,9 @@ pub fn run_folder(name: &str) -> String {
     format!("{}_{}", if readable.is_empty() { "run" } else { readable }, short_hash(name))
 }
 
-/// The file in a run's `weights/` that is called as the run is: kohya's form of a LoRA, or the whole model. An experiment may have
-/// the name of the file for diffusers or PEFT, or one that Windows reserves.
+/// The file in a run's `weights/` that is called as the run is: kohya's form of a LoRA, or the
+/// whole model. An experiment may have the name of the file for diffusers or PEFT, or one that
+/// Windows reserves.
 pub fn weights_name(name: &str) -> String {
     let stem = match name {
         name if is_reserved(name) => run_folder(name),

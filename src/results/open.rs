@@ -1,7 +1,9 @@
-//! What is found where a run's folder should be, and so what is to be done; and how what another plan left is cleared away.
+//! What is found where a run's folder should be, and so what is to be done; and how what another
+//! plan left is cleared away.
 //!
-//! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`Opened`]. Nothing of another plan is removed
-//! without `--force`, but pictures that only `[eval]` asks for otherwise.
+//! In: a results folder, the experiment's name, the text of its resolved plan. Out: [`Opened`].
+//! Nothing of another plan is removed without `--force`, but images that only `[eval]` asks for
+//! otherwise.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +15,13 @@ use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
 use super::{
-    EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files, samples,
+    CHECKPOINTS, EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files,
+    samples,
 };
 use crate::error::{Error, Result, is_full};
 
-/// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the folder stays.
+/// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
+/// folder stays.
 const WRITTEN: [&str; 14] = [
     RUN_JSON,
     INPUTS_JSON,
@@ -30,7 +34,7 @@ const WRITTEN: [&str; 14] = [
     "grid.png",
     "data.png",
     "weights",
-    "checkpoints",
+    CHECKPOINTS,
     WARNINGS_JSON,
     PLAN_TOML,
 ];
@@ -38,27 +42,30 @@ const WRITTEN: [&str; 14] = [
 /// What was found where the run's folder should be.
 #[derive(Debug)]
 pub enum Opened {
-    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder holds `plan.toml` only.
+    /// Nothing, or another plan that left nothing, or the caller forced a new start: the folder
+    /// holds `plan.toml` only.
     Fresh(RunDir),
     /// The same plan, cut off before its end; whatever it wrote is still there.
     Unfinished(RunDir),
-    /// Trained to its end, and then what `[eval]` says of pictures changed: only pictures are missing.
+    /// Trained to its end, and then what `[eval]` says of images changed: only images are
+    /// missing.
     Resample(RunDir),
     /// Run to its end, and then some of its weights were removed; which.
     MissingWeights(RunDir, String),
-    /// Run to its end, and then some of its pictures were removed; which.
+    /// Run to its end, and then some of its images were removed; which.
     MissingPictures(RunDir, String),
     /// The same plan, run to its end: there is nothing to do.
     Finished(RunDir),
 }
 
 impl RunDir {
-    /// Opens the folder of experiment `name` under `results`, making both where needed, and writes `plan_toml` (the text
-    /// of the resolved plan) into a fresh one. With `force`, what an earlier run wrote there is removed first.
+    /// Opens the folder of experiment `name` under `results`, making both where needed, and writes
+    /// `plan_toml` (the text of the resolved plan) into a fresh one. With `force`, what an earlier
+    /// run wrote there is removed first.
     ///
     /// # Errors
-    /// Wrong input: the folder holds another plan, files that are no run's, another process writes there
-    /// now, or `results` cannot be written.
+    /// Wrong input: the folder holds another plan, files that are no run's, another process writes
+    /// there now, or `results` cannot be written.
     pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
         let path = results.join(run_folder(name));
         fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
@@ -85,7 +92,7 @@ impl RunDir {
         match change(stored, wanted) {
             Change::Nothing => {}
             Change::Words => self.write_plan(wanted, results)?,
-            // What is there stays until it is known that other pictures can be drawn.
+            // What is there stays until it is known that other images can be drawn.
             Change::Pictures if trained && weights.is_none() => return Ok(Opened::Resample(self)),
             Change::Pictures => self.forget_pictures(stored, wanted)?,
             Change::Training => return Err(self.holds_another_plan()),
@@ -105,8 +112,8 @@ impl RunDir {
         })
     }
 
-    /// What the run's record names and is not there: of the weights, and of the pictures. A damaged record names nothing here: what
-    /// reads it next says so.
+    /// What the run's record names and is not there: of the weights, and of the images. A damaged
+    /// record names nothing here: what reads it next says so.
     fn missing(&self) -> [Option<String>; 2] {
         let named = self.any_record().ok().flatten().map(|record| record.files).unwrap_or_default();
         let gone = named.into_iter().filter(|name| !self.path.join(name).is_file());
@@ -123,8 +130,8 @@ impl RunDir {
         files::atomically(&plan, |path| fs::write(path, plan_toml)).map_err(|e| unwritable(results, e))
     }
 
-    /// The record goes aside first and the plan changes last, so that a cut at any point leaves a run that says that its
-    /// pictures are to be drawn.
+    /// The record goes aside first and the plan changes last, so that a cut at any point leaves a
+    /// run that says that its images are to be drawn.
     fn forget_pictures(&self, stored: &str, plan_toml: &str) -> Result<()> {
         if self.is_finished() {
             fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
@@ -134,8 +141,8 @@ impl RunDir {
         self.write(PLAN_TOML, plan_toml.as_bytes())
     }
 
-    /// Begins to draw a trained run's pictures for the plan `plan_toml`: those of another plan are removed, those that a cut-off
-    /// drawing left stay.
+    /// Begins to draw a trained run's images for the plan `plan_toml`: those of another plan are
+    /// removed, those that a cut-off drawing left stay.
     pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
         match self.stored_plan()? {
             Some(stored) if change(&stored, plan_toml) == Change::Pictures => self.forget_pictures(&stored, plan_toml),
@@ -143,29 +150,31 @@ impl RunDir {
         }
     }
 
-    /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it finished.
+    /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it
+    /// finished.
     pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
         let run = Self { path: results.join(run_folder(name)), _lock: None };
         let same = |stored: String| matches!(change(&stored, plan_toml), Change::Nothing | Change::Words);
         Ok(run.is_finished() && run.missing() == [None, None] && run.stored_plan()?.is_some_and(same))
     }
 
-    /// Removes all that a run wrote; its record goes early and its plan last, so that a cut leaves an unfinished run.
+    /// Removes all that a run wrote; its record goes early and its plan last, so that a cut leaves
+    /// an unfinished run.
     fn clear(&self, stored: &str, plan_toml: &str) -> Result<()> {
         files::remove_temporaries(&self.path)?;
         self.remove_samples(&[stored, plan_toml])?;
         WRITTEN.iter().try_for_each(|name| self.remove(name))
     }
 
-    /// Removes the samples that a run of one of the plans draws and those that the record names: those of the wanted plan too, for
-    /// what lies in their place would be taken for them.
+    /// Removes the samples that a run of one of the plans draws and those that the record names:
+    /// those of the wanted plan too, for what lies in their place would be taken for them.
     pub(super) fn remove_samples(&self, plans: &[&str]) -> Result<()> {
         let named = self.any_record().ok().flatten().map(|record| record.files).unwrap_or_default();
         Ok(samples::remove(&self.path, plans, &named)?)
     }
 
-    /// Whether the run ended before it left anything, say at a folder of pictures that is not there: a plan with that
-    /// mistake mended may take its place.
+    /// Whether the run ended before it left anything, say at a folder of images that is not
+    /// there: a plan with that mistake mended may take its place.
     fn holds_only_its_plan(&self) -> Result<bool> {
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();

@@ -1,12 +1,13 @@
 //! `run.json`: what was run, on what, and what came of it.
 //!
-//! In: values that the run collected. Out: the one file that the tables and pages are made from. Present means finished.
+//! In: values that the run collected. Out: the one file that the tables and pages are made from.
+//! Present means finished.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::inputs::Hashes;
+use super::hashes::Hashes;
 use super::machine::Machine;
 
 /// How a run ended. A run that did not end leaves no record, so there is one way today.
@@ -40,12 +41,12 @@ pub struct RunRecord {
     pub seconds: Seconds,
     /// The most memory that was in use.
     pub peak_memory: PeakMemory,
-    /// The share of the optimizer steps' time during which the accelerator computed, in per cent; nothing where its driver does not
-    /// tell.
+    /// The share of the optimizer steps' time during which the accelerator computed, in per cent;
+    /// nothing where its driver does not tell.
     #[serde(default)]
     pub device_busy_percent: Option<f64>,
-    /// Whether optimizer steps were launched as CUDA graphs; nothing where it was not tried: on other devices, with dropout, or where no
-    /// shape came twice.
+    /// Whether optimizer steps were launched as CUDA graphs; nothing where it was not tried: on
+    /// other devices, with dropout, or where no shape came twice.
     #[serde(default)]
     pub cuda_graphs: Option<bool>,
     /// The program and what it is made of.
@@ -57,7 +58,8 @@ pub struct RunRecord {
     /// What was passed over, cut or clamped on the way, as it was told then.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The weights and pictures that came out, by their path in the run's folder: a run is finished while all of them are there.
+    /// The weights and images that came out, by their path in the run's folder: a run is finished
+    /// while all of them are there.
     #[serde(default)]
     pub files: Vec<String>,
 }
@@ -67,7 +69,8 @@ pub struct RunRecord {
 pub struct StandIn {
     /// The experiment's name.
     pub experiment: String,
-    /// What was run in place of what: `builtin:mini with builtin:corgi in place of a/model with a/dataset`.
+    /// What was run in place of what: `builtin:mini with builtin:corgi in place of a/model with
+    /// a/dataset`.
     pub what: String,
     /// Why it was run.
     pub why: String,
@@ -78,9 +81,10 @@ pub struct StandIn {
 pub struct Counts {
     /// Parameters that were trained.
     pub trained_parameters: u64,
-    /// Parameters of the whole model (text encoder, `UNet`, VAE), without what was added for training.
+    /// Parameters of the whole model (text encoder, `UNet`, VAE), without what was added for
+    /// training.
     pub total_parameters: u64,
-    /// Pictures in the data set.
+    /// Images in the data set.
     pub images: usize,
     /// Optimizer steps.
     pub steps: usize,
@@ -103,7 +107,8 @@ pub struct Loss {
 /// How long it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// From reading the experiment to writing this record, in all processes that worked on the run, as far as it is known.
+    /// From reading the experiment to writing this record, in all processes that worked on the run,
+    /// as far as it is known.
     pub total: f64,
     /// Every optimizer step, whichever process took it.
     pub training: f64,
@@ -113,7 +118,8 @@ pub struct Seconds {
     pub per_step: f64,
 }
 
-/// The most memory that was in use by any process that worked on the run, MiB; nothing where the system does not tell.
+/// The most memory that was in use by any process that worked on the run, MiB; nothing where the
+/// system does not tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeakMemory {
     /// This process's share of the computer's memory.

@@ -1,6 +1,8 @@
-//! Which files of `samples/` a run drew, so that a person's own files beside them are never removed.
+//! Which files of `samples/` a run drew, so that a person's own files beside them are never
+//! removed.
 //!
-//! In: the texts of resolved plans, and names from `run.json`. Out: those files gone, and the folders that they leave empty.
+//! In: the texts of resolved plans, and names from `run.json`. Out: those files gone, and the
+//! folders that they leave empty.
 
 use std::io;
 use std::path::Path;
@@ -8,27 +10,29 @@ use std::path::Path;
 use fs_err as fs;
 use toml::{Table, Value};
 
-use super::Model;
 use super::names::slug;
+use super::sample_set::SampleSet;
 
-/// Removes the pictures that the plans ask for, and those of `named` that are samples, below the run's folder.
+/// Removes the images that the plans ask for, and those of `named` that are samples, below the
+/// run's folder.
 pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result<()> {
     let samples = run.join("samples");
     for name in named.iter().filter(|name| name.starts_with("samples/") && !name.contains("..")) {
         gone(fs::remove_file(run.join(name)))?;
     }
-    for model in [Model::Base, Model::Tuned].map(|model| samples.join(model.name())) {
+    for set in SampleSet::found(run)? {
+        let set = samples.join(set.folder());
         for plan in plans.iter().filter_map(|plan| plan.parse::<Table>().ok()) {
-            let (prompts, images) = pictures(&plan);
-            prompts.iter().try_for_each(|prompt| remove_up_to(&model.join(slug(prompt)), images))?;
+            let (prompts, images) = asked_for(&plan);
+            prompts.iter().try_for_each(|prompt| remove_up_to(&set.join(slug(prompt)), images))?;
         }
-        remove_empty(&model)?;
+        remove_empty(&set)?;
     }
     remove_empty(&samples)
 }
 
-/// The prompts of a plan and how many pictures it has of each.
-fn pictures(plan: &Table) -> (Vec<String>, usize) {
+/// The prompts of a plan and how many images it has of each.
+fn asked_for(plan: &Table) -> (Vec<String>, usize) {
     let get = |key: &str| plan.get("eval").and_then(|eval| eval.get(key));
     let prompts = get("prompts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let images = get("images").and_then(Value::as_integer).and_then(|images| usize::try_from(images).ok());

@@ -1,7 +1,9 @@
-//! `timing.csv`: how long each step took, how busy a GPU was meanwhile, and the memory and the time of the whole run so far.
+//! `timing.csv`: how long each step took, how busy a GPU was meanwhile, and the memory and the time
+//! of the whole run so far.
 //!
-//! In: a step's numbers; or the file, which may be short, damaged or not there. Out: its rows; and what the processes that worked on a
-//! run have spent together. Nothing compares these numbers, so what cannot be read of them stops nothing.
+//! In: a step's numbers; or the file, which may be short, damaged or not there. Out: its rows; and
+//! what the processes that worked on a run have spent together. Nothing compares these numbers, so
+//! what cannot be read of them stops nothing.
 
 use std::path::Path;
 
@@ -69,10 +71,10 @@ pub(super) fn device_busy_percent(rows: &[(usize, Timing)]) -> Option<f64> {
     (seconds > 0.0).then(|| busy / seconds)
 }
 
-/// What all processes that worked on a run have spent, as far as its record and its `timing.csv` know: what a process did after
-/// its last step and did not live to record is lost.
+/// What all processes that worked on a run have spent, as far as its record and its `timing.csv`
+/// know: what a process did after its last step and did not live to record is lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spent {
+pub struct ElapsedSoFar {
     /// Everything.
     pub seconds: f64,
     /// Drawing samples.
@@ -83,7 +85,7 @@ pub struct Spent {
     pub device_peak_mib: Option<f64>,
 }
 
-impl Spent {
+impl ElapsedSoFar {
     /// Before this process adds to it.
     pub fn read(run: &RunDir) -> Self {
         let rows = rows(run.path());

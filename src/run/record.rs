@@ -8,7 +8,7 @@ use crate::config::{Adapter, Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::results::{
-    Counts, Ending, LOSS_CSV, Machine, Model, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions,
+    Counts, LOSS_CSV, Machine, PeakMemory, RunRecord, SampleSet, Seconds, StandIn, Status, TrainingSummary, Versions,
     peak_memory_mib, sample_name, weights_name,
 };
 use crate::train::checkpoint::Checkpoint;
@@ -50,9 +50,9 @@ impl Experiment<'_> {
         if eval.prompts.is_empty() {
             return Vec::new();
         }
-        let models = eval.compare_base.then_some(Model::Base).into_iter().chain([Model::Tuned]);
-        let shots = models.flat_map(|model| eval.prompts.iter().map(move |prompt| (model, prompt)));
-        let names = shots.flat_map(|(m, prompt)| (0..eval.images).map(move |index| sample_name(m, prompt, index)));
+        let sets = eval.compare_base.then_some(SampleSet::Base).into_iter().chain([SampleSet::Final]);
+        let shots = sets.flat_map(|set| eval.prompts.iter().map(move |prompt| (set, prompt)));
+        let names = shots.flat_map(|(set, prompt)| (0..eval.images).map(move |index| sample_name(set, prompt, index)));
         names.chain(["grid.png".to_owned()]).collect()
     }
 
@@ -78,7 +78,7 @@ impl Experiment<'_> {
     pub(super) fn record(
         &self,
         with: &RunInputs,
-        end: &Ending,
+        end: &TrainingSummary,
         cuda_graphs: Option<bool>,
         sampling: f64,
         files: Vec<String>,

@@ -11,7 +11,7 @@ use crate::config::{Adapter, Dtype, Source};
 use crate::error::Result;
 use crate::pipeline::tokenize;
 use crate::report::grid;
-use crate::results::Model;
+use crate::results::SampleSet;
 use crate::sample::{check_base, load, trained_model};
 use std::path::PathBuf;
 
@@ -28,9 +28,9 @@ impl Experiment<'_> {
         let mut sampling = 0.0;
         if !self.plan.eval.prompts.is_empty() {
             if self.plan.eval.compare_base {
-                sampling += self.draw(Model::Base, &self.plan.model, None)?;
+                sampling += self.draw(SampleSet::Base, &self.plan.model, None)?;
             }
-            sampling += self.draw(Model::Tuned, &trained, lora)?;
+            sampling += self.draw(SampleSet::Final, &trained, lora)?;
             grid::write_run_grid(self.run.path())?;
         }
         record.seconds.total = self.total_seconds();
@@ -42,7 +42,7 @@ impl Experiment<'_> {
         self.run.finish(&record)
     }
 
-    fn draw(&self, model: Model, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
+    fn draw(&self, set: SampleSet, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
         let files = assets::find_model(source, self.progress)?;
         // Weights that are, or were, trained are not rounded.
         let dtype = if matches!(self.plan.adapter, Adapter::Lora(_)) { self.plan.train.dtype } else { Dtype::F32 };
@@ -52,6 +52,6 @@ impl Experiment<'_> {
         let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| self.progress.warn(text))?;
         let embeds = pipeline.text_encoders.encode_each(&ids)?;
         let generator = self.image_generator(&pipeline.unet, &pipeline.vae, &pipeline.schedule);
-        self.sample(model, &generator, &embeds)
+        self.sample(set, &generator, &embeds)
     }
 }

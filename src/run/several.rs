@@ -56,7 +56,7 @@ struct Chosen {
 /// run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let loaded = files::load(&args.files, &args.set, &mut |note| progress.line(format!("note: {note}")))?;
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);

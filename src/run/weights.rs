@@ -10,14 +10,14 @@ use super::single_file;
 use crate::adapter::file::{self as lora_file, Component, Written};
 use crate::config::{Adapter, Full, Lora, Objective, Plan};
 use crate::error::{Error, Result};
-use crate::results::{Ending, LORA_FILE, RunDir, weights_name};
+use crate::results::{LORA_FILE, RunDir, TrainingSummary, weights_name};
 use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes what was trained; gives the names of the files.
-pub fn write(run: &RunDir, plan: &Plan, with: &RunInputs, end: &Ending) -> Result<Vec<String>> {
+pub fn write(run: &RunDir, plan: &Plan, with: &RunInputs, end: &TrainingSummary) -> Result<Vec<String>> {
     let mut out = Out { run, files: Vec::new() };
     match &plan.adapter {
         Adapter::Lora(lora) => write_lora(&mut out, plan, lora, with, end)?,
@@ -46,7 +46,7 @@ impl Out<'_> {
     }
 }
 
-fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &RunInputs, end: &Ending) -> Result<()> {
+fn write_lora(out: &mut Out, plan: &Plan, lora: &Lora, with: &RunInputs, end: &TrainingSummary) -> Result<()> {
     let text_targets = TEXT_TARGETS.map(str::to_owned);
     let unet = Written { component: Component::Unet, layers: &with.unet_parameters.lora, targets: &lora.targets };
     let text = with.text_parameters.get(&PartName::TextEncoder).map(|text| Written {
@@ -146,7 +146,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The `ss_*` keys that A1111 and its extensions show, and ModelSpec's required ones.
-fn kohya_metadata(plan: &Plan, lora: &Lora, with: &RunInputs, end: &Ending) -> BTreeMap<String, String> {
+fn kohya_metadata(plan: &Plan, lora: &Lora, with: &RunInputs, end: &TrainingSummary) -> BTreeMap<String, String> {
     let t = &plan.train;
     let side = plan.dataset.resolution;
     let v_prediction = with.schedule.prediction_type() == crate::diffusion::PredictionType::VPrediction;

@@ -128,7 +128,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let settings = Settings::new(args)?;
     let targets = targets(args, &settings)?;
     let interrupt = Interrupt::install()?;
-    let progress = Progress::from_env().until(&interrupt);
+    let progress = Progress::from_env();
     let device::Opened { device, why } = device::open(args.device)?;
     if let Some(why) = why {
         progress.line(why);
@@ -159,7 +159,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
             write_png(path, &image, &[("parameters", &shot.parameters())])?;
             images.push(image);
         }
-        rows.push(Row { label: prompt.clone(), pictures: images });
+        rows.push(Row { label: prompt.clone(), images });
     }
     bar.finish();
     if let Some(Err(why)) = generator.replayed() {

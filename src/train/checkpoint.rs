@@ -7,14 +7,11 @@
 
 use crate::error::{Error, Result};
 use crate::hash;
-use crate::results::RunDir;
+use crate::results::{CHECKPOINTS, RunDir};
 use crate::weights::{Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// The folder inside a run's.
-const FOLDER: &str = "checkpoints";
 
 /// The key of the content's hash in the file's metadata.
 const CONTENT: &str = "sha256";
@@ -40,7 +37,7 @@ impl Checkpoint {
             ("inputs".to_owned(), self.inputs.clone()),
             (CONTENT.to_owned(), self.content()?),
         ]);
-        let name = format!("{FOLDER}/step-{:08}.safetensors", self.step);
+        let name = format!("{CHECKPOINTS}/step-{:08}.safetensors", self.step);
         run.write_with(&name, |file| write_safetensors(file, &self.tensors, &metadata))?;
         for (_, old) in list(run.path())?.into_iter().rev().skip(keep.max(1)) {
             fs_err::remove_file(old)?;
@@ -119,7 +116,7 @@ impl Checkpoint {
 
 /// The checkpoints of a run by their step, the newest last.
 fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    let folder = run.join(FOLDER);
+    let folder = run.join(CHECKPOINTS);
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

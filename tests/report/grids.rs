@@ -1,4 +1,4 @@
-//! Pictures side by side, and the words beside them.
+//! Images side by side, and the words beside them.
 
 use super::*;
 
@@ -11,20 +11,20 @@ fn every_cell_holds_its_picture_in_its_place() {
     let rows: Vec<Row> = (0..2)
         .map(|row| Row {
             label: ["a dog", "a cat on a sofa"][row].to_string(),
-            pictures: (0..4).map(|column| picture(180, 170, (100 + 10 * row + column) as u8)).collect(),
+            images: (0..4).map(|column| image(180, 170, (100 + 10 * row + column) as u8)).collect(),
         })
         .collect();
     let drawn = grid::grid(&[heading("base", 2), heading("tuned", 2)], &rows).unwrap();
     let places: Vec<Vec<(usize, usize)>> = rows
         .iter()
-        .map(|row| row.pictures.iter().map(|part| find(&drawn, part).expect("a cell's picture")).collect())
+        .map(|row| row.images.iter().map(|part| find(&drawn, part).expect("a cell's picture")).collect())
         .collect();
     assert!(places[0].is_sorted_by(|a, b| a.0 + 180 < b.0 && a.1 == b.1));
     assert!((0..4).all(|column| places[0][column].0 == places[1][column].0));
     assert!(places[0][0].1 + 170 < places[1][0].1);
     // The gap between "base" and "tuned" is wider than the ones within.
     assert!(places[0][2].0 - places[0][1].0 > places[0][1].0 - places[0][0].0);
-    // Words: each label left of its row, each heading above its pictures.
+    // Words: each label left of its row, each heading above its images.
     for (row, place) in places.iter().enumerate() {
         let band = place[0].1..place[0].1 + 170;
         assert!(dark_pixels(&drawn, 0..place[0].0, band) > 50, "row {row} has no label");
@@ -36,10 +36,10 @@ fn every_cell_holds_its_picture_in_its_place() {
 }
 
 #[test]
-fn pictures_of_other_sizes_are_centred_in_their_cell() {
-    let rows = [Row { label: String::new(), pictures: vec![picture(200, 100, 1), picture(120, 160, 2)] }];
+fn pictures_of_other_sizes_are_centered_in_their_cell() {
+    let rows = [Row { label: String::new(), images: vec![image(200, 100, 1), image(120, 160, 2)] }];
     let drawn = grid::grid(&[], &rows).unwrap();
-    let (wide, tall) = (find(&drawn, &rows[0].pictures[0]).unwrap(), find(&drawn, &rows[0].pictures[1]).unwrap());
+    let (wide, tall) = (find(&drawn, &rows[0].images[0]).unwrap(), find(&drawn, &rows[0].images[1]).unwrap());
     assert_eq!(wide.1, tall.1 + 30);
     assert_eq!(pixel(&drawn, wide.0, wide.1 - 1), pixel(&drawn, tall.0 - 1, tall.1));
     assert_ne!(pixel(&drawn, wide.0, wide.1 - 1), pixel(&drawn, 0, 0), "the letterbox cannot be told from the paper");
@@ -48,8 +48,8 @@ fn pictures_of_other_sizes_are_centred_in_their_cell() {
 
 #[test]
 fn tiny_pictures_are_enlarged_by_whole_pixels() {
-    let tiny = picture(16, 16, 200);
-    let drawn = grid::grid(&[], &[Row { label: "x".into(), pictures: vec![tiny.clone()] }]).unwrap();
+    let tiny = image(16, 16, 200);
+    let drawn = grid::grid(&[], &[Row { label: "x".into(), images: vec![tiny.clone()] }]).unwrap();
     let enlarged = Rgb {
         width: 160,
         height: 160,
@@ -60,19 +60,18 @@ fn tiny_pictures_are_enlarged_by_whole_pixels() {
 
 #[test]
 fn a_grid_of_nothing_is_an_error() {
-    assert!(grid::grid(&[heading("base", 1)], &[Row { label: "a dog".into(), pictures: vec![] }]).is_err());
+    assert!(grid::grid(&[heading("base", 1)], &[Row { label: "a dog".into(), images: vec![] }]).is_err());
 }
 
 #[test]
 fn labels_of_any_length_stay_in_their_place() {
     for label in ["dog ".repeat(200), "d".repeat(900), "🐕".repeat(300), "一只狗".repeat(50), "\t\n".to_string()] {
         let rows = [
-            Row { label, pictures: vec![picture(170, 170, 77)] },
-            Row { label: String::new(), pictures: vec![picture(170, 170, 78)] },
+            Row { label, images: vec![image(170, 170, 77)] },
+            Row { label: String::new(), images: vec![image(170, 170, 78)] },
         ];
         let drawn = grid::grid(&[], &rows).unwrap();
-        let (first, second) =
-            (find(&drawn, &rows[0].pictures[0]).unwrap(), find(&drawn, &rows[1].pictures[0]).unwrap());
+        let (first, second) = (find(&drawn, &rows[0].images[0]).unwrap(), find(&drawn, &rows[1].images[0]).unwrap());
         assert!(drawn.width < 2 * 170 + 60, "the label took {} pixels", drawn.width);
         assert_eq!(dark_pixels(&drawn, 0..first.0, second.1..drawn.height), 0, "a label ran into the next row");
     }
@@ -82,9 +81,9 @@ fn labels_of_any_length_stay_in_their_place() {
 fn a_run_s_grid_is_made_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    let parts: Vec<Rgb> = (0..4).map(|i| picture(160, 160, 100 + i)).collect();
+    let parts: Vec<Rgb> = (0..4).map(|i| image(160, 160, 100 + i)).collect();
     for (prompt, side) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-        let path = run.sample_path([Model::Base, Model::Tuned][side], ["a dog", "a cat"][prompt], 0);
+        let path = run.sample_path([SampleSet::Base, SampleSet::Final][side], ["a dog", "a cat"][prompt], 0);
         write_png(&path, &parts[2 * prompt + side], &[]).unwrap();
     }
     grid::write_run_grid(run.path()).unwrap();

@@ -72,7 +72,8 @@ fn run_names_never_leave_the_results_folder() {
     assert_eq!(folders.len(), wild.len());
 }
 
-/// A run's `weights/` is a LoRA's folder for others: only one file in it may have a name that they look for.
+/// A run's `weights/` is a LoRA's folder for others: only one file in it may have a name that they
+/// look for.
 #[test]
 fn a_runs_own_file_never_has_the_name_that_other_programs_look_for() {
     use tunelab::results::weights_name;

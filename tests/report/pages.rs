@@ -6,7 +6,7 @@ use tunelab::report::document::{escape_markdown, to_html, to_markdown};
 use tunelab::report::table::Table;
 use tunelab::report::{data_grid, page};
 
-/// The tree with pictures, without what depends on this build.
+/// The tree with images, without what depends on this build.
 fn blocks(results: &Path) -> Vec<tunelab::report::document::Block> {
     let mut runs = runs(results);
     for run in &mut runs.finished {
@@ -56,8 +56,8 @@ fn what_came_from_outside_stays_text() {
 
 #[test]
 fn the_data_are_shown_with_their_count() {
-    let instance: Vec<Rgb> = (0..7).map(|n| picture(170, 170, 20 + n)).collect();
-    let class: Vec<Rgb> = (0..45).map(|n| picture(170, 170, 100 + n)).collect();
+    let instance: Vec<Rgb> = (0..7).map(|n| image(170, 170, 20 + n)).collect();
+    let class: Vec<Rgb> = (0..45).map(|n| image(170, 170, 100 + n)).collect();
     let drawn = data_grid::data_grid(&instance, &class, |p| Ok(p.clone())).unwrap();
     let place = |part: &Rgb| find(&drawn, part);
     let (first, last) = (place(&instance[0]).unwrap(), place(&instance[4]).unwrap());
@@ -65,7 +65,7 @@ fn the_data_are_shown_with_their_count() {
     assert!(place(&class[4]).unwrap().1 > first.1 && place(&class[9]).unwrap().1 > place(&class[4]).unwrap().1);
     assert!(place(&class[10]).is_none());
     assert!(dark_pixels(&drawn, 0..first.0, first.1..first.1 + 170) > 50, "no label");
-    let large = data_grid::data_grid(&[picture(1000, 800, 1)], &[], |p| Ok(p.clone())).unwrap();
+    let large = data_grid::data_grid(&[image(1000, 800, 1)], &[], |p| Ok(p.clone())).unwrap();
     assert!(large.height < 400);
     assert!(data_grid::data_grid(&[], &[], |p: &Rgb| Ok(p.clone())).is_err());
 }

@@ -3,9 +3,9 @@
 use super::*;
 use plotters::coord::ranged1d::Ranged;
 use tunelab::report::figure::Axis;
-use tunelab::report::plot::{self, Look, Which};
+use tunelab::report::plot::{self, LossKind, PlotOptions};
 
-const LOOK: Look = Look { which: Which::Both, log: false, smoothing: None };
+const OPTIONS: PlotOptions = PlotOptions { losses: LossKind::Both, log: false, smoothing: None };
 
 fn run(name: &str, level: f64, steps: usize) -> (String, Losses) {
     let raw = (1..=steps).map(|step| (step as f64, level + 1.0 / step as f64)).collect();
@@ -14,9 +14,9 @@ fn run(name: &str, level: f64, steps: usize) -> (String, Losses) {
 }
 
 #[test]
-fn runs_differ_in_colour_dash_and_marker_and_are_named_once() {
+fn runs_differ_in_color_dash_and_marker_and_are_named_once() {
     let runs: Vec<_> = (0..9).map(|n| run(&format!("run <{n}>"), 0.1 + 0.01 * f64::from(n), 50)).collect();
-    let figure = plot::draw(&runs, LOOK).unwrap();
+    let figure = plot::draw(&runs, OPTIONS).unwrap();
     let svg = figure.to_svg().unwrap();
     let words = texts(&svg);
     for n in 0..9 {
@@ -25,38 +25,38 @@ fn runs_differ_in_colour_dash_and_marker_and_are_named_once() {
     assert!(words.contains(&"training loss") && words.contains(&"evaluation loss"));
     let [training, evaluation] = &figure.panels[..] else { panic!("{} panels", figure.panels.len()) };
     for (panel, other) in [(training, evaluation), (evaluation, training)] {
-        let looks =
-            |n: usize| (panel.curves[n].colour, panel.curves[n].dash, panel.curves[n].marks.as_ref().unwrap().0);
+        let looks = |n: usize| (panel.curves[n].color, panel.curves[n].dash, panel.curves[n].marks.as_ref().unwrap().0);
         for (a, b) in (0..9).flat_map(|a| (0..a).map(move |b| (a, b))) {
             assert!(looks(a).0 != looks(b).0 || looks(a).1 != looks(b).1, "runs {a} and {b}");
         }
-        assert_eq!((looks(0).0, looks(0).2), (other.curves[0].colour, other.curves[0].marks.as_ref().unwrap().0));
+        assert_eq!((looks(0).0, looks(0).2), (other.curves[0].color, other.curves[0].marks.as_ref().unwrap().0));
         assert!(looks(0).1.is_none() && looks(1).1.is_some() && looks(0).2 != looks(1).2);
     }
-    // The first and the eighth run share their colour; only the eighth is in dashes, each of which is a line.
+    // The first and the eighth run share their color; only the eighth is in dashes, each of which
+    // is a line.
     assert!(svg.matches("stroke=\"#0072B2\"").count() > 20);
     assert!(svg.starts_with("<svg width=\"3.400in\""), "{}", &svg[..80]);
-    let picture = figure.to_picture().unwrap();
-    assert_eq!(picture.width, 2040);
+    let image = figure.to_image().unwrap();
+    assert_eq!(image.width, 2040);
     for [r, g, b] in [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167]] {
-        assert!(picture.pixels.chunks_exact(3).filter(|pixel| **pixel == [r, g, b]).count() > 1000);
+        assert!(image.pixels.chunks_exact(3).filter(|pixel| **pixel == [r, g, b]).count() > 1000);
     }
 }
 
 #[test]
 fn one_kind_of_loss_can_be_left_out() {
     let runs = [run("a", 0.1, 20)];
-    let words = |which| {
-        let svg = plot::draw(&runs, Look { which, ..LOOK }).unwrap().to_svg().unwrap();
+    let words = |losses| {
+        let svg = plot::draw(&runs, PlotOptions { losses, ..OPTIONS }).unwrap().to_svg().unwrap();
         texts(&svg).into_iter().map(str::to_string).collect::<Vec<_>>()
     };
     let has = |words: &[String], word: &str| words.iter().any(|other| other == word);
-    let (training, evaluation) = (words(Which::Training), words(Which::Evaluation));
+    let (training, evaluation) = (words(LossKind::Training), words(LossKind::Evaluation));
     assert!(has(&training, "training loss") && !has(&training, "evaluation loss"));
     assert!(!has(&evaluation, "training loss") && has(&evaluation, "evaluation loss"));
     assert!(has(&evaluation, "a"), "the legend is missing");
     let none = [("a".to_string(), Losses { eval: vec![], ..runs[0].1.clone() })];
-    let error = plot::draw(&none, Look { which: Which::Evaluation, ..LOOK }).unwrap_err();
+    let error = plot::draw(&none, PlotOptions { losses: LossKind::Evaluation, ..OPTIONS }).unwrap_err();
     assert_eq!(error.kind(), Kind::Input);
 }
 
@@ -82,17 +82,17 @@ fn ticks_are_round_and_places_are_right() {
 fn a_logarithmic_figure_leaves_out_what_it_cannot_show() {
     let mut runs = [run("a", 0.01, 20)];
     runs[0].1.raw[3].1 = 0.0;
-    let look = Look { log: true, smoothing: Some(1), ..LOOK };
+    let look = PlotOptions { log: true, smoothing: Some(1), ..OPTIONS };
     let svg = plot::draw(&runs, look).unwrap().to_svg().unwrap();
     assert!(texts(&svg).contains(&"0.1"), "{:?}", texts(&svg));
-    assert_ne!(svg, plot::draw(&runs, Look { log: false, ..look }).unwrap().to_svg().unwrap());
+    assert_ne!(svg, plot::draw(&runs, PlotOptions { log: false, ..look }).unwrap().to_svg().unwrap());
 }
 
 #[test]
 fn a_figure_says_its_size_on_paper() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("figure.png");
-    tunelab::results::write_figure(&path, &picture(20, 10, 3), 600.0).unwrap();
+    tunelab::results::write_figure(&path, &image(20, 10, 3), 600.0).unwrap();
     let bytes = fs::read(&path).unwrap();
     let at = bytes.windows(4).position(|four| four == b"pHYs").expect("a chunk with the resolution");
     assert_eq!(bytes[at + 4..at + 13], [0, 0, 0x5c, 0x46, 0, 0, 0x5c, 0x46, 1]);

@@ -115,7 +115,7 @@ fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
     assert_eq!(text.lines().count(), 12);
     assert!(text.ends_with("10,1,0.5,0.0001,0.25\n11,1,0.75,0.0001,0.25\n"), "{text}");
     assert_eq!(fs::read_to_string(run.path().join("eval.csv")).unwrap(), "step,eval_loss\n0,2\n");
-    let end = Ending::read(&run).unwrap();
+    let end = TrainingSummary::read(&run).unwrap();
     assert_eq!((end.steps, end.epochs, end.loss.last, end.loss.eval_last), (11, 1, Some(0.75), Some(2.0)));
     assert!((end.training_seconds - 5.5).abs() < 1e-9 && (end.seconds_per_step - 0.5).abs() < 1e-9);
 }
@@ -124,7 +124,7 @@ fn logs_go_on_after_a_step_without_the_rows_behind_it_or_half_rows() {
 fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    assert_eq!(Spent::read(&run), Spent::default());
+    assert_eq!(ElapsedSoFar::read(&run), ElapsedSoFar::default());
     let row = |step| LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
     let mut log = LossLog::create(&run, false).unwrap();
     let took = |total_seconds, peak| Timing {
@@ -137,10 +137,14 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     };
     log.step(&row(1), &took(5.0, Some(30.0))).unwrap();
     log.step(&row(2), &took(8.5, None)).unwrap();
-    assert_eq!(Spent::read(&run), Spent { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0), device_peak_mib: None });
-    assert_eq!(Spent::read(&run).peak_with(Some(31.0)), Some(31.0));
+    assert_eq!(
+        ElapsedSoFar::read(&run),
+        ElapsedSoFar { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0), device_peak_mib: None }
+    );
+    assert_eq!(ElapsedSoFar::read(&run).peak_with(Some(31.0)), Some(31.0));
 
-    // Cut in the middle of a row, damaged, of an earlier version, short, and gone: what is there counts.
+    // Cut in the middle of a row, damaged, of an earlier version, short, and gone: what is there
+    // counts.
     let timing = run.path().join("timing.csv");
     let text = fs::read_to_string(&timing).unwrap();
     for (text, seconds, rows) in [
@@ -151,7 +155,7 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
         ("\0\0\0".to_owned(), 0.0, 0),
     ] {
         fs::write(&timing, &text).unwrap();
-        assert!((Spent::read(&run).seconds - seconds).abs() < 1e-9, "{text}");
+        assert!((ElapsedSoFar::read(&run).seconds - seconds).abs() < 1e-9, "{text}");
         drop(LossLog::resume(&run, 2, false).unwrap());
         let kept = fs::read_to_string(&timing).unwrap();
         assert!(
@@ -162,14 +166,14 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     }
     fs::remove_file(&timing).unwrap();
     LossLog::resume(&run, 2, false).unwrap().step(&row(3), &took(9.0, None)).unwrap();
-    let end = Ending::read(&run).unwrap();
+    let end = TrainingSummary::read(&run).unwrap();
     assert_eq!(end.steps, 3);
     assert!((end.training_seconds - 2.0).abs() < 1e-9 && (end.seconds_per_step - 2.0).abs() < 1e-9, "{end:?}");
 
     run.finish(&record("lora_dog")).unwrap();
     assert_eq!(
-        Spent::read(&run),
-        Spent { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0), device_peak_mib: None }
+        ElapsedSoFar::read(&run),
+        ElapsedSoFar { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0), device_peak_mib: None }
     );
 }
 
@@ -182,7 +186,7 @@ fn how_busy_a_gpu_was_counts_by_the_steps_length_where_it_is_known() {
     let old = "step,seconds,memory_mib,peak_mib,total_seconds,device_peak_mib\n1,4.000000,,,4.000000,512.5\n";
     fs::write(run.path().join("timing.csv"), old).unwrap();
     fs::write(run.path().join("loss.csv"), "step,epoch,loss,lr,grad_norm\n1,1,0.5,0.0001,0.25\n").unwrap();
-    assert_eq!(Ending::read(&run).unwrap().device_busy_percent, None);
+    assert_eq!(TrainingSummary::read(&run).unwrap().device_busy_percent, None);
     let mut log = LossLog::resume(&run, 1, false).unwrap();
     for (step, seconds, percent) in [(2, 1.0, 40.0), (3, 3.0, 80.0)] {
         let row = LossRow { step, epoch: 1, loss: 0.5, lr: 1e-4, grad_norm: 0.25, parts: None };
@@ -190,8 +194,8 @@ fn how_busy_a_gpu_was_counts_by_the_steps_length_where_it_is_known() {
     }
     let timing = fs::read_to_string(run.path().join("timing.csv")).unwrap();
     assert!(timing.contains("\n1,4.000000,,,4.000000,512.5,\n2,1.000000,,,0.000000,,40.0\n3,"), "{timing}");
-    assert_eq!(Ending::read(&run).unwrap().device_busy_percent, Some(70.0));
-    assert_eq!(Spent::read(&run).device_peak_mib, Some(512.5));
+    assert_eq!(TrainingSummary::read(&run).unwrap().device_busy_percent, Some(70.0));
+    assert_eq!(ElapsedSoFar::read(&run).device_peak_mib, Some(512.5));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_reference_is_compared_with_the_baseline_s_reference_only() {
     let folder = tree();
     let finished = runs(folder.path()).finished;
     let per_step = |baseline| -> Vec<Option<f64>> {
-        Table::new(&finished, Some(baseline)).unwrap().rows.iter().map(|row| row.ratios.seconds_per_step).collect()
+        Table::new(&finished, Some(baseline)).unwrap().rows.iter().map(|row| row.ratio("seconds_per_step")).collect()
     };
     // lora_dog, its reference, on a card, sft|dog, its reference.
     assert_eq!(per_step("lora_dog"), [Some(1.0), Some(1.0), Some(1.0), Some(2.0), Some(5.0)]);
@@ -116,7 +116,7 @@ fn a_stand_in_is_marked_and_compared_with_stand_ins_only() {
     let runs = runs(folder.path());
     let per_step = |baseline| -> Vec<Option<f64>> {
         let table = Table::new(&runs.finished, Some(baseline)).unwrap();
-        table.rows.iter().map(|row| row.ratios.seconds_per_step).collect()
+        table.rows.iter().map(|row| row.ratio("seconds_per_step")).collect()
     };
     assert_eq!((per_step("a"), per_step("c")), (vec![Some(1.0), None, None], vec![None, Some(1.0), Some(1.0)]));
     let table = Table::new(&runs.finished, None).unwrap();

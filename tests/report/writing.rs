@@ -1,4 +1,4 @@
-//! Files that are whole or not there, logs that grow, pictures that say what made them.
+//! Files that are whole or not there, logs that grow, images that say what made them.
 
 use super::*;
 
@@ -108,9 +108,9 @@ fn a_sample_says_what_made_it() {
         height: 16,
         stand_in: None,
     };
-    let image = picture(24, 16, 9);
+    let image = image(24, 16, 9);
     for prompt in ["a dog", "ein süßer Hund", "一只狗 🐕\0"] {
-        run.write_sample(Model::Tuned, 3, &image, &shot(prompt)).unwrap();
+        run.write_sample(SampleSet::Final, 3, &image, &shot(prompt)).unwrap();
         let path = run.path().join("samples/tuned").join(slug(prompt)).join("3.png");
         let expected = format!(
             "{}\nNegative prompt: blurry\nSteps: 30, Sampler: dpmpp_2m, CFG scale: 7.5, Seed: 42, Size: 24x16",
@@ -119,6 +119,6 @@ fn a_sample_says_what_made_it() {
         assert_eq!(read_text(&path).unwrap(), [("parameters".to_string(), expected)]);
         assert_eq!(tunelab::data::load_image(&path).unwrap(), image);
     }
-    let bytes = fs::read(run.sample_path(Model::Tuned, "a dog", 3)).unwrap();
+    let bytes = fs::read(run.sample_path(SampleSet::Final, "a dog", 3)).unwrap();
     assert!(bytes.windows(4).any(|w| w == b"tEXt") && !bytes.windows(4).any(|w| w == b"iTXt"));
 }

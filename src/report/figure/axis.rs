@@ -1,8 +1,10 @@
-//! An axis for plotters: a range with even or logarithmic distances, the numbers beside it and their words.
+//! An axis for plotters: a range with even or logarithmic distances, the numbers beside it and
+//! their words.
 //!
-//! In: a range or the values to show. Out: an [`Axis`], which plotters takes as a coordinate. Where values lie, and which
-//! are marked on an even axis, is plotters' own. On a logarithmic axis plotters marks the powers of ten, of which a loss may
-//! pass none; so there they are the powers of ten with 3, or 2 and 5, times them where the powers alone would be too few.
+//! In: a range or the values to show. Out: an [`Axis`], which plotters takes as a coordinate. Where
+//! values lie, and which are marked on an even axis, is plotters' own. On a logarithmic axis
+//! plotters marks the powers of ten, of which a loss may pass none; so there they are the powers of
+//! ten with 3, or 2 and 5, times them where the powers alone would be too few.
 
 use std::ops::Range;
 
@@ -52,8 +54,8 @@ impl Axis {
         Self { digits: Some(0), ..axis }
     }
 
-    /// Around all values, a share of `pad` of their range wider on both sides; values that are all the same get a range of
-    /// their own size. On a logarithmic axis only positive values count.
+    /// Around all values, a share of `pad` of their range wider on both sides; values that are all
+    /// the same get a range of their own size. On a logarithmic axis only positive values count.
     pub fn around(values: impl Iterator<Item = f64> + Clone, pad: f64, log: bool) -> Self {
         let to = |value: f64| if log { value.ln() } else { value };
         let back = |value: f64| if log { value.exp() } else { value };
@@ -69,7 +71,8 @@ impl Axis {
         if log { Self::log(low, high) } else { Self::linear(low, high) }
     }
 
-    /// The value on the axis that is nearest to `value`; none where the axis has no place for such values.
+    /// The value on the axis that is nearest to `value`; none where the axis has no place for such
+    /// values.
     pub fn nearest(&self, value: f64) -> Option<f64> {
         let shown = value.is_finite() && (!self.log || value > 0.0);
         shown.then(|| value.clamp(self.range.start, self.range.end))
@@ -129,7 +132,8 @@ fn digits(ticks: &[f64], range: f64) -> usize {
 /// These multiples of powers of ten in `range`.
 fn powers(range: &Range<f64>, mantissas: &[f64]) -> Vec<f64> {
     let exponents = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-    // Read from decimal text, a value is the nearest to what its words say: 0.3, not 0.30000000000000004.
+    // Read from decimal text, a value is the nearest to what its words say: 0.3, not
+    // 0.30000000000000004.
     let values =
         exponents.flat_map(|exponent| mantissas.iter().filter_map(move |m| format!("{m}e{exponent}").parse().ok()));
     values.filter(|value| (range.start * 0.999..=range.end * 1.001).contains(value)).collect()

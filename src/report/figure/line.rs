@@ -1,6 +1,7 @@
 //! One curve as plotters' elements: its line, dashed or not, and its markers.
 //!
-//! In: [`Curve`]s, whose lengths are in points, and places on a chart or an area. Out: elements to draw there.
+//! In: [`Curve`]s, whose lengths are in points, and places on a chart or an area. Out: elements to
+//! draw there.
 
 use std::borrow::Borrow;
 
@@ -31,8 +32,8 @@ pub struct Curve {
     pub name: String,
     /// Steps and losses.
     pub points: Vec<Point>,
-    /// The colour.
-    pub colour: RGBColor,
+    /// The color.
+    pub color: RGBColor,
     /// The thickness in points.
     pub width: f64,
     /// Lengths drawn and left out in turn, in points; none: unbroken.
@@ -55,7 +56,7 @@ impl Curve {
         At: Clone + Borrow<At> + 'a,
     {
         let width = surface.px(self.width).max(1) as u32;
-        let style = self.colour.stroke_width(width);
+        let style = self.color.stroke_width(width);
         match (self.dash, surface) {
             (Some((on, off)), Surface::Svg) => {
                 vec![DashedPathElement::new(points, surface.px(on), surface.px(off), style).into_dyn()]
@@ -68,26 +69,27 @@ impl Curve {
         }
     }
 
-    /// An unbroken line on pixels. There plotters' joints of a thick line can become long spikes, so each piece is a line of
-    /// its own, and a disc rounds each joint.
+    /// An unbroken line on pixels. There plotters' joints of a thick line can become long spikes,
+    /// so each piece is a line of its own, and a disc rounds each joint.
     fn pieces<'a, DB, At>(&self, points: &[At], width: u32) -> Vec<Element<'a, DB, At>>
     where
         DB: DrawingBackend,
         At: Clone + Borrow<At> + 'a,
     {
-        let style = self.colour.stroke_width(width);
+        let style = self.color.stroke_width(width);
         let pieces = points.windows(2).map(|ends| PathElement::new(ends.to_vec(), style).into_dyn());
-        let joints = points.iter().map(|at| Circle::new(at.clone(), width / 2, self.colour.filled()).into_dyn());
+        let joints = points.iter().map(|at| Circle::new(at.clone(), width / 2, self.color.filled()).into_dyn());
         pieces.chain(joints).collect()
     }
 
-    /// Dashes on pixels, `on` long, one every `every`: rows of overlapping discs, whose joints have no spikes either.
+    /// Dashes on pixels, `on` long, one every `every`: rows of overlapping discs, whose joints have
+    /// no spikes either.
     fn discs<'a, DB, At>(&self, points: &[At], on: i32, every: i32, width: i32) -> Vec<Element<'a, DB, At>>
     where
         DB: DrawingBackend,
         At: Clone + Borrow<At> + 'a,
     {
-        let (radius, fill) = ((width / 2).max(1), self.colour.filled());
+        let (radius, fill) = ((width / 2).max(1), self.color.filled());
         let row = (0..=(on - width).max(0)).step_by((width / 6).max(1) as usize);
         let dot =
             |shift| DottedPathElement::new(points.to_vec(), shift, every, move |at| Circle::new(at, radius, fill));
@@ -101,7 +103,7 @@ impl Curve {
         surface: Surface,
     ) -> Option<Element<'a, DB, Place>> {
         let (marker, _) = self.marks.as_ref()?;
-        let style = self.colour.filled();
+        let style = self.color.filled();
         let corners: &[(f64, f64)] = match marker {
             Marker::Disc => return Some(Circle::new((x, y), surface.px(MARKER), style).into_dyn()),
             Marker::Square => &[(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],

@@ -1,7 +1,7 @@
 //! What plotters draws a figure on, its units and its words.
 //!
-//! In: lengths in points (1/72 inch) and text. Out: plotters' whole units and styles. `DejaVu` Sans is registered with
-//! plotters from this program's own bytes, so no font has to be installed.
+//! In: lengths in points (1/72 inch) and text. Out: plotters' whole units and styles. `DejaVu` Sans
+//! is registered with plotters from this program's own bytes, so no font has to be installed.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -9,21 +9,23 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::error::{Error, Result};
 use crate::report::text::REGULAR;
 
-/// Fine enough for print. An SVG has as many units to the inch as a picture has pixels.
+/// Fine enough for print. An SVG has as many units to the inch as an image has pixels.
 pub const PIXELS_PER_INCH: f64 = 600.0;
-/// A picture is drawn this many times larger and averaged down: plotters draws lines on pixels without antialiasing.
+/// An image is drawn this many times larger and averaged down: plotters draws lines on pixels
+/// without antialiasing.
 pub(super) const OVERSAMPLING: u32 = 3;
 
 /// The name in plotters' table of fonts, and what an SVG viewer looks for.
 const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
-/// Words are 8 points high; plotters' size is the height from descent to ascent, 1.164 em in this font.
+/// Words are 8 points high; plotters' size is the height from descent to ascent, 1.164 em in this
+/// font.
 const FONT_SIZE: f64 = 8.0 * 1.164;
 pub(super) const INK: RGBColor = RGBColor(38, 38, 38);
 
 /// What is drawn on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
-    /// A picture, before it is averaged down.
+    /// An image, before it is averaged down.
     Pixels,
     /// SVG text.
     Svg,
@@ -36,8 +38,8 @@ impl Surface {
         (points * PIXELS_PER_INCH / 72.0).round() as i32 * scale as i32
     }
 
-    /// How far plotters' words must be lowered for their middle to be where it says: on pixels it centres the em box, of
-    /// which letters fill the upper part.
+    /// How far plotters' words must be lowered for their middle to be where it says: on pixels it
+    /// centers the em box, of which letters fill the upper part.
     pub(super) fn lowering(self) -> i32 {
         self.px(if self == Self::Pixels { 0.2 * FONT_SIZE } else { 0.06 * FONT_SIZE })
     }

@@ -3,7 +3,7 @@
 use crate::report::document::Block;
 use crate::report::runs::Run;
 
-use super::groups;
+use super::groups::groups;
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     let plans: Vec<String> = runs.iter().map(|run| quoted(&format!("{}/plan.toml", run.folder()))).collect();
@@ -12,7 +12,7 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     lines.push("tunelab report --results repeated".into());
     let mut out = vec![Block::Heading(2, "To repeat it".into())];
     out.push(Block::Text(
-        "Each plan.toml is a complete experiment. From the folder of this document; losses, weights and pictures come out \
+        "Each plan.toml is a complete experiment. From the folder of this document; losses, weights and images come out \
          equal on the same kind of device:"
             .into(),
     ));

@@ -1,11 +1,11 @@
-//! What went in: pictures and model files with their hashes, and the grid of the data.
+//! What went in: images and model files with their hashes, and the grid of the data.
 
 use std::collections::BTreeMap;
 
-use crate::report::document::{Block, Grid, Picture};
+use crate::report::document::{Block, Grid, Image};
 use crate::report::runs::Run;
 
-use super::{captioned, groups, shared_by};
+use super::groups::{captioned, groups, shared_by};
 
 /// Longer lists of files are cut; the run's `run.json` has them whole.
 const MOST_FILES: usize = 12;
@@ -28,7 +28,7 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
         }
     }
     for run in runs.iter().filter(|run| run.path.join("data.png").is_file()) {
-        out.push(Block::Picture(Picture {
+        out.push(Block::Image(Image {
             path: format!("{}/data.png", run.folder()),
             caption: format!("{}: the data", captioned(run)),
             vector: None,

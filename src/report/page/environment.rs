@@ -5,7 +5,7 @@ use crate::report::runs::Run;
 use crate::report::table::gibibytes;
 use crate::results::{Gpu, Machine, Versions};
 
-use super::{groups, pairs, shared_by};
+use super::groups::{groups, pairs, shared_by};
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     let mut out = vec![Block::Heading(2, "Environment".into())];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::report::document::{Block, Grid};
 use crate::report::runs::Run;
 
-use super::pairs;
+use super::groups::pairs;
 
 /// In the order of a plan; what is not named comes last.
 const SECTIONS: [&str; 5] = ["model", "dataset", "adapter", "train", "eval"];
@@ -28,7 +28,8 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     out
 }
 
-/// A row for each run where the keys are few, a column for each where they are many: the table stays narrow.
+/// A row for each run where the keys are few, a column for each where they are many: the table
+/// stays narrow.
 fn side_by_side(runs: &[Run], keys: &[&String], value: impl Fn(usize, &str) -> String) -> Grid {
     let names = runs.iter().map(|run| run.name().to_string());
     if keys.len() <= runs.len() {

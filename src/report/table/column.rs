@@ -1,8 +1,19 @@
-//! The table's columns as readers see them: headings, rounded cells, and which columns have anything to say.
+//! The table's columns: the one list of what the CSV and the forms for readers hold.
+//!
+//! In: a run, and the figures that were published for its experiment. Out: [`COLUMNS`]. To add a
+//! column, add its entry.
 
-use super::Table;
-use super::row::{Kind, Row};
-use crate::plan::command::grouped;
+use super::cell::Cell;
+use crate::config::Reference;
+use crate::report::runs::Run;
+
+/// What a row is about.
+pub(super) enum Subject<'a> {
+    /// A run of this program.
+    Run(&'a Run),
+    /// What was published for the experiment of a run.
+    Reference(&'a Run, &'a Reference),
+}
 
 /// Which side a column's cells keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,137 +23,106 @@ pub(super) enum Align {
 }
 
 /// A column.
-struct Column {
-    heading: &'static str,
-    align: Align,
-    /// Whether it repeats the column before it as a ratio; its heading then names the baseline.
-    is_ratio: bool,
-    cell: fn(&Row) -> Option<String>,
-}
-
-/// A column's heading.
-pub(super) struct Heading {
-    pub text: String,
+pub(super) struct Column {
+    /// Its name in the CSV, with the unit.
+    pub key: &'static str,
+    /// Its name for readers; a column without one is in the CSV only.
+    pub heading: Option<&'static str>,
     pub align: Align,
-    /// Whether it repeats the column before it as a ratio.
-    pub is_ratio: bool,
+    pub value: fn(&Subject) -> Cell,
+    /// The CSV's name of this column divided by the baseline's, where that says something. The CSV
+    /// has the ratios behind all columns, readers have them beside their number.
+    pub ratio: Option<&'static str>,
 }
 
-/// The rounded table: only columns in which at least one row has something; ratios only where there are rows to compare.
-pub(super) struct Sheet {
-    pub headings: Vec<Heading>,
-    pub rows: Vec<(Kind, Vec<String>)>,
-    /// What the ratios and the mark of stand-ins mean; empty where there are none.
-    pub note: String,
-}
+pub(super) const COLUMNS: &[Column] = &[
+    csv_only("kind", kind),
+    text("name", "run", |of| match of {
+        Subject::Run(run) => Cell::Text(run.name().to_owned()),
+        Subject::Reference(_, figures) => Cell::Text(figures.label.clone()),
+    }),
+    text("method", "method", method),
+    number("trained_parameters", "trained parameters", |of| match of {
+        Subject::Run(run) => Cell::Count(run.record.counts.trained_parameters),
+        Subject::Reference(_, figures) => Cell::some(Cell::Count, figures.trained_parameters),
+    })
+    .with_ratio("trained_parameters_ratio"),
+    number("total_parameters", "total parameters", |of| of.run(|run| Cell::Count(run.record.counts.total_parameters))),
+    csv_only("images", |of| of.run(|run| Cell::Count(run.record.counts.images as u64))),
+    csv_only("steps", |of| of.run(|run| Cell::Count(run.record.counts.steps as u64))),
+    number("training_seconds", "training time", |of| match of {
+        Subject::Run(run) => Cell::Duration(run.record.seconds.training),
+        Subject::Reference(_, figures) => Cell::some(Cell::Duration, figures.seconds),
+    })
+    .with_ratio("training_seconds_ratio"),
+    number("total_seconds", "total time", |of| of.run(|run| Cell::Duration(run.record.seconds.total))),
+    number("seconds_per_step", "s/it", |of| match of {
+        Subject::Run(run) => Cell::SecondsPerStep(run.record.seconds.per_step),
+        Subject::Reference(_, figures) => Cell::some(Cell::SecondsPerStep, figures.seconds_per_step),
+    })
+    .with_ratio("seconds_per_step_ratio"),
+    number("final_loss", "final loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.last))),
+    csv_only("eval_loss_first", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_first))),
+    number("eval_loss_last", "eval loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_last))),
+    number("peak_host_mib", "host memory", |of| {
+        of.run(|run| Cell::some(Cell::Memory, run.record.peak_memory.host_mib))
+    })
+    .with_ratio("peak_host_ratio"),
+    number("peak_device_mib", "GPU memory", |of| {
+        of.run(|run| Cell::some(Cell::Memory, run.record.peak_memory.device_mib))
+    })
+    .with_ratio("peak_device_ratio"),
+    text("device", "device", |of| match of {
+        Subject::Run(run) => Cell::Text(run.device()),
+        Subject::Reference(_, figures) => Cell::some(Cell::Text, figures.device.clone()),
+    }),
+];
 
-impl Sheet {
-    pub fn new(table: &Table) -> Self {
-        let compared = table.rows.iter().filter(|row| row.kind != Kind::Reference).count() > 1;
-        let has = |column: &&Column| {
-            let filled = table.rows.iter().filter(|row| (column.cell)(row).is_some()).count();
-            if column.is_ratio { compared && filled > 1 } else { filled > 0 || table.rows.is_empty() }
-        };
-        let columns: Vec<&Column> = COLUMNS.iter().filter(has).collect();
-        let cell = |row: &Row, column: &Column| match (column.cell)(row) {
-            // Its baseline is not that of the rows of runs.
-            Some(ratio) if column.is_ratio && row.kind == Kind::Reference => format!("{ratio}*"),
-            Some(cell) => cell,
-            None => NONE.to_string(),
-        };
-        let cells = |row: &Row| columns.iter().map(|column| cell(row, column)).collect();
-        let ratios = columns.iter().any(|column| column.is_ratio);
-        let baseline = table.baseline.as_deref().unwrap_or_default();
-        let heading = |column: &&Column| Heading {
-            text: if column.is_ratio { format!("× {baseline}'s") } else { column.heading.to_owned() },
-            align: column.align,
-            is_ratio: column.is_ratio,
-        };
-        Self {
-            headings: columns.iter().map(heading).collect(),
-            rows: table.rows.iter().map(|row| (row.kind, cells(row))).collect(),
-            note: notes(table, ratios),
+impl Subject<'_> {
+    /// What only a run of this program has.
+    fn run(&self, value: impl Fn(&Run) -> Cell) -> Cell {
+        match self {
+            Self::Run(run) => value(run),
+            Self::Reference(..) => Cell::Empty,
         }
     }
 }
 
-fn notes(table: &Table, ratios: bool) -> String {
-    let ratios = ratios.then(|| ratio_note(table));
-    ratios
-        .into_iter()
-        .chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}.")))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
+impl Column {
+    const fn new(key: &'static str, heading: Option<&'static str>, align: Align, value: fn(&Subject) -> Cell) -> Self {
+        Self { key, heading, align, value, ratio: None }
+    }
 
-fn ratio_note(table: &Table) -> String {
-    let baseline = table.baseline.as_deref().unwrap_or_default();
-    let references = table.rows.iter().any(|row| row.kind == Kind::Reference && row.ratios != super::Ratios::default());
-    let theirs = if references { format!("; * of the number reported for {baseline}") } else { String::new() };
-    format!("2.00× is twice and 0.50× half of {baseline}'s number{theirs}.")
-}
-
-const NONE: &str = "–";
-
-const fn left(heading: &'static str, cell: fn(&Row) -> Option<String>) -> Column {
-    Column { heading, align: Align::Left, is_ratio: false, cell }
-}
-
-const fn right(heading: &'static str, cell: fn(&Row) -> Option<String>) -> Column {
-    Column { heading, align: Align::Right, is_ratio: false, cell }
-}
-
-const fn ratio(cell: fn(&Row) -> Option<String>) -> Column {
-    Column { heading: "", align: Align::Right, is_ratio: true, cell }
-}
-
-const COLUMNS: [Column; 17] = [
-    left("run", |row| Some(row.name.clone())),
-    left("method", |row| Some(method(row))),
-    right("trained parameters", |row| row.trained_parameters.map(grouped)),
-    ratio(|row| row.ratios.trained_parameters.map(times)),
-    right("total parameters", |row| row.total_parameters.map(grouped)),
-    right("training time", |row| row.training_seconds.map(duration)),
-    ratio(|row| row.ratios.training_seconds.map(times)),
-    right("total time", |row| row.total_seconds.map(duration)),
-    right("s/it", |row| row.seconds_per_step.map(|seconds| format!("{seconds:.3}"))),
-    ratio(|row| row.ratios.seconds_per_step.map(times)),
-    right("final loss", |row| row.final_loss.map(|loss| format!("{loss:.4}"))),
-    right("eval loss", |row| row.eval_loss_last.map(|loss| format!("{loss:.4}"))),
-    right("host memory", |row| row.peak_host_mib.map(gibibytes)),
-    ratio(|row| row.ratios.peak_host.map(times)),
-    right("GPU memory", |row| row.peak_device_mib.map(gibibytes)),
-    ratio(|row| row.ratios.peak_device.map(times)),
-    left("device", |row| row.device.clone()),
-];
-
-/// A stand-in is marked on its row, whatever its name is.
-fn method(row: &Row) -> String {
-    if row.kind == Kind::StandIn { format!("{}, STAND-IN", row.method) } else { row.method.clone() }
-}
-
-/// `1078×`, `9.14×`, `0.95×`, `0.017×`: two to three digits, more only before the point.
-fn times(ratio: f64) -> String {
-    let digits = match ratio {
-        99.95.. => 0,
-        9.995.. => 1,
-        0.0995.. => 2,
-        _ => 3,
-    };
-    format!("{ratio:.digits$}×")
-}
-
-/// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        ..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    const fn with_ratio(self, key: &'static str) -> Self {
+        Self { ratio: Some(key), ..self }
     }
 }
 
-/// Mebibytes as `9.00 GiB`.
-pub fn gibibytes(mib: f64) -> String {
-    format!("{:.2} GiB", mib / 1024.0)
+const fn text(key: &'static str, heading: &'static str, value: fn(&Subject) -> Cell) -> Column {
+    Column::new(key, Some(heading), Align::Left, value)
+}
+
+const fn number(key: &'static str, heading: &'static str, value: fn(&Subject) -> Cell) -> Column {
+    Column::new(key, Some(heading), Align::Right, value)
+}
+
+const fn csv_only(key: &'static str, value: fn(&Subject) -> Cell) -> Column {
+    Column::new(key, None, Align::Left, value)
+}
+
+fn kind(of: &Subject) -> Cell {
+    let kind = match of {
+        Subject::Run(run) if run.record.stand_in.is_some() => "stand-in",
+        Subject::Run(_) => "run",
+        Subject::Reference(..) => "reference",
+    };
+    Cell::Text(kind.to_owned())
+}
+
+/// A stand-in is marked on its row, whatever its name is.
+fn method(of: &Subject) -> Cell {
+    match of {
+        Subject::Run(run) if run.record.stand_in.is_some() => Cell::StandIn(run.record.method.clone()),
+        Subject::Run(run) | Subject::Reference(run, _) => Cell::Text(run.record.method.clone()),
+    }
 }

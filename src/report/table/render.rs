@@ -1,41 +1,21 @@
 //! The table as CSV, Markdown, LaTeX and text for a terminal.
+//!
+//! In: a [`Table`]. Out: its text in each form.
 
 use crate::error::{Error, Result};
 
-use super::Table;
-use super::column::{Align, Heading, Sheet};
-use super::row::{Kind, Row};
+use super::cell::Cell;
+use super::column::{Align, COLUMNS};
+use super::rows::{Kind, Row, Table};
+use super::sheet::{Heading, Sheet};
 use crate::report::document::escape_markdown;
-
-const CSV_COLUMNS: [&str; 21] = [
-    "kind",
-    "name",
-    "method",
-    "trained_parameters",
-    "total_parameters",
-    "images",
-    "steps",
-    "training_seconds",
-    "total_seconds",
-    "seconds_per_step",
-    "final_loss",
-    "eval_loss_first",
-    "eval_loss_last",
-    "peak_host_mib",
-    "peak_device_mib",
-    "device",
-    "trained_parameters_ratio",
-    "training_seconds_ratio",
-    "seconds_per_step_ratio",
-    "peak_host_ratio",
-    "peak_device_ratio",
-];
 
 /// All numbers as they are, empty where there is none; the columns are always the same.
 pub fn to_csv(table: &Table) -> Result<String> {
     let failed = |e: &dyn std::fmt::Display| Error::run("table.csv cannot be made").cause(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(CSV_COLUMNS).map_err(|e| failed(&e))?;
+    let ratios = COLUMNS.iter().filter_map(|column| column.ratio);
+    writer.write_record(COLUMNS.iter().map(|column| column.key).chain(ratios)).map_err(|e| failed(&e))?;
     for row in &table.rows {
         writer.write_record(csv_cells(row)).map_err(|e| failed(&e))?;
     }
@@ -43,39 +23,11 @@ pub fn to_csv(table: &Table) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| failed(&e))
 }
 
-fn csv_cells(row: &Row) -> [String; CSV_COLUMNS.len()] {
-    let kind = match row.kind {
-        Kind::Run => "run",
-        Kind::StandIn => "stand-in",
-        Kind::Reference => "reference",
-    };
-    [
-        kind.to_string(),
-        row.name.clone(),
-        row.method.clone(),
-        text(row.trained_parameters),
-        text(row.total_parameters),
-        text(row.images),
-        text(row.steps),
-        text(row.training_seconds),
-        text(row.total_seconds),
-        text(row.seconds_per_step),
-        text(row.final_loss),
-        text(row.eval_loss_first),
-        text(row.eval_loss_last),
-        text(row.peak_host_mib),
-        text(row.peak_device_mib),
-        text(row.device.as_ref()),
-        text(row.ratios.trained_parameters),
-        text(row.ratios.training_seconds),
-        text(row.ratios.seconds_per_step),
-        text(row.ratios.peak_host),
-        text(row.ratios.peak_device),
-    ]
-}
-
-fn text(value: Option<impl ToString>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
+/// A row's cells, and behind them its ratios.
+fn csv_cells(row: &Row) -> impl Iterator<Item = String> {
+    let ratios = COLUMNS.iter().zip(&row.ratios).filter(|(column, _)| column.ratio.is_some());
+    let ratio = |ratio: &Option<f64>| ratio.map_or_else(String::new, |ratio| ratio.to_string());
+    row.cells.iter().map(Cell::exact).chain(ratios.map(move |(_, value)| ratio(value)))
 }
 
 /// A GitHub table; rows of reported figures in italics.
@@ -165,8 +117,8 @@ pub fn to_terminal(table: &Table) -> String {
     to_text(table, size.map(|(width, _)| usize::from(width.0)))
 }
 
-/// Columns padded with spaces, numbers to the right. What does not fit into `width` goes into further blocks below, each with
-/// the runs' names again.
+/// Columns padded with spaces, numbers to the right. What does not fit into `width` goes into
+/// further blocks below, each with the runs' names again.
 pub fn to_text(table: &Table, width: Option<usize>) -> String {
     let sheet = Sheet::new(table);
     let mut rows: Vec<Vec<String>> = vec![sheet.headings.iter().map(|heading| heading.text.clone()).collect()];

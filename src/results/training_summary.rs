@@ -1,6 +1,7 @@
 //! How a training ended, read from its logs: the same for a run that was cut off and went on.
 //!
-//! In: `loss.csv`, `eval.csv`, `timing.csv` of a run. Out: counts, losses and seconds for `run.json`.
+//! In: `loss.csv`, `eval.csv`, `timing.csv` of a run. Out: counts, losses and seconds for
+//! `run.json`.
 
 use super::record::Loss;
 use super::{EVAL_CSV, LOSS_CSV, RunDir, timing};
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// What the logs say of the whole training.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ending {
+pub struct TrainingSummary {
     /// Optimizer steps.
     pub steps: usize,
     /// Epochs, the last one perhaps begun only.
@@ -23,7 +24,7 @@ pub struct Ending {
     pub device_busy_percent: Option<f64>,
 }
 
-impl Ending {
+impl TrainingSummary {
     /// Reads the logs of a run whose training is done.
     pub fn read(run: &RunDir) -> Result<Self> {
         let losses = rows(run, LOSS_CSV)?;

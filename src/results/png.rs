@@ -1,8 +1,9 @@
 //! PNG files that say how they were made.
 //!
-//! In: an 8-bit RGB picture and (keyword, text) pairs. Out: a PNG whose text chunks hold them: `tEXt` where the text is
-//! Latin-1, `iTXt` otherwise (PNG specification, 11.3.4). The keyword `parameters` and the form of its text are those of
-//! AUTOMATIC1111's web interface, which most viewers of generated pictures read.
+//! In: an 8-bit RGB image and (keyword, text) pairs. Out: a PNG whose text chunks hold them:
+//! `tEXt` where the text is Latin-1, `iTXt` otherwise (PNG specification, 11.3.4). The keyword
+//! `parameters` and the form of its text are those of AUTOMATIC1111's web interface, which most
+//! viewers of generated images read.
 
 use std::path::Path;
 
@@ -11,10 +12,10 @@ use crate::error::{Error, Result};
 
 use super::files::write_atomic;
 
-/// What made one picture.
+/// What made one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shot {
-    /// What the picture should show.
+    /// What the image should show.
     pub prompt: String,
     /// What it should not show; may be empty.
     pub negative_prompt: String,
@@ -24,7 +25,7 @@ pub struct Shot {
     pub sampler: String,
     /// Classifier-free guidance.
     pub guidance_scale: f64,
-    /// The seed of this very picture.
+    /// The seed of this very image.
     pub seed: u64,
     /// Width in pixels.
     pub width: usize,
@@ -48,20 +49,22 @@ impl Shot {
     }
 }
 
-/// Writes `picture` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79 characters.
-pub fn write_png(path: &Path, picture: &Rgb, text: &[(&str, &str)]) -> Result<()> {
-    write(path, picture, text, None)
+/// Writes `image` to `path` with `text` as (keyword, text) pairs; keywords are ASCII of 1 to 79
+/// characters.
+pub fn write_png(path: &Path, image: &Rgb, text: &[(&str, &str)]) -> Result<()> {
+    write(path, image, text, None)
 }
 
-/// Writes a figure that is `pixels_per_inch` fine, so that a text program puts it in at its size on paper.
-pub fn write_figure(path: &Path, picture: &Rgb, pixels_per_inch: f64) -> Result<()> {
-    let per_metre = (pixels_per_inch / 0.0254).round() as u32;
-    let fine = png::PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter };
-    write(path, picture, &[], Some(fine))
+/// Writes a figure that is `pixels_per_inch` fine, so that a text program puts it in at its size on
+/// paper.
+pub fn write_figure(path: &Path, image: &Rgb, pixels_per_inch: f64) -> Result<()> {
+    let per_meter = (pixels_per_inch / 0.0254).round() as u32;
+    let fine = png::PixelDimensions { xppu: per_meter, yppu: per_meter, unit: png::Unit::Meter };
+    write(path, image, &[], Some(fine))
 }
 
-fn write(path: &Path, picture: &Rgb, text: &[(&str, &str)], fine: Option<png::PixelDimensions>) -> Result<()> {
-    let bytes = encode(picture, text, fine)
+fn write(path: &Path, image: &Rgb, text: &[(&str, &str)], fine: Option<png::PixelDimensions>) -> Result<()> {
+    let bytes = encode(image, text, fine)
         .map_err(|e| Error::run(format!("{} cannot be encoded as PNG", path.display())).cause(e))?;
     write_atomic(path, &bytes)
 }
@@ -79,12 +82,12 @@ pub fn read_text(path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 fn encode(
-    picture: &Rgb,
+    image: &Rgb,
     text: &[(&str, &str)],
     fine: Option<png::PixelDimensions>,
 ) -> std::result::Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
+    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_pixel_dims(fine);
@@ -98,7 +101,7 @@ fn encode(
         }
     }
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&picture.pixels)?;
+    writer.write_image_data(&image.pixels)?;
     writer.finish()?;
     Ok(bytes)
 }

@@ -1,8 +1,9 @@
 //! How busy a CUDA device is, as its driver counts it (NVML).
 //!
-//! In: the device. Out: for each stretch of time the share during which it computed anything, in per cent, whoever it computed for.
-//! A thread asks the driver a few times a second and ends with the value that started it. Where the driver does not tell (a
-//! container may lack the library, a part of a card has no such number) nothing is known, which is no error.
+//! In: the device. Out: for each interval of time the share during which it computed anything, in
+//! per cent, whoever it computed for. A thread asks the driver a few times a second and ends with
+//! the value that started it. Where the driver does not tell (a container may lack the library, a
+//! part of a card has no such number) nothing is known, which is no error.
 
 use candle_core::Device;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -10,14 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Between two questions. The driver's answer is about the last sixth of a second to second, as the card has it.
+/// Between two questions. The driver's answer is about the last sixth of a second to second, as the
+/// card has it.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// Asks the driver once.
 type Ask = Box<dyn FnMut() -> Option<f64> + Send>;
 
 /// A device that is watched for as long as this value lives.
-pub struct Busy {
+pub struct GpuUtilization {
     seen: Arc<Mutex<Seen>>,
     /// The thread, and what it ends with.
     thread: Option<(Sender<()>, JoinHandle<()>)>,
@@ -26,14 +28,14 @@ pub struct Busy {
 /// The driver's answers.
 #[derive(Default)]
 struct Seen {
-    /// Of the stretch so far.
+    /// Of the interval so far.
     sum: f64,
     count: u32,
     /// The newest of all.
     latest: Option<f64>,
 }
 
-impl Busy {
+impl GpuUtilization {
     /// Watches a device.
     pub fn watch(device: &Device) -> Self {
         match driver(device) {
@@ -54,23 +56,24 @@ impl Busy {
             }
         };
         // A system without room for a thread has other worries than this number.
-        let thread = thread::Builder::new().name("busy".to_owned()).spawn(watch).ok();
+        let thread = thread::Builder::new().name("utilization".to_owned()).spawn(watch).ok();
         Self { seen, thread: thread.map(|thread| (stop, thread)) }
     }
 
-    /// Begins a stretch.
+    /// Begins an interval.
     pub fn begin(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         (seen.sum, seen.count) = (0.0, 0);
     }
 
-    /// The mean of the stretch so far, in per cent. One that is shorter than the driver's own has its newest answer.
+    /// The mean of the interval so far, in per cent. One that is shorter than the driver's own has
+    /// its newest answer.
     pub fn percent(&self) -> Option<f64> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).percent()
     }
 }
 
-impl Drop for Busy {
+impl Drop for GpuUtilization {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
@@ -112,12 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stretch_has_the_mean_of_its_answers_or_else_the_newest() {
+    fn an_interval_has_the_mean_of_its_answers_or_else_the_newest() {
         let mut seen = Seen::default();
         assert_eq!(seen.percent(), None);
         seen.add(20.0);
         seen.add(50.0);
-        let busy = Busy { seen: Arc::new(Mutex::new(seen)), thread: None };
+        let busy = GpuUtilization { seen: Arc::new(Mutex::new(seen)), thread: None };
         assert_eq!(busy.percent(), Some(35.0));
         busy.begin();
         assert_eq!(busy.percent(), Some(50.0));
@@ -133,7 +136,7 @@ mod tests {
             let _ = told.send(());
             answer
         };
-        let busy = Busy::start(Box::new(ask), Duration::from_millis(1));
+        let busy = GpuUtilization::start(Box::new(ask), Duration::from_millis(1));
         // The fourth question comes after the third answer is noted.
         (0..4).for_each(|_| asked.recv().unwrap());
         assert_eq!(busy.percent(), Some(25.0));
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn of_the_cpu_nothing_is_known() {
-        let busy = Busy::watch(&Device::Cpu);
+        let busy = GpuUtilization::watch(&Device::Cpu);
         busy.begin();
         assert_eq!(busy.percent(), None);
     }
