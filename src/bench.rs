@@ -1,19 +1,19 @@
 //! `tunelab bench`: how fast is this machine at the work of an experiment, without any file?
 //!
-//! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance, the VAE, the text encoder).
-//! Out: seconds, GFLOP/s, the share of what the machine's best matrix product reaches, and the peak of memory. The networks have
-//! Stable Diffusion 1.5's shapes and random weights, which changes no cost; the code is that of a run.
+//! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance,
+//! the VAE, the text encoder). Out: seconds, GFLOP/s, the share of what the machine's best matrix
+//! product reaches, and the peak of memory. The networks have Stable Diffusion 1.5's shapes and
+//! random weights, which changes no cost; the code is that of a run.
 
-mod networks;
 mod operations;
 mod work;
 
 use std::time::Instant;
 
+use crate::cli::output::print;
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::plan::command::print;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct Measured {
     pub batch: usize,
     /// The type of the UNet's frozen weights.
     pub dtype: String,
+    /// The set of instructions that the kernels used on the CPU.
+    pub simd: &'static str,
     /// Numbers that are trained.
     pub trained_parameters: usize,
     /// The median of `seconds`.
@@ -88,6 +90,7 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         resolution: args.res,
         batch: args.batch,
         dtype: args.dtype.clone(),
+        simd: ops::simd::current().name(),
         trained_parameters: timed.trained_parameters,
         seconds_per_step: median,
         gflop,

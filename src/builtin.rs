@@ -5,12 +5,10 @@
 //! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
 //! on them as on any other folder.
 
-use serde::Serialize;
 use std::fmt;
 
 /// Something that is compiled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Builtin {
     /// A complete small model in diffusers' layout, with float16 weights.
     Mini,

@@ -1,7 +1,10 @@
 //! The command line: what may be typed, and what `--help` says about it.
 //!
-//! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument ends the process with
-//! exit code 2, as a wrong experiment does. What the keys of an experiment mean is in [`crate::experiment`].
+//! In: the process's arguments. Out: one struct of arguments for each command. A wrong argument
+//! ends the process with exit code 2, as a wrong experiment does. What the keys of an experiment
+//! mean, `tunelab keys` says: they are stated in [`crate::config::keys`].
+
+pub mod output;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,7 +24,8 @@ Environment:
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
   XDG_CACHE_HOME                              where built-in files are unpacked
   NO_COLOR                                    no colours
-  RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it";
+  RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it
+  TUNELAB_SIMD                                instructions of the CPU kernels: portable, avx2, avx512, amx (default: the best)";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -75,6 +79,19 @@ Example:
 Writes report.md and index.html (environment, settings, data, curves, pictures, table, commands), and makes
 table.{md,csv,tex} and loss.{png,svg} of the whole folder anew.";
 
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  tunelab keys
+  tunelab keys train
+  tunelab keys adapter.lora.rank";
+
+const SCHEMA_EXAMPLES: &str = "\
+Example:
+  tunelab schema > tunelab.schema.json
+
+An editor with taplo (Even Better TOML) then completes and checks keys in a file that begins with
+  #:schema ./tunelab.schema.json";
+
 const BENCH_EXAMPLES: &str = "\
 Examples:
   tunelab bench lora
@@ -94,8 +111,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The program's arguments, with each of several prompts as a `--prompt=TEXT` of its own: behind a bare `--prompt`, clap would take
-/// one that begins with a hyphen, such as `-dog`, for an option. What begins as one of the command's own options stays one.
+/// The program's arguments, with each of several prompts as a `--prompt=TEXT` of its own: behind a
+/// bare `--prompt`, clap would take one that begins with a hyphen, such as `-dog`, for an option.
+/// What begins as one of the command's own options stays one.
 pub fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let is_text = |argument: &OsString| {
         let text = argument.to_string_lossy();
@@ -126,7 +144,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say every problem of every file; needs no model.
     Check(CheckArgs),
-    /// Print the resolved experiment as TOML, with steps, parameters, memory and downloads as comments.
+    /// Print the resolved experiment as TOML, with steps, parameters, memory and downloads as
+    /// comments.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
     /// Draw pictures with a run's result, or with any model and LoRA.
@@ -141,6 +160,12 @@ pub enum Command {
     /// Write up the whole results folder, as Markdown and as a page.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Say what an experiment may hold: every key with its default, type, range and meaning.
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys(KeysArgs),
+    /// Print the JSON Schema of an experiment, for editors.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Time the work of an experiment on this machine; needs no file.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
@@ -152,7 +177,8 @@ pub struct RunArgs {
     /// Experiments, or folders of them, run in this order; one that fails does not stop the others.
     #[arg(required = true, value_name = "FILE_OR_FOLDER")]
     pub files: Vec<PathBuf>,
-    /// Replace one key of each experiment and variant: `train.epochs=2`. The value is TOML, or text. May be repeated.
+    /// Replace one key of each experiment and variant: `train.epochs=2`. The value is TOML, or
+    /// text. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
     /// Where each experiment gets a folder of its name.
@@ -266,17 +292,28 @@ pub struct PlanArgs {
     pub stand_in: bool,
 }
 
-/// Arguments of `tunelab sample`; `None` is what the run, or without one the defaults of `[eval]`, say.
+/// Arguments of `tunelab keys`.
+#[derive(Debug, Clone, Args)]
+pub struct KeysArgs {
+    /// Only keys whose path begins so: `train`, `adapter.lora`, `eval.steps`.
+    #[arg(value_name = "PREFIX")]
+    pub prefix: Option<String>,
+}
+
+/// Arguments of `tunelab sample`; `None` is what the run, or without one the defaults of `[eval]`,
+/// say.
 #[derive(Debug, Clone, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["run_dir", "model"])))]
 pub struct SampleArgs {
     /// The folder of a finished run.
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: Option<PathBuf>,
-    /// A model instead of a run: a folder, a repository `owner/name` on Hugging Face, or `builtin:mini`.
+    /// A model instead of a run: a folder, a repository `owner/name` on Hugging Face, or
+    /// `builtin:mini`.
     #[arg(long, value_name = "DIR_OR_REPO")]
     pub model: Option<String>,
-    /// A LoRA for --model: a .safetensors file in diffusers', PEFT's or kohya's form, or the folder that it lies in.
+    /// A LoRA for --model: a .safetensors file in diffusers', PEFT's or kohya's form, or the folder
+    /// that it lies in.
     #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run_dir", requires = "model")]
     pub lora: Option<PathBuf>,
     /// How strongly the LoRA works.
@@ -320,7 +357,8 @@ pub struct SampleArgs {
 /// Arguments of `tunelab table`.
 #[derive(Debug, Clone, Args)]
 pub struct TableArgs {
-    /// Folders of finished runs, in the order of their rows; all in the results folder if none is given.
+    /// Folders of finished runs, in the order of their rows; all in the results folder if none is
+    /// given.
     #[arg(value_name = "RUN_DIR")]
     pub run_dirs: Vec<PathBuf>,
     /// The folder of all runs.
@@ -346,7 +384,8 @@ pub struct PlotArgs {
     /// Logarithmic loss axes.
     #[arg(long)]
     pub log: bool,
-    /// Average training losses over about so many steps; 1 shows them as they are. A tenth of the longest run if not given.
+    /// Average training losses over about so many steps; 1 shows them as they are. A tenth of the
+    /// longest run if not given.
     #[arg(long, value_name = "SPAN", allow_negative_numbers = true, value_parser = count(1, 1_000_000))]
     pub smoothing: Option<usize>,
     /// Evaluation losses only.
@@ -440,7 +479,8 @@ fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("there is nothing in it".into()) } else { Ok(text.into()) }
 }
 
-/// Stable Diffusion's VAE halves a side three times; what the model at hand needs is checked once it is known.
+/// Stable Diffusion's VAE halves a side three times; what the model at hand needs is checked once
+/// it is known.
 fn side(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|n: &usize| (64..=2048).contains(n) && n.is_multiple_of(8));
     pixels.ok_or_else(|| "use a multiple of 8 from 64 to 2048".into())

@@ -8,7 +8,7 @@ mod threads;
 mod utilization;
 
 use crate::cli::DeviceChoice;
-use crate::config::{Adapter, Dtype, Plan};
+use crate::config::{Dtype, Train};
 use crate::error::{Error, Result};
 use candle_core::Device;
 pub use threads::Threads;
@@ -147,13 +147,13 @@ pub fn check_type(device: &Device, dtype: Dtype, trains_all: bool) -> Result<()>
     Err(Error::input(problem).hint(if cpu { "use f32, or a CUDA device" } else { "use f32, or --device cpu" }))
 }
 
-/// Errors if the device does not compute as the experiment asks.
-pub fn check(device: &Device, plan: &Plan) -> Result<()> {
-    if plan.train.tf32 && !device.is_cuda() {
+/// Errors if the device does not compute as the experiment asks, which may train all weights.
+pub fn check(device: &Device, train: &Train, trains_all: bool) -> Result<()> {
+    if train.tf32 && !device.is_cuda() {
         return Err(Error::input("train.tf32 is for CUDA devices").hint("leave it out, or use a CUDA device"));
     }
-    check_type(device, plan.train.dtype, matches!(plan.adapter, Adapter::Full(_)))
-        .map_err(|error| error.context(format!("train.dtype = \"{}\"", plan.train.dtype)))
+    check_type(device, train.dtype, trains_all)
+        .map_err(|error| error.context(format!("train.dtype = \"{}\"", train.dtype)))
 }
 
 /// Prepares the device for an experiment: the type of products, and the count of its memory from

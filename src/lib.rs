@@ -14,8 +14,8 @@
 //!
 //! | value | what it is | made by |
 //! |---|---|---|
-//! | [`experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
-//! | [`plan::Plan`] | what will be done: no option left open, every problem found | [`plan::Plan::load`] |
+//! | [`config::experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
+//! | [`config::Plan`] | what will be done: no option left open, every problem found | [`config::Plan::load`] |
 //! | `RunInputs` | files found, checked and hashed; networks; latents and conditioning | `run::prepare` |
 //! | [`train::trainer::Trainer`] | the state between two steps; each call of `step` is one optimizer step | [`run`] |
 //! | files | plan, logs, weights, pictures, record; then curve, grid and table from these | [`results`], [`report`] |
@@ -33,6 +33,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`error`] | the one error type: message, causes, hint, exit code |
+//! | [`numbers`] | numbers as people read them: digits in groups, plurals, bytes, durations |
 //! | [`lock`] | a file that one process alone writes to |
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
@@ -51,8 +52,8 @@
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
-//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
+//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`run`] | the recipe; `run` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
@@ -62,7 +63,7 @@
 //!
 //! # Rules
 //!
-//! 1. **Variation is an enum.** [`plan::Adapter`], [`diffusion::Sampler`], [`plan::Source`]: the compiler lists every place
+//! 1. **Variation is an enum.** [`config::Adapter`], [`diffusion::Sampler`], [`config::Source`]: the compiler lists every place
 //!    that a new case has to think about. The one trait of our own is what a convolution's weight consists of, f32 or
 //!    bf16; the others that are implemented are candle's and the standard library's.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
@@ -120,6 +121,7 @@ pub mod hash;
 pub mod interrupt;
 pub mod lock;
 pub mod model;
+pub mod numbers;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -12,15 +12,19 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, plan, report, run, sample};
+use tunelab::{bench, config, plan, report, run, sample};
 use tunelab_ops::memory::Memory;
+use tunelab_ops::simd;
 
 #[global_allocator]
 static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
-    match begin_threads().and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command)) {
+    match choose_instructions()
+        .and_then(|()| begin_threads())
+        .and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.to_string());
@@ -29,8 +33,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// This thread is one of those that compute: to hand each operation's work to others and sleep meanwhile costs more than many
-/// of them.
+/// Which instructions the kernels may use on the CPU, before any of them computes.
+fn choose_instructions() -> Result<()> {
+    let asked = env::var_os(simd::VARIABLE).map(|asked| asked.to_string_lossy().into_owned());
+    simd::choose(asked.as_deref()).map(|_| ()).map_err(Error::input)
+}
+
+/// This thread is one of those that compute: to hand each operation's work to others and sleep
+/// meanwhile costs more than many of them.
 fn begin_threads() -> Result<()> {
     let Threads { count, warning } = Threads::from_env();
     if let Some(warning) = warning {
@@ -52,6 +62,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Table(args) => report::command::table(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
+        Command::Keys(args) => config::command::keys(&args),
+        Command::Schema => config::command::schema(),
         Command::Bench(args) => bench::command(&args),
     }
 }
@@ -61,7 +73,8 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A panic is a fault of this program, whatever the input was: one line, and the exit code of a failed run.
+/// A panic is a fault of this program, whatever the input was: one line, and the exit code of a
+/// failed run.
 fn report_panic(info: &PanicHookInfo) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let words = info.payload_as_str().unwrap_or("no message").replace('\n', " ");

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::numbers::duration;
+
 /// Where progress goes; decided once. Clones share the terminal and the warnings.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -304,16 +306,6 @@ impl Tally {
             Unit::Steps => n.to_string(),
             Unit::Bytes => HumanBytes(n).to_string(),
         }
-    }
-}
-
-/// Seconds as `42 s`, `3 min 20 s` or `5 h 07 min`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
-        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }
 }
 

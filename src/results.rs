@@ -21,7 +21,6 @@
 //! time, so that a run that fails keeps all before it. A folder that holds another plan, or that no
 //! run wrote, is never touched, and of `samples/` nothing but what a run drew is removed.
 
-mod changes;
 mod files;
 mod hashes;
 mod inputs;
@@ -52,7 +51,7 @@ pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
-pub use png::{Shot, read_text, write_figure, write_png};
+pub use png::{ImageMetadata, read_text, write_figure, write_png};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;
 pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};
@@ -178,9 +177,9 @@ impl RunDir {
     }
 
     /// Writes one sample with what made it in its text chunk.
-    pub fn write_sample(&self, set: SampleSet, index: usize, image: &Rgb, shot: &Shot) -> Result<()> {
-        let path = self.sample_path(set, &shot.prompt, index);
-        write_png(&path, image, &[("parameters", &shot.parameters())])
+    pub fn write_sample(&self, set: SampleSet, index: usize, image: &Rgb, metadata: &ImageMetadata) -> Result<()> {
+        let path = self.sample_path(set, &metadata.prompt, index);
+        write_png(&path, image, &[("parameters", &metadata.parameters())])
     }
 
     /// Writes `run.json`: the run is finished now.

@@ -2,8 +2,7 @@
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
 //! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `weights` writes what it trained, `record` says what came of
-//! it, `resample` draws again.
+//! finished run's are still the same, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;
@@ -12,11 +11,10 @@ mod record;
 mod resample;
 mod run_inputs;
 mod several;
-mod single_file;
-mod weights;
 
 pub use several::run;
 
+use crate::adapter;
 use crate::config::Plan;
 use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
@@ -24,12 +22,13 @@ use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::numbers::counted;
 use crate::pipeline::PromptEmbeds;
-use crate::plan::command::counted;
+
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
-    ElapsedSoFar, LossLog, RunDir, SampleSet, Shot, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
+    ElapsedSoFar, ImageMetadata, LossLog, RunDir, SampleSet, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
     reset_peak_rss,
 };
 use crate::sample::ImageGenerator;
@@ -39,7 +38,7 @@ use crate::train::trainer::Trainer;
 use candle_core::Device;
 use run_inputs::RunInputs;
 use std::time::Instant;
-use tunelab_ops::memory::give_back;
+use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
 /// One experiment under way.
@@ -65,7 +64,7 @@ impl<'a> Experiment<'a> {
         progress: &'a Progress,
         interrupt: &'a Interrupt,
     ) -> Self {
-        give_back();
+        release_cached();
         reset_peak_rss();
         Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
     }
@@ -88,7 +87,7 @@ impl<'a> Experiment<'a> {
         }
         let graphs = self.train(&inputs, &eval_unet)?;
         let end = TrainingSummary::read(self.run)?;
-        let weights = weights::write(self.run, self.plan, &inputs, &end)?;
+        let weights = adapter::save(self.run, &self.plan.adapter, &inputs.trained_model(self.plan, &end))?;
         let written = inputs.written_unet()?;
         let generator = self.image_generator(&written, &inputs.vae, &inputs.schedule);
         sampling += self.sample(SampleSet::Final, &generator, &inputs.encode_eval_prompts()?)?;
@@ -122,7 +121,7 @@ impl<'a> Experiment<'a> {
         let (pictures, steps) = (counted(inputs.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.averaged(|| evaluation.loss(eval_predictor))?)?;
+            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
@@ -149,7 +148,7 @@ impl<'a> Experiment<'a> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.averaged(|| evaluation.loss(eval_predictor))?)?;
+                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
             }
             stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -161,9 +160,9 @@ impl<'a> Experiment<'a> {
             busy.begin();
             begun = Instant::now();
         }
-        if let Some((steps, scale)) = trainer.left_out() {
+        if let Some((steps, scale)) = trainer.skipped_steps() {
             let steps = counted(steps, "step");
-            self.progress.warn(format!("left out {steps} with gradients beyond f16; the loss scale is now {scale}"));
+            self.progress.warn(format!("skipped {steps} (f16 overflow); the loss scale is now {scale}"));
         }
         stop?;
         bar.finish();
@@ -182,7 +181,7 @@ impl<'a> Experiment<'a> {
         if eval.prompts.is_empty() {
             return Ok(0.0);
         }
-        let unet_calls = generator.unet_calls(eval.sampler, eval.steps)?;
+        let unet_calls = generator.unet_calls(eval.sample.sampler, eval.sample.steps)?;
         let all = unet_calls * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
@@ -191,19 +190,10 @@ impl<'a> Experiment<'a> {
                     bar.skip(unet_calls as u64);
                     continue;
                 }
-                let shot = Shot {
-                    prompt: prompt.clone(),
-                    negative_prompt: eval.negative_prompt.clone(),
-                    steps: eval.steps,
-                    sampler: eval.sampler.to_string(),
-                    guidance_scale: eval.guidance_scale,
-                    seed: eval.seed.wrapping_add(index as u64),
-                    width: self.plan.dataset.resolution,
-                    height: self.plan.dataset.resolution,
-                    stand_in: self.plan.in_place(),
-                };
-                let (positive, negative) = (&embeds[prompt], &embeds[&eval.negative_prompt]);
-                let image = generator.generate(&shot, eval.sampler, positive, negative, &bar)?;
+                let params = eval.sample.nth(index);
+                let shot = ImageMetadata { prompt: prompt.clone(), params, stand_in: self.plan.in_place() };
+                let (positive, negative) = (&embeds[prompt], &embeds[&eval.sample.negative_prompt]);
+                let image = generator.generate(&shot, eval.sample.sampler, positive, negative, &bar)?;
                 self.run.write_sample(set, index, &image, &shot)?;
             }
         }

@@ -20,7 +20,7 @@ use crate::model::vae::Vae;
 use crate::pipeline::Conditioning;
 use crate::progress::Bar;
 use crate::random::Generator;
-use crate::results::Shot;
+use crate::results::ImageMetadata;
 use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
 use tunelab_ops::replay::Replay;
@@ -63,7 +63,7 @@ impl<'a> ImageGenerator<'a> {
     /// the UNet.
     pub fn generate(
         &self,
-        shot: &Shot,
+        shot: &ImageMetadata,
         sampler: Sampler,
         prompt: &Conditioning,
         negative: &Conditioning,
@@ -77,7 +77,7 @@ impl<'a> ImageGenerator<'a> {
     /// up from it.
     pub fn generate_batch(
         &self,
-        shot: &Shot,
+        shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
         prompt: &Conditioning,
@@ -102,23 +102,24 @@ impl<'a> ImageGenerator<'a> {
     /// is that of its seed alone.
     pub fn latents(
         &self,
-        shot: &Shot,
+        shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
         prompt: &Conditioning,
         negative: &Conditioning,
         bar: &Bar,
     ) -> Result<Tensor> {
-        let mut run = SamplerRun::new(sampler, self.schedule, shot.steps)?;
+        let mut run = SamplerRun::new(sampler, self.schedule, shot.params.steps)?;
         let downscale = self.vae.config().downscale();
-        let shape = [images, self.unet.config().in_channels, shot.height / downscale, shot.width / downscale];
-        let seeds = (0..images).map(|image| shot.seed.wrapping_add(image as u64));
+        let shape =
+            [images, self.unet.config().in_channels, shot.params.height / downscale, shot.params.width / downscale];
+        let seeds = (0..images).map(|image| shot.params.seed.wrapping_add(image as u64));
         let mut generators: Vec<Generator> = seeds.map(Generator::manual_seed).collect();
         let values: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(shape[1..].iter().product())).collect();
         let noise = Tensor::from_vec(values, &shape, self.device)?;
         let mut x = (noise * run.init_noise_sigma())?;
         let prompts = prompt.repeat(images)?;
-        let conditioning = if is_guided(shot.guidance_scale) {
+        let conditioning = if is_guided(shot.params.guidance_scale) {
             Conditioning::cat(&[&negative.repeat(images)?, &prompts])?
         } else {
             prompts
@@ -128,7 +129,8 @@ impl<'a> ImageGenerator<'a> {
             self.interrupt.check()?;
             let input = run.scale_model_input(&x, call)?;
             let mut replay = self.replay.borrow_mut();
-            let output = guided(&mut replay, self.unet, &input, &vec![t; images], &conditioning, shot.guidance_scale)?;
+            let output =
+                guided(&mut replay, self.unet, &input, &vec![t; images], &conditioning, shot.params.guidance_scale)?;
             x = run.step(&output, call, &x, &mut generators)?;
             if !is_finite(&x)? {
                 let of = timesteps.len();
@@ -146,8 +148,8 @@ fn is_finite(t: &Tensor) -> Result<bool> {
 }
 
 /// The error where a picture would come out black, or grey, whatever was asked for.
-fn not_a_number(shot: &Shot, what: &str) -> Error {
-    let (prompt, seed) = (shortened(&shot.prompt), shot.seed);
+fn not_a_number(shot: &ImageMetadata, what: &str) -> Error {
+    let (prompt, seed) = (shortened(&shot.prompt), shot.params.seed);
     let picture = format!("the picture of “{prompt}” (seed {seed}) cannot be drawn");
     Error::run(format!("{picture}: {what} with NaN or infinity in it")).hint(
         "a LoRA that is far too strong does this (its alpha, or --lora-scale), weights that a training drove out of all bounds, a \
@@ -189,7 +191,7 @@ pub(crate) fn guided(
 ) -> Result<Tensor> {
     let guided = is_guided(guidance_scale);
     let timesteps = if guided { timesteps.repeat(2) } else { timesteps.to_vec() };
-    let timestep_embedding = unet.waves(&timesteps, latents.device())?;
+    let timestep_embedding = unet.timestep_embedding(&timesteps, latents.device())?;
     let input = UnetInput { latents: latents.clone(), timestep_embedding, conditioning: conditioning.clone() };
     let tensors = tensors_of(&input, UnetInput::slots);
     let made = replay.run(&format!("{guidance_scale:?}"), &tensors, |tensors| {

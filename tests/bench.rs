@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tunelab_ops::simd::Simd;
 
 fn bench(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
@@ -21,6 +22,7 @@ fn a_line_of_json_says_what_was_measured() {
         (&m["work"], &m["device"], &m["dtype"], number("batch")),
         (&"text".into(), &"cpu".into(), &"f32".into(), 2.0)
     );
+    assert_eq!(m["simd"], Simd::detect().name(), "the variable is not set");
     let seconds: Vec<f64> = m["seconds"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
     let mut sorted = seconds.clone();
     sorted.sort_by(f64::total_cmp);

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
+use tunelab::config::Plan;
+use tunelab_ops::simd::Simd;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
@@ -121,8 +123,12 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     let output =
         tunelab(&["plan", "experiments/lora_dog.toml", "--set", "dataset.path=tests", "--set", "train.steps=9"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let here = Path::new(".").canonicalize().expect("it exists");
-    assert_snapshot!(stdout(&output).replace(here.to_str().expect("UTF-8"), "ROOT"), @r#"
+    let text = stdout(&output);
+    let (comments, plan) = text.split_once("\n\n").expect("comments and a plan");
+    let set = ["dataset.path=tests".to_owned(), "train.steps=9".to_owned()];
+    let wanted = Plan::load(Path::new("experiments/lora_dog.toml"), &set).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(plan, wanted.to_toml());
+    assert_snapshot!(comments, @r#"
     # 9 steps of 1 picture
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
     # memory, estimated: 4.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.3 GB)
@@ -139,59 +145,6 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     #   tokenizer/merges.txt
     #   scheduler/scheduler_config.json
     # where no hub can be reached: builtin:mini with tests in place of stable-diffusion-v1-5/stable-diffusion-v1-5 with tests (tunelab plan --stand-in)
-
-    name = "lora_dog"
-    seed = 42
-
-    [model]
-    repo = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    revision = "main"
-    modelscope = "AI-ModelScope/stable-diffusion-v1-5"
-
-    [dataset]
-    path = "ROOT/tests"
-    prompt = "a dog"
-    resolution = 256
-    center_crop = true
-    random_flip = true
-    caption_dropout = 0.0
-    skip_broken = false
-
-    [adapter.lora]
-    rank = 4
-    alpha = 4.0
-    targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    dropout = 0.0
-    text_encoder = false
-
-    [train]
-    steps = 9
-    batch_size = 1
-    gradient_accumulation = 1
-    learning_rate = 0.0001
-    lr_scheduler = "constant"
-    warmup_steps = 0
-    adam_beta1 = 0.9
-    adam_beta2 = 0.999
-    adam_epsilon = 1e-8
-    weight_decay = 0.01
-    max_grad_norm = 1.0
-    noise_offset = 0.0
-    dtype = "f32"
-    gradient_checkpointing = false
-    checkpoint_every = 100
-    keep_checkpoints = 1
-
-    [eval]
-    prompts = ["a dog", "a cat"]
-    negative_prompt = ""
-    compare_base = true
-    images = 1
-    steps = 50
-    guidance_scale = 7.5
-    sampler = "pndm"
-    seed = 42
-    every = 50
     "#);
 }
 
@@ -587,4 +540,36 @@ fn numbers_of_threads_that_make_no_sense_are_said() {
     let said = check("100000");
     assert!(said.starts_with("warning: RAYON_NUM_THREADS=100000 is more than 4 for each of the "), "{said}");
     assert!(check("many").starts_with("warning: RAYON_NUM_THREADS=many is no number of threads: "));
+}
+
+/// The set of instructions is chosen before anything is read, and what cannot be chosen is told with the remedy.
+#[test]
+fn instructions_that_the_processor_lacks_or_nobody_knows_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = write(folder.path(), "good.toml", GOOD);
+    let check = |simd: &str| {
+        let output = command(&["check", &good]).env("TUNELAB_SIMD", simd).output().expect("the binary starts");
+        (output.status.code(), stderr(&output))
+    };
+    let best = Simd::detect();
+    for simd in Simd::ALL {
+        let (code, said) = check(simd.name());
+        if simd <= best {
+            assert_eq!((code, said), (Some(0), String::new()), "{simd}");
+        } else {
+            assert_eq!(code, Some(2), "{simd}");
+            assert!(
+                said.starts_with(&format!("error: TUNELAB_SIMD={simd}: this processor or system lacks ")),
+                "{said}"
+            );
+            assert!(said.ends_with(&format!("; unset TUNELAB_SIMD to use {best}\n")), "{said}");
+        }
+    }
+    assert_eq!(check(""), (Some(0), String::new()));
+    let (code, said) = check("sse9");
+    assert_eq!(code, Some(2));
+    assert!(
+        said.starts_with("error: TUNELAB_SIMD=sse9 is no set of instructions; this processor has portable"),
+        "{said}"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::fixture::{Tensors, close, model, tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use tunelab::error::Error;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::train::examples::Batch;
@@ -20,7 +20,7 @@ fn unet(f: &Tensors) -> (Unet, Parameters) {
     let part = files.part(PartName::Unet).unwrap();
     let config = UnetConfig::read(&part.config).unwrap();
     let loader = Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, DType::F32);
-    let (_, mut parameters) = Unet::new(&config, Build::from_files(loader, Trained::Nothing, 0)).unwrap();
+    let (_, mut parameters) = Unet::new(&config, Build::from_files(loader, Trainable::None, 0)).unwrap();
     for (name, down) in f.iter().filter(|(name, _)| !name.contains("grad.")) {
         let Some(path) = name.strip_suffix(".lora_A.weight") else { continue };
         let var = |t: &Tensor| Var::from_tensor(t).unwrap().into_inner();

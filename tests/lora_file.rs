@@ -22,7 +22,8 @@ fn modules() -> Modules {
     Modules::new(&unet, &text)
 }
 
-/// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not the rank.
+/// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not
+/// the rank.
 fn layers() -> LoraLayers {
     let of = |path: &str, down: &[usize], up: &[usize], seed| {
         (path.to_owned(), LoraLayer::from_tensors(randn(down, seed), randn(up, seed + 1), 5.5, 1.0))
@@ -68,7 +69,7 @@ fn equal(ours: &LoraLayers, wanted: &LoraLayers) {
     for (path, layer) in wanted {
         let other = &ours[path];
         assert_eq!(other.alpha.to_bits(), layer.alpha.to_bits(), "{path}: alpha");
-        for (a, b) in [(&other.down, &layer.down), (&other.up, &layer.up)] {
+        for (a, b) in [(&other.lora_a, &layer.lora_a), (&other.lora_b, &layer.lora_b)] {
             assert_eq!(a.dims(), b.dims(), "{path}");
             assert!(values(a) == values(b), "{path}: other values");
         }
@@ -84,9 +85,9 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
     equal(&adapters[&Component::Unet], &folded(&layers()).unwrap());
     assert_eq!(adapters.len(), 1);
-    let (up, query) = (values(&layers()[QUERY].up), &adapters[&Component::Unet][QUERY]);
+    let (up, query) = (values(&layers()[QUERY].lora_b), &adapters[&Component::Unet][QUERY]);
     let scale = (5.5 / RANK as f64) as f32;
-    assert_eq!(values(&query.up), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
+    assert_eq!(values(&query.lora_b), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
 
     let written = Weights::open(std::slice::from_ref(&file)).unwrap();
     assert_eq!(written.names().count(), 8);
@@ -102,7 +103,8 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     assert_eq!(config["unet.target_modules"], serde_json::json!(["conv1", "proj_in", "to_out.0", "to_q"]));
 }
 
-/// Every name and key that peft wrote of the same LoRA is what we would write, as far as we write it.
+/// Every name and key that peft wrote of the same LoRA is what we would write, as far as we write
+/// it.
 #[test]
 fn names_and_metadata_are_those_of_a_file_that_diffusers_saved() {
     let folder = TempDir::new().unwrap();
@@ -159,9 +161,9 @@ fn five_spellings_hold_one_lora() {
     for name in ["no_metadata", "old_down_up", "old_processor"] {
         for (path, layer) in of(name) {
             assert_eq!(layer.alpha.to_bits(), 3.0_f64.to_bits(), "{name}: alpha is the rank where nothing says it");
-            assert!(values(&layer.down) == values(&first[&path].down));
-            let folded = (&first[&path].up * (5.0 / 3.0)).unwrap();
-            crate::fixture::within(&layer.up, &folded, 1e-6, name);
+            assert!(values(&layer.lora_a) == values(&first[&path].lora_a));
+            let folded = (&first[&path].lora_b * (5.0 / 3.0)).unwrap();
+            crate::fixture::within(&layer.lora_b, &folded, 1e-6, name);
         }
     }
 }
@@ -205,7 +207,7 @@ fn adapters_of_the_text_encoder_are_read() {
         let adapters = read(&file, &modules, &Device::Cpu, 1.0).unwrap();
         let text = &adapters[&Component::TextEncoder];
         assert_eq!(text.keys().collect::<Vec<_>>(), [TEXT_QUERY], "{module}");
-        assert!(values(&text[TEXT_QUERY].down) == values(&down) && values(&text[TEXT_QUERY].up) == values(&up));
+        assert!(values(&text[TEXT_QUERY].lora_a) == values(&down) && values(&text[TEXT_QUERY].lora_b) == values(&up));
         let alphas = [text[TEXT_QUERY].alpha, adapters[&Component::Unet][QUERY].alpha];
         assert_eq!(alphas.map(f64::to_bits), [7.0_f64, 3.0].map(f64::to_bits), "each network has its own");
     }

@@ -1,6 +1,8 @@
-//! The table of LoRA files: every spelling that is read, with what alpha means in it, and every kind that is refused, as what.
+//! The table of LoRA files: every spelling that is read, with what alpha means in it, and every
+//! kind that is refused, as what.
 //!
-//! The files of the first half hold one adapter; `tests/fixtures/parts/lora_files.py` wrote them, and drew with those that diffusers reads.
+//! The files of the first half hold one adapter; `tests/fixtures/parts/lora_files.py` wrote them,
+//! and drew with those that diffusers reads.
 
 use crate::fixture::{Tensors, fixture, loader, model, tensors, values};
 use candle_core::{DType, Device, Tensor};
@@ -8,13 +10,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tunelab::adapter::file::{Component, Modules, find, read};
+use tunelab::config::SampleParams;
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::lora::{LoraLayers, folded};
 use tunelab::pipeline::tokenize;
 use tunelab::progress::Progress;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
 use tunelab::weights::{PartName, write_safetensors};
 
@@ -34,7 +37,8 @@ enum Says {
 }
 use Says::{Config, Nothing};
 
-/// Spelling, the fixture, how many modules of the UNet and of the text encoder it has, and what says alpha.
+/// Spelling, the fixture, how many modules of the UNet and of the text encoder it has, and what
+/// says alpha.
 const READ: [(&str, &str, usize, usize, Says); 24] = [
     ("diffusers' save_lora_weights", "diffusers.safetensors", 22, 5, Config),
     ("diffusers' save_lora_adapter, no network before names", "diffusers_unet.safetensors", 22, 0, Config),
@@ -97,7 +101,7 @@ fn every_spelling_is_the_same_adapter() {
                 let [down, up] = wanted(&adapter, *component, &path);
                 let same =
                     |ours: &Tensor, theirs: &Tensor| ours.dims() == theirs.dims() && values(ours) == values(theirs);
-                assert!(same(&layer.down, &down) && same(&layer.up, &up), "{spelling}: {path}");
+                assert!(same(&layer.lora_a, &down) && same(&layer.lora_b, &up), "{spelling}: {path}");
             }
         }
     }
@@ -127,15 +131,17 @@ fn draw(files_of_adapters: &[&str]) -> Vec<u8> {
     let embeds = pipeline.text_encoders.encode_each(&ids).unwrap();
     let interrupt = Interrupt::default();
     let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, &pipeline.schedule, &Device::Cpu, &interrupt);
-    let shot = Shot {
+    let shot = ImageMetadata {
         prompt: "a dog".to_owned(),
-        negative_prompt: "blurry".to_owned(),
-        steps: 5,
-        sampler: Sampler::Ddim.to_string(),
-        guidance_scale: 7.5,
-        seed: 7,
-        width: 64,
-        height: 64,
+        params: SampleParams {
+            negative_prompt: "blurry".to_owned(),
+            steps: 5,
+            sampler: Sampler::Ddim,
+            guidance_scale: 7.5,
+            seed: 7,
+            width: 64,
+            height: 64,
+        },
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 0);
@@ -164,7 +170,8 @@ fn pictures_are_those_of_diffusers_and_peft() {
     }
 }
 
-/// alpha of each module that has another than the rest, and the ranks, as PEFT's own `get_pattern_key` finds them.
+/// alpha of each module that has another than the rest, and the ranks, as PEFT's own
+/// `get_pattern_key` finds them.
 #[test]
 fn patterns_are_regular_expressions_as_in_peft() {
     let modules = modules();
@@ -215,7 +222,8 @@ fn message<T>(result: Result<T>, row: &str) -> String {
     text
 }
 
-/// What a file is, as the error says it; its tensors (a plain pair is added where the third says so), and the shape of each.
+/// What a file is, as the error says it; its tensors (a plain pair is added where the third says
+/// so), and the shape of each.
 type Refused = (&'static str, bool, &'static [(&'static str, &'static [usize])]);
 
 const REFUSED: [Refused; 44] = [

@@ -6,6 +6,7 @@ mod data;
 mod diffusion;
 mod dreambooth;
 mod fixture;
+mod keys;
 mod lora_file;
 mod lora_spellings;
 mod lr;

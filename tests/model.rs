@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tunelab::assets::local;
 use tunelab::error::Error;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
@@ -53,7 +53,7 @@ fn check_gradients(gradients: &Gradients, trained: &BTreeMap<String, Tensor>, re
     }
 }
 
-fn unet(trained: Trained, dtype: DType) -> (Unet, Parameters) {
+fn unet(trained: Trainable, dtype: DType) -> (Unet, Parameters) {
     let files = model();
     let config = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
     Unet::new(&config, Build::from_files(part_loader(part(&files, PartName::Unet), dtype), trained, 11)).unwrap()
@@ -64,7 +64,7 @@ fn text_encoder_equals_transformers() {
     let f = tensors("text_encoder.safetensors");
     let files = model();
     let config = ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap();
-    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trained::Nothing, 0);
+    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trainable::None, 0);
     let (clip, _) = ClipText::new(&config, build).unwrap();
     close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
 }
@@ -140,10 +140,10 @@ fn an_inpainting_models_unet_is_named() {
         VaeConfig::read(&part(&files, PartName::Vae).config).unwrap(),
         ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap(),
     );
-    load::check_sizes(&unet, &vae, text.width).unwrap();
+    load::check_sizes(&unet, &vae, text.hidden_size).unwrap();
     for (channels, name) in [(9, "an inpainting model"), (8, "edits or enlarges"), (5, "same repository")] {
         unet.in_channels = channels;
-        let error = load::check_sizes(&unet, &vae, text.width).unwrap_err().to_string();
+        let error = load::check_sizes(&unet, &vae, text.hidden_size).unwrap_err().to_string();
         assert!(error.contains(&format!("unet in_channels is {channels}")) && error.contains(name), "{error}");
     }
 }
@@ -157,7 +157,7 @@ fn text_encoder_gradients_equal_pytorch() {
     let f = tensors("text_encoder_full.safetensors");
     let files = model();
     let config = ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap();
-    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trained::All, 0);
+    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trainable::Full, 0);
     let (clip, parameters) = ClipText::new(&config, build).unwrap();
     let (loss, tape) = record(|| {
         let output = clip.forward(&ids(&f["ids"]))?;
@@ -189,7 +189,7 @@ fn vae(folder: &Path) -> Vae {
     let weights = vec![folder.join("diffusion_pytorch_model.safetensors")];
     let part = Part { weights, ..part(&files, PartName::Vae).clone() };
     let config = VaeConfig::read(&part.config).unwrap();
-    Vae::new(&config, Build::from_files(part_loader(&part, DType::F32), Trained::Nothing, 0)).unwrap().0
+    Vae::new(&config, Build::from_files(part_loader(&part, DType::F32), Trainable::None, 0)).unwrap().0
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn vae_equals_diffusers_on_pictures_that_are_not_square() {
 #[test]
 fn unet_equals_diffusers_with_three_timesteps_in_a_batch() {
     let f = tensors("unet_forward.safetensors");
-    let (unet, _) = unet(Trained::Nothing, DType::F32);
+    let (unet, _) = unet(Trainable::None, DType::F32);
     for prefix in ["", "odd."] {
         let get = |name: &str| &f[&format!("{prefix}{name}")];
         let output = unet.forward(get("latents"), &timesteps(get("timesteps")), &get("text").clone().into()).unwrap();
@@ -219,7 +219,7 @@ fn unet_equals_diffusers_with_three_timesteps_in_a_batch() {
 #[test]
 fn unet_of_portable_operations_equals_diffusers() {
     let f = tensors("unet_full.safetensors");
-    let (unet, parameters) = unet(Trained::All, DType::F64);
+    let (unet, parameters) = unet(Trainable::Full, DType::F64);
     let (output, _, gradients) = pass(&unet, &f, DType::F64);
     close(&output, &f["output"], "output");
     check_gradients(&gradients, &parameters.trained(), &f);
@@ -228,7 +228,7 @@ fn unet_of_portable_operations_equals_diffusers() {
 #[test]
 fn full_gradients_equal_pytorch() {
     let f = tensors("unet_full.safetensors");
-    let (unet, parameters) = unet(Trained::All, DType::F32);
+    let (unet, parameters) = unet(Trainable::Full, DType::F32);
     let (output, loss, gradients) = pass(&unet, &f, DType::F32);
     close(&output, &f["output"], "output");
     close(&loss, &f["loss"], "loss");
@@ -238,7 +238,7 @@ fn full_gradients_equal_pytorch() {
 
 /// The UNet with the fixture's A and B as trained adapters.
 fn with_lora(f: &Tensors, alpha: f64) -> (Unet, Parameters) {
-    let (base, mut parameters) = unet(Trained::Nothing, DType::F32);
+    let (base, mut parameters) = unet(Trainable::None, DType::F32);
     for (name, down) in f {
         let Some(path) = name.strip_suffix(".lora_A.weight").filter(|n| !n.starts_with("grad.")) else { continue };
         let var = |t: &Tensor| Var::from_tensor(t).unwrap().into_inner();
@@ -273,18 +273,18 @@ fn lora_config(targets: &[&str]) -> LoraConfig {
 #[test]
 fn a_new_adapter_changes_nothing_and_its_a_is_drawn_per_module() {
     let f = tensors("unet_forward.safetensors");
-    let (unet, parameters) = unet(Trained::Lora(lora_config(&["to_q", "to_k", "to_v", "to_out.0"])), DType::F32);
+    let (unet, parameters) = unet(Trainable::Lora(lora_config(&["to_q", "to_k", "to_v", "to_out.0"])), DType::F32);
     let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"].clone().into()).unwrap();
     close(&output, &f["output"], "output");
     let values: Vec<f32> =
-        parameters.lora.values().flat_map(|l| l.down.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect();
+        parameters.lora.values().flat_map(|l| l.lora_a.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect();
     let n = values.len() as f64;
     let std = (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n).sqrt();
     assert!((std - 1.0 / 3.0).abs() < 0.02, "A has deviation 1/rank, not {std}");
     let firsts: std::collections::BTreeSet<String> = parameters
         .lora
         .values()
-        .map(|l| format!("{:?}", l.down.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]))
+        .map(|l| format!("{:?}", l.lora_a.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]))
         .collect();
     assert_eq!(firsts.len(), parameters.lora.len());
 }
@@ -295,7 +295,7 @@ fn an_unmatched_target_is_named() {
     let config = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
     let build = Build::from_files(
         part_loader(part(&files, PartName::Unet), DType::F32),
-        Trained::Lora(lora_config(&["to_q", "to_z"])),
+        Trainable::Lora(lora_config(&["to_q", "to_z"])),
         1,
     );
     let error = Unet::new(&config, build).err().unwrap();
@@ -306,7 +306,7 @@ fn an_unmatched_target_is_named() {
 #[test]
 fn lora_for_another_shape_is_named() {
     let f = tensors("unet_lora.safetensors");
-    let (base, mut parameters) = unet(Trained::Nothing, DType::F32);
+    let (base, mut parameters) = unet(Trainable::None, DType::F32);
     let path = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
     let (a, b) = (
         &f["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"],
@@ -327,8 +327,8 @@ fn recomputed_gradients_equal_plain_ones() {
     let f = tensors("unet_full.safetensors");
     let lora = tensors("unet_lora.safetensors");
     let cases: [Case; 3] = [
-        (&|| unet(Trained::All, DType::F64), DType::F64),
-        (&|| unet(Trained::All, DType::F32), DType::F32),
+        (&|| unet(Trainable::Full, DType::F64), DType::F64),
+        (&|| unet(Trainable::Full, DType::F32), DType::F32),
         (&|| with_lora(&lora, 5.0), DType::F32),
     ];
     for (build, dtype) in cases {

@@ -5,13 +5,16 @@
 use std::path::Path;
 
 use insta::assert_snapshot;
-use tunelab::config::count::{SD15_UNET, Unet, plausible_target};
-use tunelab::config::text_encoder::{SD15_TEXT_ENCODER, TextEncoder};
-use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Plan, Source};
+use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Optimizer, Plan, PlanDiff, Planned, Source};
 use tunelab::device::CardMemory;
 use tunelab::diffusion::Sampler;
-use tunelab::plan::estimate::{Memory, SD15_OTHERS, SD15_TEXT_ENCODER_BYTES, SD15_VAE_BYTES, Trained, estimate};
+use tunelab::model::clip::ClipConfig;
+use tunelab::model::describe::plausible_target;
+use tunelab::model::sd15;
+use tunelab::model::unet::UnetConfig;
+use tunelab::plan::estimate::{Memory, Trained, estimate};
 use tunelab::plan::fit::{fit, needed};
+use tunelab::plan::networks::Networks;
 
 /// The least that an experiment must say.
 const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
@@ -57,12 +60,14 @@ fn defaults_are_diffusers_own() {
     let train = &plan.train;
     assert_eq!((train.length, train.batch_size, train.gradient_accumulation), (Length::Epochs(100), 1, 1));
     assert_eq!((train.learning_rate, train.lr_scheduler, train.warmup_steps), (1e-4, LrScheduler::Constant, 0));
-    assert_eq!((train.adam_beta1, train.adam_beta2, train.adam_epsilon), (0.9, 0.999, 1e-8));
-    assert_eq!((train.weight_decay, train.max_grad_norm, train.snr_gamma), (1e-2, 1.0, None));
+    let Optimizer::AdamW(adamw) = &train.optimizer;
+    assert_eq!((adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay), (0.9, 0.999, 1e-8, 1e-2));
+    assert_eq!((train.max_grad_norm, train.snr_gamma), (1.0, None));
     assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, 100));
     let eval = &plan.eval;
-    assert_eq!((eval.steps, eval.guidance_scale, eval.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
-    assert!(eval.prompts.is_empty() && eval.negative_prompt.is_empty() && eval.compare_base);
+    let sample = &eval.sample;
+    assert_eq!((sample.steps, sample.guidance_scale, sample.sampler, eval.images), (50, 7.5, Sampler::Pndm, 1));
+    assert!(eval.prompts.is_empty() && sample.negative_prompt.is_empty() && eval.compare_base);
 }
 
 #[test]
@@ -132,8 +137,7 @@ fn everything_that_is_written_reaches_the_plan() {
             guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
         &[],
     );
-    assert_snapshot!(plan.to_toml(), @r#"
-    name = "x"
+    assert_snapshot!(beyond_defaults(&plan), @r#"
     seed = 1
 
     [model]
@@ -156,7 +160,6 @@ fn everything_that_is_written_reaches_the_plan() {
     alpha = 6.0
     targets = ["to_v"]
     dropout = 0.5
-    text_encoder = false
 
     [train]
     steps = 11
@@ -165,17 +168,17 @@ fn everything_that_is_written_reaches_the_plan() {
     learning_rate = 0.02
     lr_scheduler = "cosine"
     warmup_steps = 7
-    adam_beta1 = 0.8
-    adam_beta2 = 0.95
-    adam_epsilon = 1e-6
-    weight_decay = 0.3
     max_grad_norm = 0.7
     snr_gamma = 5.0
     noise_offset = 0.05
-    dtype = "f32"
-    gradient_checkpointing = false
     checkpoint_every = 13
     keep_checkpoints = 2
+
+    [train.optimizer.adamw]
+    beta1 = 0.8
+    beta2 = 0.95
+    epsilon = 1e-6
+    weight_decay = 0.3
 
     [eval]
     prompts = ["q"]
@@ -190,44 +193,136 @@ fn everything_that_is_written_reaches_the_plan() {
     "#);
 }
 
-#[test]
-fn every_key_is_documented() {
-    let docs = include_str!("../src/config/experiment.rs");
-    let rows: Vec<&str> = docs.lines().filter_map(|line| line.strip_prefix("//! | `")).collect();
-    let everything = [
-        "train={epochs=1,snr_gamma=1,checkpoint_every=1}",
-        "dataset.prompt=p",
-        "reference={label='r',trained_parameters=1,seconds=1,seconds_per_step=1,device='d'}",
-    ];
-    let dreambooth = "[adapter.dreambooth]\nclass_prompt='c'\n[adapter.dreambooth.lora]\n";
-    let texts = [
-        good(LEAST, &everything).to_toml(),
-        good(FULL, &["adapter.full.ema_decay=0.9", "stands_in_for={experiment='e',model='m',dataset='d'}"]).to_toml(),
-        good(FULL, &["model.builtin=mini", "dataset.builtin=corgi"]).to_toml(),
-        good(
-            &format!("model.repo='a/b'\ndataset={{repo='a/c',prompt='p'}}\n{dreambooth}"),
-            &["adapter.dreambooth.class_path=."],
-        )
-        .to_toml(),
-        "[model]\npath = 0\nmodelscope = 0\n[train]\nsteps = 0\n".into(),
-    ];
-    let mut keys = 0;
-    for text in &texts {
-        let mut section = String::new();
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                // The inner adapter's keys are the outer one's.
-                section = format!("{}.", name.replace("dreambooth.lora", "lora"));
-            } else if let Some((key, _)) = line.split_once(" = ") {
-                let (full, short) = (format!("{section}{key}`"), format!("`.{key}`"));
-                let documented =
-                    |row: &&str| row.starts_with(&full) || (row.starts_with(&section) && row.contains(&short));
-                assert!(rows.iter().any(documented), "{section}{key} is not in the table of src/experiment.rs");
-                keys += 1;
-            }
+/// What a plan says beyond the defaults: the lines of its text that the least experiment's with the same adapter lacks, each table
+/// with its heading.
+pub fn beyond_defaults(plan: &Plan) -> String {
+    let least = match (&plan.objective, &plan.adapter) {
+        (Objective::Captions, Adapter::Lora(_)) => good(LEAST, &[]),
+        (Objective::Captions, Adapter::Full(_)) => good(FULL, &[]),
+        (Objective::DreamBooth(_), Adapter::Full(_)) => good(DREAMBOOTH, &[]),
+        (Objective::DreamBooth(_), Adapter::Lora(_)) => good(&DREAMBOOTH.replace("full", "lora"), &[]),
+    };
+    let lines = |text: &str| -> Vec<(String, String)> {
+        let mut table = String::new();
+        let mut lines = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with('[') { table = line.to_owned() } else { lines.push((table.clone(), line.to_owned())) }
         }
+        lines
+    };
+    let usual = lines(&least.to_toml());
+    let (mut out, mut last) = (String::new(), String::new());
+    for (table, line) in lines(&plan.to_toml()).into_iter().filter(|line| !usual.contains(line)) {
+        if table != last {
+            out.extend(["\n", &table, "\n"]);
+            last = table;
+        }
+        out.extend([&line, "\n"]);
     }
-    assert!(keys > 120, "{keys}");
+    out
+}
+
+/// The one snapshot that every new key is in.
+#[test]
+fn every_default_is_written() {
+    let adapters = [LEAST, FULL, DREAMBOOTH].map(|text| good(text, &[]).to_toml());
+    assert_snapshot!("defaults", adapters.join("\n# ---\n\n"));
+}
+
+#[test]
+fn older_spellings_are_read_for_ever() {
+    let adamw = |text: &str, set: &[&str]| {
+        let Optimizer::AdamW(adamw) = good(text, set).train.optimizer;
+        [adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay]
+    };
+    let old =
+        format!("{LEAST}train = {{ adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3 }}");
+    assert_eq!(adamw(&old, &[]), [0.8, 0.95, 1e-6, 0.3]);
+    assert_eq!(adamw(&old, &["train.weight_decay=0"]), [0.8, 0.95, 1e-6, 0.0]);
+    assert_eq!(adamw(&old, &["train.optimizer.adamw.beta1=0.5", "train.adam_beta2=0.6"]), [0.5, 0.6, 1e-6, 0.3]);
+    let new = format!("{LEAST}[train.optimizer.adamw]\nbeta1 = 0.8\nweight_decay = 0.2\n");
+    assert_eq!(adamw(&new, &["train.adam_beta1=0.7"]), [0.7, 0.999, 1e-8, 0.2]);
+    let variants =
+        format!("{LEAST}[[variant]]\nname = 'a'\ntrain.weight_decay = 0.4\n[stand_in]\ntrain.weight_decay = 0.5\n");
+    let planned = Planned::parse_all(&variants, Path::new("x.toml"), &[]).unwrap_or_else(|e| panic!("{e}")).remove(0);
+    let decay = |plan: Plan| {
+        let Optimizer::AdamW(adamw) = plan.train.optimizer;
+        adamw.weight_decay
+    };
+    assert_eq!((decay(planned.plan), planned.stand_in.map(decay)), (0.4, Some(0.5)));
+
+    let both = "[train]\nadam_beta1 = 1\nweight_decay = 0.1\n[train.optimizer.adamw]\nweight_decay = 0.2\n";
+    assert_snapshot!(complaint(both), @r#"
+    error: `weight_decay` is the older spelling of `train.optimizer.adamw.weight_decay`, which is there too
+      --> lab/x.toml:6:1
+       |
+     6 | weight_decay = 0.1
+       | ^^^^^^^^^^^^ leave one of them out
+    "#);
+    assert_snapshot!(complaint("[train]\nadam_beta1 = 1\n[train.optimizer.adam]\nbeta3 = 1\n"), @r#"
+    error: `adam_beta1` must be a number, 0 or more and below 1, not 1
+      --> lab/x.toml:5:14
+       |
+     5 | adam_beta1 = 1
+       |              ^
+
+    error: unknown optimizer `adam`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ did you mean `adamw`?
+
+    error: more than one optimizer: `adam`, `adamw`
+      --> lab/x.toml:6:18
+       |
+     6 | [train.optimizer.adam]
+       |                  ^^^^ an experiment has exactly one
+
+    hint: 3 problems in lab/x.toml
+    "#);
+    assert_snapshot!(complaint("[train.optimizer.adamw]\nbeta3 = 1\n"), @r#"
+    error: unknown key `beta3` in [train.optimizer.adamw]
+      --> lab/x.toml:5:1
+       |
+     5 | beta3 = 1
+       | ^^^^^ did you mean `beta1`?
+    "#);
+    assert_snapshot!(complaint("[train]\noptimizer = 'adamw'\nweight_decay = 1\n"), @r#"
+    error: `optimizer` must be a table
+      --> lab/x.toml:5:1
+       |
+     5 | optimizer = 'adamw'
+       | ^^^^^^^^^ write [train.optimizer]
+    "#);
+}
+
+#[test]
+fn what_differs_says_what_is_done_again() {
+    let plan = |set: &[&str]| good(&format!("{LEAST}reference.label = 'r'"), set).to_toml();
+    let stored = plan(&[]);
+    let diff = |set: &[&str]| PlanDiff::of(&stored, &plan(set));
+    assert_eq!(diff(&[]), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&stored.replace('\n', "\r\n"), &stored), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&format!("# mine\n{stored}"), &stored), PlanDiff::MetadataOnly);
+    assert_eq!(diff(&["reference.seconds=3"]), PlanDiff::MetadataOnly);
+    assert_eq!(PlanDiff::of(&stored, &good(LEAST, &[]).to_toml()), PlanDiff::MetadataOnly);
+    for key in ["prompts=['a']", "negative_prompt=n", "compare_base=false", "images=2", "steps=3", "guidance_scale=1"] {
+        assert_eq!(diff(&[&format!("eval.{key}"), "reference.label=s"]), PlanDiff::SamplingOnly, "{key}");
+    }
+    assert_eq!(diff(&["eval.sampler=ddim", "eval.seed=1"]), PlanDiff::SamplingOnly);
+    for key in ["eval.every=1", "seed=1", "train.tf32=true", "train.weight_decay=0", "dataset.prompt=p", "name=other"] {
+        assert_eq!(diff(&[key, "eval.seed=1"]), PlanDiff::Training, "{key}");
+    }
+    assert_eq!(PlanDiff::of("no plan", &stored), PlanDiff::Training);
+    // A plan that an earlier version stored.
+    let (before, after) = stored.split_once("[train.optimizer.adamw]").expect("it is there");
+    let adamw = "adam_beta1 = 0.9\nadam_beta2 = 0.999\nadam_epsilon = 1e-8\nweight_decay = 0.01\n";
+    let (_, after) = after.split_once("\n\n").expect("more tables");
+    let old = format!("{}\n{after}", before.replace("max_grad_norm", &format!("{adamw}max_grad_norm")));
+    assert!(!old.contains("adamw") && good(&old, &[]) == good(&stored, &[]), "{old}");
+    assert_eq!(PlanDiff::of(&old, &stored), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&old, &plan(&["eval.seed=1"])), PlanDiff::SamplingOnly);
+    assert_eq!(PlanDiff::of(&old, &plan(&["train.weight_decay=0"])), PlanDiff::Training);
 }
 
 #[test]
@@ -324,7 +419,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `adam_beta1`, `adam_beta2`, `adam_epsilon`, `weight_decay`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -553,8 +648,9 @@ fn everything_of_dreambooth_reaches_the_plan() {
     single_file = true
     "#);
     let Objective::DreamBooth(dreambooth) = good(DREAMBOOTH, &[]).objective else { panic!("{:?}", plan.objective) };
-    assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_seed), (100, 1.0, 42));
-    let eval = (dreambooth.class_steps, dreambooth.class_guidance_scale, dreambooth.class_sampler);
+    assert_eq!((dreambooth.class_images, dreambooth.prior_loss_weight, dreambooth.class_sample.seed), (100, 1.0, 42));
+    let sample = &dreambooth.class_sample;
+    let eval = (sample.steps, sample.guidance_scale, sample.sampler);
     assert_eq!((eval, dreambooth.class_batch_size), ((50, 7.5, Sampler::Pndm), 4));
 }
 
@@ -806,28 +902,32 @@ fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
 
 #[test]
 fn parameters_of_stable_diffusion_are_counted_from_its_config() {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
+    let unet = sd15().unet;
     assert_eq!(unet.parameters(), 859_520_964);
     let Adapter::Lora(mut lora) = good(LEAST, &[]).adapter else { panic!("not a LoRA") };
     assert_eq!(unet.targeted(&lora.targets).count(), 128);
     for rank in [1, 4, 16] {
         lora.rank = rank;
-        assert_eq!(unet.trained(&lora), 199_296 * rank);
+        assert_eq!(lora.rank * unet.lora_parameters(&lora.targets), 199_296 * rank);
     }
     // A name's end counts only from a point on: `q` is the end of `to_q`, but no module's name.
-    assert_eq!(unet.targeted(&["q".into()]).count(), 0);
+    assert_eq!(unet.targeted(&["q"]).count(), 0);
     // 3 × 3 kernels stay in A, as PEFT has it.
     lora = tunelab::config::Lora { rank: 2, targets: vec!["conv_in".into()], ..lora };
-    assert_eq!(unet.trained(&lora), 2 * (4 * 9 + 320));
+    assert_eq!(lora.rank * unet.lora_parameters(&lora.targets), 2 * (4 * 9 + 320));
 }
 
 #[test]
 fn a_target_that_no_module_can_have_is_told_from_one_of_another_model() {
-    assert_eq!(plausible_target("to_out.0"), Ok(()));
-    assert_eq!(plausible_target("attn2.to_k"), Ok(()));
-    assert_eq!(plausible_target("down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"), Ok(()));
-    assert_eq!(plausible_target("to_w"), Err(Some("to_k".into())));
-    assert_eq!(plausible_target("query"), Err(None));
+    for target in ["to_out.0", "attn2.to_k", "down_blocks.9.attentions.0.transformer_blocks.3.attn2.to_k"] {
+        assert_eq!(plausible_target(target), Ok(()));
+    }
+    for (target, label) in [("to_w", "^^^^^^ did you mean \"to_k\"?"), ("query", "^^^^^^^")] {
+        let ends = plausible_target(target).expect_err("no module has it");
+        assert!(ends.contains("to_k") && ends.contains("to_out.0"), "{ends:?}");
+        let shown = bad(&LEAST.replace("{}", &format!("{{targets = ['{target}']}}")), &[]);
+        assert!(shown.ends_with(label), "{shown}");
+    }
 }
 
 #[test]
@@ -841,17 +941,18 @@ fn memory_is_near_what_a_run_takes() {
     assert!(one > small && (more / 2.0 - (bytes(&["train.batch_size=2"]) - one)).abs() < 1.0);
 }
 
+fn sd15() -> Networks {
+    Networks::sd15().unwrap_or_else(|e| panic!("{e}"))
+}
+
 fn memory(text: &str, set: &[&str]) -> Memory {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, false)
+    estimate(&good(text, set), &sd15(), false)
 }
 
 #[test]
 fn on_a_card_short_types_halve_the_unets_activations() {
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let text_encoder = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    let on = |text: &str, set: &[&str], card| estimate(&good(text, set), &unet, &text_encoder, SD15_OTHERS, card);
+    let networks = sd15();
+    let on = |text: &str, set: &[&str], card| estimate(&good(text, set), &networks, card);
     let bf16 = ["train.dtype='bf16'"];
     assert_eq!(on(FULL, &[], true), on(FULL, &[], false));
     for text in [LEAST, FULL] {
@@ -923,14 +1024,18 @@ fn what_a_card_needs_is_counted_from_the_models_folder() {
     assert!(memory.weights.abs_diff(files) < files / 5, "{} {files}", memory.weights);
 }
 
+/// Of Stable Diffusion 1.5, in 32 bits.
+const VAE_BYTES: u64 = 4 * 83_653_863;
+const TEXT_ENCODER_BYTES: u64 = 4 * 123_060_480;
+
 #[test]
 fn full_fine_tuning_holds_every_weight_four_times() {
     let unet = 4 * 859_520_964_u64;
     let full = memory(FULL, &["dataset.resolution=256"]);
-    assert_eq!(full.weights, unet + SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES);
+    assert_eq!(full.weights, unet + VAE_BYTES + TEXT_ENCODER_BYTES);
     assert_eq!((full.gradients, full.moments, full.average), (unet, 2 * unet, 0));
     let both = memory(FULL, &["adapter.full.text_encoder=true", "adapter.full.ema_decay=0.999"]);
-    assert_eq!((both.gradients, both.average), (unet + SD15_TEXT_ENCODER_BYTES, unet + SD15_TEXT_ENCODER_BYTES));
+    assert_eq!((both.gradients, both.average), (unet + TEXT_ENCODER_BYTES, unet + TEXT_ENCODER_BYTES));
     assert_eq!(both.weights, full.weights);
 }
 
@@ -974,13 +1079,37 @@ fn dreambooth_passes_two_samples_for_each_photograph() {
 
 #[test]
 fn the_text_encoder_is_counted_from_its_config() {
-    let text = TextEncoder::from_config(SD15_TEXT_ENCODER).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!((text.parameters(), text.lora_modules()), (123_060_480, 48));
-    let unet = Unet::from_config(SD15_UNET).unwrap_or_else(|e| panic!("{e}"));
-    let trained = |plan: &Plan| Trained::new(&plan.adapter, &unet, &text).total();
+    let networks = sd15();
+    let text = &networks.text_encoder;
+    assert_eq!(
+        (text.parameters(), text.targeted(&["q_proj", "k_proj", "v_proj", "out_proj"]).count()),
+        (123_060_480, 48)
+    );
+    let trained = |plan: &Plan| Trained::new(&plan.adapter, &networks).total();
     assert_eq!(trained(&good(LEAST, &["adapter.lora.rank=4"])), 797_184);
     assert_eq!(trained(&good(LEAST, &["adapter.lora={rank=4,text_encoder=true}"])), 797_184 + 4 * 48 * 2 * 768);
     assert_eq!(trained(&good(FULL, &[])), 859_520_964);
     assert_eq!(trained(&good(FULL, &["adapter.full.text_encoder=true"])), 859_520_964 + 123_060_480);
-    assert!(TextEncoder::from_config("{}").is_err());
+    // A missing size is transformers' default, as where the network is loaded.
+    let parse = |json| ClipConfig::parse(json, Path::new("text_encoder/config.json"));
+    assert_eq!(parse("{}").map(|config| config.hidden_size).map_err(|e| e.to_string()), Ok(512));
+    assert!(parse("[]").is_err() && parse(r#"{"hidden_size": -1}"#).is_err());
+}
+
+/// What is at hand of a model counts, whatever its configuration: here two blocks in each transformer.
+#[test]
+fn a_plan_counts_the_transformer_blocks_of_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::create_dir(dir.path().join("unet")).unwrap();
+    let json = r#"{"block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "transformer_layers_per_block": 2}"#;
+    fs_err::write(dir.path().join("unet/config.json"), json).unwrap();
+    let wanted = UnetConfig { transformer_layers_per_block: vec![2; 4], ..sd15::unet() };
+    let file = dir.path().join("unet/config.json");
+    assert_eq!(UnetConfig::read(&file).map_err(|e| e.to_string()), Ok(wanted.clone()));
+    let unet = Networks::of(&Source::Path(dir.path().to_owned())).unwrap_or_else(|e| panic!("{e}")).unet;
+    assert_eq!(unet.targeted(&["to_q"]).count(), 2 * sd15().unet.targeted(&["to_q"]).count());
+    assert_eq!(unet, wanted.describe().unwrap_or_else(|e| panic!("{e}")));
 }

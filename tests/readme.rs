@@ -1,64 +1,31 @@
-//! What the README says about experiments is true: its table of keys, their defaults, its example of an error.
+//! What the README says about experiments is true: its keys, its example of an experiment and that of an error.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use tunelab::config::Plan;
+use tunelab::config::keys::reference;
 
 fn readme() -> String {
     fs_err::read_to_string("README.md").unwrap()
 }
 
-/// The text of the first block in this language.
-fn block<'a>(text: &'a str, language: &str) -> &'a str {
-    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
-    rest.split_once("```").unwrap().0
-}
-
-/// `table.key` of every line, whether commented out or not.
-fn keys(toml: &str) -> BTreeSet<String> {
-    let mut table = "";
-    let mut keys = BTreeSet::new();
-    for line in toml.lines().map(|line| line.trim_start_matches("# ")) {
-        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            table = name;
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            keys.insert(format!("{table}.{key}"));
-        }
-    }
-    keys
+/// `tunelab keys` prints what stands between the markers, on 100 columns.
+#[test]
+fn every_key_is_there() {
+    let text = reference::text(&Plan::keys(), "", 100).unwrap();
+    let block = format!("<!-- keys: begin -->\n```text\n{text}```\n<!-- keys: end -->\n");
+    assert!(
+        readme().contains(&block),
+        "between the markers README.md must have the output of `tunelab keys`:\n{block}"
+    );
 }
 
 #[test]
-fn every_key_is_there_with_its_default() {
+fn the_example_of_an_experiment_is_one() {
     let readme = readme();
-    let whole = block(&readme, "toml");
-    let least = r#"
-        [model]
-        repo = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-        [dataset]
-        repo = "diffusers/dog-example"
-        prompt = "a dog"
-        [adapter.lora]
-    "#;
-    let parse = |text: &str| Plan::parse(text, Path::new("mine.toml"), &[]).unwrap();
-    assert_eq!(parse(whole), parse(least));
-
-    let mut written = keys(&parse(least).to_toml());
-    written.extend(
-        [
-            "model.path",
-            "model.modelscope",
-            "model.builtin",
-            "dataset.builtin",
-            "train.steps",
-            "train.snr_gamma",
-            "train.tf32",
-        ]
-        .map(String::from),
-    );
-    written.remove("dataset.revision"); // "as above"
-    assert_eq!(keys(whole), written);
+    let (_, example) = readme.split_once("```toml\n").unwrap();
+    let plan = Plan::parse(example.split_once("```").unwrap().0, Path::new("mine.toml"), &[]);
+    assert!(plan.is_ok_and(|plan| plan.train.total_steps(5) == 500));
 }
 
 #[test]

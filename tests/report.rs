@@ -15,14 +15,16 @@ mod writing;
 use std::path::Path;
 
 use fs_err as fs;
+use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
+use tunelab::diffusion::Sampler;
 use tunelab::error::Kind;
 use tunelab::report::grid::{Heading, Row};
 use tunelab::report::losses::{Losses, smooth, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
-    Counts, ElapsedSoFar, Gpu, Hashes, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir, RunRecord,
-    SampleSet, Seconds, Shot, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
+    Counts, ElapsedSoFar, Gpu, Hashes, ImageMetadata, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir,
+    RunRecord, SampleSet, Seconds, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
     write_atomic, write_png, write_with,
 };
 
@@ -63,6 +65,7 @@ fn record(name: &str) -> RunRecord {
             arch: "x86_64".to_string(),
             cpu: Some("A processor".to_string()),
             cpu_features: vec!["avx2".to_string(), "fma".to_string()],
+            simd: Some("avx2".to_string()),
             cores: 2,
             memory_mib: Some(24_576.5),
             gpus: vec![Gpu {

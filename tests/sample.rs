@@ -3,6 +3,7 @@
 use crate::fixture::{Tensors, fixture, loader, model, relative, tensors, values, within};
 use candle_core::{Device, Tensor};
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
+use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
 use tunelab::diffusion::Sampler;
 use tunelab::interrupt::Interrupt;
@@ -11,7 +12,7 @@ use tunelab::model::unet::Unet;
 use tunelab::pipeline::{Pipeline, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
 use tunelab::weights::PartName;
 
@@ -44,7 +45,7 @@ impl Fixture {
     }
 
     /// Picture and final latents.
-    fn draw(&self, unet: &Unet, sampler: Sampler, shot: &Shot) -> (Rgb, Tensor) {
+    fn draw(&self, unet: &Unet, sampler: Sampler, shot: &ImageMetadata) -> (Rgb, Tensor) {
         let interrupt = Interrupt::default();
         let (vae, schedule) = (&self.base.vae, &self.base.schedule);
         let generator = ImageGenerator::new(unet, vae, schedule, &Device::Cpu, &interrupt);
@@ -56,16 +57,18 @@ impl Fixture {
 }
 
 /// The settings of `pipeline.safetensors`.
-fn shot(sampler: Sampler, (height, width): (usize, usize)) -> Shot {
-    Shot {
+fn shot(sampler: Sampler, (height, width): (usize, usize)) -> ImageMetadata {
+    ImageMetadata {
         prompt: "a dog".to_owned(),
-        negative_prompt: "blurry".to_owned(),
-        steps: 10,
-        sampler: sampler.to_string(),
-        guidance_scale: 7.5,
-        seed: 7,
-        width,
-        height,
+        params: SampleParams {
+            negative_prompt: "blurry".to_owned(),
+            steps: 10,
+            sampler,
+            guidance_scale: 7.5,
+            seed: 7,
+            width,
+            height,
+        },
         stand_in: None,
     }
 }
@@ -132,7 +135,8 @@ fn guidance_of_one_runs_the_prompt_alone() {
     let pipeline = Fixture::load();
     let sampler = Sampler::Dpmpp2m;
     let at = |scale: f64| {
-        let shot = Shot { guidance_scale: scale, ..shot(sampler, (64, 64)) };
+        let mut shot = shot(sampler, (64, 64));
+        shot.params.guidance_scale = scale;
         pipeline.draw(&pipeline.base.unet, sampler, &shot).1
     };
     // Just above 1 the batch of two runs, and its formula gives the prompt's prediction.
@@ -146,8 +150,11 @@ fn guidance_of_one_runs_the_prompt_alone() {
 fn seeds_and_prompts_make_the_picture() {
     let pipeline = Fixture::load();
     let sampler = Sampler::EulerA;
-    let draw =
-        |seed: u64| pipeline.draw(&pipeline.base.unet, sampler, &Shot { seed, ..shot(sampler, (64, 64)) }).0.pixels;
+    let draw = |seed: u64| {
+        let mut shot = shot(sampler, (64, 64));
+        shot.params.seed = seed;
+        pipeline.draw(&pipeline.base.unet, sampler, &shot).0.pixels
+    };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
     let swap = |name: &str, other: &str| (name.to_owned(), pipeline.embeds[other].clone());

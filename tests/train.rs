@@ -11,12 +11,12 @@ use crate::fixture::{fixture, loader, model, randn, values};
 use candle_core::Device;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
-use tunelab::config::{Dataset, Dtype, Length, LrScheduler, Source, Train};
+use tunelab::config::{AdamW, Dataset, Dtype, Length, LrScheduler, Optimizer, Source, Train};
 use tunelab::data::{Cache, load_dataset};
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::lora::LoraConfig;
 use tunelab::model::{unet::Unet, vae::Vae};
 use tunelab::pipeline::PromptEmbeds;
@@ -44,12 +44,12 @@ struct Bench {
 
 impl Bench {
     /// The small model and `pictures` photographs of 64x64, each with a caption of its own.
-    fn new(trained: Trained, pictures: usize) -> Self {
+    fn new(trained: Trainable, pictures: usize) -> Self {
         Self::at(64, trained, pictures)
     }
 
     /// The same with photographs of another size.
-    fn at(resolution: usize, trained: Trained, pictures: usize) -> Self {
+    fn at(resolution: usize, trained: Trainable, pictures: usize) -> Self {
         let files = model();
         let (unet, parameters) =
             loader(&files).training(BTreeMap::from([(PartName::Unet, trained)])).seed(SEED).unet().unwrap();
@@ -174,10 +174,7 @@ fn settings(steps: usize) -> Train {
         learning_rate: 1e-3,
         lr_scheduler: LrScheduler::Constant,
         warmup_steps: 0,
-        adam_beta1: 0.9,
-        adam_beta2: 0.999,
-        adam_epsilon: 1e-8,
-        weight_decay: 1e-2,
+        optimizer: Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 }),
         max_grad_norm: 1.0,
         snr_gamma: None,
         noise_offset: 0.0,
@@ -190,7 +187,7 @@ fn settings(steps: usize) -> Train {
 }
 
 /// A LoRA with alpha that is not the rank.
-fn lora(dropout: f64) -> Trained {
+fn lora(dropout: f64) -> Trainable {
     let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
-    Trained::Lora(LoraConfig { rank: 3, alpha: 5.0, targets, dropout })
+    Trainable::Lora(LoraConfig { rank: 3, alpha: 5.0, targets, dropout })
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::plan::beyond_defaults;
 use insta::assert_snapshot;
 use tunelab::config::{Adapter, Length, Objective, Plan, Source};
 
@@ -205,7 +206,7 @@ fn every_committed_experiment_resolves_to_what_its_snapshot_says() {
             let again = Plan::parse(&text, Path::new("elsewhere/plan.toml"), &[]).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(again, plan);
             insta::with_settings!({ description => file.display().to_string(), omit_expression => true }, {
-                assert_snapshot!(format!("experiment_{}", plan.name), text);
+                assert_snapshot!(format!("experiment_{}", plan.name), beyond_defaults(&plan));
             });
         }
     }

@@ -1,7 +1,8 @@
 //! With the feature `cuda`: compiles the CUDA kernels.
 //!
-//! In: `src/cuda/*.cu`, and from the environment `NVCC` or `CUDA_HOME`, `NVCC_CCBIN` and `CUDA_COMPUTE_CAP`. Out: for each
-//! file one of PTX, which the driver compiles for the card at hand.
+//! In: `src/cuda/*.cu`, and from the environment `NVCC` or `CUDA_HOME`, `NVCC_CCBIN` and
+//! `CUDA_COMPUTE_CAP`. Out: for each file one of PTX, which the driver compiles for the card at
+//! hand.
 
 #![expect(clippy::disallowed_methods, reason = "a build script without dependencies")]
 

@@ -6,18 +6,18 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use tunelab::config::Dtype;
+use tunelab::config::{self, AdamW, Dtype, SampleParams};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{NoiseSample, Predictor};
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
 use tunelab::train::pass;
 use tunelab::train::texts::TextConditioning;
 use tunelab_ops::replay::Replay;
@@ -61,16 +61,19 @@ fn steps(with: &Check, all: bool, prior: bool, dtype: Dtype) -> Result<Seen> {
 
 /// Losses, norms and weights after the steps.
 fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Replay) -> Result<Vec<f32>> {
-    let (unet, parameters) =
-        if all { with.unet(Trained::All, dtype)? } else { with.unet_with_lora("unet_lora.safetensors", 5.0, dtype)? };
+    let (unet, parameters) = if all {
+        with.unet(Trainable::Full, dtype)?
+    } else {
+        with.unet_with_lora("unet_lora.safetensors", 5.0, dtype)?
+    };
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let kinds = text.dim(0)?;
     let embeds = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?.into())));
     let texts = TextConditioning::Cached(embeds.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = with.folder.model()?.noise_schedule()?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
-    let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
-    let mut optimizer = Optimizer::new(parameters.trained(), settings)?;
+    let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+    let mut optimizer = Optimizer::new(parameters.trained(), &adamw, 1.0)?;
     let scale = if dtype == Dtype::F16 { 1024.0 } else { 1.0 };
     let mut numbers = Vec::new();
     for (step, samples) in (0..).zip(BATCHES) {
@@ -101,22 +104,24 @@ fn denoising(folder: &Folder, device: &Device, dtype: Dtype) -> Result<Seen> {
 }
 
 fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
-    let (unet, _) = with.unet(Trained::Nothing, dtype)?;
+    let (unet, _) = with.unet(Trainable::None, dtype)?;
     let vae = with.autoencoder()?;
     let schedule = with.folder.model()?.noise_schedule()?;
     let interrupt = Interrupt::default();
     let generator = ImageGenerator::new(&unet, &vae, &schedule, with.device, &interrupt);
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let side = 8 * vae.config().downscale();
-    let shot = Shot {
+    let shot = ImageMetadata {
         prompt: String::new(),
-        negative_prompt: String::new(),
-        steps: 5,
-        sampler: Sampler::Pndm.to_string(),
-        guidance_scale: 3.0,
-        seed: 5,
-        width: side,
-        height: side,
+        params: SampleParams {
+            negative_prompt: String::new(),
+            steps: 5,
+            sampler: Sampler::Pndm,
+            guidance_scale: 3.0,
+            seed: 5,
+            width: side,
+            height: side,
+        },
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 6);

@@ -5,15 +5,15 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab::config::Dtype;
+use tunelab::config::{self, AdamW, Dtype};
 use tunelab::error::{Error, Result};
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::{Conditioning, PipelineLoader};
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
 use tunelab::weights::{Loader, Part, PartName, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
@@ -56,18 +56,18 @@ pub struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn build(&self, part: &Part, trained: Trained) -> Result<Build> {
+    fn build(&self, part: &Part, trained: Trainable) -> Result<Build> {
         Ok(Build::from_files(Loader::new(Weights::open_part(part)?, self.device, DType::F32), trained, 11))
     }
 
     /// The UNet of the fixtures.
-    pub fn unet(&self, trained: Trained, dtype: Dtype) -> Result<(Unet, Parameters)> {
+    pub fn unet(&self, trained: Trainable, dtype: Dtype) -> Result<(Unet, Parameters)> {
         let files = self.folder.model()?;
         let part = files.part(PartName::Unet)?;
         Unet::new(&UnetConfig::read(&part.config)?, self.build(part, trained)?.of_type(dtype))
     }
 
-    fn clip(&self, trained: Trained) -> Result<(ClipText, Parameters)> {
+    fn clip(&self, trained: Trainable) -> Result<(ClipText, Parameters)> {
         let files = self.folder.model()?;
         let part = files.part(PartName::TextEncoder)?;
         ClipText::new(&ClipConfig::read(&part.config)?, self.build(part, trained)?)
@@ -80,13 +80,13 @@ impl Check<'_> {
 
     fn text_encoder(&self) -> Result<Seen> {
         let f = tensors("text_encoder.safetensors")?;
-        let states = self.clip(Trained::Nothing)?.0.forward(&ids(&f["ids"])?)?;
+        let states = self.clip(Trainable::None)?.0.forward(&ids(&f["ids"])?)?;
         Ok(Seen::Difference(largest_difference(&states, &f["last_hidden_state"])?, F32))
     }
 
     fn text_encoder_gradients(&self) -> Result<Seen> {
         let f = tensors("text_encoder_full.safetensors")?;
-        let (clip, parameters) = self.clip(Trained::All)?;
+        let (clip, parameters) = self.clip(Trainable::Full)?;
         let weight = self.here(&f["weight"])?;
         let (loss, tape) = record(|| {
             let output = clip.forward(&ids(&f["ids"])?)?;
@@ -121,14 +121,14 @@ impl Check<'_> {
     fn forward(&self, prefix: &str, dtype: Dtype) -> Result<Seen> {
         let f = tensors("unet_forward.safetensors")?;
         let get = |name: &str| &f[&format!("{prefix}{name}")];
-        let (unet, _) = self.unet(Trained::Nothing, dtype)?;
+        let (unet, _) = self.unet(Trainable::None, dtype)?;
         let (latents, text) = (self.here(get("latents"))?, Conditioning::from(self.here(get("text"))?));
         let output = unet.forward(&latents, &timesteps(get("timesteps"))?, &text)?;
         Ok(Seen::Difference(largest_difference(&output, get("output"))?, limit(dtype)))
     }
 
     fn full(&self, dtype: Dtype) -> Result<[Seen; 3]> {
-        let (unet, parameters) = self.unet(Trained::All, dtype)?;
+        let (unet, parameters) = self.unet(Trainable::Full, dtype)?;
         self.pass(&unet, &parameters, &tensors("unet_full.safetensors")?, dtype)
     }
 
@@ -140,7 +140,7 @@ impl Check<'_> {
     /// With the LoRA of a fixture, which is trained.
     pub fn unet_with_lora(&self, file: &str, alpha: f64, dtype: Dtype) -> Result<(Unet, Parameters)> {
         let f = tensors(file)?;
-        let (base, mut parameters) = self.unet(Trained::Nothing, dtype)?;
+        let (base, mut parameters) = self.unet(Trainable::None, dtype)?;
         for (name, down) in &f {
             let path = name.strip_suffix(".lora_A.weight").filter(|name| !name.contains("grad."));
             let Some(path) = path else { continue };
@@ -184,8 +184,8 @@ impl Check<'_> {
         for n in ["0", "1"] {
             trained.insert(n.to_owned(), Var::from_tensor(&row(&format!("parameters.{n}"), 0)?)?.into_inner());
         }
-        let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: CLIP };
-        let mut optimizer = Optimizer::new(trained.clone(), settings)?;
+        let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+        let mut optimizer = Optimizer::new(trained.clone(), &adamw, CLIP)?;
         let steps = f["norms"].elem_count();
         for step in 0..steps {
             let mut gradients = BTreeMap::new();

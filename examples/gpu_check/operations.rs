@@ -9,8 +9,8 @@ use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor, Var};
 use tunelab::error::Result;
 use tunelab::random::Generator;
-use tunelab_ops::attention::Mask;
-use tunelab_ops::group_norm::Then;
+use tunelab_ops::AttentionMask;
+use tunelab_ops::FusedActivation;
 use tunelab_ops::{self as ops, Padding, composed, tape};
 
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>;
@@ -78,11 +78,11 @@ impl Check<'_> {
 
     fn attention(&mut self) {
         for (n, m, width, heads, mask) in [
-            (256, 256, 320, 8, Mask::Nothing),
-            (64, 77, 640, 8, Mask::Nothing),
-            (64, 64, 1280, 8, Mask::Nothing),
-            (77, 77, 768, 12, Mask::Causal),
-            (19, 3, 15, 3, Mask::Nothing),
+            (256, 256, 320, 8, AttentionMask::None),
+            (64, 77, 640, 8, AttentionMask::None),
+            (64, 64, 1280, 8, AttentionMask::None),
+            (77, 77, 768, 12, AttentionMask::Causal),
+            (19, 3, 15, 3, AttentionMask::None),
         ] {
             let (q, kv) = ([2, n, width], [2, m, width]);
             let what = format!("attention, {n} to {m}, {heads} heads of {}, {mask:?}", width / heads);
@@ -93,12 +93,12 @@ impl Check<'_> {
         // The VAE's, which is never trained.
         let x = [1, 96, 512];
         self.agree("attention, 96 to 96, 1 head of 512", &[Frozen(&x), Frozen(&x), Frozen(&x)], &|t| {
-            ops::attention(&t[0], &t[1], &t[2], 1, Mask::Nothing)
+            ops::attention(&t[0], &t[1], &t[2], 1, AttentionMask::None)
         });
     }
 
     fn norms(&mut self) {
-        for then in [Then::Nothing, Then::Silu] {
+        for then in [FusedActivation::None, FusedActivation::Silu] {
             for x in [[2, 320, 16, 16], [3, 64, 5, 7], [1, 2560, 8, 8]] {
                 let operands = [Values(&x), Trained(&x[1..2]), Trained(&x[1..2])];
                 self.agree(&format!("group norm {x:?}, {then:?}"), &operands, &|t| {
@@ -123,7 +123,7 @@ impl Check<'_> {
         self.agree("add to channels", &[Values(&x), Values(&x[..2])], &|t| ops::add_channels(&t[0], &t[1]));
         self.agree("cat", &[Values(&x), Values(&y)], &|t| ops::cat_channels(&t[0], &t[1]));
         self.agree("rows", &[Values(&x)], &|t| ops::to_rows(&t[0]));
-        self.agree("picture", &[Values(&[2, 35, 19])], &|t| ops::to_picture(&t[0], (5, 7)));
+        self.agree("picture", &[Values(&[2, 35, 19])], &|t| ops::to_image(&t[0], (5, 7)));
         self.agree("upsample", &[Values(&[2, 3, 5, 7])], &|t| ops::upsample_nearest(&t[0], 9, 13));
         self.agree("used twice", &[Values(&[2, 8, 4, 5])], &|t| {
             let up = ops::upsample_nearest(&t[0], 4, 5)?;

@@ -7,7 +7,7 @@ use super::table::{Seen, Table};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
-use tunelab::config::Dtype;
+use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::{Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -16,7 +16,7 @@ use tunelab::model::unet::Unet;
 use tunelab::pipeline::{Pipeline, PipelineLoader, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{NoiseSample, Predictor};
@@ -147,15 +147,17 @@ impl<'a> Fixture<'a> {
         for (which, unet) in [("base", unet), ("lora", &self.tuned)] {
             let generator = ImageGenerator::new(unet, vae, schedule, self.with.device, &interrupt);
             for (height, width) in SIZES {
-                let shot = Shot {
+                let shot = ImageMetadata {
                     prompt: "a dog".to_owned(),
-                    negative_prompt: "blurry".to_owned(),
-                    steps: 10,
-                    sampler: sampler.to_string(),
-                    guidance_scale: 7.5,
-                    seed: 7,
-                    width,
-                    height,
+                    params: SampleParams {
+                        negative_prompt: "blurry".to_owned(),
+                        steps: 10,
+                        sampler,
+                        guidance_scale: 7.5,
+                        seed: 7,
+                        width,
+                        height,
+                    },
                     stand_in: None,
                 };
                 let name = format!("{which}.{sampler}.{height}x{width}");

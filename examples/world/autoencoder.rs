@@ -10,14 +10,14 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use tunelab::config::LrScheduler;
+use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{self, Picture};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Trained};
+use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::{LatentDistribution, Vae, VaeConfig};
 use tunelab::random::Generator;
 use tunelab::train::lr::learning_rate;
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
 use tunelab::weights::{Loader, Weights, write_safetensors};
 use tunelab_ops::{composed, mean_squares, tape};
 
@@ -36,7 +36,10 @@ const RATE: f64 = 2e-3;
 const WARMUP: usize = 100;
 /// Pictures from which the scaling factor is taken.
 const MEASURED: usize = 512;
-const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4, max_grad_norm: 1.0 };
+const SETTINGS: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-4 });
+/// Gradients are scaled down to this global norm.
+const MAX_GRAD_NORM: f64 = 1.0;
 
 /// Trains for `steps` steps: from random weights, or `again` from those that are there, at half the rate.
 pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool) -> Result<()> {
@@ -46,13 +49,13 @@ pub fn train(pictures: &Path, model: &Path, steps: usize, seed: u64, again: bool
     let weights = folder.join("diffusion_pytorch_model.safetensors");
     let build = if again {
         let loader = Loader::new(Weights::open(std::slice::from_ref(&weights))?, &Device::Cpu, DType::F32);
-        Build::from_files(loader, Trained::All, seed)
+        Build::from_files(loader, Trainable::Full, seed)
     } else {
-        Build::untrained(Trained::All, seed, &Device::Cpu)
+        Build::untrained(Trainable::Full, seed, &Device::Cpu)
     };
     let (vae, parameters) = Vae::new(&config, build)?;
     let peak = if again { RATE / 2.0 } else { RATE };
-    let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
+    let mut optimizer = Optimizer::new(parameters.trained(), &SETTINGS, MAX_GRAD_NORM)?;
     let mut csv = fs_err::File::create(folder.join("loss.csv"))?;
     writeln!(csv, "step,squared,absolute,divergence")?;
     let mut batches = Vec::new();

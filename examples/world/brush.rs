@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 use rayon::prelude::*;
 use tunelab::assets;
-use tunelab::config::Source;
+use tunelab::config::{SampleParams, Source};
 use tunelab::data::Rgb;
 use tunelab::diffusion::Sampler;
 use tunelab::error::Result;
@@ -16,7 +16,7 @@ use tunelab::interrupt::Interrupt;
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::{ModelFiles, Pipeline, PipelineLoader, tokenize};
 use tunelab::progress::Progress;
-use tunelab::results::Shot;
+use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
 
 use crate::judge::SIDE;
@@ -61,15 +61,17 @@ impl Brush {
         let unet_calls = generator().unet_calls(how.sampler, how.steps)? * prompts.len();
         let bar = progress.bar("drawing", unet_calls as u64);
         let one = |(index, prompt): (usize, &&str)| {
-            let shot = Shot {
+            let shot = ImageMetadata {
                 prompt: (*prompt).to_owned(),
-                negative_prompt: String::new(),
-                steps: how.steps,
-                sampler: how.sampler.to_string(),
-                guidance_scale: how.guidance,
-                seed: how.seed.wrapping_add(index as u64),
-                width: SIDE,
-                height: SIDE,
+                params: SampleParams {
+                    negative_prompt: String::new(),
+                    steps: how.steps,
+                    sampler: how.sampler,
+                    guidance_scale: how.guidance,
+                    seed: how.seed.wrapping_add(index as u64),
+                    width: SIDE,
+                    height: SIDE,
+                },
                 stand_in: None,
             };
             generator().generate(&shot, how.sampler, &text_encoders.encode(&[&ids[*prompt]])?, &negative, &bar)

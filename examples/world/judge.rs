@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use tunelab::data::{Rgb, to_tensor};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::layers::{Conv2d, GroupNorm, Linear};
 use tunelab::weights::{Loader, Weights};
 use tunelab_ops::{self as ops, Padding};
@@ -91,11 +91,11 @@ impl Judge {
 
     /// Reads trained weights, to judge.
     pub fn open(file: &Path) -> Result<Self> {
-        Ok(Self::load(file, Trained::Nothing)?.0)
+        Ok(Self::load(file, Trainable::None)?.0)
     }
 
     /// Reads weights.
-    pub fn load(file: &Path, trained: Trained) -> Result<(Self, Parameters)> {
+    pub fn load(file: &Path, trained: Trainable) -> Result<(Self, Parameters)> {
         let loader = Loader::new(Weights::open(&[file.to_owned()])?, &Device::Cpu, DType::F32);
         Self::new(Build::from_files(loader, trained, 0))
     }

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use tunelab::config::LrScheduler;
+use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Trained};
+use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::Vae;
 use tunelab::train::lr::learning_rate;
-use tunelab::train::optimizer::{Optimizer, Settings};
+use tunelab::train::optimizer::Optimizer;
 use tunelab::weights::write_safetensors;
 use tunelab_ops::{composed, tape};
 
@@ -35,7 +35,10 @@ const RATE_AGAIN: f64 = 1e-3;
 /// The first picture of a second lesson.
 const AGAIN: usize = 1 << 32;
 const WARMUP: usize = 50;
-const SETTINGS: Settings = Settings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
+const SETTINGS: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 1e-2 });
+/// Gradients are scaled down to this global norm.
+const MAX_GRAD_NORM: f64 = 1.0;
 
 /// A drawn picture with what it shows.
 pub struct Example {
@@ -119,10 +122,10 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
     let Lesson { steps, seed, through } = *lesson;
     let (peak, first) = if through.is_some() { (RATE_AGAIN, AGAIN) } else { (RATE, 0) };
     let (judge, parameters) = match through {
-        Some(_) => Judge::load(file, Trained::All)?,
-        None => Judge::new(Build::untrained(Trained::All, seed, &Device::Cpu))?,
+        Some(_) => Judge::load(file, Trainable::Full)?,
+        None => Judge::new(Build::untrained(Trainable::Full, seed, &Device::Cpu))?,
     };
-    let mut optimizer = Optimizer::new(parameters.trained(), SETTINGS)?;
+    let mut optimizer = Optimizer::new(parameters.trained(), &SETTINGS, MAX_GRAD_NORM)?;
     for step in 0..steps {
         let examples = Example::many(seed, first + step * BATCH, BATCH);
         let pictures = worn(&examples, through)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde_json::{Value, json};
 use tunelab::error::Result;
-use tunelab::model::build::{Build, Parameters, Trained};
+use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
@@ -29,7 +29,7 @@ pub fn write(folder: &Path, vocabulary: &Vocabulary, seed: u64) -> Result<()> {
     for (name, config) in [("unet", unet()), ("vae", vae()), ("text_encoder", text_encoder(vocabulary))] {
         write_json(&folder.join(name).join("config.json"), &config)?;
     }
-    let new = || Build::untrained(Trained::Nothing, seed, &Device::Cpu);
+    let new = || Build::untrained(Trainable::None, seed, &Device::Cpu);
     let config = |name: &str| folder.join(name).join("config.json");
     let (_, unet) = Unet::new(&UnetConfig::read(&config("unet"))?, new())?;
     let (_, vae) = Vae::new(&VaeConfig::read(&config("vae"))?, new())?;

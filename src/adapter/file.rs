@@ -1,4 +1,5 @@
-//! LoRA files: written for diffusers and PEFT and, beside it, in kohya's naming; read in all spellings that are about.
+//! LoRA files: written for diffusers and PEFT and, beside it, in kohya's naming; read in all
+//! spellings that are about.
 //!
 //! | written by | name of A (B alike) | alpha |
 //! |---|---|---|
@@ -9,8 +10,9 @@
 //! | kohya, LyCORIS | `lora_unet_<path with _ for .>.lora_down.weight` | tensor `.alpha`; none: the rank |
 //! | ComfyUI, OneTrainer | `diffusion_model.<original path>.lora_A.weight` | tensor `.alpha` |
 //!
-//! In: files and the network's weights (for the names and shapes of its modules). Out: adapters by module path. `names` holds the
-//! spellings, `config` PEFT's configuration, `foreign` what is refused and as what, `find` which file of a folder is meant.
+//! In: files and the network's weights (for the names and shapes of its modules). Out: adapters by
+//! module path. `names` holds the spellings, `config` PEFT's configuration, `foreign` what is
+//! refused and as what, `find` which file of a folder is meant.
 
 mod config;
 mod find;
@@ -50,8 +52,8 @@ impl Component {
     }
 }
 
-/// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no module is named in the
-/// error.
+/// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no
+/// module is named in the error.
 pub fn read(file: &Path, modules: &Modules, device: &Device, strength: f64) -> Result<BTreeMap<Component, LoraLayers>> {
     if is_pickle(file)? {
         return Err(pickle(file));
@@ -153,7 +155,8 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A and B with as many axes as the module's weight: 1x1 kernels are written with and without their axes of 1.
+/// A and B with as many axes as the module's weight: 1x1 kernels are written with and without their
+/// axes of 1.
 fn like_weight(t: Tensor, rank: usize) -> Result<Tensor> {
     match (t.rank(), rank) {
         (4, 2) if t.dims()[2..] == [1, 1] => Ok(t.flatten_from(1)?),

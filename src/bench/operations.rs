@@ -1,15 +1,27 @@
-//! How many operations the work takes: two for each multiplication of the matrix products, convolutions and attention.
+//! How many operations the work takes: two for each multiplication of the matrix products,
+//! convolutions and attention.
 //!
-//! In: the modules of the networks and the size of a picture. Out: operations (FLOP). Norms, activations and sums are not counted;
-//! they are a few thousandths. What is computed twice (probabilities of attention in backward, checkpointing) counts once: these are
-//! the operations that the result needs.
+//! In: the modules of the networks and the size of a sample. Out: operations (FLOP). Norms,
+//! activations and sums are not counted; they are a few thousandths. What is computed twice
+//! (probabilities of attention in backward, checkpointing) counts once: these are the operations
+//! that the result needs.
 
-use super::networks::{self, TOKENS};
-use crate::config::count::{Module, Shape, Unet};
-use crate::model::clip::ClipConfig;
+use crate::error::Result;
+use crate::model::describe::{Module, Network, Positions};
+use crate::model::sd15;
 
-/// The UNet's passes over one batch.
-pub struct UnetPasses {
+/// What goes through a network at once.
+#[derive(Clone, Copy)]
+pub struct Batch {
+    /// Pictures or texts.
+    pub samples: usize,
+    /// Pixels of a picture as the network has it, which is the latent one for the UNet.
+    pub pixels: usize,
+}
+
+/// The passes over one batch.
+#[derive(Default)]
+pub struct Passes {
     /// Forward.
     pub forward: f64,
     /// The gradients of what goes into each module, where anything before it may be trained.
@@ -18,20 +30,20 @@ pub struct UnetPasses {
     pub weights: f64,
 }
 
-impl UnetPasses {
-    /// For `samples` latents of `pixels` values a channel.
-    pub fn new(unet: &Unet, samples: usize, pixels: usize) -> Self {
-        let mut passes = Self { forward: 0.0, inputs: 0.0, weights: 0.0 };
-        for module in &unet.modules {
-            let rows = samples * rows(module, pixels);
-            let product = 2.0 * (rows * weights(module)) as f64;
-            let keys = match &module.name {
-                name if name.ends_with("attn1.to_q") => rows / samples,
-                name if name.ends_with("attn2.to_q") => TOKENS,
-                _ => 0,
-            };
+impl Passes {
+    /// Of the UNet.
+    pub fn unet(batch: Batch) -> Result<Self> {
+        Ok(Self::of(&sd15::unet().describe()?, batch, |_| true))
+    }
+
+    /// Of the modules that `chosen` takes.
+    fn of(network: &Network, batch: Batch, chosen: impl Fn(&Module) -> bool) -> Self {
+        let mut passes = Self::default();
+        for module in network.modules.iter().filter(|module| chosen(module)) {
+            let rows = batch.samples * batch.positions(module.positions);
+            let product = 2.0 * (rows * module.products()) as f64;
             // Scores and their product with the values; backward two more products for each.
-            let attention = 4.0 * (rows * keys * module.shape.outputs()) as f64;
+            let attention = 4.0 * (rows * batch.keys(module) * module.outputs()) as f64;
             passes.forward += product + attention;
             passes.weights += product;
             passes.inputs += 2.0 * attention + if reads_input(module) { 0.0 } else { product };
@@ -40,28 +52,24 @@ impl UnetPasses {
     }
 }
 
+impl Batch {
+    fn positions(self, of: Positions) -> usize {
+        of.count(self.pixels, sd15::text_encoder().max_position_embeddings)
+    }
+
+    /// What each result of this module, if it makes queries, is compared with.
+    fn keys(self, module: &Module) -> usize {
+        match module.name.rsplit_once('.') {
+            Some((path, "to_q")) if path.ends_with("attn2") => self.positions(Positions::Tokens),
+            Some((_, "to_q" | "q_proj")) => self.positions(module.positions),
+            _ => 0,
+        }
+    }
+}
+
 /// Whether a module reads what nothing trained comes before: latents, text or timesteps.
 fn reads_input(module: &Module) -> bool {
-    let on_text = matches!(module.shape, Shape::Linear { on_text: true, .. });
-    on_text || module.name == "conv_in" || module.name.contains("time_emb")
-}
-
-/// Positions that a module works on, for one sample.
-fn rows(module: &Module, pixels: usize) -> usize {
-    match module.shape {
-        Shape::Linear { on_text: true, .. } => TOKENS,
-        _ if module.name.contains("time_emb") => 1,
-        _ => (pixels >> (2 * module.level)).max(1),
-    }
-}
-
-/// Weights that each position is multiplied by.
-fn weights(module: &Module) -> usize {
-    match module.shape {
-        Shape::Linear { inputs, outputs, .. } => inputs * outputs,
-        Shape::Conv { inputs, outputs, kernel } => inputs * outputs * kernel * kernel,
-        Shape::Norm { .. } => 0,
-    }
+    module.name == "conv_in" || matches!(module.positions, Positions::Tokens | Positions::Sample)
 }
 
 /// The VAE's halves.
@@ -73,61 +81,44 @@ pub enum Half {
     Decoder,
 }
 
-/// One half of the VAE over `samples` pictures of `pixels` pixels.
-pub fn vae(half: Half, samples: usize, pixels: usize) -> f64 {
-    let config = networks::vae_config();
-    let (channels, z) = (&config.channels, config.latent_channels);
-    let (first, last) = (channels[0], channels[channels.len() - 1]);
-    let deepest = pixels >> (2 * (channels.len() - 1));
-    let conv = |pixels: usize, inputs: usize, outputs: usize, kernel: usize| {
-        (pixels * inputs * outputs * kernel * kernel) as f64
+/// One half of the VAE.
+pub fn vae(half: Half, batch: Batch) -> Result<f64> {
+    let parts = match half {
+        Half::Encoder => ["encoder", "quant_conv"],
+        Half::Decoder => ["decoder", "post_quant_conv"],
     };
-    let resnet = |pixels: usize, inputs: usize, outputs: usize| {
-        let shortcut = if inputs == outputs { 0.0 } else { conv(pixels, inputs, outputs, 1) };
-        conv(pixels, inputs, outputs, 3) + conv(pixels, outputs, outputs, 3) + shortcut
-    };
-    let middle = 2.0 * resnet(deepest, last, last)
-        + 4.0 * conv(deepest, last, last, 1)
-        + 2.0 * (deepest * deepest * last) as f64;
-    let mut sum = middle;
-    let encodes = half == Half::Encoder;
-    let of_latents = if encodes { 2 * z } else { z };
-    sum += conv(pixels, 3, first, 3) + conv(deepest, last, of_latents, 3) + conv(deepest, of_latents, of_latents, 1);
-    for (level, &outputs) in channels.iter().enumerate() {
-        let pixels = pixels >> (2 * level);
-        // Coming from the finer level in the encoder, from the coarser one in the decoder.
-        let before = if encodes { level.saturating_sub(1) } else { (level + 1).min(channels.len() - 1) };
-        let layers = if encodes { config.layers } else { config.layers + 1 };
-        sum += resnet(pixels, channels[before], outputs) + (layers - 1) as f64 * resnet(pixels, outputs, outputs);
-        if level + 1 < channels.len() {
-            let (pixels, channels) = if encodes { (pixels / 4, outputs) } else { (pixels, channels[level + 1]) };
-            sum += conv(pixels, channels, channels, 3);
-        }
-    }
-    2.0 * samples as f64 * sum
+    let in_half = |module: &Module| module.name.split('.').next().is_some_and(|part| parts.contains(&part));
+    Ok(Passes::of(&sd15::vae().describe()?, batch, in_half).forward)
 }
 
-/// The text encoder over `samples` texts.
-pub fn text(samples: usize) -> f64 {
-    let ClipConfig { width, intermediate, layers, .. } = networks::clip_config();
-    let layer = 4 * width * width + 2 * width * intermediate + 2 * TOKENS * width;
-    2.0 * (samples * TOKENS * layers * layer) as f64
+/// The text encoder.
+pub fn text(samples: usize) -> Result<f64> {
+    Ok(Passes::of(&sd15::text_encoder().describe()?, Batch { samples, pixels: 0 }, |_| true).forward)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::count::SD15_UNET;
 
-    /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256, in GFLOP.
+    /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256,
+    /// in GFLOP.
     #[test]
     fn operations_are_those_of_stable_diffusion() {
-        let unet = UnetPasses::new(&Unet::from_config(SD15_UNET).unwrap(), 1, 32 * 32);
+        let unet = Passes::unet(Batch { samples: 1, pixels: 32 * 32 }).unwrap();
         let near =
             |ours: f64, gflop: f64| assert!((ours / 1e9 - gflop).abs() < 0.01 * gflop, "{ours:e}, not {gflop}e9");
         near(unet.forward, 180.106);
         near(unet.inputs + unet.weights, 357.236);
-        near(vae(Half::Encoder, 1, 256 * 256), 272.722);
-        near(vae(Half::Decoder, 1, 256 * 256), 622.187);
+        let picture = Batch { samples: 1, pixels: 256 * 256 };
+        near(vae(Half::Encoder, picture).unwrap(), 272.722);
+        near(vae(Half::Decoder, picture).unwrap(), 622.187);
+    }
+
+    /// By hand, for each token of each layer: four projections, the feed-forward layers, scores and
+    /// values.
+    #[test]
+    fn operations_of_the_text_encoder_are_counted_as_by_hand() {
+        let layer: usize = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;
+        assert_eq!(text(3).unwrap().to_bits(), ((2 * 3 * 77 * 12 * layer) as f64).to_bits());
     }
 }

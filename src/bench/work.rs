@@ -1,20 +1,20 @@
 //! The work that is timed: the very functions that a run calls, on random numbers.
 
-use super::networks::{self, DOWNSCALE, LATENT_CHANNELS, TEXT_WIDTH, TOKENS};
-use super::operations::{self, Half, UnetPasses};
+use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::config::Dtype;
-use crate::config::count::{self, SD15_UNET};
+use crate::config::{self, AdamW};
 use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
-use crate::model::build::Trained;
+use crate::model::Dtype;
+use crate::model::build::Trainable;
 use crate::model::lora::LoraConfig;
+use crate::model::sd15;
 use crate::pipeline::{Configs, PipelineLoader};
 use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;
 use crate::train::objective::{NoiseSample, Predictor};
-use crate::train::optimizer::{Optimizer, Settings};
+use crate::train::optimizer::Optimizer;
 use crate::train::pass;
 use crate::train::texts::TextConditioning;
 use crate::weights::PartName;
@@ -32,7 +32,10 @@ const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
 const GUIDANCE: f64 = 7.5;
 /// AdamW with diffusers' defaults.
-const ADAMW: Settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
+const ADAMW: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
+/// Gradients are scaled down to this global norm.
+const MAX_GRAD_NORM: f64 = 1.0;
 
 /// Times of the steps, and what a step is.
 pub struct Timed {
@@ -59,18 +62,18 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         BenchWork::Lora | BenchWork::Dreambooth => {
             let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
             let config = LoraConfig { rank: args.rank, alpha: args.rank as f64, targets, dropout: 0.0 };
-            training(args, Trained::Lora(config), device)
+            training(args, Trainable::Lora(config), device)
         }
-        BenchWork::Full => training(args, Trained::All, device),
+        BenchWork::Full => training(args, Trainable::Full, device),
         BenchWork::Sample => sampling(args, device),
         BenchWork::Vae => autoencoding(args, &[Half::Encoder, Half::Decoder], device),
         BenchWork::VaeEncode => autoencoding(args, &[Half::Encoder], device),
         BenchWork::VaeDecode => autoencoding(args, &[Half::Decoder], device),
         BenchWork::Text => {
-            let (clip, _) = loader(&networks::configs()?, device).text_encoder(PartName::TextEncoder)?;
-            let ids = vec![(0..TOKENS as u32).collect::<Vec<_>>(); args.batch];
+            let (clip, _) = loader(&Configs::sd15()?, device).text_encoder(PartName::TextEncoder)?;
+            let ids = vec![(0..clip.config().max_position_embeddings as u32).collect::<Vec<_>>(); args.batch];
             let steps = steps(args.steps, device, || read(&clip.forward(&ids)?))?;
-            Ok(without_training(steps, operations::text(args.batch)))
+            Ok(without_training(steps, operations::text(args.batch)?))
         }
     }
 }
@@ -96,9 +99,9 @@ fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
 }
 
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
-fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed> {
-    let all = trained == Trained::All;
-    let configs = networks::configs()?;
+fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Timed> {
+    let all = trained == Trainable::Full;
+    let configs = Configs::sd15()?;
     let loader = loader(&configs, device).training(BTreeMap::from([(PartName::Unet, trained)]));
     let (mut unet, parameters) = loader.dtype(dtype(args, device)?).unet()?;
     if args.checkpointing {
@@ -108,13 +111,11 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
     // Half of the samples are class images, with a weight of 1 for their loss as in diffusers.
     let prior = (args.work == BenchWork::Dreambooth).then_some((args.batch, 1.0));
     let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
-    let texts = TextConditioning::Cached(BTreeMap::from([(
-        CAPTION.to_owned(),
-        randn(&[1, TOKENS, TEXT_WIDTH], device)?.into(),
-    )]));
+    let texts =
+        TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?.into())]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None };
     let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
-    let mut optimizer = Optimizer::new(parameters.trained(), ADAMW)?;
+    let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
@@ -125,8 +126,7 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;
-    let side = args.res / DOWNSCALE;
-    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
+    let passes = Passes::unet(size(&latents(args, samples)))?;
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
     Ok(Timed { steps, operations, trained_parameters: optimizer.count() })
@@ -134,10 +134,10 @@ fn training(args: &BenchArgs, trained: Trained, device: &Device) -> Result<Timed
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = loader(&networks::configs()?, device).dtype(dtype(args, device)?).unet()?;
+    let (unet, _) = loader(&Configs::sd15()?, device).dtype(dtype(args, device)?).unet()?;
     let samples = 2 * args.batch;
     let x = randn(&latents(args, args.batch), device)?;
-    let conditioning = randn(&[samples, TOKENS, TEXT_WIDTH], device)?.into();
+    let conditioning = randn(&hidden_states(samples), device)?.into();
     let mut timestep = 999.0;
     let mut replay = Replay::new(device);
     let steps = steps(args.steps, device, || {
@@ -145,14 +145,13 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
         timestep -= 1.0;
         read(&output)
     })?;
-    let side = args.res / DOWNSCALE;
-    let passes = UnetPasses::new(&count::Unet::from_config(SD15_UNET)?, samples, side * side);
+    let passes = Passes::unet(size(&latents(args, samples)))?;
     Ok(without_training(steps, passes.forward))
 }
 
 /// The VAE's halves, one after the other.
 fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
-    let vae = loader(&networks::configs()?, device).vae()?;
+    let vae = loader(&Configs::sd15()?, device).vae()?;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
     let latents = randn(&latents(args, args.batch), device)?;
     let steps = steps(args.steps, device, || {
@@ -161,8 +160,9 @@ fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Ti
             Half::Decoder => read(&vae.decode(&latents)?),
         })
     })?;
-    let operations = halves.iter().map(|half| operations::vae(*half, args.batch, args.res * args.res)).sum();
-    Ok(without_training(steps, operations))
+    let pictures = Size { samples: args.batch, pixels: args.res * args.res };
+    let operations: Result<f64> = halves.iter().map(|half| operations::vae(*half, pictures)).sum();
+    Ok(without_training(steps, operations?))
 }
 
 fn without_training(steps: Steps, operations: f64) -> Timed {
@@ -189,9 +189,20 @@ fn read(t: &Tensor) -> Result<()> {
     Ok(())
 }
 
+/// The shape of the latents of `samples` pictures.
 fn latents(args: &BenchArgs, samples: usize) -> [usize; 4] {
-    let side = args.res / DOWNSCALE;
-    [samples, LATENT_CHANNELS, side, side]
+    let side = args.res / sd15::vae().downscale();
+    [samples, sd15::unet().in_channels, side, side]
+}
+
+/// The shape of the hidden states of `samples` texts.
+fn hidden_states(samples: usize) -> [usize; 3] {
+    let text = sd15::text_encoder();
+    [samples, text.max_position_embeddings, text.hidden_size]
+}
+
+fn size([samples, _, height, width]: &[usize; 4]) -> Size {
+    Size { samples: *samples, pixels: height * width }
 }
 
 fn randn(dims: &[usize], device: &Device) -> Result<Tensor> {

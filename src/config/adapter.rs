@@ -1,15 +1,18 @@
-//! The two places where methods differ: what is trained ([`Adapter`]), and how a batch and its loss are formed
-//! ([`Objective`]). In the file both are under `[adapter]`.
+//! The two places where methods differ: what is trained ([`Adapter`]), and how a batch and its loss
+//! are formed ([`Objective`]). In the file both are under `[adapter]`.
+//!
+//! In: what a table of the experiment says. Out: settings, whose keys are stated here.
 
+use std::ops::Bound;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
-use crate::diffusion::Sampler;
+use super::eval::SampleParams;
+use super::keys::{
+    Affects, Inner, Keys, Visit, above, at_least, between, count, flag, folder, settings, share, text, texts, whole,
+};
 
 /// What is trained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Adapter {
     /// Low-rank updates beside frozen weights.
     Lora(Lora),
@@ -17,35 +20,36 @@ pub enum Adapter {
     Full(Full),
 }
 
-/// W x + (alpha / rank) B A x, as PEFT does it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Lora {
-    /// Rows of A: at least 1.
-    pub rank: usize,
-    /// Scale of the update, before the division by the rank: above 0.
-    pub alpha: f64,
-    /// Ends of the names of the modules that get an update; at least one.
-    pub targets: Vec<String>,
-    /// Share of A's inputs that is dropped in training: 0 to below 1.
-    pub dropout: f64,
-    /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder, with the same rank and alpha.
-    pub text_encoder: bool,
+settings! {
+    /// W x + (alpha / rank) B A x beside frozen weights, as PEFT does it (Hu et al. 2022).
+    pub struct Lora {
+        /// Rows of A.
+        rank: usize = 4 => whole(1..=1024);
+        /// Scale of the update, which is alpha / rank.
+        alpha: f64 = 4.0 => above(0.0).usual("the rank");
+        /// Ends of the names of the UNet's modules that get an update.
+        targets: Vec<String> = ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).into() => texts();
+        /// Share of A's inputs that is dropped in training.
+        dropout: f64 = 0.0 => share();
+        /// Also `q_proj`, `k_proj`, `v_proj` and `out_proj` of the text encoder.
+        text_encoder: bool = false => flag();
+    }
 }
 
-/// Every weight of the UNet.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Full {
-    /// Also every weight of the text encoder.
-    pub text_encoder: bool,
-    /// Keep a moving average of the weights with this decay, and save it in their place: above 0, below 1.
-    pub ema_decay: Option<f64>,
-    /// Also write one `.safetensors` checkpoint of the whole model.
-    pub single_file: bool,
+settings! {
+    /// Every weight of the UNet.
+    pub struct Full {
+        /// Also every weight of the text encoder.
+        text_encoder: bool = false => flag();
+        /// Save a moving average (EMA) of the weights with this decay in their place.
+        ema_decay: Option<f64> = None => between(Bound::Excluded(0.0), Bound::Excluded(1.0));
+        /// Also write one checkpoint of the whole model, for A1111, ComfyUI and others.
+        single_file: bool = false => flag();
+    }
 }
 
 /// How a batch and its loss are formed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Objective {
     /// Each photograph with its caption.
     Captions,
@@ -53,26 +57,87 @@ pub enum Objective {
     DreamBooth(DreamBooth),
 }
 
-/// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023). The instance prompt is
-/// [`crate::config::Dataset::prompt`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DreamBooth {
-    /// What class images show: "a dog".
-    pub class_prompt: String,
-    /// How many class images there are; at least 1.
-    pub class_images: usize,
-    /// The user's own class images: absolute, and it existed when the plan was made. None are made then.
-    pub class_path: Option<PathBuf>,
-    /// The class half's weight in the loss: 0 or more.
-    pub prior_loss_weight: f64,
-    /// The first class image's seed; the others count up from it.
-    pub class_seed: u64,
-    /// Denoising steps: 1 to 1000.
-    pub class_steps: usize,
-    /// Classifier-free guidance; 1 is off.
-    pub class_guidance_scale: f64,
-    /// The denoising method.
-    pub class_sampler: Sampler,
-    /// Class images that are drawn at once; at least 1. It may change how they are rounded, so it is part of what they are.
-    pub class_batch_size: usize,
+settings! {
+    /// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023).
+    /// `dataset.prompt` is the instance prompt.
+    pub struct DreamBooth {
+        /// What the class images show, such as "a dog".
+        class_prompt: String = String::new() => text();
+        /// How many class images the base model draws.
+        class_images: usize = 100 => count(1), unless |own: &Self| own.class_path.is_some();
+        /// A folder of your own class images; none are drawn then.
+        class_path: Option<PathBuf> = None => folder();
+        /// Weight of the class images' loss.
+        prior_loss_weight: f64 = 1.0 => at_least(0.0);
+        /// How class images are drawn, with an empty negative prompt, in the dataset's resolution.
+        class_sample: SampleParams = SampleParams::default() => Inner::Part(
+            &[
+                ("seed", "class_seed"),
+                ("steps", "class_steps"),
+                ("guidance_scale", "class_guidance_scale"),
+                ("sampler", "class_sampler"),
+            ],
+            Affects::Training,
+        );
+        /// Class images that are drawn at once; it may change how they are rounded.
+        class_batch_size: usize = 4 => count(1);
+    }
+}
+
+/// The names of the adapters.
+const ADAPTERS: [&str; 2] = ["lora", "full"];
+const OUTER: [&str; 3] = ["lora", "full", "dreambooth"];
+
+/// Visits `[adapter]`: one table, of which DreamBooth's is around the adapter's.
+pub(super) fn keys(adapter: &mut Adapter, objective: &mut Objective, visit: &mut Visit) {
+    let current = if let Objective::DreamBooth(_) = objective { "dreambooth" } else { adapter.name() };
+    for name in visit.tables(&OUTER, current, |s| {
+        s.exactly_one("adapter", &OUTER);
+        if s.has("dreambooth") { Some("dreambooth") } else { Adapter::written(s.has("lora"), s.has("full")) }
+    }) {
+        if name != "dreambooth" {
+            adapter.table(name, visit);
+            continue;
+        }
+        let mut dreambooth = match objective {
+            Objective::DreamBooth(dreambooth) => dreambooth.clone(),
+            Objective::Captions => DreamBooth::default(),
+        };
+        visit.table(name, DreamBooth::ABOUT, |visit| {
+            dreambooth.keys(visit);
+            for name in visit.tables(&ADAPTERS, adapter.name(), |s| {
+                s.one_of("adapter in DreamBooth", &ADAPTERS);
+                Adapter::written(s.has("lora"), s.has("full"))
+            }) {
+                adapter.table(name, visit);
+            }
+        });
+        *objective = Objective::DreamBooth(dreambooth);
+    }
+}
+
+impl Adapter {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Lora(_) => "lora",
+            Self::Full(_) => "full",
+        }
+    }
+
+    fn written(lora: bool, full: bool) -> Option<&'static str> {
+        Some(if full && !lora { "full" } else { "lora" })
+    }
+
+    /// Visits the table of that name, which becomes this adapter.
+    fn table(&mut self, name: &'static str, visit: &mut Visit) {
+        match (name, &*self) {
+            ("lora", Self::Full(_)) => *self = Self::Lora(Lora::default()),
+            ("full", Self::Lora(_)) => *self = Self::Full(Full::default()),
+            _ => {}
+        }
+        match self {
+            Self::Lora(lora) => visit.table(name, Lora::ABOUT, |visit| lora.keys(visit)),
+            Self::Full(full) => visit.table(name, Full::ABOUT, |visit| full.keys(visit)),
+        }
+    }
 }

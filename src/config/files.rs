@@ -1,12 +1,13 @@
 //! The experiments that a command names: files, or folders of files.
 //!
-//! In: paths and `--set` arguments. Out: each file with its plans or its problems, as a whole and variant by variant, in the order
-//! of the arguments, each file once; and whether two of them, stand-ins included, would write into one results folder.
+//! In: paths and `--set` arguments. Out: each file with its plans or its problems, as a whole and
+//! variant by variant, in the order of the arguments, each file once; and whether two of them,
+//! stand-ins included, would write into one results folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Planned, resolve};
+use super::{Plan, Planned, resolve};
 use crate::config::experiment::{Experiment, is_settings};
 use crate::error::{Error, Result};
 
@@ -17,23 +18,25 @@ pub struct Loaded {
     pub file: PathBuf,
     /// Its plans, or all its problems.
     pub plans: Result<Vec<Planned>>,
-    /// Each variant's name, if it has one, and its plan or its own problems; nothing, where the file as a whole cannot be read.
+    /// Each variant's name, if it has one, and its plan or its own problems; nothing, where the
+    /// file as a whole cannot be read.
     pub variants: Vec<(Option<String>, Result<Planned>)>,
 }
 
 impl Loaded {
     fn new(file: PathBuf, set: &[String]) -> Self {
-        match Experiment::load(&file, set) {
+        match Experiment::load(&file, set, &Plan::keys().spellings()) {
             Ok(found) => Self { file, plans: resolve::resolve(&found), variants: resolve::resolve_each(&found) },
             Err(error) => Self { file, plans: Err(error), variants: Vec::new() },
         }
     }
 }
 
-/// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their names. `note` hears which of
-/// them are passed over.
+/// Loads everything that `paths` name; a folder stands for its `*.toml` files in the order of their
+/// names. `note` hears which of them are passed over.
 ///
-/// Errors: a folder cannot be read or holds no such file. What is wrong in a file is in its own result.
+/// Errors: a folder cannot be read or holds no such file. What is wrong in a file is in its own
+/// result.
 pub fn load(paths: &[PathBuf], set: &[String], note: &mut dyn FnMut(String)) -> Result<Vec<Loaded>> {
     let mut seen = BTreeSet::new();
     let mut loaded = Vec::new();
@@ -47,7 +50,8 @@ pub fn load(paths: &[PathBuf], set: &[String], note: &mut dyn FnMut(String)) -> 
     Ok(loaded)
 }
 
-/// The files that a path stands for. A results folder stays itself: reading it says what to name in its place.
+/// The files that a path stands for. A results folder stays itself: reading it says what to name in
+/// its place.
 fn expand(path: &Path, note: &mut dyn FnMut(String)) -> Result<Vec<PathBuf>> {
     if !path.is_dir() || path.join("plan.toml").is_file() {
         return Ok(vec![path.into()]);
@@ -68,14 +72,14 @@ fn expand(path: &Path, note: &mut dyn FnMut(String)) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a file of this name is another program's: hidden ones, such as `._x.toml` that macOS leaves beside `x.toml` on foreign
-/// disks, and the settings of projects.
+/// Whether a file of this name is another program's: hidden ones, such as `._x.toml` that macOS
+/// leaves beside `x.toml` on foreign disks, and the settings of projects.
 fn is_anothers(file: &Path) -> bool {
     file.file_name().unwrap_or_default().to_string_lossy().starts_with('.') || is_settings(file)
 }
 
-/// Complains about each file that states an experiment of a name that another states before it. Upper and lower case are
-/// one, as some file systems have it.
+/// Complains about each file that states an experiment of a name that another states before it.
+/// Upper and lower case are one, as some file systems have it.
 pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
     let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     let mut errors = Vec::new();

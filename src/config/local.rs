@@ -1,6 +1,7 @@
 //! Small files of a model that is on this machine already, without loading or fetching anything.
 //!
-//! In: where a model comes from. Out: the text of its configs and its noise schedule, where they are at hand.
+//! In: where a model comes from. Out: the text of its configs and its noise schedule, where they
+//! are at hand.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,8 @@ pub fn config(model: &Source, part: &str) -> Option<String> {
     text(model, &format!("{part}/config.json"))
 }
 
-/// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is told where it is loaded.
+/// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is
+/// told where it is loaded.
 pub fn schedule(model: &Source) -> Option<NoiseSchedule> {
     let name = "scheduler/scheduler_config.json";
     NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
@@ -33,7 +35,8 @@ fn text(model: &Source, name: &str) -> Option<String> {
     fs_err::read_to_string(file).ok()
 }
 
-/// A file in the cache that is shared with Python's `huggingface_hub`, which lies where the same variables say.
+/// A file in the cache that is shared with Python's `huggingface_hub`, which lies where the same
+/// variables say.
 pub fn cached(repo: &str, revision: &str, kind: RepoType, file: &str) -> Option<PathBuf> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = || named("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));

@@ -1,24 +1,123 @@
-//! The order in which pictures are seen, and how many steps that makes.
+//! The order in which pictures are seen.
 //!
-//! Each epoch is a permutation of its own, drawn from the stream "data order" of the experiment's seed, so an epoch's order
-//! depends on nothing before it and a resumed run sees what an uninterrupted one would.
+//! In: how many items there are, the batch size, the experiment's seed. Out: one batch of indices
+//! after the other, epoch after epoch. Each epoch is a permutation of its own, drawn from the
+//! stream "data order", so its order depends on nothing before it, and the number of batches drawn
+//! is all that a resumed run needs to see what an uninterrupted one would.
 
 use crate::random::Generator;
 
-/// The batches of epoch `epoch` (from 0): a seeded permutation of `0..n`, cut into runs of `batch_size` (at least 1). The last
-/// one may be shorter; every picture is seen exactly once.
+/// The batches of epoch `epoch` (from 0): a seeded permutation of `0..n`, cut into runs of
+/// `batch_size` (at least 1). The last one may be shorter; every item is seen exactly once.
 pub fn batches(n: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
     let order = Generator::stream(seed, "data order", epoch as u64).randperm(n);
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Optimizer steps in one epoch: batches, the shorter last one included, in groups of `accumulation`, whose last group may
-/// be smaller too: an epoch's end always completes the step.
-///
-/// ```
-/// // 5 pictures in batches of 2 are 3 batches, and with an accumulation of 2 they make 2 steps.
-/// assert_eq!(tunelab::data::steps_per_epoch(5, 2, 2), 2);
-/// ```
-pub fn steps_per_epoch(pictures: usize, batch_size: usize, accumulation: usize) -> usize {
-    pictures.div_ceil(batch_size.max(1)).div_ceil(accumulation.max(1))
+/// All epochs, and how far they have been gone through. As an iterator it ends only where there are
+/// no items.
+pub struct Epochs {
+    items: usize,
+    batch_size: usize,
+    seed: u64,
+    draws: u64,
+    /// The number and the batches of the epoch that was last drawn from.
+    current: Option<(usize, Vec<Vec<usize>>)>,
+}
+
+impl Epochs {
+    /// At the first batch of the first epoch.
+    pub fn new(items: usize, batch_size: usize, seed: u64) -> Self {
+        Self { items, batch_size: batch_size.max(1), seed, draws: 0, current: None }
+    }
+
+    /// Goes to where `draws` batches have been drawn.
+    pub fn seek(&mut self, draws: u64) {
+        self.draws = draws;
+    }
+
+    /// Batches drawn so far: the number of the next one, from 0.
+    pub fn draws(&self) -> u64 {
+        self.draws
+    }
+
+    /// Batches of one epoch.
+    pub fn len(&self) -> usize {
+        self.items.div_ceil(self.batch_size)
+    }
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// The epoch, from 0, of the next batch.
+    pub fn epoch(&self) -> usize {
+        (self.draws / self.len().max(1) as u64) as usize
+    }
+
+    /// Batches that this epoch still has.
+    pub fn left(&self) -> usize {
+        self.len() - self.place()
+    }
+
+    /// The next batch's place in its epoch.
+    fn place(&self) -> usize {
+        (self.draws % self.len().max(1) as u64) as usize
+    }
+}
+
+impl Iterator for Epochs {
+    type Item = Vec<usize>;
+
+    fn next(&mut self) -> Option<Vec<usize>> {
+        let (epoch, place) = (self.epoch(), self.place());
+        let drawn = self.current.take().filter(|(number, _)| *number == epoch);
+        let (_, all) = self
+            .current
+            .insert(drawn.unwrap_or_else(|| (epoch, batches(self.items, self.batch_size, self.seed, epoch))));
+        let batch = all.get(place)?.clone();
+        self.draws += 1;
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_follow_one_another_in_their_own_orders() {
+        let mut epochs = Epochs::new(5, 2, 9);
+        assert_eq!((epochs.len(), epochs.left(), epochs.epoch()), (3, 3, 0));
+        let seen: Vec<Vec<usize>> = epochs.by_ref().take(9).collect();
+        assert_eq!(seen, (0..3).flat_map(|epoch| batches(5, 2, 9, epoch)).collect::<Vec<_>>());
+        assert_eq!((epochs.draws(), epochs.left(), epochs.epoch()), (9, 3, 3), "at the next epoch's first batch");
+    }
+
+    #[test]
+    fn seeking_is_stepping() {
+        for (items, batch_size) in [(1, 1), (5, 1), (5, 2), (6, 2), (3, 7)] {
+            let mut stepped = Epochs::new(items, batch_size, 4);
+            for draws in 0..20 {
+                let mut sought = Epochs::new(items, batch_size, 4);
+                sought.seek(draws);
+                let where_it_is = |epochs: &Epochs| (epochs.draws(), epochs.epoch(), epochs.left());
+                assert_eq!(where_it_is(&sought), where_it_is(&stepped), "{items} items by {batch_size} after {draws}");
+                let rest: Vec<Vec<usize>> = sought.take(4).collect();
+                assert_eq!(stepped.next().as_ref(), rest.first());
+                let mut back = Epochs::new(items, batch_size, 4);
+                back.seek(draws + 1);
+                assert_eq!(back.take(3).collect::<Vec<_>>(), rest[1..]);
+            }
+            stepped.seek(0);
+            assert_eq!(stepped.next(), batches(items, batch_size, 4, 0).first().cloned(), "backwards too");
+        }
+    }
+
+    #[test]
+    fn nothing_to_draw_is_an_end() {
+        let mut none = Epochs::new(0, 2, 1);
+        assert!(none.is_empty() && none.next().is_none() && none.left() == 0);
+    }
 }

@@ -20,7 +20,7 @@ mod transform;
 
 pub use cache::Cache;
 pub use dataset::{Picture, load_dataset, load_pictures};
-pub use epochs::{batches, steps_per_epoch};
+pub use epochs::{Epochs, batches};
 pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
 pub use name::{shortened, slashed};

@@ -1,15 +1,18 @@
 //! Where the layers of a network get their tensors, and what of it is trained.
 //!
-//! In: checked files ([`crate::weights::Loader`]), the tensors of a network that exists already, or nothing but a seed
-//! (an untrained network), and what to train.
-//! Out: tensors for the layers, and [`Parameters`]: all of them by name, from which the same network can be built again
-//! over the same memory, without dropout and with or without its adapter (for sampling, and for the base pictures).
+//! In: checked files ([`crate::weights::Loader`]), the tensors of a network that exists already,
+//! nothing but a seed (an untrained network), or nothing at all (a network that is only described),
+//! and what to train. Out: tensors for the layers, and [`Parameters`]: all of them by name, from
+//! which the same network can be built again over the same memory, without dropout and with or
+//! without its adapter (for sampling, and for the base pictures).
 
+use super::Dtype;
 use super::lora::{self, Dropout, LoraConfig, LoraLayer, LoraLayers};
-use crate::config::Dtype;
+use super::module::{Positions, Requests};
+use super::targets;
+use super::untrained::untrained;
 use crate::error::{Error, Result};
-use crate::random::Generator;
-use crate::weights::Loader;
+use crate::weights::{Loader, placeholder};
 use candle_core::{DType, Device, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,23 +23,24 @@ use tunelab_ops::Weight;
 
 /// What of a network is trained.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Trained {
-    /// Nothing: every weight is frozen.
-    Nothing,
+pub enum Trainable {
+    /// Every weight is frozen.
+    None,
     /// A new LoRA beside the frozen weights.
     Lora(LoraConfig),
     /// Every weight.
-    All,
+    Full,
 }
 
 /// All tensors of a network.
 #[derive(Default, Clone)]
 pub struct Parameters {
-    /// Weights by name, but for those in `rounded`.
+    /// Weights by name, but for those in `half_weights`.
     pub weights: BTreeMap<String, Tensor>,
     /// Frozen weights in bf16 or f16 by name.
-    pub rounded: BTreeMap<String, Weight>,
-    /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA card.
+    pub half_weights: BTreeMap<String, Weight>,
+    /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA
+    /// card.
     pub activations: Option<DType>,
     /// Adapters by module path.
     pub lora: LoraLayers,
@@ -64,17 +68,19 @@ impl Parameters {
         Self { lora, ..self }
     }
 
-    /// The same with alpha / rank multiplied into the adapters' B: what is drawn with, as it is what is written.
+    /// The same with alpha / rank multiplied into the adapters' B: what is drawn with, as it is
+    /// what is written.
     pub fn folded(self) -> Result<Self> {
         Ok(Self { lora: lora::folded(&self.lora)?, ..self })
     }
 
-    /// The trained tensors by name, in the order of their names: weights as they are called, adapters as
-    /// `<path>.lora_A.weight` and `<path>.lora_B.weight`.
+    /// The trained tensors by name, in the order of their names: weights as they are called,
+    /// adapters as `<path>.lora_A.weight` and `<path>.lora_B.weight`.
     pub fn trained(&self) -> BTreeMap<String, Tensor> {
-        let lora = self.lora.iter().flat_map(|(path, l)| {
-            [(format!("{path}.lora_A.weight"), l.down.clone()), (format!("{path}.lora_B.weight"), l.up.clone())]
-        });
+        let lora = self
+            .lora
+            .iter()
+            .flat_map(|(path, layer)| layer.tensors().map(|(name, tensor)| (format!("{path}.{name}"), tensor.clone())));
         let all = self.weights.iter().map(|(name, t)| (name.clone(), t.clone())).chain(lora);
         all.filter(|(_, t)| t.is_variable()).collect()
     }
@@ -91,8 +97,8 @@ impl Parameters {
 
     /// Names and dimensions of all weights.
     pub fn dims(&self) -> impl Iterator<Item = (&String, Vec<usize>)> {
-        let rounded = self.rounded.iter().map(|(name, weight)| (name, weight.dims()));
-        self.weights.iter().map(|(name, t)| (name, t.dims().to_vec())).chain(rounded)
+        let half = self.half_weights.iter().map(|(name, weight)| (name, weight.dims()));
+        self.weights.iter().map(|(name, t)| (name, t.dims().to_vec())).chain(half)
     }
 }
 
@@ -101,13 +107,14 @@ impl Parameters {
 pub struct Build {
     shared: Rc<Shared>,
     path: String,
+    positions: Positions,
 }
 
 struct Shared {
     source: Source,
-    trained: Trained,
+    trained: Trainable,
     /// The type that frozen weights of linear maps and convolutions are rounded to.
-    rounds: Option<DType>,
+    half_type: Option<DType>,
     seed: u64,
     device: Device,
     dropout: Arc<Dropout>,
@@ -118,11 +125,13 @@ enum Source {
     Files(Loader),
     Memory(Parameters),
     Random,
+    Shapes(Requests),
 }
 
 impl Build {
-    /// From files. `trained` says what becomes trainable; a new adapter draws from the streams of `seed`.
-    pub fn from_files(loader: Loader, trained: Trained, seed: u64) -> Self {
+    /// From files. `trained` says what becomes trainable; a new adapter draws from the streams of
+    /// `seed`.
+    pub fn from_files(loader: Loader, trained: Trainable, seed: u64) -> Self {
         let device = loader.device().clone();
         Self::new(Source::Files(loader), trained, seed, device)
     }
@@ -130,38 +139,45 @@ impl Build {
     /// From the tensors of an existing network, shared and as they are.
     pub fn from_parameters(parameters: Parameters) -> Self {
         let device = parameters.weights.values().next().map_or(Device::Cpu, |t| t.device().clone());
-        Self::new(Source::Memory(parameters), Trained::Nothing, 0, device)
+        Self::new(Source::Memory(parameters), Trainable::None, 0, device)
     }
 
-    /// An untrained network: every tensor is drawn from a stream of `seed` named by the tensor, in f32. Biases are 0 and
-    /// the norms' weights 1; embeddings are normal with deviation 0.02, as transformers begins them, and all others uniform
-    /// within 1/√inputs, as torch does.
-    pub fn untrained(trained: Trained, seed: u64, device: &Device) -> Self {
+    /// An untrained network: every tensor is drawn from a stream of `seed` named by the tensor, in
+    /// f32.
+    pub fn untrained(trained: Trainable, seed: u64, device: &Device) -> Self {
         Self::new(Source::Random, trained, seed, device.clone())
     }
 
-    fn new(source: Source, trained: Trained, seed: u64, device: Device) -> Self {
-        let p = if let Trained::Lora(config) = &trained { config.dropout } else { 0.0 };
+    /// No network that computes: every tensor is a placeholder without memory, and `requests` notes
+    /// its shape.
+    pub(super) fn from_shapes(requests: Requests) -> Self {
+        Self::new(Source::Shapes(requests), Trainable::None, 0, Device::Cpu)
+    }
+
+    fn new(source: Source, trained: Trainable, seed: u64, device: Device) -> Self {
+        let p = if let Trainable::Lora(config) = &trained { config.dropout } else { 0.0 };
         let dropout = Arc::new(Dropout::new(p));
         let activations = if let Source::Memory(parameters) = &source { parameters.activations } else { None };
         let kept = (p > 0.0).then(|| Arc::clone(&dropout));
         let made = RefCell::new(Parameters { activations, dropout: kept, ..Parameters::default() });
         Self {
-            shared: Rc::new(Shared { source, trained, rounds: None, seed, device, dropout, made }),
+            shared: Rc::new(Shared { source, trained, half_type: None, seed, device, dropout, made }),
             path: String::new(),
+            positions: Positions::Pixels { level: 0 },
         }
     }
 
-    /// The same with frozen weights of this type, and on a CUDA card with activations of it; to be said before anything is built.
+    /// The same with frozen weights of this type, and on a CUDA card with activations of it; to be
+    /// said before anything is built.
     #[must_use]
     pub fn of_type(mut self, dtype: Dtype) -> Self {
         if let Some(shared) = Rc::get_mut(&mut self.shared) {
-            shared.rounds = match dtype {
+            shared.half_type = match dtype {
                 Dtype::F32 => None,
                 Dtype::Bf16 => Some(DType::BF16),
                 Dtype::F16 => Some(DType::F16),
             };
-            shared.made.get_mut().activations = shared.rounds.filter(|_| shared.device.is_cuda());
+            shared.made.get_mut().activations = shared.half_type.filter(|_| shared.device.is_cuda());
         }
         self
     }
@@ -175,11 +191,22 @@ impl Build {
     #[must_use]
     pub fn pp(&self, step: impl Display) -> Self {
         let path = if self.path.is_empty() { step.to_string() } else { format!("{}.{step}", self.path) };
-        Self { shared: Rc::clone(&self.shared), path }
+        Self { shared: Rc::clone(&self.shared), path, positions: self.positions }
+    }
+
+    /// The same for modules that work on these positions, of which [`super::describe`] tells.
+    #[must_use]
+    pub fn over(&self, positions: Positions) -> Self {
+        Self { positions, ..self.clone() }
     }
 
     /// The weight `name` below the path, of the given shape.
     pub fn get(&self, dims: &[usize], name: &str) -> Result<Tensor> {
+        self.tensor(dims, name, false)
+    }
+
+    /// As [`Build::get`]; `multiplies`: the weight of a linear map or convolution.
+    fn tensor(&self, dims: &[usize], name: &str, multiplies: bool) -> Result<Tensor> {
         let full = self.pp(name).path;
         let tensor = match &self.shared.source {
             Source::Files(loader) => loader.get(dims, &full)?,
@@ -190,9 +217,13 @@ impl Build {
                 .cloned()
                 .ok_or_else(|| Error::run(format!("no weight `{full}` of shape {dims:?} to build from")))?,
             Source::Random => untrained(dims, &full, self.shared.seed, &self.shared.device)?,
+            Source::Shapes(requests) => {
+                requests.note(&full, dims, multiplies, self.positions);
+                placeholder(dims, DType::F32, &self.shared.device)?
+            }
         };
-        // A stand-in for a missing tensor is not contiguous; it only keeps the building going until `finish` says so.
-        let tensor = if self.shared.trained == Trained::All && tensor.is_contiguous() {
+        // A placeholder is not contiguous; it only keeps the building going.
+        let tensor = if self.shared.trained == Trainable::Full && tensor.is_contiguous() {
             Var::from_tensor(&tensor)?.into_inner()
         } else {
             tensor
@@ -201,11 +232,12 @@ impl Build {
         Ok(tensor)
     }
 
-    /// The bias of the linear map at this path. A frozen one has the activations' type, in which it is added.
+    /// The bias of the linear map at this path. A frozen one has the activations' type, in which it
+    /// is added.
     pub fn bias(&self, outputs: usize) -> Result<Tensor> {
         let bias = self.get(&[outputs], "bias")?;
         match self.activations() {
-            Some(dtype) if self.shared.trained != Trained::All && bias.is_contiguous() && !bias.is_variable() => {
+            Some(dtype) if self.shared.trained != Trainable::Full && bias.is_contiguous() && !bias.is_variable() => {
                 let bias = bias.to_dtype(dtype)?;
                 self.shared.made.borrow_mut().weights.insert(self.pp("bias").path, bias.clone());
                 Ok(bias)
@@ -216,22 +248,22 @@ impl Build {
 
     /// The weight of the linear map or convolution at this path, of the given shape.
     pub fn weight(&self, dims: &[usize]) -> Result<Weight> {
-        let Shared { source, trained, rounds, device, made, .. } = &*self.shared;
+        let Shared { source, trained, half_type, device, made, .. } = &*self.shared;
         let full = self.pp("weight").path;
         if let Source::Memory(parameters) = source
-            && let Some(weight) = parameters.rounded.get(&full).filter(|weight| weight.dims() == dims)
+            && let Some(weight) = parameters.half_weights.get(&full).filter(|weight| weight.dims() == dims)
         {
-            made.borrow_mut().rounded.insert(full, weight.clone());
+            made.borrow_mut().half_weights.insert(full, weight.clone());
             return Ok(weight.clone());
         }
-        let values = self.get(dims, "weight")?;
-        let Some(dtype) = rounds.filter(|_| *trained != Trained::All && values.is_contiguous()) else {
+        let values = self.tensor(dims, "weight", true)?;
+        let Some(dtype) = half_type.filter(|_| *trained != Trainable::Full && values.is_contiguous()) else {
             return Ok(values.into());
         };
-        let weight = if device.is_cuda() { Weight::short(&values, dtype)? } else { Weight::rounded(&values)? };
+        let weight = if device.is_cuda() { Weight::half(&values, dtype)? } else { Weight::bf16(&values)? };
         let mut made = made.borrow_mut();
         made.weights.remove(&full);
-        made.rounded.insert(full, weight.clone());
+        made.half_weights.insert(full, weight.clone());
         Ok(weight)
     }
 
@@ -240,10 +272,10 @@ impl Build {
         let Shared { source, trained, seed, device, dropout, made, .. } = &*self.shared;
         let layer = match (source, trained) {
             (Source::Memory(parameters), _) => parameters.lora.get(&self.path).cloned(),
-            (_, Trained::Lora(config)) if config.wants(&self.path) => {
+            (_, Trainable::Lora(config)) if targets::contains(&config.targets, &self.path) => {
                 Some(LoraLayer::fresh(config, &self.path, weight, *seed, dropout, device)?)
             }
-            (Source::Files(_) | Source::Random, _) => None,
+            (Source::Files(_) | Source::Random | Source::Shapes(_), _) => None,
         };
         if let Some(layer) = &layer {
             layer.check(&self.path, weight)?;
@@ -252,48 +284,30 @@ impl Build {
         Ok(layer)
     }
 
-    /// Ends the building: all that was handed out. Errors if files and network do not fit, or an adapter fits no module.
+    /// Ends the building: all that was handed out. Errors if files and network do not fit, or an
+    /// adapter fits no module.
     pub fn finish(self) -> Result<Parameters> {
         let made = self.shared.made.take();
         match &self.shared.source {
             Source::Files(loader) => loader.finish()?,
-            Source::Random => {}
+            Source::Random | Source::Shapes(_) => {}
             Source::Memory(parameters) => {
                 if let Some(path) = parameters.lora.keys().find(|path| !made.lora.contains_key(*path)) {
-                    return Err(Error::input(format!("the LoRA has an update for `{path}`, which the model has not"))
-                        .hint("this LoRA was trained for another base model"));
+                    return Err(Error::input(format!(
+                        "the LoRA has weights for `{path}`, but the model has no such module"
+                    ))
+                    .hint("this LoRA was trained for another base model"));
                 }
             }
         }
-        if let Trained::Lora(config) = &self.shared.trained {
-            let unmatched = config.targets.iter().find(|t| {
-                let one = LoraConfig { targets: vec![(*t).clone()], ..config.clone() };
-                !made.lora.keys().any(|path| one.wants(path))
-            });
+        if let Trainable::Lora(config) = &self.shared.trained {
+            let unmatched =
+                config.targets.iter().find(|target| !made.lora.keys().any(|path| targets::matches(path, target)));
             if let Some(target) = unmatched {
-                return Err(Error::input(format!("no module of the UNet is called `{target}` ([adapter.lora] targets)"))
+                return Err(Error::input(format!("the LoRA targets `{target}`, but the model has no such module"))
                     .hint("module names end in to_q, to_k, to_v, to_out.0, proj_in, proj_out, ff.net.0.proj, ff.net.2, conv1, conv2, …"));
             }
         }
         Ok(made)
     }
-}
-
-/// A tensor of a network that has not been trained.
-fn untrained(dims: &[usize], name: &str, seed: u64, device: &Device) -> Result<Tensor> {
-    let n = dims.iter().product();
-    let mut random = Generator::stream(seed, name, 0);
-    let values = match dims {
-        [_] if name.ends_with("bias") => vec![0.0; n],
-        [_] => vec![1.0; n],
-        _ if name.contains("embedding.") && !name.contains("time_embedding") => {
-            random.randn(n).into_iter().map(|x| 0.02 * x).collect()
-        }
-        [_, inputs @ ..] => {
-            let bound = 1.0 / (inputs.iter().product::<usize>() as f32).sqrt();
-            random.rand(n).into_iter().map(|x| bound * (2.0 * x - 1.0)).collect()
-        }
-        [] => return Err(Error::run(format!("the weight `{name}` has no shape"))),
-    };
-    Ok(Tensor::from_vec(values, dims, device)?)
 }

@@ -1,16 +1,18 @@
 //! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel`.
 //!
-//! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm [B, tokens, width], which is what Stable
-//! Diffusion 1.x conditions on. Tensor names are transformers'.
+//! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm
+//! [B, tokens, width], which is what Stable Diffusion 1.x conditions on. Tensor names are
+//! transformers'.
 
 use super::build::{Build, Parameters};
 use super::config::Config;
 use super::layers::{LayerNorm, Linear};
+use super::module::Positions;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use serde_json::json;
 use std::path::Path;
-use tunelab_ops::{self as ops, attention::Mask};
+use tunelab_ops::{self as ops, AttentionMask};
 
 /// The sizes of a text encoder, from its `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,19 +20,19 @@ pub struct ClipConfig {
     /// Token ids.
     pub vocab_size: usize,
     /// Longest text, in tokens.
-    pub positions: usize,
+    pub max_position_embeddings: usize,
     /// Width of the hidden states.
-    pub width: usize,
+    pub hidden_size: usize,
     /// Width inside the feed-forward layers.
-    pub intermediate: usize,
+    pub intermediate_size: usize,
     /// Layers.
-    pub layers: usize,
+    pub num_hidden_layers: usize,
     /// Attention heads.
-    pub heads: usize,
+    pub num_attention_heads: usize,
     /// Epsilon of the layer norms.
-    pub eps: f64,
+    pub layer_norm_eps: f64,
     /// What stands between the two feed-forward layers.
-    pub activation: Activation,
+    pub hidden_act: Activation,
 }
 
 /// The feed-forward activation.
@@ -45,20 +47,25 @@ pub enum Activation {
 impl ClipConfig {
     /// Reads `text_encoder/config.json`.
     pub fn read(file: &Path) -> Result<Self> {
-        let c = Config::read(file, "CLIPTextModel")?;
+        Self::parse(&Config::text(file)?, file)
+    }
+
+    /// The same of the file's text.
+    pub fn parse(text: &str, file: &Path) -> Result<Self> {
+        let c = Config::parse(text, file, "CLIPTextModel")?;
         c.only("hidden_act", &[json!("quick_gelu"), json!("gelu")])?;
-        let gelu = c.text("hidden_act", "quick_gelu")? == "gelu";
+        let gelu = c.string("hidden_act", "quick_gelu")? == "gelu";
         let config = Self {
             vocab_size: c.size("vocab_size", Some(49408))?,
-            positions: c.size("max_position_embeddings", Some(77))?,
-            width: c.size("hidden_size", Some(512))?,
-            intermediate: c.size("intermediate_size", Some(2048))?,
-            layers: c.size("num_hidden_layers", Some(12))?,
-            heads: c.size("num_attention_heads", Some(8))?,
-            eps: c.number("layer_norm_eps", 1e-5)?,
-            activation: if gelu { Activation::Gelu } else { Activation::QuickGelu },
+            max_position_embeddings: c.size("max_position_embeddings", Some(77))?,
+            hidden_size: c.size("hidden_size", Some(512))?,
+            intermediate_size: c.size("intermediate_size", Some(2048))?,
+            num_hidden_layers: c.size("num_hidden_layers", Some(12))?,
+            num_attention_heads: c.size("num_attention_heads", Some(8))?,
+            layer_norm_eps: c.number("layer_norm_eps", 1e-5)?,
+            hidden_act: if gelu { Activation::Gelu } else { Activation::QuickGelu },
         };
-        if !config.width.is_multiple_of(config.heads) {
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(c.error("num_attention_heads", "must divide `hidden_size`"));
         }
         Ok(config)
@@ -79,25 +86,28 @@ struct Layer {
 impl Layer {
     fn new(build: &Build, c: &ClipConfig) -> Result<Self> {
         let attention = build.pp("self_attn");
-        let projection = |name: &str| Linear::new(&attention.pp(name), c.width, c.width);
+        let projection = |name: &str| Linear::new(&attention.pp(name), c.hidden_size, c.hidden_size);
         Ok(Self {
-            norm1: LayerNorm::new(&build.pp("layer_norm1"), c.width, c.eps)?,
+            norm1: LayerNorm::new(&build.pp("layer_norm1"), c.hidden_size, c.layer_norm_eps)?,
             q: projection("q_proj")?,
             k: projection("k_proj")?,
             v: projection("v_proj")?,
             out: projection("out_proj")?,
-            norm2: LayerNorm::new(&build.pp("layer_norm2"), c.width, c.eps)?,
-            fc1: Linear::new(&build.pp("mlp.fc1"), c.width, c.intermediate)?,
-            fc2: Linear::new(&build.pp("mlp.fc2"), c.intermediate, c.width)?,
+            norm2: LayerNorm::new(&build.pp("layer_norm2"), c.hidden_size, c.layer_norm_eps)?,
+            fc1: Linear::new(&build.pp("mlp.fc1"), c.hidden_size, c.intermediate_size)?,
+            fc2: Linear::new(&build.pp("mlp.fc2"), c.intermediate_size, c.hidden_size)?,
         })
     }
 
     fn forward(&self, x: &Tensor, c: &ClipConfig) -> Result<Tensor> {
         let h = self.norm1.forward(x)?;
         let (q, k, v) = (self.q.forward(&h)?, self.k.forward(&h)?, self.v.forward(&h)?);
-        let x = ops::add(&self.out.forward(&ops::attention(&q, &k, &v, c.heads, Mask::Causal)?)?, x)?;
+        let x = ops::add(
+            &self.out.forward(&ops::attention(&q, &k, &v, c.num_attention_heads, AttentionMask::Causal)?)?,
+            x,
+        )?;
         let h = self.fc1.forward(&self.norm2.forward(&x)?)?;
-        let h = match c.activation {
+        let h = match c.hidden_act {
             Activation::QuickGelu => ops::quick_gelu(&h)?,
             Activation::Gelu => ops::gelu(&h)?,
         };
@@ -115,18 +125,20 @@ pub struct ClipText {
 }
 
 impl ClipText {
-    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
+    /// configuration.
     pub fn new(config: &ClipConfig, build: Build) -> Result<(Self, Parameters)> {
-        let root = build.pp("text_model");
+        let root = build.pp("text_model").over(Positions::Tokens);
         let embeddings = root.pp("embeddings");
         let text = Self {
             config: config.clone(),
-            tokens: embeddings.get(&[config.vocab_size, config.width], "token_embedding.weight")?,
-            positions: embeddings.get(&[config.positions, config.width], "position_embedding.weight")?,
-            layers: (0..config.layers)
+            tokens: embeddings.get(&[config.vocab_size, config.hidden_size], "token_embedding.weight")?,
+            positions: embeddings
+                .get(&[config.max_position_embeddings, config.hidden_size], "position_embedding.weight")?,
+            layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), config))
                 .collect::<Result<_>>()?,
-            norm: LayerNorm::new(&root.pp("final_layer_norm"), config.width, config.eps)?,
+            norm: LayerNorm::new(&root.pp("final_layer_norm"), config.hidden_size, config.layer_norm_eps)?,
         };
         Ok((text, build.finish()?))
     }
@@ -139,11 +151,12 @@ impl ClipText {
     /// Ids of B texts, each of the same length of at most `positions`, → [B, length, width].
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
         let length = ids.first().map_or(0, Vec::len);
-        let wrong = ids.iter().any(|i| i.len() != length) || length == 0 || length > self.config.positions;
+        let wrong =
+            ids.iter().any(|i| i.len() != length) || length == 0 || length > self.config.max_position_embeddings;
         if wrong || ids.iter().flatten().any(|&id| id as usize >= self.config.vocab_size) {
             return Err(Error::input(format!(
                 "the tokenizer's texts do not fit the text encoder ({} positions, {} tokens)",
-                self.config.positions, self.config.vocab_size
+                self.config.max_position_embeddings, self.config.vocab_size
             ))
             .hint(
                 "take tokenizer/ and text_encoder/ from the same repository; added tokens need their rows in the text encoder",

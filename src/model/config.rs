@@ -1,6 +1,7 @@
-//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option that is not built.
+//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option
+//! that is not built.
 //!
-//! In: the file. Out: numbers, flags, lists. Errors name the file and the key.
+//! In: the file or its text. Out: numbers, flags, lists. Errors name the file and the key.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
@@ -13,11 +14,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file and checks the class that it is for (`_class_name` of diffusers or `architectures` of
-    /// transformers), where the file says one.
-    pub fn read(file: &Path, class: &str) -> Result<Self> {
-        let text = fs_err::read_to_string(file).map_err(|e| Error::input(e.to_string()))?;
-        let values = serde_json::from_str::<Map<String, Value>>(&text)
+    /// Reads the file's text.
+    pub fn text(file: &Path) -> Result<String> {
+        fs_err::read_to_string(file).map_err(|e| Error::input(e.to_string()))
+    }
+
+    /// Parses the text and checks the class that it is for (`_class_name` of diffusers or
+    /// `architectures` of transformers), where it says one.
+    pub fn parse(text: &str, file: &Path, class: &str) -> Result<Self> {
+        let values = serde_json::from_str::<Map<String, Value>>(text)
             .map_err(|e| Error::input(format!("{}: not a JSON object", file.display())).cause(e))?;
         let said = values.get("_class_name").or_else(|| values.get("architectures").and_then(|a| a.get(0)));
         if let Some(said) = said.and_then(Value::as_str)
@@ -68,7 +73,7 @@ impl Config {
     }
 
     /// A string.
-    pub fn text(&self, key: &str, default: &str) -> Result<String> {
+    pub fn string(&self, key: &str, default: &str) -> Result<String> {
         match self.value(key) {
             None => Ok(default.to_owned()),
             Some(Value::String(s)) => Ok(s.clone()),
@@ -110,13 +115,14 @@ impl Config {
     }
 
     /// A list of strings.
-    pub fn texts(&self, key: &str) -> Result<Vec<String>> {
+    pub fn strings(&self, key: &str) -> Result<Vec<String>> {
         let items = self.value(key).and_then(Value::as_array).ok_or_else(|| self.error(key, "must be a list"))?;
         let texts: Option<Vec<String>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
         texts.ok_or_else(|| self.error(key, "must be a list of strings"))
     }
 
-    /// Refuses the file if `key` is there with a value other than `only`: an option that this crate does not build.
+    /// Refuses the file if `key` is there with a value other than `only`: an option that this crate
+    /// does not build.
     pub fn only(&self, key: &str, only: &[Value]) -> Result<()> {
         match self.value(key) {
             Some(v) if !only.contains(v) => {

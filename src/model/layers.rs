@@ -1,11 +1,11 @@
-//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`] by diffusers' names
-//! and adds the adapter of its path where there is one.
+//! The smallest layers: linear, convolution, the two norms. Each takes its tensors from a [`Build`]
+//! by diffusers' names and leaves its result to the adapter of its path where there is one.
 
 use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, Padding, Weight, attention::Products, group_norm::Then};
+use tunelab_ops::{self as ops, FusedActivation, MatmulPrecision, Padding, Weight};
 
 /// W x + b over the last axis.
 pub struct Linear {
@@ -17,8 +17,8 @@ pub struct Linear {
 impl Linear {
     /// `weight` [outputs, inputs] and `bias` `[outputs]`.
     pub fn new(build: &Build, inputs: usize, outputs: usize) -> Result<Self> {
-        let bias = build.bias(outputs)?;
-        Ok(Self { bias: Some(bias), ..Self::no_bias(build, inputs, outputs)? })
+        let map = Self::no_bias(build, inputs, outputs)?;
+        Ok(Self { bias: Some(build.bias(outputs)?), ..map })
     }
 
     /// `weight` alone.
@@ -28,17 +28,17 @@ impl Linear {
     }
 
     /// What attention to its results is computed from: rounded values beside a rounded weight.
-    pub fn products(&self) -> Products {
+    pub fn products(&self) -> MatmulPrecision {
         match self.weight {
-            Weight::Full(_) => Products::Full,
-            _ => Products::Rounded,
+            Weight::Full(_) => MatmulPrecision::F32,
+            _ => MatmulPrecision::Bf16,
         }
     }
 
     /// x [..., inputs] → [..., outputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.lora {
-            Some(lora) => lora.linear_beside(x, &self.weight, self.bias.as_ref()),
+            Some(lora) => lora.forward(x, &self.weight, self.bias.as_ref()),
             None => Ok(self.weight.linear(x, self.bias.as_ref())?),
         }
     }
@@ -80,15 +80,15 @@ impl Conv2d {
 
     /// x [B, inputs, H, W] → [B, outputs, H', W'].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.conv2d(x, Some(&self.bias), self.stride, self.padding)?;
-        match &self.lora {
-            Some(lora) => Ok(ops::add(&y, &lora.conv2d(x, self.stride, self.padding)?)?),
-            None => Ok(y),
+        let Self { weight, bias, stride, padding, lora } = self;
+        match lora {
+            Some(lora) => lora.forward_conv2d(x, weight, Some(bias), *stride, *padding),
+            None => Ok(weight.conv2d(x, Some(bias), *stride, *padding)?),
         }
     }
 }
 
-/// Group normalisation, optionally followed by SiLU.
+/// Group normalization, optionally followed by SiLU.
 pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
@@ -103,18 +103,18 @@ impl GroupNorm {
         Ok(Self { weight, bias, groups, eps })
     }
 
-    /// The normalised picture.
+    /// The normalized picture.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Nothing)?)
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::None)?)
     }
 
-    /// SiLU of the normalised picture.
+    /// SiLU of the normalized picture.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, Then::Silu)?)
+        Ok(ops::group_norm(x, self.groups, &self.weight, &self.bias, self.eps, FusedActivation::Silu)?)
     }
 }
 
-/// Layer normalisation over the last axis.
+/// Layer normalization over the last axis.
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
@@ -128,7 +128,7 @@ impl LayerNorm {
         Ok(Self { weight, bias, eps })
     }
 
-    /// The normalised rows.
+    /// The normalized rows.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(ops::layer_norm(x, &self.weight, &self.bias, self.eps)?)
     }

@@ -1,7 +1,9 @@
-//! LoRA (Hu et al. 2021) as PEFT does it: W x + (alpha / rank) · B A x, with A ~ N(0, (1/rank)²) and B zero, in f32.
+//! LoRA (Hu et al. 2021) as PEFT does it: W x + (alpha / rank) · B A x, with A ~ N(0, (1/rank)²)
+//! and B zero, in f32.
 //!
-//! In: which modules are targets (by the end of their path), or tensors of a file. Out: one [`LoraLayer`] a module,
-//! which the layer of that path adds to its result. For a convolution A has the convolution's kernel and B is 1x1.
+//! In: which modules are targets (by the end of their path), or tensors of a file. Out: one
+//! [`LoraLayer`] a module, which computes that module's whole result from the frozen weight that it
+//! is beside. For a convolution A has the convolution's kernel and B is 1x1.
 
 use crate::error::{Error, Result};
 use crate::random::Generator;
@@ -17,19 +19,11 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The update is scaled by alpha / rank.
     pub alpha: f64,
-    /// Ends of the module paths that get an adapter: `to_q` fits `….attn1.to_q`.
+    /// Ends of the module paths that get an adapter ([`super::targets`]): `to_q` fits
+    /// `….attn1.to_q`.
     pub targets: Vec<String>,
     /// Probability with which an input of A is dropped in training.
     pub dropout: f64,
-}
-
-impl LoraConfig {
-    /// Whether the module at `path` is a target: `path` is the target or ends in `.target`.
-    pub fn wants(&self, path: &str) -> bool {
-        self.targets
-            .iter()
-            .any(|t| path.strip_suffix(t.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
-    }
 }
 
 /// The random dropping of A's inputs; off until the trainer starts a step.
@@ -80,19 +74,19 @@ impl Dropout {
 #[derive(Clone)]
 pub struct LoraLayer {
     /// A: [rank, in], or [rank, in, kh, kw] for a convolution.
-    pub down: Tensor,
+    pub lora_a: Tensor,
     /// B: [out, rank], or [out, rank, 1, 1].
-    pub up: Tensor,
+    pub lora_b: Tensor,
     /// alpha; the update is scaled by alpha / rank.
     pub alpha: f64,
     /// A further factor, the user's `--lora-scale`.
-    pub strength: f64,
+    pub scale: f64,
     dropout: Option<Arc<Dropout>>,
 }
 
 impl LoraLayer {
-    /// A new adapter for the module at `path` whose weight has the shape `weight`: A random from the stream of that
-    /// path, B zero, both trained.
+    /// A new adapter for the module at `path` whose weight has the shape `weight`: A random from
+    /// the stream of that path, B zero, both trained.
     pub fn fresh(
         config: &LoraConfig,
         path: &str,
@@ -101,38 +95,46 @@ impl LoraLayer {
         dropout: &Arc<Dropout>,
         device: &Device,
     ) -> Result<Self> {
-        let (mut down, mut up) = (weight.to_vec(), vec![1; weight.len()]);
-        down[0] = config.rank;
-        up[0] = weight[0];
-        up[1] = config.rank;
-        let n = down.iter().product();
+        let (mut a_dims, mut b_dims) = (weight.to_vec(), vec![1; weight.len()]);
+        a_dims[0] = config.rank;
+        b_dims[0] = weight[0];
+        b_dims[1] = config.rank;
+        let n = a_dims.iter().product();
         let std = 1.0 / config.rank as f32;
         let a = Generator::stream(seed, &format!("lora {path}"), 0).randn(n).into_iter().map(|v| v * std).collect();
-        let a = Var::from_tensor(&Tensor::from_vec::<_, f32>(a, down, device)?)?;
-        let b = Var::zeros(up, DType::F32, device)?;
+        let a = Var::from_tensor(&Tensor::from_vec::<_, f32>(a, a_dims, device)?)?;
+        let b = Var::zeros(b_dims, DType::F32, device)?;
         let dropout = (config.dropout > 0.0).then(|| Arc::clone(dropout));
-        let (down, up) = (a.as_tensor().clone(), b.as_tensor().clone());
-        Ok(Self { down, up, alpha: config.alpha, strength: 1.0, dropout })
+        let (lora_a, lora_b) = (a.as_tensor().clone(), b.as_tensor().clone());
+        Ok(Self { lora_a, lora_b, alpha: config.alpha, scale: 1.0, dropout })
     }
 
-    /// An adapter from given tensors, without dropout. Whether it is trained depends on the tensors.
-    pub fn from_tensors(down: Tensor, up: Tensor, alpha: f64, strength: f64) -> Self {
-        Self { down, up, alpha, strength, dropout: None }
+    /// An adapter from given tensors, without dropout. Whether it is trained depends on the
+    /// tensors.
+    pub fn from_tensors(lora_a: Tensor, lora_b: Tensor, alpha: f64, scale: f64) -> Self {
+        Self { lora_a, lora_b, alpha, scale, dropout: None }
     }
 
     /// Rows of A.
     pub fn rank(&self) -> usize {
-        self.down.dims()[0]
+        self.lora_a.dims()[0]
     }
 
-    /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is written for programs that know no alpha,
-    /// and what every picture is drawn with, so that all files of one adapter draw the same bytes.
+    /// Its trained tensors, each with the end of its name in PEFT.
+    pub fn tensors(&self) -> [(&'static str, &Tensor); 2] {
+        [("lora_A.weight", &self.lora_a), ("lora_B.weight", &self.lora_b)]
+    }
+
+    /// The same update with alpha / rank multiplied into B, so that alpha is the rank: what is
+    /// written for programs that know no alpha, and what every picture is drawn with, so that all
+    /// files of one adapter draw the same bytes.
     pub fn folded(&self) -> Result<Self> {
         let rank = self.rank() as f64;
         // alpha in 32 bits, as files in kohya's naming have it.
         let scale = f64::from(self.alpha as f32) / rank;
-        let up = if self.alpha.to_bits() == rank.to_bits() { self.up.clone() } else { (self.up.detach() * scale)? };
-        Ok(Self { up, alpha: rank, ..self.clone() })
+        let lora_b =
+            if self.alpha.to_bits() == rank.to_bits() { self.lora_b.clone() } else { (self.lora_b.detach() * scale)? };
+        Ok(Self { lora_b, alpha: rank, ..self.clone() })
     }
 
     /// The same tensors without dropout.
@@ -143,49 +145,57 @@ impl LoraLayer {
 
     /// Checks the shapes against the module's weight.
     pub fn check(&self, path: &str, weight: &[usize]) -> Result<()> {
-        let (down, up) = (self.down.dims(), self.up.dims());
-        let fits = down.len() == weight.len()
-            && up.len() == weight.len()
-            && down[1..] == weight[1..]
-            && down[0] > 0
-            && up[0] == weight[0]
-            && up[1] == down[0]
-            && up[2..].iter().all(|&n| n == 1);
+        let (lora_a, lora_b) = (self.lora_a.dims(), self.lora_b.dims());
+        let fits = lora_a.len() == weight.len()
+            && lora_b.len() == weight.len()
+            && lora_a[1..] == weight[1..]
+            && lora_a[0] > 0
+            && lora_b[0] == weight[0]
+            && lora_b[1] == lora_a[0]
+            && lora_b[2..].iter().all(|&n| n == 1);
         if fits {
             return Ok(());
         }
         Err(Error::input(format!(
-            "the LoRA of `{path}` has A {down:?} and B {up:?}, but the module's weight is {weight:?}"
+            "the LoRA of `{path}` has A {lora_a:?} and B {lora_b:?}, but the module's weight is {weight:?}"
         ))
         .hint("this LoRA was trained for another base model"))
     }
 
-    /// B A x · alpha / rank for a linear module.
-    pub fn linear(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.drop(x)?;
-        let low = ops::scale(&ops::linear(&x, &self.down, None)?, self.factor())?;
-        Ok(ops::linear(&low, &self.up, None)?)
-    }
-
-    /// W x + b + B A x · alpha / rank for a linear module of this weight and bias.
-    pub fn linear_beside(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
+    /// W x + b + B A x · alpha / rank: the result of the adapted linear module of this weight and
+    /// bias.
+    pub fn forward(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
         if self.dropout.is_none() {
-            return Ok(weight.linear_lora(x, bias, [&self.down, &self.up], self.factor())?);
+            return Ok(weight.linear_lora(x, bias, [&self.lora_a, &self.lora_b], self.factor())?);
         }
         let y = weight.linear(x, bias)?;
-        Ok(ops::add(&y, &self.linear(x)?)?)
+        Ok(ops::add(&y, &self.update(x)?)?)
     }
 
-    /// B A x · alpha / rank for a convolution of the given stride and padding.
-    pub fn conv2d(&self, x: &Tensor, stride: usize, padding: ops::Padding) -> Result<Tensor> {
-        let x = self.drop(x)?;
-        let low = ops::scale(&ops::conv2d(&x, &self.down, None, stride, padding)?, self.factor())?;
-        Ok(ops::conv2d(&low, &self.up, None, 1, ops::Padding::same(0))?)
+    /// The same of a convolution of this stride and padding.
+    pub fn forward_conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Weight,
+        bias: Option<&Tensor>,
+        stride: usize,
+        padding: ops::Padding,
+    ) -> Result<Tensor> {
+        let y = weight.conv2d(x, bias, stride, padding)?;
+        let low = ops::conv2d(&self.drop(x)?, &self.lora_a, None, stride, padding)?;
+        let update = ops::conv2d(&ops::scale(&low, self.factor())?, &self.lora_b, None, 1, ops::Padding::same(0))?;
+        Ok(ops::add(&y, &update)?)
+    }
+
+    /// B A x · alpha / rank: what a linear module's result is changed by.
+    pub fn update(&self, x: &Tensor) -> Result<Tensor> {
+        let low = ops::scale(&ops::linear(&self.drop(x)?, &self.lora_a, None)?, self.factor())?;
+        Ok(ops::linear(&low, &self.lora_b, None)?)
     }
 
     /// Of the low-rank values, which are the fewest.
     fn factor(&self) -> f64 {
-        self.strength * self.alpha / self.rank() as f64
+        self.scale * self.alpha / self.rank() as f64
     }
 
     fn drop(&self, x: &Tensor) -> Result<Tensor> {
@@ -199,9 +209,4 @@ pub type LoraLayers = BTreeMap<String, LoraLayer>;
 /// These adapters with alpha / rank in B.
 pub fn folded(layers: &LoraLayers) -> Result<LoraLayers> {
     layers.iter().map(|(path, layer)| Ok((path.clone(), layer.folded()?))).collect()
-}
-
-/// Trained numbers in these adapters.
-pub fn count(layers: &LoraLayers) -> usize {
-    layers.values().map(|l| l.down.elem_count() + l.up.elem_count()).sum()
 }

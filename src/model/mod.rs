@@ -1,17 +1,27 @@
-//! The networks of Stable Diffusion 1.x: tokenizer, CLIP text encoder, VAE and UNet, with diffusers' tensor names.
+//! The networks of Stable Diffusion 1.x: tokenizer, CLIP text encoder, VAE and UNet, with
+//! diffusers' tensor names.
 //!
-//! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is built on `tunelab_ops`.
-//! Every size comes from the configuration, so smaller models of the same classes run through the same code.
+//! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is
+//! built on `tunelab_ops`, each of which tells what it consists of. Every size comes from the
+//! configuration, so smaller models of the same classes run through the same code.
 
 pub mod build;
 pub mod clip;
 pub mod conditioning;
 pub mod config;
+pub mod describe;
+mod dtype;
 pub mod layers;
 pub mod lora;
+mod module;
 pub mod recompute;
 pub mod resnet;
+pub mod sd15;
+pub mod targets;
 pub mod tokenizer;
 pub mod transformer;
 pub mod unet;
+mod untrained;
 pub mod vae;
+
+pub use dtype::Dtype;

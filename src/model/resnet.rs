@@ -1,9 +1,12 @@
-//! The residual block of UNet and VAE (diffusers' `ResnetBlock2D`), and the layers that halve and double a picture.
+//! The residual block of UNet and VAE (diffusers' `ResnetBlock2D`), and the layers that halve and
+//! double a picture.
 //!
-//! h = conv1(SiLU(norm1(x))) + `time_emb_proj`(SiLU(temb)); y = shortcut(x) + conv2(SiLU(norm2(h))).
+//! h = conv1(SiLU(norm1(x))) + `time_emb_proj`(SiLU(temb)); y = shortcut(x) +
+//! conv2(SiLU(norm2(h))).
 
 use super::build::Build;
 use super::layers::{Conv2d, GroupNorm, Linear};
+use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
 use tunelab_ops::{self as ops, Padding};
@@ -26,30 +29,31 @@ pub struct ResnetSizes {
     /// Epsilon of the norms.
     pub eps: f64,
     /// Width of the time embedding, if there is one.
-    pub time: Option<usize>,
+    pub temb_channels: Option<usize>,
 }
 
 impl Resnet {
     /// A block from `inputs` to `outputs` channels.
     pub fn new(build: &Build, sizes: ResnetSizes, inputs: usize, outputs: usize) -> Result<Self> {
-        let ResnetSizes { groups, eps, time } = sizes;
-        let time_emb_proj = time.map(|width| Linear::new(&build.pp("time_emb_proj"), width, outputs)).transpose()?;
-        let shortcut = (inputs != outputs).then(|| Conv2d::pointwise(&build.pp("conv_shortcut"), inputs, outputs));
+        let ResnetSizes { groups, eps, temb_channels } = sizes;
+        let time_emb_proj = &build.pp("time_emb_proj").over(Positions::Sample);
+        let time_emb_proj = || temb_channels.map(|width| Linear::new(time_emb_proj, width, outputs)).transpose();
+        let shortcut = || (inputs != outputs).then(|| Conv2d::pointwise(&build.pp("conv_shortcut"), inputs, outputs));
         Ok(Self {
             norm1: GroupNorm::new(&build.pp("norm1"), groups, inputs, eps)?,
             conv1: Conv2d::same3(&build.pp("conv1"), inputs, outputs)?,
-            time_emb_proj,
+            time_emb_proj: time_emb_proj()?,
             norm2: GroupNorm::new(&build.pp("norm2"), groups, outputs, eps)?,
             conv2: Conv2d::same3(&build.pp("conv2"), outputs, outputs)?,
-            shortcut: shortcut.transpose()?,
+            shortcut: shortcut().transpose()?,
         })
     }
 
-    /// x [B, inputs, H, W], `time` [B, width] after its SiLU → [B, outputs, H, W].
-    pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
+    /// x [B, inputs, H, W], `temb` [B, width] after its SiLU → [B, outputs, H, W].
+    pub fn forward(&self, x: &Tensor, temb: Option<&Tensor>) -> Result<Tensor> {
         let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {
-            h = ops::add_channels(&h, &proj.forward(time)?)?;
+        if let (Some(proj), Some(temb)) = (&self.time_emb_proj, temb) {
+            h = ops::add_channels(&h, &proj.forward(temb)?)?;
         }
         let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
         match &self.shortcut {
@@ -63,8 +67,10 @@ impl Resnet {
 pub struct Downsample(Conv2d);
 
 impl Downsample {
-    /// The UNet pads by 1 on every side, the VAE below and to the right only.
-    pub fn new(build: &Build, channels: usize, padding: Padding) -> Result<Self> {
+    /// The UNet pads by 1 on every side, the VAE below and to the right only. `level` is that of
+    /// its result.
+    pub fn new(build: &Build, level: usize, channels: usize, padding: Padding) -> Result<Self> {
+        let build = build.over(Positions::Pixels { level });
         Ok(Self(Conv2d::new(&build.pp("downsamplers.0.conv"), channels, channels, 3, 2, padding)?))
     }
 
@@ -74,12 +80,13 @@ impl Downsample {
     }
 }
 
-/// Nearest-neighbour upsampling followed by a 3x3 convolution.
+/// Nearest-neighbor upsampling followed by a 3x3 convolution.
 pub struct Upsample(Conv2d);
 
 impl Upsample {
-    /// Keeps the number of channels.
-    pub fn new(build: &Build, channels: usize) -> Result<Self> {
+    /// Keeps the number of channels. `level` is that of its result.
+    pub fn new(build: &Build, level: usize, channels: usize) -> Result<Self> {
+        let build = build.over(Positions::Pixels { level });
         Ok(Self(Conv2d::same3(&build.pp("upsamplers.0.conv"), channels, channels)?))
     }
 

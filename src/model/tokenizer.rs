@@ -1,20 +1,20 @@
 //! CLIP's byte-pair tokenizer: prompt to token ids of fixed length.
 //!
-//! In: a repository's `tokenizer` folder, with `tokenizer.json` or with `vocab.json` and `merges.txt`. Out: for each prompt
-//! begin token, text, end token and padding, always the model's length (77), and the text that did not fit. The pipeline
-//! and the handling of special and of [added tokens](added) are those of transformers' `CLIPTokenizer`.
+//! In: a repository's `tokenizer` folder, with `tokenizer.json` or with `vocab.json` and
+//! `merges.txt`. Out: for each prompt begin token, text, end token and padding, always the model's
+//! length (77), and the text that did not fit. The pipeline and the handling of special and of
+//! [added tokens](added) are those of transformers' `CLIPTokenizer`.
 
 mod added;
+mod files;
 
 use crate::error::{Error, Result};
 use added::Tokens;
-use serde::Deserialize;
+use files::{broken, parse, read};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// CLIP's length, where the configuration names none (or the huge number that means "no limit" to transformers).
-const CLIP_LENGTH: usize = 77;
 /// How CLIP splits text into words before it joins byte pairs inside each.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
@@ -38,11 +38,12 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer` folder. `tokenizer.json` is preferred where it exists; lengths, special tokens and added tokens come
-    /// from `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, and are CLIP's where these say nothing.
+    /// Reads a `tokenizer` folder. `tokenizer.json` is preferred where it exists; lengths, special
+    /// tokens and added tokens come from `tokenizer_config.json`, `special_tokens_map.json` and
+    /// `added_tokens.json`, and are CLIP's where these say nothing.
     ///
-    /// Errors: a file is missing, cannot be parsed, a special token is not in the vocabulary, or an added token does not get
-    /// the id that its file states.
+    /// Errors: a file is missing, cannot be parsed, a special token is not in the vocabulary, or an
+    /// added token does not get the id that its file states.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let tokens = Tokens::read(dir)?;
         let whole = dir.join("tokenizer.json");
@@ -87,7 +88,8 @@ impl Tokenizer {
     }
 }
 
-/// Errors if begin, end, padding or unknown token are neither in the vocabulary nor among the added tokens.
+/// Errors if begin, end, padding or unknown token are neither in the vocabulary nor among the added
+/// tokens.
 fn check_roles(dir: &Path, tokens: &Tokens, is_known: impl Fn(&str) -> bool) -> Result<()> {
     let unknown = tokens.roles().filter(|token| !is_known(token) && !tokens.states(token));
     let unknown: BTreeSet<String> = unknown.map(|token| format!("\"{token}\"")).collect();
@@ -142,20 +144,4 @@ fn read_merges(file: &Path) -> Result<Vec<(String, String)>> {
             _ => Err(broken(file).cause(format!("line {} is not two parts: \"{line}\"", i + 1))),
         })
         .collect()
-}
-
-fn read(file: &Path) -> Result<String> {
-    fs_err::read_to_string(file).map_err(|e| {
-        Error::input("the tokenizer cannot be read")
-            .cause(e)
-            .hint("a tokenizer folder holds tokenizer.json, or vocab.json and merges.txt")
-    })
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<T> {
-    serde_json::from_str(&read(file)?).map_err(|e| broken(file).cause(e))
-}
-
-fn broken(file: &Path) -> Error {
-    Error::input(format!("{} is not a tokenizer file that can be used", file.display()))
 }

@@ -1,14 +1,18 @@
-//! The transformer over a picture's pixels (diffusers' `Transformer2DModel` with `BasicTransformerBlock`s).
+//! The transformer over a picture's pixels (diffusers' `Transformer2DModel` with
+//! `BasicTransformerBlock`s).
 //!
-//! Each block: self-attention, cross-attention to the text, GEGLU feed-forward; layer norm before, residual after each.
+//! Each block: self-attention, cross-attention to the text, GEGLU feed-forward; layer norm before,
+//! residual after each.
 
 use super::build::Build;
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, attention::Mask};
+use tunelab_ops::{self as ops, AttentionMask};
 
-/// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's `norm_eps`.
+/// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's
+/// `norm_eps`.
 const GROUP_NORM_EPS: f64 = 1e-6;
 /// Epsilon of the blocks' layer norms.
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -21,13 +25,13 @@ pub struct TransformerSizes {
     /// Attention heads.
     pub heads: usize,
     /// Width of the text's hidden states.
-    pub text: usize,
+    pub cross_attention_dim: usize,
     /// Blocks.
     pub layers: usize,
     /// Groups of the group norm.
     pub groups: usize,
     /// Linear instead of 1x1 convolutions around the blocks (Stable Diffusion 2).
-    pub linear_projection: bool,
+    pub use_linear_projection: bool,
 }
 
 /// Multi-head attention with its four projections.
@@ -40,12 +44,17 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Queries of `width`, keys and values from states of `context` width.
-    fn new(build: &Build, width: usize, context: usize, heads: usize) -> Result<Self> {
+    /// Queries of `width`; keys and values from the text's states, if their width is given, or from
+    /// the picture.
+    fn new(build: &Build, width: usize, text: Option<usize>, heads: usize) -> Result<Self> {
+        let context = |name: &str| match text {
+            Some(text) => Linear::no_bias(&build.pp(name).over(Positions::Tokens), text, width),
+            None => Linear::no_bias(&build.pp(name), width, width),
+        };
         Ok(Self {
             to_q: Linear::no_bias(&build.pp("to_q"), width, width)?,
-            to_k: Linear::no_bias(&build.pp("to_k"), context, width)?,
-            to_v: Linear::no_bias(&build.pp("to_v"), context, width)?,
+            to_k: context("to_k")?,
+            to_v: context("to_v")?,
             to_out: Linear::new(&build.pp("to_out.0"), width, width)?,
             heads,
         })
@@ -67,7 +76,7 @@ impl Attention {
         let context = context.unwrap_or(x);
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
         let products = self.to_q.products();
-        self.to_out.forward(&ops::attention_of(&q, &k, &v, self.heads, Mask::Nothing, products)?)
+        self.to_out.forward(&ops::attention_with(&q, &k, &v, self.heads, AttentionMask::None, products)?)
     }
 }
 
@@ -83,21 +92,21 @@ struct Block {
 
 impl Block {
     fn new(build: &Build, sizes: TransformerSizes) -> Result<Self> {
-        let TransformerSizes { channels: c, heads, text, .. } = sizes;
+        let TransformerSizes { channels: c, heads, cross_attention_dim, .. } = sizes;
         Ok(Self {
             norm1: LayerNorm::new(&build.pp("norm1"), c, LAYER_NORM_EPS)?,
-            attn1: Attention::new(&build.pp("attn1"), c, c, heads)?,
+            attn1: Attention::new(&build.pp("attn1"), c, None, heads)?,
             norm2: LayerNorm::new(&build.pp("norm2"), c, LAYER_NORM_EPS)?,
-            attn2: Attention::new(&build.pp("attn2"), c, text, heads)?,
+            attn2: Attention::new(&build.pp("attn2"), c, Some(cross_attention_dim), heads)?,
             norm3: LayerNorm::new(&build.pp("norm3"), c, LAYER_NORM_EPS)?,
             ff_in: Linear::new(&build.pp("ff.net.0.proj"), c, 8 * c)?,
             ff_out: Linear::new(&build.pp("ff.net.2"), 4 * c, c)?,
         })
     }
 
-    fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
         let x = ops::add(&self.attn1.forward(&self.norm1.forward(x)?, None)?, x)?;
-        let x = ops::add(&self.attn2.forward(&self.norm2.forward(&x)?, Some(text))?, &x)?;
+        let x = ops::add(&self.attn2.forward(&self.norm2.forward(&x)?, Some(encoder_hidden_states))?, &x)?;
         let h = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
         Ok(ops::add(&self.ff_out.forward(&h)?, &x)?)
     }
@@ -112,7 +121,7 @@ enum Projection {
 impl Projection {
     fn new(build: &Build, sizes: TransformerSizes) -> Result<Self> {
         let c = sizes.channels;
-        if sizes.linear_projection {
+        if sizes.use_linear_projection {
             Linear::new(build, c, c).map(Self::Linear)
         } else {
             Conv2d::pointwise(build, c, c).map(Self::Conv)
@@ -130,8 +139,8 @@ impl Projection {
     /// [B, H·W, C] → [B, C, H, W]
     fn to_picture(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
         match self {
-            Self::Conv(conv) => conv.forward(&ops::to_picture(x, size)?),
-            Self::Linear(linear) => Ok(ops::to_picture(&linear.forward(x)?, size)?),
+            Self::Conv(conv) => conv.forward(&ops::to_image(x, size)?),
+            Self::Linear(linear) => Ok(ops::to_image(&linear.forward(x)?, size)?),
         }
     }
 }
@@ -156,12 +165,12 @@ impl Transformer {
         })
     }
 
-    /// x [B, C, H, W], text [B, M, width] → [B, C, H, W].
-    pub fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+    /// x [B, C, H, W], `encoder_hidden_states` [B, M, width] → [B, C, H, W].
+    pub fn forward(&self, x: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let mut rows = self.proj_in.to_rows(&self.norm.forward(x)?)?;
         for block in &self.blocks {
-            rows = block.forward(&rows, text)?;
+            rows = block.forward(&rows, encoder_hidden_states)?;
         }
         Ok(ops::add(&self.proj_out.to_picture(&rows, (height, width))?, x)?)
     }

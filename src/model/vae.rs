@@ -1,91 +1,23 @@
-//! The picture's autoencoder: diffusers' `AutoencoderKL` (Kingma & Welling 2013; Rombach et al. 2022).
+//! The picture's autoencoder: diffusers' `AutoencoderKL` (Kingma & Welling 2013; Rombach et al.
+//! 2022).
 //!
-//! In: pictures [B, 3, H, W] in [-1, 1]. Out: mean and deviation of the latents [B, 4, H/8, W/8]; and back. The latents
-//! that the UNet sees are samples times `scaling_factor`, which the callers of `encode` and `decode` apply.
+//! In: pictures [B, 3, H, W] in [-1, 1]. Out: mean and deviation of the latents [B, 4, H/8, W/8];
+//! and back. The latents that the UNet sees are samples times `scaling_factor`, which the callers
+//! of `encode` and `decode` apply.
 
 use super::build::{Build, Parameters};
-use super::config::Config;
 use super::layers::{Conv2d, GroupNorm};
-use super::resnet::{Downsample, Resnet, ResnetSizes, Upsample};
+use super::module::Positions;
+use super::resnet::{Downsample, Resnet, Upsample};
 use super::transformer::Attention;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use candle_core::Tensor;
-use serde_json::json;
-use std::path::Path;
 use tunelab_ops::{self as ops, Padding};
 
-/// Epsilon of all norms; diffusers fixes it.
-const EPS: f64 = 1e-6;
+mod config;
 
-/// The sizes of a VAE, from its `config.json`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VaeConfig {
-    /// Channels of a picture.
-    pub in_channels: usize,
-    /// Channels of a decoded picture.
-    pub out_channels: usize,
-    /// Channels of the latents.
-    pub latent_channels: usize,
-    /// Channels of each level, from the finest.
-    pub channels: Vec<usize>,
-    /// Residual blocks of each level of the encoder; the decoder has one more.
-    pub layers: usize,
-    /// Groups of the norms.
-    pub groups: usize,
-    /// The UNet's latents are the VAE's times this.
-    pub scaling_factor: f64,
-    /// Attention between the two middle blocks.
-    pub mid_attention: bool,
-    /// A 1x1 convolution behind the encoder.
-    pub quant_conv: bool,
-    /// A 1x1 convolution in front of the decoder.
-    pub post_quant_conv: bool,
-}
-
-impl VaeConfig {
-    /// Reads `vae/config.json`; refuses options that are not built.
-    pub fn read(file: &Path) -> Result<Self> {
-        let c = Config::read(file, "AutoencoderKL")?;
-        let channels = c.sizes("block_out_channels", None, None)?;
-        for (key, kind) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
-            if c.texts(key)? != vec![kind; channels.len()] {
-                return Err(c.error(key, format!("must be `{kind}` for each entry of `block_out_channels`")));
-            }
-        }
-        c.only("act_fn", &[json!("silu"), json!("swish")])?;
-        for key in ["latents_mean", "latents_std", "shift_factor"] {
-            c.only(key, &[])?;
-        }
-        let config = Self {
-            in_channels: c.size("in_channels", Some(3))?,
-            out_channels: c.size("out_channels", Some(3))?,
-            latent_channels: c.size("latent_channels", Some(4))?,
-            layers: c.size("layers_per_block", Some(1))?,
-            groups: c.size("norm_num_groups", Some(32))?,
-            scaling_factor: c.number("scaling_factor", 0.18215)?,
-            mid_attention: c.flag("mid_block_add_attention", true)?,
-            quant_conv: c.flag("use_quant_conv", true)?,
-            post_quant_conv: c.flag("use_post_quant_conv", true)?,
-            channels,
-        };
-        if config.channels.iter().any(|w| w % config.groups != 0) {
-            return Err(c.error("block_out_channels", "must be multiples of `norm_num_groups`"));
-        }
-        if config.in_channels != 3 || config.out_channels != 3 {
-            return Err(c.error("in_channels", "and `out_channels` must be 3: pictures are RGB"));
-        }
-        Ok(config)
-    }
-
-    /// Pixels of a picture's side for one of the latents': 8 for Stable Diffusion.
-    pub fn downscale(&self) -> usize {
-        1 << (self.channels.len() - 1)
-    }
-
-    fn resnet(&self) -> ResnetSizes {
-        ResnetSizes { groups: self.groups, eps: EPS, time: None }
-    }
-}
+use config::EPS;
+pub use config::VaeConfig;
 
 /// Two residual blocks with attention over all pixels between them.
 struct Middle {
@@ -97,15 +29,13 @@ struct Middle {
 impl Middle {
     fn new(build: &Build, config: &VaeConfig, c: usize) -> Result<Self> {
         let at = build.pp("attentions.0");
-        let attention = config.mid_attention.then(|| {
-            Ok::<_, crate::error::Error>((
-                GroupNorm::new(&at.pp("group_norm"), config.groups, c, EPS)?,
-                Attention::with_biases(&at, c)?,
-            ))
-        });
+        let attention = || {
+            let norm = GroupNorm::new(&at.pp("group_norm"), config.norm_num_groups, c, EPS)?;
+            Ok::<_, Error>((norm, Attention::with_biases(&at, c)?))
+        };
         Ok(Self {
             first: Resnet::new(&build.pp("resnets.0"), config.resnet(), c, c)?,
-            attention: attention.transpose()?,
+            attention: config.mid_block_add_attention.then(attention).transpose()?,
             second: Resnet::new(&build.pp("resnets.1"), config.resnet(), c, c)?,
         })
     }
@@ -115,7 +45,7 @@ impl Middle {
         if let Some((norm, attention)) = &self.attention {
             let (_, _, h, w) = x.dims4()?;
             let rows = attention.forward(&ops::to_rows(&norm.forward(&x)?)?, None)?;
-            x = ops::add(&ops::to_picture(&rows, (h, w))?, &x)?;
+            x = ops::add(&ops::to_image(&rows, (h, w))?, &x)?;
         }
         self.second.forward(&x, None)
     }
@@ -131,24 +61,26 @@ struct Encoder {
 
 impl Encoder {
     fn new(build: &Build, config: &VaeConfig) -> Result<Self> {
-        let n = config.channels.len();
-        let levels = (0..n).map(|i| {
-            let build = build.pp("down_blocks").pp(i);
-            let outputs = config.channels[i];
-            let inputs = |j: usize| if j == 0 { config.channels[i.saturating_sub(1)] } else { outputs };
-            let resnets = (0..config.layers)
+        let deepest = config.deepest();
+        let levels = (0..=deepest).map(|i| {
+            let build = build.pp("down_blocks").pp(i).over(Positions::Pixels { level: i });
+            let outputs = config.block_out_channels[i];
+            let inputs = |j: usize| if j == 0 { config.block_out_channels[i.saturating_sub(1)] } else { outputs };
+            let resnets = (0..config.layers_per_block)
                 .map(|j| Resnet::new(&build.pp("resnets").pp(j), config.resnet(), inputs(j), outputs));
-            let downsample =
-                (i + 1 < n).then(|| Downsample::new(&build, outputs, Padding { before: 0, after: 1 })).transpose()?;
-            Ok((resnets.collect::<Result<_>>()?, downsample))
+            let resnets = resnets.collect::<Result<_>>()?;
+            let padding = Padding { before: 0, after: 1 };
+            let downsample = (i < deepest).then(|| Downsample::new(&build, i + 1, outputs, padding)).transpose()?;
+            Ok((resnets, downsample))
         });
-        let c = config.channels[n - 1];
+        let c = config.block_out_channels[deepest];
+        let latents = build.over(Positions::Pixels { level: deepest });
         Ok(Self {
-            conv_in: Conv2d::same3(&build.pp("conv_in"), config.in_channels, config.channels[0])?,
+            conv_in: Conv2d::same3(&build.pp("conv_in"), config.in_channels, config.block_out_channels[0])?,
             levels: levels.collect::<Result<_>>()?,
-            middle: Middle::new(&build.pp("mid_block"), config, c)?,
-            norm_out: GroupNorm::new(&build.pp("conv_norm_out"), config.groups, c, EPS)?,
-            conv_out: Conv2d::same3(&build.pp("conv_out"), c, 2 * config.latent_channels)?,
+            middle: Middle::new(&latents.pp("mid_block"), config, c)?,
+            norm_out: GroupNorm::new(&latents.pp("conv_norm_out"), config.norm_num_groups, c, EPS)?,
+            conv_out: Conv2d::same3(&latents.pp("conv_out"), c, 2 * config.latent_channels)?,
         })
     }
 
@@ -177,25 +109,28 @@ struct Decoder {
 
 impl Decoder {
     fn new(build: &Build, config: &VaeConfig) -> Result<Self> {
-        let last = config.channels.len() - 1;
-        let levels = (0..=last).map(|i| {
-            let build = build.pp("up_blocks").pp(i);
-            let outputs = config.channels[last - i];
-            let below = config.channels[(last - i + 1).min(last)];
-            let resnets = (0..=config.layers).map(|j| {
+        let deepest = config.deepest();
+        let levels = (0..=deepest).map(|i| {
+            let level = deepest - i;
+            let build = build.pp("up_blocks").pp(i).over(Positions::Pixels { level });
+            let outputs = config.block_out_channels[level];
+            let below = config.block_out_channels[(level + 1).min(deepest)];
+            let resnets = (0..=config.layers_per_block).map(|j| {
                 let inputs = if j == 0 { below } else { outputs };
                 Resnet::new(&build.pp("resnets").pp(j), config.resnet(), inputs, outputs)
             });
-            let upsample = (i < last).then(|| Upsample::new(&build, outputs)).transpose()?;
-            Ok((resnets.collect::<Result<_>>()?, upsample))
+            let resnets = resnets.collect::<Result<_>>()?;
+            let upsample = (level > 0).then(|| Upsample::new(&build, level - 1, outputs)).transpose()?;
+            Ok((resnets, upsample))
         });
-        let c = config.channels[last];
+        let (c, finest) = (config.block_out_channels[deepest], config.block_out_channels[0]);
+        let latents = build.over(Positions::Pixels { level: deepest });
         Ok(Self {
-            conv_in: Conv2d::same3(&build.pp("conv_in"), config.latent_channels, c)?,
-            middle: Middle::new(&build.pp("mid_block"), config, c)?,
+            conv_in: Conv2d::same3(&latents.pp("conv_in"), config.latent_channels, c)?,
+            middle: Middle::new(&latents.pp("mid_block"), config, c)?,
             levels: levels.collect::<Result<_>>()?,
-            norm_out: GroupNorm::new(&build.pp("conv_norm_out"), config.groups, config.channels[0], EPS)?,
-            conv_out: Conv2d::same3(&build.pp("conv_out"), config.channels[0], config.out_channels)?,
+            norm_out: GroupNorm::new(&build.pp("conv_norm_out"), config.norm_num_groups, finest, EPS)?,
+            conv_out: Conv2d::same3(&build.pp("conv_out"), finest, config.out_channels)?,
         })
     }
 
@@ -233,16 +168,18 @@ pub struct LatentDistribution {
 }
 
 impl Vae {
-    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the configuration.
+    /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
+    /// configuration.
     pub fn new(config: &VaeConfig, build: Build) -> Result<(Self, Parameters)> {
         let z = config.latent_channels;
+        let latents = build.over(Positions::Pixels { level: config.deepest() });
         let pointwise =
-            |wanted: bool, name: &str, c: usize| wanted.then(|| Conv2d::pointwise(&build.pp(name), c, c)).transpose();
+            |wanted: bool, name: &str, c: usize| wanted.then(|| Conv2d::pointwise(&latents.pp(name), c, c)).transpose();
         let vae = Self {
             config: config.clone(),
             encoder: Encoder::new(&build.pp("encoder"), config)?,
-            quant_conv: pointwise(config.quant_conv, "quant_conv", 2 * z)?,
-            post_quant_conv: pointwise(config.post_quant_conv, "post_quant_conv", z)?,
+            quant_conv: pointwise(config.use_quant_conv, "quant_conv", 2 * z)?,
+            post_quant_conv: pointwise(config.use_post_quant_conv, "post_quant_conv", z)?,
             decoder: Decoder::new(&build.pp("decoder"), config)?,
             parameter_count: 0,
         };
@@ -260,8 +197,8 @@ impl Vae {
         self.parameter_count
     }
 
-    /// Pictures [B, 3, H, W] in [-1, 1] → the distribution of their latents. The logarithm of the variance is clamped
-    /// to [-30, 20], as diffusers does.
+    /// Pictures [B, 3, H, W] in [-1, 1] → the distribution of their latents. The logarithm of the
+    /// variance is clamped to [-30, 20], as diffusers does.
     pub fn encode(&self, pictures: &Tensor) -> Result<LatentDistribution> {
         let mut h = self.encoder.forward(pictures)?;
         if let Some(conv) = &self.quant_conv {
@@ -272,7 +209,8 @@ impl Vae {
         Ok(LatentDistribution { mean, std })
     }
 
-    /// Latents [B, C, H/8, W/8], already divided by `scaling_factor`, → pictures, mostly in [-1, 1].
+    /// Latents [B, C, H/8, W/8], already divided by `scaling_factor`, → pictures, mostly in
+    /// [-1, 1].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         match &self.post_quant_conv {
             Some(conv) => self.decoder.forward(&conv.forward(latents)?),

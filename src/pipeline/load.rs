@@ -5,11 +5,12 @@
 //! parts; every error names the file.
 
 use super::{Family, ModelFiles, Pipeline, TextEncoders, Tokenizers};
-use crate::config::Dtype;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
-use crate::model::build::{Build, Parameters, Trained};
+use crate::model::Dtype;
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::{ClipConfig, ClipText};
+use crate::model::sd15;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::{Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
@@ -38,12 +39,25 @@ pub struct Configs {
     pub schedule: NoiseSchedule,
 }
 
+impl Configs {
+    /// Stable Diffusion 1.5's.
+    pub fn sd15() -> Result<Self> {
+        Ok(Self {
+            family: Family::Sd1,
+            unet: sd15::unet(),
+            vae: sd15::vae(),
+            text_encoders: BTreeMap::from([(PartName::TextEncoder, sd15::text_encoder())]),
+            schedule: sd15::schedule()?,
+        })
+    }
+}
+
 /// How a model's networks are made.
 #[derive(Clone)]
 pub struct PipelineLoader<'a> {
     source: Source<'a>,
     device: &'a Device,
-    trained: BTreeMap<PartName, Trained>,
+    trained: BTreeMap<PartName, Trainable>,
     seed: u64,
     dtype: Dtype,
 }
@@ -61,7 +75,7 @@ impl<'a> PipelineLoader<'a> {
 
     /// The same with what is trained of each part; what is not named is frozen.
     #[must_use]
-    pub fn training(self, trained: BTreeMap<PartName, Trained>) -> Self {
+    pub fn training(self, trained: BTreeMap<PartName, Trainable>) -> Self {
         Self { trained, ..self }
     }
 
@@ -127,7 +141,7 @@ impl<'a> PipelineLoader<'a> {
                 config.ok_or_else(|| Error::run(format!("the sizes of the {part} are not known")))?.clone()
             }
         };
-        let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.layers);
+        let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.num_hidden_layers);
         ClipText::new(&config, self.build(part, above)?)
     }
 
@@ -155,7 +169,7 @@ impl<'a> PipelineLoader<'a> {
 
     /// The tensors of a part, but for those that are `surplus`.
     fn build(&self, part: PartName, surplus: impl Fn(&str) -> bool) -> Result<Build> {
-        let trained = self.trained.get(&part).cloned().unwrap_or(Trained::Nothing);
+        let trained = self.trained.get(&part).cloned().unwrap_or(Trainable::None);
         Ok(match self.source {
             Source::Files(files) => {
                 let weights = Weights::open_part(files.part(part)?)?.without(surplus);
@@ -176,7 +190,7 @@ pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     }
     for (name, _) in files.family.text_encoders() {
         let part = files.part(name)?;
-        let layers = ClipConfig::read(&part.config)?.layers;
+        let layers = ClipConfig::read(&part.config)?.num_hidden_layers;
         let there = Weights::open_part(part)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
         if there > layers {
             notes.push(format!("{name}: {there} layers, of which config.json takes the first {layers}"));
@@ -195,7 +209,7 @@ pub fn check_sizes(unet: &UnetConfig, vae: &VaeConfig, text_width: usize) -> Res
     let pairs = [
         ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
         ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
-        ("unet cross_attention_dim", unet.text, "text_encoder hidden_size", text_width),
+        ("unet cross_attention_dim", unet.cross_attention_dim, "text_encoder hidden_size", text_width),
     ];
     let Some((a_name, a, b_name, b)) = pairs.iter().find(|(_, a, _, b)| a != b) else { return Ok(()) };
     let error = Error::input(format!("{a_name} is {a}, but {b_name} is {b}"));

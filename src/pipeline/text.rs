@@ -90,7 +90,7 @@ impl TextEncoders {
     /// Width of the hidden states.
     pub fn width(&self) -> usize {
         match self.kind {
-            ConditioningKind::HiddenStates => self.networks.values().map(|clip| clip.config().width).sum(),
+            ConditioningKind::HiddenStates => self.networks.values().map(|clip| clip.config().hidden_size).sum(),
         }
     }
 

@@ -1,24 +1,26 @@
 //! The commands that only look: `tunelab check` and `tunelab plan`.
 //!
-//! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as TOML with what it amounts
-//! to as comments.
+//! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as
+//! TOML with what it amounts to as comments.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::estimate::{Memory, Trained, estimate};
 use super::local;
+use super::networks::{self, FLOAT, Networks};
+use crate::adapter;
+use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
-use crate::config::count::Unet;
 use crate::config::files::{self, Loaded};
-use crate::config::text_encoder::TextEncoder;
 use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
+use crate::model::build::Trainable;
+use crate::numbers::{bytes, counted, grouped};
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
-/// Errors: a file has problems (they are in the error, or on stderr where there are several files), or two files would
-/// write into the same results folder.
+/// Errors: a file has problems (they are in the error, or on stderr where there are several files),
+/// or two files would write into the same results folder.
 pub fn check(args: &CheckArgs) -> Result<()> {
     // A closed stderr must not hide the exit code.
     let say = |text: String| drop(writeln!(io::stderr(), "{text}"));
@@ -57,12 +59,13 @@ fn notes_of(plans: &[Planned]) -> Vec<String> {
     notes
 }
 
-/// What to know of a plan that is right: the LoRA of some of its targets does nothing in some programs.
+/// What to know of a plan that is right: the LoRA of some of its targets does nothing in some
+/// programs.
 pub fn note(plan: &Plan) -> Option<String> {
-    let Adapter::Lora(lora) = &plan.adapter else { return None };
+    let method = adapter::method(&plan.adapter);
     // A model that cannot be counted is refused where it is loaded.
-    let (unet, _) = local::networks(&plan.model).ok()?;
-    let names: Vec<&str> = unet.left_out_elsewhere(&lora.targets).collect();
+    let unet = networks::unet(&plan.model).and_then(|config| config.describe()).ok()?;
+    let names: Vec<&str> = unet.left_out_elsewhere(method.targets()).collect();
     (!names.is_empty()).then(|| {
         format!(
             "kohya's sd-scripts and stable-diffusion.cpp leave out the LoRA of {}, so they draw something else than was trained; \
@@ -72,9 +75,11 @@ pub fn note(plan: &Plan) -> Option<String> {
     })
 }
 
-/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or those of their stand-ins.
+/// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or
+/// those of their stand-ins.
 ///
-/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where it is asked for.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where
+/// it is asked for.
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let planned = Planned::load_all(&args.file, &args.set)?;
     let several = planned.len() > 1;
@@ -94,42 +99,53 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     print(&texts.join("\n"))
 }
 
-/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images, downloads.
+/// What a plan amounts to, in lines for a person: steps, trained parameters, memory, class images,
+/// downloads.
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
-    let (unet, text) = local::networks(&plan.model)?;
+    let networks = Networks::of(&plan.model)?;
     let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
-    lines.extend([steps(plan), trained(&plan.adapter, &unet, &text)]);
+    lines.extend([steps(plan), trained(&plan.adapter, &networks)]);
     // f16 is for cards only; of another type it is not known yet where it will be computed in.
     let on_card = plan.train.dtype == Dtype::F16;
-    lines.extend(memory(plan, &estimate(plan, &unet, &text, local::others(&plan.model), on_card)));
+    lines.extend(memory(plan, &estimate(plan, &networks, on_card)));
     if crate::config::local::config(&plan.model, "unet").is_none() {
         lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
     }
     lines.extend(note(plan).map(|note| format!("note: {note}")));
     lines.extend(class_images(&plan.objective));
-    lines.extend(downloads(plan, &unet));
+    lines.extend(downloads(plan, &networks)?);
     Ok(lines)
 }
 
-fn trained(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> String {
-    let count = Trained::new(adapter, unet, text);
+fn trained(adapter: &Adapter, networks: &Networks) -> String {
+    let Networks { unet, text_encoder, .. } = networks;
+    let count = Trained::new(adapter, networks);
     let (all, total) = (grouped(unet.parameters()), grouped(count.total()));
     let with_text = count.text_encoder > 0;
-    match adapter {
-        Adapter::Lora(lora) => {
-            let modules = unet.targeted(&lora.targets).count() + if with_text { text.lora_modules() } else { 0 };
+    let method = adapter::method(adapter);
+    match &method.beside_weights {
+        Some(beside) => {
+            let of_text = match &method.text_encoder {
+                Trainable::Lora(config) => text_encoder.targeted(&config.targets).count(),
+                Trainable::None | Trainable::Full => 0,
+            };
+            let modules = unet.targeted(method.targets()).count() + of_text;
             let of = if with_text {
-                format!("{} of the UNet's {all} and of the text encoder's {}", total, grouped(text.parameters()))
+                format!(
+                    "{} of the UNet's {all} and of the text encoder's {}",
+                    total,
+                    grouped(text_encoder.parameters())
+                )
             } else {
                 format!("{total} of the UNet's {all}")
             };
-            format!("trains {of} parameters: LoRA of rank {} beside {modules} modules", lora.rank)
+            format!("trains {of} parameters: {beside} beside {modules} modules")
         }
-        Adapter::Full(_) if with_text => {
+        None if with_text => {
             let parts = format!("{} of the UNet and {} of the text encoder", all, grouped(count.text_encoder));
             format!("trains all {total} parameters: {parts}")
         }
-        Adapter::Full(_) => format!("trains all of the UNet's {all} parameters"),
+        None => format!("trains all of the UNet's {all} parameters"),
     }
 }
 
@@ -141,15 +157,15 @@ fn memory(plan: &Plan, memory: &Memory) -> [String; 2] {
         ("average", memory.average),
         ("activations", memory.activations),
     ];
-    let shown = parts.iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| format!("{name} {}", size(*bytes)));
+    let shown = parts.iter().filter(|(_, size)| *size > 0).map(|(name, size)| format!("{name} {}", bytes(*size)));
     let shown: Vec<String> = shown.collect();
-    let saved = size(memory.checkpointing_saves);
+    let saved = bytes(memory.checkpointing_saves);
     let checkpointing = if plan.train.gradient_checkpointing {
         format!("gradient checkpointing saves {saved} of activations, for about a third more time")
     } else {
         format!("train.gradient_checkpointing would save {saved} of activations, for about a third more time")
     };
-    [format!("memory, estimated: {} ({})", size(memory.total()), shown.join(", ")), checkpointing]
+    [format!("memory, estimated: {} ({})", bytes(memory.total()), shown.join(", ")), checkpointing]
 }
 
 fn class_images(objective: &Objective) -> Option<String> {
@@ -162,8 +178,8 @@ fn class_images(objective: &Objective) -> Option<String> {
         "class images: {} of {:?} in {} of {}, unless they are here",
         grouped(dreambooth.class_images),
         dreambooth.class_prompt,
-        counted(dreambooth.class_steps, "step"),
-        dreambooth.class_sampler
+        counted(dreambooth.class_sample.steps, "step"),
+        dreambooth.class_sample.sampler
     ))
 }
 
@@ -185,7 +201,8 @@ fn steps(plan: &Plan) -> String {
     }
 }
 
-/// Class images that an epoch goes through: it lasts until the longer of the two sets is through, as in diffusers.
+/// Class images that an epoch goes through: it lasts until the longer of the two sets is through,
+/// as in diffusers.
 fn class_count(objective: &Objective) -> usize {
     match objective {
         Objective::Captions => 0,
@@ -194,27 +211,27 @@ fn class_count(objective: &Objective) -> usize {
     }
 }
 
-fn downloads(plan: &Plan, unet: &Unet) -> Vec<String> {
+fn downloads(plan: &Plan, networks: &Networks) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let missing = local::missing_files(&plan.model);
     if !missing.is_empty() {
-        let bytes: u64 = missing.iter().map(|file| usual_size(file, unet)).sum();
-        lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), size(bytes)));
+        let sizes = missing.iter().map(|file| usual_size(file, networks)).collect::<Result<Vec<u64>>>()?;
+        lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), bytes(sizes.iter().sum())));
         lines.extend(missing.iter().map(|file| format!("  {file}")));
     }
     if !plan.dataset.source.is_here() {
         lines.push(format!("downloads the pictures from {}, unless they are here", place(&plan.dataset.source)));
     }
-    lines
+    Ok(lines)
 }
 
 /// The size of a file of Stable Diffusion 1.x in 32 bits; the small ones do not count.
-fn usual_size(file: &str, unet: &Unet) -> u64 {
-    match file {
-        "unet/diffusion_pytorch_model.safetensors" => 4 * unet.parameters() as u64,
-        "vae/diffusion_pytorch_model.safetensors" => super::estimate::SD15_VAE_BYTES,
-        "text_encoder/model.safetensors" => super::estimate::SD15_TEXT_ENCODER_BYTES,
-        _ => 0,
+fn usual_size(file: &str, networks: &Networks) -> Result<u64> {
+    match file.split_once('/') {
+        Some((_, name)) if !name.ends_with(".safetensors") => Ok(0),
+        Some(("unet", _)) => Ok(FLOAT * networks.unet.parameters() as u64),
+        Some((part, _)) => networks::usual_bytes(part),
+        None => Ok(0),
     }
 }
 
@@ -227,31 +244,5 @@ fn place(source: &Source) -> String {
             format!("Hugging Face ({repo}) or ModelScope ({other})")
         }
         Source::ModelScope { repo, .. } => format!("ModelScope ({repo})"),
-    }
-}
-
-/// `859520964` → `859,520,964`.
-pub(crate) fn grouped(number: impl Display) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    groups.join(",")
-}
-
-/// `1 step`, `500 steps`.
-pub(crate) fn counted(number: usize, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
-}
-
-/// Decimal units, as download pages and disk vendors count.
-pub(super) fn size(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    if bytes >= 1e8 { format!("{:.1} GB", bytes / 1e9) } else { format!("{:.1} MB", bytes / 1e6) }
-}
-
-/// Writes data to stdout. A reader that has gone away (`tunelab plan x | head -1`) wants no more, which is no fault.
-pub(crate) fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
-        _ => Ok(()),
     }
 }

@@ -1,34 +1,33 @@
 //! How much a plan trains, and how much memory it needs, roughly, before anything is loaded.
 //!
-//! In: the plan, the sizes of its networks, and whether a CUDA card computes. Out: counts, and bytes in parts. The formula, in 32-bit
-//! floats but for what `train.dtype` shortens, the UNet's frozen weights everywhere and its activations on a card:
+//! In: the plan, its networks, and whether a CUDA card computes. Out: counts, and bytes in parts.
+//! The formula, in 32-bit floats but for what `train.dtype` shortens, the UNet's frozen weights
+//! everywhere and its activations on a card:
 //!
 //! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
-//! - *gradients*: one number for each trained one; *moments* of AdamW: two; *average*: one, if there is an EMA;
-//! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the outputs of all the UNet's
-//!   modules, which is about what the tape keeps (attention's maps are computed again on the way back); the text encoder's
-//!   likewise, if it is trained.
+//! - *gradients*: one number for each trained one; *moments*: what the optimizer keeps, two of
+//!   AdamW; *average*: one, if there is an EMA;
+//! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the
+//!   outputs of all the UNet's modules, which is about what the tape keeps (attention's maps are
+//!   computed again on the way back); the text encoder's likewise, if it is trained.
 //!
-//! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind it, as
-//! [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and computes one stage at a time again, so
-//! the activations are the sum of those inputs and the largest stage.
+//! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind
+//! it, as [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and
+//! computes one stage at a time again, so the activations are the sum of those inputs and the
+//! largest stage.
 //!
-//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 4.6 GB, where PyTorch needs 5.0; training all
-//! of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for moments.
-//! It is an estimate: what a device's libraries keep for themselves is not in it.
+//! For LoRA on Stable Diffusion 1.5 at 256 × 256 and batch 1 this gives 4.6 GB, where PyTorch needs
+//! 5.0; training all of the UNet takes 3.4 GB of weights, as much for gradients and 6.9 GB for
+//! moments. It is an estimate: what a device's libraries keep for themselves is not in it.
 
 use std::collections::BTreeMap;
 
-use crate::config::count::{Module, Shape, Unet};
-use crate::config::text_encoder::TextEncoder;
+use super::networks::{FLOAT, Networks};
+use crate::adapter;
 use crate::config::{Adapter, Dtype, Objective, Plan};
-
-/// Numbers in Stable Diffusion 1.5's VAE, times their size.
-pub const SD15_VAE_BYTES: u64 = 83_653_863 * FLOAT;
-/// Numbers in its text encoder, times their size.
-pub const SD15_TEXT_ENCODER_BYTES: u64 = 123_060_480 * FLOAT;
-
-const FLOAT: u64 = 4;
+use crate::model::build::Trainable;
+use crate::model::describe::{Module, Network};
+use crate::train::optimizer::state_names;
 
 /// What a plan trains, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +40,17 @@ pub struct Trained {
 
 impl Trained {
     /// What the adapter trains of these networks.
-    pub fn new(adapter: &Adapter, unet: &Unet, text: &TextEncoder) -> Self {
-        let (of_unet, of_text, with_text) = match adapter {
-            Adapter::Lora(lora) => (unet.trained(lora), lora.rank * text.lora_parameters(), lora.text_encoder),
-            Adapter::Full(full) => (unet.parameters(), text.parameters(), full.text_encoder),
+    pub fn new(adapter: &Adapter, networks: &Networks) -> Self {
+        let method = adapter::method(adapter);
+        let count = |trained: &Trainable, network: &Network| match trained {
+            Trainable::None => 0,
+            Trainable::Lora(config) => config.rank * network.lora_parameters(&config.targets),
+            Trainable::Full => network.parameters(),
         };
-        Self { unet: of_unet, text_encoder: if with_text { of_text } else { 0 } }
+        Self {
+            unet: count(&method.unet, &networks.unet),
+            text_encoder: count(&method.text_encoder, &networks.text_encoder),
+        }
     }
 
     /// Both together.
@@ -62,7 +66,7 @@ pub struct Memory {
     pub weights: u64,
     /// Of what is trained.
     pub gradients: u64,
-    /// AdamW's two.
+    /// What the optimizer keeps of each trained tensor.
     pub moments: u64,
     /// The weights' moving average.
     pub average: u64,
@@ -79,40 +83,28 @@ impl Memory {
     }
 }
 
-/// What of the model beside its UNet counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Others {
-    /// Bytes of the VAE and the text encoder.
-    pub bytes: u64,
-    /// Pixels of a picture for one of its latents, in each direction.
-    pub downscale: u64,
-}
-
-/// Stable Diffusion 1.5's: its VAE halves a picture three times.
-pub const SD15_OTHERS: Others = Others { bytes: SD15_VAE_BYTES + SD15_TEXT_ENCODER_BYTES, downscale: 8 };
-
 /// The memory that training needs; `on_card`: a CUDA card computes.
-pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on_card: bool) -> Memory {
-    let trained = Trained::new(&plan.adapter, unet, text);
+pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
+    let trained = Trained::new(&plan.adapter, networks);
     let numbers = FLOAT * trained.total() as u64;
-    let (beside, average) = match &plan.adapter {
-        Adapter::Lora(_) => (numbers, 0),
-        Adapter::Full(full) => (0, if full.ema_decay.is_some() { numbers } else { 0 }),
-    };
+    let method = adapter::method(&plan.adapter);
+    let beside = if method.trains_weights() { 0 } else { numbers };
+    let average = if method.ema_decay.is_some() { numbers } else { 0 };
     let short = if plan.train.dtype == Dtype::F32 { FLOAT } else { FLOAT / 2 };
-    let of_weight = if matches!(plan.adapter, Adapter::Lora(_)) { short } else { FLOAT };
+    let of_weight = if method.trains_weights() { FLOAT } else { short };
     let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
-    let pixels = (plan.dataset.resolution as u64 / others.downscale).pow(2);
-    let of_text = if trained.text_encoder > 0 { text.activations() as u64 } else { 0 };
-    let stages = Stages::new(unet, Sample { pixels, tokens: text.tokens() as u64 });
+    let pixels = (plan.dataset.resolution / networks.downscale).pow(2);
+    let sample = Sample { pixels, tokens: networks.tokens };
+    let of_text = if trained.text_encoder > 0 { sample.text_activations(&networks.text_encoder) } else { 0 };
+    let stages = Stages::new(&networks.unet, sample);
     let bytes = |of_unet: u64| samples * (of_activation * of_unet + FLOAT * of_text);
     let (all, kept) = (bytes(stages.all()), bytes(stages.checkpointed()));
     Memory {
-        weights: unet.parameters() as u64 * of_weight + others.bytes + beside,
+        weights: networks.unet.parameters() as u64 * of_weight + networks.others + beside,
         gradients: numbers,
-        moments: 2 * numbers,
+        moments: state_names(&plan.train.optimizer).len() as u64 * numbers,
         average,
         activations: if plan.train.gradient_checkpointing { kept } else { all },
         checkpointing_saves: all - kept,
@@ -123,9 +115,22 @@ pub fn estimate(plan: &Plan, unet: &Unet, text: &TextEncoder, others: Others, on
 #[derive(Clone, Copy)]
 struct Sample {
     /// Of its latent picture.
-    pixels: u64,
+    pixels: usize,
     /// Of its caption.
-    tokens: u64,
+    tokens: usize,
+}
+
+impl Sample {
+    /// Numbers that a module puts out.
+    fn activations(self, module: &Module) -> u64 {
+        (module.positions.count(self.pixels, self.tokens) * module.outputs()) as u64
+    }
+
+    /// Numbers that the text encoder's layers put out.
+    fn text_activations(self, text_encoder: &Network) -> u64 {
+        let in_layers = text_encoder.modules.iter().filter(|module| module.name.contains(".layers."));
+        in_layers.map(|module| self.activations(module)).sum()
+    }
 }
 
 /// What the UNet's stages keep for one sample, in numbers.
@@ -137,10 +142,10 @@ struct Stages {
 }
 
 impl Stages {
-    fn new(unet: &Unet, sample: Sample) -> Self {
+    fn new(unet: &Network, sample: Sample) -> Self {
         let mut found = Self { stages: BTreeMap::new(), outside: 0 };
         for module in &unet.modules {
-            let kept = activations(module, sample);
+            let kept = sample.activations(module);
             let Some(name) = stage(&module.name) else {
                 found.outside += kept;
                 continue;
@@ -149,7 +154,7 @@ impl Stages {
             *all += kept;
             // A stage begins with a norm over its input.
             if *input == 0 {
-                *input = rows(module, sample) * module.shape.outputs() as u64;
+                *input = kept;
             }
         }
         found
@@ -165,23 +170,9 @@ impl Stages {
     }
 }
 
-/// The stage that a module belongs to: a resnet and the transformer of the same number behind it, such as `down_blocks.0.1` for
-/// `down_blocks.0.resnets.1.conv1`. Nothing for what is in neither.
+/// The stage that a module belongs to: a resnet and the transformer of the same number behind it,
+/// such as `down_blocks.0.1` for `down_blocks.0.resnets.1.conv1`. Nothing for what is in neither.
 fn stage(module: &str) -> Option<String> {
     let (level, rest) = module.split_once(".resnets.").or_else(|| module.split_once(".attentions."))?;
     Some(format!("{level}.{}", rest.split('.').next()?))
-}
-
-/// Positions that a module works on.
-fn rows(module: &Module, sample: Sample) -> u64 {
-    match module.shape {
-        Shape::Linear { on_text: true, .. } => sample.tokens,
-        _ if module.name.contains("time_emb") => 1,
-        _ => (sample.pixels >> (2 * module.level)).max(1),
-    }
-}
-
-/// Numbers that a module keeps.
-fn activations(module: &Module, sample: Sample) -> u64 {
-    rows(module, sample) * module.shape.outputs() as u64
 }

@@ -1,38 +1,38 @@
 //! Does a run fit a card's memory? Asked before anything is loaded.
 //!
-//! In: the plan, the folder of its model, and the memory that the card has. Out: nothing, a warning, or an error; both say what
-//! would make the run smaller.
+//! In: the plan, the folder of its model, and the memory that the card has. Out: nothing, a
+//! warning, or an error; both say what would make the run smaller.
 
 use std::path::Path;
 
-use super::command::size;
 use super::estimate::{Memory, estimate};
-use super::local;
-use crate::config::{Adapter, Dtype, Plan, Source};
+use super::networks::Networks;
+use crate::adapter;
+use crate::config::{Dtype, Plan, Source};
 use crate::device::CardMemory;
 use crate::error::{Error, Result};
+use crate::numbers::bytes;
 
 /// What a plan needs on a card; a hub's model is in this folder.
 ///
 /// Errors: the model's UNet or text encoder is of a kind that is not counted.
 pub fn needed(plan: &Plan, model: &Path) -> Result<Memory> {
     let model = if plan.model.is_here() { plan.model.clone() } else { Source::Path(model.to_path_buf()) };
-    let (unet, text) = local::networks(&model)?;
-    Ok(estimate(plan, &unet, &text, local::others(&model), true))
+    Ok(estimate(plan, &Networks::of(&model)?, true))
 }
 
 /// A warning, if less than what is needed is free.
 ///
 /// Errors: even the whole card has less.
 pub fn fit(plan: &Plan, memory: &Memory, card: CardMemory) -> Result<Option<String>> {
-    let needs = format!("the run needs about {} of the GPU's memory, as estimated", size(memory.total()));
+    let needs = format!("the run needs about {} of the GPU's memory, as estimated", bytes(memory.total()));
     if memory.total() > card.total {
-        return Err(Error::input(format!("{needs}, and the GPU has {}", size(card.total)))
+        return Err(Error::input(format!("{needs}, and the GPU has {}", bytes(card.total)))
             .hint(format!("{}, or use a larger GPU or --device cpu", smaller(plan, memory))));
     }
     let short = memory.total() > card.free;
     Ok(short.then(|| {
-        let (free, total) = (size(card.free), size(card.total));
+        let (free, total) = (bytes(card.free), bytes(card.total));
         let rest = "other programs have the rest (see `nvidia-smi`)";
         format!("{needs}, and {free} of its {total} are free: {rest}; should it run out, {}", smaller(plan, memory))
     }))
@@ -43,7 +43,7 @@ fn smaller(plan: &Plan, memory: &Memory) -> String {
     let train = &plan.train;
     let mut remedies = Vec::new();
     if !train.gradient_checkpointing {
-        let saved = size(memory.checkpointing_saves);
+        let saved = bytes(memory.checkpointing_saves);
         remedies.push(format!("set train.gradient_checkpointing = true (saves about {saved})"));
     }
     if train.dtype == Dtype::F32 {
@@ -52,10 +52,11 @@ fn smaller(plan: &Plan, memory: &Memory) -> String {
     if train.batch_size > 1 {
         remedies.push("take a smaller train.batch_size and as much more train.gradient_accumulation".to_owned());
     }
-    if let Adapter::Full(full) = &plan.adapter {
-        if full.ema_decay.is_some() {
-            remedies.push(format!("leave out ema_decay (saves {})", size(memory.average)));
-        }
+    let method = adapter::method(&plan.adapter);
+    if method.ema_decay.is_some() {
+        remedies.push(format!("leave out ema_decay (saves {})", bytes(memory.average)));
+    }
+    if method.trains_weights() {
         remedies.push("train a LoRA in place of all weights".to_owned());
     }
     remedies.push("take a smaller dataset.resolution".to_owned());

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cli::output::print;
 use crate::cli::{PlotArgs, ReportArgs, TableArgs};
 use crate::error::{Error, Result};
-use crate::plan::command::print;
 use crate::progress::Progress;
 use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 

@@ -14,11 +14,12 @@ mod settings;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::numbers::duration_with_tenths;
 use crate::results::write_atomic;
 
 use super::document::{Block, Grid, Image, to_html, to_markdown};
 use super::runs::{Run, Runs};
-use super::table::{Table, duration, to_cells};
+use super::table::{Table, to_cells};
 use groups::{captioned, groups, shared_by};
 
 const TITLE: &str = "Fine-tuning experiments";
@@ -54,7 +55,7 @@ fn summary(runs: &Runs) -> String {
         "{count} finished {} ({}), {} in all.",
         if count == 1 { "run" } else { "runs" },
         names.join(", "),
-        duration(seconds)
+        duration_with_tenths(seconds)
     );
     if !runs.unfinished.is_empty() {
         let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::config::Reference;
+use crate::config::{Reference, rename_old_keys};
 use crate::error::{Error, Result};
 use crate::results::{PLAN_TOML, RUN_JSON, RunRecord};
 
@@ -78,7 +78,8 @@ impl Run {
         let text = fs::read_to_string(&record)?;
         let record = serde_json::from_str(&text).map_err(|e| broken(&record).cause(e))?;
         let text = fs::read_to_string(&plan).map_err(|e| broken(&plan).cause(e))?;
-        let plan = toml::from_str(&text).map_err(|e| broken(&plan).cause(e.message()))?;
+        let mut plan = toml::from_str(&text).map_err(|e| broken(&plan).cause(e.message()))?;
+        rename_old_keys(&mut plan);
         Ok(Self { path: path.to_path_buf(), record, plan })
     }
 

@@ -21,7 +21,7 @@ use crate::results::write_atomic;
 
 use super::runs::Runs;
 
-pub use cell::{Cell, duration, gibibytes};
+pub use cell::{Cell, gibibytes};
 pub use render::{to_cells, to_csv, to_latex, to_markdown, to_terminal, to_text};
 pub use rows::{Kind, Row, Table};
 

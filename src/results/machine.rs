@@ -22,6 +22,9 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// The processor's features that fast arithmetic uses.
     pub cpu_features: Vec<String>,
+    /// The set of instructions that the kernels used on the CPU; records of earlier versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simd: Option<String>,
     /// Logical processors that this process may use.
     pub cores: usize,
     /// The computer's memory, MiB.
@@ -52,6 +55,7 @@ impl Machine {
             arch: std::env::consts::ARCH.to_string(),
             cpu: cpu_name(),
             cpu_features: cpu_features(),
+            simd: Some(tunelab_ops::simd::current().to_string()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: memory_mib(),
             gpus: gpus(),

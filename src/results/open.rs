@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use fs_err as fs;
 
-use super::changes::{Change, change};
 use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
@@ -18,6 +17,7 @@ use super::{
     CHECKPOINTS, EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files,
     samples,
 };
+use crate::config::PlanDiff;
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
@@ -76,7 +76,7 @@ impl RunDir {
         let run = Self { path, _lock: Some(Arc::new(lock)) };
         match run.stored_plan()? {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
-            Some(stored) if change(&stored, plan_toml) == Change::Training && run.holds_only_its_plan()? => {
+            Some(stored) if PlanDiff::of(&stored, plan_toml) == PlanDiff::Training && run.holds_only_its_plan()? => {
                 run.remove(INPUTS_JSON)?;
             }
             Some(stored) => return run.reopen(&stored, plan_toml, results),
@@ -89,13 +89,13 @@ impl RunDir {
     fn reopen(self, stored: &str, wanted: &str, results: &Path) -> Result<Opened> {
         let trained = self.is_finished() || self.path.join(RESAMPLING_JSON).is_file();
         let [weights, pictures] = self.missing();
-        match change(stored, wanted) {
-            Change::Nothing => {}
-            Change::Words => self.write_plan(wanted, results)?,
+        match PlanDiff::of(stored, wanted) {
+            PlanDiff::Equal => {}
+            PlanDiff::MetadataOnly => self.write_plan(wanted, results)?,
             // What is there stays until it is known that other images can be drawn.
-            Change::Pictures if trained && weights.is_none() => return Ok(Opened::Resample(self)),
-            Change::Pictures => self.forget_pictures(stored, wanted)?,
-            Change::Training => return Err(self.holds_another_plan()),
+            PlanDiff::SamplingOnly if trained && weights.is_none() => return Ok(Opened::Resample(self)),
+            PlanDiff::SamplingOnly => self.forget_pictures(stored, wanted)?,
+            PlanDiff::Training => return Err(self.holds_another_plan()),
         }
         if let Some(weights) = weights {
             files::remove_temporaries(&self.path)?;
@@ -145,7 +145,9 @@ impl RunDir {
     /// removed, those that a cut-off drawing left stay.
     pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
         match self.stored_plan()? {
-            Some(stored) if change(&stored, plan_toml) == Change::Pictures => self.forget_pictures(&stored, plan_toml),
+            Some(stored) if PlanDiff::of(&stored, plan_toml) == PlanDiff::SamplingOnly => {
+                self.forget_pictures(&stored, plan_toml)
+            }
             _ => Ok(()),
         }
     }
@@ -154,7 +156,8 @@ impl RunDir {
     /// finished.
     pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
         let run = Self { path: results.join(run_folder(name)), _lock: None };
-        let same = |stored: String| matches!(change(&stored, plan_toml), Change::Nothing | Change::Words);
+        let same =
+            |stored: String| matches!(PlanDiff::of(&stored, plan_toml), PlanDiff::Equal | PlanDiff::MetadataOnly);
         Ok(run.is_finished() && run.missing() == [None, None] && run.stored_plan()?.is_some_and(same))
     }
 

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::config::SampleParams;
 use crate::data::Rgb;
 use crate::error::{Error, Result};
 
@@ -14,31 +15,20 @@ use super::files::write_atomic;
 
 /// What made one image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shot {
+pub struct ImageMetadata {
     /// What the image should show.
     pub prompt: String,
-    /// What it should not show; may be empty.
-    pub negative_prompt: String,
-    /// Denoising steps.
-    pub steps: usize,
-    /// The sampler's name.
-    pub sampler: String,
-    /// Classifier-free guidance.
-    pub guidance_scale: f64,
-    /// The seed of this very image.
-    pub seed: u64,
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
+    /// How it was drawn; the seed is that of this very image.
+    pub params: SampleParams,
     /// What drew it in place of what, if its model is a stand-in.
     pub stand_in: Option<String>,
 }
 
-impl Shot {
+impl ImageMetadata {
     /// The text for the keyword `parameters`.
     pub fn parameters(&self) -> String {
-        let Self { prompt, negative_prompt, steps, sampler, guidance_scale, seed, width, height, stand_in } = self;
+        let Self { prompt, params, stand_in } = self;
+        let SampleParams { negative_prompt, steps, sampler, guidance_scale, seed, width, height } = params;
         let stand_in = stand_in.as_ref().map_or_else(String::new, |what| format!(", Stand-in: {what}"));
         let negative =
             if negative_prompt.is_empty() { String::new() } else { format!("\nNegative prompt: {negative_prompt}") };

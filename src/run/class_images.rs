@@ -20,7 +20,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::pipeline::PromptEmbeds;
-use crate::results::{Shot, read_text, write_png};
+use crate::results::{ImageMetadata, read_text, write_png};
 use crate::sample::ImageGenerator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -72,10 +72,10 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         VERSION.to_owned(),
         hash::key(&model),
         prior.class_prompt.clone(),
-        prior.class_sampler.to_string(),
-        prior.class_steps.to_string(),
-        prior.class_guidance_scale.to_string(),
-        prior.class_seed.to_string(),
+        prior.class_sample.sampler.to_string(),
+        prior.class_sample.steps.to_string(),
+        prior.class_sample.guidance_scale.to_string(),
+        prior.class_sample.seed.to_string(),
         prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
@@ -104,24 +104,19 @@ fn make(
     let negative = embeds.get("").ok_or_else(unknown)?;
     let size = prior.class_batch_size;
     let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
-    let unet_calls = generator.unet_calls(prior.class_sampler, prior.class_steps)?;
+    let unet_calls = generator.unet_calls(prior.class_sample.sampler, prior.class_sample.steps)?;
     let bar = of.progress.bar("class images", (unet_calls * batches.len()) as u64);
     for (done, batch) in batches.iter().enumerate() {
         bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
         let first = batch * size;
-        let shot = |index: usize| Shot {
+        let shot = |index: usize| ImageMetadata {
             prompt: prior.class_prompt.clone(),
-            negative_prompt: String::new(),
-            steps: prior.class_steps,
-            sampler: prior.class_sampler.to_string(),
-            guidance_scale: prior.class_guidance_scale,
-            seed: prior.class_seed.wrapping_add(index as u64),
-            width: of.plan.dataset.resolution,
-            height: of.plan.dataset.resolution,
+            params: prior.class_sample.nth(index),
             // Its folder is shared by all experiments on this very model.
             stand_in: None,
         };
-        let images = generator.generate_batch(&shot(first), size, prior.class_sampler, prompt, negative, &bar)?;
+        let images =
+            generator.generate_batch(&shot(first), size, prior.class_sample.sampler, prompt, negative, &bar)?;
         for (index, image) in (first..).zip(&images).filter(|(index, _)| missing.contains(index)) {
             let text = [("parameters", &*shot(index).parameters()), (PIXELS, &hash::sha256(&image.pixels))];
             write_png(&folder.join(name(index)), image, &text)?;

@@ -6,14 +6,15 @@
 
 use super::run_inputs::RunInputs;
 use super::{Experiment, class_images};
+use crate::adapter::{self, Method};
 use crate::assets;
-use crate::config::{Adapter, Dtype, Objective, Plan, unfit_sampling};
+use crate::config::{Objective, Plan, unfit_sampling};
 use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::error::Result;
 use crate::hash;
-use crate::model::build::{Build, Parameters, Trained};
-use crate::model::lora::LoraConfig;
+use crate::model::Dtype;
+use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::unet::Unet;
 use crate::pipeline::load::passed_over;
 use crate::pipeline::{
@@ -31,9 +32,6 @@ use tunelab_ops::weight::products_in_bf16;
 /// Beside the runs: latents, conditioning and class images by content, shared by all of them.
 const CACHE_FOLDER: &str = ".cache";
 
-/// The text model's projections that an adapter is put beside.
-pub const TEXT_TARGETS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
-
 impl RunInputs {
     /// Finds, fetches, checks, hashes and encodes.
     pub fn new(of: &Experiment) -> Result<Self> {
@@ -44,7 +42,7 @@ impl RunInputs {
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
         let pipeline = PipelineLoader::of_files(&files, device)
-            .training(trained(&plan.adapter, files.family))
+            .training(trained(&adapter::method(&plan.adapter), files.family))
             .seed(plan.seed)
             .dtype(plan.train.dtype)
             .pipeline()?;
@@ -114,7 +112,7 @@ fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> R
     let schedule = files.noise_schedule()?;
     passed_over(files)?.into_iter().for_each(&mut *warn);
     // It would show after the training.
-    if let Some(unfit) = unfit_sampling(&plan.eval, &plan.objective, &schedule).into_iter().next() {
+    if let Some(unfit) = unfit_sampling(plan, &schedule).into_iter().next() {
         return Err(unfit.error);
     }
     if plan.train.dtype == Dtype::Bf16 && device.is_cpu() {
@@ -154,7 +152,7 @@ impl Texts {
         let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt).chain(empty);
         let captions = tokenize(tokenizers, captions, warn)?;
         let prompts = plan.eval.prompts.iter().map(String::as_str);
-        let prompts = prompts.chain([plan.eval.negative_prompt.as_str(), ""]).chain(class_prompt);
+        let prompts = prompts.chain([plan.eval.sample.negative_prompt.as_str(), ""]).chain(class_prompt);
         Ok(Self { captions, eval: tokenize(tokenizers, prompts, warn)? })
     }
 
@@ -183,17 +181,9 @@ impl Texts {
 }
 
 /// What of each part is trained.
-fn trained(adapter: &Adapter, family: Family) -> BTreeMap<PartName, Trained> {
-    let (unet, text) = match adapter {
-        Adapter::Lora(l) => {
-            let config =
-                |targets| Trained::Lora(LoraConfig { rank: l.rank, alpha: l.alpha, targets, dropout: l.dropout });
-            (config(l.targets.clone()), l.text_encoder.then(|| config(TEXT_TARGETS.map(str::to_owned).to_vec())))
-        }
-        Adapter::Full(full) => (Trained::All, full.text_encoder.then_some(Trained::All)),
-    };
-    let text = family.text_encoders().filter_map(|(part, _)| Some((part, text.clone()?)));
-    text.chain([(PartName::Unet, unet)]).collect()
+fn trained(method: &Method, family: Family) -> BTreeMap<PartName, Trainable> {
+    let text = family.text_encoders().map(|(part, _)| (part, method.text_encoder.clone()));
+    text.chain([(PartName::Unet, method.unet.clone())]).collect()
 }
 
 /// The pictures' and the captions' hashes.

@@ -1,10 +1,13 @@
-//! What is said of a run at its end: the record of one that came to it, and of one that did not what the next process finds.
+//! What is said of a run at its end: the record of one that came to it, and of one that did not
+//! what the next process finds.
 //!
-//! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an error.
+//! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an
+//! error.
 
 use super::Experiment;
 use super::run_inputs::RunInputs;
-use crate::config::{Adapter, Dtype, Objective};
+use crate::adapter;
+use crate::config::{Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::results::{
@@ -15,7 +18,8 @@ use crate::train::checkpoint::Checkpoint;
 use tunelab_ops::weight::products_in_bf16;
 
 impl Experiment<'_> {
-    /// Says of a run that did not come to its end what the next one finds, and keeps for it what was warned of.
+    /// Says of a run that did not come to its end what the next one finds, and keeps for it what
+    /// was warned of.
     pub(super) fn with_what_is_kept(&self, error: Error) -> Error {
         let warnings = self.warnings();
         if !warnings.is_empty() && self.run.path().join(LOSS_CSV).is_file() {
@@ -56,7 +60,8 @@ impl Experiment<'_> {
         names.chain(["grid.png".to_owned()]).collect()
     }
 
-    /// Whether the file system takes the names of all that will be written; those of a run's own make are short.
+    /// Whether the file system takes the names of all that will be written; those of a run's own
+    /// make are short.
     pub(super) fn check_names(&self) -> Result<()> {
         self.run.takes(&[self.pictures(), vec![weights_name(&self.plan.name)]].concat())
     }
@@ -83,17 +88,16 @@ impl Experiment<'_> {
         sampling: f64,
         files: Vec<String>,
     ) -> RunRecord {
-        let method = match (&self.plan.objective, &self.plan.adapter) {
-            (Objective::Captions, Adapter::Lora(_)) => "lora",
-            (Objective::Captions, Adapter::Full(_)) => "full",
-            (Objective::DreamBooth(_), Adapter::Lora(_)) => "dreambooth lora",
-            (Objective::DreamBooth(_), Adapter::Full(_)) => "dreambooth full",
+        let adapter = adapter::method(&self.plan.adapter).label;
+        let method = match &self.plan.objective {
+            Objective::Captions => adapter.to_owned(),
+            Objective::DreamBooth(_) => format!("dreambooth {adapter}"),
         };
         RunRecord {
             status: Status::Finished,
             name: self.plan.name.clone(),
             stand_in: self.stand_in(),
-            method: method.to_owned(),
+            method,
             device: device::name(self.device),
             dtype: match self.plan.train.dtype {
                 Dtype::Bf16 if self.device.is_cpu() => format!("{} {}", Dtype::Bf16, products_in_bf16()),

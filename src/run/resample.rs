@@ -6,8 +6,9 @@
 
 use super::Experiment;
 use super::inputs::Inputs;
+use crate::adapter;
 use crate::assets;
-use crate::config::{Adapter, Dtype, Source};
+use crate::config::{Dtype, Source};
 use crate::error::Result;
 use crate::pipeline::tokenize;
 use crate::report::grid;
@@ -45,10 +46,11 @@ impl Experiment<'_> {
     fn draw(&self, set: SampleSet, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
         let files = assets::find_model(source, self.progress)?;
         // Weights that are, or were, trained are not rounded.
-        let dtype = if matches!(self.plan.adapter, Adapter::Lora(_)) { self.plan.train.dtype } else { Dtype::F32 };
+        let trains_weights = adapter::method(&self.plan.adapter).trains_weights();
+        let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let pipeline = load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
-        let texts = eval.prompts.iter().chain([&eval.negative_prompt]).map(String::as_str);
+        let texts = eval.prompts.iter().chain([&eval.sample.negative_prompt]).map(String::as_str);
         let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| self.progress.warn(text))?;
         let embeds = pipeline.text_encoders.encode_each(&ids)?;
         let generator = self.image_generator(&pipeline.unet, &pipeline.vae, &pipeline.schedule);

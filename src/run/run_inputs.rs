@@ -3,7 +3,8 @@
 //! In: what `prepare` gathered. Out: [`RunInputs`], and from it what the trainer takes, the
 //! networks without dropout for evaluation, and the networks as they will be written for drawing.
 
-use crate::config::{Adapter, Plan};
+use crate::adapter::{self, TrainedModel};
+use crate::config::Plan;
 use crate::data::Picture;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::model::build::{Build, Parameters};
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::pipeline::{Ids, ModelFiles, PromptEmbeds};
-use crate::results::Hashes;
+use crate::results::{Hashes, TrainingSummary};
 use crate::train::examples::Examples;
 use crate::train::objective::Predictor;
 use crate::train::texts::TextConditioning;
@@ -65,9 +66,25 @@ impl RunInputs {
             examples: &self.examples,
             class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
             train: &plan.train,
-            ema_decay: if let Adapter::Full(full) = &plan.adapter { full.ema_decay } else { None },
+            ema_decay: adapter::method(&plan.adapter).ema_decay,
             seed: plan.seed,
             digest: self.hashes.digest(),
+        }
+    }
+
+    /// What is written of it after the training.
+    pub fn trained_model<'a>(&'a self, plan: &'a Plan, ending: &'a TrainingSummary) -> TrainedModel<'a> {
+        TrainedModel {
+            plan,
+            files: &self.files,
+            unet: &self.unet_parameters,
+            unet_layers: &self.unet.config().layers_per_block,
+            text_encoder: self.text_parameters.get(&PartName::TextEncoder),
+            vae_levels: self.vae.config().block_out_channels.len(),
+            schedule: &self.schedule,
+            pictures: &self.pictures,
+            class_images: self.class.as_ref().map_or(0, |(class, _)| class.len()),
+            ending,
         }
     }
 

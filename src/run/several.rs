@@ -6,14 +6,16 @@
 
 use super::Experiment;
 use super::inputs::Inputs;
+use crate::adapter;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
+use crate::cli::output::print;
 use crate::config::files::{self, Loaded};
 use crate::config::{Plan, Planned};
 use crate::device::{self, Threads};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::plan::command::{counted, print};
+use crate::numbers::counted;
 use crate::progress::Progress;
 use crate::report::table::{self, Table};
 use crate::results::{LOSS_CSV, Opened, RunDir, run_folder};
@@ -218,7 +220,7 @@ impl Room<'_> {
 
     fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
         // What is finished may stand where its type cannot be computed.
-        if let Err(error) = device::check(&self.device, plan)
+        if let Err(error) = device::check(&self.device, &plan.train, adapter::method(&plan.adapter).trains_weights())
             && (self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())?)
         {
             return Err(error);

@@ -8,17 +8,16 @@ use super::{ImageGenerator, check_base, load, trained_model};
 use crate::adapter::file as lora_file;
 use crate::assets;
 use crate::cli::SampleArgs;
-use crate::config::{Dtype, Plan, Source};
+use crate::config::{Dtype, Plan, SampleParams, Source};
 use crate::data::Rgb;
 use crate::device;
-use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pipeline::load::passed_over;
 use crate::pipeline::{Pipeline, tokenize};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{PLAN_TOML, RunDir, RunRecord, Shot, slug, write_png};
+use crate::results::{ImageMetadata, PLAN_TOML, RunDir, RunRecord, slug, write_png};
 use std::path::{Path, PathBuf};
 use tunelab_ops::replay::NO_GRAPHS;
 
@@ -31,12 +30,8 @@ struct Settings {
     tf32: bool,
     /// Of the run that trained the LoRA on this model.
     trained_on: Option<RunRecord>,
-    negative_prompt: String,
-    seed: u64,
+    params: SampleParams,
     images: usize,
-    steps: usize,
-    guidance_scale: f64,
-    sampler: Sampler,
     /// Width and height; the model's own if none.
     size: Option<(usize, usize)>,
     /// What the run's model stands in for.
@@ -51,13 +46,13 @@ impl Settings {
             (None, None) => return Err(Error::input("give a run's folder or --model")),
         };
         if let Some(negative) = &args.negative_prompt {
-            settings.negative_prompt.clone_from(negative);
+            settings.params.negative_prompt.clone_from(negative);
         }
-        settings.seed = args.seed.unwrap_or(settings.seed);
+        settings.params.seed = args.seed.unwrap_or(settings.params.seed);
         settings.images = args.images.unwrap_or(settings.images);
-        settings.steps = args.steps.unwrap_or(settings.steps);
-        settings.guidance_scale = args.guidance_scale.unwrap_or(settings.guidance_scale);
-        settings.sampler = args.sampler.unwrap_or(settings.sampler);
+        settings.params.steps = args.steps.unwrap_or(settings.params.steps);
+        settings.params.guidance_scale = args.guidance_scale.unwrap_or(settings.params.guidance_scale);
+        settings.params.sampler = args.sampler.unwrap_or(settings.params.sampler);
         settings.size = args.width.zip(args.height).or(settings.size);
         Ok(settings)
     }
@@ -77,12 +72,8 @@ impl Settings {
             tf32: plan.train.tf32,
             lora: lora.map(|file| (file, 1.0)),
             trained_on,
-            negative_prompt: eval.negative_prompt,
-            seed: eval.seed,
+            params: eval.sample,
             images: eval.images,
-            steps: eval.steps,
-            guidance_scale: eval.guidance_scale,
-            sampler: eval.sampler,
             size: Some((plan.dataset.resolution, plan.dataset.resolution)),
             stand_in,
         })
@@ -97,27 +88,17 @@ impl Settings {
             dtype: Dtype::F32,
             tf32: false,
             trained_on: None,
-            negative_prompt: String::new(),
-            seed: 0,
+            params: SampleParams { seed: 0, ..SampleParams::default() },
             images: 1,
-            steps: 50,
-            guidance_scale: 7.5,
-            sampler: Sampler::Pndm,
             size: None,
             stand_in: None,
         })
     }
 
-    fn shot(&self, prompt: &str, index: usize, (width, height): (usize, usize)) -> Shot {
-        Shot {
+    fn shot(&self, prompt: &str, index: usize, (width, height): (usize, usize)) -> ImageMetadata {
+        ImageMetadata {
             prompt: prompt.to_owned(),
-            negative_prompt: self.negative_prompt.clone(),
-            steps: self.steps,
-            sampler: self.sampler.to_string(),
-            guidance_scale: self.guidance_scale,
-            seed: self.seed.wrapping_add(index as u64),
-            width,
-            height,
+            params: SampleParams { width, height, ..self.params.nth(index) },
             stand_in: self.stand_in.clone(),
         }
     }
@@ -142,20 +123,20 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let pipeline = load(&files, settings.lora.as_ref(), &device, dtype)?;
     let size = image_size(&pipeline, settings.size)?;
     let prompts = targets.iter().map(|(prompt, _)| prompt.as_str());
-    let texts = [settings.negative_prompt.as_str()].into_iter().chain(prompts);
+    let texts = [settings.params.negative_prompt.as_str()].into_iter().chain(prompts);
     let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| progress.warn(text))?;
     let embeds = pipeline.text_encoders.encode_each(&ids)?;
     let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, &pipeline.schedule, &device, &interrupt);
     let images: usize = targets.iter().map(|(_, paths)| paths.len()).sum();
-    let unet_calls = generator.unet_calls(settings.sampler, settings.steps)? * images;
+    let unet_calls = generator.unet_calls(settings.params.sampler, settings.params.steps)? * images;
     let bar = progress.bar("sampling", unet_calls as u64);
     let mut rows = Vec::new();
     for (prompt, paths) in &targets {
         let mut images: Vec<Rgb> = Vec::with_capacity(paths.len());
         for (index, path) in paths.iter().enumerate() {
             let shot = settings.shot(prompt, index, size);
-            let (positive, negative) = (&embeds[prompt], &embeds[&settings.negative_prompt]);
-            let image = generator.generate(&shot, settings.sampler, positive, negative, &bar)?;
+            let (positive, negative) = (&embeds[prompt], &embeds[&settings.params.negative_prompt]);
+            let image = generator.generate(&shot, settings.params.sampler, positive, negative, &bar)?;
             write_png(path, &image, &[("parameters", &shot.parameters())])?;
             images.push(image);
         }

@@ -5,10 +5,11 @@
 //! LoRA for it, if there is one; both as one [`Pipeline`].
 
 use crate::adapter::file::{self as lora_file, Modules};
-use crate::config::{Adapter, Dtype, Plan, Source};
+use crate::adapter::{self, Output};
+use crate::config::{Dtype, Plan, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::{ModelFiles, Pipeline, PipelineLoader};
-use crate::results::{Hashes, LORA_FILE, RunDir, RunRecord};
+use crate::results::{Hashes, RunDir, RunRecord};
 use crate::weights::PartName;
 use candle_core::Device;
 use std::collections::BTreeMap;
@@ -17,9 +18,9 @@ use std::path::{Path, PathBuf};
 /// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
 pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
     let folder = run.path().join("weights");
-    let (last, model, lora) = match &plan.adapter {
-        Adapter::Lora(_) => (folder.join(LORA_FILE), plan.model.clone(), Some(folder.join(LORA_FILE))),
-        Adapter::Full(_) => (folder.join("model_index.json"), Source::Path(folder), None),
+    let (last, model, lora) = match adapter::method(&plan.adapter).output {
+        Output::Adapter(name) => (folder.join(name), plan.model.clone(), Some(folder.join(name))),
+        Output::Model(name) => (folder.join(name), Source::Path(folder), None),
     };
     if last.is_file() {
         return Ok((model, lora));

@@ -1,9 +1,10 @@
 //! Checkpoints: everything that a run needs to go on as if it had never been cut off.
 //!
-//! In: a trainer between two steps. Out: `checkpoints/step-<n>.safetensors` with the trained tensors, both moments, the
-//! number of steps and of batches drawn. Data order, noise and schedule are functions of these two numbers, so nothing
-//! else has to be kept. A checkpoint appears under its name only when it is whole; then the older ones are removed. It carries a
-//! hash of its content: one that is damaged is passed over for the one before it.
+//! In: a trainer between two steps. Out: `checkpoints/step-<n>.safetensors` with the trained
+//! tensors, what the optimizer keeps of each, the number of steps and of batches drawn. Data order,
+//! noise and schedule are functions of these two numbers, so nothing else has to be kept. A
+//! checkpoint appears under its name only when it is whole; then the older ones are removed. It
+//! carries a hash of its content: one that is damaged is passed over for the one before it.
 
 use crate::error::{Error, Result};
 use crate::hash;
@@ -24,8 +25,20 @@ pub struct Checkpoint {
     pub draws: u64,
     /// A hash of all that goes in: a checkpoint of other inputs is not gone on from.
     pub inputs: String,
-    /// Trained tensors (`value.<name>`) and moments (`moment1.<name>`, `moment2.<name>`).
+    /// Trained tensors and what is kept of each, by [`tensor_name`].
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// The name in a checkpoint of what is kept of the trained tensor `name`: its `value`, its
+/// `average`, and what the optimizer keeps by torch's names. Of these the two running averages have
+/// the names that the first checkpoints gave them.
+pub fn tensor_name(what: &str, name: &str) -> String {
+    let what = match what {
+        "exp_avg" => "moment1",
+        "exp_avg_sq" => "moment2",
+        other => other,
+    };
+    format!("{what}.{name}")
 }
 
 impl Checkpoint {
@@ -45,7 +58,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The newest sound checkpoint of the run, if it has one. Newer ones are removed, and `warn` hears what is wrong with them.
+    /// The newest sound checkpoint of the run, if it has one. Newer ones are removed, and `warn`
+    /// hears what is wrong with them.
     pub fn newest(run: &RunDir, warn: &mut dyn FnMut(String)) -> Result<Option<Self>> {
         let mut damage = Vec::new();
         let mut sound = None;

@@ -1,7 +1,8 @@
 //! A moving average of the trained tensors (Polyak averaging), as diffusers' `EMAModel` has it.
 //!
-//! After step n the decay is min(decay, n / (n + 9)), so that the first steps do not count for long: diffusers'
-//! (1 + s) / (10 + s) with s = n - 1, and as there the first step's values are taken whole.
+//! After step n the decay is min(decay, n / (n + 9)), so that the first steps do not count for
+//! long: diffusers' (1 + s) / (10 + s) with s = n - 1, and as there the first step's values are
+//! taken whole.
 
 use crate::error::{Error, Result};
 use candle_core::Tensor;

@@ -121,7 +121,7 @@ impl Predictor<'_> {
         Ok(UnetBatch {
             noisy_latents: self.schedule.add_noise(&batch.latents, &sample.noise, &sample.timesteps)?,
             target: self.schedule.target(&batch.latents, &sample.noise, &sample.timesteps)?,
-            timestep_embedding: self.unet.waves(&timesteps, device)?,
+            timestep_embedding: self.unet.timestep_embedding(&timesteps, device)?,
             loss_weights: Tensor::new(loss_weights, device)?,
             conditioning,
             captions: batch.captions.clone(),

@@ -1,7 +1,9 @@
-//! The scale of the loss in f16, whose smallest gradients would be 0 without it; the rules are those of torch's `GradScaler`.
+//! The scale of the loss in f16, whose smallest gradients would be 0 without it; the rules are
+//! those of torch's `GradScaler`.
 //!
-//! In: whether a step's gradients were finite. Out: the factor of the loss, by which the gradients are divided again. A step
-//! whose gradients are not finite is left out, and the scale halved; after many good ones in a row it is doubled.
+//! In: whether a step's gradients were finite. Out: the factor of the loss, by which the gradients
+//! are divided again. A step whose gradients are not finite is skipped, and the scale halved; after
+//! many good ones in a row it is doubled.
 
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -40,7 +42,8 @@ impl Scaler {
         }
     }
 
-    /// After a step whose gradients were not finite. Errors when the scale is so small that it cannot be the reason.
+    /// After a step whose gradients were not finite. Errors when the scale is so small that it
+    /// cannot be the reason.
     pub fn bad(&mut self) -> Result<()> {
         *self = Self { scale: self.scale / 2.0, good: 0 };
         if self.scale >= LEAST {

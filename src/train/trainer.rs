@@ -1,9 +1,10 @@
 //! The training loop's body: one call of [`Trainer::step`] is one optimizer step.
 //!
-//! In: the UNet with its trained tensors, examples, the plan. Out: a [`LossRow`] a call, `None` at the end. All that is random
-//! comes from streams named by purpose and numbered by batch, so a step depends on the seed and its number alone.
+//! In: the UNet with its trained tensors, examples, the plan. Out: a [`LossRow`] a call, `None` at
+//! the end. All that is random comes from streams named by purpose and numbered by batch, so a step
+//! depends on the seed and its number alone.
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, tensor_name};
 use super::ema::Ema;
 use super::examples::{Batch, Examples};
 use super::lr::learning_rate;
@@ -13,7 +14,7 @@ use super::pass::{self, Passed};
 use super::scaler::Scaler;
 use super::texts::TextConditioning;
 use crate::config::{Dtype, Train};
-use crate::data;
+use crate::data::Epochs;
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
@@ -53,7 +54,8 @@ pub struct TrainerInputs<'a> {
 }
 
 impl TrainerInputs<'_> {
-    /// Items of an epoch: with class images the longer of both lists; the shorter one begins again, as in diffusers.
+    /// Items of an epoch: with class images the longer of both lists; the shorter one begins again,
+    /// as in diffusers.
     pub fn epoch_len(&self) -> usize {
         self.examples.len().max(self.class.map_or(0, |(class, _)| class.len()))
     }
@@ -69,32 +71,30 @@ struct Losses {
 /// The state of a training run.
 pub struct Trainer<'a> {
     inputs: TrainerInputs<'a>,
+    epochs: Epochs,
     optimizer: Optimizer,
     /// What is kept of the passes on a GPU.
     replay: Replay,
     ema: Option<Ema>,
     /// In f16.
     scaler: Option<Scaler>,
-    /// Steps that were left out since [`Trainer::left_out`] was last asked.
-    left_out: usize,
+    /// Steps that were skipped since [`Trainer::skipped_steps`] was last asked.
+    skipped: usize,
     total: usize,
     /// Optimizer steps done.
     done: usize,
-    /// The epoch under way, from 0, and its batches that are still to come, the next one last.
-    epoch: usize,
-    batches: Vec<Vec<usize>>,
-    /// Batches drawn so far: the number of the next draw.
-    draws: u64,
 }
 
 impl<'a> Trainer<'a> {
     /// At the first step.
     pub fn new(inputs: TrainerInputs<'a>) -> Result<Self> {
         let ema = inputs.ema_decay.map(|decay| Ema::new(decay, &inputs.trained)).transpose()?;
-        let optimizer = Optimizer::new(inputs.trained.clone(), inputs.train.into())?;
+        let epochs = Epochs::new(inputs.epoch_len(), inputs.train.batch_size, inputs.seed);
+        let optimizer = Optimizer::new(inputs.trained.clone(), &inputs.train.optimizer, inputs.train.max_grad_norm)?;
         let total = inputs.train.total_steps(inputs.epoch_len());
         let scaler = (inputs.train.dtype == Dtype::F16).then(Scaler::default);
-        // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions that a text encoder learns from.
+        // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions
+        // that a text encoder learns from.
         let dropout = inputs.dropouts.iter().any(|(_, dropout)| dropout.drops());
         let captions =
             matches!(inputs.predictor.texts, TextConditioning::Trained(..)) && inputs.examples.captions().len() > 1;
@@ -102,21 +102,7 @@ impl<'a> Trainer<'a> {
             Some(device) if !dropout && !captions => Replay::new(device),
             _ => Replay::never(),
         };
-        let mut trainer = Self {
-            inputs,
-            optimizer,
-            replay,
-            ema,
-            scaler,
-            left_out: 0,
-            total,
-            done: 0,
-            epoch: 0,
-            batches: Vec::new(),
-            draws: 0,
-        };
-        trainer.begin_epoch(0);
-        Ok(trainer)
+        Ok(Self { inputs, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
     }
 
     /// Optimizer steps of the whole run.
@@ -134,11 +120,11 @@ impl<'a> Trainer<'a> {
         self.done
     }
 
-    /// How many steps were left out since this was last asked, because in f16 their gradients were not finite, and the scale of the
-    /// loss since then.
-    pub fn left_out(&mut self) -> Option<(usize, f64)> {
-        let left_out = std::mem::take(&mut self.left_out);
-        self.scaler.filter(|_| left_out > 0).map(|scaler| (left_out, scaler.scale()))
+    /// How many steps were skipped since this was last asked, because in f16 their gradients were
+    /// not finite, and the scale of the loss since then.
+    pub fn skipped_steps(&mut self) -> Option<(usize, f64)> {
+        let skipped = std::mem::take(&mut self.skipped);
+        self.scaler.filter(|_| skipped > 0).map(|scaler| (skipped, scaler.scale()))
     }
 
     /// How a GPU was given the passes, where there is a choice: as graphs, or why not.
@@ -146,15 +132,16 @@ impl<'a> Trainer<'a> {
         self.replay.state()
     }
 
-    /// The state between two steps; it shares memory with the trainer, so it is to be written before the next step.
+    /// The state between two steps; it shares memory with the trainer, so it is to be written
+    /// before the next step.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let mut tensors = self.optimizer.state();
         let averages = self.ema.iter().flat_map(Ema::averages);
-        tensors.extend(averages.map(|(name, t)| (format!("average.{name}"), t.clone())));
+        tensors.extend(averages.map(|(name, t)| (tensor_name("average", name), t.clone())));
         if let Some(scaler) = &self.scaler {
             tensors.insert(LOSS_SCALE.to_owned(), scaler.tensor()?);
         }
-        Ok(Checkpoint { step: self.done, draws: self.draws, inputs: self.inputs.digest.clone(), tensors })
+        Ok(Checkpoint { step: self.done, draws: self.epochs.draws(), inputs: self.inputs.digest.clone(), tensors })
     }
 
     /// Goes on from a checkpoint of the same plan.
@@ -173,23 +160,15 @@ impl<'a> Trainer<'a> {
         if let (Some(scaler), Some(saved)) = (&mut self.scaler, from.tensors.get(LOSS_SCALE)) {
             *scaler = Scaler::from_tensor(saved)?;
         }
-        (self.done, self.draws) = (from.step, from.draws);
-        let batches = self.inputs.epoch_len().div_ceil(self.inputs.train.batch_size) as u64;
-        self.begin_epoch((from.draws / batches) as usize);
-        let drawn = (from.draws % batches) as usize;
-        self.batches.truncate(self.batches.len() - drawn);
+        self.done = from.step;
+        self.epochs.seek(from.draws);
         Ok(())
     }
 
-    fn begin_epoch(&mut self, epoch: usize) {
-        self.epoch = epoch;
-        self.batches = data::batches(self.inputs.epoch_len(), self.inputs.train.batch_size, self.inputs.seed, epoch);
-        self.batches.reverse();
-    }
-
-    /// One optimizer step over up to `gradient_accumulation` batches of one epoch; `None` when all steps are done.
-    /// A loss or a gradient that is not finite is an error that names the step; nothing has been changed by it. In f16 it is the
-    /// gradient's scale that may be wrong, so its batches are left out, and the next ones make the step.
+    /// One optimizer step over up to `gradient_accumulation` batches of one epoch; `None` when all
+    /// steps are done. A loss or a gradient that is not finite is an error that names the step;
+    /// nothing has been changed by it. In f16 it is the gradient's scale that may be wrong, so its
+    /// batches are skipped, and the next ones make the step.
     pub fn step(&mut self) -> Result<Option<LossRow>> {
         if self.done == self.total {
             return Ok(None);
@@ -198,22 +177,20 @@ impl<'a> Trainer<'a> {
             if let Some(row) = self.attempt()? {
                 return Ok(Some(row));
             }
-            self.left_out += 1;
+            self.skipped += 1;
         }
     }
 
-    /// A step, or `None` if its gradients are not finite and a smaller scale of the loss may mend that.
+    /// A step, or `None` if its gradients are not finite and a smaller scale of the loss may mend
+    /// that.
     fn attempt(&mut self) -> Result<Option<LossRow>> {
-        if self.batches.is_empty() {
-            self.begin_epoch(self.epoch + 1);
-        }
-        let accumulation = self.inputs.train.gradient_accumulation.min(self.batches.len());
+        let epoch = self.epochs.epoch();
+        let accumulation = self.inputs.train.gradient_accumulation.min(self.epochs.left());
         let share = 1.0 / accumulation as f64;
         let mut gradients = Gradients::new();
         let mut losses = Losses::default();
         for _ in 0..accumulation {
-            let batch = self.batches.pop().unwrap_or_default();
-            let one = self.accumulate(&batch, share, &mut gradients)?;
+            let one = self.accumulate(share, &mut gradients)?;
             losses.total += share * one.total;
             losses.parts = [0, 1].map(|i| losses.parts[i] + share * one.parts[i]);
         }
@@ -231,7 +208,7 @@ impl<'a> Trainer<'a> {
         }
         Ok(Some(LossRow {
             step: self.done,
-            epoch: self.epoch + 1,
+            epoch: epoch + 1,
             loss: losses.total as f32,
             lr,
             grad_norm: grad_norm as f32,
@@ -243,15 +220,15 @@ impl<'a> Trainer<'a> {
         self.scaler.map_or(1.0, |scaler| scaler.scale())
     }
 
-    /// What `look` sees of the weights that would be saved now: with a moving average, its values stand in the tensors' place while
-    /// it looks, as diffusers validates. Afterwards every bit is as before.
-    pub fn averaged<T>(&mut self, look: impl FnOnce() -> Result<T>) -> Result<T> {
-        // Whoever looks needs memory of its own.
+    /// Runs `f` with the weights that would be saved now: with a moving average, its values stand
+    /// in the tensors' place meanwhile, as diffusers validates. Afterwards every bit is as before.
+    pub fn with_ema_weights<T>(&mut self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        // `f` needs memory of its own.
         self.replay.rest();
         self.exchange()?;
-        let seen = look();
+        let result = f();
         self.exchange()?;
-        seen
+        result
     }
 
     /// Ends the training: with a moving average, its values become the tensors'.
@@ -264,17 +241,18 @@ impl<'a> Trainer<'a> {
         self.ema.as_mut().map_or(Ok(()), |ema| self.optimizer.exchange(ema.averages_mut()))
     }
 
-    /// Adds `share` times the gradients of one batch's loss, and times the scale of the loss.
-    fn accumulate(&mut self, indices: &[usize], share: f64, sums: &mut Gradients) -> Result<Losses> {
+    /// Adds `share` times the gradients of the next batch's loss, and times the scale of the loss.
+    fn accumulate(&mut self, share: f64, sums: &mut Gradients) -> Result<Losses> {
+        let draw = self.epochs.draws();
+        let indices = self.epochs.next().unwrap_or_default();
         for (network, dropout) in &self.inputs.dropouts {
-            dropout.set(Some(Generator::stream(self.inputs.seed, &format!("lora dropout {network}"), self.draws)));
+            dropout.set(Some(Generator::stream(self.inputs.seed, &format!("lora dropout {network}"), draw)));
         }
-        let batch = self.prepare(indices)?;
+        let batch = self.prepare(&indices, draw)?;
         let prior = self.inputs.class.map(|(_, weight)| (indices.len(), weight));
         let factor = share * self.loss_scale();
         let Passed { losses, gradients } =
             pass::run(&mut self.replay, self.inputs.predictor, &self.optimizer, &batch, prior, factor)?;
-        self.draws += 1;
         // Read when the backward pass has been given out, so that a GPU need not wait for it.
         let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
         let losses = losses.iter().map(value).collect::<candle_core::Result<Vec<_>>>()?;
@@ -282,7 +260,7 @@ impl<'a> Trainer<'a> {
             [total, instance, prior] => (total, [instance, prior]),
             _ => (losses.first().copied().unwrap_or(f64::NAN), [0.0; 2]),
         };
-        // In f16 the gradients are not finite either, and the step is left out.
+        // In f16 the gradients are not finite either, and the step is skipped.
         if self.scaler.is_none() {
             self.finite("loss", total)?;
         }
@@ -298,17 +276,18 @@ impl<'a> Trainer<'a> {
         Ok(Losses { total, parts })
     }
 
-    /// The next batch with its noise, with prior preservation of both halves.
-    fn prepare(&self, indices: &[usize]) -> Result<UnetBatch> {
+    /// The batch `indices` with its noise, drawn as number `draw`; with prior preservation both
+    /// halves.
+    fn prepare(&self, indices: &[usize], draw: u64) -> Result<UnetBatch> {
         let TrainerInputs { predictor, vae, examples, train, seed, .. } = &self.inputs;
         let of = |examples: &Examples| {
             let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
-            examples.batch(&wrapped, vae, *seed, self.draws)
+            examples.batch(&wrapped, vae, *seed, draw)
         };
         let noise = |latents: &Tensor, samples: usize| {
             let (_, c, h, w) = latents.dims4()?;
             let steps = predictor.schedule.len();
-            NoiseSample::new(&[samples, c, h, w], steps, train.noise_offset, *seed, self.draws, latents.device())
+            NoiseSample::new(&[samples, c, h, w], steps, train.noise_offset, *seed, draw, latents.device())
         };
         let instance = of(examples)?;
         let Some((class, _)) = self.inputs.class else {

@@ -1,13 +1,13 @@
 //! Tensors that no network here asks for and that writers leave in model files all the same.
 //!
-//! In: a tensor's name and shape. Out: whether it may be passed over. diffusers and transformers pass over whatever they do not
-//! know; here a name must be known to be harmless, because any other surplus tensor says that configuration and weights do not
-//! belong together.
+//! In: a tensor's name and shape. Out: whether it may be passed over. diffusers and transformers
+//! pass over whatever they do not know; here a name must be known to be harmless, because any other
+//! surplus tensor says that configuration and weights do not belong together.
 
 use super::PartName;
 
-/// Parts of a name, between its dots, that belong to other uses of the weights: CLIP's comparison with pictures, averages and
-/// tables of training.
+/// Parts of a name, between its dots, that belong to other uses of the weights: CLIP's comparison
+/// with pictures, averages and tables of training.
 const PARTS: [&str; 12] = [
     "text_projection",
     "visual_projection",

@@ -1,9 +1,10 @@
 //! The header of a safetensors file, read with suspicion.
 //!
-//! In: a path. Out: every tensor's name, stored type, shape and place in the file, after all that the header claims was
-//! checked against the file's real length; or an error that says what the file is instead (a pickle, a Git LFS pointer, a
-//! saved web page, half a download) and what to do about it. Format: 8 bytes little-endian header length, that many bytes of
-//! JSON, then the tensors' bytes without gaps (github.com/huggingface/safetensors, "Format").
+//! In: a path. Out: every tensor's name, stored type, shape and place in the file, after all that
+//! the header claims was checked against the file's real length; or an error that says what the
+//! file is instead (a pickle, a Git LFS pointer, a saved web page, half a download) and what to do
+//! about it. Format: 8 bytes little-endian header length, that many bytes of JSON, then the
+//! tensors' bytes without gaps (github.com/huggingface/safetensors, "Format").
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -157,7 +158,8 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> Result<usize> {
     Ok(filled)
 }
 
-/// The JSON object's pairs in the file's order, duplicates kept: a map would silently keep only the last of them.
+/// The JSON object's pairs in the file's order, duplicates kept: a map would silently keep only the
+/// last of them.
 struct Unique(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -222,7 +224,8 @@ fn damaged(path: &Path, what: &str) -> Error {
         .hint("delete the file and download it again, or write it again with `safetensors`")
 }
 
-/// Whether the file at `path` is a pickle, by how it begins; without a word on files that are not there.
+/// Whether the file at `path` is a pickle, by how it begins; without a word on files that are not
+/// there.
 pub fn is_pickle(path: &Path) -> Result<bool> {
     let Ok(mut file) = File::open(path) else { return Ok(false) };
     let mut start = [0; 9];

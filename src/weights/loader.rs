@@ -1,12 +1,13 @@
-//! Checked loading: model code asks for tensors by name and shape, and every problem of a part is told in one error.
+//! Checked loading: model code asks for tensors by name and shape, and every problem of a part is
+//! told in one error.
 //!
-//! In: `Weights`. Out: tensors, and at the end one list of all that was missing, had another shape, or was never asked for.
-//! The first problem does not stop the building of the model: a stand-in of the right shape takes the tensor's place.
+//! In: `Weights`. Out: tensors, and at the end one list of all that was missing, had another shape,
+//! or was never asked for. The first problem does not stop the building of the model: a placeholder
+//! of the right shape takes the tensor's place.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{Display, Write};
-use std::rc::Rc;
+use std::fmt::Write;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -19,14 +20,8 @@ const EMBEDDING: &str = "token_embedding.weight";
 /// Lines of each list in the error; the rest is counted.
 const SHOWN: usize = 20;
 
-/// Hands out the tensors of one part under a path, such as `down_blocks.0.attentions.1`. Clones share one list of problems.
-#[derive(Clone)]
+/// Hands out the tensors of one part by their names.
 pub struct Loader {
-    shared: Rc<Shared>,
-    path: String,
-}
-
-struct Shared {
     weights: Weights,
     device: Device,
     dtype: DType,
@@ -41,65 +36,46 @@ struct State {
 }
 
 impl Loader {
-    /// A loader at the root of `weights`; every tensor comes to `device` as `dtype`.
+    /// A loader of `weights`; every tensor comes to `device` as `dtype`.
     pub fn new(weights: Weights, device: &Device, dtype: DType) -> Self {
-        let shared = Shared { weights, device: device.clone(), dtype, state: RefCell::default() };
-        Self { shared: Rc::new(shared), path: String::new() }
-    }
-
-    /// The loader one step down: `loader.pp("down_blocks").pp(0)`.
-    #[must_use]
-    pub fn pp(&self, step: impl Display) -> Self {
-        Self { shared: Rc::clone(&self.shared), path: self.full(step) }
-    }
-
-    /// The path so far, without a dot at its end; empty at the root.
-    pub fn path(&self) -> &str {
-        &self.path
+        Self { weights, device: device.clone(), dtype, state: RefCell::default() }
     }
 
     /// The device to which the tensors come.
     pub fn device(&self) -> &Device {
-        &self.shared.device
+        &self.device
     }
 
-    /// The number type in which the tensors come.
-    pub fn dtype(&self) -> DType {
-        self.shared.dtype
-    }
-
-    /// Whether the files hold a tensor of this name below the path.
-    pub fn contains(&self, name: &str) -> bool {
-        self.shared.weights.shape(&self.full(name)).is_some()
-    }
-
-    /// The tensor `name` below the path, which must have the shape `dims`.
+    /// The tensor `name`, which must have the shape `dims`.
     ///
-    /// Where it is missing or has another shape, that is noted for [`Loader::finish`] and a stand-in of zeros is given.
-    /// Errors at once only where a tensor cannot be read or holds NaN.
+    /// Where it is missing or has another shape, that is noted for [`Loader::finish`] and a
+    /// [`placeholder`] is given. Errors at once only where a tensor cannot be read or holds NaN.
     pub fn get(&self, dims: &[usize], name: &str) -> Result<Tensor> {
-        let full = self.full(name);
-        if let Some(tensor) = self.take(dims, &full)? {
-            return Ok(tensor);
+        let Self { weights, device, dtype, state } = self;
+        let mut state = state.borrow_mut();
+        state.asked.insert(name.to_owned());
+        match weights.shape(name) {
+            None => {
+                state.missing.insert(name.to_owned(), dims.to_vec());
+            }
+            Some(shape) if shape != dims => {
+                state.misshapen.insert(name.to_owned(), format!("expected {dims:?}, found {shape:?}"));
+            }
+            Some(_) => {}
         }
-        self.shared.state.borrow_mut().missing.insert(full, dims.to_vec());
-        self.stand_in(dims)
+        // After the first problem the model will not be used: naming the others needs no reading of
+        // gigabytes.
+        if state.missing.is_empty() && state.misshapen.is_empty() {
+            weights.load(name, device, *dtype)
+        } else {
+            placeholder(dims, *dtype, device)
+        }
     }
 
-    /// As [`Loader::get`], but a missing tensor is no problem.
-    pub fn get_optional(&self, dims: &[usize], name: &str) -> Result<Option<Tensor>> {
-        self.take(dims, &self.full(name))
-    }
-
-    /// Says that the tensor `name` below the path may be in the files though nothing asks for it.
-    pub fn ignore(&self, name: &str) {
-        self.shared.state.borrow_mut().asked.insert(self.full(name));
-    }
-
-    /// Ends the loading: one error lists all tensors that were missing, mis-shapen, or never asked for and not known to be harmless.
+    /// Ends the loading: one error lists all tensors that were missing, mis-shapen, or never asked
+    /// for and not known to be harmless.
     pub fn finish(&self) -> Result<()> {
-        let state = self.shared.state.borrow();
-        let weights = &self.shared.weights;
+        let (state, weights) = (self.state.borrow(), &self.weights);
         let missing: Vec<_> = state.missing.iter().map(|(name, dims)| format!("{name} {dims:?}")).collect();
         let misshapen: Vec<_> = state.misshapen.iter().map(|(name, what)| format!("{name}: {what}")).collect();
         let unexpected: Vec<_> = weights
@@ -124,32 +100,12 @@ impl Loader {
             None => error,
         })
     }
+}
 
-    fn full(&self, step: impl Display) -> String {
-        if self.path.is_empty() { step.to_string() } else { format!("{}.{step}", self.path) }
-    }
-
-    /// The tensor, or a stand-in where its shape is wrong; `None` where it is missing.
-    fn take(&self, dims: &[usize], full: &str) -> Result<Option<Tensor>> {
-        let Shared { weights, device, dtype, state } = &*self.shared;
-        let mut state = state.borrow_mut();
-        state.asked.insert(full.to_owned());
-        let Some(shape) = weights.shape(full) else { return Ok(None) };
-        if shape != dims {
-            state.misshapen.insert(full.to_owned(), format!("expected {dims:?}, found {shape:?}"));
-            return self.stand_in(dims).map(Some);
-        }
-        // After the first problem the model will not be used: naming the others needs no reading of gigabytes.
-        if !state.missing.is_empty() || !state.misshapen.is_empty() {
-            return self.stand_in(dims).map(Some);
-        }
-        weights.load(full, device, *dtype).map(Some)
-    }
-
-    /// Zeros that take no memory, because a config.json with a mistyped size could ask for any amount of it.
-    fn stand_in(&self, dims: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::zeros((), self.shared.dtype, &self.shared.device)?.broadcast_as(dims)?)
-    }
+/// Zeros that take no memory: because a config.json with a mistyped size could ask for any amount
+/// of it, and for what is only described. Not contiguous, unless it is a single number.
+pub fn placeholder(dims: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::zeros((), dtype, device)?.broadcast_as(dims)?)
 }
 
 fn section(text: &mut String, title: &str, lines: &[String]) {

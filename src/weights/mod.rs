@@ -1,7 +1,7 @@
 //! Weight files: safetensors read and written, every claim of a header checked against the file.
 //!
-//! In: paths of safetensors files, the tensors that a network asks for. Out: tensors, or errors that name the file and
-//! the tensor. No other format is read: opening a pickle can run any code.
+//! In: paths of safetensors files, the tensors that a network asks for. Out: tensors, or errors
+//! that name the file and the tensor. No other format is read: opening a pickle can run any code.
 
 mod extras;
 mod header;
@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use header::is_pickle;
-pub use loader::Loader;
+pub use loader::{Loader, placeholder};
 pub use open::Weights;
 pub use save::write_safetensors;
 

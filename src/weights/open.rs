@@ -1,8 +1,10 @@
-//! The checked tensors of one part of a model (UNet, VAE, text encoder), in one safetensors file or in shards.
+//! The checked tensors of one part of a model (UNet, VAE, text encoder), in one safetensors file or
+//! in shards.
 //!
-//! In: the files. Out: names, shapes, and tensors read one at a time in the wanted number type. Nothing is mapped into
-//! memory: a tensor is read in blocks, in parallel, each block converted and checked as it comes, so that 3.4 GB load at
-//! the disk's speed and a float32 tensor exists exactly once. NaN and infinity are refused where they enter.
+//! In: the files. Out: names, shapes, and tensors read one at a time in the wanted number type.
+//! Nothing is mapped into memory: a tensor is read in blocks, in parallel, each block converted and
+//! checked as it comes, so that 3.4 GB load at the disk's speed and a float32 tensor exists exactly
+//! once. NaN and infinity are refused where they enter.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,7 +20,8 @@ use super::header::{Entry, Header, Stored};
 use super::{Part, PartName, extras};
 use crate::error::{Error, Result};
 
-/// Elements in one block: 1 MiB of float32, which stays in a core's cache from the reading to the check.
+/// Elements in one block: 1 MiB of float32, which stays in a core's cache from the reading to the
+/// check.
 const BLOCK: usize = 1 << 18;
 
 /// The tensors of one part, checked but not yet read.
@@ -38,8 +41,8 @@ struct Place {
 impl Weights {
     /// Opens one file or all shards of a part; checks every header against its file's length.
     ///
-    /// Errors name the file and say what it is when it is no safetensors file, how much is missing when it is cut off,
-    /// and which tensor is stored twice.
+    /// Errors name the file and say what it is when it is no safetensors file, how much is missing
+    /// when it is cut off, and which tensor is stored twice.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
         let mut weights = Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
         for (file, path) in files.iter().enumerate() {
@@ -54,7 +57,8 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Opens a part of a model folder and gives its tensors the names that current diffusers and transformers use.
+    /// Opens a part of a model folder and gives its tensors the names that current diffusers and
+    /// transformers use.
     pub fn open_part(part: &Part) -> Result<Self> {
         let weights = Self::open(&part.weights)?;
         match part.name {
@@ -64,8 +68,8 @@ impl Weights {
         }
     }
 
-    /// Maps the VAE attention's old names (`query`, `key`, `value`, `proj_attn`) to `to_q`, `to_k`, `to_v`, `to_out.0`, and
-    /// weights stored as 1×1 convolutions `[C, C, 1, 1]` to `[C, C]`.
+    /// Maps the VAE attention's old names (`query`, `key`, `value`, `proj_attn`) to `to_q`, `to_k`,
+    /// `to_v`, `to_out.0`, and weights stored as 1×1 convolutions `[C, C, 1, 1]` to `[C, C]`.
     pub fn with_old_attention_names(self) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (name, mut place) in self.tensors {
@@ -85,7 +89,8 @@ impl Weights {
         Ok(Self { tensors, ..self })
     }
 
-    /// Gives CLIP's tensors the prefix `text_model.` that transformers before 5 wrote and transformers 5 leaves out.
+    /// Gives CLIP's tensors the prefix `text_model.` that transformers before 5 wrote and
+    /// transformers 5 leaves out.
     #[must_use]
     pub fn with_text_model_prefix(self) -> Self {
         const PREFIX: &str = "text_model.";
@@ -133,9 +138,11 @@ impl Weights {
         &self.files
     }
 
-    /// Reads one tensor. Float16, bfloat16, float32 and float64 in the file become `dtype` on `device`.
+    /// Reads one tensor. Float16, bfloat16, float32 and float64 in the file become `dtype` on
+    /// `device`.
     ///
-    /// Errors: no such tensor, stored as integers, NaN or infinity in it, or the file cannot be read.
+    /// Errors: no such tensor, stored as integers, NaN or infinity in it, or the file cannot be
+    /// read.
     pub fn load(&self, name: &str, device: &Device, dtype: DType) -> Result<Tensor> {
         let Some(Place { file, entry }) = self.tensors.get(name) else {
             return Err(Error::input(format!("{}: there is no tensor `{name}`", list(&self.files))));
@@ -211,7 +218,7 @@ fn new_attention_name(name: &str) -> String {
 fn read(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
     if let Stored::Whole { .. } | Stored::Other { .. } = entry.dtype {
         return Err(Error::input(format!("{}: tensor `{name}` is stored in a type that is not read as weights", path.display()))
-            .hint("whole numbers, 8-bit floats and quantised weights are not read; take the float16, bfloat16 or float32 version"));
+            .hint("whole numbers, 8-bit floats and quantized weights are not read; take the float16, bfloat16 or float32 version"));
     }
     // Freshly zeroed memory costs nothing until it is written, and is written once.
     let mut values = vec![0f32; entry.shape.iter().product()];

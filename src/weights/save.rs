@@ -1,8 +1,9 @@
 //! Writing a safetensors file: the same tensors and metadata always give the same bytes.
 //!
-//! In: named tensors and text metadata. Out: a file that appears under its name only when it is whole: it is written beside
-//! its place, flushed to the disk and renamed. Wide types come first, then names in order, as the `safetensors` crate
-//! does, which keeps every tensor aligned; the metadata is sorted, which that crate leaves to chance.
+//! In: named tensors and text metadata. Out: a file that appears under its name only when it is
+//! whole: it is written beside its place, flushed to the disk and renamed. Wide types come first,
+//! then names in order, as the `safetensors` crate does, which keeps every tensor aligned; the
+//! metadata is sorted, which that crate leaves to chance.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
-/// Writes `tensors` with `metadata` to `path`, replacing what was there. Types: float16, bfloat16, float32, float64, and
-/// integers of 8 bits unsigned, 32 bits unsigned and 64 bits signed.
+/// Writes `tensors` with `metadata` to `path`, replacing what was there. Types: float16, bfloat16,
+/// float32, float64, and integers of 8 bits unsigned, 32 bits unsigned and 64 bits signed.
 pub fn write_safetensors(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -33,7 +34,8 @@ pub fn write_safetensors(
     let temporary = path.with_file_name(temporary);
     let written = write(&temporary, &header, &order).and_then(|()| Ok(fs_err::rename(&temporary, path)?));
     if written.is_err() {
-        // The first error is the one to tell; half a file must not stay and fill a full disk further.
+        // The first error is the one to tell; half a file must not stay and fill a full disk
+        // further.
         let _ = fs_err::remove_file(&temporary);
     }
     written

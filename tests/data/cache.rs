@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use tunelab::data::{Cache, batches, steps_per_epoch};
+use tunelab::data::{Cache, batches};
 use tunelab::hash::key;
 
 fn entry() -> BTreeMap<String, Tensor> {
@@ -86,12 +86,4 @@ fn the_order_follows_seed_and_epoch_only() {
     assert_ne!(order(7, 2), order(7, 3));
     assert_ne!(order(7, 2), order(8, 2));
     assert_eq!(batches(11, 3, 7, 2).concat(), order(7, 2).concat());
-}
-
-#[test]
-fn steps_count_the_rests() {
-    assert_eq!(steps_per_epoch(5, 1, 1), 5);
-    assert_eq!(steps_per_epoch(5, 2, 1), 3);
-    assert_eq!(steps_per_epoch(11, 2, 4), 2);
-    assert_eq!(steps_per_epoch(8, 2, 4), 1);
 }

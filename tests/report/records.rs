@@ -51,6 +51,7 @@ fn the_keys_of_run_json_are_a_contract() {
     machine.arch
     machine.cpu
     machine.cpu_features
+    machine.simd
     machine.cores
     machine.memory_mib
     machine.gpus

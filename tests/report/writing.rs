@@ -97,15 +97,17 @@ fn log_rows_are_there_at_once_and_read_back_exactly() {
 fn a_sample_says_what_made_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
-    let shot = |prompt: &str| Shot {
+    let shot = |prompt: &str| ImageMetadata {
         prompt: prompt.to_string(),
-        negative_prompt: "blurry".to_string(),
-        steps: 30,
-        sampler: "dpmpp_2m".to_string(),
-        guidance_scale: 7.5,
-        seed: 42,
-        width: 24,
-        height: 16,
+        params: SampleParams {
+            negative_prompt: "blurry".to_string(),
+            steps: 30,
+            sampler: Sampler::Dpmpp2m,
+            guidance_scale: 7.5,
+            seed: 42,
+            width: 24,
+            height: 16,
+        },
         stand_in: None,
     };
     let image = image(24, 16, 9);

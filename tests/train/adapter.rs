@@ -5,7 +5,7 @@ use crate::fixture::{randn, values};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tunelab::config::Train;
+use tunelab::config::{AdamW, Optimizer, Train};
 use tunelab::model::lora::{Dropout, LoraConfig, LoraLayer};
 use tunelab::random::Generator;
 
@@ -17,7 +17,7 @@ fn dropping(p: f64) -> (LoraLayer, Arc<Dropout>) {
     let dropout = Arc::new(Dropout::new(p));
     let config = LoraConfig { rank: 3, alpha: 5.0, targets: vec!["m".to_owned()], dropout: p };
     let layer = LoraLayer::fresh(&config, "m", &[7, 24], 1, &dropout, &Device::Cpu).unwrap();
-    Var::from_tensor(&layer.up).unwrap().set(&randn(&[7, 3], 2)).unwrap();
+    Var::from_tensor(&layer.lora_b).unwrap().set(&randn(&[7, 3], 2)).unwrap();
     (layer, dropout)
 }
 
@@ -27,15 +27,15 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     let x = randn(&[5, 24], 3);
     let with = |seed: u64| {
         dropout.set(Some(Generator::manual_seed(seed)));
-        layer.linear(&x).unwrap()
+        layer.update(&x).unwrap()
     };
     assert_eq!(values(&with(1)), values(&with(1)));
     assert_ne!(values(&with(1)), values(&with(2)));
 
     let outputs: Vec<Vec<f32>> = (0..DRAWS as u64).map(|seed| values(&with(seed))).collect();
     dropout.set(None);
-    let whole = values(&layer.linear(&x).unwrap());
-    assert_eq!(whole, values(&layer.without_dropout().linear(&x).unwrap()));
+    let whole = values(&layer.update(&x).unwrap());
+    assert_eq!(whole, values(&layer.without_dropout().update(&x).unwrap()));
     for (i, wanted) in whole.iter().enumerate() {
         let of = |f: &dyn Fn(f64) -> f64| outputs.iter().map(|o| f(f64::from(o[i]))).sum::<f64>() / DRAWS as f64;
         let mean = of(&|v| v);
@@ -44,18 +44,19 @@ fn dropout_keeps_the_mean_and_depends_on_its_seed_alone() {
     }
 }
 
-/// A share p of A's inputs is zero, and the others are 1 / (1 - p) times as large: read off an A that passes them on.
+/// A share p of A's inputs is zero, and the others are 1 / (1 - p) times as large: read off an A
+/// that passes them on.
 #[test]
 fn dropout_drops_single_inputs() {
     let dropout = Arc::new(Dropout::new(0.3));
     let config = LoraConfig { rank: 50, alpha: 50.0, targets: vec!["m".to_owned()], dropout: 0.3 };
     let layer = LoraLayer::fresh(&config, "m", &[50, 50], 1, &dropout, &Device::Cpu).unwrap();
     let one = Tensor::eye(50, candle_core::DType::F32, &Device::Cpu).unwrap();
-    for t in [&layer.down, &layer.up] {
+    for t in [&layer.lora_a, &layer.lora_b] {
         Var::from_tensor(t).unwrap().set(&one).unwrap();
     }
     dropout.set(Some(Generator::manual_seed(4)));
-    let y = values(&layer.linear(&Tensor::ones((100, 50), one.dtype(), &Device::Cpu).unwrap()).unwrap());
+    let y = values(&layer.update(&Tensor::ones((100, 50), one.dtype(), &Device::Cpu).unwrap()).unwrap());
     let zeros = y.iter().filter(|v| **v == 0.0).count();
     assert!((zeros as f64 / 5000.0 - 0.3).abs() < 0.03, "{zeros} of 5000");
     assert!(y.iter().all(|v| *v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-5));
@@ -83,7 +84,8 @@ fn dropout_works_in_training_and_not_in_evaluation() {
 
 #[test]
 fn every_adapter_tensor_learns_and_every_weight_stays() {
-    // At 64x64 the innermost attention has a single key, so no gradient reaches its queries and keys.
+    // At 64x64 the innermost attention has a single key, so no gradient reaches its queries and
+    // keys.
     let bench = Bench::at(128, lora(0.0), 2);
     let weights = || -> BTreeMap<String, Vec<u32>> {
         bench.parameters.weights.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
@@ -91,7 +93,7 @@ fn every_adapter_tensor_learns_and_every_weight_stays() {
     let (frozen, fresh) = (weights(), bench.trained());
     assert_eq!((frozen.len(), fresh.len()), (688, 256));
     // Without decay, what has no gradient stays as it is.
-    let train = Train { weight_decay: 0.0, ..settings(2) };
+    let train = Train { optimizer: Optimizer::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() }), ..settings(2) };
     let mut trainer = bench.trainer(&train);
     trainer.step().unwrap().unwrap();
     let first = bench.trained();

@@ -25,16 +25,16 @@ fn a_look_at_the_average_changes_no_bit() {
     for row in rows {
         assert_eq!(trainer.step().unwrap(), Some(row));
         let own = bench.trained();
-        let (average, _) = trainer.averaged(look).unwrap();
+        let (average, _) = trainer.with_ema_weights(look).unwrap();
         assert_eq!(average == own, row.step == 1, "the first step's values are taken whole");
         assert!(bench.trained() == own);
         // Also where the look fails.
-        assert!(trainer.averaged(|| Err::<(), _>(Error::run("no"))).is_err());
+        assert!(trainer.with_ema_weights(|| Err::<(), _>(Error::run("no"))).is_err());
         assert!(bench.trained() == own);
         let kept = trainer.checkpoint().unwrap().tensors;
         assert!(average.iter().all(|(name, bits)| super::bits(&kept[&format!("average.{name}")]) == *bits));
     }
-    let (average, loss) = trainer.averaged(look).unwrap();
+    let (average, loss) = trainer.with_ema_weights(look).unwrap();
     trainer.finish().unwrap();
     assert!(bench.trained() == average && undisturbed.trained() == average, "what is saved is what was looked at");
     assert_eq!(bench.evaluate().to_bits(), loss.to_bits());

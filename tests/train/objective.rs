@@ -1,10 +1,11 @@
-//! The loss of a batch against its formula, worked out here in f64 from the betas: epsilon and v-prediction, min-SNR, offset.
+//! The loss of a batch against its formula, worked out here in f64 from the betas: epsilon and
+//! v-prediction, min-SNR, offset.
 
 use super::Bench;
 use crate::fixture::{model, randn, values};
 use candle_core::{Device, Tensor};
 use tunelab::diffusion::NoiseSchedule;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::random::Generator;
 use tunelab::train::examples::Batch;
 use tunelab::train::objective::{NoiseSample, Predictor};
@@ -47,7 +48,7 @@ fn on_paper(bench: &Bench, batch: &Batch, text: &Tensor, noise: &Tensor, v: bool
 
 #[test]
 fn losses_follow_their_formulas() {
-    let bench = Bench::new(Trained::Nothing, 1);
+    let bench = Bench::new(Trainable::None, 1);
     let captions: Vec<String> = ["one", "two", "three"].map(str::to_owned).to_vec();
     let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone() };
     let text = randn(&[3, 77, 24], 2);

@@ -3,12 +3,15 @@
 use crate::fixture::{Tensors, tensors, values, within};
 use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
-use tunelab::train::optimizer::{Optimizer, Settings};
-use tunelab_ops::adamw::{Moments, Step, adamw};
+use tunelab::config::{self, AdamW};
+use tunelab::train::optimizer::{Optimizer, clip_grad_norm, state_names};
+use tunelab_ops::adamw::{AdamWStep, Moments, adamw};
 
 const STEPS: usize = 10;
 const LEARNING_RATE: f64 = 1e-2;
 const CLIP: f64 = 0.7;
+const ADAMW: config::Optimizer =
+    config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
 
 fn row(f: &Tensors, name: &str, step: usize) -> Tensor {
     f[name].get(step).unwrap().contiguous().unwrap()
@@ -22,8 +25,7 @@ fn ten_steps_equal_torch() {
         .iter()
         .map(|n| ((*n).to_owned(), Var::from_tensor(&row(&f, &format!("parameters.{n}"), 0)).unwrap().into_inner()))
         .collect();
-    let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: CLIP };
-    let mut optimizer = Optimizer::new(trained.clone(), settings).unwrap();
+    let mut optimizer = Optimizer::new(trained.clone(), &ADAMW, CLIP).unwrap();
     let norms = values(&f["norms"]);
     let clipped = norms.iter().filter(|n| f64::from(**n) > CLIP).count();
     assert!(clipped > 0 && clipped < STEPS, "some steps are clipped, and some are not");
@@ -52,7 +54,7 @@ fn moments_equal_torch_in_both_bodies() {
         let var = Var::from_tensor(&row(&f, &format!("parameters.{n}"), 0).to_dtype(dtype).unwrap()).unwrap();
         let mut moments = Moments::zeros(&var).unwrap();
         for (i, norm) in values(&f["norms"]).into_iter().enumerate() {
-            let step = Step {
+            let step = AdamWStep {
                 learning_rate: LEARNING_RATE,
                 beta1: 0.9,
                 beta2: 0.999,
@@ -75,8 +77,7 @@ fn moments_equal_torch_in_both_bodies() {
 fn a_gradient_that_is_not_finite_changes_nothing() {
     let var = Var::new(&[1.0_f32, 2.0], &candle_core::Device::Cpu).unwrap();
     let trained = BTreeMap::from([("w".to_owned(), var.as_tensor().clone())]);
-    let settings = Settings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2, max_grad_norm: 1.0 };
-    let mut optimizer = Optimizer::new(trained, settings).unwrap();
+    let mut optimizer = Optimizer::new(trained, &ADAMW, 1.0).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
         let gradient = Tensor::new(&[0.5, bad], var.device()).unwrap();
         let norm = optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1, 1.0).unwrap();
@@ -84,4 +85,51 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         assert_eq!(var.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
     }
     assert!(optimizer.step(&BTreeMap::new(), 0.1, 1.0).is_err(), "a gradient that is missing is named");
+}
+
+#[test]
+fn clipping_equals_torch_and_divides_by_the_loss_scale_first() {
+    let f = tensors("adamw.safetensors");
+    for (step, wanted) in values(&f["norms"]).into_iter().map(f64::from).enumerate() {
+        let gradients = ["0", "1"].map(|n| row(&f, &format!("gradients.{n}"), step));
+        let [plain, scaled] = [1.0, 256.0].map(|loss_scale: f64| {
+            let scaled = gradients.each_ref().map(|g| (g * loss_scale).unwrap());
+            let clipped = clip_grad_norm(&scaled.each_ref(), 1.0 / loss_scale, CLIP).unwrap();
+            (clipped.norm, clipped.gradient_scale * loss_scale)
+        });
+        assert!((plain.0 / wanted - 1.0).abs() < 1e-6, "step {step}: {} instead of {wanted}", plain.0);
+        let clip = (CLIP / (wanted + 1e-6)).min(1.0);
+        assert!((plain.1 / clip - 1.0).abs() < 1e-6, "step {step}: {} instead of {clip}", plain.1);
+        assert!(plain.0.to_bits() == scaled.0.to_bits() && plain.1.to_bits() == scaled.1.to_bits(), "powers of 2");
+    }
+}
+
+/// The names in a checkpoint are a file format: these stay, whatever torch calls the averages.
+#[test]
+fn what_is_kept_goes_on_under_its_names() {
+    assert_eq!(state_names(&ADAMW), ["exp_avg", "exp_avg_sq"]);
+    let new = || {
+        let var = Var::new(&[1.0_f32, -2.0, 0.5], &candle_core::Device::Cpu).unwrap();
+        let trained = BTreeMap::from([("w".to_owned(), var.as_tensor().clone())]);
+        (var, Optimizer::new(trained, &ADAMW, 1.0).unwrap())
+    };
+    let step = |optimizer: &mut Optimizer, i: usize| {
+        let gradient = Tensor::new(&[0.3_f32, -0.1 * i as f32, 0.7], &candle_core::Device::Cpu).unwrap();
+        optimizer.step(&BTreeMap::from([("w".to_owned(), gradient)]), 0.1, 1.0).unwrap()
+    };
+    let (straight, mut optimizer) = new();
+    for i in 0..3 {
+        step(&mut optimizer, i);
+    }
+    let state: BTreeMap<String, Tensor> =
+        optimizer.state().into_iter().map(|(name, t)| (name, t.copy().unwrap())).collect();
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["moment1.w", "moment2.w", "value.w"]);
+    step(&mut optimizer, 3);
+
+    let (resumed, mut optimizer) = new();
+    optimizer.restore(&state, 3).unwrap();
+    step(&mut optimizer, 3);
+    assert_eq!(values(&resumed), values(&straight), "to the last bit");
+    let without: BTreeMap<String, Tensor> = state.into_iter().filter(|(name, _)| name != "moment2.w").collect();
+    assert!(optimizer.restore(&without, 3).is_err());
 }

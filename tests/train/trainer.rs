@@ -1,14 +1,15 @@
-//! The trainer's loop: accumulation, epochs, rates, determinism, and the end of a run that diverges.
+//! The trainer's loop: accumulation, epochs, rates, determinism, and the end of a run that
+//! diverges.
 
 #![allow(clippy::float_cmp, reason = "rates are exact")]
 
 use super::{Bench, SEED, bits, lora, settings};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
-use tunelab::config::{Length, LrScheduler, Train};
+use tunelab::config::{AdamW, Length, LrScheduler, Optimizer, Train};
 use tunelab::data::batches;
 use tunelab::error::Kind;
-use tunelab::model::build::Trained;
+use tunelab::model::build::Trainable;
 use tunelab::results::LossRow;
 use tunelab::train::objective::NoiseSample;
 use tunelab_ops::tape;
@@ -31,7 +32,8 @@ fn norm<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-/// Loss and gradient of a step are the means over its batches; an epoch's last step takes what is left, undiluted.
+/// Loss and gradient of a step are the means over its batches; an epoch's last step takes what is
+/// left, undiluted.
 #[test]
 fn accumulation_takes_the_mean() {
     let bench = Bench::new(lora(0.0), 3);
@@ -54,7 +56,14 @@ fn accumulation_takes_the_mean() {
     let wanted = norm(means.iter());
     assert!((f64::from(row.grad_norm) / wanted - 1.0).abs() < 1e-5, "{} instead of {wanted}", row.grad_norm);
 
-    let rows = bench.rows(&Train { learning_rate: 1e-30, warmup_steps: 0, weight_decay: 0.0, ..train }).unwrap();
+    let rows = bench
+        .rows(&Train {
+            learning_rate: 1e-30,
+            warmup_steps: 0,
+            optimizer: Optimizer::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() }),
+            ..train
+        })
+        .unwrap();
     assert_eq!(rows.len(), 2, "three batches in pairs");
     assert!((f64::from(rows[1].loss) / each[2].0 - 1.0).abs() < 1e-5);
     assert!((f64::from(rows[1].grad_norm) / norm(each[2].1.values()) - 1.0).abs() < 1e-5);
@@ -111,14 +120,15 @@ fn the_warm_up_reaches_the_weights() {
     assert_eq!(rates, [0.0, 2e-3, 4e-3, 3e-3, 2e-3, 1e-3]);
     assert_eq!(moved[0], 0.0, "a rate of zero moves nothing");
     for (rate, moved) in rates.iter().zip(&moved).skip(1) {
-        // Adam moves a number by about the rate, and by at most 7.3 times as much in these six steps.
+        // Adam moves a number by about the rate, and by at most 7.3 times as much in these six
+        // steps.
         assert!(*moved > 0.2 * rate && *moved < 7.3 * rate, "{moved} at a rate of {rate}");
     }
 }
 
 #[test]
 fn a_run_that_diverges_names_its_step_and_keeps_what_was() {
-    let bench = Bench::new(Trained::All, 1);
+    let bench = Bench::new(Trainable::Full, 1);
     let train = Train { learning_rate: 1e30, ..settings(5) };
     let mut trainer = bench.trainer(&train);
     let row = trainer.step().unwrap().unwrap();

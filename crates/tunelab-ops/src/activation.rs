@@ -1,19 +1,26 @@
-//! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer 2020).
+//! Activations, element by element: `SiLU`, GELU (exact, with erf), quick GELU and GEGLU (Shazeer
+//! 2020).
+//!
+//! In: a tensor. Out: another one, noted on the tape.
 //!
 //! Backward recomputes the function from the argument, so nothing but the argument is kept.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::UninitOutput;
+use crate::cpu::uninit_output::par_fill;
+use crate::cpu::vector_math::{erf, exp, sigmoid};
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::elementwise;
-use super::host::{self, Room};
-use super::tape::{composed, node, operand};
-use super::vector::{erf, exp, sigmoid};
+use crate::cuda;
+use crate::elementwise;
+use crate::simd::vectorize;
+use crate::sum::zip_map;
+use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor};
 
 /// x · sigmoid(x).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::activation::apply("silu", x);
     }
     if host::is_host_f32(x) { Function::Silu.apply(x) } else { composed(&[x], |t| t[0].silu()) }
@@ -22,7 +29,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// x · Φ(x) with the exact normal distribution function, as `torch.nn.GELU()`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::activation::apply("gelu", x);
     }
     if host::is_host_f32(x) { Function::Gelu.apply(x) } else { composed(&[x], |t| t[0].gelu_erf()) }
@@ -31,7 +38,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// x · sigmoid(1.702 x), the approximation that CLIP was trained with.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::activation::apply("quick_gelu", x);
     }
     if host::is_host_f32(x) {
@@ -43,7 +50,7 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// x [..., 2n] → a · gelu(g) [..., n], where a is the first and g the second half of the last axis.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::activation::geglu(x);
     }
     if !host::is_host_f32(x) {
@@ -122,7 +129,7 @@ impl Function {
     }
 
     fn backward(self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let dx = elementwise::pairs(
+        let dx = zip_map(
             x,
             dy,
             #[inline(always)]
@@ -134,9 +141,9 @@ impl Function {
 
 fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
-    Ok(host::parts(x.len() / 2, n, |i, mut y| {
+    Ok(par_fill(x.len() / 2, n, |i, mut y| {
         let (a, g) = x[i * 2 * n..][..2 * n].split_at(n);
-        host::vectorised(
+        vectorize(
             #[inline(always)]
             || {
                 y.write_from(
@@ -151,13 +158,13 @@ fn geglu_forward(x: &Tensor, n: usize) -> Result<Vec<f32>> {
 
 fn geglu_backward(x: &Tensor, n: usize, dy: &Tensor) -> Result<Tensor> {
     let (xs, dy) = (host::values(x)?, host::values(dy)?);
-    let dx = host::parts(xs.len(), 2 * n, |i, mut dx| {
+    let dx = par_fill(xs.len(), 2 * n, |i, mut dx| {
         let ((a, g), dy) = (xs[i * 2 * n..][..2 * n].split_at(n), &dy[i * n..][..n]);
         let [mut da, mut dg] = [(); 2].map(|()| dx.front(n));
-        host::vectorised(
+        vectorize(
             #[inline(always)]
             || {
-                Room::write_both_from(
+                UninitOutput::write_both_from(
                     [&mut da, &mut dg],
                     [a, g, dy],
                     #[inline(always)]

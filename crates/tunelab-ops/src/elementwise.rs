@@ -1,30 +1,37 @@
-//! Sums and multiples, element by element: residuals, factors, masks, and the shift of a picture's channels.
+//! Sums and multiples, element by element: residuals, factors, masks, and the shift of an image's
+//! channels.
+//!
+//! In: tensors of one shape. Out: another one, noted on the tape.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::par_fill;
+use crate::cpu::uninit_output::par_map;
+use crate::cpu::vector_math::sum_of;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host::{self, TASK};
-use super::tape::{composed, node, operand};
-use super::vector::sum_of;
+use crate::cuda;
+use crate::simd::vectorize;
+use crate::sum::zip_map;
+use crate::tape::{composed, node, operand};
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// a + b of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(a) {
+    if cuda::supports(a) {
         return cuda::elementwise::add(a, b);
     }
     if !host::is_host_f32(a) {
         return composed(&[a, b], |t| &t[0] + &t[1]);
     }
     let (a, b) = (operand(a)?, operand(b)?);
-    node(pairs(&a, &b, |a, b| a + b)?, a.dims(), [&a, &b], |dy, wanted| Ok(wanted.map(|w| w.then(|| dy.clone()))))
+    node(zip_map(&a, &b, |a, b| a + b)?, a.dims(), [&a, &b], |dy, wanted| Ok(wanted.map(|w| w.then(|| dy.clone()))))
 }
 
 /// x · factor.
 pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::elementwise::scale(x, factor);
     }
     if !host::is_host_f32(x) {
@@ -47,21 +54,21 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
 pub fn masked(x: &Tensor, mask: Vec<f32>) -> Result<Tensor> {
     let mask = Tensor::from_vec(mask, x.shape(), &candle_core::Device::Cpu)?;
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::elementwise::masked(x, &mask);
     }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| &t[0] * mask.to_dtype(x.dtype())?.to_device(x.device())?);
     }
     let x = operand(x)?;
-    let y = pairs(&x, &mask, |x, m| x * m)?;
-    node(y, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(pairs(dy, &mask, |dy, m| dy * m)?, dy.dims())?)]))
+    let y = zip_map(&x, &mask, |x, m| x * m)?;
+    node(y, x.dims(), [&x], move |dy, _| Ok([Some(host::tensor(zip_map(dy, &mask, |dy, m| dy * m)?, dy.dims())?)]))
 }
 
 /// x [B, C, H, W] + shift [B, C], the same for all pixels.
 pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::elementwise::add_channels(x, shift);
     }
     if !host::is_host_f32(x) {
@@ -73,9 +80,9 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
         bail!("add_channels: x {:?} and shift {:?}", x.dims(), shift.dims());
     }
     let (xs, shifts) = (host::values(&x)?, host::values(&shift)?);
-    let y = host::parts(xs.len(), h * w, |i, mut y| {
+    let y = par_fill(xs.len(), h * w, |i, mut y| {
         let (x, shift) = (&xs[i * h * w..][..h * w], shifts[i]);
-        host::vectorised(
+        vectorize(
             #[inline(always)]
             || {
                 y.write_from(
@@ -91,7 +98,7 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
             let dy = host::values(dy)?;
             let sum = |plane: &[f32]| {
                 let mut sum = 0.0;
-                host::vectorised(
+                vectorize(
                     #[inline(always)]
                     || sum = sum_of(plane, |v| v),
                 );
@@ -103,42 +110,8 @@ pub fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// a + b, of which nothing is noted.
-pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::serves(a) {
-        return cuda::elementwise::sum(a, b);
-    }
-    if !host::is_host_f32(a) {
-        return a + b;
-    }
-    host::tensor(pairs(&a.contiguous()?, &b.contiguous()?, |a, b| a + b)?, a.dims())
-}
-
-/// What `f` makes of each value; see [`host::each`].
+/// What `f` makes of each value; see [`par_map`].
 #[inline(always)]
-pub(super) fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
-    Ok(host::each(&host::values(x)?, f))
-}
-
-/// What `f` makes of each two values of tensors of one shape; see [`host::each`].
-#[inline(always)]
-pub(super) fn pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Vec<f32>> {
-    if a.dims() != b.dims() {
-        bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
-    }
-    let (a, b) = (host::values(a)?, host::values(b)?);
-    Ok(host::parts(a.len(), TASK, |i, mut y| {
-        let [a, b] = [&a, &b].map(|t| host::part(t, i, TASK));
-        host::vectorised(
-            #[inline(always)]
-            || {
-                y.write_from(
-                    [a, b],
-                    #[inline(always)]
-                    |[a, b]| f(a, b),
-                );
-            },
-        );
-    }))
+pub(crate) fn each(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<f32>> {
+    Ok(par_map(&host::values(x)?, f))
 }

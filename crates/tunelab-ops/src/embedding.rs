@@ -1,11 +1,12 @@
 //! Tokens to vectors: y[b, i] = tokens[id of b at i] + positions[i].
 //!
-//! tokens [V, width], positions [at least L, width] → [B, L, width]. Gradients are summed in the order of the texts.
+//! tokens [V, width], positions [at least L, width] → [B, L, width]. Gradients are summed in the
+//! order of the texts.
 
+use crate::cpu::host;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host;
-use super::tape::{composed, node, operand};
+use crate::cuda;
+use crate::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
 
 /// The embeddings of texts of one length, each id below the number of tokens.
@@ -24,7 +25,7 @@ pub fn embedding(ids: &[Vec<u32>], tokens: &Tensor, positions: &Tensor) -> Resul
     }
     let shape = (ids.len(), length, width);
     #[cfg(feature = "cuda")]
-    if cuda::serves(tokens) {
+    if cuda::supports(tokens) {
         return cuda::embedding::embedding(flat, shape, tokens, positions);
     }
     if !host::is_host_f32(tokens) {

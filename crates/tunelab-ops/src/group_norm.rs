@@ -1,39 +1,45 @@
-//! Group normalisation (Wu & He 2018), optionally followed by SiLU, in one pass over the picture.
+//! Group normalization (Wu & He 2018), optionally followed by SiLU, in one pass over the image.
 //!
-//! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean and variance.
-//! y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean and variance.
+//! In: x, and weight and bias [C]. Out: a tensor like x, noted on the tape.
+//!
+//! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean
+//! and variance. y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean
+//! and variance.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::UninitOutput;
+use crate::cpu::uninit_output::par_fill;
+use crate::cpu::uninit_output::par_fill_with;
+use crate::cpu::vector_math::{moments, sigmoid, sum_of, sum_of_pairs};
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host::{self, Room};
-use super::tape::{composed, node, operand};
-use super::vector::{moments, sigmoid, sum_of, sum_of_pairs};
+use crate::cuda;
+use crate::shapes::FusedActivation;
+use crate::simd::vectorize;
+use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor, bail};
 
-/// What follows the normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Nothing.
-    Nothing,
-    /// SiLU, x · sigmoid(x).
-    Silu,
-}
-
-/// Group normalisation; `weight` and `bias` are `[C]`, and `groups` divides C.
-pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
+/// Group normalization; `weight` and `bias` are `[C]`, and `groups` divides C.
+pub fn group_norm(
+    x: &Tensor,
+    groups: usize,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    activation: FusedActivation,
+) -> Result<Tensor> {
     let c = x.dim(1)?;
     if groups == 0 || !c.is_multiple_of(groups) {
         bail!("group_norm: {c} channels cannot be split into {groups} groups");
     }
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
-        return cuda::group_norm::group_norm(x, groups, weight, bias, eps, then);
+    if cuda::supports(x) {
+        return cuda::group_norm::group_norm(x, groups, weight, bias, eps, activation);
     }
     if !host::is_host_f32(x) {
-        return composed(&[x, weight, bias], |t| portable(&t[0], groups, &t[1], &t[2], eps, then));
+        return composed(&[x, weight, bias], |t| portable(&t[0], groups, &t[1], &t[2], eps, activation));
     }
     let pixels = x.elem_count() / (x.dim(0)? * c);
-    let kernel = Kernel { channels: c / groups, groups, pixels, eps: eps as f32, then };
+    let kernel = Kernel { channels: c / groups, groups, pixels, eps: eps as f32, activation };
     let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
     let y = kernel.forward(&host::values(&x)?, &host::values(&weight)?, &host::values(&bias)?);
     let kept = [x.clone(), weight.clone(), bias.clone()];
@@ -54,19 +60,26 @@ pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps
 }
 
 /// The same from candle's operations: any device, any type.
-fn portable(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
+fn portable(
+    x: &Tensor,
+    groups: usize,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    activation: FusedActivation,
+) -> Result<Tensor> {
     let slabs = x.reshape((x.dim(0)?, groups, ()))?;
-    let centred = slabs.broadcast_sub(&slabs.mean_keepdim(D::Minus1)?)?;
-    let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let normal = centred.broadcast_div(&(var + eps)?.sqrt()?)?.reshape(x.shape())?;
+    let centered = slabs.broadcast_sub(&slabs.mean_keepdim(D::Minus1)?)?;
+    let var = centered.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = centered.broadcast_div(&(var + eps)?.sqrt()?)?.reshape(x.shape())?;
     let mut per_channel = vec![1; x.rank()];
     per_channel[1] = x.dim(1)?;
     let z = normal
         .broadcast_mul(&weight.reshape(per_channel.as_slice())?)?
         .broadcast_add(&bias.reshape(per_channel.as_slice())?)?;
-    match then {
-        Then::Nothing => Ok(z),
-        Then::Silu => z.silu(),
+    match activation {
+        FusedActivation::None => Ok(z),
+        FusedActivation::Silu => z.silu(),
     }
 }
 
@@ -77,7 +90,7 @@ struct Kernel {
     groups: usize,
     pixels: usize,
     eps: f32,
-    then: Then,
+    activation: FusedActivation,
 }
 
 impl Kernel {
@@ -86,9 +99,9 @@ impl Kernel {
     }
 
     fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-        host::parts(x.len(), self.slab(), |i, mut y| {
+        par_fill(x.len(), self.slab(), |i, mut y| {
             let x = &x[i * self.slab()..][..self.slab()];
-            host::vectorised(
+            vectorize(
                 #[inline(always)]
                 || self.forward_slab(i, x, &mut y, weight, bias),
             );
@@ -96,7 +109,7 @@ impl Kernel {
     }
 
     #[inline(always)]
-    fn forward_slab(&self, i: usize, x: &[f32], y: &mut Room, weight: &[f32], bias: &[f32]) {
+    fn forward_slab(&self, i: usize, x: &[f32], y: &mut UninitOutput, weight: &[f32], bias: &[f32]) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
         let first = i % self.groups * self.channels;
@@ -107,9 +120,9 @@ impl Kernel {
                 #[inline(always)]
                 |[x]| {
                     let z = (x - mean) * scale + shift;
-                    match self.then {
-                        Then::Nothing => z,
-                        Then::Silu => z * sigmoid(z),
+                    match self.activation {
+                        FusedActivation::None => z,
+                        FusedActivation::Silu => z * sigmoid(z),
                     }
                 },
             );
@@ -118,12 +131,12 @@ impl Kernel {
 
     /// dx, and for each sample and channel the contributions to dweight and dbias.
     fn backward(&self, x: &[f32], dy: &[f32], weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<(f32, f32)>) {
-        let (dx, sums) = host::parts_and(x.len(), self.slab(), |i, mut dx| {
+        let (dx, sums) = par_fill_with(x.len(), self.slab(), |i, mut dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * self.slab()..][..self.slab()]);
             let first = i % self.groups * self.channels;
             let [weight, bias] = [weight, bias].map(|t| &t[first..first + self.channels]);
             let mut sums = vec![(0.0, 0.0); self.channels];
-            host::vectorised(
+            vectorize(
                 #[inline(always)]
                 || self.backward_slab(x, dy, weight, bias, &mut dx, &mut sums),
             );
@@ -139,12 +152,13 @@ impl Kernel {
         dy: &[f32],
         weight: &[f32],
         bias: &[f32],
-        dx: &mut Room,
+        dx: &mut UninitOutput,
         sums: &mut [(f32, f32)],
     ) {
         let (mean, var) = moments(x);
         let rstd = 1.0 / (var + self.eps).sqrt();
-        // The pieces of dx hold dz, the gradient behind the normalisation and its scale, until the two means are known.
+        // The pieces of dx hold dz, the gradient behind the normalization and its scale, until the
+        // two means are known.
         let (mut mean_d, mut mean_dx) = (0.0f64, 0.0f64);
         let mut pieces = Vec::with_capacity(self.channels);
         for (c, (x, dy)) in x.chunks_exact(self.pixels).zip(dy.chunks_exact(self.pixels)).enumerate() {
@@ -152,9 +166,9 @@ impl Kernel {
             let dz = dx.write_from(
                 [x, dy],
                 #[inline(always)]
-                |[x, dy]| match self.then {
-                    Then::Nothing => dy,
-                    Then::Silu => {
+                |[x, dy]| match self.activation {
+                    FusedActivation::None => dy,
+                    FusedActivation::Silu => {
                         let z = (x - mean) * scale + shift;
                         let s = sigmoid(z);
                         dy * s * (1.0 + z * (1.0 - s))

@@ -1,18 +1,23 @@
-//! Layer normalisation over the last axis (Ba et al. 2016): x [..., C] → (x - mean) / sqrt(var + eps) · weight + bias.
+//! Layer normalization over the last axis (Ba et al. 2016): x [..., C] → (x - mean) / sqrt(var +
+//! eps) · weight + bias.
+//!
+//! In: x [..., C], weight and bias [C]. Out: a tensor like x, noted on the tape.
 //!
 //! Backward recomputes mean and variance. dweight and dbias are summed over the rows in order.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::par_fill;
+use crate::cpu::vector_math::{moments, sum_of, sum_of_pairs};
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host;
-use super::tape::{composed, node, operand};
-use super::vector::{moments, sum_of, sum_of_pairs};
+use crate::cuda;
+use crate::simd::vectorize;
+use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor};
 
-/// Layer normalisation; `weight` and `bias` are `[C]`.
+/// Layer normalization; `weight` and `bias` are `[C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::layer_norm::layer_norm(x, weight, bias, eps);
     }
     if !host::is_host_f32(x) {
@@ -36,9 +41,9 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// The same from candle's operations: any device, any type.
 fn portable(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(weight)?.broadcast_add(bias)
+    let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let var = centered.sqr()?.mean_keepdim(D::Minus1)?;
+    centered.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
 #[derive(Clone, Copy)]
@@ -49,9 +54,9 @@ struct Kernel {
 impl Kernel {
     fn forward(self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        host::parts(x.len(), c, |i, mut y| {
+        par_fill(x.len(), c, |i, mut y| {
             let x = &x[i * c..][..c];
-            host::vectorised(
+            vectorize(
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);
@@ -67,9 +72,9 @@ impl Kernel {
 
     fn backward(self, x: &[f32], dy: &[f32], weight: &[f32]) -> Vec<f32> {
         let c = weight.len();
-        host::parts(x.len(), c, |i, mut dx| {
+        par_fill(x.len(), c, |i, mut dx| {
             let [x, dy] = [x, dy].map(|t| &t[i * c..][..c]);
-            host::vectorised(
+            vectorize(
                 #[inline(always)]
                 || {
                     let (mean, rstd) = self.statistics(x);

@@ -1,11 +1,18 @@
-//! Moving values about: pictures to rows of pixels and back, and one picture's channels behind another's.
+//! Moving values about: images to rows of pixels and back, and one image's channels behind
+//! another's.
+//!
+//! In: images or rows. Out: the same values in another order, noted on the tape.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::UninitOutput;
+use crate::cpu::uninit_output::par_fill;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host::{self, Room};
-use super::tape::{composed, node, operand};
+use crate::cuda;
 #[cfg(target_arch = "x86_64")]
-use super::{pack, product};
+use crate::gemm::transpose;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx512;
+use crate::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
 
 /// Side of the squares that are transposed at once: one line of the cache.
@@ -14,7 +21,7 @@ const TILE: usize = 16;
 /// [B, C, H, W] → [B, H·W, C]
 pub fn to_rows(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::layout::to_rows(x);
     }
     if !host::is_host_f32(x) {
@@ -28,14 +35,14 @@ pub fn to_rows(x: &Tensor) -> Result<Tensor> {
 }
 
 /// [B, H·W, C] → [B, C, H, W]
-pub fn to_picture(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+pub fn to_image(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
     let (b, pixels, c) = x.dims3()?;
     if pixels != height * width {
-        bail!("to_picture: {pixels} rows are no picture of {height}x{width}");
+        bail!("to_image: {pixels} rows are no image of {height}x{width}");
     }
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
-        return cuda::layout::to_picture(x, (height, width));
+    if cuda::supports(x) {
+        return cuda::layout::to_image(x, (height, width));
     }
     if !host::is_host_f32(x) {
         return composed(&[x], |t| t[0].transpose(1, 2)?.contiguous()?.reshape((b, c, height, width)));
@@ -51,12 +58,12 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
     let x = host::values(x)?;
     // A part is some rows of one transpose.
     let rows = if m.is_multiple_of(TILE) { TILE } else { 1 };
-    Ok(host::parts(x.len(), rows * n, |i, mut y| {
+    Ok(par_fill(x.len(), rows * n, |i, mut y| {
         let x = &x[i * rows / m * m * n + i * rows % m..];
         let whole = if rows == TILE { n / TILE * TILE } else { 0 };
-        let mut y: [Room; TILE] = std::array::from_fn(|row| y.front(if row < rows { n } else { 0 }));
+        let mut y: [UninitOutput; TILE] = std::array::from_fn(|row| y.front(if row < rows { n } else { 0 }));
         for first in (0..whole).step_by(TILE) {
-            let tile = turned(&x[first * m..], m);
+            let tile = transposed_16x16(&x[first * m..], m);
             y.iter_mut().zip(&tile).for_each(|(y, tile)| y.copy(tile));
         }
         for (row, y) in y.iter_mut().enumerate().take(rows) {
@@ -66,10 +73,10 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
 }
 
 /// The first 16 values of 16 rows, `row` apart, as columns.
-fn turned(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
+fn transposed_16x16(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
     #[cfg(target_arch = "x86_64")]
-    if product::available() {
-        return pack::turned(values, row);
+    if let Some(simd) = Avx512::detect() {
+        return transpose::transposed_16x16(simd, values, row);
     }
     std::array::from_fn(|column| std::array::from_fn(|i| values[i * row + column]))
 }
@@ -77,7 +84,7 @@ fn turned(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
 /// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]
 pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(a) {
+    if cuda::supports(a) {
         return cuda::layout::cat_channels(a, b);
     }
     if !host::is_host_f32(a) {
@@ -91,7 +98,7 @@ pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (plane, of_both) = (h * w, of_a + of_b);
     let y = {
         let (a, b) = (host::values(&a)?, host::values(&b)?);
-        host::parts(samples * of_both * plane, plane, |i, mut y| {
+        par_fill(samples * of_both * plane, plane, |i, mut y| {
             let (sample, channel) = (i / of_both, i % of_both);
             let from = match channel.checked_sub(of_a) {
                 None => &a[(sample * of_a + channel) * plane..],
@@ -103,7 +110,7 @@ pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     node(y, (samples, of_both, h, w), [&a, &b], move |dy, wanted| {
         let dy = host::values(dy)?;
         let part = |first: usize, channels: usize| {
-            let part = host::parts(samples * channels * plane, plane, |i, mut part| {
+            let part = par_fill(samples * channels * plane, plane, |i, mut part| {
                 let at = i / channels * of_both + first + i % channels;
                 part.copy(&dy[at * plane..][..plane]);
             });

@@ -1,15 +1,56 @@
-//! The differentiable operations of the model: linear, convolution, norms, attention, activations, upsampling, sums, the loss.
+//! The differentiable operations of the model: linear, convolution, norms, attention, activations,
+//! upsampling, sums, the loss; and the optimizer's step.
 //!
-//! In and out: `candle_core::Tensor`s. On the CPU in f32 each operation has its own body, bound by matrix products
-//! and not by loops. While [`tape::record`] runs, it notes what its backward needs if one of its operands is a
-//! `candle_core::Var` or depends on one; for all others no gradient is computed and nothing is kept.
-//! On a CUDA card (feature `cuda`) it has kernels or a library's function for f32, bf16 and f16, in the folder `cuda`.
-//! For every other device or type the same function is composed of candle's differentiable operations
-//! (`portable` in each file), as one node of the same tape, which also serves the tests as a second opinion in f64.
+//! In and out: `candle_core::Tensor`s. On the CPU in f32 each operation has its own body, bound by
+//! matrix products and not by loops. While [`tape::record`] runs, it notes what its backward needs
+//! if one of its operands is a `candle_core::Var` or depends on one; for all others no gradient is
+//! computed and nothing is kept. On a CUDA card (feature `cuda`) it has kernels or a library's
+//! function for f32, bf16 and f16, in the folder `cuda`. For every other device or type the same
+//! function is composed of candle's differentiable operations, as one node of the same tape, which
+//! also serves the tests as a second opinion in f64.
 //!
-//! No result depends on the number of threads: work is split by output elements, and every sum has a fixed order.
+//! No result depends on the number of threads: work is split by output elements, and every sum has
+//! a fixed order.
+//!
+//! # Operations and instructions
+//!
+//! Which body computes what, by the set that [`simd`] says is in use: a body serves the sets to its
+//! right too, until there is another. "loops" are plain Rust that is compiled once for each set;
+//! "gemm" is the `gemm` crate's product, which takes the best instructions that the processor has,
+//! whatever the set in use.
+//!
+//! | operation | portable | AVX2 | AVX-512 | AVX-512 BF16 | AMX | CUDA |
+//! |---|---|---|---|---|---|---|
+//! | [`linear()`] | gemm | | `gemm::avx512` (a wide weight's gradient: gemm) | | | cuBLASLt |
+//! | [`conv2d()`] | im2col + gemm | | Winograd, direct 3x3, implicit GEMM (few pixels' weight gradient: im2col + gemm) | | | cuDNN |
+//! | [`attention()`] | loops + gemm | | `attention::avx512` | `attention::bf16`¹ | `attention::bf16`¹ | own kernels² |
+//! | frozen [`Weight`] in bf16, linear and 1x1 | upcast to f32 | | | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
+//! | frozen [`Weight`] in bf16, 3x3 | upcast to f32 | | upcast in Winograd's transform | | `gemm_bf16` | cuDNN |
+//! | [`group_norm()`], [`layer_norm()`], activations, sums, [`adamw`] | loops | loops | loops | | | own kernels |
+//! | [`to_rows`], [`to_image`] | plain Rust | | transposes in registers | | | own kernels |
+//! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | | | own kernels |
+//!
+//! ¹ Where [`MatmulPrecision::Bf16`] is asked for; otherwise in f32. ² For heads of up to 160
+//! values.
+//!
+//! # Where what is
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | a file of an operation's name | the function, its backward, and the choice of a body |
+//! | [`simd`] | the set of instructions in use, and the witnesses that kernels ask for |
+//! | `shapes` | sizes and switches that an operation and its bodies share; imports nothing of ours |
+//! | `cpu` | host tensors as slices, memory for results, buffers, scalar functions, prefetching |
+//! | `gemm` | products in f32: the crate's, and our own in AVX-512 with packing and micro-kernel |
+//! | `gemm_bf16` | products in bf16 with sums in f32: tile registers or vectors |
+//! | `conv2d`, `attention`, `linear`, `adamw` | the bodies of these operations |
+//! | `cuda` | the bodies on CUDA cards, and CUDA graphs |
+//! | [`weight`] | a weight in f32 or bf16, and what is computed with it |
+//! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
+//! | [`replay`] | a computation given out again as one CUDA graph |
+//! | [`memory`] | the program's allocator: large blocks stay, in large pages |
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code, clippy::undocumented_unsafe_blocks)]
 #![expect(
     clippy::inline_always,
     reason = "what a vectorised loop calls must be inlined into the function that enables the instructions"
@@ -19,46 +60,41 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod conv2d;
-#[cfg(target_arch = "x86_64")]
-mod conv3x3;
+mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod elementwise;
 mod embedding;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_bf16;
 pub mod group_norm;
-mod host;
 pub mod layer_norm;
 mod layout;
 pub mod linear;
 mod mean_squares;
 pub mod memory;
-#[cfg(target_arch = "x86_64")]
-mod pack;
-#[cfg(target_arch = "x86_64")]
-mod product;
 pub mod replay;
+mod shapes;
+pub mod simd;
+mod sum;
 pub mod tape;
-#[cfg(target_arch = "x86_64")]
-mod target;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
-pub mod upsample;
-mod vector;
-pub mod weight;
 #[cfg(test)]
-mod written;
+mod uninitialized_results;
+pub mod upsample;
+pub mod weight;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use attention::{attention, attention_of};
-pub use conv2d::{Padding, conv2d};
+pub use attention::{attention, attention_with};
+pub use conv2d::conv2d;
 pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
-pub use layout::{cat_channels, to_picture, to_rows};
+pub use layout::{cat_channels, to_image, to_rows};
 pub use linear::linear;
 pub use mean_squares::{mean_squares, mean_squares_of};
+pub use shapes::{AttentionMask, FusedActivation, MatmulPrecision, Padding};
 pub use tape::composed;
 pub use upsample::upsample_nearest;
 pub use weight::Weight;

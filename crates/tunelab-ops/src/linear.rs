@@ -1,23 +1,38 @@
 //! `y = x Wᵀ + b`: x [..., in], W [out, in], b `[out]` → y [..., out].
 //!
-//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the weight's gradient alone.
-#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
+//! In: tensors. Out: a tensor, noted on the tape; and the products alone, on slices, for
+//! [`crate::weight`].
+//!
+//! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the
+//! weight's gradient alone.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "results are not cleared before all of them is written")
+)]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::cpu::host;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::uninit_output::fill_uninit;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::gemm::{Dst, Mat, Threads, gemm};
-use super::host;
-use super::tape::{composed, node, operand, tracked};
+use crate::cuda;
+use crate::gemm::portable::{Dst, Mat, Threads, gemm};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx512;
+use crate::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
 
-/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in panels: the gemm crate's kernels
-/// take many at a time.
+/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in
+/// panels: the gemm crate's kernels take many at a time.
+#[cfg(target_arch = "x86_64")]
 const NARROW: usize = 32;
 
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::linear::linear(x, weight, bias);
     }
     if !host::is_host_f32(x) {
@@ -50,39 +65,44 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor
 }
 
 /// These dimensions with another last one.
-pub(super) fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
+pub(crate) fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
     let mut dims = dims.to_vec();
     *dims.last_mut().unwrap_or(&mut 0) = last;
     dims
 }
 
-pub(super) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
+pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
     let inner = x_shape.dim(D::Minus1)?;
     let (m, n) = (x.len() / inner, w.len() / inner);
     if n * inner != w.len() {
         candle_core::bail!("linear: x {x_shape:?} does not fit a weight of {} values", w.len());
     }
-    let y = if panels::available() {
+    Ok((forward_rows((m, n, inner), x, w, b), with_last(x_shape.dims(), n).into()))
+}
+
+/// x Wᵀ + b, with x [m, k] and W [n, k].
+fn forward_rows((m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::detect() {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(m * n, |y| panels::multiply(y, (m, n, inner), x, w, b)) }
-    } else {
-        let mut y = vec![0.0; m * n];
-        multiply(&mut y, (m, n, inner), x, w, b);
-        y
-    };
-    Ok((y, with_last(x_shape.dims(), n).into()))
+        return unsafe { fill_uninit(m * n, |y| avx512::multiply(simd, y, (m, n, k), x, w, b)) };
+    }
+    let mut y = vec![0.0; m * n];
+    multiply(&mut y, (m, n, k), x, w, b);
+    y
 }
 
 /// y += x Wᵀ, with x [m, k] and W [n, k].
-pub(super) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
-    if panels::available() {
-        panels::multiply_onto(y, (m, n, k), x, w);
-    } else {
-        multiply(y, (m, n, k), x, w, None);
+pub(crate) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::detect() {
+        return avx512::multiply_onto(simd, y, (m, n, k), x, w);
     }
+    multiply(y, (m, n, k), x, w, None);
 }
 
-/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k]; on any processor.
+/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k];
+/// on any processor.
 fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
     if let Some(b) = b {
         y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b));
@@ -100,133 +120,42 @@ fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], 
     gemm(dw, k, (n, k, m), Mat::rows(dy, n).t(), Mat::rows(x, k), 1.0, Dst::Write, Threads::All);
 }
 
-/// The same products from panels, where the processor has what they take.
-#[cfg(target_arch = "x86_64")]
-mod panels {
-    use super::super::pack::{Right, Rows, Transposed};
-    pub(super) use super::super::product::available;
-    use super::super::product::{Columns, Left, Plus, Stored, few, product};
-    use super::super::target::Target;
-
-    /// A row-major matrix with rows of `width` values.
-    fn rows(values: &[f32], width: usize) -> Right<'_> {
-        Right::Rows(Rows { values, columns: Columns::one(width), segment: 0 })
-    }
-
-    /// The transpose of a row-major matrix of so many rows of `row` values.
-    fn transposed(values: &[f32], row: usize, columns: usize) -> Right<'_> {
-        Right::Transposed(Transposed { values, row, columns })
-    }
-
-    pub(super) fn multiply<'y>(
-        y: impl Into<Target<'y>>,
-        (m, n, k): (usize, usize, usize),
-        x: &[f32],
-        w: &[f32],
-        b: Option<&[f32]>,
-    ) {
-        if few(m, n, k) {
-            // yᵀ = W xᵀ, so that the weight is read where it lies: to lay out its transpose pays for many rows of x.
-            let plus = b.map_or(Plus::Nothing, Plus::Rows);
-            let y = Stored::Transposed(y.into());
-            product(y, (n, k), Columns::one(m), Left::rows(w, k), &transposed(x, k, m), plus);
-        } else {
-            let plus = b.map_or(Plus::Nothing, Plus::Columns);
-            let y = Stored::Rows(y.into());
-            product(y, (m, k), Columns::one(n), Left::rows(x, k), &transposed(w, k, n), plus);
-        }
-    }
-
-    pub(super) fn multiply_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
-        let w = transposed(w, k, n);
-        product(Stored::Onto(y), (m, k), Columns::one(n), Left::rows(x, k), &w, Plus::Nothing);
-    }
-
-    pub(super) fn multiply_back<'y>(dx: impl Into<Target<'y>>, sizes: (usize, usize, usize), dy: &[f32], w: &[f32]) {
-        back(Stored::Rows(dx.into()), sizes, dy, w);
-    }
-
-    pub(super) fn multiply_back_onto(dx: &mut [f32], sizes: (usize, usize, usize), dy: &[f32], w: &[f32]) {
-        back(Stored::Onto(dx), sizes, dy, w);
-    }
-
-    fn back(dx: Stored, (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-        product(dx, (m, n), Columns::one(k), Left::rows(dy, n), &rows(w, k), Plus::Nothing);
-    }
-
-    /// The narrow side becomes the columns of a panel.
-    pub(super) fn multiply_weight<'y>(
-        dw: impl Into<Target<'y>>,
-        (m, n, k): (usize, usize, usize),
-        x: &[f32],
-        dy: &[f32],
-    ) {
-        if n < k {
-            let dw = Stored::Transposed(dw.into());
-            product(dw, (k, m), Columns::one(n), Left::transposed(x, k), &rows(dy, n), Plus::Nothing);
-        } else {
-            let dw = Stored::Rows(dw.into());
-            product(dw, (n, m), Columns::one(k), Left::transposed(dy, n), &rows(x, k), Plus::Nothing);
-        }
-    }
-}
-
-/// Elsewhere nothing is available, and none of these is called.
-#[cfg(not(target_arch = "x86_64"))]
-mod panels {
-    type Sizes = (usize, usize, usize);
-
-    pub(super) fn available() -> bool {
-        false
-    }
-
-    pub(super) fn multiply<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32], _: Option<&[f32]>) {}
-
-    pub(super) fn multiply_onto(_: &mut [f32], _: Sizes, _: &[f32], _: &[f32]) {}
-
-    pub(super) fn multiply_back<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32]) {}
-
-    pub(super) fn multiply_back_onto(_: &mut [f32], _: Sizes, _: &[f32], _: &[f32]) {}
-
-    pub(super) fn multiply_weight<Y>(_: Y, _: Sizes, _: &[f32], _: &[f32]) {}
-}
-
 /// dx = dy W
-pub(super) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
+pub(crate) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
     let (n, k) = weight.dims2()?;
     let m = dy.elem_count() / n;
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    Ok(if panels::available() {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::detect() {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(m * k, |dx| panels::multiply_back(dx, (m, n, k), &dy, &w)) }
-    } else {
-        let mut dx = vec![0.0; m * k];
-        multiply_back(&mut dx, (m, n, k), &dy, &w);
-        dx
-    })
+        return Ok(unsafe { fill_uninit(m * k, |dx| avx512::multiply_back(simd, dx, (m, n, k), &dy, &w)) });
+    }
+    let mut dx = vec![0.0; m * k];
+    multiply_back(&mut dx, (m, n, k), &dy, &w);
+    Ok(dx)
 }
 
 /// dx += dy W, with dy [m, n] and W [n, k].
-pub(super) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-    if panels::available() {
-        panels::multiply_back_onto(dx, (m, n, k), dy, w);
-    } else {
-        gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
+pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::detect() {
+        return avx512::multiply_back_onto(simd, dx, (m, n, k), dy, w);
     }
+    gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
 }
 
 /// dW = dyᵀ x
-pub(super) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
+pub(crate) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
     let x = host::values(x)?;
-    let dw = if panels::available() && n.min(k) < NARROW {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = Avx512::detect().filter(|_| n.min(k) < NARROW) {
         // SAFETY: a product writes all of its result.
-        unsafe { host::made(n * k, |dw| panels::multiply_weight(dw, (m, n, k), &x, dy)) }
-    } else {
-        let mut dw = vec![0.0; n * k];
-        multiply_weight(&mut dw, (m, n, k), &x, dy);
-        dw
-    };
+        let dw = unsafe { fill_uninit(n * k, |dw| avx512::multiply_weight(simd, dw, (m, n, k), &x, dy)) };
+        return host::tensor(dw, (n, k));
+    }
+    let mut dw = vec![0.0; n * k];
+    multiply_weight(&mut dw, (m, n, k), &x, dy);
     host::tensor(dw, (n, k))
 }
 
@@ -242,17 +171,16 @@ fn backward_bias(n: usize, dy: &Tensor) -> Result<Tensor> {
     host::tensor(db, n)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
-    use super::super::host::checks::{close, values};
     use super::*;
+    use crate::cpu::checks::{close, values};
 
-    /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns to be shared out by them.
+    /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns
+    /// to be shared out by them.
     #[test]
-    fn products_of_panels_equal_those_of_the_gemm_crate() {
-        if !panels::available() {
-            return;
-        }
+    fn linear_in_avx512_equals_the_gemm_crate() {
+        let Some(simd) = Avx512::detect() else { return };
         for (m, n, k) in
             [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
         {
@@ -260,31 +188,29 @@ mod tests {
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
                 multiply(&mut crates, (m, n, k), &x, &w, b);
-                panels::multiply(&mut ours, (m, n, k), &x, &w, b);
+                avx512::multiply(simd, &mut ours, (m, n, k), &x, &w, b);
                 close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
             }
             let (mut ours, mut crates) = (vec![0.0; m * k], vec![0.0; m * k]);
             multiply_back(&mut crates, (m, n, k), &dy, &w);
-            panels::multiply_back(&mut ours, (m, n, k), &dy, &w);
+            avx512::multiply_back(simd, &mut ours, (m, n, k), &dy, &w);
             close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
             let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
             multiply_weight(&mut crates, (m, n, k), &x, &dy);
-            panels::multiply_weight(&mut ours, (m, n, k), &x, &dy);
+            avx512::multiply_weight(simd, &mut ours, (m, n, k), &x, &dy);
             close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
         }
     }
 
     #[test]
-    fn panels_do_not_depend_on_the_number_of_threads() {
-        if !panels::available() {
-            return;
-        }
+    fn linear_in_avx512_does_not_depend_on_the_number_of_threads() {
+        let Some(simd) = Avx512::detect() else { return };
         for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
             let (x, w) = (values(m * k, 1), values(n * k, 2));
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut y = vec![0.0; m * n];
-                pool.install(|| panels::multiply(&mut y, (m, n, k), &x, &w, None));
+                pool.install(|| avx512::multiply(simd, &mut y, (m, n, k), &x, &w, None));
                 y
             };
             let one = run(1);

@@ -1,17 +1,22 @@
 //! The loss: the mean over samples of weight · mean((prediction - target)²), summed in f64.
+//!
+//! In: prediction and target of one shape, a weight for each sample. Out: a scalar, noted on the
+//! tape.
 
+use crate::cpu::host;
+use crate::cpu::vector_math::sum_of_pairs;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host;
-use super::tape::{composed, node, operand, tracked};
-use super::vector::sum_of_pairs;
+use crate::cuda;
+use crate::simd::vectorize;
+use crate::tape::{composed, node, operand, tracked};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Values that are summed in f32.
 const BLOCK: usize = 4096;
 
-/// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one shape; the target is fixed.
+/// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one
+/// shape; the target is fixed.
 pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights: &[f64]) -> Result<Tensor> {
     let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
     mean_squares_of(prediction, target, first, &Tensor::new(weights, prediction.device())?)
@@ -27,7 +32,7 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
     }
     let size = prediction.elem_count() / samples;
     #[cfg(feature = "cuda")]
-    if cuda::serves(prediction) {
+    if cuda::supports(prediction) {
         return cuda::mean_squares::mean_squares(prediction, target, first, weights);
     }
     if !host::is_host_f32(prediction) {
@@ -60,7 +65,7 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
             .zip(factors)
             .for_each(|((dp, (p, t)), factor)| {
                 let factor = (factor * dy) as f32;
-                host::vectorised(
+                vectorize(
                     #[inline(always)]
                     || dp.iter_mut().zip(p.iter().zip(t)).for_each(|(dp, (p, t))| *dp = factor * (p - t)),
                 );

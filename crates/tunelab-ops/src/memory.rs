@@ -1,14 +1,18 @@
-//! The program's memory: large blocks stay with the program when they are freed, and lie in large pages.
+//! The program's memory: large blocks stay with the program when they are freed, and lie in large
+//! pages.
 //!
-//! A step of training, of sampling or of the VAE asks for the same blocks as the one before. To give them back to the system and
-//! have them mapped and zeroed again, 4 KiB at a time, takes a third of a step of full fine-tuning; and what is computed on
-//! 4 KiB pages waits for their addresses. So a freed block is kept for the next one of its size. Blocks in use and kept ones together
-//! never take more than those in use took at their most, but for [`SLACK`]: a new block replaces those that have waited longest.
-//! They begin at a cache line: a vector of 64 bytes that lies in two lines takes two reads, and most of what a step reads would.
+//! A step of training, of sampling or of the VAE asks for the same blocks as the one before. To
+//! give them back to the system and have them mapped and zeroed again, 4 KiB at a time, takes a
+//! third of a step of full fine-tuning; and what is computed on 4 KiB pages waits for their
+//! addresses. So a freed block is kept for the next one of its size. Blocks in use and kept ones
+//! together never take more than those in use took at their most, but for [`SLACK`]: a new block
+//! replaces those that have waited longest. They begin at a cache line: a vector of 64 bytes that
+//! lies in two lines takes two reads, and most of what a step reads would.
 //!
-//! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same from the system, for all that is small.
-//! Where the system has nothing more, the program says so in one line and ends with the exit code of a failed run: most of what
-//! allocates here knows of no failure, and would end the process as a crash.
+//! In: the allocations of the whole program, whose global allocator [`Memory`] is. Out: the same
+//! from the system, for all that is small. Where the system has nothing more, the program says so
+//! in one line and ends with the exit code of a failed run: most of what allocates here knows of no
+//! failure, and would end the process as a crash.
 #![expect(unsafe_code, reason = "a global allocator hands out memory")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -26,7 +30,8 @@ const SLACK: usize = 128 << 20;
 /// Kept blocks at most, so that the list of them is itself small.
 const MOST: usize = 4096;
 
-/// The alignment of large blocks at least, a cache line: vectors that are read from one, one behind the other, lie in a line each.
+/// The alignment of large blocks at least, a cache line: vectors that are read from one, one behind
+/// the other, lie in a line each.
 const ALIGN: usize = 64;
 
 /// The global allocator of a program that trains.
@@ -57,7 +62,8 @@ impl Kept {
         Self { blocks: Vec::new(), bytes: 0, in_use: 0, most_in_use: 0 }
     }
 
-    /// The block of this size that has been freed last. If there is none, room is made for a new one.
+    /// The block of this size that has been freed last. If there is none, room is made for a new
+    /// one.
     fn take(&mut self, size: usize) -> Option<*mut u8> {
         let found = self.blocks.iter().rposition(|b| b.size == size).map(|at| self.blocks.remove(at).address);
         if found.is_some() {
@@ -96,8 +102,8 @@ impl Kept {
     }
 }
 
-/// Memory from the system, all zeros, for a large block; null if there is none. Large pages are asked for; a system that has
-/// none, or whose small ones are larger than 4 KiB, goes on without.
+/// Memory from the system, all zeros, for a large block; null if there is none. Large pages are
+/// asked for; a system that has none, or whose small ones are larger than 4 KiB, goes on without.
 #[cfg(target_os = "linux")]
 fn get(size: usize) -> *mut u8 {
     let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -118,7 +124,7 @@ fn get(size: usize) -> *mut u8 {
 /// It came from [`get`] with this size, and is in nobody's use.
 #[cfg(target_os = "linux")]
 unsafe fn free(address: *mut u8, size: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: these are `size` bytes of pages from `get`, which nobody uses, says the caller.
     unsafe { libc::munmap(address.cast(), size) };
 }
 
@@ -130,7 +136,7 @@ fn get(size: usize) -> *mut u8 {
 
 #[cfg(not(target_os = "linux"))]
 unsafe fn free(address: *mut u8, size: usize) {
-    // SAFETY: the caller's: it came from `get`, with the same layout.
+    // SAFETY: the block came from `get` with this layout, says the caller.
     unsafe { System.dealloc(address, Layout::from_size_align_unchecked(size, ALIGN)) };
 }
 
@@ -143,13 +149,14 @@ fn is_large(layout: Layout) -> bool {
 }
 
 /// Gives all that is kept back to the system: where work of another kind begins.
-pub fn give_back() {
+pub fn release_cached() {
     let mut kept = kept();
     kept.shrink(0);
     kept.most_in_use = kept.in_use;
 }
 
-/// A large block: a kept one, with whatever is in it, or a new one of zeros; and whether it is a kept one.
+/// A large block: a kept one, with whatever is in it, or a new one of zeros; and whether it is a
+/// kept one.
 fn block(size: usize) -> (*mut u8, bool) {
     let found = kept().take(size);
     if let Some(address) = found {
@@ -214,18 +221,19 @@ fn last_words(line: &[u8]) -> ! {
     std::process::exit(1)
 }
 
-// SAFETY: a large block is one of `get`'s or one that was freed with the same size; all others are the system allocator's. Which
-// one it is depends on the layout alone, and both are aligned as it says.
+// SAFETY: a large block is one of `get`'s or one that was freed with the same size; all others are
+// the system allocator's. Which one it is depends on the layout alone, and both are aligned as it
+// says.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's word.
+        // SAFETY: the layout is not empty, says the caller.
         let address = if is_large(layout) { block(layout.size()).0 } else { unsafe { System.alloc(layout) } };
         or_end(address, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_large(layout) {
-            // SAFETY: the caller's word.
+            // SAFETY: the layout is not empty, says the caller.
             return or_end(unsafe { System.alloc_zeroed(layout) }, layout.size());
         }
         let (block, is_kept) = block(layout.size());
@@ -241,19 +249,21 @@ unsafe impl GlobalAlloc for Memory {
         if is_large(layout) {
             kept().keep(Block { address, size: layout.size() });
         } else {
-            // SAFETY: the caller's word.
+            // SAFETY: the block is the system allocator's and of this layout, says the caller.
             unsafe { System.dealloc(address, layout) }
         }
     }
 
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's word: the new size is one of a layout of this alignment.
+        // SAFETY: the new size is one of a layout of this alignment, says the caller.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !is_large(layout) && !is_large(new) {
-            // SAFETY: the caller's word; both blocks are the system's.
+            // SAFETY: the block is the system allocator's and of this layout, and stays one: both
+            // sizes are small.
             return or_end(unsafe { System.realloc(address, layout, size) }, size);
         }
-        // SAFETY: the caller's word; both blocks are as large as what is copied, and apart.
+        // SAFETY: the old block is of this layout, says the caller; both are as large as what is
+        // copied, and apart.
         unsafe {
             let block = self.alloc(new);
             block.copy_from_nonoverlapping(address, layout.size().min(size));
@@ -303,7 +313,8 @@ mod tests {
         }
         assert_eq!((kept.in_use, kept.bytes, kept.most_in_use), (0, most, most));
 
-        // Two fit what may be kept beyond the most that was in use; for each one after these an old one goes.
+        // Two fit what may be kept beyond the most that was in use; for each one after these an old
+        // one goes.
         let fit = SLACK / SIZE;
         let new: Vec<Block> = (0..fit + 3).map(|i| made(&mut kept, SIZE + 100 + i)).collect();
         assert!(kept.in_use + kept.bytes <= most + SLACK);
@@ -345,7 +356,7 @@ mod tests {
             Memory.dealloc(Memory.alloc(layout(size)), layout(size));
         }
         assert!(kept().bytes >= size);
-        give_back();
+        release_cached();
         let kept = kept();
         assert_eq!((kept.bytes, kept.in_use), (0, 0));
     }

@@ -1,11 +1,13 @@
-//! A computation that is run many times with other values: on a CUDA card its launches are kept and given out again as one CUDA graph.
+//! A computation that is run many times with other values: on a CUDA card its launches are kept and
+//! given out again as one CUDA graph.
 //!
-//! In: a computation from tensors to tensors, and a key of all that it depends on besides them. Out: its results. At batch 1 a
-//! step is hundreds of launches that take the host longer than they take the card; a graph is one. Elsewhere, and where a graph
-//! cannot be had, the computation is run; its results are the same to the last bit.
+//! In: a computation from tensors to tensors, and a key of all that it depends on besides them.
+//! Out: its results. At batch 1 a step is hundreds of launches that take the host longer than they
+//! take the card; a graph is one. Elsewhere, and where a graph cannot be had, the computation is
+//! run; its results are the same to the last bit.
 
 #[cfg(feature = "cuda")]
-use super::cuda::graph::Graphs;
+use crate::cuda::graph::Graphs;
 use candle_core::{Device, Error, Tensor};
 use std::fmt::Display;
 
@@ -37,12 +39,12 @@ impl Replay {
         }
     }
 
-    /// `f` of the inputs. What it is besides must be in `key` or stay as it is: numbers, captions, switches; tensors that it uses
-    /// may be changed where they lie. It must give the same for the same inputs, and bring nothing from the host that differs
-    /// from call to call.
+    /// `f` of the inputs. What it is besides must be in `key` or stay as it is: numbers, captions,
+    /// switches; tensors that it uses may be changed where they lie. It must give the same for the
+    /// same inputs, and bring nothing from the host that differs from call to call.
     ///
-    /// Where [`Replay::reuses`] says so the results lie where the next call will put its own: they are to be used, or copied,
-    /// before.
+    /// Where [`Replay::reuses`] says so the results lie where the next call will put its own: they
+    /// are to be used, or copied, before.
     pub fn run<E: From<Error> + Display>(
         &mut self,
         key: &str,
@@ -74,8 +76,8 @@ impl Replay {
         }
     }
 
-    /// How the device is given its work, where there is a choice: `None` on a device without graphs and before any were kept,
-    /// otherwise whether there are graphs, or why not.
+    /// How the device is given its work, where there is a choice: `None` on a device without graphs
+    /// and before any were kept, otherwise whether there are graphs, or why not.
     pub fn state(&self) -> Option<std::result::Result<(), &str>> {
         #[cfg(feature = "cuda")]
         return self.graphs.as_ref().and_then(Graphs::state);

@@ -1,18 +1,19 @@
 //! The tape: what backward needs, noted while a computation runs, and run backwards once.
 //!
-//! In: a computation of this room's operations, run by [`record`]. Out: its result, and the [`Tape`] from which
-//! [`Tape::backward`] makes the gradients of all trained tensors (`candle_core::Var`s) that it used. Outside of a recording
-//! nothing is kept.
+//! In: a computation of this room's operations, run by [`record`]. Out: its result, and the
+//! [`Tape`] from which [`Tape::backward`] makes the gradients of all trained tensors
+//! (`candle_core::Var`s) that it used. Outside of a recording nothing is kept.
 //!
-//! What an operation makes of a trained tensor during a recording is marked as a `Var` too. So "is a gradient wanted?" is
-//! one question, [`tracked`]; and if an operation of candle's comes in between, which the tape would not see, the next of
-//! ours finds candle's graph at its operand and refuses it: no gradient stops in silence. [`composed`] takes such
-//! operations in.
+//! What an operation makes of a trained tensor during a recording is marked as a `Var` too. So "is
+//! a gradient wanted?" is one question, [`tracked`]; and if an operation of candle's comes in
+//! between, which the tape would not see, the next of ours finds candle's graph at its operand and
+//! refuses it: no gradient stops in silence. [`composed`] takes such operations in.
 //!
-//! A tape is walked from its end. Each node is dropped as soon as it has been used, and with it what it kept; the gradient
-//! of what it made goes before. The order of all sums is the order of the nodes.
+//! A tape is walked from its end. Each node is dropped as soon as it has been used, and with it
+//! what it kept; the gradient of what it made goes before. The order of all sums is the order of
+//! the nodes.
 
-use super::elementwise;
+use crate::sum;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, TensorId, Var, bail};
 use std::cell::RefCell;
@@ -65,8 +66,9 @@ impl Drop for Open {
     }
 }
 
-/// Runs `f` and notes what the operations in it need for their backward passes. A recording within another one has a tape of
-/// its own, and the outer one knows nothing of it; [`section`] joins the two.
+/// Runs `f` and notes what the operations in it need for their backward passes. A recording within
+/// another one has a tape of its own, and the outer one knows nothing of it; [`section`] joins the
+/// two.
 pub fn record<T, E>(f: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<(T, Tape), E> {
     let open = Open::begin();
     let made = f()?;
@@ -78,7 +80,8 @@ pub fn recording() -> bool {
     OPEN.with_borrow(|open| !open.is_empty())
 }
 
-/// Whether a recording is on and a gradient of this tensor wanted: it is trained, or something trained is in it.
+/// Whether a recording is on and a gradient of this tensor wanted: it is trained, or something
+/// trained is in it.
 pub fn tracked(t: &Tensor) -> bool {
     t.is_variable() && recording()
 }
@@ -92,7 +95,7 @@ fn check(t: &Tensor) -> Result<()> {
 }
 
 /// An operand, contiguous. Errors where its gradient would be lost.
-pub(super) fn operand(t: &Tensor) -> Result<Tensor> {
+pub(crate) fn operand(t: &Tensor) -> Result<Tensor> {
     check(t)?;
     t.contiguous()
 }
@@ -102,9 +105,10 @@ fn push(output: &Tensor, backward: impl FnOnce(Tensor, &mut Gradients) -> Result
     OPEN.with_borrow_mut(|open| open.last_mut().map(|tape| tape.nodes.push(node)));
 }
 
-/// The result of an operation in host memory. If one of its `inputs` is tracked, so is the result, and `backward` is kept for
-/// it: from the (contiguous) gradient of the result, and which inputs are tracked, to the gradients of the inputs.
-pub(super) fn node<'t, const N: usize>(
+/// The result of an operation in host memory. If one of its `inputs` is tracked, so is the result,
+/// and `backward` is kept for it: from the (contiguous) gradient of the result, and which inputs
+/// are tracked, to the gradients of the inputs.
+pub(crate) fn node<'t, const N: usize>(
     values: Vec<f32>,
     shape: impl Into<Shape>,
     inputs: [impl Into<Option<&'t Tensor>>; N],
@@ -113,8 +117,9 @@ pub(super) fn node<'t, const N: usize>(
     made(Storage::Cpu(CpuStorage::F32(values)), shape, inputs, backward)
 }
 
-/// The same for a result in the memory of any device, of which no copy is made: `storage` holds the values of `shape`, contiguous.
-pub(super) fn made<'t, const N: usize>(
+/// The same for a result in the memory of any device, of which no copy is made: `storage` holds the
+/// values of `shape`, contiguous.
+pub(crate) fn made<'t, const N: usize>(
     storage: Storage,
     shape: impl Into<Shape>,
     inputs: [impl Into<Option<&'t Tensor>>; N],
@@ -147,9 +152,9 @@ pub(super) fn made<'t, const N: usize>(
     Ok(output)
 }
 
-/// A function that is composed of candle's differentiable operations, as one operation: for any device and type, and for what is
-/// too rare or too small for a body of its own. `f` sees the inputs, in their order, as tensors whose operations candle
-/// notes if they are tracked.
+/// A function that is composed of candle's differentiable operations, as one operation: for any
+/// device and type, and for what is too rare or too small for a body of its own. `f` sees the
+/// inputs, in their order, as tensors whose operations candle notes if they are tracked.
 pub fn composed(inputs: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
     inputs.iter().try_for_each(|t| check(t))?;
     let mut arguments: Vec<Tensor> =
@@ -159,11 +164,13 @@ pub fn composed(inputs: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Result<Tensor>)
     if arguments.is_empty() {
         return Ok(y);
     }
-    // A copy: candle's graph holds y, and there is no second tensor over the same memory that is marked as trained.
+    // A copy: candle's graph holds y, and there is no second tensor over the same memory that is
+    // marked as trained.
     let output = Var::from_tensor(&y.detach())?.into_inner();
     push(&output, move |dy, gradients| {
-        // The gradient of Σ y · dy with respect to y is dy. What candle leaves as gradients may still hang on its graph, whose
-        // operations must not be differentiated with what comes before.
+        // The gradient of Σ y · dy with respect to y is dy. What candle leaves as gradients may
+        // still hang on its graph, whose operations must not be differentiated with what comes
+        // before.
         let mut store = (y * dy.detach())?.sum_all()?.backward()?;
         // An argument that is there twice has one gradient, of both its uses.
         for argument in arguments {
@@ -176,9 +183,10 @@ pub fn composed(inputs: &[&Tensor], f: impl FnOnce(&[Tensor]) -> Result<Tensor>)
     Ok(output)
 }
 
-/// Makes `output`, the result of a recording within this one, known to this one. `inner` gives the inner recording when it is
-/// backward's turn: what was kept of it, or a second one of the same computation. The sums within a section are those of its
-/// own tape, so both give the same gradients to the last bit.
+/// Makes `output`, the result of a recording within this one, known to this one. `inner` gives the
+/// inner recording when it is backward's turn: what was kept of it, or a second one of the same
+/// computation. The sums within a section are those of its own tape, so both give the same
+/// gradients to the last bit.
 pub fn section(output: &Tensor, inner: impl FnOnce() -> Result<(Tensor, Tape)> + 'static) {
     if tracked(output) {
         push(output, move |dy, gradients| {
@@ -227,7 +235,7 @@ impl Gradients {
                 place.insert(gradient);
             }
             Entry::Occupied(mut sum) => {
-                let new = elementwise::sum(sum.get(), &gradient)?;
+                let new = sum::sum(sum.get(), &gradient)?;
                 sum.insert(new);
             }
         }
@@ -237,8 +245,8 @@ impl Gradients {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{add, linear, scale};
     use super::*;
+    use crate::{add, linear, scale};
     use candle_core::{DType, Device};
     use std::cell::Cell;
     use std::rc::Rc;

@@ -1,11 +1,16 @@
-//! Nearest-neighbour upsampling: x [B, C, H, W] → [B, C, H', W'], y[i, j] = x[⌊i H / H'⌋, ⌊j W / W'⌋].
+//! Nearest-neighbor upsampling: x [B, C, H, W] → [B, C, H', W'], y[i, j] = x[⌊i H / H'⌋, ⌊j W /
+//! W'⌋].
 //!
-//! candle's own operation is not used because its backward overwrites what its argument had accumulated.
+//! In: an image and a size. Out: an image of that size, noted on the tape.
+//!
+//! candle's own operation is not used because its backward overwrites what its argument had
+//! accumulated.
 
+use crate::cpu::host;
+use crate::cpu::uninit_output::par_fill;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::host;
-use super::tape::{composed, node, operand};
+use crate::cuda;
+use crate::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -16,7 +21,7 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
         bail!("upsample_nearest: {h}x{w} cannot become {height}x{width}");
     }
     #[cfg(feature = "cuda")]
-    if cuda::serves(x) {
+    if cuda::supports(x) {
         return cuda::layout::upsample(x, height, width);
     }
     if host::is_host_f32(x) {
@@ -43,7 +48,7 @@ impl Kernel {
     fn forward(&self, x: &Tensor) -> Result<Vec<f32>> {
         let x = host::values(x)?;
         let (small, large) = (self.h * self.w, self.height * self.width);
-        Ok(host::parts(x.len() / small * large, large, |plane, mut y| {
+        Ok(par_fill(x.len() / small * large, large, |plane, mut y| {
             for i in 0..self.height {
                 let x = &x[plane * small + i * self.h / self.height * self.w..][..self.w];
                 y.write(self.width, |j| x[j * self.w / self.width]);

@@ -1,35 +1,45 @@
 //! A weight of a linear map or a convolution, in f32 or, if it is frozen, in bf16.
 //!
-//! bf16 halves what a frozen network takes. Where the processor has instructions for it (`tiles`) products are computed
-//! in bf16 with sums in f32, as torch's autocast does; elsewhere, in 3x3 convolutions where there are no tile
-//! registers, and with weights that are no multiples of 32, the weight is widened to f32 whenever it is used, and the
-//! activations are not rounded. Norms, biases, adapters, activations between the operations and all gradients of
+//! In: a weight's values, and what it is multiplied with. Out: results of the operations, noted on
+//! the tape.
+//!
+//! bf16 halves what a frozen network takes. Where the processor has instructions for it
+//! (`gemm_bf16`) products are computed in bf16 with sums in f32, as torch's autocast does;
+//! elsewhere, in 3x3 convolutions where there are no tile registers, and with weights that are no
+//! multiples of 32, the weight is upcast to f32 whenever it is used, and the activations are not
+//! rounded. Norms, biases, adapters, activations between the operations and all gradients of
 //! adapters are f32.
 //!
-//! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a trained weight stays f32 and
-//! is rounded where it is used.
+//! On a CUDA card a frozen weight may be f16 too, activations are of the weight's type, and a
+//! trained weight stays f32 and is rounded where it is used.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
 )]
 
+use crate::conv2d::Upcast;
+use crate::cpu::host;
 #[cfg(target_arch = "x86_64")]
-use super::conv2d::Widened;
-use super::conv2d::{Geometry, Padding};
+use crate::cpu::uninit_output::fill_uninit;
 #[cfg(feature = "cuda")]
-use super::cuda;
-use super::tape::{node, operand, tracked};
+use crate::cuda;
 #[cfg(target_arch = "x86_64")]
-use super::tiles::{self, Tiles};
-use super::{conv2d, elementwise, host, linear};
+use crate::gemm_bf16;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm_bf16::packed_weight::PackedBf16;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm_bf16::unit::Unit;
+use crate::shapes::{ConvShape, Padding};
+use crate::tape::{node, operand, tracked};
+use crate::{conv2d, elementwise, linear};
 use candle_core::{DType, Result, Shape, Tensor};
 
 /// How products with weights in bf16 are computed on this machine.
 pub fn products_in_bf16() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    match tiles::unit() {
-        Some(tiles::Unit::Tiles) => return "on tile registers",
-        Some(tiles::Unit::Vectors) => return "in pairs on vectors",
+    match Unit::detect() {
+        Some(Unit::Amx(_)) => return "on tile registers",
+        Some(Unit::Avx512Bf16(_)) => return "in pairs on vectors",
         None => {}
     }
     "widened to f32"
@@ -41,10 +51,10 @@ pub enum Weight {
     /// As they are, trained or frozen.
     Full(Tensor),
     /// Frozen, rounded to bf16, or on a CUDA card to f16.
-    Rounded(Tensor),
-    /// Frozen, rounded to bf16 and laid out for tiles.
+    Half(Tensor),
+    /// Frozen, rounded to bf16 and packed for products in bf16.
     #[cfg(target_arch = "x86_64")]
-    Tiles(Tiles),
+    PackedBf16(PackedBf16),
 }
 
 impl From<Tensor> for Weight {
@@ -55,29 +65,29 @@ impl From<Tensor> for Weight {
 
 impl Weight {
     /// A frozen weight in bf16, in host memory.
-    pub fn rounded(values: &Tensor) -> Result<Self> {
-        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's algorithm; the few with
-        // a stride take as long either way.
+    pub fn bf16(values: &Tensor) -> Result<Self> {
+        // Without tile registers a 3x3 convolution takes fewer operations in f32, by Winograd's
+        // algorithm; the few with a stride take as long either way.
         #[cfg(target_arch = "x86_64")]
-        if Tiles::fit(values.dims())
-            && (tiles::unit() == Some(tiles::Unit::Tiles) || !matches!(values.dims(), [_, _, 3, 3]))
+        if PackedBf16::fits(values.dims())
+            && (matches!(Unit::detect(), Some(Unit::Amx(_))) || !matches!(values.dims(), [_, _, 3, 3]))
         {
-            return Tiles::new(values).map(Self::Tiles);
+            return PackedBf16::new(values).map(Self::PackedBf16);
         }
-        values.to_dtype(DType::BF16).map(Self::Rounded)
+        values.to_dtype(DType::BF16).map(Self::Half)
     }
 
     /// A frozen weight in this type, in a CUDA card's memory.
-    pub fn short(values: &Tensor, dtype: DType) -> Result<Self> {
-        values.to_dtype(dtype).map(Self::Rounded)
+    pub fn half(values: &Tensor, dtype: DType) -> Result<Self> {
+        values.to_dtype(dtype).map(Self::Half)
     }
 
     /// Its dimensions: [outputs, inputs], or [outputs, inputs, kernel, kernel].
     pub fn dims(&self) -> Vec<usize> {
         match self {
-            Self::Full(values) | Self::Rounded(values) => values.dims().to_vec(),
+            Self::Full(values) | Self::Half(values) => values.dims().to_vec(),
             #[cfg(target_arch = "x86_64")]
-            Self::Tiles(tiles) => tiles.dims(),
+            Self::PackedBf16(tiles) => tiles.dims(),
         }
     }
 
@@ -85,20 +95,21 @@ impl Weight {
     pub fn values(&self) -> Result<Tensor> {
         match self {
             Self::Full(values) => Ok(values.clone()),
-            Self::Rounded(values) if values.device().is_cpu() && values.dtype() == DType::BF16 => host::widened(values),
-            Self::Rounded(values) => values.to_dtype(DType::F32),
+            Self::Half(values) if values.device().is_cpu() && values.dtype() == DType::BF16 => host::upcast(values),
+            Self::Half(values) => values.to_dtype(DType::F32),
             #[cfg(target_arch = "x86_64")]
-            Self::Tiles(tiles) => host::widened(&tiles.tensor()?),
+            Self::PackedBf16(tiles) => host::upcast(&tiles.tensor()?),
         }
     }
 
-    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()). A bias beside a rounded weight is frozen too.
+    /// `x Wᵀ + b` over the last axis; see [`linear`](super::linear()). A bias beside a rounded
+    /// weight is frozen too.
     pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.check(bias, 2, x.dims().last().copied())?;
         match self {
             Self::Full(values) => linear::linear(x, values, bias),
             #[cfg(feature = "cuda")]
-            Self::Rounded(values) if cuda::serves(x) => linear::linear(x, values, bias),
+            Self::Half(values) if cuda::supports(x) => linear::linear(x, values, bias),
             _ => {
                 let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
                 let (y, shape) = self.forward(&x, bias.as_ref())?;
@@ -108,36 +119,41 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where one operation does all
-    /// of it, this is it.
+    /// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, where A and B are a LoRA's and W and b are frozen. Where
+    /// one operation does all of it, this is it.
     pub fn linear_lora(
         &self,
         x: &Tensor,
         bias: Option<&Tensor>,
-        [down, up]: [&Tensor; 2],
+        [lora_a, lora_b]: [&Tensor; 2],
         factor: f64,
     ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
-        if let (Self::Full(values) | Self::Rounded(values), true) = (self, cuda::serves(x)) {
-            return cuda::linear::linear_lora(x, values, bias, [down, up], factor);
+        if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
+            return cuda::linear::linear_lora(x, values, bias, [lora_a, lora_b], factor);
         }
         let trained = matches!(self, Self::Full(values) if tracked(values)) || bias.is_some_and(tracked);
         if host::is_host_f32(x) && !trained {
-            return self.lora_onto(x, bias, [down, up], factor as f32);
+            return self.lora_onto(x, bias, [lora_a, lora_b], factor as f32);
         }
         let y = self.linear(x, bias)?;
-        let low = elementwise::scale(&linear::linear(x, down, None)?, factor)?;
-        elementwise::add(&y, &linear::linear(&low, up, None)?)
+        let low = elementwise::scale(&linear::linear(x, lora_a, None)?, factor)?;
+        elementwise::add(&y, &linear::linear(&low, lora_b, None)?)
     }
 
-    /// The same in host memory: the update is added by the product that makes it, forward and backward.
+    /// The same in host memory: the update is added by the product that makes it, forward and
+    /// backward.
     fn lora_onto(&self, x: &Tensor, bias: Option<&Tensor>, adapter: [&Tensor; 2], factor: f32) -> Result<Tensor> {
         self.check(bias, 2, x.dims().last().copied())?;
-        let (x, bias, [down, up]) = (operand(x)?, bias.map(operand).transpose()?, adapter.map(operand));
-        let (weight, down, up, [n, k]) = (self.clone(), down?, up?, [self.dims()[0], self.dims()[1]]);
-        let (m, rank) = (x.elem_count() / k, down.dim(0)?);
-        if down.dims() != [rank, k] || up.dims() != [n, rank] {
-            candle_core::bail!("a LoRA of {:?} and {:?} does not fit a weight [{n}, {k}]", down.dims(), up.dims());
+        let (x, bias, [lora_a, lora_b]) = (operand(x)?, bias.map(operand).transpose()?, adapter.map(operand));
+        let (weight, lora_a, lora_b, [n, k]) = (self.clone(), lora_a?, lora_b?, [self.dims()[0], self.dims()[1]]);
+        let (m, rank) = (x.elem_count() / k, lora_a.dim(0)?);
+        if lora_a.dims() != [rank, k] || lora_b.dims() != [n, rank] {
+            candle_core::bail!(
+                "a LoRA of {:?} and {:?} does not fit a weight [{n}, {k}]",
+                lora_a.dims(),
+                lora_b.dims()
+            );
         }
         let (mut y, shape) = self.forward(&x, bias.as_ref())?;
         let times = move |mut values: Vec<f32>| {
@@ -146,22 +162,22 @@ impl Weight {
             }
             host::tensor(values, (m, rank))
         };
-        let low = times(linear::forward(&host::values(&x)?, x.shape(), &host::values(&down)?, None)?.0)?;
-        linear::forward_onto(&mut y, (m, n, rank), &host::values(&low)?, &host::values(&up)?);
-        let kept = tracked(&down).then(|| x.clone());
-        node(y, shape, [&x, &down.clone(), &up.clone()], move |dy, [dx, _, dup]| {
+        let low = times(linear::forward(&host::values(&x)?, x.shape(), &host::values(&lora_a)?, None)?.0)?;
+        linear::forward_onto(&mut y, (m, n, rank), &host::values(&low)?, &host::values(&lora_b)?);
+        let kept = tracked(&lora_a).then(|| x.clone());
+        node(y, shape, [&x, &lora_a.clone(), &lora_b.clone()], move |dy, [dx, _, dlora_b]| {
             // The gradient of the values between A and B, with the factor.
-            let dlow = times(linear::backward_x(&up, dy)?)?;
+            let dlow = times(linear::backward_x(&lora_b, dy)?)?;
             let dlow = host::values(&dlow)?;
             let dx = dx.then(|| {
                 let mut dx = weight.backward_x(dy)?;
-                linear::backward_x_onto(&mut dx, (m, rank, k), &dlow, &host::values(&down)?);
+                linear::backward_x_onto(&mut dx, (m, rank, k), &dlow, &host::values(&lora_a)?);
                 host::tensor(dx, linear::with_last(dy.dims(), k))
             });
             Ok([
                 dx.transpose()?,
                 kept.map(|x| linear::backward_weight(&x, (rank, k), &dlow)).transpose()?,
-                dup.then(|| linear::backward_weight(&low, (n, rank), &host::values(dy)?)).transpose()?,
+                dlora_b.then(|| linear::backward_weight(&low, (n, rank), &host::values(dy)?)).transpose()?,
             ])
         })
     }
@@ -170,10 +186,10 @@ impl Weight {
     fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<(Vec<f32>, Shape)> {
         let (xs, b) = (host::values(x)?, bias.map(host::values).transpose()?);
         #[cfg(target_arch = "x86_64")]
-        if let Self::Tiles(weight) = self {
+        if let Self::PackedBf16(weight) = self {
             let (n, m) = (weight.outputs(), x.elem_count() / weight.inputs());
             // SAFETY: a product writes all of its result.
-            let y = unsafe { host::made(m * n, |y| tiles::multiply(y, m, &xs, weight, b.as_deref())) };
+            let y = unsafe { fill_uninit(m * n, |y| gemm_bf16::linear::multiply(y, m, &xs, weight, b.as_deref())) };
             return Ok((y, linear::with_last(x.dims(), n).into()));
         }
         let values = operand(&self.values()?)?;
@@ -183,10 +199,12 @@ impl Weight {
     /// dy W in host memory.
     fn backward_x(&self, dy: &Tensor) -> Result<Vec<f32>> {
         #[cfg(target_arch = "x86_64")]
-        if let Self::Tiles(weight) = self {
+        if let Self::PackedBf16(weight) = self {
             let (dys, m) = (host::values(dy)?, dy.elem_count() / weight.outputs());
             // SAFETY: a product writes all of its result.
-            return Ok(unsafe { host::made(m * weight.inputs(), |dx| tiles::multiply_back(dx, m, &dys, weight)) });
+            return Ok(unsafe {
+                fill_uninit(m * weight.inputs(), |dx| gemm_bf16::linear::multiply_back(dx, m, &dys, weight))
+            });
         }
         linear::backward_x(&operand(&self.values()?)?, dy)
     }
@@ -197,9 +215,9 @@ impl Weight {
         match self {
             Self::Full(values) => conv2d::conv2d(x, values, bias, stride, padding),
             #[cfg(feature = "cuda")]
-            Self::Rounded(values) if cuda::serves(x) => conv2d::conv2d(x, values, bias, stride, padding),
+            Self::Half(values) if cuda::supports(x) => conv2d::conv2d(x, values, bias, stride, padding),
             #[cfg(target_arch = "x86_64")]
-            Self::Tiles(weight) if weight.serves(stride, padding) => {
+            Self::PackedBf16(weight) if weight.supports(stride, padding) => {
                 let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
                 let dims @ (samples, _, height, width) = x.dims4()?;
                 let [outputs, inputs] = [weight.outputs(), weight.inputs()];
@@ -208,19 +226,23 @@ impl Weight {
                 let n = shape.0 * shape.1 * shape.2 * shape.3;
                 let (xs, b) = (host::values(&x)?, bias.as_ref().map(host::values).transpose()?);
                 // SAFETY: every pixel of the result is one of a tile's.
-                let y = unsafe { host::made(n, |y| tiles::convolve(y, &xs, &weight, b.as_deref(), of, stride)) };
+                let y = unsafe {
+                    fill_uninit(n, |y| gemm_bf16::conv2d::convolve(y, &xs, &weight, b.as_deref(), of, stride))
+                };
                 node(y, shape, [&x], move |dy, [_]| {
                     let (n, dy) = (samples * inputs * height * width, host::values(dy)?);
                     // SAFETY: every pixel of the result is one of a tile's.
-                    let dx = unsafe { host::made(n, |dx| tiles::convolve_back(dx, &dy, &weight, of, stride)) };
+                    let dx =
+                        unsafe { fill_uninit(n, |dx| gemm_bf16::conv2d::convolve_back(dx, &dy, &weight, of, stride)) };
                     Ok([Some(host::tensor(dx, dims)?)])
                 })
             }
-            _ => self.widened_conv2d(x, bias, stride, padding),
+            _ => self.upcast_conv2d(x, bias, stride, padding),
         }
     }
 
-    /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a bias that is trained.
+    /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a
+    /// bias that is trained.
     fn check(&self, bias: Option<&Tensor>, rank: usize, inputs: Option<usize>) -> Result<()> {
         let dims = self.dims();
         if dims.len() != rank || inputs != Some(dims[1]) {
@@ -234,24 +256,24 @@ impl Weight {
         Ok(())
     }
 
-    /// A convolution in f32, with a weight that is widened piece by piece or, where that is not served, with a copy
-    /// that is gone as soon as it was used, forward and backward.
-    fn widened_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
+    /// A convolution in f32, with a weight that is upcast piece by piece or, where that is not
+    /// served, with a copy that is gone as soon as it was used, forward and backward.
+    fn upcast_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;
         #[cfg(target_arch = "x86_64")]
-        if let Self::Rounded(values) = self
-            && let Some(widened) = Widened::new(Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?)
+        if let Self::Half(values) = self
+            && let Some(upcast) = Upcast::new(ConvShape::new(x.dims4()?, values.dims4()?, stride, padding)?)
         {
             let (dims, values, (s, _, h, w)) = (x.dims4()?, values.clone(), x.dims4()?);
-            let y = widened.forward(&host::values(&x)?, &host::values_of(&values)?, b.as_deref());
+            let y = upcast.forward(&host::values(&x)?, &host::values_of(&values)?, b.as_deref());
             return node(y, (s, values.dim(0)?, h, w), [&x], move |dy, [_]| {
-                let dx = widened.backward_x(&host::values_of(&values)?, &host::values(dy)?);
+                let dx = upcast.backward_x(&host::values_of(&values)?, &host::values(dy)?);
                 Ok([Some(host::tensor(dx, dims)?)])
             });
         }
         let values = self.values()?;
-        let g = Geometry::new(x.dims4()?, values.dims4()?, stride, padding)?;
+        let g = ConvShape::new(x.dims4()?, values.dims4()?, stride, padding)?;
         let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());
         node(y, g.result(), [&x], move |dy, [_]| Ok([Some(conv2d::backward_x(&g, &weight.values()?, dy)?)]))
     }
@@ -259,9 +281,9 @@ impl Weight {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::checks::{close, values};
-    use super::super::tape;
     use super::*;
+    use crate::cpu::checks::{close, values};
+    use crate::tape;
     use candle_core::{Device, Var};
 
     fn tensor(dims: &[usize], seed: u32) -> Tensor {
@@ -283,19 +305,17 @@ mod tests {
     #[test]
     fn a_lora_is_the_sum_of_its_parts() {
         for (rows, n, k, rank) in [(7, 96, 64, 4), (50, 64, 320, 3), (20, 320, 96, 40)] {
-            let (x, down, up) = (var(&[2, rows, k], 1), var(&[rank, k], 2), var(&[n, rank], 3));
+            let (x, lora_a, lora_b) = (var(&[2, rows, k], 1), var(&[rank, k], 2), var(&[n, rank], 3));
             let (w, bias, dy) = (tensor(&[n, k], 4), tensor(&[n], 5), tensor(&[2, rows, n], 6));
-            for weight in [
-                Weight::Full(w.clone()),
-                Weight::rounded(&w).unwrap(),
-                Weight::Rounded(w.to_dtype(DType::BF16).unwrap()),
-            ] {
-                let one = || weight.linear_lora(&x, Some(&bias), [&down, &up], 0.3);
+            for weight in
+                [Weight::Full(w.clone()), Weight::bf16(&w).unwrap(), Weight::Half(w.to_dtype(DType::BF16).unwrap())]
+            {
+                let one = || weight.linear_lora(&x, Some(&bias), [&lora_a, &lora_b], 0.3);
                 let parts = || {
-                    let low = elementwise::scale(&linear::linear(&x, &down, None)?, 0.3)?;
-                    elementwise::add(&weight.linear(&x, Some(&bias))?, &linear::linear(&low, &up, None)?)
+                    let low = elementwise::scale(&linear::linear(&x, &lora_a, None)?, 0.3)?;
+                    elementwise::add(&weight.linear(&x, Some(&bias))?, &linear::linear(&low, &lora_b, None)?)
                 };
-                let of = [&x, &down, &up];
+                let of = [&x, &lora_a, &lora_b];
                 let (ours, theirs) = (both(one, &dy, of), both(parts, &dy, of));
                 for (what, (ours, theirs)) in ["y", "dx", "dA", "dB"].iter().zip(ours.iter().zip(&theirs)) {
                     close(ours, theirs, &format!("{what} of {rows} rows, {k} to {n}, rank {rank}, {weight:?}"));

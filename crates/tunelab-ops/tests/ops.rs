@@ -1,12 +1,11 @@
-//! Every operation's own body for f32 on the host against the same function composed of candle's operations in f64: value
-//! and every gradient, at awkward shapes.
+//! Every operation's own body for f32 on the host against the same function composed of candle's
+//! operations in f64: value and every gradient, at awkward shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use tunelab_ops::attention::{Mask, Products};
-use tunelab_ops::group_norm::Then;
-use tunelab_ops::{self as ops, Padding, Weight, composed, tape};
+use tunelab_ops::{self as ops, AttentionMask, FusedActivation, MatmulPrecision, Padding, Weight, composed, tape};
 
-/// Standard normal numbers that depend on the seed alone (Box and Muller 1958, over a linear congruential generator).
+/// Standard normal numbers that depend on the seed alone (Box and Muller 1958, over a linear
+/// congruential generator).
 fn randn(dims: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
@@ -43,7 +42,8 @@ enum Operand<'a> {
 }
 use Operand::{Frozen, Trained};
 
-/// Value and gradients (none for a frozen operand) of Σ y · w, with w random and the same in both types.
+/// Value and gradients (none for a frozen operand) of Σ y · w, with w random and the same in both
+/// types.
 fn run(
     operands: &[Operand],
     dtype: DType,
@@ -130,8 +130,9 @@ fn conv2d() {
     }
 }
 
-/// Pictures whose width is 4, 8 or a multiple of 16 have a body of their own: samples, height, width, channels in and out, with
-/// whole and partial tiles of channels (14 and 8) and an odd number of vectors of pixels.
+/// Images whose width is 4, 8 or a multiple of 16 have a body of their own: samples, height, width,
+/// channels in and out, with whole and partial tiles of channels (14 and 8) and an odd number of
+/// vectors of pixels.
 #[test]
 fn conv2d_straight_from_the_picture() {
     for (samples, h, w, inputs, outputs) in [
@@ -156,7 +157,8 @@ fn conv2d_straight_from_the_picture() {
     }
 }
 
-/// A kernel of one pixel on fewer pixels than channels: the weight is read where it lies, its gradient across.
+/// A kernel of one pixel on fewer pixels than channels: the weight is read where it lies, its
+/// gradient across.
 #[test]
 fn conv2d_of_few_pixels() {
     for (samples, side, inputs, outputs) in [(1, 4, 1570, 33), (1, 3, 21, 19), (2, 3, 40, 37)] {
@@ -191,9 +193,12 @@ fn conv2d_of_a_transposed_picture() {
 
 #[test]
 fn attention() {
-    for (n, m, mask) in
-        [(13, 13, Mask::Nothing), (13, 13, Mask::Causal), (6, 77, Mask::Nothing), (19, 1, Mask::Nothing)]
-    {
+    for (n, m, mask) in [
+        (13, 13, AttentionMask::None),
+        (13, 13, AttentionMask::Causal),
+        (6, 77, AttentionMask::None),
+        (19, 1, AttentionMask::None),
+    ] {
         let (q, kv) = ([2, n, 15], [2, m, 15]);
         let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], 3, mask);
         let what = format!("{n} queries, {m} keys, {mask:?}");
@@ -205,7 +210,7 @@ fn attention() {
 /// A block holds 2¹⁸ scores: here several blocks, the last one smaller.
 #[test]
 fn attention_in_several_blocks() {
-    for (n, m, mask) in [(611, 1009, Mask::Nothing), (701, 701, Mask::Causal)] {
+    for (n, m, mask) in [(611, 1009, AttentionMask::None), (701, 701, AttentionMask::Causal)] {
         let (q, kv) = ([1, n, 6], [1, m, 6]);
         agree(&format!("{n} queries, {m} keys"), &[Trained(&q), Trained(&kv), Trained(&kv)], |t| {
             ops::attention(&t[0], &t[1], &t[2], 2, mask)
@@ -213,17 +218,18 @@ fn attention_in_several_blocks() {
     }
 }
 
-/// Against products in f32, forward and backward; where the processor has products of bf16, they are not the same.
+/// Against products in f32, forward and backward; where the processor has products of bf16, they
+/// are not the same.
 #[test]
 fn attention_from_rounded_values() {
     let rounds = ops::weight::products_in_bf16() != "widened to f32";
     for (n, m, d) in [(13, 13, 40), (70, 77, 8), (40, 300, 33)] {
         let (q, kv) = ([2, n, 3 * d], [2, m, 3 * d]);
         let both = |products| {
-            let op = |t: &[Tensor]| ops::attention_of(&t[0], &t[1], &t[2], 3, Mask::Nothing, products);
+            let op = |t: &[Tensor]| ops::attention_with(&t[0], &t[1], &t[2], 3, AttentionMask::None, products);
             run(&[Trained(&q), Trained(&kv), Trained(&kv)], DType::F32, &op).unwrap()
         };
-        let ((y, of), (full_y, full_of)) = (both(Products::Rounded), both(Products::Full));
+        let ((y, of), (full_y, full_of)) = (both(MatmulPrecision::Bf16), both(MatmulPrecision::F32));
         let what = format!("{n} queries, {m} keys, {d}");
         within(&y, &full_y, 1e-2, &what);
         for (name, (ours, full)) in ["dq", "dk", "dv"].iter().zip(of.iter().zip(&full_of)) {
@@ -237,15 +243,15 @@ fn attention_from_rounded_values() {
 
 #[test]
 fn attention_of_one_tensor_three_times() {
-    agree("self", &[Trained(&[2, 11, 9])], |t| ops::attention(&t[0], &t[0], &t[0], 3, Mask::Nothing));
+    agree("self", &[Trained(&[2, 11, 9])], |t| ops::attention(&t[0], &t[0], &t[0], 3, AttentionMask::None));
 }
 
 #[test]
 fn group_norm() {
-    for then in [Then::Nothing, Then::Silu] {
+    for activation in [FusedActivation::None, FusedActivation::Silu] {
         for x in [vec![3, 12, 5, 7], vec![2, 12, 1, 1], vec![1, 12, 33]] {
-            let op = |t: &[Tensor]| ops::group_norm(&t[0], 4, &t[1], &t[2], 1e-5, then);
-            let what = format!("{x:?} {then:?}");
+            let op = |t: &[Tensor]| ops::group_norm(&t[0], 4, &t[1], &t[2], 1e-5, activation);
+            let what = format!("{x:?} {activation:?}");
             agree(&what, &[Trained(&x), Trained(&[12]), Trained(&[12])], op);
             agree(&what, &[Trained(&x), Frozen(&[12]), Frozen(&[12])], op);
         }
@@ -257,7 +263,7 @@ fn group_norm() {
 fn group_norm_of_a_large_picture_far_from_zero() {
     agree("large", &[Trained(&[1, 4, 61, 67]), Trained(&[4]), Trained(&[4])], |t| {
         let x = composed(&[&t[0]], |t| &t[0] + 8.0)?;
-        ops::group_norm(&x, 2, &t[1], &t[2], 1e-6, Then::Silu)
+        ops::group_norm(&x, 2, &t[1], &t[2], 1e-6, FusedActivation::Silu)
     });
 }
 
@@ -299,9 +305,9 @@ fn sums_and_layouts() {
         agree("cat", &[a, b], |t| ops::cat_channels(&t[0], &t[1]));
     }
     agree("rows", &[Trained(&x)], |t| ops::to_rows(&t[0]));
-    agree("picture", &[Trained(&[2, 35, 19])], |t| ops::to_picture(&t[0], (5, 7)));
+    agree("picture", &[Trained(&[2, 35, 19])], |t| ops::to_image(&t[0], (5, 7)));
     let there_and_back = randn(&x, 1);
-    let back = ops::to_picture(&ops::to_rows(&there_and_back).unwrap(), (23, 45)).unwrap();
+    let back = ops::to_image(&ops::to_rows(&there_and_back).unwrap(), (23, 45)).unwrap();
     assert_eq!(values(&back), values(&there_and_back));
     for shapes in [([2, 3], [3, 2]), ([2, 3], [1, 3])] {
         assert!(ops::add(&randn(&shapes.0, 1), &randn(&shapes.1, 1)).is_err());
@@ -368,13 +374,13 @@ fn threads_change_nothing() {
         pool.install(|| {
             let operands = [Trained(&[3, 16, 21, 19][..]), Trained(&[16, 16, 3, 3]), Trained(&[16]), Trained(&[16])];
             let (y, gradients) = run(&operands, DType::F32, &|t| {
-                let y = ops::group_norm(&t[0], 4, &t[2], &t[3], 1e-5, Then::Silu)?;
+                let y = ops::group_norm(&t[0], 4, &t[2], &t[3], 1e-5, FusedActivation::Silu)?;
                 let y = ops::conv2d(&y, &t[1], Some(&t[2]), 1, Padding::same(1))?;
                 let rows = ops::to_rows(&ops::add_channels(
                     &y,
                     &ops::scale(&composed(&[&t[0]], |t| t[0].mean((2, 3)))?, 0.5)?,
                 )?)?;
-                ops::layer_norm(&ops::attention(&rows, &rows, &rows, 4, Mask::Nothing)?, &t[2], &t[3], 1e-5)
+                ops::layer_norm(&ops::attention(&rows, &rows, &rows, 4, AttentionMask::None)?, &t[2], &t[3], 1e-5)
             })
             .unwrap();
             [Some(y)]
@@ -388,8 +394,8 @@ fn threads_change_nothing() {
     assert!(all(1) == all(4));
 }
 
-/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there are products of bf16 the
-/// operands are rounded too, each to 8 bits.
+/// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there
+/// are products of bf16 the operands are rounded too, each to 8 bits.
 #[track_caller]
 fn near(what: &str, x: &[usize], weight: &[usize], op: impl Fn(&Tensor, &Weight, &Tensor) -> Result<Tensor>) {
     const ROUNDED: f64 = 1e-2;
@@ -400,7 +406,7 @@ fn near(what: &str, x: &[usize], weight: &[usize], op: impl Fn(&Tensor, &Weight,
             .map(|(y, mut dx)| (y, dx.remove(0).unwrap()))
             .unwrap()
     };
-    let (y, dx) = run(&Weight::rounded(&w).unwrap());
+    let (y, dx) = run(&Weight::bf16(&w).unwrap());
     let (full_y, full_dx) = run(&w.into());
     within(&y, &full_y, ROUNDED, what);
     within(&dx, &full_dx, ROUNDED, &format!("{what}: gradient"));
@@ -429,11 +435,11 @@ fn weights_in_bf16() {
 fn a_weight_in_bf16_that_does_not_fit_is_refused() {
     let x = randn(&[2, 48], 1);
     for dims in [&[64, 64][..], &[64, 40]] {
-        assert!(Weight::rounded(&randn(dims, 2)).unwrap().linear(&x, None).is_err());
+        assert!(Weight::bf16(&randn(dims, 2)).unwrap().linear(&x, None).is_err());
     }
     let picture = randn(&[1, 48, 4, 4], 1);
     for dims in [&[64, 64, 3, 3][..], &[64, 40, 3, 3]] {
-        let weight = Weight::rounded(&randn(dims, 2)).unwrap();
+        let weight = Weight::bf16(&randn(dims, 2)).unwrap();
         assert!(weight.conv2d(&picture, None, 1, Padding::same(1)).is_err());
     }
 }

@@ -1,7 +1,8 @@
-//! PEFT's configuration of an adapter: `lora_adapter_metadata` in the header of diffusers' files, or `adapter_config.json` beside PEFT's
-//! own.
+//! PEFT's configuration of an adapter: `lora_adapter_metadata` in the header of diffusers' files,
+//! or `adapter_config.json` beside PEFT's own.
 //!
-//! In: that JSON. Out: alpha of each module, as PEFT finds it. What it asks for and is not read is an error, by the key's name.
+//! In: that JSON. Out: alpha of each module, as PEFT finds it. What it asks for and is not read is
+//! an error, by the key's name.
 
 use super::Component;
 use super::names::PEFT;
@@ -74,9 +75,11 @@ impl Configs {
         Ok(Self { bare: of("")?, unet: of("unet.")?, text_encoder: of("text_encoder.")? })
     }
 
-    /// alpha of a module of `file` that is spelled `prefix` and `module` there, such that its update is scaled by alpha / rank.
+    /// alpha of a module of `file` that is spelled `prefix` and `module` there, such that its
+    /// update is scaled by alpha / rank.
     ///
-    /// Errors: the configuration says another rank, or is missing where PEFT's names say that there is one.
+    /// Errors: the configuration says another rank, or is missing where PEFT's names say that there
+    /// is one.
     pub fn alpha(&self, file: &Path, component: Component, (prefix, module): (&str, &str), rank: usize) -> Result<f64> {
         let of_network = match component {
             Component::Unet => &self.unet,
@@ -89,7 +92,8 @@ impl Configs {
                 file.display()
             ))
             .hint("PEFT keeps it in `adapter_config.json`: put that file, from where this one came, beside it")),
-            // diffusers' files without a header know no alpha, and those in kohya's form have it as a tensor.
+            // diffusers' files without a header know no alpha, and those in kohya's form have it as
+            // a tensor.
             None => Ok(rank as f64),
         }
     }
@@ -155,7 +159,8 @@ impl Config {
     }
 }
 
-/// A regular expression for the end of a module's name, and what it gets; the first that fits counts.
+/// A regular expression for the end of a module's name, and what it gets; the first that fits
+/// counts.
 struct Patterns<T>(Vec<(Regex, T)>);
 
 impl<T: Copy> Patterns<T> {

@@ -1,6 +1,7 @@
 //! Which file a path of a LoRA stands for.
 //!
-//! In: what a person gave: a file, or the folder that a program saved into (PEFT's, diffusers', a run's `weights/`). Out: the file.
+//! In: what a person gave: a file, or the folder that a program saved into (PEFT's, diffusers', a
+//! run's `weights/`). Out: the file.
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// What diffusers and `tunelab run`, and what PEFT, call their file in a folder of its own.
 const NAMED: [&str; 2] = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
 
-/// The file at `path`, or the one LoRA in the folder at `path`: the one with a known name, or the only safetensors file.
+/// The file at `path`, or the one LoRA in the folder at `path`: the one with a known name, or the
+/// only safetensors file.
 ///
 /// Errors: nothing is there, or several files might be meant.
 pub fn find(path: &Path) -> Result<PathBuf> {

@@ -1,7 +1,8 @@
 //! Files that are no plain LoRA of Stable Diffusion 1.x, each refused as what it is.
 //!
-//! In: the names in a file. Out: an error that says what the file is, by which tensor, and what can be done. What is read beside the
-//! plain form would draw something else without a word, so nothing of such a file is.
+//! In: the names in a file. Out: an error that says what the file is, by which tensor, and what can
+//! be done. What is read beside the plain form would draw something else without a word, so nothing
+//! of such a file is.
 
 use super::names::Modules;
 use crate::error::{Error, Result};
@@ -177,7 +178,8 @@ fn is_a(file: &Path, what: &str, names: &[&str]) -> Error {
     Error::input(format!("{}: this is {what}, which is not read as a LoRA (`{}`{more})", file.display(), names[0]))
 }
 
-/// A LoRA whose matrices are for another network: `A` of the module at `path` takes `inputs` numbers where ours has `ours`.
+/// A LoRA whose matrices are for another network: `A` of the module at `path` takes `inputs`
+/// numbers where ours has `ours`.
 pub(super) fn other_base(path: &str, inputs: Option<usize>, ours: Option<usize>) -> &'static str {
     let reads_text = path.ends_with("attn2.to_k") || path.ends_with("attn2.to_v");
     let in_text_encoder = path.starts_with("text_model.");

@@ -1,7 +1,8 @@
 //! How programs spell the modules and the tensors of a LoRA file.
 //!
-//! In: the networks' weights, and a tensor's name. Out: the module that it belongs to and what it is of its adapter. A name is looked
-//! up among the spellings of our own modules and never taken apart: `_` stands for `.` in some, and is in the names as well.
+//! In: the networks' weights, and a tensor's name. Out: the module that it belongs to and what it
+//! is of its adapter. A name is looked up among the spellings of our own modules and never taken
+//! apart: `_` stands for `.` in some, and is in the names as well.
 
 use super::Component;
 use crate::model::build::Parameters;
@@ -16,7 +17,8 @@ pub(super) enum Role {
     Alpha,
 }
 
-/// How names end, and what of an adapter they are. In a network's own tensors PEFT calls an adapter `default`.
+/// How names end, and what of an adapter they are. In a network's own tensors PEFT calls an adapter
+/// `default`.
 const ROLES: [(&str, Role); 13] = [
     (".lora_A.weight", Role::Down),
     (".lora_B.weight", Role::Up),
@@ -97,7 +99,8 @@ pub(super) struct Module {
     pub shape: Vec<usize>,
 }
 
-/// The modules of both networks by their spelling with `_` for `.`, under diffusers' names and under the original ones.
+/// The modules of both networks by their spelling with `_` for `.`, under diffusers' names and
+/// under the original ones.
 pub struct Modules(BTreeMap<(Component, String), Module>);
 
 impl Modules {

@@ -1,8 +1,9 @@
 //! Writing adapters: for diffusers and PEFT, and in kohya's naming.
 //!
-//! In: the adapters of one or both networks. Out: a file. Whoever opens the first applies it at alpha = rank if they do not know
-//! PEFT's configuration in its header (stable-diffusion.cpp, OneTrainer), so alpha / rank is multiplied into B there. The second says
-//! alpha in tensors, which every program that knows its names reads.
+//! In: the adapters of one or both networks. Out: a file. Whoever opens the first applies it at
+//! alpha = rank if they do not know PEFT's configuration in its header (stable-diffusion.cpp,
+//! OneTrainer), so alpha / rank is multiplied into B there. The second says alpha in tensors, which
+//! every program that knows its names reads.
 
 use super::Component;
 use crate::error::{Error, Result};
@@ -30,8 +31,8 @@ fn prefixes(component: Component) -> Result<LoraPrefixes> {
     Family::Sd1.lora_prefixes(part).ok_or_else(|| Error::run(format!("there is no LoRA of the {part}")))
 }
 
-/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in B, and with the configuration in
-/// its header.
+/// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in
+/// B, and with the configuration in its header.
 pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
     let mut config = Map::new();
     let mut tensors = BTreeMap::new();
@@ -39,8 +40,7 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
         let prefix = prefixes(*component)?.diffusers;
         for (path, layer) in *layers {
             let layer = layer.folded()?;
-            tensors.insert(format!("{prefix}.{path}.lora_A.weight"), layer.down);
-            tensors.insert(format!("{prefix}.{path}.lora_B.weight"), layer.up);
+            tensors.extend(layer.tensors().map(|(name, t)| (format!("{prefix}.{path}.{name}"), t.clone())));
         }
         let rank = layers.values().next().map_or(1, LoraLayer::rank);
         let mut targets = targets.to_vec();
@@ -67,15 +67,16 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
     write_safetensors(file, &tensors, &metadata)
 }
 
-/// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI, stable-diffusion.cpp, OneTrainer and diffusers.
+/// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI,
+/// stable-diffusion.cpp, OneTrainer and diffusers.
 pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
     let mut tensors = BTreeMap::new();
     for Written { component, layers, .. } in networks {
         let prefix = prefixes(*component)?.kohya;
         for (path, l) in *layers {
             let module = format!("{prefix}{}", path.replace('.', "_"));
-            tensors.insert(format!("{module}.lora_down.weight"), l.down.clone());
-            tensors.insert(format!("{module}.lora_up.weight"), l.up.clone());
+            tensors.insert(format!("{module}.lora_down.weight"), l.lora_a.clone());
+            tensors.insert(format!("{module}.lora_up.weight"), l.lora_b.clone());
             tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);
         }
     }

@@ -1,7 +1,7 @@
 //! The bytes of a text file as text.
 //!
-//! In: bytes. Out: the text without a byte-order mark; or what the bytes are, if they are not UTF-8, and where. Nothing else is read:
-//! a guess would train on wrong letters.
+//! In: bytes. Out: the text without a byte-order mark; or what the bytes are, if they are not
+//! UTF-8, and where. Nothing else is read: a guess would train on wrong letters.
 
 use crate::error::{Error, Result};
 
@@ -66,7 +66,8 @@ pub(super) fn text(bytes: Vec<u8>, shown: &str) -> Result<String> {
     decode(bytes).map_err(|fault| Error::input(message(fault)).hint(remedy))
 }
 
-/// A byte-order mark; or zeros in most of every second place, and in none of the others: so Latin letters are there.
+/// A byte-order mark; or zeros in most of every second place, and in none of the others: so Latin
+/// letters are there.
 fn is_utf16(bytes: &[u8]) -> bool {
     let zeros = |place: usize| bytes.chunks_exact(2).filter(|pair| pair[place] == 0).count();
     let has_mark = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);

@@ -1,7 +1,8 @@
-//! A file that is something else: another program's configuration, a project's settings, JSON, YAML.
+//! A file that is something else: another program's configuration, a project's settings, JSON,
+//! YAML.
 //!
-//! In: a text that is no experiment. Out: what it looks like, by its keys or its name, and where ours are. To list its keys as
-//! unknown ones of ours would help nobody.
+//! In: a text that is no experiment. Out: what it looks like, by its keys or its name, and where
+//! ours are. To list its keys as unknown ones of ours would help nobody.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +89,8 @@ pub(crate) fn is_settings(file: &Path) -> bool {
     file.file_name().is_some_and(|name| SETTINGS.iter().any(|settings| name == *settings))
 }
 
-/// An error that says what the file is, if it is known and is no experiment. `tree` is what of it could be read as TOML.
+/// An error that says what the file is, if it is known and is no experiment. `tree` is what of it
+/// could be read as TOML.
 pub(super) fn refuse(text: &str, file: &Path, tree: &tree::Table, is_toml: bool) -> Option<Error> {
     let json = text.trim_start().starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(text).ok()).flatten();
     let keys = json.as_ref().map_or_else(|| written(text), named);
@@ -107,8 +109,9 @@ pub(super) fn refuse(text: &str, file: &Path, tree: &tree::Table, is_toml: bool)
     Some(Error::input(format!("{} {kind}, not an experiment of tunelab", file.display())).hint(hint))
 }
 
-/// How many of the outermost keys are ours, and how many are `known` as another program's. A table is the other's by its own name,
-/// or where more than half of its keys are: `[model]` is a name that others use too.
+/// How many of the outermost keys are ours, and how many are `known` as another program's. A table
+/// is the other's by its own name, or where more than half of its keys are: `[model]` is a name
+/// that others use too.
 fn sides(tree: &tree::Table, known: &str) -> (usize, usize) {
     let is_known = |key: &str| known.split(' ').any(|word| word == key);
     let is_others = |(key, entry): &(&String, &tree::Entry)| match &entry.value {
@@ -142,8 +145,8 @@ fn named(json: &Value) -> BTreeSet<String> {
     own.chain(inner.into_iter().flat_map(named)).collect()
 }
 
-/// What stands where TOML, YAML, environment files and command lines have keys: at the beginning of a line, before `=`, `:` or a
-/// blank; and names of tables.
+/// What stands where TOML, YAML, environment files and command lines have keys: at the beginning of
+/// a line, before `=`, `:` or a blank; and names of tables.
 fn written(text: &str) -> BTreeSet<String> {
     let key = |line: &str| {
         let line = line.trim().trim_start_matches("export ");

@@ -1,7 +1,8 @@
-//! Laying one table over another: a variant over the file, a stand-in over that, a `--set` argument over all.
+//! Laying one table over another: a variant over the file, a stand-in over that, a `--set` argument
+//! over all.
 //!
-//! In: two tables. Out: the first with the second's values. Tables are merged, everything else is replaced, and of keys
-//! that exclude each other those of the table above win.
+//! In: two tables. Out: the first with the second's values. Tables are merged, everything else is
+//! replaced, and of keys that exclude each other those of the table above win.
 
 use super::stand_in::STAND_IN;
 use super::{Entry, Table, Value};
@@ -9,14 +10,17 @@ use super::{Entry, Table, Value};
 /// Which keys give way to a rival that is laid over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rivals {
-    /// Sources, lengths and class images, and also adapters: a variant may compare ways of training, and a stand-in may train otherwise.
+    /// Sources, lengths and class images, and also adapters: a variant may compare ways of
+    /// training, and a stand-in may train otherwise.
     Variant,
-    /// Sources, lengths and class images. An argument goes to every variant, and `--set adapter.lora.rank=8` must not turn the one that
-    /// trains everything into a LoRA: that stays an error.
+    /// Sources, lengths and class images. An argument goes to every variant, and `--set
+    /// adapter.lora.rank=8` must not turn the one that trains everything into a LoRA: that stays an
+    /// error.
     Argument,
 }
 
-/// By table: groups of keys of which only one group can count, and whether that holds for arguments too.
+/// By table: groups of keys of which only one group can count, and whether that holds for arguments
+/// too.
 const RIVALS: [(&str, &[&[&str]], Rivals); 6] = [
     ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
     ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),

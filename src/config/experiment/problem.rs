@@ -1,6 +1,8 @@
-//! One thing that is wrong in an experiment, and how it is shown: file, line, column, the line itself and a caret.
+//! One thing that is wrong in an experiment, and how it is shown: file, line, column, the line
+//! itself and a caret.
 //!
-//! In: problems with their places. Out: one [`Error`] that lists them all, in the order in which they stand.
+//! In: problems with their places. Out: one [`Error`] that lists them all, in the order in which
+//! they stand.
 
 use super::{Place, Text};
 use crate::error::Error;
@@ -39,8 +41,8 @@ impl Problem {
     }
 }
 
-/// All problems as one error, each once (variants share most of a file), in the order of their places, each beginning with
-/// `error: `.
+/// All problems as one error, each once (variants share most of a file), in the order of their
+/// places, each beginning with `error: `.
 pub(crate) fn report(mut problems: Vec<Problem>, texts: &[Text]) -> Error {
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     let mut shown: Vec<String> = Vec::new();

@@ -14,7 +14,7 @@ pub(crate) struct Reader<'a> {
     root: &'a Table,
     problems: RefCell<Vec<Problem>>,
     /// Keys by section ("" is the top level), in the order of asking.
-    asked: RefCell<BTreeMap<String, Vec<&'static str>>>,
+    asked: RefCell<BTreeMap<String, Vec<String>>>,
     /// Keys that were found unknown already, with their sections.
     unknown: RefCell<BTreeSet<String>>,
 }
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
             if self.unknown.borrow().contains(&inner) {
                 continue;
             }
-            if !known.contains(&key.as_str()) {
+            if !known.contains(key) {
                 let place = if section.is_empty() { "at the top level".into() } else { format!("in [{section}]") };
                 let problem = Problem::new(entry.key.clone(), format!("unknown key `{key}` {place}"));
                 self.push(problem.label(advice(key, section, &asked)));
@@ -56,12 +56,12 @@ impl<'a> Reader<'a> {
     }
 
     /// These keys of the section are known.
-    pub fn accept(&self, section: &str, names: &[&'static str]) {
+    pub fn accept(&self, section: &str, names: &[&str]) {
         let mut asked = self.asked.borrow_mut();
         let keys = asked.entry(section.into()).or_default();
         for name in names {
-            if !keys.contains(name) {
-                keys.push(name);
+            if !keys.iter().any(|key| key == name) {
+                keys.push((*name).into());
             }
         }
     }
@@ -78,12 +78,12 @@ impl<'a> Reader<'a> {
 }
 
 /// What the writer of an unknown key may have meant.
-fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<&'static str>>) -> String {
-    let here = asked.get(section).map_or(&[][..], Vec::as_slice);
-    if let Some(near) = similar(key, here) {
+fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<String>>) -> String {
+    let here: Vec<&str> = asked.get(section).into_iter().flatten().map(String::as_str).collect();
+    if let Some(near) = similar(key, &here) {
         return format!("did you mean `{near}`?");
     }
-    if let Some((other, _)) = asked.iter().find(|(_, keys)| keys.contains(&key)) {
+    if let Some((other, _)) = asked.iter().find(|(_, keys)| keys.iter().any(|known| known == key)) {
         return if other.is_empty() {
             "it belongs at the top level".into()
         } else {
@@ -94,8 +94,8 @@ fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<&'static str>>)
     format!("the keys here are {}", all.join(", "))
 }
 
-/// The name that `word` is a slip of (`rnak`), the beginning (`warmup`), a longer form (`num_train_epochs`) or the
-/// initials (`lr`).
+/// The name that `word` is a slip of (`rnak`), the beginning (`warmup`), a longer form
+/// (`num_train_epochs`) or the initials (`lr`).
 pub(crate) fn similar<'k>(word: &str, names: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let distance = |name: &str| {

@@ -1,7 +1,8 @@
-//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with its place.
+//! Reading typed values out of one table: a missing key is `None`, a wrong one is a problem with
+//! its place.
 //!
-//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem, so that all of them
-//! are found.
+//! In: the tree. Out: numbers in range, texts, folders that exist. Reading goes on after a problem,
+//! so that all of them are found.
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use super::reader::{join, similar};
 use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
+use crate::config::keys::kind::Kind;
+use crate::config::keys::value::Setting;
 use crate::weights::has_weights_ending;
 
 /// What to do about a model in one file.
@@ -32,7 +35,7 @@ impl<'a> Section<'a> {
     }
 
     /// The table `key` in this one; where the file has none, all its keys are missing.
-    pub fn section(&self, key: &'static str) -> Section<'a> {
+    pub fn section(&self, key: &str) -> Section<'a> {
         let path = join(&self.path, key);
         let entry = self.entry(key);
         let at = entry.map_or_else(|| self.at.clone(), |e| e.key.clone());
@@ -48,29 +51,46 @@ impl<'a> Section<'a> {
     }
 
     /// Is the key written?
-    pub fn has(&self, key: &'static str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
 
-    /// A whole number in the range.
-    pub fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
-        let entry = self.entry(key)?;
-        let wide = i128::from(*range.start())..=i128::from(*range.end());
-        match entry.value {
-            Value::Integer(i) if wide.contains(&i) => i64::try_from(i).ok(),
-            Value::Integer(i) if i > *wide.end() => self.wrong(key, entry, &format!("at most {}", wide.end())),
-            _ => self.wrong(key, entry, &describe_integers(&range)),
-        }
+    /// The value of a key of this kind.
+    pub fn read(&self, key: &str, kind: &Kind) -> Option<Setting> {
+        Some(match kind {
+            Kind::Whole { range, multiple_of } => Setting::Whole(self.whole(key, range, *multiple_of)?),
+            Kind::Number(low, high) => Setting::Number(self.number(key, (*low, *high))?),
+            Kind::Flag => Setting::Flag(self.flag(key)?),
+            Kind::Text => Setting::Text(self.text(key)?),
+            Kind::AnyText => Setting::Text(self.any_text(key)?),
+            Kind::Texts => Setting::Texts(self.texts(key)?),
+            Kind::Choice(names) => Setting::Text(self.choice(key, names)?),
+            Kind::Folder => Setting::Text(self.folder(key)?.to_str()?.into()),
+            Kind::Repository => Setting::Text(self.repository(key)?),
+        })
     }
 
-    /// A count: a whole number that fits into memory's own type.
-    pub fn count(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
-        let top = i64::try_from(*range.end()).unwrap_or(i64::MAX);
-        self.integer(key, i64::try_from(*range.start()).unwrap_or(0)..=top).and_then(|i| usize::try_from(i).ok())
+    /// A whole number in the range.
+    fn whole(&self, key: &str, range: &RangeInclusive<u64>, multiple_of: u64) -> Option<u64> {
+        let entry = self.entry(key)?;
+        let number = match entry.value {
+            Value::Integer(i) if i > i128::from(*range.end()) => {
+                return self.wrong(key, entry, &format!("at most {}", range.end()));
+            }
+            Value::Integer(i) => u64::try_from(i).ok().filter(|i| range.contains(i)),
+            _ => None,
+        };
+        let Some(number) = number else { return self.wrong(key, entry, &describe_whole(range)) };
+        if !number.is_multiple_of(multiple_of) {
+            let below = number / multiple_of * multiple_of;
+            let label = format!("{below} and {} are", below + multiple_of);
+            self.problem(entry.at.clone(), format!("`{key}` must be a multiple of {multiple_of}"), label);
+        }
+        Some(number)
     }
 
     /// A finite number in the range; whole numbers serve too.
-    pub fn number(&self, key: &'static str, range: impl RangeBounds<f64>) -> Option<f64> {
+    fn number(&self, key: &str, range: (Bound<f64>, Bound<f64>)) -> Option<f64> {
         let entry = self.entry(key)?;
         let value = match entry.value {
             Value::Float(f) => f,
@@ -80,11 +100,11 @@ impl<'a> Section<'a> {
         if value.is_finite() && range.contains(&value) {
             return Some(value);
         }
-        self.wrong(key, entry, &describe_numbers(&range))
+        self.wrong(key, entry, &describe_numbers(range))
     }
 
     /// `true` or `false`.
-    pub fn flag(&self, key: &'static str) -> Option<bool> {
+    fn flag(&self, key: &str) -> Option<bool> {
         let entry = self.entry(key)?;
         match entry.value {
             Value::Flag(b) => Some(b),
@@ -93,19 +113,19 @@ impl<'a> Section<'a> {
     }
 
     /// A text, which may be empty.
-    pub fn any_text(&self, key: &'static str) -> Option<String> {
+    fn any_text(&self, key: &str) -> Option<String> {
         let entry = self.entry(key)?;
         self.text_of(key, entry)
     }
 
     /// A text with something in it.
-    pub fn text(&self, key: &'static str) -> Option<String> {
+    pub fn text(&self, key: &str) -> Option<String> {
         let entry = self.entry(key)?;
         self.filled(key, entry)
     }
 
     /// A list of texts, each with something in it.
-    pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+    fn texts(&self, key: &str) -> Option<Vec<String>> {
         let entry = self.entry(key)?;
         if let Value::Text(text) = &entry.value {
             let label = format!("write {key} = [{text:?}]");
@@ -126,23 +146,32 @@ impl<'a> Section<'a> {
         Some(texts)
     }
 
-    /// One of the names, turned into what it names.
-    pub fn choice<T: Clone>(&self, key: &'static str, names: &[(&'static str, T)]) -> Option<T> {
+    /// One of the names.
+    fn choice(&self, key: &str, names: &[&str]) -> Option<String> {
         let entry = self.entry(key)?;
-        let words: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-        let expected = format!("one of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "));
+        let expected = format!("one of {}", names.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "));
         let Value::Text(text) = &entry.value else { return self.wrong(key, entry, &expected) };
-        if let Some((_, value)) = names.iter().find(|(name, _)| name == text) {
-            return Some(value.clone());
+        if names.contains(&text.as_str()) {
+            return Some(text.clone());
         }
-        let label = similar(text, &words).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
+        let label = similar(text, names).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
         self.problem(entry.at.clone(), format!("`{key}` must be {expected}"), label);
         None
     }
 
-    /// A folder that exists, as an absolute path without links; relative ones start at the file's folder, or for `--set` at the
-    /// working folder.
-    pub fn folder(&self, key: &'static str) -> Option<PathBuf> {
+    /// A repository's `owner/name`.
+    fn repository(&self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        if is_repository(&text) {
+            return Some(text);
+        }
+        self.reject(key, format!("`{key}` must be a repository's `owner/name`"), "for a folder say `path`");
+        None
+    }
+
+    /// A folder that exists, as an absolute path without links; relative ones start at the file's
+    /// folder, or for `--set` at the working folder.
+    fn folder(&self, key: &str) -> Option<PathBuf> {
         let text = self.text(key)?;
         let entry = self.entry(key)?;
         let file = &self.reader.experiment.file;
@@ -168,13 +197,13 @@ impl<'a> Section<'a> {
     }
 
     /// Complains about the value of a key that was read well but cannot be right.
-    pub fn reject(&self, key: &'static str, message: impl Into<String>, label: impl Into<String>) {
+    pub fn reject(&self, key: &str, message: impl Into<String>, label: impl Into<String>) {
         let at = self.entry(key).map_or_else(|| self.at.clone(), |e| e.at.clone());
         self.problem(at, message.into(), label.into());
     }
 
     /// Complains about one text of a list.
-    pub fn reject_item(&self, key: &'static str, item: &str, message: impl Into<String>, label: impl Into<String>) {
+    pub fn reject_item(&self, key: &str, item: &str, message: impl Into<String>, label: impl Into<String>) {
         let Some(Entry { value: Value::List(items), .. }) = self.entry(key) else { return };
         if let Some(entry) = items.iter().find(|entry| matches!(&entry.value, Value::Text(text) if text == item)) {
             self.problem(entry.at.clone(), message.into(), label.into());
@@ -191,24 +220,41 @@ impl<'a> Section<'a> {
         self.problem(self.at.clone(), format!("nothing says {what}"), label);
     }
 
-    /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they are.
-    pub fn exactly_one(&self, noun: &str, names: &[&'static str]) {
+    /// Complains unless exactly one of `names` is written, and nothing else; `noun` says what they
+    /// are.
+    pub fn exactly_one(&self, noun: &str, names: &[&str]) {
+        self.no_others(noun, names);
+        self.one(noun, names, &self.table.into_iter().flatten().collect::<Vec<_>>());
+    }
+
+    /// Complains if more than one of `names` is written, or anything else; the one that is, if any.
+    pub fn at_most_one<'n>(&self, noun: &str, names: &[&'n str]) -> Option<&'n str> {
+        self.no_others(noun, names);
+        self.accept(names);
+        let written: Vec<_> = self.table.into_iter().flatten().collect();
+        if written.len() > 1 {
+            self.one(noun, names, &written);
+        }
+        names.iter().copied().find(|name| self.has(name))
+    }
+
+    fn no_others(&self, noun: &str, names: &[&str]) {
         for (key, entry) in self.table.into_iter().flatten().filter(|(key, _)| !names.contains(&key.as_str())) {
             self.reader.refuse(&self.path, key);
             let near = similar(key, names).map(|near| format!("did you mean `{near}`?"));
             let label = near.unwrap_or_else(|| format!("there is {}", self.tables(names)));
             self.problem(entry.key.clone(), format!("unknown {noun} `{key}`"), label);
         }
-        self.one(noun, names, &self.table.into_iter().flatten().collect::<Vec<_>>());
     }
 
-    /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they are.
-    pub fn one_of(&self, noun: &str, names: &[&'static str]) {
+    /// Complains unless exactly one of `names` is written, whatever else is; `noun` says what they
+    /// are.
+    pub fn one_of(&self, noun: &str, names: &[&str]) {
         let named = |(key, _): &(&String, &Entry)| names.contains(&key.as_str());
         self.one(noun, names, &self.table.into_iter().flatten().filter(named).collect::<Vec<_>>());
     }
 
-    fn one(&self, noun: &str, names: &[&'static str], written: &[(&String, &Entry)]) {
+    fn one(&self, noun: &str, names: &[&str], written: &[(&String, &Entry)]) {
         self.accept(names);
         match written {
             [] if !self.broken => {
@@ -225,7 +271,7 @@ impl<'a> Section<'a> {
     }
 
     /// `[adapter.lora], [adapter.full] or [adapter.dreambooth]`.
-    fn tables(&self, names: &[&'static str]) -> String {
+    fn tables(&self, names: &[&str]) -> String {
         let shown: Vec<String> = names.iter().map(|name| format!("[{}.{name}]", self.path)).collect();
         match &shown[..] {
             [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
@@ -234,11 +280,11 @@ impl<'a> Section<'a> {
     }
 
     /// These keys are known, even if nobody reads them this time.
-    pub fn accept(&self, names: &[&'static str]) {
+    pub fn accept(&self, names: &[&str]) {
         self.reader.accept(&self.path, names);
     }
 
-    fn entry(&self, key: &'static str) -> Option<&'a Entry> {
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.accept(&[key]);
         self.table?.get(key)
     }
@@ -259,7 +305,8 @@ impl<'a> Section<'a> {
                 None
             }
             Value::Text(text) => Some(text.clone()),
-            // `--set model.revision=1234567` means the text; nobody quotes for the shell and for TOML.
+            // `--set model.revision=1234567` means the text; nobody quotes for the shell and for
+            // TOML.
             Value::Integer(_) | Value::Float(_) | Value::Flag(_) | Value::Date if entry.at.is_set() => {
                 Some(self.source(entry).to_string())
             }
@@ -276,6 +323,7 @@ impl<'a> Section<'a> {
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
         };
+        let key = entry.spelled.unwrap_or(key);
         self.problem(entry.at.clone(), format!("`{key}` must be {expected}, not {found}"), String::new());
         None
     }
@@ -303,24 +351,14 @@ fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// The range of numbers above `low`.
-pub(crate) fn above(low: f64) -> (Bound<f64>, Bound<f64>) {
-    (Bound::Excluded(low), Bound::Unbounded)
-}
-
-/// The range of numbers from `low` on.
-pub(crate) fn at_least(low: f64) -> (Bound<f64>, Bound<f64>) {
-    (Bound::Included(low), Bound::Unbounded)
-}
-
-fn describe_integers(range: &RangeInclusive<i64>) -> String {
+fn describe_whole(range: &RangeInclusive<u64>) -> String {
     match (*range.start(), *range.end()) {
         (low, 1_000_000_000..) => format!("a whole number, {low} or more"),
         (low, high) => format!("a whole number from {low} to {high}"),
     }
 }
 
-fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
+fn describe_numbers(range: (Bound<f64>, Bound<f64>)) -> String {
     let low = match range.start_bound() {
         Bound::Excluded(low) => format!(" above {low}"),
         Bound::Included(low) => format!(", {low} or more"),
@@ -332,4 +370,11 @@ fn describe_numbers(range: &impl RangeBounds<f64>) -> String {
         Bound::Unbounded => String::new(),
     };
     format!("a number{low}{high}")
+}
+
+/// `owner/name` as the hubs allow it.
+pub(crate) fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let parts: Vec<&str> = text.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && !part.starts_with('.') && plain(part))
 }

@@ -1,6 +1,7 @@
 //! `[stand_in]`: what an experiment becomes where its own model or pictures cannot be had.
 //!
-//! In: the tree of an experiment. Out: a second tree, with the table's keys laid over the rest as a variant's are.
+//! In: the tree of an experiment. Out: a second tree, with the table's keys laid over the rest as a
+//! variant's are.
 
 use super::overlay::{Rivals, lay};
 use super::{Problem, Table, Value};
@@ -14,7 +15,8 @@ pub(super) struct Trees {
     pub stand_in: Option<Table>,
 }
 
-/// Lays the arguments over `below`, and parts it from its stand-in, which gets the arguments too, as the last word.
+/// Lays the arguments over `below`, and parts it from its stand-in, which gets the arguments too,
+/// as the last word.
 pub(super) fn part(below: &Table, arguments: &[Table], problems: &mut Vec<Problem>) -> Trees {
     let mut own = below.clone();
     for argument in arguments {

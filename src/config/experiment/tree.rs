@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     pub key: Place,
     pub at: Place,
     pub value: Value,
+    /// The key's name as it is written, where that is an older spelling.
+    pub spelled: Option<&'static str>,
 }
 
 /// A TOML value.
@@ -90,7 +92,8 @@ fn is_behind_a_backslash(text: &str, at: usize) -> bool {
     quoted.is_some_and(|rest| rest.find('\\').is_some_and(|slash| text.len() - rest.len() + slash <= at))
 }
 
-/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y` without quotes).
+/// `key.path=value` is itself TOML; where the value is not, it is taken as text (`model.path=/x/y`
+/// without quotes).
 pub(super) fn parse_argument(arg: &str, text: usize) -> std::result::Result<Table, Problem> {
     if let Ok(table) = DeTable::parse(arg)
         && arg.contains('=')
@@ -144,5 +147,5 @@ fn convert(value: &Spanned<DeValue>, key: Place, text: usize) -> Entry {
         }
         DeValue::Table(table) => Value::Table(convert_table(table, text)),
     };
-    Entry { key, at, value }
+    Entry { key, at, value, spelled: None }
 }

@@ -1,7 +1,7 @@
 //! `[[variant]]`: one file states several runs that differ in a few keys.
 //!
-//! In: the file's tree. Out: each variant's name and the table to lay over the rest of the file, or what is wrong with it. A
-//! file without variants is one experiment, with nothing to lay over it.
+//! In: the file's tree. Out: each variant's name and the table to lay over the rest of the file, or
+//! what is wrong with it. A file without variants is one experiment, with nothing to lay over it.
 
 use super::{Entry, Place, Problem, Table, Value};
 

@@ -1,15 +1,21 @@
-//! The tokens beside the vocabulary's: special ones, and those that were trained later on (textual inversion).
+//! The tokens beside the vocabulary's: special ones, and those that were trained later on (textual
+//! inversion).
 //!
-//! In: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and the added tokens of `tokenizer.json`. Out:
-//! which tokens are added, in what order and how each is looked for, as transformers' `CLIPTokenizer.from_pretrained` does it:
-//! `added_tokens_decoder` of the configuration, where it is there, in place of the three other files.
+//! In: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and the added tokens
+//! of `tokenizer.json`. Out: which tokens are added, in what order and how each is looked for, as
+//! transformers' `CLIPTokenizer.from_pretrained` does it: `added_tokens_decoder` of the
+//! configuration, where it is there, in place of the three other files.
 
-use super::{CLIP_LENGTH, parse};
+use super::files::parse;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokenizers::AddedToken;
+
+/// CLIP's length, where the configuration names none (or the huge number that means "no limit" to
+/// transformers).
+const CLIP_LENGTH: usize = 77;
 
 /// What the files say of a tokenizer beside its vocabulary.
 pub(super) struct Tokens {
@@ -162,8 +168,9 @@ impl Tokens {
     }
 }
 
-/// Which tokens are added: the described ones, then what of the named and of the other special ones is not among them. One that
-/// is named twice and described differently is added twice, so that its last description holds.
+/// Which tokens are added: the described ones, then what of the named and of the other special ones
+/// is not among them. One that is named twice and described differently is added twice, so that its
+/// last description holds.
 fn in_order(decoder: &BTreeMap<u32, Token>, named: &[Token], extras: &[Token]) -> Vec<Token> {
     let described: Vec<&str> = decoder.values().map(Token::content).collect();
     let mut tokens: Vec<Token> = decoder.values().cloned().collect();
@@ -193,7 +200,8 @@ impl Said {
         Ok(decoder)
     }
 
-    /// `special_tokens_map.json` has the last word. Gives what counts as special in `added_tokens.json`.
+    /// `special_tokens_map.json` has the last word. Gives what counts as special in
+    /// `added_tokens.json`.
     fn take_over(&mut self, map: Self) -> Vec<String> {
         let roles = [
             (&mut self.bos_token, map.bos_token),
@@ -254,8 +262,9 @@ fn parse_if_there<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<Option<T>> 
     if file.is_file() { parse(file).map(Some) } else { Ok(None) }
 }
 
-/// An added token is numbered after those before it, whatever its file states: where these differ, the file's token and the
-/// text encoder's row are not the same, and transformers' versions do not agree which is meant.
+/// An added token is numbered after those before it, whatever its file states: where these differ,
+/// the file's token and the text encoder's row are not the same, and transformers' versions do not
+/// agree which is meant.
 pub(super) fn wrong_id(dir: &Path, content: &str, stated: u32, got: Option<u32>) -> Error {
     let quoted = serde_json::to_string(content).unwrap_or_default();
     let files = ["tokenizer_config.json", "added_tokens.json", "tokenizer.json"].map(|name| dir.join(name));

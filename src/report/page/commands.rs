@@ -12,7 +12,7 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     lines.push("tunelab report --results repeated".into());
     let mut out = vec![Block::Heading(2, "To repeat it".into())];
     out.push(Block::Text(
-        "Each plan.toml is a complete experiment. From the folder of this document; losses, weights and images come out \
+        "Each plan.toml is a complete experiment. From the folder of this document; losses, weights and pictures come out \
          equal on the same kind of device:"
             .into(),
     ));

@@ -3,8 +3,7 @@
 //! In: names and numbers of a run. Out: the exact text for the CSV, the rounded one for all other
 //! forms, and the number that ratios are taken of.
 
-use crate::plan::command::grouped;
-use crate::progress;
+use crate::numbers::{duration_with_tenths, grouped};
 
 /// A value; its kind says how it is rounded.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +51,7 @@ impl Cell {
             Self::StandIn(text) => format!("{text}, STAND-IN"),
             Self::Count(count) => grouped(count),
             Self::Loss(loss) => format!("{loss:.4}"),
-            Self::Duration(seconds) => duration(*seconds),
+            Self::Duration(seconds) => duration_with_tenths(*seconds),
             Self::SecondsPerStep(seconds) => format!("{seconds:.3}"),
             Self::Memory(mib) => gibibytes(*mib),
         })
@@ -83,11 +82,6 @@ pub(super) fn times(ratio: f64) -> String {
         _ => 3,
     };
     format!("{ratio:.digits$}×")
-}
-
-/// Seconds as `42.0 s`, `3 min 20 s` or `2 h 05 min`.
-pub fn duration(seconds: f64) -> String {
-    if seconds.round() < 60.0 { format!("{seconds:.1} s") } else { progress::duration(seconds) }
 }
 
 /// Mebibytes as `9.00 GiB`.

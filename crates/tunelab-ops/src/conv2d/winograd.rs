@@ -1,100 +1,108 @@
-//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36 multiplications for 16
-//! pixels where there were 144.
+//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36
+//! multiplications for 16 pixels where there were 144.
 //!
-//! The picture is covered by tiles of 4x4 results (`grid`), each of which depends on 6x6 pixels. `pixels`, `kernels` and `results`
-//! are linear maps to and from 36 planes (`points` says by which numbers), in each of which the convolution is a product of
-//! matrices (`sums`): [m, tiles] = kernels [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the
-//! kernels and sums block by block, in memory that stays in the second cache, so there is no transformed copy of a weight, and
-//! while a block is computed the next one's kernels are fetched. Where there are few tiles, kernels are transformed halfway
-//! (`few`). The gradient of x is the same with the kernels turned by 180 degrees and read across. The error is about twice that
-//! of plain products.
+//! In: images and filters as slices. Out: the result's images.
 //!
-//! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of threads.
-//! Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
-#![expect(unsafe_code, reason = "the tasks write to one picture each pixels of their own")]
+//! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels.
+//! `input_transform`, `filter_transform` and `output_transform` are linear maps to and from 36
+//! planes (`interpolation_points` says by which numbers), in each of which the convolution is a
+//! product of matrices (`batched_gemm`): [m, tiles] =
+//! filters [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the filters
+//! and sums block by block, in memory that stays in the second cache, so there is no transformed
+//! copy of a weight, and while a block is computed the next one's filters are fetched. Where there
+//! are few tiles, filters are transformed halfway (`small_tiles`). The gradient of x is the same
+//! with the filters rotated by 180 degrees and read across. The error is about twice that of plain
+//! products.
+//!
+//! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of
+//! threads. Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
+#![expect(unsafe_code, reason = "the tasks write to one image each pixels of their own")]
 
-mod few;
-mod grid;
-mod kernels;
-mod pixels;
-mod points;
-mod results;
-mod sums;
+mod batched_gemm;
+mod filter_transform;
+mod input_transform;
+mod interpolation_points;
+mod output_transform;
+mod small_tiles;
 #[cfg(test)]
 mod tests;
+mod tiling;
 
-use super::super::host::Scratch;
-use super::super::product::{LANES, available, part};
-use super::super::target::Target;
-pub(super) use grid::Pictures;
-use grid::{EDGE, Grid, PLANES};
-use kernels::{COLUMNS, Pieces};
-pub(super) use kernels::{Kernels, Value};
+use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, TILES, WIDE, room};
+use crate::conv2d::winograd::filter_transform::{COLUMNS, Pieces};
+pub(super) use crate::conv2d::winograd::filter_transform::{FilterValue, Filters};
+use crate::conv2d::winograd::output_transform::Sums;
+pub(super) use crate::conv2d::winograd::tiling::Images;
+use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES, Tiling};
+use crate::cpu::buffer::Scratch;
+use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::prefetch::Prefetch;
+use crate::gemm::columns::{LANES, split_range};
+use crate::simd::Avx512;
 use rayon::prelude::*;
-use results::Sums;
 use std::ops::Range;
-use sums::{AHEAD, Ahead, Block, STEPS, TILES, WIDE, room};
 
 /// Result channels of a task at most.
-const ROWS: usize = WIDE * LANES;
+const MAX_ROWS: usize = WIDE * LANES;
 /// Channels that are summed in one go at most.
-const DEPTH: usize = 32;
+const MAX_DEPTH: usize = 32;
 /// Vectors of 16 tiles of a task at most.
-const CHUNK: usize = 4;
+const MAX_CHUNK: usize = 4;
 /// Values of transformed pixels that are kept at once (16 MiB), or those of a chunk.
-const VALUES: usize = 4 << 20;
+const MAX_VALUES: usize = 4 << 20;
 /// Values between the planes of sums, whose length may be a multiple of a page.
-const APART: usize = LANES;
+const PLANE_GAP: usize = LANES;
 
-/// y [S, m, h, w] = x [S, k, h, w] * kernels + bias
-pub(super) fn convolve<'y, T: Value>(
-    of: Pictures,
+/// y [S, m, h, w] = x [S, k, h, w] * filters + bias
+pub(super) fn convolve<'y, T: FilterValue>(
+    simd: Avx512,
+    of: Images,
     x: &[f32],
-    kernels: Kernels<T>,
+    filters: Filters<T>,
     bias: Option<&[f32]>,
-    y: impl Into<Target<'y>>,
+    y: impl Into<DisjointOutput<'y>>,
 ) {
     let target = y.into();
-    let (m, k) = kernels.sizes();
-    assert!(available() && m * k * of.values(1) > 0, "winograd: nothing to compute");
+    let (m, k) = filters.sizes();
+    assert!(m * k * of.values(1) > 0, "winograd: nothing to compute");
     assert_eq!(x.len(), of.values(k), "winograd: x has another size");
     assert_eq!(target.len(), of.values(m), "winograd: y has another size");
     assert!(bias.is_none_or(|b| b.len() == m), "winograd: the bias has another size");
-    let grid = Grid::new(of);
-    let vectors = grid.tiles().div_ceil(LANES);
-    let chunk = vectors.div_ceil(vectors.div_ceil(CHUNK));
-    let most = if grid.tiles() <= few::MOST { few::DEPTH } else { DEPTH };
+    let tiling = Tiling::new(of);
+    let vectors = tiling.tiles().div_ceil(LANES);
+    let chunk = vectors.div_ceil(vectors.div_ceil(MAX_CHUNK));
+    let most = if tiling.tiles() <= small_tiles::MAX_TILES { small_tiles::DEPTH } else { MAX_DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
-    let job = Job { grid, kernels, bias, m, k, depth, chunk };
+    let job = Job { _simd: simd, tiling, filters, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
-    let parts = m.div_ceil(ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
+    let parts = m.div_ceil(MAX_ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
     let rows = |i: usize| {
-        let vectors = part(0..m.div_ceil(LANES), parts, i);
+        let vectors = split_range(0..m.div_ceil(LANES), parts, i);
         vectors.start * LANES..m.min(vectors.end * LANES)
     };
-    let together = (VALUES / job.pixels()).max(1) * chunk;
+    let together = (MAX_VALUES / job.pixels()).max(1) * chunk;
     let (mut scratch, mut packed) = (Scratch::new(), Scratch::new());
     for first in (0..vectors).step_by(together) {
         let chunks = together.min(vectors - first).div_ceil(chunk);
-        let tiles = |n: usize| (first + n * chunk) * LANES..grid.tiles().min((first + (n + 1) * chunk) * LANES);
+        let tiles = |n: usize| (first + n * chunk) * LANES..tiling.tiles().min((first + (n + 1) * chunk) * LANES);
         let pixels = scratch.first(chunks * job.pixels());
         pixels.par_chunks_mut(job.piece()).enumerate().with_max_len(1).for_each(|(i, out)| {
             let depths = job.depths(i % job.blocks());
-            // SAFETY: AVX-512 was found.
-            unsafe { grid.pixels(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
+            // SAFETY: `simd` is a witness of AVX-512.
+            unsafe { tiling.transform_input(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
         });
         let pixels = &*pixels;
-        if grid.tiles() <= few::MOST {
+        if tiling.tiles() <= small_tiles::MAX_TILES {
             let packed = packed.first(job.blocks() * job.packed());
             packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
                 let (pixels, depth) = (&pixels[i * job.piece()..][..job.piece()], job.depths(i).len());
-                for group in few::groups(grid.tiles()) {
+                for group in small_tiles::groups(tiling.tiles()) {
                     let out = &mut out[group.start * PLANES * job.depth..group.end * PLANES * job.depth];
-                    few::packed(pixels, depth, &group, out);
+                    small_tiles::packed(pixels, depth, &group, out);
                 }
             });
             let packed = &*packed;
-            (0..parts).into_par_iter().with_max_len(1).for_each(|i| job.few(rows(i), packed, target));
+            (0..parts).into_par_iter().with_max_len(1).for_each(|i| job.small_tiles(rows(i), packed, target));
             return;
         }
         (0..chunks * parts).into_par_iter().with_max_len(1).for_each(|task| {
@@ -107,8 +115,10 @@ pub(super) fn convolve<'y, T: Value>(
 
 /// One convolution.
 struct Job<'a, T> {
-    grid: Grid,
-    kernels: Kernels<'a, T>,
+    /// The witness that its methods call AVX-512 by.
+    _simd: Avx512,
+    tiling: Tiling,
+    filters: Filters<'a, T>,
     bias: Option<&'a [f32]>,
     m: usize,
     k: usize,
@@ -118,7 +128,7 @@ struct Job<'a, T> {
     chunk: usize,
 }
 
-impl<T: Value> Job<'_, T> {
+impl<T: FilterValue> Job<'_, T> {
     /// Blocks of k.
     fn blocks(&self) -> usize {
         self.k.div_ceil(self.depth)
@@ -146,14 +156,14 @@ impl<T: Value> Job<'_, T> {
 
     /// How many values the pixels of few tiles and a block of k take.
     fn packed(&self) -> usize {
-        self.depth * PLANES * self.grid.tiles()
+        self.depth * PLANES * self.tiling.tiles()
     }
 
     /// The results of some channels in all tiles, which are few.
-    fn few(&self, rows: Range<usize>, pixels: &[f32], y: Target) {
-        let tiles = self.grid.tiles();
+    fn small_tiles(&self, rows: Range<usize>, pixels: &[f32], y: DisjointOutput) {
+        let tiles = self.tiling.tiles();
         let (mut halves, mut sums) = (Scratch::new(), Scratch::new());
-        let halves = halves.first(EDGE * COLUMNS * LANES * self.depth);
+        let halves = halves.first(INPUT_TILE * COLUMNS * LANES * self.depth);
         let sums = sums.first(PLANES * tiles * LANES);
         let of_group = |group: &Range<usize>| group.start * PLANES * LANES..group.end * PLANES * LANES;
         for first in rows.clone().step_by(LANES) {
@@ -161,29 +171,30 @@ impl<T: Value> Job<'_, T> {
             for block in 0..self.blocks() {
                 let depths = self.depths(block);
                 let coming = if block + 1 < self.blocks() {
-                    self.kernels.pieces(&some, &self.depths(block + 1))
+                    self.filters.pieces(&some, &self.depths(block + 1))
                 } else {
-                    self.kernels.pieces(&(some.end..rows.end.min(some.end + LANES)), &self.depths(0))
+                    self.filters.pieces(&(some.end..rows.end.min(some.end + LANES)), &self.depths(0))
                 };
                 let pixels = &pixels[block * self.packed()..][..self.packed()];
                 let steps = depths.len();
-                let mut ahead = coming.all();
-                let lines = ahead.share(EDGE * steps * few::groups(tiles).count());
-                // SAFETY: `convolve` found AVX-512.
-                unsafe { self.kernels.halves(&some, &depths, halves) };
-                for group in few::groups(tiles) {
+                let mut prefetch = coming.all();
+                let lines = prefetch.share(INPUT_TILE * steps * small_tiles::groups(tiles).count());
+                // SAFETY: `_simd` is a witness of AVX-512.
+                unsafe { self.filters.halves(&some, &depths, halves) };
+                for group in small_tiles::groups(tiles) {
                     let (tiles, pixels) = (group.len(), &pixels[group.start * PLANES * self.depth..]);
                     let sums = &mut sums[of_group(&group)];
-                    let block = few::Block { halves, pixels, steps, tiles, sums, first: block == 0 };
-                    // SAFETY: as above.
-                    unsafe { block.sum(&mut ahead, lines) };
+                    let block = small_tiles::Block { halves, pixels, steps, tiles, sums, first: block == 0 };
+                    // SAFETY: `_simd` is a witness of AVX-512.
+                    unsafe { block.sum(&mut prefetch, lines) };
                 }
             }
             let bias = self.biases(&some);
-            for group in few::groups(tiles) {
+            for group in small_tiles::groups(tiles) {
                 let sums = Sums { values: &sums[of_group(&group)], tile: LANES, plane: group.len() * LANES };
-                // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels.
-                unsafe { self.grid.results(sums, &bias, group, (first, some.len(), self.m), y.first()) };
+                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
+                // these channels' pixels.
+                unsafe { self.tiling.transform_output(sums, &bias, group, (first, some.len(), self.m), y.first()) };
             }
         }
     }
@@ -198,18 +209,18 @@ impl<T: Value> Job<'_, T> {
     }
 
     /// The results of some channels in the tiles of a chunk.
-    fn results(&self, rows: Range<usize>, tiles: Range<usize>, pixels: &[f32], y: Target) {
+    fn results(&self, rows: Range<usize>, tiles: Range<usize>, pixels: &[f32], y: DisjointOutput) {
         let (width, vectors) = (rows.len().next_multiple_of(LANES), tiles.len().div_ceil(LANES));
-        let plane = width * vectors * LANES + APART;
-        let (mut kernels, mut sums) = (Scratch::new(), Scratch::new());
-        let (kernels, sums) = (kernels.first(room(self.depth) * width), sums.first(PLANES * plane));
+        let plane = width * vectors * LANES + PLANE_GAP;
+        let (mut filters, mut sums) = (Scratch::new(), Scratch::new());
+        let (filters, sums) = (filters.first(room(self.depth) * width), sums.first(PLANES * plane));
         for block in 0..self.blocks() {
             let depths = self.depths(block);
-            // SAFETY: `convolve` found AVX-512.
-            unsafe { self.kernels.transform(&rows, &depths, kernels) };
-            let coming = self.kernels.pieces(&rows, &self.depths(block + 1));
+            // SAFETY: `_simd` is a witness of AVX-512.
+            unsafe { self.filters.transform(&rows, &depths, filters) };
+            let coming = self.filters.pieces(&rows, &self.depths(block + 1));
             let pixels = &pixels[block * self.piece()..][..self.piece()];
-            self.sum(depths.len(), tiles.len(), (kernels, width), pixels, (sums, plane, block == 0), coming);
+            self.sum(depths.len(), tiles.len(), (filters, width), pixels, (sums, plane, block == 0), coming);
         }
         for at in (0..rows.len()).step_by(LANES) {
             let (channel, count) = (rows.start + at, LANES.min(rows.len() - at));
@@ -217,25 +228,27 @@ impl<T: Value> Job<'_, T> {
             for vector in 0..vectors {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
-                let tiles = first..self.grid.tiles().min(first + LANES);
-                // SAFETY: AVX-512 is there and y was measured; no other task has these channels' pixels in these tiles.
-                unsafe { self.grid.results(sums, &bias, tiles, (channel, count, self.m), y.first()) };
+                let tiles = first..self.tiling.tiles().min(first + LANES);
+                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
+                // these channels' pixels in these tiles.
+                unsafe { self.tiling.transform_output(sums, &bias, tiles, (channel, count, self.m), y.first()) };
             }
         }
     }
 
-    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values each.
+    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values
+    /// each.
     fn sum(
         &self,
         depth: usize,
         tiles: usize,
-        (kernels, width): (&[f32], usize),
+        (filters, width): (&[f32], usize),
         pixels: &[f32],
         (sums, plane, first): (&mut [f32], usize, bool),
         coming: Pieces,
     ) {
         let halves = tiles.div_ceil(TILES);
-        let share = coming.count.div_ceil(PLANES * width.div_ceil(WIDE * LANES) * halves).min(AHEAD - 1);
+        let share = coming.count.div_ceil(PLANES * width.div_ceil(WIDE * LANES) * halves).min(PREFETCHES - 1);
         let mut coming = coming.lines(depth.div_ceil(STEPS));
         let at = |vector: usize, number: usize| &pixels[vector * self.vector() + number * STEPS * LANES..];
         for number in 0..PLANES {
@@ -243,19 +256,19 @@ impl<T: Value> Job<'_, T> {
                 let wide = (width - row).min(WIDE * LANES) / LANES;
                 for half in 0..halves {
                     let (vector, second) = (half * TILES / LANES, half * TILES % LANES);
-                    let mut ahead = [Ahead::NOTHING; AHEAD];
-                    for (ahead, coming) in ahead.iter_mut().skip(1).zip((&mut coming).take(share)) {
-                        *ahead = coming;
+                    let mut prefetch = [Prefetch::NONE; PREFETCHES];
+                    for (prefetch, coming) in prefetch.iter_mut().skip(1).zip((&mut coming).take(share)) {
+                        *prefetch = coming;
                     }
                     if second == 0 {
                         // The pixels that are needed next come from the third cache.
                         let last = half + 2 >= halves;
                         let next = number + usize::from(last && row + WIDE * LANES >= width);
                         let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
-                        ahead[0] = Ahead { at, lines: STEPS, next: room(STEPS) * LANES };
+                        prefetch[0] = Prefetch::new(at, room(STEPS) * LANES, STEPS, 1);
                     }
                     let block = Block {
-                        kernels: &kernels[row * room(depth) + number * STEPS * wide * LANES..],
+                        filters: &filters[row * room(depth) + number * STEPS * wide * LANES..],
                         wide,
                         pixels: &at(vector, number)[second..],
                         tiles: TILES.min(tiles - half * TILES),
@@ -263,9 +276,9 @@ impl<T: Value> Job<'_, T> {
                         sums: &mut sums[number * plane + half * TILES * width + row..],
                         tile: width,
                         first,
-                        ahead: &ahead,
+                        prefetch: &prefetch,
                     };
-                    // SAFETY: `convolve` found AVX-512.
+                    // SAFETY: `_simd` is a witness of AVX-512.
                     unsafe { block.sum() };
                 }
             }

@@ -1,7 +1,8 @@
-// Activations, element by element: SiLU, GELU (exact, with erf), quick GELU; and GEGLU (Shazeer 2020).
+// Activations, element by element: SiLU, GELU (exact, with erf), quick GELU; and GEGLU (Shazeer
+// 2020).
 //
-// *_forward: x [n] → y [n]. *_backward: x, dy [n] → dx [n]; the function is computed again from its argument.
-// geglu: x [rows, 2 width] = (a, g) → y [rows, width] = a · gelu(g). Any grid.
+// *_forward: x [n] → y [n]. *_backward: x, dy [n] → dx [n]; the function is computed again from its
+// argument. geglu: x [rows, 2 width] = (a, g) → y [rows, width] = a · gelu(g). Any grid.
 
 #include "common.cuh"
 

@@ -1,6 +1,8 @@
 //! Activations, element by element; backward computes the function again from its argument.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use super::{Fresh, Source, device, launch, long, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{D, Result, Tensor};
 
@@ -19,7 +21,8 @@ pub(crate) fn apply(name: &'static str, x: &Tensor) -> Result<Tensor> {
     y.node([&x], move |dy, _| {
         let dx = Fresh::like(&kept)?;
         let arguments = [pointer(&kept)?.into(), pointer(dy)?.into(), dx.pointer()?.into(), long(n)];
-        // SAFETY: the kernel's four parameters; it reads n values of x and of dy and writes as many of dx.
+        // SAFETY: the kernel's four parameters; it reads n values of x and of dy and writes as many
+        // of dx.
         unsafe { launch(device(dy)?, SOURCE, &typed(&format!("{name}_backward"), dtype), over(n), arguments) }?;
         Ok([Some(dx.tensor())])
     })
@@ -42,7 +45,8 @@ pub(crate) fn geglu(x: &Tensor) -> Result<Tensor> {
     y.node([&x], move |dy, _| {
         let dx = Fresh::like(&kept)?;
         let arguments = [pointer(&kept)?.into(), pointer(dy)?.into(), dx.pointer()?.into(), long(rows), long(width)];
-        // SAFETY: the kernel's five parameters; x and dx have rows * 2 * width values and dy half of them.
+        // SAFETY: the kernel's five parameters; x and dx have rows * 2 * width values and dy half
+        // of them.
         unsafe { launch(device(dy)?, SOURCE, &typed("geglu_backward", dtype), over, arguments) }?;
         Ok([Some(dx.tensor())])
     })

@@ -1,9 +1,11 @@
-// AdamW (Loshchilov & Hutter 2019) with torch's semantics over all trained tensors at once, behind a clipped norm.
+// AdamW (Loshchilov & Hutter 2019) with torch's semantics over all trained tensors at once, behind
+// a clipped norm.
 //
-// A table has one row for each tensor; its values are split into chunks of `CHUNK`, numbered over all tensors.
-// gradient_squares: each chunk's Σ g² in double; sum_squares: their sum, in their order, by one block; adamw: the update
-// of all tensors, which reads that sum and does nothing if it is not finite. Parameters and moments are float; gradients
-// of one of the three types. Grids: one block of 256 threads a chunk.
+// A table has one row for each tensor; its values are split into chunks of `CHUNK`, numbered over
+// all tensors. gradient_squares: each chunk's Σ g² in double; sum_squares: their sum, in their
+// order, by one block; adamw: the update of all tensors, which reads that sum and does nothing if
+// it is not finite. Parameters and moments are float; gradients of one of the three types. Grids:
+// one block of 256 threads a chunk.
 
 #include "common.cuh"
 
@@ -71,7 +73,8 @@ template <int N, typename E> __device__ void update(const Row& row, u64 begin, u
     }
 }
 
-// `factor` is what gradients are multiplied with before anything else; the norm is theirs after that.
+// `factor` is what gradients are multiplied with before anything else; the norm is theirs after
+// that.
 template <typename E>
 __device__ void adamw(const Row* rows, u32 count, const double* total, float factor, float max_norm, Constants c) {
     const double norm = sqrt(*total) * factor;

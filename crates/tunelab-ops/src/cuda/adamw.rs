@@ -1,7 +1,12 @@
-//! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back once, when all is under way.
+//! AdamW over all trained tensors in one launch, behind a norm that takes two and is read back
+//! once, when all is under way.
+//!
+//! In: trained tensors of one card, their gradients and moments. Out: both changed in place, and
+//! the norm.
 
-use super::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
-use crate::adamw::{Constants, Step, Trained};
+use crate::adamw::moments::Trained;
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::shapes::{AdamWConstants, AdamWStep};
 use candle_core::{DType, Result, Tensor, bail};
 
 const SOURCE: Source = source!("adamw");
@@ -11,14 +16,14 @@ const CHUNK: usize = 1 << 14;
 const ROW: usize = 6;
 
 /// Whether all trained tensors are f32 on a card.
-pub(crate) fn serves(all: &[Trained]) -> bool {
+pub(crate) fn supports(all: &[Trained]) -> bool {
     let tensors = || all.iter().map(|trained| trained.var.as_tensor());
     !all.is_empty() && tensors().all(|var| var.device().is_cuda() && var.dtype() == DType::F32)
 }
 
 /// See [`clipped`](crate::adamw::clipped).
 #[expect(unsafe_code, reason = "kernel launch")]
-pub(crate) fn clipped(all: &[Trained], step: &Step, max_norm: f64) -> Result<f64> {
+pub(crate) fn clipped(all: &[Trained], step: &AdamWStep, max_norm: f64) -> Result<f64> {
     let gradients = gradients(all)?;
     let (rows, chunks) = table(all, &gradients)?;
     let Some(dtype) = gradients.first().map(Tensor::dtype) else { bail!("adamw: there are no tensors") };
@@ -27,13 +32,13 @@ pub(crate) fn clipped(all: &[Trained], step: &Step, max_norm: f64) -> Result<f64
     let (rows, count) = (pointer(&rows)?.into(), all.len().into());
     let each = blocks((chunks, 1, 1), (256, 1), 0);
     let arguments = [rows, count, parts.pointer()?.into()];
-    // SAFETY: the kernel's three parameters; the table has `count` rows, which `table` has checked, and there is a number for
-    // each chunk.
+    // SAFETY: the kernel's three parameters; the table has `count` rows, which `table` has checked,
+    // and there is a number for each chunk.
     unsafe { launch(card, SOURCE, &typed("gradient_squares", dtype), each, arguments) }?;
     let arguments = [parts.pointer()?.into(), total.pointer()?.into(), chunks.into()];
     // SAFETY: the kernel's three parameters; it reads the chunks' numbers and writes one.
     unsafe { launch(card, SOURCE, "sum_squares", blocks((1, 1, 1), (1024, 1), 0), arguments) }?;
-    let c = Constants::new(step);
+    let c = AdamWConstants::new(step);
     let arguments = [
         rows,
         count,
@@ -49,8 +54,8 @@ pub(crate) fn clipped(all: &[Trained], step: &Step, max_norm: f64) -> Result<f64
         c.correction.into(),
         c.epsilon.into(),
     ];
-    // SAFETY: the kernel's thirteen parameters; each block changes its chunk of a tensor and of its moments, to which nothing
-    // else is done meanwhile.
+    // SAFETY: the kernel's thirteen parameters; each block changes its chunk of a tensor and of its
+    // moments, to which nothing else is done meanwhile.
     unsafe { launch(card, SOURCE, &typed("adamw", dtype), each, arguments) }?;
     let squares: f64 = total.tensor().to_vec1::<f64>()?.iter().sum();
     Ok(squares.sqrt() * step.gradient_scale)
@@ -67,8 +72,8 @@ fn gradients(all: &[Trained]) -> Result<Vec<Tensor>> {
     all.iter().map(one).collect()
 }
 
-/// What the kernels know of the tensors, and the number of chunks. A row has the addresses of values, both moments and
-/// gradient, the number of values and that of the first chunk.
+/// What the kernels know of the tensors, and the number of chunks. A row has the addresses of
+/// values, both moments and gradient, the number of values and that of the first chunk.
 fn table(all: &[Trained], gradients: &[Tensor]) -> Result<(Tensor, usize)> {
     let mut rows = Vec::with_capacity(ROW * all.len());
     let mut chunks = 0;

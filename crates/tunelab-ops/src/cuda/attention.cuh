@@ -1,14 +1,17 @@
-// Scaled dot-product attention (Vaswani et al. 2017) block by block, as FlashAttention (Dao et al. 2022, 2023) computes it:
-// softmax(q kᵀ / √d) v for each head, of which nothing of the size queries x keys is ever in memory.
+// Scaled dot-product attention (Vaswani et al. 2017) block by block, as FlashAttention (Dao et al.
+// 2022, 2023) computes it: softmax(q kᵀ / √d) v for each head, of which nothing of the size queries
+// x keys is ever in memory.
 //
-// q, y, dy, dq [B, queries, heads · d], k, v, dk, dv [B, keys, heads · d]; causal: a query sees keys up to its own position.
-// Kept for backward beside the operands: y, and lse [B, heads, queries] in float: log2 of the sum of a query's 2^scores,
-// where scores are in units of log2 e. Backward is two kernels: attention_queries makes dq (unless it is null) and
-// delta [B, heads, queries] = Σ y dy; attention_keys makes dk and dv from delta. Each sum has one thread and one order.
+// q, y, dy, dq [B, queries, heads · d], k, v, dk, dv [B, keys, heads · d]; causal: a query sees
+// keys up to its own position. Kept for backward beside the operands: y, and lse [B, heads,
+// queries] in float: log2 of the sum of a query's 2^scores, where scores are in units of log2 e.
+// Backward is two kernels: attention_queries makes dq (unless it is null) and delta [B, heads,
+// queries] = Σ y dy; attention_keys makes dk and dv from delta. Each sum has one thread and one
+// order.
 //
-// A block has its own ROWS = 16 · WARPS rows (queries, or for attention_keys keys), 16 a warp, and walks over COLUMNS of the
-// others at a time. Tiles in shared memory have D >= d columns, filled up with zeros; D is a multiple of 16.
-// Grid: (rows / ROWS rounded up, heads, B); WARPS · 32 threads.
+// A block has its own ROWS = 16 · WARPS rows (queries, or for attention_keys keys), 16 a warp, and
+// walks over COLUMNS of the others at a time. Tiles in shared memory have D >= d columns, filled up
+// with zeros; D is a multiple of 16. Grid: (rows / ROWS rounded up, heads, B); WARPS · 32 threads.
 
 #pragma once
 
@@ -17,7 +20,8 @@
 struct Sizes {
     int queries, keys, heads, d, causal;
 
-    // Where this block's head begins in a tensor with so many rows a sample, and how far apart its rows are.
+    // Where this block's head begins in a tensor with so many rows a sample, and how far apart its
+    // rows are.
     __device__ u64 head(int rows) const { return ((u64)blockIdx.z * rows * heads + blockIdx.y) * d; }
     __device__ u64 stride() const { return (u64)heads * d; }
     // The same in lse and delta.
@@ -97,7 +101,8 @@ template <typename Math, int D, int COLUMNS, int WARPS> struct Tiles {
         }
     }
 
-    // The warp's sums · factor to rows first.. of a head; one factor for rows g, one for rows g + 8.
+    // The warp's sums · factor to rows first.. of a head; one factor for rows g, one for rows g +
+    // 8.
     __device__ static void store(E* to, const float (&sums)[D / 8][4], const float (&factor)[2], const Sizes& s, int first,
                                  int rows, int lane) {
 #pragma unroll
@@ -290,7 +295,8 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
     T::store(dv + s.head(s.keys), dvs, one, s, mine, s.keys, lane);
 }
 
-// Entries for heads of up to D, with so many others at a time forward and backward, and so many warps.
+// Entries for heads of up to D, with so many others at a time forward and backward, and so many
+// warps.
 #define ATTENTION(Math, type, D, FORWARD, BACKWARD, WARPS)                                                             \
     extern "C" __global__ void __launch_bounds__(32 * WARPS)                                                           \
         attention_##D##_##type(const Math::E* q, const Math::E* k, const Math::E* v, Math::E* y, float* lse,           \

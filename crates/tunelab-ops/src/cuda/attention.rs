@@ -1,16 +1,21 @@
-//! Attention that keeps of each query's scores the logarithm of a sum alone, and computes them again for backward, block by block.
+//! Attention that keeps of each query's scores the logarithm of a sum alone, and computes them
+//! again for backward, block by block.
 //!
-//! Heads of up to 160 values are served; what the kernels take for a head is one of a few widths, filled up with zeros.
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
+//! Heads of lora_b to 160 values are served; what the kernels take for a head is one of a few
+//! widths, filled lora_b with zeros.
 
-use super::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
-use crate::attention::{Mask, Sizes};
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
+use crate::shapes::{AttentionMask, AttentionShape};
 use crate::tape::operand;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Result, Tensor};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// A kernel for heads of up to `width` values: its blocks have 16 rows a warp and walk over so many others at a time.
+/// A kernel for heads of lora_b to `width` values: its blocks have 16 rows a warp and walk over so
+/// many others at a time.
 #[derive(Clone, Copy)]
 struct Kernel {
     width: usize,
@@ -38,8 +43,9 @@ impl Kernel {
     }
 }
 
-/// See [`attention`](crate::attention()), which has checked the shapes. `None` if no kernel is for heads of this size.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: Sizes) -> Result<Option<Tensor>> {
+/// See [`attention`](crate::attention()), which has checked the shapes. `None` if no kernel is for
+/// heads of this size.
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: AttentionShape) -> Result<Option<Tensor>> {
     let Some(kernel) = Kernel::of(of.d, q.dtype()) else { return Ok(None) };
     of_one_type(&[q, k, v])?;
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
@@ -60,7 +66,7 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: Sizes) -> Result
 #[derive(Clone, Copy)]
 struct Work {
     kernel: Kernel,
-    of: Sizes,
+    of: AttentionShape,
     dtype: DType,
 }
 
@@ -76,7 +82,8 @@ impl Work {
         }
     }
 
-    /// Blocks for so many rows, with so many rows of tiles and so many other numbers in shared memory.
+    /// Blocks for so many rows, with so many rows of tiles and so many other numbers in shared
+    /// memory.
     fn over(&self, rows: usize, tiles: usize, numbers: usize) -> LaunchConfig {
         let row = self.kernel.width * self.dtype.size_in_bytes() + 16;
         let shared = row * tiles + size_of::<f32>() * numbers;
@@ -84,7 +91,7 @@ impl Work {
     }
 
     fn sizes(&self) -> [Argument<'static>; 5] {
-        let causal = usize::from(self.of.mask == Mask::Causal);
+        let causal = usize::from(self.of.mask == AttentionMask::Causal);
         [self.of.queries.into(), self.of.keys.into(), self.of.heads.into(), self.of.d.into(), causal.into()]
     }
 
@@ -112,8 +119,9 @@ impl Work {
         ];
         let (source, name) = self.named("attention");
         let over = self.over(self.of.queries, self.kernel.rows() + 2 * self.kernel.forward, 0);
-        // SAFETY: the kernel's ten parameters; q and y are [batch, queries, heads * d], k and v [batch, keys, heads * d], lse
-        // [batch, heads, queries], and the shared memory holds the tiles of q, k and v.
+        // SAFETY: the kernel's ten parameters; q and y are [batch, queries, heads * d], k and v
+        // [batch, keys, heads * d], lse [batch, heads, queries], and the shared memory holds the
+        // tiles of q, k and v.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
         Ok((y, lse.tensor()))
     }
@@ -166,8 +174,10 @@ impl Work {
         ];
         let (source, name) = self.named("attention_queries");
         let over = self.over(self.of.queries, 2 * (self.kernel.rows() + self.kernel.backward), 0);
-        // SAFETY: the kernel's thirteen parameters, of which dq may be null; dy and dq are like q and y, delta is like lse, the
-        // rest as in `forward`, and the shared memory holds the tiles of q, dy, k and v.
+        // SAFETY: the kernel's thirteen parameters, of which dq may be null; dy and dq are like q
+        // and y, delta is like lse [batch, heads, queries],
+        // k and v are [batch, keys, heads * d], and the shared memory holds the tiles
+        // of q, dy, k and v.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
         Ok((dq.map(Fresh::tensor), delta.tensor()))
     }
@@ -194,8 +204,10 @@ impl Work {
         let (source, name) = self.named("attention_keys");
         let Kernel { backward, .. } = self.kernel;
         let over = self.over(self.of.keys, 2 * (self.kernel.rows() + backward), 2 * backward);
-        // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v, the rest as above, and the shared memory holds
-        // the tiles of k, v, q and dy and two numbers for each of a tile's queries.
+        // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v [batch, keys, heads
+        // * d], q and dy [batch, queries, heads * d], lse and delta [batch, heads, queries], and
+        // the shared memory holds the tiles of k, v, q and dy and two numbers for each of a tile's
+        // queries.
         unsafe { launch(device(q)?, source, &name, over, arguments) }?;
         Ok([dk.tensor(), dv.tensor()])
     }

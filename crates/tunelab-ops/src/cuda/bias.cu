@@ -1,8 +1,10 @@
-// Biases of convolutions and linear maps: added to a picture's channels, and their gradients, which are sums over samples
-// and pixels or over rows. Biases and their gradients are f32. Every sum has a fixed order.
+// Biases of convolutions and linear maps: added to a picture's channels, and their gradients, which
+// are sums over samples and pixels or over rows. Biases and their gradients are f32. Every sum has
+// a fixed order.
 #include "types.cuh"
 
-// y [samples, channels, pixels] += bias [channels]; the grid's x axis counts samples * channels, its y axis shares the pixels.
+// y [samples, channels, pixels] += bias [channels]; the grid's x axis counts samples * channels,
+// its y axis shares the pixels.
 template <typename T>
 __device__ void add_to_channels(T *y, const float *bias, int channels, int pixels) {
     const float b = bias[blockIdx.x % channels];
@@ -12,7 +14,8 @@ __device__ void add_to_channels(T *y, const float *bias, int channels, int pixel
     }
 }
 
-// sums [channels] = the sum of x [samples, channels, pixels]; one block of 256 threads for each channel.
+// sums [channels] = the sum of x [samples, channels, pixels]; one block of 256 threads for each
+// channel.
 template <typename T>
 __device__ void sum_channels(float *sums, const T *x, int samples, int channels, int pixels) {
     __shared__ float partial[256];
@@ -29,7 +32,8 @@ __device__ void sum_channels(float *sums, const T *x, int samples, int channels,
     if (threadIdx.x == 0) sums[blockIdx.x] = partial[0];
 }
 
-// sums [gridDim.y, columns] of x [rows, columns]: block y sums its share of `share` rows; 32 x 8 threads for 32 columns.
+// sums [gridDim.y, columns] of x [rows, columns]: block y sums its share of `share` rows; 32 x 8
+// threads for 32 columns.
 template <typename T>
 __device__ void sum_rows(float *sums, const T *x, int rows, int columns, int share) {
     __shared__ float partial[8][33];

@@ -1,6 +1,8 @@
-//! Biases: added to a picture's channels; and their gradients.
+//! Biases: added to an image's channels; and their gradients.
+//!
+//! In: tensors of one card. Out: the same changed in place, or sums.
 
-use super::{Fresh, Source, blocks, device, launch, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, device, launch, pointer, source, typed};
 use candle_core::{DType, Result, Tensor};
 
 const SOURCE: Source = source!("bias");
@@ -16,7 +18,8 @@ pub(super) fn add_to_channels(y: &Fresh, bias: &Tensor) -> Result<()> {
     let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let (device, name) = (device(bias)?, typed("add_to_channels", y.dtype()));
     let arguments = [y.pointer()?.into(), pointer(bias)?.into(), channels.into(), pixels.into()];
-    // SAFETY: the kernel's four parameters; it writes planes * pixels values of y and reads `channels` of the bias.
+    // SAFETY: the kernel's four parameters; it writes planes * pixels values of y and reads
+    // `channels` of the bias.
     unsafe { launch(device, SOURCE, &name, over, arguments) }
 }
 
@@ -27,7 +30,8 @@ pub(super) fn sum_channels(dy: &Tensor) -> Result<Tensor> {
     let pixels = dy.elem_count() / (samples * channels);
     let sums = Fresh::new(device(dy)?, DType::F32, channels)?;
     let arguments = [sums.pointer()?.into(), pointer(dy)?.into(), samples.into(), channels.into(), pixels.into()];
-    // SAFETY: the kernel's five parameters; it reads samples * channels * pixels values and writes `channels`.
+    // SAFETY: the kernel's five parameters; it reads samples * channels * pixels values and writes
+    // `channels`.
     unsafe {
         launch(
             device(dy)?,
@@ -40,7 +44,8 @@ pub(super) fn sum_channels(dy: &Tensor) -> Result<Tensor> {
     Ok(sums.tensor())
 }
 
-/// The sum of dy [rows, columns] over the rows, in f32: first of shares of them, then of the shares' sums.
+/// The sum of dy [rows, columns] over the rows, in f32: first of shares of them, then of the
+/// shares' sums.
 #[expect(unsafe_code, reason = "kernel launch")]
 pub(super) fn sum_rows(dy: &Tensor, columns: usize) -> Result<Tensor> {
     let rows = dy.elem_count() / columns;
@@ -49,7 +54,8 @@ pub(super) fn sum_rows(dy: &Tensor, columns: usize) -> Result<Tensor> {
     let share = if shares == 1 { rows } else { SHARE };
     let over = blocks((columns.div_ceil(32), shares, 1), (32, 8), 0);
     let arguments = [sums.pointer()?.into(), pointer(dy)?.into(), rows.into(), columns.into(), share.into()];
-    // SAFETY: the kernel's five parameters; it reads rows * columns values and writes shares * columns.
+    // SAFETY: the kernel's five parameters; it reads rows * columns values and writes shares *
+    // columns.
     unsafe { launch(device(dy)?, SOURCE, &typed("sum_rows", dy.dtype()), over, arguments) }?;
     let sums = sums.tensor();
     if shares == 1 { sums.reshape(columns) } else { sum_rows(&sums, columns) }

@@ -1,13 +1,15 @@
 //! A CUDA card: opened, asked what and which it is, and how much of its memory is in use.
+//!
+//! In: a card's number, or a device. Out: a device, or what the driver says of it.
 
-use super::{bias, forget_workspaces};
+use crate::cuda::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Whether products and convolutions of f32 may round their operands to TF32. A switch of the libraries, as candle's is: it
-/// is set once, before anything is computed.
+/// Whether products and convolutions of f32 may round their operands to TF32. A switch of the
+/// libraries, as candle's is: it is set once, before anything is computed.
 static TF32: AtomicBool = AtomicBool::new(false);
 
 /// Lets products and convolutions of f32 be computed in TF32, or not (as it is at first).
@@ -25,7 +27,8 @@ pub fn tf32() -> bool {
 const OLDEST: (i32, i32) = (8, 0);
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Opens card `n` with one stream, and has it compute something: that shows whether driver, card and this build fit together.
+/// Opens card `n` with one stream, and has it compute something: that shows whether driver, card
+/// and this build fit together.
 #[expect(unsafe_code, reason = "the driver's switch for events")]
 pub fn open(n: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(n)?;
@@ -34,9 +37,11 @@ pub fn open(n: usize) -> Result<Device> {
     if (major, minor) < OLDEST {
         bail!("the GPU is too old: it has compute capability {major}.{minor}, and {}.{} is needed", OLDEST.0, OLDEST.1);
     }
-    // SAFETY: what belongs to this device is used on its one stream only, whose work needs no events to be in order.
+    // SAFETY: what belongs to this device is used on its one stream only, whose work needs no
+    // events to be in order.
     unsafe { card.disable_event_tracking() };
-    // Memory that was freed stays with this program: asking the driver for it again would cost more than a kernel.
+    // Memory that was freed stays with this program: asking the driver for it again would cost more
+    // than a kernel.
     pool(card, Pool::Keep);
     let sums = bias::sum_rows(&Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &device)?, 2)?.to_vec1::<f32>()?;
     if sums != [4.0, 6.0] {
@@ -62,7 +67,8 @@ pub fn uuid(device: &Device) -> Option<String> {
     Some(format!("GPU-{}", groups.join("-")))
 }
 
-/// The memory that this program may still take and all there is, in bytes. What its own tensors have left in their pool is free.
+/// The memory that this program may still take and all there is, in bytes. What its own tensors
+/// have left in their pool is free.
 pub fn free_and_total(device: &Device) -> Option<[u64; 2]> {
     let card = device.as_cuda_device().ok()?;
     let (free, total) = card.cuda_stream().context().mem_get_info().ok()?;
@@ -73,23 +79,25 @@ pub fn free_and_total(device: &Device) -> Option<[u64; 2]> {
     Some([free as u64 + left, total as u64])
 }
 
-/// The memory that tensors have now, and had at most since [`forget_peak`], MiB, that of graphs included. What the driver and the
-/// libraries keep for themselves is not in it.
+/// The memory that tensors have now, and had at most since [`forget_peak`], MiB, that of graphs
+/// included. What the driver and the libraries keep for themselves is not in it.
 pub fn memory_mib(device: &Device) -> Option<[f64; 2]> {
     let card = device.as_cuda_device().ok()?;
     let now = pool(card, Pool::Used)? + of_graphs(card);
     Some([now, most_since_settled(card)?.max(MOST_BEFORE.load(Ordering::Relaxed))].map(|bytes| bytes as f64 / MIB))
 }
 
-/// The most memory that was in use before graphs were made or given back for the last time, bytes. The pool and the graphs each
-/// count their own most; the sum of the two is right as long as the graphs stay as they are.
+/// The most memory that was in use before graphs were made or given back for the last time, bytes.
+/// The pool and the graphs each count their own most; the sum of the two is right as long as the
+/// graphs stay as they are.
 static MOST_BEFORE: AtomicU64 = AtomicU64::new(0);
 
 fn most_since_settled(card: &CudaDevice) -> Option<u64> {
     Some(pool(card, Pool::MostUsed)? + of_graphs(card))
 }
 
-/// Notes the most memory so far and begins the pool's count anew: before graphs are made or given back.
+/// Notes the most memory so far and begins the pool's count anew: before graphs are made or given
+/// back.
 pub(super) fn settle(card: &CudaDevice) {
     MOST_BEFORE.fetch_max(most_since_settled(card).unwrap_or(0), Ordering::Relaxed);
     pool(card, Pool::Forget);
@@ -100,18 +108,21 @@ pub(super) fn settle(card: &CudaDevice) {
 fn of_graphs(card: &CudaDevice) -> u64 {
     let mut value = 0u64;
     let used = sys::CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT;
-    // SAFETY: the device is open; the attribute is a u64, as `value` is, and the call does not keep its address.
+    // SAFETY: the device is open; the attribute is a u64, as `value` is, and the call does not keep
+    // its address.
     let said = unsafe {
         sys::cuDeviceGetGraphMemAttribute(card.cuda_stream().context().cu_device(), used, (&raw mut value).cast())
     };
     if said == sys::CUresult::CUDA_SUCCESS { value } else { 0 }
 }
 
-/// Gives the driver back what neither tensors nor graphs use, so that the one can have what the other had.
+/// Gives the driver back what neither tensors nor graphs use, so that the one can have what the
+/// other had.
 #[expect(unsafe_code, reason = "the driver's calls for it")]
 pub(super) fn trim(card: &CudaDevice) {
     let stream = card.cuda_stream();
-    // Memory that is freed when work is done can be had back when it is done. What fails here shows at the next launch.
+    // Memory that is freed when work is done can be had back when it is done. What fails here shows
+    // at the next launch.
     let _ = stream.synchronize();
     // SAFETY: the device is open, and nothing that is in use is given back.
     unsafe {
@@ -123,8 +134,8 @@ pub(super) fn trim(card: &CudaDevice) {
     }
 }
 
-/// Begins the count of the most memory anew. The card's pool serves all that this process has opened, so what earlier work left
-/// with the libraries goes first.
+/// Begins the count of the most memory anew. The card's pool supports all that this process has
+/// opened, so what earlier work left with the libraries goes first.
 pub fn forget_peak(device: &Device) {
     if let Ok(card) = device.as_cuda_device() {
         // What cannot be given back is counted, and the fault shows at the next launch.
@@ -153,7 +164,8 @@ fn pool(card: &CudaDevice, asked: Pool) -> Option<u64> {
         return None;
     }
     let mut value = if matches!(asked, Pool::Keep) { u64::MAX } else { 0 };
-    // SAFETY: the device is open; all five attributes are a u64, as `value` is, and the calls do not keep its address.
+    // SAFETY: the device is open; all five attributes are a u64, as `value` is, and the calls do
+    // not keep its address.
     unsafe {
         let pool = result::device::get_default_mem_pool(stream.context().cu_device()).ok()?;
         let at = (&raw mut value).cast();

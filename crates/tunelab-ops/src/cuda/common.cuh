@@ -1,14 +1,17 @@
-// What the kernels of this folder share: vector loads, loops over all values, sums over a warp and over a block.
+// What the kernels of this folder share: vector loads, loops over all values, sums over a warp and
+// over a block.
 //
-// Kernels take tensors of float, half or bfloat16 and compute in float. A kernel `name` has one entry a type: name_f32,
-// name_f16, name_bf16. All sums have a fixed order that depends on the shapes alone: no floating-point atomics.
-// tests/cuda_on_host compiles these files as C++ with its own definitions of what nvcc provides.
+// Kernels take tensors of float, half or bfloat16 and compute in float. A kernel `name` has one
+// entry a type: name_f32, name_f16, name_bf16. All sums have a fixed order that depends on the
+// shapes alone: no floating-point atomics. tests/cuda_on_host compiles these files as C++ with its
+// own definitions of what nvcc provides.
 
 #pragma once
 
 #include "types.cuh"
 
-// The shared memory that a block was launched with, which has to be so many bytes: the host's stand-in checks them.
+// The shared memory that a block was launched with, which has to be so many bytes: the host's
+// stand-in checks them.
 #ifdef __CUDACC__
 #define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(16) unsigned char name[]
 #endif

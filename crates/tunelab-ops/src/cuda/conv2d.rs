@@ -1,12 +1,16 @@
-//! Two-dimensional convolution through cuDNN: forward, the gradient of the picture, and that of the weight.
+//! Two-dimensional convolution through cuDNN: forward, the gradient of the image, and that of the
+//! weight.
 //!
-//! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter ones. All sums are f32, and
-//! f32 is not shortened to TF32 unless the card is told to, which cuDNN by itself would do. For each shape the descriptors,
-//! the algorithm and its need of memory are asked for once. Only algorithms whose sums have a fixed order are used.
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
+//! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter
+//! ones. All sums are f32, and f32 is not shortened to TF32 unless the card is told to, which cuDNN
+//! by itself would do. For each shape the descriptors, the algorithm and its need of memory are
+//! asked for once. Only algorithms whose sums have a fixed order are used.
 
-use super::{Fresh, Pointer, bias, card, cast, device, pointer, workspace};
-use crate::Padding;
-use crate::conv2d::Geometry;
+use crate::cuda::{Fresh, Pointer, bias, card, cast, device, pointer, workspace};
+use crate::shapes::ConvShape;
+use crate::shapes::Padding;
 use crate::tape::{operand, tracked};
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::cudnn::sys::{
@@ -27,7 +31,8 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Algorithms that want more memory than this beside their operands are passed over for ones that want little.
+/// Algorithms that want more memory than this beside their operands are passed over for ones that
+/// want little.
 const MOST_SCRATCH: usize = 512 << 20;
 
 /// See [`conv2d`](crate::conv2d()).
@@ -40,7 +45,7 @@ pub(crate) fn conv2d(
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
     let (_, _, height, width) = x.dims4()?;
-    // cuDNN pads both sides alike; what is not alike is put around the picture first.
+    // cuDNN pads both sides alike; what is not alike is put around the image first.
     let around = (padding.before != padding.after).then_some(padding);
     let padded = match around {
         Some(Padding { before, after }) => {
@@ -49,7 +54,7 @@ pub(crate) fn conv2d(
         None => x.clone(),
     };
     let inner = if around.is_some() { Padding::same(0) } else { padding };
-    let g = Geometry::new(padded.dims4()?, weight.dims4()?, stride, inner)?;
+    let g = ConvShape::new(padded.dims4()?, weight.dims4()?, stride, inner)?;
     let y = run(&g, x.dtype(), Work::Forward { x: &padded, weight: &cast(&weight, x.dtype())? })?;
     if let Some(bias) = &bias {
         if bias.dims() != [g.result().1] {
@@ -63,7 +68,7 @@ pub(crate) fn conv2d(
     y.node([Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
         let dy = &cast(dy, dtype)?;
         let dx = dx.then(|| {
-            let dx = run(&g, dtype, Work::Picture { dy, weight: &cast(&w, dtype)? })?.tensor();
+            let dx = run(&g, dtype, Work::Image { dy, weight: &cast(&w, dtype)? })?.tensor();
             match around {
                 Some(Padding { before, .. }) => dx.narrow(2, before, height)?.narrow(3, before, width)?.contiguous(),
                 None => Ok(dx),
@@ -81,12 +86,12 @@ enum Work<'t> {
     /// y of x.
     Forward { x: &'t Tensor, weight: &'t Tensor },
     /// dx of dy.
-    Picture { dy: &'t Tensor, weight: &'t Tensor },
+    Image { dy: &'t Tensor, weight: &'t Tensor },
     /// dW of x and dy.
     Weight { x: &'t Tensor, dy: &'t Tensor },
 }
 
-fn run(g: &Geometry, dtype: DType, work: Work<'_>) -> Result<Fresh> {
+fn run(g: &ConvShape, dtype: DType, work: Work<'_>) -> Result<Fresh> {
     match dtype {
         DType::F32 => run_as(g, dtype, [0.0f32, 1.0], work),
         DType::BF16 => run_as(g, dtype, [bf16::ZERO, bf16::ONE], work),
@@ -97,12 +102,12 @@ fn run(g: &Geometry, dtype: DType, work: Work<'_>) -> Result<Fresh> {
 
 #[expect(unsafe_code, reason = "calls of cuDNN")]
 fn run_as<T: CudnnDataType + Copy + 'static>(
-    g: &Geometry,
+    g: &ConvShape,
     dtype: DType,
     [zero, one]: [T; 2],
     work: Work<'_>,
 ) -> Result<Fresh> {
-    let (Work::Forward { x: t, .. } | Work::Weight { x: t, .. } | Work::Picture { dy: t, .. }) = &work;
+    let (Work::Forward { x: t, .. } | Work::Weight { x: t, .. } | Work::Image { dy: t, .. }) = &work;
     let card = device(t)?;
     let stream = card.cuda_stream();
     let ready = ready::<T>(card, g, dtype)?;
@@ -111,8 +116,6 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
     let [x_dims, w_dims, y_dims] = g.dims();
     let Ready { conv, x: of_x, weight: of_w, y: of_y, .. } = &*ready;
     let scratch = |bytes: usize| Ok::<_, Error>(Span { address: workspace(card, bytes)?, len: bytes, stream: &stream });
-    // SAFETY: below, in all three: descriptors and memory are of the same dimensions and the same type T (`cast` and `Geometry`),
-    // and the workspace has as many bytes as the algorithm asked for.
     match work {
         Work::Forward { x, weight } => {
             let y = Fresh::new(card, dtype, g.result())?;
@@ -127,12 +130,14 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &w, &mut out) })
                 },
             )?;
             Ok(y)
         }
-        Work::Picture { dy, weight } => {
+        Work::Image { dy, weight } => {
             let dx = Fresh::new(card, dtype, (x_dims[0], x_dims[1], x_dims[2], x_dims[3]))?;
             let op = ConvBackwardData { conv, dx: of_x, w: of_w, dy: of_y };
             let (w, dy) = (span(pointer(weight)?, w_dims), span(pointer(dy)?, y_dims));
@@ -140,12 +145,14 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
             let unordered = [DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0];
             let modest = DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
             let size = |algorithm| op.get_workspace_size(algorithm);
-            ready.picture.run(
+            ready.image.run(
                 || op.pick_algorithm(),
                 &unordered,
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &mut out, &w, &dy) })
                 },
             )?;
@@ -168,6 +175,8 @@ fn run_as<T: CudnnDataType + Copy + 'static>(
                 modest,
                 size,
                 |algorithm, bytes| {
+                    // SAFETY: descriptors and memory are of the same dimensions and the same type T
+                    // (`cast` and `ConvShape`), and the workspace has as many bytes as asked for.
                     dnn(unsafe { op.launch(algorithm, Some(&mut scratch(bytes)?), (one, zero), &x, &mut out, &dy) })
                 },
             )?;
@@ -182,8 +191,9 @@ struct Choice<A>(Cell<Option<(A, usize)>>);
 type Asked<A> = std::result::Result<A, CudnnError>;
 
 impl<A: Copy + PartialEq> Choice<A> {
-    /// Runs the algorithm that cuDNN thinks is the fastest, if its sums have a fixed order and it is content with the memory, or
-    /// else, or if it does not run, `modest`, which does for every shape.
+    /// Runs the algorithm that cuDNN thinks is the fastest, if its sums have a fixed order and it
+    /// is content with the memory, or else, or if it does not run, `modest`, which does for every
+    /// shape.
     fn run(
         &self,
         ask: impl FnOnce() -> Asked<A>,
@@ -220,14 +230,14 @@ struct Ready<T> {
     weight: FilterDescriptor<T>,
     y: TensorDescriptor<T>,
     forward: Choice<ForwardAlgorithm>,
-    picture: Choice<DataAlgorithm>,
+    image: Choice<DataAlgorithm>,
     weight_gradient: Choice<WeightAlgorithm>,
 }
 
 impl<T: CudnnDataType> Ready<T> {
-    fn new(cudnn: &Arc<Cudnn>, g: &Geometry, dtype: DType) -> std::result::Result<Self, CudnnError> {
+    fn new(cudnn: &Arc<Cudnn>, g: &ConvShape, dtype: DType) -> std::result::Result<Self, CudnnError> {
         let [x, w, y] = g.dims().map(|dims| dims.map(|n| n as i32));
-        let (pad, stride) = (g.pad() as i32, g.stride() as i32);
+        let (pad, stride) = (g.pad as i32, g.stride as i32);
         let mode = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let mut conv = cudnn.create_conv2d::<f32>([pad, pad], [stride, stride], [1, 1], mode)?;
         conv.set_math_type(match dtype {
@@ -243,21 +253,21 @@ impl<T: CudnnDataType> Ready<T> {
             weight: cudnn.create_4d_filter(format, w)?,
             y: cudnn.create_4d_tensor(format, y)?,
             forward: Choice(Cell::new(None)),
-            picture: Choice(Cell::new(None)),
+            image: Choice(Cell::new(None)),
             weight_gradient: Choice(Cell::new(None)),
         })
     }
 }
 
-type Shapes = HashMap<(Geometry, DType, bool), Rc<dyn Any>>;
+type Shapes = HashMap<(ConvShape, DType, bool), Rc<dyn Any>>;
 
 thread_local! {
-    // A handle of cuDNN's belongs to one thread. Handles and descriptors are never given back: when a program ends, the
-    // library may be gone before this thread's values are dropped.
+    // A handle of cuDNN's belongs to one thread. Handles and descriptors are never given back: when
+    // a program ends, the library may be gone before this thread's values are dropped.
     static KNOWN: RefCell<HashMap<DeviceId, (&'static Arc<Cudnn>, Shapes)>> = RefCell::default();
 }
 
-fn ready<T: CudnnDataType + 'static>(device: &CudaDevice, g: &Geometry, dtype: DType) -> Result<Rc<Ready<T>>> {
+fn ready<T: CudnnDataType + 'static>(device: &CudaDevice, g: &ConvShape, dtype: DType) -> Result<Rc<Ready<T>>> {
     let key = (*g, dtype, card::tf32());
     KNOWN.with_borrow_mut(|known| {
         let (cudnn, shapes) = match known.entry(device.id()) {

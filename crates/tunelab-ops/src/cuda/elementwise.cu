@@ -1,9 +1,9 @@
 // Sums and multiples, element by element; and what is the same for all pixels of a channel.
 //
-// a, b, x, y [n]: add y = a + b, scale y = x · factor, multiply y = a · b. Any grid.
-// add_shift: x [planes, pixels], shift [planes] → y = x + shift. The grid's x axis counts planes.
-// plane_sums: x [planes, pixels] → sums [planes], one block a plane.
-// row_sums: x [outer, rows, columns] in float → sums [outer, columns], over the rows in their order. Any grid.
+// a, b, x, y [n]: add y = a + b, scale y = x · factor, multiply y = a · b. Any grid. add_shift: x
+// [planes, pixels], shift [planes] → y = x + shift. The grid's x axis counts planes. plane_sums: x
+// [planes, pixels] → sums [planes], one block a plane. row_sums: x [outer, rows, columns] in float
+// → sums [outer, columns], over the rows in their order. Any grid.
 
 #include "common.cuh"
 

@@ -1,20 +1,16 @@
 //! Sums and multiples, element by element, and sums of what came apart.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use super::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
+use crate::cuda::sum::{SOURCE, pair};
+use crate::cuda::{Fresh, blocks, device, launch, long, of_one_type, over, pointer, typed};
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
-
-const SOURCE: Source = source!("elementwise");
 
 /// See [`add`](crate::add()).
 pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (operand(a)?, operand(b)?);
     pair("add", &a, &b)?.node([&a, &b], |dy, wanted| Ok(wanted.map(|w| w.then(|| dy.clone()))))
-}
-
-/// a + b, of which nothing is noted.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    Ok(pair("add", &a.contiguous()?, &b.contiguous()?)?.tensor())
 }
 
 /// x · mask
@@ -28,20 +24,6 @@ pub(crate) fn masked(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 pub(crate) fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     let x = operand(x)?;
     times(&x, factor)?.node([&x], move |dy, _| Ok([Some(times(dy, factor)?.tensor())]))
-}
-
-/// `add` or `multiply` of two tensors of one shape.
-#[expect(unsafe_code, reason = "kernel launch")]
-fn pair(name: &str, a: &Tensor, b: &Tensor) -> Result<Fresh> {
-    of_one_type(&[a, b])?;
-    if a.dims() != b.dims() {
-        bail!("tensors of one shape are needed, not {:?} and {:?}", a.dims(), b.dims());
-    }
-    let (y, n) = (Fresh::like(a)?, a.elem_count());
-    let arguments = [pointer(a)?.into(), pointer(b)?.into(), y.pointer()?.into(), long(n)];
-    // SAFETY: the kernel's four parameters; it reads n values of a and of b and writes as many of y.
-    unsafe { launch(device(a)?, SOURCE, &typed(name, a.dtype()), over(n), arguments) }?;
-    Ok(y)
 }
 
 #[expect(unsafe_code, reason = "kernel launch")]
@@ -66,14 +48,16 @@ pub(crate) fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     let y = Fresh::like(&x)?;
     let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let arguments = [pointer(&x)?.into(), pointer(&shift)?.into(), y.pointer()?.into(), pixels.into()];
-    // SAFETY: the kernel's four parameters; x and y have planes * pixels values and the shift has one a plane.
+    // SAFETY: the kernel's four parameters; x and y have planes * pixels values and the shift has
+    // one a plane.
     unsafe { launch(device(&x)?, SOURCE, &typed("add_shift", dtype), over, arguments) }?;
     y.node([&x, &shift], move |dy, [dx, dshift]| {
         let sums = || {
             let sums = Fresh::new(device(dy)?, dtype, (b, c))?;
             let over = blocks((planes, 1, 1), (if pixels < 1024 { 64 } else { 256 }, 1), 0);
             let arguments = [pointer(dy)?.into(), sums.pointer()?.into(), pixels.into()];
-            // SAFETY: the kernel's three parameters; it reads planes * pixels values and writes one a plane.
+            // SAFETY: the kernel's three parameters; it reads planes * pixels values and writes one
+            // a plane.
             unsafe { launch(device(dy)?, SOURCE, &typed("plane_sums", dtype), over, arguments) }?;
             Ok::<_, candle_core::Error>(sums.tensor())
         };
@@ -91,7 +75,8 @@ pub(super) fn row_sums(x: &Tensor) -> Result<Tensor> {
     let sums = Fresh::new(device(x)?, DType::F32, (outer, columns))?;
     let over = blocks(((outer * columns).div_ceil(128), 1, 1), (128, 1), 0);
     let arguments = [pointer(x)?.into(), sums.pointer()?.into(), outer.into(), rows.into(), columns.into()];
-    // SAFETY: the kernel's five parameters; it reads outer * rows * columns values and writes outer * columns.
+    // SAFETY: the kernel's five parameters; it reads outer * rows * columns values and writes outer
+    // * columns.
     unsafe { launch(device(x)?, SOURCE, "row_sums", over, arguments) }?;
     Ok(sums.tensor())
 }

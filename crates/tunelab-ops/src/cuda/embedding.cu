@@ -1,8 +1,8 @@
 // Tokens to vectors: y[i] = tokens[ids[i]] + positions[i mod length], for n ids.
 //
-// tokens [V, width], positions [at least length, width], y and dy [n, width]. Backward, in the order of the texts:
-// dtokens [V, width], zero before, where the first of several equal ids sums for all of them; dpositions [longest, width],
-// all of it written. Any grid.
+// tokens [V, width], positions [at least length, width], y and dy [n, width]. Backward, in the
+// order of the texts: dtokens [V, width], zero before, where the first of several equal ids sums
+// for all of them; dpositions [longest, width], all of it written. Any grid.
 
 #include "common.cuh"
 

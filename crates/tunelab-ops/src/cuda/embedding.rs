@@ -1,12 +1,15 @@
 //! Tokens to vectors. Gradients are summed in the order of the texts.
+//!
+//! In: ids, and tensors of one card. Out: a tensor, noted on the tape.
 
-use super::{Fresh, Source, device, launch, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, device, launch, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{Result, Tensor};
 
 const SOURCE: Source = source!("embedding");
 
-/// See [`embedding`](crate::embedding()), which has checked the ids, those of all texts one after the other.
+/// See [`embedding`](crate::embedding()), which has checked the ids, those of all texts one after
+/// the other.
 #[expect(unsafe_code, reason = "kernel launch")]
 pub(crate) fn embedding(
     ids: Vec<u32>,
@@ -29,8 +32,8 @@ pub(crate) fn embedding(
         length.into(),
         width.into(),
     ];
-    // SAFETY: the kernel's seven parameters; each of the n ids is a row of tokens, there are at least `length` positions, and
-    // all rows have `width` values.
+    // SAFETY: the kernel's seven parameters; each of the n ids is a row of tokens, there are at
+    // least `length` positions, and all rows have `width` values.
     unsafe { launch(device(&tokens)?, SOURCE, &typed("embedding", dtype), over(n * width), arguments) }?;
     let [of_tokens, of_positions] = [tokens.shape().clone(), positions.shape().clone()];
     y.node([&tokens, &positions], move |dy, [dtokens, dpositions]| {
@@ -38,7 +41,8 @@ pub(crate) fn embedding(
             let sums = Tensor::zeros(of_tokens, dtype, dy.device())?;
             let arguments =
                 [pointer(&ids)?.into(), pointer(dy)?.into(), pointer(&sums)?.into(), n.into(), width.into()];
-            // SAFETY: the kernel's five parameters; dy has n rows, and each id is a row of the sums, which nothing else holds.
+            // SAFETY: the kernel's five parameters; dy has n rows, and each id is a row of the
+            // sums, which nothing else holds.
             unsafe { launch(device(dy)?, SOURCE, &typed("embedding_tokens", dtype), over(n * width), arguments) }?;
             Ok::<_, candle_core::Error>(sums)
         });

@@ -1,16 +1,19 @@
 //! CUDA graphs: the launches of a computation, captured once and given out as one.
 //!
-//! In: a computation, its inputs, a key. Out: its results. The first call with a key runs it: kernels are loaded, libraries choose
-//! their algorithms. The second one runs it again, on inputs in places of their own, with what it brings from the host kept
-//! on the card; then captures it, launches the graph and compares: mean squares of all results must be equal to the last bit.
-//! From then on a call copies its inputs to their places and launches the graph.
+//! In: a computation, its inputs, a key. Out: its results. The first call with a key runs it:
+//! kernels are loaded, libraries choose their algorithms. The second one runs it again, on inputs
+//! in places of their own, with what it brings from the host kept on the card; then captures it,
+//! launches the graph and compares: mean squares of all results must be equal to the last bit. From
+//! then on a call copies its inputs to their places and launches the graph.
 //!
-//! The graph owns the memory that is allocated during the capture. What is not freed in it, its results, keeps its place, and is
-//! freed and had anew by each launch. Nothing from before may be freed during a capture, and nothing waited for; candle's and
-//! cudarc's calls say so, and the computation is then run launch by launch for good, for a reason that is kept.
+//! The graph owns the memory that is allocated during the capture. What is not freed in it, its
+//! results, keeps its place, and is freed and had anew by each launch. Nothing from before may be
+//! freed during a capture, and nothing waited for; candle's and cudarc's calls say so, and the
+//! computation is then run launch by launch for good, for a reason that is kept.
 
-use super::card::{self, settle};
-use super::{CudaDevice, WORKSPACE, WrapErr, forget_workspaces};
+use crate::cuda::card;
+use crate::cuda::card::settle;
+use crate::cuda::{CudaDevice, WORKSPACE, WrapErr, forget_workspaces};
 use crate::mean_squares;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
 use candle_core::{DType, Error, Result, Tensor};
@@ -125,7 +128,8 @@ impl Graphs {
         }
     }
 
-    /// Gives the driver back what the graphs do not use between two launches; the next one has it again.
+    /// Gives the driver back what the graphs do not use between two launches; the next one has it
+    /// again.
     pub(crate) fn rest(&mut self) {
         if self.entries.iter().any(|entry| entry.kept.is_some()) {
             settle(&self.card);
@@ -134,7 +138,8 @@ impl Graphs {
         }
     }
 
-    /// Gives all graphs and their memory back. What fails here shows at the next call of the driver.
+    /// Gives all graphs and their memory back. What fails here shows at the next call of the
+    /// driver.
     fn forget(&mut self) {
         settle(&self.card);
         let _ = self.card.cuda_stream().synchronize();
@@ -159,10 +164,12 @@ impl Kept {
         let failed = |error: Error| Lost::Failed(E::from(error));
         let places: Result<Vec<Tensor>> = inputs.iter().map(|t| t.detach().contiguous()?.copy()).collect();
         let places = places.map_err(failed)?;
-        // What a computation brings from the host, shapes and strides and constants, is from now on looked up on the card.
+        // What a computation brings from the host, shapes and strides and constants, is from now on
+        // looked lora_b on the card.
         let _constants = card.enable_cuda_graph_htod_cache();
         let wanted = sums(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
-        // The graph has memory of its own beside the pool, so what the pool does not need goes back first.
+        // The graph has memory of its own beside the pool, so what the pool does not need goes back
+        // first.
         forget_workspaces().map_err(failed)?;
         settle(card);
         card::trim(card);
@@ -185,7 +192,8 @@ impl Kept {
         let kept = match launched {
             Ok(kept) => kept,
             Err(why) => {
-                // Memory of a graph that was never launched has never been there. That it could not be freed is forgotten.
+                // Memory of a graph that was never launched has never been there. That it could not
+                // be freed is forgotten.
                 let _ = context.check_err();
                 return Err(why);
             }

@@ -1,13 +1,15 @@
-// Group normalisation (Wu & He 2018), optionally followed by SiLU: one block for each slab, a sample's group.
+// Group normalisation (Wu & He 2018), optionally followed by SiLU: one block for each slab, a
+// sample's group.
 //
-// x [B, C, pixels], weight and bias [C] in float. A slab is the `channels` = C / groups channels of a group, contiguous.
-// y = silu?((x - mean) · rstd · weight + bias). Kept for backward: stats [B, groups, 2] = mean and rstd in float.
-// Backward: dx unless it is null; sums [2, B, C] unless it is null: each sample's part of dweight and dbias, in float.
-// Grid: B · groups blocks of whole warps.
+// x [B, C, pixels], weight and bias [C] in float. A slab is the `channels` = C / groups channels of
+// a group, contiguous. y = silu?((x - mean) · rstd · weight + bias). Kept for backward: stats [B,
+// groups, 2] = mean and rstd in float. Backward: dx unless it is null; sums [2, B, C] unless it is
+// null: each sample's part of dweight and dbias, in float. Grid: B · groups blocks of whole warps.
 
 #include "common.cuh"
 
-// Runs f(i, n, channel) for the slab's values i..i + n, all of one channel; n is 16 bytes' worth or 1.
+// Runs f(i, n, channel) for the slab's values i..i + n, all of one channel; n is 16 bytes' worth or
+// 1.
 template <typename E, typename F> __device__ void walk(bool packs, u32 channels, u32 pixels, F f) {
     if (packs) {
         constexpr u32 N = Pack<E>::N;
@@ -63,7 +65,8 @@ __device__ inline float behind(float x, float dy, float mean, float scale, float
     return dy * s * (1.0f + z * (1.0f - s));
 }
 
-// Shared memory: 2 · channels · parts floats. A channel's sums are split into `parts`, so that each warp has one to make.
+// Shared memory: 2 · channels · parts floats. A channel's sums are split into `parts`, so that each
+// warp has one to make.
 template <typename E>
 __device__ void backward(const E* x, const E* dy, const float* weight, const float* bias, const float* stats, E* dx,
                          float* sums, u32 groups, u32 channels, u32 pixels, u32 parts, int silu) {

@@ -1,9 +1,12 @@
-//! Group normalisation, optionally followed by `SiLU`: one block of threads for each group of a sample. x is kept for
-//! backward, with mean and deviation; weight and bias are f32 for the kernels, whatever their own type.
+//! Group normalization, optionally followed by `SiLU`: one block of threads for each group of a
+//! sample. x is kept for backward, with mean and deviation; weight and bias are f32 for the
+//! kernels, whatever their own type.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use super::elementwise::row_sums;
-use super::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
-use crate::group_norm::Then;
+use crate::cuda::elementwise::row_sums;
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::shapes::FusedActivation;
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -16,10 +19,10 @@ pub(crate) fn group_norm(
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
-    then: Then,
+    activation: FusedActivation,
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, operand(bias)?);
-    let slabs = Slabs::new(&x, groups, then)?;
+    let slabs = Slabs::new(&x, groups, activation)?;
     if weight.dims() != [slabs.groups * slabs.channels] || bias.dims() != weight.dims() {
         bail!("group_norm: weight {:?} and bias {:?} for x {:?}", weight.dims(), bias.dims(), x.dims());
     }
@@ -47,10 +50,10 @@ struct Slabs {
 }
 
 impl Slabs {
-    fn new(x: &Tensor, groups: usize, then: Then) -> Result<Self> {
+    fn new(x: &Tensor, groups: usize, activation: FusedActivation) -> Result<Self> {
         let (samples, c) = (x.dim(0)?, x.dim(1)?);
         let pixels = x.elem_count() / (samples * c);
-        Ok(Self { samples, groups, channels: c / groups, pixels, silu: then == Then::Silu })
+        Ok(Self { samples, groups, channels: c / groups, pixels, silu: activation == FusedActivation::Silu })
     }
 
     fn threads(&self) -> usize {
@@ -83,13 +86,15 @@ impl Slabs {
             self.silu(),
         ];
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), 0);
-        // SAFETY: the kernel's ten parameters; a block reads and writes its slab, reads its channels' weights and biases, which
-        // are as many as channels (`group_norm`), and writes its two numbers.
+        // SAFETY: the kernel's ten parameters; a block reads and writes its slab, reads its
+        // channels' weights and biases, which are as many as channels (`group_norm`), and writes
+        // its two numbers.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_forward", x.dtype()), over, arguments) }?;
         Ok((y, stats.tensor()))
     }
 
-    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C], in f32.
+    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C],
+    /// in f32.
     #[expect(unsafe_code, reason = "kernel launch")]
     fn backward(
         &self,
@@ -126,8 +131,10 @@ impl Slabs {
         ];
         let shared = 2 * self.channels * parts * size_of::<f32>();
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), shared);
-        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; the rest as in `forward`, and two numbers
-        // of shared memory for each part of a channel.
+        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; a block reads
+        // its slab of x and dy, its channels' weights and biases and its two numbers, writes its
+        // slab of dx and its channels' sums, and has two numbers of shared memory for each part of
+        // a channel.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_backward", x.dtype()), over, arguments) }?;
         Ok((dx.map(Fresh::tensor), sums.map(Fresh::tensor)))
     }

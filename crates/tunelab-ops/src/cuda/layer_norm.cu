@@ -1,9 +1,10 @@
 // Layer normalisation over the last axis (Ba et al. 2016): one warp for each row.
 //
-// x [rows, C], weight and bias [C] in float. y = (x - mean) · rstd · weight + bias. Kept for backward: stats [rows, 2] =
-// mean and rstd in float. The parameters' gradients are summed in two stages: layer_norm_parameters sums `length` rows
-// for each part, [2, parts, C]; row_sums of elementwise.cu sums the parts. Grids: forward and backward one warp a row, blocks of
-// whole warps; parameters (C / 32 rounded up, parts) blocks of 32 x 8 threads.
+// x [rows, C], weight and bias [C] in float. y = (x - mean) · rstd · weight + bias. Kept for
+// backward: stats [rows, 2] = mean and rstd in float. The parameters' gradients are summed in two
+// stages: layer_norm_parameters sums `length` rows for each part, [2, parts, C]; row_sums of
+// elementwise.cu sums the parts. Grids: forward and backward one warp a row, blocks of whole warps;
+// parameters (C / 32 rounded up, parts) blocks of 32 x 8 threads.
 
 #include "common.cuh"
 

@@ -1,8 +1,10 @@
-//! Layer normalisation: one warp for each row. x is kept for backward, with mean and deviation; weight and bias are f32 for the
-//! kernels, whatever their own type.
+//! Layer normalization: one warp for each row. x is kept for backward, with mean and deviation;
+//! weight and bias are f32 for the kernels, whatever their own type.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use super::elementwise::row_sums;
-use super::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};
+use crate::cuda::elementwise::row_sums;
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{D, DType, Result, Tensor, bail};
 
@@ -55,7 +57,8 @@ impl Lines {
             (eps as f32).into(),
         ];
         let over = blocks((self.rows.div_ceil(ROWS), 1, 1), (32 * ROWS, 1), 0);
-        // SAFETY: the kernel's eight parameters; x and y have rows * c values, weight and bias c, and stats two a row.
+        // SAFETY: the kernel's eight parameters; x and y have rows * c values, weight and bias c,
+        // and stats two a row.
         unsafe { launch(device(x)?, SOURCE, &typed("layer_norm_forward", x.dtype()), over, arguments) }?;
         Ok((y, stats.tensor()))
     }
@@ -73,7 +76,8 @@ impl Lines {
             self.c.into(),
         ];
         let over = blocks((self.rows.div_ceil(ROWS), 1, 1), (32 * ROWS, 1), 0);
-        // SAFETY: the kernel's seven parameters; x, dy and dx have rows * c values, the weight c, and stats two a row.
+        // SAFETY: the kernel's seven parameters; x, dy and dx have rows * c values, the weight c,
+        // and stats two a row.
         unsafe { launch(device(x)?, SOURCE, &typed("layer_norm_backward", x.dtype()), over, arguments) }?;
         Ok(dx.tensor())
     }
@@ -94,7 +98,8 @@ impl Lines {
             long(share),
         ];
         let over = blocks((self.c.div_ceil(32), shares, 1), (32, 8), 0);
-        // SAFETY: the kernel's seven parameters; x and dy have rows * c values, stats two a row, and sums 2 * shares * c.
+        // SAFETY: the kernel's seven parameters; x and dy have rows * c values, stats two a row,
+        // and sums 2 * shares * c.
         unsafe { launch(device(x)?, SOURCE, &typed("layer_norm_parameters", x.dtype()), over, arguments) }?;
         row_sums(&sums.tensor())
     }

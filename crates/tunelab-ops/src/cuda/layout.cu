@@ -1,9 +1,10 @@
 // Moving values about: transposes, channels behind one another, nearest-neighbour upsampling.
 //
-// transpose: x [batch, n, m] → y [batch, m, n]; grid (m / 32, n / 32 rounded up, batch), blocks of 32 x 8 threads.
-// join: a [outer, na], b [outer, nb] → y [outer, na + nb]. part: x [outer, n] → y [outer, m] = x[:, first..first + m].
-// upsample: x [planes, h, w] → y [planes, height, width], y[i, j] = x[⌊i h / height⌋, ⌊j w / width⌋]; its adjoint from dy
-// gathers, so that each sum has a fixed order. Any grid where nothing is said of it.
+// transpose: x [batch, n, m] → y [batch, m, n]; grid (m / 32, n / 32 rounded up, batch), blocks of
+// 32 x 8 threads. join: a [outer, na], b [outer, nb] → y [outer, na + nb]. part: x [outer, n] → y
+// [outer, m] = x[:, first..first + m]. upsample: x [planes, h, w] → y [planes, height, width], y[i,
+// j] = x[⌊i h / height⌋, ⌊j w / width⌋]; its adjoint from dy gathers, so that each sum has a fixed
+// order. Any grid where nothing is said of it.
 
 #include "common.cuh"
 

@@ -1,6 +1,8 @@
-//! Moving values about: transposes, channels behind one another, nearest-neighbour upsampling.
+//! Moving values about: transposes, channels behind one another, nearest-neighbor upsampling.
+//!
+//! In: tensors of one card. Out: a tensor, noted on the tape.
 
-use super::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, device, launch, long, of_one_type, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{Result, Tensor, bail};
 
@@ -14,8 +16,8 @@ pub(crate) fn to_rows(x: &Tensor) -> Result<Tensor> {
         .node([&x], move |dy, _| Ok([Some(transposed(dy, [b, h * w, c], &[b, c, h, w])?.tensor())]))
 }
 
-/// See [`to_picture`](crate::to_picture()), which has checked the sizes.
-pub(crate) fn to_picture(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+/// See [`to_image`](crate::to_image()), which has checked the sizes.
+pub(crate) fn to_image(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
     let x = operand(x)?;
     let (b, pixels, c) = x.dims3()?;
     transposed(&x, [b, pixels, c], &[b, c, h, w])?
@@ -54,8 +56,8 @@ pub(crate) fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             let part = Fresh::new(device(dy)?, dy.dtype(), (samples, channels, h, w))?;
             let arguments =
                 [pointer(dy)?.into(), part.pointer()?.into(), long(samples), long(na + nb), long(first), long(n)];
-            // SAFETY: the kernel's six parameters; dy has samples * (na + nb) values, the part samples * n, and
-            // first + n is na or na + nb.
+            // SAFETY: the kernel's six parameters; dy has samples * (na + nb) values, the part
+            // samples * n, and first + n is na or na + nb.
             unsafe { launch(device(dy)?, SOURCE, &typed("part", dy.dtype()), over(samples * n), arguments) }?;
             Ok::<_, candle_core::Error>(part.tensor())
         };
@@ -79,7 +81,8 @@ fn resized(name: &str, x: &Tensor, shape: (usize, usize, usize, usize), sizes: [
     let [planes, h, w, height, width] = sizes.map(Into::into);
     let arguments = [pointer(x)?.into(), y.pointer()?.into(), planes, h, w, height, width];
     let over = over(shape.0 * shape.1 * shape.2 * shape.3);
-    // SAFETY: the kernel's seven parameters; x has planes * h * w values and y planes * height * width, or the other way round.
+    // SAFETY: the kernel's seven parameters; x has planes * h * w values and y planes * height *
+    // width, or the other way round.
     unsafe { launch(device(x)?, SOURCE, &typed(name, x.dtype()), over, arguments) }?;
     Ok(y)
 }

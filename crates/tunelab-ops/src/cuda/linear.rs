@@ -1,10 +1,13 @@
 //! `y = x Wᵀ + b` and LoRA's update of it, as products of cuBLASLt.
 //!
-//! x and y are of one type, f32 or shorter; weight and bias are of that type or f32, and cast where they are used. Gradients
-//! of f32 tensors are f32. x is kept for the gradient of a trained weight alone.
+//! In: tensors of one card. Out: a tensor, noted on the tape.
+//!
+//! x and y are of one type, f32 or shorter; weight and bias are of that type or f32, and cast where
+//! they are used. Gradients of f32 tensors are f32. x is kept for the gradient of a trained weight
+//! alone.
 
-use super::product::{Onto, Product, product};
-use super::{Fresh, bias, cast, device, pointer};
+use crate::cuda::product::{Onto, Product, product};
+use crate::cuda::{Fresh, bias, cast, device, pointer};
 use crate::tape::{operand, tracked};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -25,50 +28,51 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     })
 }
 
-/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product that makes it, forward and backward.
+/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product that
+/// makes it, forward and backward.
 pub(crate) fn linear_lora(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    [down, up]: [&Tensor; 2],
+    [lora_a, lora_b]: [&Tensor; 2],
     factor: f64,
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
-    let (down, up, factor) = (operand(down)?, operand(up)?, factor as f32);
+    let (lora_a, lora_b, factor) = (operand(lora_a)?, operand(lora_b)?, factor as f32);
     if tracked(&weight) || bias.as_ref().is_some_and(tracked) {
         bail!("the weight beside a LoRA cannot be trained");
     }
     let whole = Map::new(&x, &weight)?;
-    let lower = Map::new(&x, &down)?;
+    let lower = Map::new(&x, &lora_a)?;
     let y = whole.forward(&x, &weight, bias.as_ref())?;
-    let low = lower.forward(&x, &down, None)?.tensor();
-    let upper = Map::new(&low, &up)?;
+    let low = lower.forward(&x, &lora_a, None)?.tensor();
+    let upper = Map::new(&low, &lora_b)?;
     if upper.n != whole.n {
         bail!("a LoRA of {} outputs does not fit a weight of {}", upper.n, whole.n);
     }
-    upper.forward_onto(&y, &low, &up, factor)?;
-    let kept = (tracked(&down) || tracked(&up)).then(|| x.clone());
+    upper.forward_onto(&y, &low, &lora_b, factor)?;
+    let kept = (tracked(&lora_a) || tracked(&lora_b)).then(|| x.clone());
     let dims = x.dims().to_vec();
-    let adapter = [down.clone(), up.clone()];
-    y.node([&x, &down, &up], move |dy, [dx, ddown, dup]| {
-        let [down, up] = adapter;
+    let adapter = [lora_a.clone(), lora_b.clone()];
+    y.node([&x, &lora_a, &lora_b], move |dy, [dx, dlora_a, dlora_b]| {
+        let [lora_a, lora_b] = adapter;
         // The gradient of the values between A and B, with the factor.
-        let dlow = upper.backward_x_times(low.dims(), dy, &up, factor)?;
+        let dlow = upper.backward_x_times(low.dims(), dy, &lora_b, factor)?;
         let dx = dx.then(|| {
             let dx = whole.backward_x_fresh(&dims, dy, &weight)?;
-            lower.backward_x_onto(&dx, &dlow, &down)?;
+            lower.backward_x_onto(&dx, &dlow, &lora_a)?;
             Ok::<_, candle_core::Error>(dx.tensor())
         });
-        let ddown = match kept.filter(|_| ddown) {
-            Some(x) => Some(lower.backward_weight(&x, &dlow, down.dtype())?),
+        let dlora_a = match kept.filter(|_| dlora_a) {
+            Some(x) => Some(lower.backward_weight(&x, &dlow, lora_a.dtype())?),
             None => None,
         };
-        let dup = dup.then(|| upper.backward_weight_times(&low, dy, up.dtype(), factor));
-        Ok([dx.transpose()?, ddown, dup.transpose()?])
+        let dlora_b = dlora_b.then(|| upper.backward_weight_times(&low, dy, lora_b.dtype(), factor));
+        Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?])
     })
 }
 
-/// Sizes of a linear map from k to n values in m rows of this type.
+/// AttentionShape of a linear map from k to n values in m rows of this type.
 #[derive(Clone, Copy)]
 struct Map {
     m: usize,
@@ -108,9 +112,10 @@ impl Map {
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<()> {
         let Self { m, n, k, dtype } = *self;
-        let of = Product { m, n, k, a_turned: false, b_turned: true, operands: dtype, result: dtype };
+        let of = Product { m, n, k, a_transposed: false, b_transposed: true, operands: dtype, result: dtype };
         let weight = cast(weight, dtype)?;
-        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of it (`forward`).
+        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of
+        // it (`forward`).
         unsafe { product(device(x)?, of, [pointer(x)?, pointer(&weight)?, y.pointer()?], factor, onto) }
     }
 
@@ -139,7 +144,7 @@ impl Map {
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn multiply_back(&self, dx: &Fresh, dy: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<()> {
         let Self { m, n, k, dtype } = *self;
-        let of = Product { m, n: k, k: n, a_turned: false, b_turned: false, operands: dtype, result: dtype };
+        let of = Product { m, n: k, k: n, a_transposed: false, b_transposed: false, operands: dtype, result: dtype };
         let (dy, weight) = (cast(dy, dtype)?, cast(weight, dtype)?);
         // SAFETY: dy is [m, n], W [n, k] and dx [m, k], all of this type.
         unsafe { product(device(&dy)?, of, [pointer(&dy)?, pointer(&weight)?, dx.pointer()?], factor, onto) }
@@ -153,7 +158,8 @@ impl Map {
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn backward_weight_times(&self, x: &Tensor, dy: &Tensor, of_weight: DType, factor: f32) -> Result<Tensor> {
         let Self { m, n, k, dtype } = *self;
-        let of = Product { m: n, n: k, k: m, a_turned: true, b_turned: false, operands: dtype, result: of_weight };
+        let of =
+            Product { m: n, n: k, k: m, a_transposed: true, b_transposed: false, operands: dtype, result: of_weight };
         let dw = Fresh::new(device(x)?, of_weight, (n, k))?;
         let dy = cast(dy, dtype)?;
         // SAFETY: dy is [m, n] and x [m, k] of this type, dW [n, k] of the weight's.

@@ -1,10 +1,13 @@
-// Products of small matrices on tensor cores, as a warp makes them: C [16, 8] += A [16, K] B [K, 8], sums in float.
+// Products of small matrices on tensor cores, as a warp makes them: C [16, 8] += A [16, K] B [K,
+// 8], sums in float.
 //
-// What each of the 32 threads holds is PTX's m16n8k16 (16-bit types) and m16n8k8 (tf32). With g = lane / 4, t = lane % 4:
-// C has rows g and g + 8, columns 2t and 2t + 1: c[0] = (g, 2t), c[1] = (g, 2t + 1), c[2] and c[3] the same of row g + 8.
+// What each of the 32 threads holds is PTX's m16n8k16 (16-bit types) and m16n8k8 (tf32). With g =
+// lane / 4, t = lane % 4: C has rows g and g + 8, columns 2t and 2t + 1: c[0] = (g, 2t), c[1] = (g,
+// 2t + 1), c[2] and c[3] the same of row g + 8.
 //
-// A kind of arithmetic, `Math`, says how: its element E, K, the row length of tiles in shared memory (so that no two threads
-// meet in a bank), and how A and B come from tiles or, for A, from two or one results C.
+// A kind of arithmetic, `Math`, says how: its element E, K, the row length of tiles in shared
+// memory (so that no two threads meet in a bank), and how A and B come from tiles or, for A, from
+// two or one results C.
 
 #pragma once
 
@@ -32,8 +35,9 @@ __device__ inline u32 tf32(float x) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return bits;
 }
-// Four 8 x 8 matrices of 16-bit values: thread i gives the address of row i % 8 of matrix i / 8, and gets of each matrix
-// (g, 2t) and (g, 2t + 1), or, if they are transposed, (2t, g) and (2t + 1, g).
+// Four 8 x 8 matrices of 16-bit values: thread i gives the address of row i % 8 of matrix i / 8,
+// and gets of each matrix (g, 2t) and (g, 2t + 1), or, if they are transposed, (2t, g) and (2t + 1,
+// g).
 __device__ inline void load_matrices(u32 (&r)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -91,11 +95,11 @@ template <typename Element> struct Half {
     __device__ static void add(float (&c)[4], const A& a, const B& b) { multiply(c, a.v, b.v, (E*)nullptr); }
 };
 
-// Products of floats: rounded to tf32, or, if they are `EXACT`, from the parts that tf32 has of them and of the rest, without
-// the product of the two rests: as good as products of floats.
+// Products of floats: rounded to tf32, or, if they are `EXACT`, from the parts that tf32 has of
+// them and of the rest, without the product of the two rests: as good as products of floats.
 //
-// Where a product runs over rows of a tile, the thread's two places of K, t and t + 4, stand for 2t and 2t + 1: so a result
-// C is A as it is.
+// Where a product runs over rows of a tile, the thread's two places of K, t and t + 4, stand for 2t
+// and 2t + 1: so a result C is A as it is.
 template <bool EXACT> struct Single {
     typedef float E;
     static constexpr int K = 8;

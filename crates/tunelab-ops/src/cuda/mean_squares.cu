@@ -1,8 +1,9 @@
 // The loss: the mean over n samples of weight · mean((p - t)²), summed in double.
 //
-// p and t [n, size] are the samples that count; weights [n] in float; loss [1] in float. Backward, with dloss [1] in float:
-// dp [all samples, size], where sample i counts if it is one of `first`.. `first` + n, and is zero otherwise; there p and t
-// are whole too. Forward is one block; backward any grid.
+// p and t [n, size] are the samples that count; weights [n] in float; loss [1] in float. Backward,
+// with dloss [1] in float: dp [all samples, size], where sample i counts if it is one of `first`..
+// `first` + n, and is zero otherwise; there p and t are whole too. Forward is one block; backward
+// any grid.
 
 #include "common.cuh"
 

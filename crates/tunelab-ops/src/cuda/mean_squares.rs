@@ -1,6 +1,9 @@
-//! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here, and nothing brought here.
+//! The loss, in f32 whatever the type of the prediction. Nothing of it is read back here, and
+//! nothing brought here.
+//!
+//! In: tensors of one card. Out: a scalar, noted on the tape.
 
-use super::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
+use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, over, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor};
 
@@ -24,7 +27,8 @@ pub(crate) fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, w
         long(size),
     ];
     let one = blocks((1, 1, 1), (1024, 1), 0);
-    // SAFETY: the kernel's six parameters; prediction and target have n samples of this size from `first` on.
+    // SAFETY: the kernel's six parameters; prediction and target have n samples of this size from
+    // `first` on.
     unsafe { launch(device(&prediction)?, SOURCE, &typed("mean_squares", dtype), one, arguments) }?;
     loss.node([&prediction.clone()], move |dloss, _| {
         let dp = Fresh::like(&prediction)?;
@@ -40,8 +44,8 @@ pub(crate) fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, w
             long(size),
         ];
         let (name, over) = (typed("mean_squares_backward", dtype), over(samples * size));
-        // SAFETY: the kernel's nine parameters; prediction, target and dp have so many samples of this size, and the loss's
-        // gradient is of its type, f32.
+        // SAFETY: the kernel's nine parameters; prediction, target and dp have so many samples of
+        // this size, and the loss's gradient is of its type, f32.
         unsafe { launch(device(&prediction)?, SOURCE, &name, over, arguments) }?;
         Ok([Some(dp.tensor())])
     })

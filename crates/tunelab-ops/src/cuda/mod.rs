@@ -1,18 +1,20 @@
 //! The bodies of this room's operations on CUDA cards.
 //!
-//! In and out: contiguous tensors of f32, bf16 or f16 on one card. Sums are f32 whatever the type of the operands; the weights
-//! and biases of norms and the biases of convolutions are f32. The kernels in `*.cu` are compiled to PTX by the build script, and by
-//! the driver for the card at hand when one of a file is first used; convolutions are cuDNN's and products cuBLAS'.
+//! In and out: contiguous tensors of f32, bf16 or f16 on one card. Sums are f32 whatever the type
+//! of the operands; the weights and biases of norms and the biases of convolutions are f32. The
+//! kernels in `*.cu` are compiled to PTX by the build script, and by the driver for the card at
+//! hand when one of a file is first used; convolutions are cuDNN's and products cuBLAS'.
 //!
 //! What is computed again and again is captured and launched as a whole ([`graph`]).
 //!
-//! Every sum has a fixed order, so results repeat to the last bit. `scripts/cuda_on_host.sh` runs the kernels on the host, against
-//! references in f64.
+//! Every sum has a fixed order, so results repeat to the last bit. `scripts/cuda_on_host.sh` runs
+//! the kernels on the host, against references in f64.
 //!
-//! A device that was opened ([`card::open`]) has one stream, which does all its work in the order in which it was given, memory freed
-//! included. So a tensor may be dropped as soon as the last kernel that reads it has been launched, and a launch waits for nothing;
-//! who reads values back does. A card that is opened twice has two streams, and neither knows of the other: tensors of the one
-//! are not for operations with tensors of the other.
+//! A device that was opened ([`card::open`]) has one stream, which does all its work in the order
+//! in which it was given, memory freed included. So a tensor may be dropped as soon as the last
+//! kernel that reads it has been launched, and a launch waits for nothing; who reads values back
+//! does. A card that is opened twice has two streams, and neither knows of the other: tensors of
+//! the one are not for operations with tensors of the other.
 
 pub(super) mod activation;
 pub(super) mod adamw;
@@ -28,9 +30,10 @@ pub(super) mod layer_norm;
 pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod mean_squares;
+mod node;
 mod product;
+pub(super) mod sum;
 
-use super::tape;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
@@ -43,11 +46,12 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 
 /// Whether the bodies of this folder serve this tensor.
-pub(super) fn serves(t: &Tensor) -> bool {
+pub(super) fn supports(t: &Tensor) -> bool {
     t.device().is_cuda() && matches!(t.dtype(), DType::F32 | DType::BF16 | DType::F16)
 }
 
-/// Where values stand in a card's memory, for as long as their tensor is borrowed. A kernel may write there.
+/// Where values stand in a card's memory, for as long as their tensor is borrowed. A kernel may
+/// write there.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(super) struct Pointer<'t>(sys::CUdeviceptr, PhantomData<&'t ()>);
@@ -93,7 +97,8 @@ pub(super) fn device(t: &Tensor) -> Result<&CudaDevice> {
 
 fn address(storage: &CudaStorage) -> Result<sys::CUdeviceptr> {
     let stream = storage.device().cuda_stream();
-    // What the second half of each pair would do, other streams' waiting, is switched off: an opened device has one stream.
+    // What the second half of each pair would do, other streams' waiting, is switched off: an
+    // opened device has one stream.
     Ok(match &storage.slice {
         CudaStorageSlice::F32(s) => s.device_ptr(&stream).0,
         CudaStorageSlice::BF16(s) => s.device_ptr(&stream).0,
@@ -118,7 +123,8 @@ impl Fresh {
     pub(super) fn new(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         let n = shape.elem_count();
-        // SAFETY: any bits are values of these types, and all of them are written before they are read, as said above.
+        // SAFETY: any bits are values of these types, and all of them are written before they are
+        // read, as said above.
         let slice = unsafe {
             match dtype {
                 DType::F32 => CudaStorageSlice::F32(device.alloc(n)?),
@@ -151,13 +157,9 @@ impl Fresh {
         Tensor::from_storage(Storage::Cuda(self.storage), self.shape, BackpropOp::none(), false)
     }
 
-    /// As the result of an operation; see [`tape::made`].
-    pub(super) fn node<'t, const N: usize>(
-        self,
-        inputs: [impl Into<Option<&'t Tensor>>; N],
-        backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
-    ) -> Result<Tensor> {
-        tape::made(Storage::Cuda(self.storage), self.shape, inputs, backward)
+    /// Its memory and its shape.
+    fn into_parts(self) -> (CudaStorage, Shape) {
+        (self.storage, self.shape)
     }
 }
 
@@ -196,7 +198,8 @@ impl<'t> From<Pointer<'t>> for Argument<'t> {
 }
 
 impl From<usize> for Argument<'_> {
-    /// Sizes are `int`s in kernels; a number of values that may not fit is given as an `i64`.
+    /// AttentionShape are `int`s in kernels; a number of values that may not fit is given as an
+    /// `i64`.
     fn from(n: usize) -> Self {
         Self::Int(n as i32)
     }
@@ -262,8 +265,8 @@ thread_local! {
     static WORKSPACE: RefCell<HashMap<DeviceId, CudaSlice<u8>>> = RefCell::default();
 }
 
-/// The address of at least so many bytes that a library may use until its next call: the device's stream does one thing at a
-/// time. They stay for the next call, until [`forget_workspaces`].
+/// The address of at least so many bytes that a library may use until its next call: the device's
+/// stream does one thing at a time. They stay for the next call, until [`forget_workspaces`].
 #[expect(unsafe_code, reason = "memory that is not set first")]
 fn workspace(device: &CudaDevice, bytes: usize) -> Result<sys::CUdeviceptr> {
     let stream = device.cuda_stream();
@@ -278,8 +281,8 @@ fn workspace(device: &CudaDevice, bytes: usize) -> Result<sys::CUdeviceptr> {
     })
 }
 
-/// Gives back the libraries' memory of all devices that this thread has opened, those that are closed too; a call that needs
-/// some takes it anew. Waits until they are done with it.
+/// Gives back the libraries' memory of all devices that this thread has opened, those that are
+/// closed too; a call that needs some takes it anew. Waits until they are done with it.
 fn forget_workspaces() -> Result<()> {
     for memory in WORKSPACE.take().into_values() {
         let stream = memory.stream().clone();
@@ -293,8 +296,8 @@ fn forget_workspaces() -> Result<()> {
 ///
 /// # Safety
 ///
-/// The arguments must be the kernel's parameters, in their order and of their types, and its blocks must stay within the
-/// memory that the pointers among them stand for.
+/// The arguments must be the kernel's parameters, in their order and of their types, and its blocks
+/// must stay within the memory that the pointers among them stand for.
 #[expect(unsafe_code, reason = "a kernel is not checked by the compiler")]
 pub(super) unsafe fn launch<const N: usize>(
     device: &CudaDevice,

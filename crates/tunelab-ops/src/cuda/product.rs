@@ -1,11 +1,15 @@
 //! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows.
 //!
-//! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands are not shortened to TF32
-//! unless the card is told to ([`card::allow_tf32`]). The descriptors and the algorithm of a shape are made once and kept.
+//! In: pointers to matrices of one card. Out: D, written or added to.
 //!
-//! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its first operand is our B.
+//! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands
+//! are not shortened to TF32 unless the card is told to ([`card::allow_tf32`]). The descriptors and
+//! the algorithm of a shape are made once and kept.
+//!
+//! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its
+//! first operand is our B.
 
-use super::{Pointer, card, workspace};
+use crate::cuda::{Pointer, card, workspace};
 use candle_core::cuda_backend::cudarc::cublaslt::result::{self, CublasError};
 use candle_core::cuda_backend::cudarc::cublaslt::sys;
 use candle_core::cuda_backend::{DeviceId, WrapErr};
@@ -28,9 +32,9 @@ pub(super) struct Product {
     pub(super) n: usize,
     pub(super) k: usize,
     /// Whether A is stored as [k, m] instead of [m, k].
-    pub(super) a_turned: bool,
+    pub(super) a_transposed: bool,
     /// Whether B is stored as [n, k] instead of [k, n].
-    pub(super) b_turned: bool,
+    pub(super) b_transposed: bool,
     /// The type of A and B.
     pub(super) operands: DType,
     /// The type of D.
@@ -79,7 +83,8 @@ thread_local! {
 ///
 /// # Safety
 ///
-/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that the product says.
+/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that
+/// the product says.
 #[expect(unsafe_code, reason = "a call of cuBLASLt")]
 pub(super) unsafe fn product(
     device: &CudaDevice,
@@ -115,8 +120,9 @@ pub(super) unsafe fn product(
         let beta = if matches!(onto, Onto::Itself) { 1.0f32 } else { 0.0 };
         let (a, b, d) = (a.address() as *const c_void, b.address() as *const c_void, d.address() as *mut c_void);
         let [first, second, whole] = ready.layouts;
-        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are as the caller promises;
-        // the workspace has as many bytes as is said; scale factors are f32 in host memory, as the descriptor's scale type.
+        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
+        // as the caller promises; the workspace has as many bytes as is said; scale factors are f32
+        // in host memory, as the descriptor's scale type.
         lt(unsafe {
             result::matmul(
                 handle,
@@ -151,7 +157,7 @@ fn alignment(addresses: [Option<u64>; 4]) -> u64 {
 fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::result::Result<Ready, CublasError> {
     use sys::cublasLtMatmulDescAttributes_t as Is;
     use sys::cublasLtMatmulPreferenceAttributes_t as Wants;
-    let Product { m, n, k, a_turned, b_turned, operands, result: type_of_d } = key.product;
+    let Product { m, n, k, a_transposed, b_transposed, operands, result: type_of_d } = key.product;
     let compute = if key.tf32 && operands == DType::F32 {
         sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
     } else {
@@ -159,8 +165,8 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
     };
     let product = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
     let turned = |turned: bool| i32::from(turned);
-    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSA, &turned(b_turned))?;
-    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSB, &turned(a_turned))?;
+    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSA, &turned(b_transposed))?;
+    set(product, Is::CUBLASLT_MATMUL_DESC_TRANSB, &turned(a_transposed))?;
     if let Some(bias) = bias {
         set(product, Is::CUBLASLT_MATMUL_DESC_EPILOGUE, &sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS)?;
         set(product, Is::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
@@ -169,12 +175,12 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
     let layout = |dtype: DType, rows: usize, columns: usize| {
         result::create_matrix_layout(number(dtype), columns as u64, rows as u64, columns as i64)
     };
-    let first = if b_turned { layout(operands, n, k) } else { layout(operands, k, n) }?;
-    let second = if a_turned { layout(operands, k, m) } else { layout(operands, m, k) }?;
+    let first = if b_transposed { layout(operands, n, k) } else { layout(operands, k, n) }?;
+    let second = if a_transposed { layout(operands, k, m) } else { layout(operands, m, k) }?;
     let whole = layout(type_of_d, m, n)?;
     let preference = result::create_matmul_pref()?;
-    // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and the preference lives until
-    // it is destroyed below.
+    // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and
+    // the preference lives until it is destroyed below.
     let found = unsafe {
         let want = |attribute, value: *const c_void, bytes| {
             result::set_matmul_pref_attribute(preference, attribute, value, bytes)
@@ -202,8 +208,9 @@ fn set<T>(
     attribute: sys::cublasLtMatmulDescAttributes_t,
     value: &T,
 ) -> std::result::Result<(), CublasError> {
-    // SAFETY: the descriptor lives on, and the value, which is copied, has the size that is said: all calls of this are above,
-    // with 32 bits for transpositions and the epilogue and 64 for the bias' address, as cuBLASLt documents.
+    // SAFETY: the descriptor lives on, and the value, which is copied, has the size that is said:
+    // all calls of this are above, with 32 bits for transpositions and the epilogue and 64 for the
+    // bias' address, as cuBLASLt documents.
     unsafe { result::set_matmul_desc_attribute(product, attribute, from_ref(value).cast(), size_of::<T>()) }
 }
 
@@ -224,7 +231,7 @@ fn lt<T>(of: std::result::Result<T, CublasError>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::alignment;
+    use crate::cuda::product::alignment;
 
     #[test]
     fn the_alignment_is_that_of_the_least_aligned_address() {

@@ -1,4 +1,5 @@
-// The three types that values in a card's memory have. Kernels compute in f32 and convert where they read and write.
+// The three types that values in a card's memory have. Kernels compute in f32 and convert where
+// they read and write.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

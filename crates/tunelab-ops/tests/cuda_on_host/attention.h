@@ -1,4 +1,5 @@
-// Attention's three kernels against softmax(q kᵀ / √d) v in double, and its gradients by the chain rule.
+// Attention's three kernels against softmax(q kᵀ / √d) v in double, and its gradients by the chain
+// rule.
 
 #pragma once
 

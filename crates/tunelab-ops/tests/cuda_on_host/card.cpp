@@ -1,7 +1,9 @@
-// A card made of this machine's own memory and processor: the functions of the CUDA driver, cuBLASLt and cuDNN that tunelab and
-// candle call, as one library. The kernels of src/cuda are compiled in; of candle's own there are stand-ins for the few
-// that are used. So everything between Rust and a card is run for real: which kernel is launched, with which arguments over
-// which blocks, which descriptors go with which memory. Speed, and what a card alone does wrong, it cannot show.
+// A card made of this machine's own memory and processor: the functions of the CUDA driver,
+// cuBLASLt and cuDNN that tunelab and candle call, as one library. The kernels of src/cuda are
+// compiled in; of candle's own there are stand-ins for the few that are used. So everything between
+// Rust and a card is run for real: which kernel is launched, with which arguments over which
+// blocks, which descriptors go with which memory. Speed, and what a card alone does wrong, it
+// cannot show.
 
 #include "card.h"
 
@@ -57,12 +59,14 @@ void put(void* p, int type, size_t i, double v) {
 }
 size_t size_of(int type) { return type == 0 ? 4 : 2; }
 
-// What was asked for between the beginning and the end of a capture, to be done at each launch of the graph. Its memory stays its
-// own until it is destroyed, however often it is freed and had again.
+// What was asked for between the beginning and the end of a capture, to be done at each launch of
+// the graph. Its memory stays its own until it is destroyed, however often it is freed and had
+// again.
 struct Graph {
     std::vector<std::function<void()>> nodes;
     std::map<u64, size_t> memory;
-    // Of this memory: what its last node leaves, and of that what has been freed since the last launch.
+    // Of this memory: what its last node leaves, and of that what has been freed since the last
+    // launch.
     std::set<u64> left, freed;
     u64 live = 0, most = 0, mapped = 0;
     bool broken = false, launched = false;
@@ -307,7 +311,8 @@ C int cuGetErrorString(int e, const char** text) { return *text = e == 2 ? "out 
 // ---------------------------------------------------------------- candle's kernels
 
 namespace {
-// Where the i-th value of a tensor of these dimensions and strides stands; no dimensions are given for what is contiguous.
+// Where the i-th value of a tensor of these dimensions and strides stands; no dimensions are given
+// for what is contiguous.
 size_t place(size_t i, size_t dims, const size_t* info, size_t which) {
     if (!info) return i;
     size_t at = 0;
@@ -387,7 +392,8 @@ template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t*
 TYPED(0, f32) TYPED(2, f16) TYPED(14, bf16)
 }  // namespace
 
-// ---------------------------------------------------------------- cuBLAS and cuRAND: of these candle's products alone
+// ---------------------------------------------------------------- cuBLAS and cuRAND: of these
+// candle's products alone
 
 C int cublasCreate_v2(void** h) { return *h = (void*)1, 0; }
 C int cublasDestroy_v2(void*) { return 0; }

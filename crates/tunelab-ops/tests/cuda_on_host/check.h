@@ -1,4 +1,5 @@
-// What the tests of several kernels need: numbers, and how far they may be from a reference in double.
+// What the tests of several kernels need: numbers, and how far they may be from a reference in
+// double.
 
 #pragma once
 

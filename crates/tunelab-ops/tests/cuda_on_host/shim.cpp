@@ -15,8 +15,9 @@ namespace {
 
 constexpr size_t STACK = 64 << 10;
 
-// A thread of a block. It is begun once and then runs one kernel after the other. Where it went on last is noted without asking
-// the system, which changing contexts would do each time; the compiler must not look through that (noipa).
+// A thread of a block. It is begun once and then runs one kernel after the other. Where it went on
+// last is noted without asking the system, which changing contexts would do each time; the compiler
+// must not look through that (noipa).
 struct Fiber {
     ucontext_t context;
     std::vector<unsigned char> stack = std::vector<unsigned char>(STACK);
@@ -25,7 +26,8 @@ struct Fiber {
     bool begun = false, done = false;
 };
 
-// Those who wait for each other, a block or a warp: how many have come, and how often all of them have.
+// Those who wait for each other, a block or a warp: how many have come, and how often all of them
+// have.
 struct Group {
     unsigned members = 0, arrived = 0, times = 0;
     // Two sets of places, used in turn: nobody comes a second time before all have left the first.

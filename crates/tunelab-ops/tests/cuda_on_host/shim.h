@@ -1,9 +1,10 @@
 // What nvcc provides, for g++: the kernels of src/cuda run on the host, one block after another.
 //
-// The threads of a block are fibers that run until they wait: for their block (__syncthreads) or for their warp (shuffles,
-// matrix instructions). They run in rising or in falling order, and shared memory is full of NaNs when a block begins, so
-// that what a kernel reads too early, or overwrites too soon, shows. Each thread's stack is its own memory, which the address
-// sanitizer watches as it does the tensors.
+// The threads of a block are fibers that run until they wait: for their block (__syncthreads) or
+// for their warp (shuffles, matrix instructions). They run in rising or in falling order, and
+// shared memory is full of NaNs when a block begins, so that what a kernel reads too early, or
+// overwrites too soon, shows. Each thread's stack is its own memory, which the address sanitizer
+// watches as it does the tensors.
 
 #pragma once
 
@@ -98,13 +99,15 @@ inline __half __float2half_rn(float v) {
     return {(uint16_t)(sign | (units == 0 ? 0 : units < 1024 ? units : ((exponent + 13) << 10) + units))};
 }
 
-// The matrix instructions of matrix.cuh, as PTX's manual lays out their operands: g = lane / 4, t = lane % 4.
+// The matrix instructions of matrix.cuh, as PTX's manual lays out their operands: g = lane / 4, t =
+// lane % 4.
 namespace host {
 struct Operands {
     uint32_t a[4], b[2];
 };
 
-// c += A [16, k] B [k, 8], where element(place, i) is what stands in an operand's i-th value of its register.
+// c += A [16, k] B [k, 8], where element(place, i) is what stands in an operand's i-th value of its
+// register.
 template <typename F> void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int bytes, F element) {
     Operands mine;
     memcpy(mine.a, a, sizeof a);

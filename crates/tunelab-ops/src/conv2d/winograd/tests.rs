@@ -1,15 +1,18 @@
 //! Against the products of columns, and against sums in f64.
 
-use super::super::super::host::checks::{close, values};
-use super::super::{Geometry, Padding, columns, panels};
-use super::{Kernels, Pictures, available, convolve};
+use crate::conv2d::winograd::{Filters, Images, convolve};
+use crate::conv2d::{im2col, implicit_gemm};
+use crate::cpu::checks::{close, values};
+use crate::shapes::{ConvShape, Padding};
+use crate::simd::Avx512;
 use half::bf16;
 
 /// Samples, channels, height and width, result channels.
 type Case = (usize, usize, (usize, usize), usize);
 
-/// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights and widths; rests of channels,
-/// of blocks, of vectors of tiles; several chunks, and more pixels than are transformed at once.
+/// Rows of tiles that are whole vectors, halves and quarters of vectors, and others; odd heights
+/// and widths; rests of channels, of blocks, of vectors of tiles; several chunks, and more pixels
+/// than are transformed at once.
 const CASES: [Case; 18] = [
     (1, 5, (7, 9), 6),
     (1, 33, (3, 4), 20),
@@ -31,90 +34,83 @@ const CASES: [Case; 18] = [
     (1, 12, (200, 240), 5),
 ];
 
-fn geometry((samples, c, (h, w), o): Case) -> Geometry {
-    Geometry::new((samples, c, h, w), (o, c, 3, 3), 1, Padding::same(1)).unwrap()
+fn shape((samples, c, (h, w), o): Case) -> ConvShape {
+    ConvShape::new((samples, c, h, w), (o, c, 3, 3), 1, Padding::same(1)).unwrap()
 }
 
-fn pictures((samples, _, (height, width), _): Case) -> Pictures {
-    Pictures { samples, height, width }
+fn images((samples, _, (height, width), _): Case) -> Images {
+    Images { samples, height, width }
 }
 
 #[test]
-fn winograd_equals_columns() {
-    if !available() {
-        return;
-    }
+fn winograd_equals_im2col() {
+    let Some(simd) = Avx512::detect() else { return };
     for case @ (samples, c, (h, w), o) in CASES {
-        let (g, of) = (geometry(case), pictures(case));
+        let (g, of) = (shape(case), images(case));
         let (x, weight, b) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
         let dy = values(samples * o * h * w, 4);
         let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-        convolve(of, &x, Kernels { values: &weight[..], inputs: c, turned: false }, Some(&b), &mut ours);
-        columns::forward(&g, &x, &weight, Some(&b), &mut other);
+        convolve(simd, of, &x, Filters { values: &weight[..], inputs: c, flipped: false }, Some(&b), &mut ours);
+        im2col::forward(&g, &x, &weight, Some(&b), &mut other);
         close(&ours, &other, &format!("y of {case:?}"));
         let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-        convolve(of, &dy, Kernels { values: &weight[..], inputs: c, turned: true }, None, &mut ours);
-        columns::backward_x(&g, &weight, &dy, &mut other);
+        convolve(simd, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut ours);
+        im2col::backward_x(&g, &weight, &dy, &mut other);
         close(&ours, &other, &format!("dx of {case:?}"));
     }
 }
 
-/// The sums are those of the widened values, to the bit.
+/// The sums are those of the upcast values, to the bit.
 #[test]
-fn kernels_in_bf16_are_widened() {
-    if !available() {
-        return;
-    }
+fn filters_in_bf16_are_upcast() {
+    let Some(simd) = Avx512::detect() else { return };
     for case @ (samples, c, (h, w), o) in CASES {
         let rounded: Vec<bf16> = values(o * c * 9, 2).into_iter().map(bf16::from_f32).collect();
         let widened: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
-        for turned in [false, true] {
-            let (from, to) = if turned { (o, c) } else { (c, o) };
+        for flipped in [false, true] {
+            let (from, to) = if flipped { (o, c) } else { (c, o) };
             let x = values(samples * from * h * w, 1);
             let [mut ours, mut other] = [(); 2].map(|()| vec![f32::NAN; samples * to * h * w]);
-            convolve(pictures(case), &x, Kernels { values: &rounded[..], inputs: c, turned }, None, &mut ours);
-            convolve(pictures(case), &x, Kernels { values: &widened[..], inputs: c, turned }, None, &mut other);
-            assert!(ours == other, "{case:?}, turned: {turned}");
+            convolve(simd, images(case), &x, Filters { values: &rounded[..], inputs: c, flipped }, None, &mut ours);
+            convolve(simd, images(case), &x, Filters { values: &widened[..], inputs: c, flipped }, None, &mut other);
+            assert!(ours == other, "{case:?}, flipped: {flipped}");
         }
     }
 }
 
 #[test]
 fn results_do_not_depend_on_threads() {
-    if !available() {
-        return;
-    }
+    let Some(simd) = Avx512::detect() else { return };
     for case @ (samples, c, (h, w), o) in [(2, 100, (24, 20), 150), (2, 70, (8, 8), 150)] {
         let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
         let y = |threads: usize| {
             let mut y = vec![f32::NAN; samples * o * h * w];
-            let kernels = Kernels { values: &weight[..], inputs: c, turned: false };
+            let filters = Filters { values: &weight[..], inputs: c, flipped: false };
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| convolve(pictures(case), &x, kernels, None, &mut y));
+            pool.install(|| convolve(simd, images(case), &x, filters, None, &mut y));
             y
         };
         assert_eq!(y(1), y(3));
     }
 }
 
-/// The additions before and after the products round too: the error may be at most three times that of plain products.
+/// The additions before and after the products round too: the error may be at most three times that
+/// of plain products.
 #[test]
 fn errors_are_close_to_those_of_products() {
-    if !available() {
-        return;
-    }
+    let Some(simd) = Avx512::detect() else { return };
     for case @ (_, c, (h, w), o) in [(1, 320, (32, 32), 320), (1, 640, (16, 16), 320), (1, 1280, (8, 8), 320)] {
         let (x, weight) = (values(c * h * w, 1), values(o * c * 9, 2));
         let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![f32::NAN; o * h * w]);
-        convolve(pictures(case), &x, Kernels { values: &weight[..], inputs: c, turned: false }, None, &mut ours);
-        panels::forward(&geometry(case), &x, &weight, None, &mut plain);
+        convolve(simd, images(case), &x, Filters { values: &weight[..], inputs: c, flipped: false }, None, &mut ours);
+        implicit_gemm::forward(simd, &shape(case), &x, &weight, None, &mut plain);
         let exact = |at: usize| {
             let (o, row, column) = (at / (h * w), at / w % h, at % w);
             let mut sum = 0.0;
-            for (tap, kernel) in weight[o * c * 9..(o + 1) * c * 9].iter().enumerate() {
+            for (tap, filter) in weight[o * c * 9..(o + 1) * c * 9].iter().enumerate() {
                 let (c, i, j) = (tap / 9, row + tap / 3 % 3, column + tap % 3);
                 if (1..=h).contains(&i) && (1..=w).contains(&j) {
-                    sum += f64::from(*kernel) * f64::from(x[(c * h + i - 1) * w + j - 1]);
+                    sum += f64::from(*filter) * f64::from(x[(c * h + i - 1) * w + j - 1]);
                 }
             }
             sum

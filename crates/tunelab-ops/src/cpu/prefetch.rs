@@ -1,0 +1,88 @@
+//! Cache lines that are asked for before they are read, while sums are computed.
+//!
+//! In: where runs of lines lie. Out: prefetch instructions, some lines at a time: those that come
+//! next ([`Prefetch::fetch_next`]), those of one run ([`Prefetch::fetch_run`]), or those at a
+//! distance that the caller knows ([`Prefetch::fetch_at`]). No result depends on any of them.
+#![expect(unsafe_code, reason = "to ask for a cache line is an instruction that is called by name")]
+
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+
+/// Values of f32 in a cache line.
+const LINE: usize = 16;
+
+/// Runs of cache lines, equally long and equally far apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Prefetch {
+    /// Where the run begins whose turn it is.
+    at: *const f32,
+    /// Values from a run to the next.
+    stride: usize,
+    /// Lines of a run, and how many of this one have been asked for.
+    lines: usize,
+    line: usize,
+    /// Lines that are still to be asked for one after the other.
+    left: usize,
+}
+
+impl Prefetch {
+    /// No lines.
+    pub(crate) const NONE: Self = Self { at: std::ptr::null(), stride: 0, lines: 0, line: 0, left: 0 };
+
+    /// `runs` runs of `lines` lines each, which begin at `at` and are `stride` values apart.
+    #[inline]
+    pub(crate) fn new(at: *const f32, stride: usize, lines: usize, runs: usize) -> Self {
+        Self { at, stride, lines, line: 0, left: runs * lines }
+    }
+
+    /// A single run of `lines` lines.
+    pub(crate) fn one(at: *const f32, lines: usize) -> Self {
+        Self::new(at, 0, lines, 1)
+    }
+
+    /// Where the run begins, and its number of lines, for a loop in assembly.
+    pub(crate) fn run(&self) -> (*const f32, usize) {
+        (self.at, self.lines)
+    }
+
+    /// How many lines to ask for at once so that all have been after so many `times`.
+    pub(crate) fn share(&self, times: usize) -> usize {
+        self.left.div_ceil(times)
+    }
+
+    /// Asks for the next lines, into the second cache or, if they are used soon, the nearest.
+    #[inline(always)]
+    pub(crate) fn fetch_next<const NEAR: bool>(&mut self, lines: usize) {
+        let lines = lines.min(self.left);
+        for _ in 0..lines {
+            let at = self.at.wrapping_add(self.line * LINE).cast();
+            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
+            unsafe { if NEAR { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } };
+            self.line += 1;
+            if self.line == self.lines {
+                self.line = 0;
+                self.at = self.at.wrapping_add(self.stride);
+            }
+        }
+        self.left -= lines;
+    }
+
+    /// Asks for all lines of a run, into the nearest cache.
+    #[inline(always)]
+    pub(crate) fn fetch_run(&self, run: usize) {
+        let at = self.at.wrapping_add(run * self.stride);
+        for line in 0..self.lines {
+            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line * LINE).cast()) };
+        }
+    }
+
+    /// Asks for the run's lines `bytes` further on, into the second cache.
+    #[inline(always)]
+    pub(crate) fn fetch_at(&self, bytes: usize) {
+        let at = self.at.wrapping_byte_add(bytes);
+        for line in 0..self.lines {
+            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE).cast()) };
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The matrix products of convolutions and linear maps, in f32 with AVX-512: C = A · B, over C, or
+//! with a bias.
+//!
+//! In: A where it lies, B to be packed, C to be written. Out: C.
+//!
+//! A [m, k] is read where it lies, an element at a time, each spread over a vector; B [k, n] is
+//! packed block by block in panels of up to 48 columns (`Rhs`: rows, transposed rows or patches of
+//! an image), so a weight is never copied whole. A `tile` of 8 rows and 48 columns of C stays in
+//! registers while a block of k passes, and asks for what the next block reads of the weight
+//! (`prefetch`). C may be stored as its transpose, so that whichever operand is the larger can be
+//! the one that is read where it lies. C and B may consist of segments (the samples of a batch),
+//! whose columns are side by side. Blocks depend on the shapes alone, so each number is summed in
+//! one order, whatever the number of threads. The blocking follows Goto and van de Geijn, "Anatomy
+//! of high-performance matrix multiplication" (2008).
+#![expect(unsafe_code, reason = "the tasks write to one result elements of their own, which are measured here")]
+
+use crate::cpu::buffer::Scratch;
+use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::prefetch::Prefetch;
+use crate::gemm::columns::{Columns, LANES, split_range};
+use crate::gemm::micro_kernel::{Init, MR, NR_VECTORS, OutputTile, times};
+use crate::gemm::pack::Rhs;
+use crate::gemm::transpose::store_transposed;
+use crate::simd::Avx512;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// The length of a block of k at most: a tile's rows of A stay in the nearest cache.
+const KC: usize = 512;
+/// The same where each task packs its own columns of B: no more of it waits for memory than the
+/// first block.
+const KC_SHORT: usize = 256;
+/// Vectors of columns in a group at most: with `KC`, a part of B that stays in the second cache.
+const NC_VECTORS: usize = 12;
+/// Pieces of work at least, where there is enough to share out.
+const TASKS: usize = 8;
+/// Products of fewer multiplications are left to one thread: to wake the others would take as long.
+const SMALL: usize = 1 << 19;
+/// Values of B from which on it is not packed as a whole, if the tasks have columns enough.
+const LARGE: usize = 1 << 20;
+
+/// Whether a weight [n, k] is better read where it lies, as A or as rows of B, than packed as B or
+/// read across as A: for few rows m of what it is multiplied with.
+pub(crate) fn is_skinny(m: usize, n: usize, k: usize) -> bool {
+    2 * m <= n.min(k)
+}
+
+/// A [m, k], where it lies: element (i, s · taps + t) is at i · row + s · step + taps - 1 - t. The
+/// taps are those of a kernel rotated by 180 degrees; without any, taps is 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Lhs<'a> {
+    pub values: &'a [f32],
+    pub row: usize,
+    pub step: usize,
+    pub taps: usize,
+}
+
+impl<'a> Lhs<'a> {
+    /// A row-major matrix with rows of `row` values.
+    pub(crate) fn rows(values: &'a [f32], row: usize) -> Self {
+        Self { values, row, step: 1, taps: 1 }
+    }
+
+    /// The transpose of a row-major matrix with rows of `row` values.
+    pub(crate) fn transposed(values: &'a [f32], row: usize) -> Self {
+        Self { values, row: 1, step: row, taps: 1 }
+    }
+
+    /// Where row i begins in block `k`.
+    fn at(&self, i: usize, k: usize) -> *const f32 {
+        self.values.as_ptr().wrapping_add(i * self.row + k / self.taps * self.step)
+    }
+
+    /// The cache lines of `rows` rows from `at` on, for `steps` steps.
+    fn lines(&self, at: *const f32, rows: usize, steps: usize) -> Prefetch {
+        match (self.taps, self.step) {
+            (1, 1) => Prefetch::new(at, self.row, steps.div_ceil(LANES), rows),
+            (1, step) => Prefetch::new(at, step, 1, steps),
+            (taps, step) => Prefetch::new(at, step, (rows * taps).div_ceil(LANES), steps),
+        }
+    }
+}
+
+/// C, and how it is stored.
+pub(crate) enum Output<'a> {
+    /// Segments of row-major [m, width], one behind the other.
+    Rows(DisjointOutput<'a>),
+    /// The same, added to what stands there.
+    Accumulate(&'a mut [f32]),
+    /// Its transpose, row-major [width, m], of a single segment.
+    Transposed(DisjointOutput<'a>),
+}
+
+/// What is added to a product that is not added to C.
+#[derive(Clone, Copy)]
+pub(crate) enum Bias<'a> {
+    /// Nothing.
+    None,
+    /// The value of each row.
+    PerRow(&'a [f32]),
+    /// The value of each column, the same for all segments, if C is stored as rows.
+    PerColumn(&'a [f32]),
+}
+
+/// C = A · B + `bias`, with A [m, k], B [k, n]. All of C is written, and read only if the product
+/// is added to it.
+///
+/// # Panics
+/// If an operand does not hold what the sizes say, which is a fault of the calling operation.
+pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns, a: Lhs, b: &Rhs, bias: Bias) {
+    let vectors = n.vectors();
+    if m * vectors == 0 {
+        return;
+    }
+    let (c, transposed, accumulate) = match c {
+        Output::Rows(c) => (c, false, false),
+        Output::Accumulate(c) => (c.into(), false, true),
+        Output::Transposed(c) => (c, true, false),
+    };
+    let steps = k / a.taps;
+    assert!(k > 0 && steps * a.taps == k, "matmul: k is no multiple of the taps");
+    assert_eq!(c.len(), n.segments * m * n.width, "matmul: C has another size");
+    assert!((m - 1) * a.row + (steps - 1) * a.step + a.taps <= a.values.len(), "matmul: A is too small");
+    assert!(!transposed || n.segments == 1, "matmul: segments are not transposed");
+    match bias {
+        Bias::PerRow(bias) => assert!(!accumulate && bias.len() == m, "matmul: the bias has another size"),
+        Bias::PerColumn(bias) => {
+            assert!(!transposed && !accumulate && bias.len() == n.width, "matmul: the bias has another size");
+        }
+        Bias::None => {}
+    }
+    let small = m * vectors * LANES * k < SMALL;
+    let groups = vectors.div_ceil(NC_VECTORS);
+    let apart = groups >= TASKS || (vectors >= 2 * TASKS && vectors * LANES * k > LARGE);
+    // Blocks of k of equal length, a multiple of the taps and, without any, of the vectors.
+    let most = if apart { KC_SHORT } else { KC };
+    let unit = if a.taps == 1 { LANES } else { a.taps };
+    let block = k.div_ceil(k.div_ceil(most)).next_multiple_of(unit);
+    let gemm = Gemm { simd, c, transposed, accumulate, m, k, n, a, bias, block };
+    if apart {
+        // Enough groups of columns: each task packs its own.
+        let groups = groups.next_multiple_of(TASKS);
+        let group = |i: usize| split_range(0..vectors, groups, i);
+        share(groups, small, |i| {
+            let next = if i + 1 < groups { group(i + 1) } else { 0..0 };
+            gemm.task(0..m, group(i), &Packed::PerBlock(b, next));
+        });
+        return;
+    }
+    // Few columns: B is packed once, and the rows are shared out.
+    let group = |i: usize| split_range(0..vectors, groups, i);
+    let mut packed = Scratch::new();
+    let packed = packed.first(vectors * LANES * k);
+    pack(simd, b, (0..groups).flat_map(|i| panels(group(i))), (k, block), packed, small);
+    let packed = &*packed;
+    let unit = if transposed { LANES } else { MR };
+    let units = m.div_ceil(unit);
+    let parts = (2 * TASKS).div_ceil(groups).min(units);
+    share(parts * groups, small, |task| {
+        let rows = split_range(0..units, parts, task / groups);
+        let group = group(task % groups);
+        let packed = &Packed::Whole(&packed[group.start * LANES * k..]);
+        gemm.task(rows.start * unit..m.min(rows.end * unit), group, packed);
+    });
+}
+
+/// The panels of a group.
+fn panels(group: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let n = group.len().div_ceil(NR_VECTORS);
+    (0..n).map(move |i| split_range(group.clone(), n, i))
+}
+
+/// Packs all of B: for each panel all of k.
+fn pack(
+    simd: Avx512,
+    b: &Rhs,
+    panels: impl Iterator<Item = Range<usize>>,
+    (k, block): (usize, usize),
+    mut packed: &mut [f32],
+    here: bool,
+) {
+    let mut pieces = Vec::new();
+    for panel in panels {
+        let width = panel.len() * LANES;
+        let (values, rest) = packed.split_at_mut(width * k);
+        packed = rest;
+        pieces.extend(values.chunks_mut(width * block).enumerate().map(|(i, out)| (panel.clone(), i * block, out)));
+    }
+    let pack =
+        |(panel, first, out): (Range<usize>, usize, &mut [f32])| b.pack(simd, first..k.min(first + block), panel, out);
+    if here {
+        pieces.into_iter().for_each(pack);
+    } else {
+        pieces.into_par_iter().with_max_len(1).for_each(pack);
+    }
+}
+
+/// Shares tasks out over all threads, or does them here.
+fn share(tasks: usize, here: bool, task: impl Fn(usize) + Sync + Send) {
+    if here {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+    }
+}
+
+/// Where a task finds its group of columns of B.
+enum Packed<'a> {
+    /// Packed, for each panel all of k.
+    Whole(&'a [f32]),
+    /// Nowhere yet: the task packs block by block. The next task has the vectors behind.
+    PerBlock(&'a Rhs<'a>, Range<usize>),
+}
+
+/// One product.
+struct Gemm<'a> {
+    simd: Avx512,
+    c: DisjointOutput<'a>,
+    transposed: bool,
+    accumulate: bool,
+    m: usize,
+    k: usize,
+    n: Columns,
+    a: Lhs<'a>,
+    bias: Bias<'a>,
+    /// The length of a block of k.
+    block: usize,
+}
+
+/// A block of k and what belongs to it.
+struct Block<'a> {
+    k: Range<usize>,
+    /// The panels of the group, `length` values of k for each column, the block's from `skip` on.
+    packed: &'a [f32],
+    length: usize,
+    skip: usize,
+}
+
+impl Gemm<'_> {
+    /// The product of some rows and a group of columns.
+    fn task(&self, rows: Range<usize>, group: Range<usize>, b: &Packed) {
+        let width = group.len() * LANES;
+        let (mut packed, mut sums) = (Scratch::new(), Scratch::new());
+        let packed = packed.first(if matches!(b, Packed::PerBlock(..)) { width * self.block } else { 0 });
+        let sums = sums.first(if self.transposed { rows.len() * width } else { 0 });
+        for first in (0..self.k).step_by(self.block) {
+            let k = first..self.k.min(first + self.block);
+            match b {
+                Packed::Whole(packed) => {
+                    let block = Block { packed, length: self.k, skip: first, k };
+                    self.block(rows.clone(), group.clone(), &block, sums, None);
+                }
+                Packed::PerBlock(b, next) => {
+                    for panel in panels(group.clone()) {
+                        let at = (panel.start - group.start) * LANES * self.block;
+                        let out = &mut packed[at..][..panel.len() * LANES * k.len()];
+                        b.pack(self.simd, k.clone(), panel, out);
+                    }
+                    let prefetch = match k.end {
+                        end if end < self.k => b.prefetch(end..self.k.min(end + self.block), group.clone()),
+                        _ => b.prefetch(0..self.k.min(self.block), next.clone()),
+                    };
+                    let block = Block { packed, length: self.block, skip: 0, k };
+                    self.block(rows.clone(), group.clone(), &block, sums, Some(prefetch));
+                }
+            }
+        }
+        if self.transposed {
+            let (_, first, _) = self.n.of(group.start);
+            for row in (0..rows.len()).step_by(LANES) {
+                for column in (0..width).step_by(LANES) {
+                    let counts = (LANES.min(rows.len() - row), LANES.min(self.n.width - first - column));
+                    let out = (first + column) * self.m + rows.start + row;
+                    let out = self.c.at(out, (counts.1 - 1) * self.m + counts.0);
+                    // SAFETY: `simd` is a witness of AVX-512; this part of C was measured, and no
+                    // other task has it.
+                    unsafe { store_transposed(&sums[row * width + column..], width, counts, out, self.m) };
+                }
+            }
+        }
+    }
+
+    /// What a block of k contributes to these rows and columns. What is asked for in advance are
+    /// lines of B or, if there are none, the rows of A that come next.
+    fn block(
+        &self,
+        rows: Range<usize>,
+        group: Range<usize>,
+        block: &Block,
+        sums: &mut [f32],
+        mut prefetch: Option<Prefetch>,
+    ) {
+        let (a, k) = (self.a, &block.k);
+        let (steps, width) = (k.len() / a.taps, group.len() * LANES);
+        let times = times(steps, a.taps) * group.len().div_ceil(NR_VECTORS);
+        let lines = prefetch.as_ref().map(|prefetch| prefetch.share(times * rows.len().div_ceil(MR)));
+        let mut first = rows.start;
+        while first < rows.end {
+            let left = rows.end - first;
+            let m = left.div_ceil(left.div_ceil(MR));
+            let mut next = match (first + m < rows.end, k.end < self.k) {
+                _ if prefetch.is_some() => Prefetch::NONE,
+                (true, _) => a.lines(a.at(first + m, k.start), m, steps),
+                (false, true) => a.lines(a.at(rows.start, k.end), m, steps),
+                (false, false) => Prefetch::NONE,
+            };
+            let lines = lines.unwrap_or(next.share(times));
+            let prefetch = prefetch.as_mut().unwrap_or(&mut next);
+            for panel in panels(group.clone()) {
+                let (wide, column) = (panel.len(), (panel.start - group.start) * LANES);
+                let columns: [_; NR_VECTORS] =
+                    std::array::from_fn(|i| if i < wide { self.n.of(panel.start + i) } else { (0, 0, 0) });
+                let (out, out_row, masks) = if self.transposed {
+                    let sums = &mut sums[(first - rows.start) * width + column..][..(m - 1) * width + wide * LANES];
+                    let sums = sums.as_mut_ptr();
+                    (std::array::from_fn(|i| sums.wrapping_add(i * LANES)), width, [u16::MAX; NR_VECTORS])
+                } else {
+                    let row = |segment: usize| (segment * self.m + first) * self.n.width;
+                    let out = columns.map(|(segment, at, _)| self.c.first().wrapping_add(row(segment) + at));
+                    (out, self.n.width, columns.map(|(_, _, n)| ((1u32 << n) - 1) as u16))
+                };
+                let init = match self.bias {
+                    _ if self.accumulate || k.start > 0 => Init::Accumulate,
+                    Bias::None => Init::Zero,
+                    Bias::PerRow(bias) => Init::PerRow(&bias[first..first + m]),
+                    Bias::PerColumn(bias) => Init::PerColumn(columns.map(|(_, at, n)| &bias[at..at + n])),
+                };
+                let b = &block.packed[column * block.length + block.skip * wide * LANES..][..k.len() * wide * LANES];
+                let (row, step) = (a.row, a.step);
+                let tile = OutputTile { steps, a: a.at(first, k.start), row, step, b, out, out_row, masks, init };
+                // SAFETY: `simd` is a witness of AVX-512, and `matmul` measured A and C; the rows
+                // and columns of this tile lie inside them, no other task has them, and the panel
+                // and the sums were measured above.
+                unsafe { tile.run((m, wide, a.taps), prefetch, lines) };
+            }
+            first += m;
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Which vector instructions the CPU kernels may use, and the witnesses that a processor has them.
+//!
+//! In: what the processor and the system have, and the variable `TUNELAB_SIMD`. Out: [`current`],
+//! the set in use, the same for the whole program; the witnesses `Avx512`, `Avx512Bf16` and `Amx`,
+//! which nothing but this file makes; and `vectorize`, which compiles a loop for each set and runs
+//! it in the one in use.
+//!
+//! Each set has all that the ones before it have:
+//!
+//! | set | what the CPU kernels use |
+//! |---|---|
+//! | `portable` | what every processor of the architecture has (SSE2, NEON); none of our kernels |
+//! | `avx2` | loops in AVX2 with FMA; no AVX-512 in this crate |
+//! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where there is that |
+//! | `amx` | products of bf16 on tile registers |
+//!
+//! The matrix products of the `gemm` crate, which `portable` and `avx2` go through and some shapes
+//! of the others too, are not ours to choose: it takes the best instructions that the processor
+//! has, AVX-512 and FMA included, and offers no way to say otherwise; candle's own products are
+//! its too. On a processor without AVX-512 `avx2` is exact, and `portable` still has FMA in there.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Amx, Avx512, Avx512Bf16};
+
+/// The environment variable that names the set.
+pub const VARIABLE: &str = "TUNELAB_SIMD";
+
+/// A set of instructions; each has all that the ones before it have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Simd {
+    /// What every processor of the architecture has.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512, with its products of bf16 where there are some, but no tile registers.
+    Avx512,
+    /// All, tile registers too.
+    Amx,
+}
+
+impl Simd {
+    /// All sets, the smallest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
+
+    /// The largest set that this processor has and that the system lets this process use.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return x86::detect();
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::Portable
+    }
+
+    /// Its name, as the variable has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        }
+    }
+}
+
+impl fmt::Display for Simd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+static CURRENT: OnceLock<Simd> = OnceLock::new();
+
+/// Chooses the set for the whole program, once, before anything is computed: the one that is
+/// asked for, or the largest. Errors where the word is unknown, the processor lacks the set, or
+/// another one is in use already.
+pub fn choose(asked: Option<&str>) -> Result<Simd, String> {
+    let chosen = resolve(asked, Simd::detect())?;
+    let current = *CURRENT.get_or_init(|| chosen);
+    if current == chosen {
+        return Ok(current);
+    }
+    Err(format!(
+        "{VARIABLE}: {current} is in use already, so {chosen} cannot be chosen; choose before anything is computed"
+    ))
+}
+
+/// The set in use: the one that [`choose`] was given or, where it was not called, the variable's.
+///
+/// # Panics
+/// If nobody called [`choose`] and the variable's value is one that it refuses.
+#[inline]
+pub fn current() -> Simd {
+    *CURRENT.get_or_init(from_environment)
+}
+
+#[cold]
+fn from_environment() -> Simd {
+    let asked = std::env::var_os(VARIABLE).map(|asked| asked.to_string_lossy().into_owned());
+    match resolve(asked.as_deref(), Simd::detect()) {
+        Ok(simd) => simd,
+        Err(problem) => panic!("{problem}"),
+    }
+}
+
+/// The set that is asked for on a processor whose largest one is `best`. Nothing asks for that.
+fn resolve(asked: Option<&str>, best: Simd) -> Result<Simd, String> {
+    let Some(asked) = asked.map(str::trim).filter(|asked| !asked.is_empty()) else { return Ok(best) };
+    let there = Simd::ALL.map(Simd::name)[..=best as usize].join(", ");
+    let remedy = format!("this processor has {there}; unset {VARIABLE} to use {best}");
+    match Simd::ALL.into_iter().find(|simd| simd.name() == asked) {
+        Some(simd) if simd <= best => Ok(simd),
+        Some(_) => Err(format!("{VARIABLE}={asked}: this processor or system lacks these instructions; {remedy}")),
+        None => Err(format!("{VARIABLE}={asked} is no set of instructions; {remedy}")),
+    }
+}
+
+/// Runs a loop with the widest vector instructions of the set in use. The loop must be written so
+/// that the compiler can vectorize it, in a closure marked `#[inline(always)]`: it is compiled once
+/// for each set, and what is not inlined there is compiled for the least of them. Results are the
+/// same for every set because no operation is contracted.
+#[inline(always)]
+pub(crate) fn vectorize<F: FnMut()>(f: F) {
+    struct Body<F>(F);
+    impl<F: FnMut()> pulp::NullaryFnOnce for Body<F> {
+        type Output = ();
+        #[inline(always)]
+        fn call(mut self) {
+            (self.0)();
+        }
+    }
+    let body = Body(f);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use pulp::{Scalar, Simd as _, x86::V3, x86::V4};
+        let simd = current();
+        match (V4::try_new(), V3::try_new()) {
+            (Some(v4), _) if simd >= Simd::Avx512 => v4.vectorize(body),
+            (_, Some(v3)) if simd >= Simd::Avx2 => v3.vectorize(body),
+            _ => Scalar.vectorize(body),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    pulp::Arch::new().dispatch(body);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the system is asked for the tile registers by a system call")]
+mod x86 {
+    //! Detection, and the witnesses.
+
+    use super::{Simd, current};
+
+    /// A witness that this process may use AVX-512 (its foundation). Whoever holds one can call
+    /// what needs the instructions.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Avx512(());
+
+    /// A witness of AVX-512 with its words of 16 bits and its products of bf16.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Avx512Bf16(Avx512);
+
+    /// A witness of tile registers that multiply bf16, which the system has granted, besides all
+    /// that [`Avx512Bf16`] says.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Amx(Avx512Bf16);
+
+    impl Avx512 {
+        /// If the set in use has it.
+        #[inline]
+        pub(crate) fn detect() -> Option<Self> {
+            (current() >= Simd::Avx512).then_some(Self(()))
+        }
+    }
+
+    impl Avx512Bf16 {
+        /// If the set in use has it, and the processor too.
+        #[inline]
+        pub(crate) fn detect() -> Option<Self> {
+            Avx512::detect().filter(|_| has_avx512_bf16()).map(Self)
+        }
+
+        /// What it has besides.
+        #[inline]
+        pub(crate) fn avx512(self) -> Avx512 {
+            self.0
+        }
+    }
+
+    impl Amx {
+        /// If the set in use has it.
+        #[inline]
+        pub(crate) fn detect() -> Option<Self> {
+            Avx512Bf16::detect().filter(|_| current() == Simd::Amx).map(Self)
+        }
+
+        /// What it has besides.
+        #[inline]
+        pub(crate) fn avx512_bf16(self) -> Avx512Bf16 {
+            self.0
+        }
+    }
+
+    fn has_avx512_bf16() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512bf16")
+    }
+
+    pub(super) fn detect() -> Simd {
+        // Leaf 7: bits 22 (bf16) and 24 (tiles) of EDX.
+        let tiles = || std::arch::x86_64::__cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
+        match is_x86_feature_detected!("avx512f") {
+            true if has_avx512_bf16() && tiles() && permitted() => Simd::Amx,
+            true => Simd::Avx512,
+            false if pulp::x86::V3::try_new().is_some() => Simd::Avx2,
+            false => Simd::Portable,
+        }
+    }
+
+    /// Asks the system for the tile registers, for all threads of this process.
+    #[cfg(target_os = "linux")]
+    fn permitted() -> bool {
+        const ARCH_PRCTL: i64 = 158;
+        const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+        const TILE_DATA: u64 = 18;
+        let answer: i64;
+        // SAFETY: a system call without pointers; the kernel overwrites rcx and r11.
+        unsafe {
+            std::arch::asm!("syscall", inlateout("rax") ARCH_PRCTL => answer, in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") TILE_DATA, lateout("rcx") _, lateout("r11") _, options(nostack));
+        }
+        answer == 0
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn permitted() -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_chosen_by_its_name_and_nothing_chooses_the_best() {
+        for best in Simd::ALL {
+            for nothing in [None, Some(""), Some(" ")] {
+                assert_eq!(resolve(nothing, best), Ok(best));
+            }
+            for simd in Simd::ALL {
+                assert_eq!(resolve(Some(simd.name()), best).ok(), (simd <= best).then_some(simd), "{simd} of {best}");
+            }
+        }
+        assert_eq!(resolve(Some(" avx2 "), Simd::Amx), Ok(Simd::Avx2));
+    }
+
+    #[test]
+    fn what_the_processor_lacks_and_unknown_words_are_refused_with_the_remedy() {
+        assert_eq!(
+            resolve(Some("avx512"), Simd::Avx2).unwrap_err(),
+            "TUNELAB_SIMD=avx512: this processor or system lacks these instructions; \
+             this processor has portable, avx2; unset TUNELAB_SIMD to use avx2"
+        );
+        assert_eq!(
+            resolve(Some("neon"), Simd::Portable).unwrap_err(),
+            "TUNELAB_SIMD=neon is no set of instructions; this processor has portable; unset TUNELAB_SIMD to use portable"
+        );
+    }
+
+    /// The set in use is what the environment of the tests asks for, and is chosen once.
+    #[test]
+    fn the_set_in_use_stays() {
+        let simd = current();
+        assert_eq!(choose(Some(simd.name())), Ok(simd));
+        if simd != Simd::Portable {
+            assert!(choose(Some("portable")).unwrap_err().contains("is in use already"));
+        }
+        assert!(simd <= Simd::detect());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn witnesses_follow_the_set_in_use() {
+        assert_eq!(Avx512::detect().is_some(), current() >= Simd::Avx512);
+        assert!(Avx512Bf16::detect().is_none() || current() >= Simd::Avx512);
+        assert_eq!(Amx::detect().is_some(), current() == Simd::Amx);
+    }
+
+    /// A loop gives the same numbers, to the bit, whatever it is compiled for.
+    #[test]
+    fn vectorized_loops_equal_plain_ones() {
+        let x: Vec<f32> = (0..1000).map(|i| i as f32 * 0.37 - 120.0).collect();
+        let mut y = vec![0.0; x.len()];
+        vectorize(
+            #[inline(always)]
+            || y.iter_mut().zip(&x).for_each(|(y, x)| *y = x * x * 0.3 + x),
+        );
+        assert!(y.iter().zip(&x).all(|(y, x)| y.to_bits() == (x * x * 0.3 + x).to_bits()));
+    }
+}

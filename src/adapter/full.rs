@@ -1,0 +1,117 @@
+//! Full fine-tuning: every weight of the UNet, and of the text encoder where that is asked for.
+//!
+//! In: its settings, and at the end the trained networks. Out: what it trains; a folder that
+//! diffusers loads, in which the trained parts are written and the others copied from the base
+//! model, and one single file if asked for.
+
+use super::method::{Method, Output};
+use super::single_file;
+use super::weights::{TrainedModel, WeightsFolder};
+use crate::config::Full;
+use crate::error::{Error, Result};
+use crate::model::build::Trainable;
+use crate::results::weights_name;
+use crate::weights::{Part, PartName, write_safetensors};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// With it a folder is a model.
+const MODEL_INDEX: &str = "model_index.json";
+
+/// What it trains.
+pub fn method(full: &Full) -> Method {
+    Method {
+        label: "full",
+        unet: Trainable::Full,
+        text_encoder: if full.text_encoder { Trainable::Full } else { Trainable::None },
+        beside_weights: None,
+        ema_decay: full.ema_decay,
+        output: Output::Model(MODEL_INDEX),
+    }
+}
+
+/// A diffusers pipeline: the trained parts are written, the others copied from the base model.
+pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Result<()> {
+    let files = trained.files;
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut save = |part: &Part, file: &str, weights| {
+        out.write(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
+        out.copy(&part.config, &format!("weights/{}/config.json", part.name))
+    };
+    save(files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
+    match trained.text_encoder {
+        Some(text) => save(files.part(PartName::TextEncoder)?, "model.safetensors", &text.weights)?,
+        None => copy_part(out, files.part(PartName::TextEncoder)?, "model")?,
+    }
+    copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
+    copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
+    out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
+    if full.single_file {
+        out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
+    }
+    // Last: with it the folder is a model.
+    let index = model_index(&files.root)?;
+    out.write(&format!("weights/{MODEL_INDEX}"), |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
+}
+
+/// The base model's index without what is not copied (safety checker and its like).
+fn model_index(root: &Path) -> Result<Value> {
+    let known = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
+    let path = root.join(MODEL_INDEX);
+    let mut index: Map<String, Value> = if path.is_file() {
+        let text = fs_err::read_to_string(&path)?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{}: not a JSON object", path.display())).cause(e))?
+    } else {
+        let kinds = [
+            ("unet", ["diffusers", "UNet2DConditionModel"]),
+            ("vae", ["diffusers", "AutoencoderKL"]),
+            ("text_encoder", ["transformers", "CLIPTextModel"]),
+            ("tokenizer", ["transformers", "CLIPTokenizer"]),
+            ("scheduler", ["diffusers", "PNDMScheduler"]),
+        ];
+        kinds.into_iter().map(|(part, kind)| (part.to_owned(), json!(kind))).collect()
+    };
+    index.insert("_class_name".to_owned(), json!("StableDiffusionPipeline"));
+    index.insert("requires_safety_checker".to_owned(), json!(false));
+    for (name, value) in &mut index {
+        if value.is_array() && !known.contains(&name.as_str()) {
+            *value = json!([null, null]);
+        }
+    }
+    for name in ["safety_checker", "feature_extractor", "image_encoder"] {
+        index.insert(name.to_owned(), json!([null, null]));
+    }
+    Ok(Value::Object(index))
+}
+
+/// Weights and configuration of a part that was not trained; shards keep their names and their
+/// index.
+fn copy_part(out: &mut WeightsFolder, part: &Part, stem: &str) -> Result<()> {
+    out.copy(&part.config, &format!("weights/{}/config.json", part.name))?;
+    if let [only] = part.weights.as_slice() {
+        return out.copy(only, &format!("weights/{}/{stem}.safetensors", part.name));
+    }
+    for shard in &part.weights {
+        out.copy(shard, &format!("weights/{}/{}", part.name, file_name(shard)))?;
+    }
+    let index = format!("{stem}.safetensors.index.json");
+    let folder = part.config.parent().unwrap_or(Path::new("."));
+    out.copy(&folder.join(&index), &format!("weights/{}/{index}", part.name))
+}
+
+/// Every plain file of a folder.
+fn copy_folder(out: &mut WeightsFolder, folder: &Path, name: &str) -> Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            out.copy(&path, &format!("weights/{name}/{}", file_name(&path)))?;
+        }
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,93 @@
+//! The whole model as one `.safetensors` checkpoint in CompVis' naming, which A1111, ComfyUI,
+//! stable-diffusion.cpp and diffusers' `from_single_file` load.
+//!
+//! In: the trained networks and the base model's files. Out: one file. Names are translated by
+//! position: the levels and blocks of diffusers are numbered through in the original code (Rombach
+//! et al. 2022).
+
+use super::weights::TrainedModel;
+use crate::error::{Error, Result};
+use crate::pipeline::original_names::{position, unet};
+use crate::weights::{Part, PartName, Weights, write_safetensors};
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Writes UNet, VAE and text encoder.
+pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
+    let text = match trained.text_encoder {
+        Some(text_encoder) => text_encoder.weights.clone(),
+        None => load(trained.files.part(PartName::TextEncoder)?)?,
+    };
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in &trained.unet.weights {
+        tensors.insert(
+            format!("model.diffusion_model.{}", translated(name, unet(name, trained.unet_layers))?),
+            tensor.clone(),
+        );
+    }
+    for (name, tensor) in load(trained.files.part(PartName::Vae)?)? {
+        let new = translated(&name, vae(&name, trained.vae_levels))?;
+        // The original's attention is made of 1x1 convolutions.
+        let is_projection = new.contains(".attn_1.") && tensor.rank() == 2;
+        let tensor = if is_projection { tensor.unsqueeze(2)?.unsqueeze(3)? } else { tensor };
+        tensors.insert(format!("first_stage_model.{new}"), tensor);
+    }
+    tensors.extend(text.into_iter().map(|(name, t)| (format!("cond_stage_model.transformer.{name}"), t)));
+    write_safetensors(file, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+}
+
+fn translated(name: &str, new: Option<String>) -> Result<String> {
+    new.ok_or_else(|| Error::run(format!("`{name}` has no place in a single-file checkpoint")))
+}
+
+/// All tensors of a part that was not trained.
+fn load(part: &Part) -> Result<BTreeMap<String, Tensor>> {
+    let weights = Weights::open_part(part)?;
+    let names: Vec<String> = weights.names().map(str::to_owned).collect();
+    let one = |name: String| {
+        let tensor = weights.load(&name, &Device::Cpu, DType::F32)?;
+        Ok((name, tensor))
+    };
+    names.into_iter().filter(|name| !name.ends_with("position_ids")).map(one).collect()
+}
+
+/// The original name of a VAE tensor; `levels` are its levels.
+fn vae(name: &str, levels: usize) -> Option<String> {
+    if name.starts_with("quant_conv.") || name.starts_with("post_quant_conv.") {
+        return Some(name.to_owned());
+    }
+    let (side, rest) = name.split_once('.')?;
+    if let Some(rest) = rest.strip_prefix("conv_norm_out.") {
+        return Some(format!("{side}.norm_out.{rest}"));
+    }
+    if rest.starts_with("conv_in.") || rest.starts_with("conv_out.") {
+        return Some(name.to_owned());
+    }
+    if let Some(rest) = rest.strip_prefix("mid_block.resnets.") {
+        let (index, rest) = rest.split_once('.')?;
+        return Some(format!("{side}.mid.block_{}.{}", index.parse::<usize>().ok()? + 1, vae_resnet(rest)));
+    }
+    if let Some(rest) = rest.strip_prefix("mid_block.attentions.0.") {
+        let parts =
+            [("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."), ("to_v.", "v."), ("to_out.0.", "proj_out.")];
+        let new = parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
+        return Some(format!("{side}.mid.attn_1.{new}"));
+    }
+    if let Some((level, kind, index, rest)) = position(rest, "down_blocks.") {
+        return match kind {
+            "resnets" => Some(format!("{side}.down.{level}.block.{index}.{}", vae_resnet(rest))),
+            _ => Some(format!("{side}.down.{level}.downsample.{rest}")),
+        };
+    }
+    let (level, kind, index, rest) = position(rest, "up_blocks.")?;
+    let level = levels - 1 - level;
+    match kind {
+        "resnets" => Some(format!("{side}.up.{level}.block.{index}.{}", vae_resnet(rest))),
+        _ => Some(format!("{side}.up.{level}.upsample.{rest}")),
+    }
+}
+
+fn vae_resnet(rest: &str) -> String {
+    rest.replace("conv_shortcut.", "nin_shortcut.")
+}

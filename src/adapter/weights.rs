@@ -1,0 +1,67 @@
+//! What a method is given at a run's end: the trained networks with all that is said of them in
+//! files, and the folder to write into.
+
+use crate::config::Plan;
+use crate::data::Picture;
+use crate::diffusion::NoiseSchedule;
+use crate::error::Result;
+use crate::model::build::Parameters;
+use crate::pipeline::ModelFiles;
+use crate::results::{RunDir, TrainingSummary};
+use std::path::Path;
+
+/// The trained model, and what it was made from.
+pub struct TrainedModel<'a> {
+    /// How it was trained.
+    pub plan: &'a Plan,
+    /// The base model's files.
+    pub files: &'a ModelFiles,
+    /// The UNet's tensors.
+    pub unet: &'a Parameters,
+    /// Residual blocks of each level of the UNet, from the finest on.
+    pub unet_layers: &'a [usize],
+    /// The text encoder's tensors, if it is trained.
+    pub text_encoder: Option<&'a Parameters>,
+    /// Levels of the VAE.
+    pub vae_levels: usize,
+    /// The model's noise schedule.
+    pub schedule: &'a NoiseSchedule,
+    /// The photographs.
+    pub pictures: &'a [Picture],
+    /// How many class images there are.
+    pub class_images: usize,
+    /// How the training ended.
+    pub ending: &'a TrainingSummary,
+}
+
+/// A run's folder, and what was written into it.
+pub struct WeightsFolder<'a> {
+    run: &'a RunDir,
+    files: Vec<String>,
+}
+
+impl<'a> WeightsFolder<'a> {
+    /// Of this run, with nothing written yet.
+    pub fn new(run: &'a RunDir) -> Self {
+        Self { run, files: Vec::new() }
+    }
+
+    /// Writes the file `name`, a path in the run's folder.
+    pub fn write(&mut self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.files.push(name.to_owned());
+        self.run.write_with(name, write)
+    }
+
+    /// Copies a file.
+    pub fn copy(&mut self, from: &Path, name: &str) -> Result<()> {
+        self.write(name, |path| {
+            fs_err::copy(from, path)?;
+            Ok(())
+        })
+    }
+
+    /// The names of all that was written.
+    pub fn into_files(self) -> Vec<String> {
+        self.files
+    }
+}

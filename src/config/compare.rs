@@ -1,0 +1,96 @@
+//! What differs between a stored plan and a wanted one, and so what is to be done again.
+//!
+//! In: the texts of two resolved plans. Out: the farthest-reaching difference, from what each key
+//! affects.
+
+use toml::{Table, Value};
+
+use super::Plan;
+use super::keys::spelling::Spelling;
+use super::keys::{Affects, Listing};
+
+/// The farthest-reaching difference of two plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanDiff {
+    /// None, but for line ends, which version control may change, and older spellings of keys.
+    Equal,
+    /// Only what is said about the run: nothing that is computed.
+    MetadataOnly,
+    /// Only what is drawn after training.
+    SamplingOnly,
+    /// Something else.
+    Training,
+}
+
+impl PlanDiff {
+    /// Compares the stored plan with the wanted one.
+    pub fn of(stored: &str, wanted: &str) -> Self {
+        if stored.trim_end().lines().eq(wanted.trim_end().lines()) {
+            return Self::Equal;
+        }
+        let (Ok(mut stored), Ok(mut wanted)) = (stored.parse::<Table>(), wanted.parse::<Table>()) else {
+            return Self::Training;
+        };
+        let renamed = [rename_old_keys(&mut stored), rename_old_keys(&mut wanted)];
+        if renamed.contains(&true) && stored == wanted {
+            return Self::Equal;
+        }
+        let keys = Plan::keys();
+        for (affects, diff) in [(Affects::Metadata, Self::MetadataOnly), (Affects::Sampling, Self::SamplingOnly)] {
+            remove(&mut stored, "", affects, &keys);
+            remove(&mut wanted, "", affects, &keys);
+            if stored == wanted {
+                return diff;
+            }
+        }
+        Self::Training
+    }
+}
+
+/// Removes the keys that affect no more than this, and tables that have no others.
+fn remove(table: &mut Table, path: &str, affects: Affects, keys: &Listing) {
+    table.retain(|name, value| {
+        let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let inside = format!("{path}.");
+        let mut known =
+            keys.keys.iter().filter(|known| known.path == path || known.path.starts_with(&inside)).peekable();
+        if known.peek().is_some() && known.all(|known| known.key.affects == affects) {
+            return false;
+        }
+        if let Value::Table(table) = value {
+            remove(table, &path, affects, keys);
+        }
+        true
+    });
+}
+
+/// Moves what a stored plan says in an older spelling to the path of today; whether there was any.
+pub fn rename_old_keys(plan: &mut Table) -> bool {
+    let mut renamed = false;
+    for Spelling { old, new } in Plan::keys().spellings() {
+        if let Some(value) = take(plan, old) {
+            put(plan, &new, value);
+            renamed = true;
+        }
+    }
+    renamed
+}
+
+fn take(table: &mut Table, path: &str) -> Option<Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => take(table.get_mut(first)?.as_table_mut()?, rest),
+        None => table.remove(path),
+    }
+}
+
+fn put(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Table::new().into());
+            if let Some(inner) = inner.as_table_mut() {
+                put(inner, rest, value);
+            }
+        }
+        None => drop(table.entry(path).or_insert(value)),
+    }
+}

@@ -1,0 +1,63 @@
+//! How images are drawn, and how a run's result is looked at: `[eval]`.
+//!
+//! In: what the table says. Out: settings, whose keys are stated here.
+
+use super::keys::{
+    Affects, Inner, Named, NoKey, any_text, at_least, choice, count, flag, natural, settings, texts, whole,
+};
+use crate::diffusion::Sampler;
+
+settings! {
+    /// How an image is drawn, but for its prompt.
+    pub struct SampleParams {
+        /// Denoising steps.
+        steps: usize = 50 => whole(1..=1000);
+        /// Scale of classifier-free guidance; 1 or less is off.
+        guidance_scale: f64 = 7.5 => at_least(0.0);
+        /// The denoising method.
+        sampler: Sampler = Sampler::Pndm => choice::<Sampler>();
+        /// What guidance leads away from; may be empty.
+        negative_prompt: String = String::new() => any_text();
+        /// Width in pixels.
+        width: usize = 512 => NoKey;
+        /// Height in pixels.
+        height: usize = 512 => NoKey;
+        /// Seed of the first image; the others count up from it.
+        seed: u64 = 42 => natural();
+    }
+}
+
+settings! {
+    /// How the result is looked at.
+    pub struct Eval {
+        /// What is drawn after training; an empty list draws nothing.
+        prompts: Vec<String> = Vec::new() => texts().usual("the dataset's prompt").sampling();
+        /// How it is drawn; width and height are the dataset's resolution.
+        sample: SampleParams = SampleParams::default()
+            => Inner::Part(&[("negative_prompt", "negative_prompt")], Affects::Sampling);
+        /// Draw with the untrained model too.
+        compare_base: bool = true => flag().sampling();
+        /// Images of each prompt.
+        images: usize = 1 => count(1).sampling();
+        sample => Inner::Part(
+            &[("steps", "steps"), ("guidance_scale", "guidance_scale"), ("sampler", "sampler"), ("seed", "seed")],
+            Affects::Sampling,
+        );
+        /// Optimizer steps between two evaluation losses; 0 is never.
+        every: usize = 50 => count(0);
+    }
+}
+
+impl SampleParams {
+    /// Those of the image `index`, whose seed is so much further.
+    #[must_use]
+    pub fn nth(&self, index: usize) -> Self {
+        Self { seed: self.seed.wrapping_add(index as u64), ..self.clone() }
+    }
+}
+
+impl Named for Sampler {
+    fn names() -> Vec<(&'static str, Self)> {
+        Self::ALL.into_iter().map(|sampler| (sampler.name(), sampler)).collect()
+    }
+}
