@@ -5,7 +5,6 @@
 //! product reaches, and the peak of memory. The networks have Stable Diffusion 1.5's shapes and
 //! random weights, which changes no cost; the code is that of a run.
 
-mod networks;
 mod operations;
 mod work;
 

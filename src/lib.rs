@@ -9,14 +9,14 @@
 //! A run is a line of values. Each stage takes the one before it and never asks back:
 //!
 //! ```text
-//! text ─► Experiment ─► Plan ─► Prepared ─► Trainer ─► files
+//! text ─► Experiment ─► Plan ─► RunInputs ─► Trainer ─► files
 //! ```
 //!
 //! | value | what it is | made by |
 //! |---|---|---|
 //! | [`config::experiment::Experiment`] | what a person wrote, every value with its line | TOML and `--set` |
 //! | [`config::Plan`] | what will be done: no option left open, every problem found | [`config::Plan::load`] |
-//! | `Prepared` | files found, checked and hashed; networks; latents and hidden states | `run::prepare` |
+//! | `RunInputs` | files found, checked and hashed; networks; latents and conditioning | `run::prepare` |
 //! | [`train::trainer::Trainer`] | the state between two steps; each call of `step` is one optimizer step | [`run`] |
 //! | files | plan, logs, weights, pictures, record; then curve, grid and table from these | [`results`], [`report`] |
 //!
@@ -37,6 +37,7 @@
 //! | [`lock`] | a file that one process alone writes to |
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
+//! | [`hash`] | SHA-256 of bytes, of files and of lists of texts |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
 //! | [`cli`] | the command line |
@@ -44,12 +45,12 @@
 //! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
 //! | [`model`] | the networks: tokenizer, text encoder, VAE, UNet, LoRA layers, under diffusers' tensor names; each describes itself ([`model::describe`]) |
 //! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `keys` and `schema` |
-//! | [`assets`] | models and data sets found, fetched or unpacked, checked, hashed |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
+//! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
+//! | [`assets`] | models and data sets found, fetched or unpacked, checked |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
 //! | [`report`] | curve, grid, table: pure functions of the results tree |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
-//! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
 //! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
@@ -116,6 +117,7 @@ pub mod data;
 pub mod device;
 pub mod diffusion;
 pub mod error;
+pub mod hash;
 pub mod interrupt;
 pub mod lock;
 pub mod model;

@@ -1,13 +1,15 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
-//! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a command, `prepare` gathers what
-//! a run needs, `inputs` sees whether a finished run's are still the same, `record` says what came of it, `resample` draws again.
+//! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
+//! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
+//! finished run's are still the same, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;
 mod prepare;
 mod record;
 mod resample;
+mod run_inputs;
 mod several;
 
 pub use several::run;
@@ -18,23 +20,23 @@ use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::build::Build;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::numbers::counted;
+use crate::pipeline::PromptEmbeds;
+
 use crate::progress::Progress;
 use crate::report::{curve, grid};
 use crate::results::{
     ElapsedSoFar, ImageMetadata, LossLog, RunDir, SampleSet, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
     reset_peak_rss,
 };
-use crate::sample::Painter;
+use crate::sample::ImageGenerator;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluation::Evaluation;
-use crate::train::texts::States;
 use crate::train::trainer::Trainer;
 use candle_core::Device;
-use prepare::Prepared;
+use run_inputs::RunInputs;
 use std::time::Instant;
 use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
@@ -74,51 +76,52 @@ impl<'a> Experiment<'a> {
 
     fn all(&self) -> Result<()> {
         self.check_names()?;
-        let with = Prepared::new(self)?;
-        let still = with.parameters.without_dropout();
-        let (tuned, _) = Unet::new(with.unet.config(), Build::from_parameters(still.clone()))?;
+        let inputs = RunInputs::new(self)?;
+        let eval_unet = inputs.unet_without_dropout()?;
         let mut sampling = 0.0;
         if self.plan.eval.compare_base {
             // Before the first step: full fine-tuning changes these very weights.
-            let (base, _) = Unet::new(with.unet.config(), Build::from_parameters(still.without_lora()))?;
-            sampling += self.sample(SampleSet::Base, &self.painter(&base, &with.vae, &with.schedule), &with.prompts)?;
+            let base = inputs.base_unet()?;
+            let generator = self.image_generator(&base, &inputs.vae, &inputs.schedule);
+            sampling += self.sample(SampleSet::Base, &generator, &inputs.eval_embeds)?;
         }
-        let graphs = self.train(&with, &tuned)?;
+        let graphs = self.train(&inputs, &eval_unet)?;
         let end = TrainingSummary::read(self.run)?;
-        let weights = adapter::save(self.run, &self.plan.adapter, &with.trained_model(self.plan, &end))?;
-        let written = with.unet_now()?;
-        sampling +=
-            self.sample(SampleSet::Final, &self.painter(&written, &with.vae, &with.schedule), &with.prompts_now()?)?;
+        let weights = adapter::save(self.run, &self.plan.adapter, &inputs.trained_model(self.plan, &end))?;
+        let written = inputs.written_unet()?;
+        let generator = self.image_generator(&written, &inputs.vae, &inputs.schedule);
+        sampling += self.sample(SampleSet::Final, &generator, &inputs.encode_eval_prompts()?)?;
         curve::write(self.run.path())?;
         if !self.plan.eval.prompts.is_empty() {
             grid::write_run_grid(self.run.path())?;
         }
         let files = weights.into_iter().chain(self.pictures()).collect();
-        self.run.finish(&self.record(&with, &end, graphs, sampling, files))
+        self.run.finish(&self.record(&inputs, &end, graphs, sampling, files))
     }
 
-    /// Trains to the end, from the newest checkpoint if there is one. Returns whether the steps were CUDA graphs, where they could be.
-    fn train(&self, with: &Prepared, tuned: &Unet) -> Result<Option<bool>> {
+    /// Trains to the end, from the newest checkpoint if there is one. Returns whether the steps
+    /// were CUDA graphs, where they could be.
+    fn train(&self, inputs: &RunInputs, eval_unet: &Unet) -> Result<Option<bool>> {
         let t = &self.plan.train;
         let every = self.plan.eval.every;
         let evaluation = (every > 0)
-            .then(|| Evaluation::new(&with.examples, &with.vae, &with.schedule, self.plan.seed))
+            .then(|| Evaluation::new(&inputs.examples, &inputs.vae, &inputs.schedule, self.plan.seed))
             .transpose()?;
-        let still_texts = with.still_texts()?;
-        let still = with.predictor(tuned, &still_texts, self.plan);
-        let mut trainer = Trainer::new(with.materials(self.plan))?;
+        let eval_texts = inputs.texts_without_dropout()?;
+        let eval_predictor = inputs.predictor(eval_unet, &eval_texts, self.plan);
+        let mut trainer = Trainer::new(inputs.trainer_inputs(self.plan))?;
         let warn = &mut |text: String| self.progress.warn(text);
         if let Some(checkpoint) = Checkpoint::newest(self.run, warn)? {
             trainer.resume(&checkpoint)?;
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
-        let mut log = LossLog::resume(self.run, trainer.done(), with.class.is_some())?;
+        let mut log = LossLog::resume(self.run, trainer.done(), inputs.class.is_some())?;
         let total = trainer.total();
         let trained = counted(trainer.trained_parameters(), "parameter");
-        let (pictures, steps) = (counted(with.pictures.len(), "picture"), counted(total, "step"));
+        let (pictures, steps) = (counted(inputs.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {trained} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
+            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
         }
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
@@ -145,7 +148,7 @@ impl<'a> Experiment<'a> {
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(still))?)?;
+                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
             }
             stop = self.interrupt.check();
             if due(t.checkpoint_every) || stop.is_err() {
@@ -167,35 +170,35 @@ impl<'a> Experiment<'a> {
         Ok(graphs)
     }
 
-    fn painter<'p>(&'p self, unet: &'p Unet, vae: &'p Vae, schedule: &'p NoiseSchedule) -> Painter<'p> {
-        Painter::new(unet, vae, schedule, self.device, self.interrupt)
+    fn image_generator<'p>(&'p self, unet: &'p Unet, vae: &'p Vae, schedule: &'p NoiseSchedule) -> ImageGenerator<'p> {
+        ImageGenerator::new(unet, vae, schedule, self.device, self.interrupt)
     }
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
-    fn sample(&self, set: SampleSet, painter: &Painter, prompts: &States) -> Result<f64> {
+    fn sample(&self, set: SampleSet, generator: &ImageGenerator, embeds: &PromptEmbeds) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
         if eval.prompts.is_empty() {
             return Ok(0.0);
         }
-        let calls = painter.calls(eval.sample.sampler, eval.sample.steps)?;
-        let all = calls * eval.images * eval.prompts.len();
+        let unet_calls = generator.unet_calls(eval.sample.sampler, eval.sample.steps)?;
+        let all = unet_calls * eval.images * eval.prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
         for prompt in &eval.prompts {
             for index in 0..eval.images {
                 if self.run.sample_path(set, prompt, index).is_file() {
-                    bar.skip(calls as u64);
+                    bar.skip(unet_calls as u64);
                     continue;
                 }
                 let params = eval.sample.nth(index);
                 let shot = ImageMetadata { prompt: prompt.clone(), params, stand_in: self.plan.in_place() };
-                let states = (&prompts[prompt], &prompts[&eval.sample.negative_prompt]);
-                let picture = painter.paint(&shot, eval.sample.sampler, states.0, states.1, &bar)?;
-                self.run.write_sample(set, index, &picture, &shot)?;
+                let (positive, negative) = (&embeds[prompt], &embeds[&eval.sample.negative_prompt]);
+                let image = generator.generate(&shot, eval.sample.sampler, positive, negative, &bar)?;
+                self.run.write_sample(set, index, &image, &shot)?;
             }
         }
         bar.finish();
-        if let Some(Err(why)) = painter.replayed() {
+        if let Some(Err(why)) = generator.replayed() {
             self.progress.line(format!("note: {NO_GRAPHS}: {why}"));
         }
         Ok(begun.elapsed().as_secs_f64())

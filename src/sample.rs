@@ -1,21 +1,23 @@
-//! From prompt and seed to picture, and the `tunelab sample` command.
+//! From prompt and seed to image, and the `tunelab sample` command.
 //!
-//! The same steps as diffusers' `StableDiffusionPipeline` (Rombach et al. 2022, classifier-free guidance by Ho & Salimans
-//! 2022): the initial noise of seed s is `torch.randn` of a CPU generator seeded with s, the batch is [negative; prompt].
+//! The same steps as diffusers' `StableDiffusionPipeline` (Rombach et al. 2022, classifier-free
+//! guidance by Ho & Salimans 2022): the initial noise of seed s is `torch.randn` of a CPU generator
+//! seeded with s, the batch is [negative; prompt].
 
 mod command;
 mod trained;
 
-pub(crate) use command::Networks;
 pub use command::command;
-pub use trained::{check_base, trained_model};
+pub use trained::{check_base, load, trained_model};
 
 use crate::data::{self, Rgb, shortened};
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::model::conditioning::{tensors_of, with_tensors};
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::pipeline::Conditioning;
 use crate::progress::Bar;
 use crate::random::Generator;
 use crate::results::ImageMetadata;
@@ -24,7 +26,7 @@ use std::cell::RefCell;
 use tunelab_ops::replay::Replay;
 
 /// The networks that draw, without gradients.
-pub struct Painter<'a> {
+pub struct ImageGenerator<'a> {
     unet: &'a Unet,
     vae: &'a Vae,
     schedule: &'a NoiseSchedule,
@@ -34,9 +36,9 @@ pub struct Painter<'a> {
     replay: RefCell<Replay>,
 }
 
-impl<'a> Painter<'a> {
-    /// Of a noise predictor, a VAE and the model's noise schedule, computing on `device`; `interrupt` is looked at before every
-    /// denoising step.
+impl<'a> ImageGenerator<'a> {
+    /// Of a noise predictor, a VAE and the model's noise schedule, computing on `device`;
+    /// `interrupt` is looked at before every denoising step.
     pub fn new(
         unet: &'a Unet,
         vae: &'a Vae,
@@ -52,56 +54,59 @@ impl<'a> Painter<'a> {
         self.replay.borrow().state().map(|state| state.map_err(str::to_owned))
     }
 
-    /// Calls of the UNet for one picture: what a bar counts.
-    pub fn calls(&self, sampler: Sampler, steps: usize) -> Result<usize> {
+    /// Calls of the UNet for one image: what a bar counts.
+    pub fn unet_calls(&self, sampler: Sampler, steps: usize) -> Result<usize> {
         Ok(SamplerRun::new(sampler, self.schedule, steps)?.timesteps().len())
     }
 
-    /// Draws one picture. `prompt` and `negative` are hidden states [1, tokens, width]; `bar` advances by 1 a call.
-    pub fn paint(
+    /// Draws one image. `prompt` and `negative` are of one sample; `bar` advances by 1 a call of
+    /// the UNet.
+    pub fn generate(
         &self,
         shot: &ImageMetadata,
         sampler: Sampler,
-        prompt: &Tensor,
-        negative: &Tensor,
+        prompt: &Conditioning,
+        negative: &Conditioning,
         bar: &Bar,
     ) -> Result<Rgb> {
-        let picture = self.paint_batch(shot, 1, sampler, prompt, negative, bar)?.pop();
-        picture.ok_or_else(|| Error::run("the VAE gave no picture"))
+        let image = self.generate_batch(shot, 1, sampler, prompt, negative, bar)?.pop();
+        image.ok_or_else(|| Error::run("the VAE gave no picture"))
     }
 
-    /// As [`Self::paint`], `images` pictures at once: `shot` is the first one's, the seeds count up from it.
-    pub fn paint_batch(
+    /// As [`Self::generate`], `images` of them at once: `shot` is the first one's, the seeds count
+    /// up from it.
+    pub fn generate_batch(
         &self,
         shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
-        prompt: &Tensor,
-        negative: &Tensor,
+        prompt: &Conditioning,
+        negative: &Conditioning,
         bar: &Bar,
     ) -> Result<Vec<Rgb>> {
         let latents = (self.latents(shot, images, sampler, prompt, negative, bar)? / self.vae.config().scaling_factor)?;
         self.replay.borrow_mut().rest();
-        let mut pictures = Vec::with_capacity(images);
+        let mut decoded_images = Vec::with_capacity(images);
         for image in 0..images {
-            // One at a time: the decoder needs far more memory a picture than the UNet does.
+            // One at a time: the decoder needs far more memory an image than the UNet does.
             let decoded = self.vae.decode(&latents.narrow(0, image, 1)?)?;
             if !is_finite(&decoded)? {
                 return Err(not_a_number(shot, "the VAE, after the last step, gave a picture"));
             }
-            pictures.extend(data::from_tensor(&decoded)?);
+            decoded_images.extend(data::from_tensor(&decoded)?);
         }
-        Ok(pictures)
+        Ok(decoded_images)
     }
 
-    /// The denoised latents [images, C, H/8, W/8], still times `scaling_factor`. Each picture's noise is that of its seed alone.
+    /// The denoised latents [images, C, H/8, W/8], still times `scaling_factor`. Each image's noise
+    /// is that of its seed alone.
     pub fn latents(
         &self,
         shot: &ImageMetadata,
         images: usize,
         sampler: Sampler,
-        prompt: &Tensor,
-        negative: &Tensor,
+        prompt: &Conditioning,
+        negative: &Conditioning,
         bar: &Bar,
     ) -> Result<Tensor> {
         let mut run = SamplerRun::new(sampler, self.schedule, shot.params.steps)?;
@@ -113,18 +118,19 @@ impl<'a> Painter<'a> {
         let values: Vec<f32> = generators.iter_mut().flat_map(|g| g.randn(shape[1..].iter().product())).collect();
         let noise = Tensor::from_vec(values, &shape, self.device)?;
         let mut x = (noise * run.init_noise_sigma())?;
-        let each = |states: &Tensor| states.repeat((images, 1, 1));
-        let text = if is_guided(shot.params.guidance_scale) {
-            Tensor::cat(&[each(negative)?, each(prompt)?], 0)?
+        let prompts = prompt.repeat(images)?;
+        let conditioning = if is_guided(shot.params.guidance_scale) {
+            Conditioning::cat(&[&negative.repeat(images)?, &prompts])?
         } else {
-            each(prompt)?
+            prompts
         };
         let timesteps = run.timesteps().to_vec();
         for (call, &t) in timesteps.iter().enumerate() {
             self.interrupt.check()?;
             let input = run.scale_model_input(&x, call)?;
             let mut replay = self.replay.borrow_mut();
-            let output = guided(&mut replay, self.unet, &input, &vec![t; images], &text, shot.params.guidance_scale)?;
+            let output =
+                guided(&mut replay, self.unet, &input, &vec![t; images], &conditioning, shot.params.guidance_scale)?;
             x = run.step(&output, call, &x, &mut generators)?;
             if !is_finite(&x)? {
                 let of = timesteps.len();
@@ -156,29 +162,50 @@ fn is_guided(guidance_scale: f64) -> bool {
     guidance_scale > 1.0
 }
 
-/// The UNet's answer for `latents` [B, C, H, W], with classifier-free guidance if `guidance_scale` is above 1: then `text` is the
-/// states [2 B, tokens, width] of the negative prompts and of the prompts, otherwise [B, tokens, width].
+/// What one call of the UNet is computed from.
+#[derive(Clone)]
+struct UnetInput {
+    latents: Tensor,
+    timestep_embedding: Tensor,
+    conditioning: Conditioning,
+}
+
+impl UnetInput {
+    /// Every tensor, in the one order that there is.
+    fn slots(&mut self) -> Vec<&mut Tensor> {
+        let Self { latents, timestep_embedding, conditioning } = self;
+        [latents, timestep_embedding].into_iter().chain(conditioning.slots()).collect()
+    }
+}
+
+/// The UNet's prediction for `latents` [B, C, H, W], with classifier-free guidance if
+/// `guidance_scale` is above 1: then `conditioning` is of 2 B samples, the negative prompts and the
+/// prompts, otherwise of B.
 pub(crate) fn guided(
     replay: &mut Replay,
     unet: &Unet,
     latents: &Tensor,
     timesteps: &[f64],
-    text: &Tensor,
+    conditioning: &Conditioning,
     guidance_scale: f64,
 ) -> Result<Tensor> {
     let guided = is_guided(guidance_scale);
     let timesteps = if guided { timesteps.repeat(2) } else { timesteps.to_vec() };
-    let inputs = [latents.clone(), unet.timestep_embedding(&timesteps, latents.device())?, text.clone()];
-    let made = replay.run(&format!("{guidance_scale:?}"), &inputs, |t| {
+    let timestep_embedding = unet.timestep_embedding(&timesteps, latents.device())?;
+    let input = UnetInput { latents: latents.clone(), timestep_embedding, conditioning: conditioning.clone() };
+    let tensors = tensors_of(&input, UnetInput::slots);
+    let made = replay.run(&format!("{guidance_scale:?}"), &tensors, |tensors| {
+        let UnetInput { latents, timestep_embedding, conditioning } = with_tensors(&input, UnetInput::slots, tensors)?;
         let output = if guided {
-            let both = unet.predict(&Tensor::cat(&[&t[0], &t[0]], 0)?, &t[1], &t[2])?.chunk(2, 0)?;
+            let twice = Tensor::cat(&[&latents, &latents], 0)?;
+            let both = unet.predict(&twice, &timestep_embedding, &conditioning)?.chunk(2, 0)?;
             (&both[0] + ((&both[1] - &both[0])? * guidance_scale)?)?
         } else {
-            unet.predict(&t[0], &t[1], &t[2])?
+            unet.predict(&latents, &timestep_embedding, &conditioning)?
         };
         Ok::<_, Error>(vec![output])
     })?;
-    let output = made.into_iter().next().ok_or_else(|| Error::run("the UNet gave no answer"))?;
-    // The samplers remember answers, and the next one would overwrite this.
+    let output = made.into_iter().next().ok_or_else(|| Error::run("the UNet gave no prediction"))?;
+    // The samplers remember predictions, and the next one would overwrite this.
     Ok(if replay.reuses() { output.copy()? } else { output })
 }

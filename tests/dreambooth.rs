@@ -6,11 +6,10 @@ use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
-use tunelab::pipeline::load;
 use tunelab::train::examples::Batch;
-use tunelab::train::objective::{Draw, Predictor};
-use tunelab::train::texts::Texts;
-use tunelab::weights::{Loader, Weights};
+use tunelab::train::objective::{NoiseSample, Predictor};
+use tunelab::train::texts::TextConditioning;
+use tunelab::weights::{Loader, PartName, Weights};
 use tunelab_ops::{self as ops, tape};
 
 const WEIGHT: f64 = 0.7;
@@ -18,8 +17,9 @@ const WEIGHT: f64 = 0.7;
 /// The UNet with the fixture's adapters of `to_v`, rank 2 and alpha 3, trained.
 fn unet(f: &Tensors) -> (Unet, Parameters) {
     let files = model();
-    let config = UnetConfig::read(&files.unet.config).unwrap();
-    let loader = Loader::new(Weights::open_part(&files.unet).unwrap(), &Device::Cpu, DType::F32);
+    let part = files.part(PartName::Unet).unwrap();
+    let config = UnetConfig::read(&part.config).unwrap();
+    let loader = Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, DType::F32);
     let (_, mut parameters) = Unet::new(&config, Build::from_files(loader, Trainable::None, 0)).unwrap();
     for (name, down) in f.iter().filter(|(name, _)| !name.contains("grad.")) {
         let Some(path) = name.strip_suffix(".lora_A.weight") else { continue };
@@ -35,9 +35,9 @@ fn loss_and_every_gradient_equal_the_script() {
     let f = tensors("dreambooth.safetensors");
     let captions = ["first", "second", "third", "fourth"];
     let row = |name: &str, i: usize, n: usize| f[name].narrow(0, i, n).unwrap();
-    let states = captions.iter().enumerate().map(|(i, c)| ((*c).to_owned(), row("text", i, 1))).collect();
-    let texts = Texts::Fixed(states);
-    let schedule = load::schedule(&model()).unwrap();
+    let embeds = captions.iter().enumerate().map(|(i, c)| ((*c).to_owned(), row("text", i, 1).into())).collect();
+    let texts = TextConditioning::Cached(embeds);
+    let schedule = model().noise_schedule().unwrap();
     let half = |i: usize| {
         let captions = captions[i..i + 2].iter().map(|c| (*c).to_owned()).collect();
         Batch { latents: row("latents", i, 2), captions }
@@ -45,11 +45,11 @@ fn loss_and_every_gradient_equal_the_script() {
     for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))] {
         let (unet, parameters) = unet(&f);
         let timesteps = f["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| t as usize).collect();
-        let draw = Draw { noise: f["noise"].clone(), timesteps };
+        let sample = NoiseSample { noise: f["noise"].clone(), timesteps };
         let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
         let ((parts, loss), tape) = tape::record(|| {
-            let question = predictor.question_of_halves(&half(0), &half(2), &draw)?;
-            let parts = predictor.answer_halves(&question, 2)?;
+            let batch = predictor.prepare(&Batch::cat(&half(0), &half(2))?, &sample)?;
+            let parts = predictor.prior_preservation_loss(&batch, 2)?;
             let loss = ops::add(&parts.instance, &ops::scale(&parts.prior, WEIGHT)?)?;
             Ok::<_, Error>((parts, loss))
         })

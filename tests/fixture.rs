@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use tunelab::assets::{ModelFiles, local};
+use tunelab::assets::local;
+use tunelab::pipeline::{ModelFiles, PipelineLoader};
 use tunelab::random::Generator;
 
 /// Tensors by name.
@@ -22,6 +23,11 @@ pub fn tensors(name: &str) -> Tensors {
 /// The small pipeline.
 pub fn model() -> ModelFiles {
     local::find(&fixture("model")).unwrap()
+}
+
+/// Its networks on the CPU, frozen unless something else is said.
+pub fn loader(files: &ModelFiles) -> PipelineLoader<'_> {
+    PipelineLoader::of_files(files, &Device::Cpu)
 }
 
 /// Standard normal numbers that depend on the seed alone.

@@ -1,18 +1,15 @@
 //! LoRA files: both that are written, what is read of other people's, and what is refused.
 
-use crate::fixture::{fixture, model, randn, tensors, values};
+use crate::fixture::{fixture, loader, model, randn, tensors, values};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tunelab::adapter::file::{Component, Modules, Written, read, write_diffusers, write_kohya};
-use tunelab::config::Dtype;
 use tunelab::error::{Error, Kind};
-use tunelab::model::build::Trainable;
 use tunelab::model::lora::{LoraLayer, LoraLayers, folded};
-use tunelab::pipeline::load;
-use tunelab::weights::{Weights, write_safetensors};
+use tunelab::weights::{PartName, Weights, write_safetensors};
 
 const QUERY: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
 const CONVOLUTION: &str = "mid_block.resnets.0.conv1";
@@ -20,8 +17,8 @@ const TEXT_QUERY: &str = "text_model.encoder.layers.0.self_attn.q_proj";
 const RANK: usize = 3;
 
 fn modules() -> Modules {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
-    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trainable::None, 0).unwrap();
+    let (_, unet) = loader(&model()).unet().unwrap();
+    let (_, text) = loader(&model()).text_encoder(PartName::TextEncoder).unwrap();
     Modules::new(&unet, &text)
 }
 

@@ -4,26 +4,22 @@
 //! The files of the first half hold one adapter; `tests/fixtures/parts/lora_files.py` wrote them,
 //! and drew with those that diffusers reads.
 
-use crate::fixture::{Tensors, fixture, model, tensors, values};
+use crate::fixture::{Tensors, fixture, loader, model, tensors, values};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tunelab::adapter::file::{Component, Modules, find, read};
-use tunelab::config::{Dtype, SampleParams};
+use tunelab::config::SampleParams;
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trainable};
-use tunelab::model::clip::ClipText;
 use tunelab::model::lora::{LoraLayers, folded};
-use tunelab::model::tokenizer::Tokenizer;
-use tunelab::model::unet::Unet;
-use tunelab::pipeline::load;
+use tunelab::pipeline::tokenize;
 use tunelab::progress::Progress;
 use tunelab::results::ImageMetadata;
-use tunelab::sample::Painter;
-use tunelab::weights::write_safetensors;
+use tunelab::sample::ImageGenerator;
+use tunelab::weights::{PartName, write_safetensors};
 
 /// Of every fixture: alpha / rank is not 1.
 const ALPHA: f64 = 3.0;
@@ -71,8 +67,8 @@ const READ: [(&str, &str, usize, usize, Says); 24] = [
 ];
 
 fn modules() -> Modules {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
-    let (_, text) = load::text_encoder(&model(), &Device::Cpu, Trainable::None, 0).unwrap();
+    let (_, unet) = loader(&model()).unet().unwrap();
+    let (_, text) = loader(&model()).text_encoder(PartName::TextEncoder).unwrap();
     Modules::new(&unet, &text)
 }
 
@@ -113,7 +109,7 @@ fn every_spelling_is_the_same_adapter() {
 
 #[test]
 fn every_module_has_one_name_of_the_original_code() {
-    let (_, unet) = load::unet(&model(), &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+    let (_, unet) = loader(&model()).unet().unwrap();
     let names: BTreeMap<String, String> = unet
         .dims()
         .map(|(name, _)| (tunelab::pipeline::original_names::unet(name, &[2, 2, 2, 2]).expect(name), name.clone()))
@@ -122,28 +118,19 @@ fn every_module_has_one_name_of_the_original_code() {
 }
 
 /// The networks with the adapters of these files, as `tunelab sample` draws with them.
-fn draw(files: &[&str]) -> Vec<u8> {
-    let found = model();
-    let (unet, mut unet_parameters) = load::unet(&found, &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
-    let (clip, mut text_parameters) = load::text_encoder(&found, &Device::Cpu, Trainable::None, 0).unwrap();
-    let modules = Modules::new(&unet_parameters, &text_parameters);
-    for name in files {
-        for (component, layers) in read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap() {
-            let parameters = match component {
-                Component::Unet => &mut unet_parameters,
-                Component::TextEncoder => &mut text_parameters,
-            };
-            *parameters = parameters.clone().with_lora(layers);
-        }
+fn draw(files_of_adapters: &[&str]) -> Vec<u8> {
+    let files = model();
+    let mut pipeline = loader(&files).pipeline().unwrap();
+    let modules = Modules::new(&pipeline.parameters[&PartName::Unet], &pipeline.parameters[&PartName::TextEncoder]);
+    for name in files_of_adapters {
+        let adapters = read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap();
+        let adapters = adapters.into_iter().map(|(component, layers)| (component.part(), layers)).collect();
+        pipeline = pipeline.with_lora(adapters).unwrap();
     }
-    let with = |parameters: Parameters| Build::from_parameters(parameters.folded().unwrap());
-    let unet = Unet::new(unet.config(), with(unet_parameters)).unwrap().0;
-    let clip = ClipText::new(clip.config(), with(text_parameters)).unwrap().0;
-    let vae = load::vae(&found, &Device::Cpu).unwrap();
-    let tokenizer = Tokenizer::from_dir(&found.tokenizer).unwrap();
-    let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
-    let (schedule, interrupt) = (load::schedule(&found).unwrap(), Interrupt::default());
-    let painter = Painter::new(&unet, &vae, &schedule, &Device::Cpu, &interrupt);
+    let ids = tokenize(&pipeline.tokenizers, ["a dog", "blurry"], &mut |text| panic!("{text}")).unwrap();
+    let embeds = pipeline.text_encoders.encode_each(&ids).unwrap();
+    let interrupt = Interrupt::default();
+    let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, &pipeline.schedule, &Device::Cpu, &interrupt);
     let shot = ImageMetadata {
         prompt: "a dog".to_owned(),
         params: SampleParams {
@@ -158,7 +145,7 @@ fn draw(files: &[&str]) -> Vec<u8> {
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 0);
-    painter.paint(&shot, Sampler::Ddim, &states("a dog"), &states("blurry"), &bar).unwrap().pixels
+    generator.generate(&shot, Sampler::Ddim, &embeds["a dog"], &embeds["blurry"], &bar).unwrap().pixels
 }
 
 /// Every meaning of alpha, against the picture of the network that diffusers or PEFT had.

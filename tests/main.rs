@@ -11,6 +11,7 @@ mod lora_file;
 mod lora_spellings;
 mod lr;
 mod model;
+mod pipeline;
 mod plan;
 mod random;
 mod readme;

@@ -1,26 +1,27 @@
 //! The networks against PyTorch, diffusers and peft: outputs, and the gradient of every trained tensor.
 
-use crate::fixture::{Tensors, close, fixture, largest, model, relative, tensors};
+use crate::fixture::{Tensors, close, fixture, largest, loader, model, relative, tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tunelab::assets::{ModelFiles, local};
-use tunelab::config::Dtype;
+use tunelab::assets::local;
 use tunelab::error::Error;
 use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::{LoraConfig, LoraLayer};
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
-use tunelab::pipeline::load;
-use tunelab::weights::{Loader, Part, Weights};
+use tunelab::pipeline::{ModelFiles, load};
+use tunelab::weights::{Loader, Part, PartName, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
 
-mod describe;
+fn part(files: &ModelFiles, name: PartName) -> &Part {
+    files.part(name).unwrap()
+}
 
-fn loader(part: &Part, dtype: DType) -> Loader {
+fn part_loader(part: &Part, dtype: DType) -> Loader {
     Loader::new(Weights::open_part(part).unwrap(), &Device::Cpu, dtype)
 }
 
@@ -33,7 +34,7 @@ fn pass(unet: &Unet, f: &Tensors, dtype: DType) -> (Tensor, Tensor, Gradients) {
     let get = |name: &str| f[name].to_dtype(dtype).unwrap();
     let target = get("target");
     let ((output, loss), tape) = record(|| {
-        let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text"))?;
+        let output = unet.forward(&get("latents"), &timesteps(&f["timesteps"]), &get("text").into())?;
         let loss = mean_squares(&output, &target, 0, &vec![1.0; target.dim(0)?])?;
         Ok::<_, Error>((output, loss))
     })
@@ -54,16 +55,16 @@ fn check_gradients(gradients: &Gradients, trained: &BTreeMap<String, Tensor>, re
 
 fn unet(trained: Trainable, dtype: DType) -> (Unet, Parameters) {
     let files = model();
-    let config = UnetConfig::read(&files.unet.config).unwrap();
-    Unet::new(&config, Build::from_files(loader(&files.unet, dtype), trained, 11)).unwrap()
+    let config = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
+    Unet::new(&config, Build::from_files(part_loader(part(&files, PartName::Unet), dtype), trained, 11)).unwrap()
 }
 
 #[test]
 fn text_encoder_equals_transformers() {
     let f = tensors("text_encoder.safetensors");
     let files = model();
-    let config = ClipConfig::read(&files.text_encoder.config).unwrap();
-    let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trainable::None, 0);
+    let config = ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap();
+    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trainable::None, 0);
     let (clip, _) = ClipText::new(&config, build).unwrap();
     close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
 }
@@ -91,14 +92,14 @@ fn with_config(part: &str, keys: &serde_json::Value) -> (tempfile::TempDir, Mode
 fn layers_above_those_of_the_configuration_are_passed_over_as_in_transformers() {
     let f = tensors("text_encoder_clip_skip.safetensors");
     let (_dir, files) = with_config("text_encoder", &json!({ "num_hidden_layers": 1 }));
-    let (clip, parameters) = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0).unwrap();
+    let (clip, parameters) = loader(&files).text_encoder(PartName::TextEncoder).unwrap();
     close(&clip.forward(&ids(&f["ids"])).unwrap(), &f["last_hidden_state"], "hidden states");
     assert!(parameters.weights.keys().all(|name| !name.contains("layers.1.")));
     assert_eq!(load::passed_over(&files).unwrap(), ["text_encoder: 2 layers, of which config.json takes the first 1"]);
     assert_eq!(load::passed_over(&model()).unwrap(), [""; 0]);
 
     let (_dir, files) = with_config("text_encoder", &json!({ "num_hidden_layers": 3 }));
-    let error = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0).err().unwrap().to_string();
+    let error = loader(&files).text_encoder(PartName::TextEncoder).err().unwrap().to_string();
     assert!(error.contains("missing (16)") && error.contains("text_model.encoder.layers.2.mlp.fc1.bias"), "{error}");
 }
 
@@ -109,11 +110,14 @@ fn lists_in_the_place_of_one_value_are_read() {
         "attention_head_dim": [4, 4, 4, 4], "unknown_key": {"a": 1},
         "mid_block_only_cross_attention": null });
     let (_dir, files) = with_config("unet", &lists);
-    let config = UnetConfig::read(&files.unet.config).unwrap();
-    assert_eq!(config, UnetConfig { sample_size: [8, 12], ..UnetConfig::read(&model().unet.config).unwrap() });
-    load::unet(&files, &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
+    let config = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
+    assert_eq!(
+        config,
+        UnetConfig { sample_size: [8, 12], ..UnetConfig::read(&part(&model(), PartName::Unet).config).unwrap() }
+    );
+    loader(&files).unet().unwrap();
     let (_dir, files) = with_config("unet", &json!({ "sample_size": null }));
-    assert_eq!(UnetConfig::read(&files.unet.config).unwrap().sample_size, [64, 64]);
+    assert_eq!(UnetConfig::read(&part(&files, PartName::Unet).config).unwrap().sample_size, [64, 64]);
     for (key, value) in [
         ("only_cross_attention", json!([false, true, false, false])),
         ("sample_size", json!([8, 8, 8])),
@@ -122,7 +126,7 @@ fn lists_in_the_place_of_one_value_are_read() {
         let mut keys = json!({});
         keys[key] = value;
         let (_dir, files) = with_config("unet", &keys);
-        let error = UnetConfig::read(&files.unet.config).unwrap_err().to_string();
+        let error = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap_err().to_string();
         assert!(error.contains("unet/config.json") && error.contains(key), "{error}");
         assert!(key != "addition_embed_type" || error.contains("Stable Diffusion XL"), "{error}");
     }
@@ -131,13 +135,15 @@ fn lists_in_the_place_of_one_value_are_read() {
 #[test]
 fn an_inpainting_models_unet_is_named() {
     let files = model();
-    let mut unet = UnetConfig::read(&files.unet.config).unwrap();
-    let (vae, text) =
-        (VaeConfig::read(&files.vae.config).unwrap(), ClipConfig::read(&files.text_encoder.config).unwrap());
-    load::check_sizes(&unet, &vae, &text).unwrap();
+    let mut unet = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
+    let (vae, text) = (
+        VaeConfig::read(&part(&files, PartName::Vae).config).unwrap(),
+        ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap(),
+    );
+    load::check_sizes(&unet, &vae, text.hidden_size).unwrap();
     for (channels, name) in [(9, "an inpainting model"), (8, "edits or enlarges"), (5, "same repository")] {
         unet.in_channels = channels;
-        let error = load::check_sizes(&unet, &vae, &text).unwrap_err().to_string();
+        let error = load::check_sizes(&unet, &vae, text.hidden_size).unwrap_err().to_string();
         assert!(error.contains(&format!("unet in_channels is {channels}")) && error.contains(name), "{error}");
     }
 }
@@ -150,8 +156,8 @@ fn ids(t: &Tensor) -> Vec<Vec<u32>> {
 fn text_encoder_gradients_equal_pytorch() {
     let f = tensors("text_encoder_full.safetensors");
     let files = model();
-    let config = ClipConfig::read(&files.text_encoder.config).unwrap();
-    let build = Build::from_files(loader(&files.text_encoder, DType::F32), Trainable::Full, 0);
+    let config = ClipConfig::read(&part(&files, PartName::TextEncoder).config).unwrap();
+    let build = Build::from_files(part_loader(part(&files, PartName::TextEncoder), DType::F32), Trainable::Full, 0);
     let (clip, parameters) = ClipText::new(&config, build).unwrap();
     let (loss, tape) = record(|| {
         let output = clip.forward(&ids(&f["ids"]))?;
@@ -181,9 +187,9 @@ fn text_encoder_gradients_equal_pytorch() {
 fn vae(folder: &Path) -> Vae {
     let files = model();
     let weights = vec![folder.join("diffusion_pytorch_model.safetensors")];
-    let part = Part { weights, ..files.vae };
+    let part = Part { weights, ..part(&files, PartName::Vae).clone() };
     let config = VaeConfig::read(&part.config).unwrap();
-    Vae::new(&config, Build::from_files(loader(&part, DType::F32), Trainable::None, 0)).unwrap().0
+    Vae::new(&config, Build::from_files(part_loader(&part, DType::F32), Trainable::None, 0)).unwrap().0
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn unet_equals_diffusers_with_three_timesteps_in_a_batch() {
     let (unet, _) = unet(Trainable::None, DType::F32);
     for prefix in ["", "odd."] {
         let get = |name: &str| &f[&format!("{prefix}{name}")];
-        let output = unet.forward(get("latents"), &timesteps(get("timesteps")), get("text")).unwrap();
+        let output = unet.forward(get("latents"), &timesteps(get("timesteps")), &get("text").clone().into()).unwrap();
         close(&output, get("output"), "output");
     }
 }
@@ -255,7 +261,7 @@ fn lora_equals_peft_in_output_and_every_gradient() {
         assert!(parameters.weights.values().all(|w| gradients.get(w).is_none()), "frozen weights have no gradient");
 
         let (base, _) = Unet::new(unet.config(), Build::from_parameters(parameters.without_lora())).unwrap();
-        let output = base.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+        let output = base.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"].clone().into()).unwrap();
         close(&output, &f["base_output"], "base output");
     }
 }
@@ -268,7 +274,7 @@ fn lora_config(targets: &[&str]) -> LoraConfig {
 fn a_new_adapter_changes_nothing_and_its_a_is_drawn_per_module() {
     let f = tensors("unet_forward.safetensors");
     let (unet, parameters) = unet(Trainable::Lora(lora_config(&["to_q", "to_k", "to_v", "to_out.0"])), DType::F32);
-    let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"]).unwrap();
+    let output = unet.forward(&f["latents"], &timesteps(&f["timesteps"]), &f["text"].clone().into()).unwrap();
     close(&output, &f["output"], "output");
     let values: Vec<f32> =
         parameters.lora.values().flat_map(|l| l.lora_a.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect();
@@ -286,8 +292,12 @@ fn a_new_adapter_changes_nothing_and_its_a_is_drawn_per_module() {
 #[test]
 fn an_unmatched_target_is_named() {
     let files = model();
-    let config = UnetConfig::read(&files.unet.config).unwrap();
-    let build = Build::from_files(loader(&files.unet, DType::F32), Trainable::Lora(lora_config(&["to_q", "to_z"])), 1);
+    let config = UnetConfig::read(&part(&files, PartName::Unet).config).unwrap();
+    let build = Build::from_files(
+        part_loader(part(&files, PartName::Unet), DType::F32),
+        Trainable::Lora(lora_config(&["to_q", "to_z"])),
+        1,
+    );
     let error = Unet::new(&config, build).err().unwrap();
     assert!(error.to_string().contains("`to_z`"), "{error}");
     assert_eq!(error.exit_code(), 2);

@@ -1,65 +1,58 @@
 //! Whole pictures against diffusers' pipeline: every sampler, two sizes, without a LoRA and with one in five spellings.
 
-use crate::fixture::{Tensors, fixture, model, relative, tensors, values, within};
+use crate::fixture::{Tensors, fixture, loader, model, relative, tensors, values, within};
 use candle_core::{Device, Tensor};
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
-use tunelab::config::{Dtype, SampleParams};
+use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
-use tunelab::diffusion::{NoiseSchedule, Sampler};
+use tunelab::diffusion::Sampler;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trainable};
-use tunelab::model::tokenizer::Tokenizer;
-use tunelab::model::{unet::Unet, vae::Vae};
-use tunelab::pipeline::load;
+use tunelab::model::build::{Build, Parameters};
+use tunelab::model::unet::Unet;
+use tunelab::pipeline::{Pipeline, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
 use tunelab::results::ImageMetadata;
-use tunelab::sample::Painter;
+use tunelab::sample::ImageGenerator;
+use tunelab::weights::PartName;
 
 const SPELLINGS: [&str; 5] = ["pytorch_lora_weights", "no_metadata", "old_down_up", "old_processor", "kohya"];
 const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
 
-/// The fixture's pipeline: the base model, and the hidden states of both prompts.
-struct Pipeline {
-    base: Unet,
-    parameters: Parameters,
-    vae: Vae,
-    schedule: NoiseSchedule,
-    prompt: Tensor,
-    negative: Tensor,
+/// The fixture's pipeline, and the conditioning of both prompts.
+struct Fixture {
+    base: Pipeline,
+    embeds: PromptEmbeds,
 }
 
-impl Pipeline {
+impl Fixture {
     fn load() -> Self {
-        let files = model();
-        let (base, parameters) = load::unet(&files, &Device::Cpu, Trainable::None, 0, Dtype::F32).unwrap();
-        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0).unwrap();
-        let tokenizer = Tokenizer::from_dir(&files.tokenizer).unwrap();
-        let states = |text: &str| clip.forward(&[tokenizer.encode(text).unwrap().ids]).unwrap();
-        let (prompt, negative) = (states("a dog"), states("blurry"));
-        let vae = load::vae(&files, &Device::Cpu).unwrap();
-        Self { base, parameters, vae, schedule: load::schedule(&files).unwrap(), prompt, negative }
+        let base = loader(&model()).pipeline().unwrap();
+        let ids = tokenize(&base.tokenizers, ["a dog", "blurry"], &mut |text| panic!("{text}")).unwrap();
+        let embeds = base.text_encoders.encode_each(&ids).unwrap();
+        Self { base, embeds }
     }
 
     /// The UNet with one of the fixture's LoRA files.
     fn with_lora(&self, spelling: &str, strength: f64) -> Unet {
-        let modules = Modules::new(&self.parameters, &Parameters::default());
+        let modules = Modules::new(&self.base.parameters[&PartName::Unet], &Parameters::default());
         let file = fixture("lora").join(format!("{spelling}.safetensors"));
         let mut adapters = lora_file::read(&file, &modules, &Device::Cpu, strength).unwrap();
         let lora = adapters.remove(&Component::Unet).unwrap();
         assert_eq!(lora.len(), 128);
-        let parameters = self.parameters.clone().with_lora(lora);
-        Unet::new(self.base.config(), Build::from_parameters(parameters)).unwrap().0
+        let parameters = self.base.parameters[&PartName::Unet].clone().with_lora(lora);
+        Unet::new(self.base.unet.config(), Build::from_parameters(parameters)).unwrap().0
     }
 
     /// Picture and final latents.
     fn draw(&self, unet: &Unet, sampler: Sampler, shot: &ImageMetadata) -> (Rgb, Tensor) {
         let interrupt = Interrupt::default();
-        let (vae, schedule) = (&self.vae, &self.schedule);
-        let painter = Painter::new(unet, vae, schedule, &Device::Cpu, &interrupt);
+        let (vae, schedule) = (&self.base.vae, &self.base.schedule);
+        let generator = ImageGenerator::new(unet, vae, schedule, &Device::Cpu, &interrupt);
         let bar = Progress::hidden().bar("", 0);
-        let picture = painter.paint(shot, sampler, &self.prompt, &self.negative, &bar).unwrap();
-        (picture, painter.latents(shot, 1, sampler, &self.prompt, &self.negative, &bar).unwrap())
+        let (prompt, negative) = (&self.embeds["a dog"], &self.embeds["blurry"]);
+        let image = generator.generate(shot, sampler, prompt, negative, &bar).unwrap();
+        (image, generator.latents(shot, 1, sampler, prompt, negative, &bar).unwrap())
     }
 }
 
@@ -87,7 +80,7 @@ fn worst(picture: &Rgb, pixels: &[u8]) -> u8 {
 }
 
 /// Draws one picture and compares it and its latents with the reference of that name; the largest difference in pixels.
-fn check(pipeline: &Pipeline, unet: &Unet, sampler: Sampler, size: (usize, usize), f: &Tensors, which: &str) -> u8 {
+fn check(pipeline: &Fixture, unet: &Unet, sampler: Sampler, size: (usize, usize), f: &Tensors, which: &str) -> u8 {
     let name = format!("{which}.{sampler}.{}x{}", size.0, size.1);
     let (picture, latents) = pipeline.draw(unet, sampler, &shot(sampler, size));
     within(&latents, &f[&format!("{name}.final_latents")], 1e-4, &name);
@@ -100,11 +93,11 @@ fn check(pipeline: &Pipeline, unet: &Unet, sampler: Sampler, size: (usize, usize
 
 #[test]
 fn pictures_equal_diffusers_for_every_sampler_and_spelling() {
-    let (pipeline, f) = (Pipeline::load(), tensors("pipeline.safetensors"));
+    let (pipeline, f) = (Fixture::load(), tensors("pipeline.safetensors"));
     let mut drawn = 0;
     for sampler in Sampler::ALL {
         for size in SIZES {
-            let base = check(&pipeline, &pipeline.base, sampler, size, &f, "base");
+            let base = check(&pipeline, &pipeline.base.unet, sampler, size, &f, "base");
             let lora = SPELLINGS.map(|s| check(&pipeline, &pipeline.with_lora(s, 1.0), sampler, size, &f, "lora"));
             println!("{sampler} {size:?}: base within {base}, the five spellings within {lora:?} of 255");
             drawn += 2;
@@ -126,10 +119,10 @@ fn initial_noise_equals_torch() {
 
 #[test]
 fn strength_of_the_lora_goes_from_the_base_to_the_whole() {
-    let pipeline = Pipeline::load();
+    let pipeline = Fixture::load();
     let sampler = Sampler::Ddim;
     let draw = |unet: &Unet| pipeline.draw(unet, sampler, &shot(sampler, (64, 64))).1;
-    let base = draw(&pipeline.base);
+    let base = draw(&pipeline.base.unet);
     let [none, half, whole] = [0.0, 0.5, 1.0].map(|s| draw(&pipeline.with_lora("kohya", s)));
     assert_eq!(values(&none), values(&base), "0 is the base model, bit for bit");
     assert!(relative(&half, &base) > 0.01 && relative(&half, &whole) > 0.01);
@@ -139,12 +132,12 @@ fn strength_of_the_lora_goes_from_the_base_to_the_whole() {
 
 #[test]
 fn guidance_of_one_runs_the_prompt_alone() {
-    let pipeline = Pipeline::load();
+    let pipeline = Fixture::load();
     let sampler = Sampler::Dpmpp2m;
     let at = |scale: f64| {
         let mut shot = shot(sampler, (64, 64));
         shot.params.guidance_scale = scale;
-        pipeline.draw(&pipeline.base, sampler, &shot).1
+        pipeline.draw(&pipeline.base.unet, sampler, &shot).1
     };
     // Just above 1 the batch of two runs, and its formula gives the prompt's prediction.
     within(&at(1.0), &at(1.0 + 1e-9), 1e-4, "1 and hardly more");
@@ -155,16 +148,18 @@ fn guidance_of_one_runs_the_prompt_alone() {
 
 #[test]
 fn seeds_and_prompts_make_the_picture() {
-    let pipeline = Pipeline::load();
+    let pipeline = Fixture::load();
     let sampler = Sampler::EulerA;
     let draw = |seed: u64| {
         let mut shot = shot(sampler, (64, 64));
         shot.params.seed = seed;
-        pipeline.draw(&pipeline.base, sampler, &shot).0.pixels
+        pipeline.draw(&pipeline.base.unet, sampler, &shot).0.pixels
     };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
-    let swapped = Pipeline { prompt: pipeline.negative.clone(), negative: pipeline.prompt.clone(), ..Pipeline::load() };
-    let other = swapped.draw(&pipeline.base, sampler, &shot(sampler, (64, 64))).0.pixels;
+    let swap = |name: &str, other: &str| (name.to_owned(), pipeline.embeds[other].clone());
+    let embeds = [swap("a dog", "blurry"), swap("blurry", "a dog")].into_iter().collect();
+    let swapped = Fixture { embeds, ..Fixture::load() };
+    let other = swapped.draw(&pipeline.base.unet, sampler, &shot(sampler, (64, 64))).0.pixels;
     assert_ne!(draw(7), other);
 }

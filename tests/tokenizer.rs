@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use tunelab::error::{Error, Kind};
 use tunelab::model::tokenizer::Tokenizer;
+use tunelab::pipeline::{Tokenizers, tokenize};
+use tunelab::weights::PartName;
 
 const FOLDER: &str = "tests/fixtures/model/tokenizer";
 
@@ -179,7 +181,8 @@ fn texts_that_are_cut_are_told_shortened_and_not_without_end() {
     let texts: Vec<String> = (0..30).map(|i| format!("{i} {}", "dog ".repeat(500))).collect();
     let mut warnings = Vec::new();
     let all = texts.iter().map(String::as_str).chain(["a dog"]);
-    let ids = tunelab::train::texts::tokenize(&clip(), all, &mut |text| warnings.push(text)).unwrap();
+    let tokenizers = Tokenizers([(PartName::TextEncoder, clip())].into_iter().collect());
+    let ids = tokenize(&tokenizers, all, &mut |text| warnings.push(text)).unwrap();
     assert_eq!((ids.len(), warnings.len()), (31, 21));
     assert!(warnings.iter().all(|warning| warning.len() < 300), "{warnings:?}");
     assert!(warnings[0].contains("“0 dog dog") && warnings[0].contains("…"), "{}", warnings[0]);

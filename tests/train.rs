@@ -7,7 +7,7 @@ mod optimizer;
 mod overfit;
 mod trainer;
 
-use crate::fixture::{fixture, model, randn, values};
+use crate::fixture::{fixture, loader, model, randn, values};
 use candle_core::Device;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
@@ -19,14 +19,15 @@ use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::lora::LoraConfig;
 use tunelab::model::{unet::Unet, vae::Vae};
-use tunelab::pipeline::load;
+use tunelab::pipeline::PromptEmbeds;
 use tunelab::progress::Progress;
 use tunelab::results::LossRow;
 use tunelab::train::evaluation::Evaluation;
 use tunelab::train::examples::{Examples, Role, Sources};
 use tunelab::train::objective::Predictor;
-use tunelab::train::texts::{States, Texts};
-use tunelab::train::trainer::{Materials, Trainer};
+use tunelab::train::texts::TextConditioning;
+use tunelab::train::trainer::{Trainer, TrainerInputs};
+use tunelab::weights::PartName;
 
 /// The experiment's seed in these tests.
 const SEED: u64 = 5;
@@ -37,7 +38,7 @@ struct Bench {
     parameters: Parameters,
     vae: Vae,
     examples: Examples,
-    texts: Texts,
+    texts: TextConditioning,
     schedule: NoiseSchedule,
 }
 
@@ -50,28 +51,29 @@ impl Bench {
     /// The same with photographs of another size.
     fn at(resolution: usize, trained: Trainable, pictures: usize) -> Self {
         let files = model();
-        let (unet, parameters) = load::unet(&files, &Device::Cpu, trained, SEED, Dtype::F32).unwrap();
-        let vae = load::vae(&files, &Device::Cpu).unwrap();
+        let (unet, parameters) =
+            loader(&files).training(BTreeMap::from([(PartName::Unet, trained)])).seed(SEED).unet().unwrap();
+        let vae = loader(&files).vae().unwrap();
         let (examples, texts) = examples(&vae, pictures, resolution, 0.0);
-        Self { unet, parameters, vae, examples, texts, schedule: load::schedule(&files).unwrap() }
+        Self { unet, parameters, vae, examples, texts, schedule: files.noise_schedule().unwrap() }
     }
 
     fn trainer<'a>(&'a self, train: &'a Train) -> Trainer<'a> {
-        Trainer::new(self.materials(train)).unwrap()
+        Trainer::new(self.inputs(train)).unwrap()
     }
 
-    fn materials<'a>(&'a self, train: &'a Train) -> Materials<'a> {
-        Materials {
+    fn inputs<'a>(&'a self, train: &'a Train) -> TrainerInputs<'a> {
+        TrainerInputs {
             predictor: self.predictor(&self.unet, train.snr_gamma),
             trained: self.parameters.trained(),
-            dropouts: self.parameters.dropout().map(|d| ("unet", d.clone())).into_iter().collect(),
+            dropouts: self.parameters.dropout().map(|d| (PartName::Unet, d.clone())).into_iter().collect(),
             vae: &self.vae,
             examples: &self.examples,
             class: None,
             train,
             ema_decay: None,
             seed: SEED,
-            inputs: "the fixture's".to_owned(),
+            digest: "the fixture's".to_owned(),
         }
     }
 
@@ -92,8 +94,8 @@ impl Bench {
     /// The evaluation loss as `run` takes it: of the UNet without dropout.
     fn evaluate(&self) -> f32 {
         let evaluation = Evaluation::new(&self.examples, &self.vae, &self.schedule, SEED).unwrap();
-        let still = Build::from_parameters(self.parameters.without_dropout());
-        let (unet, _) = Unet::new(self.unet.config(), still).unwrap();
+        let without_dropout = Build::from_parameters(self.parameters.without_dropout());
+        let (unet, _) = Unet::new(self.unet.config(), without_dropout).unwrap();
         evaluation.loss(self.predictor(&unet, None)).unwrap()
     }
 
@@ -107,9 +109,8 @@ fn bits(t: &candle_core::Tensor) -> Vec<u32> {
     values(t).into_iter().map(f32::to_bits).collect()
 }
 
-/// Crops of one fixture picture each, flipped at random if there are several, with hidden states
-/// drawn at random.
-fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64) -> (Examples, Texts) {
+/// Crops of one fixture picture each, flipped at random if there are several, with hidden states drawn at random.
+fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64) -> (Examples, TextConditioning) {
     let folder = TempDir::new().unwrap();
     let mut found: Vec<_> =
         fs_err::read_dir(fixture("resize/short_side")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -121,8 +122,9 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
     }
     let pictures = load_dataset(folder.path(), None, false, &mut |_| {}).unwrap();
     let captions = pictures.iter().enumerate();
-    let mut texts: States = captions.map(|(i, p)| (p.caption.clone(), randn(&[1, 77, 24], i as u64))).collect();
-    texts.insert(String::new(), randn(&[1, 77, 24], 99));
+    let mut texts: PromptEmbeds =
+        captions.map(|(i, p)| (p.caption.clone(), randn(&[1, 77, 24], i as u64).into())).collect();
+    texts.insert(String::new(), randn(&[1, 77, 24], 99).into());
     let source = Source::Path(folder.path().to_owned());
     let random_flip = pictures.len() > 1;
     let dataset = Dataset {
@@ -145,12 +147,12 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
         progress: &progress,
         interrupt: &interrupt,
     };
-    (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), Texts::Fixed(texts))
+    (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), TextConditioning::Cached(texts))
 }
 
 #[test]
 fn captions_are_dropped_as_often_as_asked() {
-    let vae = load::vae(&model(), &Device::Cpu).unwrap();
+    let vae = loader(&model()).vae().unwrap();
     let (examples, _) = examples(&vae, 2, 64, 0.125);
     let captions = |draw| examples.batch(&[0, 1], &vae, 7, draw).unwrap().captions;
     let all: Vec<String> = (0..400).flat_map(captions).collect();
@@ -159,8 +161,8 @@ fn captions_are_dropped_as_often_as_asked() {
     assert!(all.chunks(2).all(|pair| ["", "picture 0"].contains(&&*pair[0]) && ["", "picture 1"].contains(&&*pair[1])));
     assert_eq!(captions(5), captions(5), "a function of seed and draw");
     assert!((0..50).any(|draw| captions(draw)[0] != examples.batch(&[0], &vae, 8, draw).unwrap().captions[0]));
-    let still = examples.still(&[0, 1], &vae).unwrap().captions;
-    assert_eq!(still, ["picture 0", "picture 1"], "the evaluation sees every caption");
+    let batch = examples.deterministic_batch(&[0, 1], &vae).unwrap().captions;
+    assert_eq!(batch, ["picture 0", "picture 1"], "the evaluation sees every caption");
 }
 
 /// Settings that nothing else depends on; each test changes what it is about.

@@ -6,8 +6,9 @@
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use tunelab::assets::{ModelFiles, local};
+use tunelab::assets::local;
 use tunelab::error::{Error, Result};
+use tunelab::pipeline::ModelFiles;
 
 /// Tensors by name.
 pub type Tensors = HashMap<String, Tensor>;

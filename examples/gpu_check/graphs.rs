@@ -11,16 +11,15 @@ use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::Trainable;
-use tunelab::pipeline::load;
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
 use tunelab::results::ImageMetadata;
-use tunelab::sample::Painter;
+use tunelab::sample::ImageGenerator;
 use tunelab::train::examples::Batch;
-use tunelab::train::objective::{Draw, Predictor};
+use tunelab::train::objective::{NoiseSample, Predictor};
 use tunelab::train::optimizer::Optimizer;
 use tunelab::train::pass;
-use tunelab::train::texts::Texts;
+use tunelab::train::texts::TextConditioning;
 use tunelab_ops::replay::Replay;
 
 /// Samples of each step's batch: both sizes are seen often enough to become graphs.
@@ -69,9 +68,9 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
     };
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let kinds = text.dim(0)?;
-    let states = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?)));
-    let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
-    let schedule = load::schedule(&with.folder.model()?)?;
+    let embeds = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?.into())));
+    let texts = TextConditioning::Cached(embeds.collect::<Result<BTreeMap<_, _>>>()?);
+    let schedule = with.folder.model()?.noise_schedule()?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
     let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
     let mut optimizer = Optimizer::new(parameters.trained(), &adamw, 1.0)?;
@@ -82,10 +81,10 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let latents = Generator::stream(7, "latents", step).randn(samples * 4 * 8 * 8);
         let latents = Tensor::from_vec(latents, (samples, 4, 8, 8), with.device)?;
         let captions = (0..samples).map(|i| (i % kinds).to_string()).collect();
-        let draw = Draw::new(latents.dims(), schedule.len(), 0.0, 7, step, with.device)?;
-        let question = predictor.question(&Batch { latents, captions }, &draw)?;
+        let sample = NoiseSample::new(latents.dims(), schedule.len(), 0.0, 7, step, with.device)?;
+        let batch = predictor.prepare(&Batch { latents, captions }, &sample)?;
         let prior = prior.then_some((samples / 2, 0.7));
-        let passed = pass::run(replay, predictor, &optimizer, &question, prior, scale)?;
+        let passed = pass::run(replay, predictor, &optimizer, &batch, prior, scale)?;
         for loss in &passed.losses {
             numbers.push(loss.to_scalar()?);
         }
@@ -107,9 +106,9 @@ fn denoising(folder: &Folder, device: &Device, dtype: Dtype) -> Result<Seen> {
 fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
     let (unet, _) = with.unet(Trainable::None, dtype)?;
     let vae = with.autoencoder()?;
-    let schedule = load::schedule(&with.folder.model()?)?;
+    let schedule = with.folder.model()?.noise_schedule()?;
     let interrupt = Interrupt::default();
-    let painter = Painter::new(&unet, &vae, &schedule, with.device, &interrupt);
+    let generator = ImageGenerator::new(&unet, &vae, &schedule, with.device, &interrupt);
     let text = with.here(&tensors("unet_lora.safetensors")?["text"])?;
     let side = 8 * vae.config().downscale();
     let shot = ImageMetadata {
@@ -126,9 +125,9 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
         stand_in: None,
     };
     let bar = Progress::hidden().bar("", 6);
-    let (prompt, negative) = (text.narrow(0, 0, 1)?, text.narrow(0, 1, 1)?);
-    let latents = painter.latents(&shot, 1, Sampler::Pndm, &prompt, &negative, &bar)?;
-    match (painter.replayed(), with.device.is_cuda()) {
+    let (prompt, negative) = (text.narrow(0, 0, 1)?.into(), text.narrow(0, 1, 1)?.into());
+    let latents = generator.latents(&shot, 1, Sampler::Pndm, &prompt, &negative, &bar)?;
+    match (generator.replayed(), with.device.is_cuda()) {
         (Some(Err(why)), _) => Err(Error::run(format!("no graph: {why}"))),
         (None, true) => Err(Error::run("no graph was made")),
         (Some(Ok(())), _) | (None, false) => Ok(latents),

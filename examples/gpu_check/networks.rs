@@ -12,9 +12,9 @@ use tunelab::model::clip::{ClipConfig, ClipText};
 use tunelab::model::lora::LoraLayer;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::Vae;
-use tunelab::pipeline::load;
+use tunelab::pipeline::{Conditioning, PipelineLoader};
 use tunelab::train::optimizer::Optimizer;
-use tunelab::weights::{Loader, Part, Weights};
+use tunelab::weights::{Loader, Part, PartName, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
 
@@ -63,12 +63,14 @@ impl Check<'_> {
     /// The UNet of the fixtures.
     pub fn unet(&self, trained: Trainable, dtype: Dtype) -> Result<(Unet, Parameters)> {
         let files = self.folder.model()?;
-        Unet::new(&UnetConfig::read(&files.unet.config)?, self.build(&files.unet, trained)?.of_type(dtype))
+        let part = files.part(PartName::Unet)?;
+        Unet::new(&UnetConfig::read(&part.config)?, self.build(part, trained)?.of_type(dtype))
     }
 
     fn clip(&self, trained: Trainable) -> Result<(ClipText, Parameters)> {
         let files = self.folder.model()?;
-        ClipText::new(&ClipConfig::read(&files.text_encoder.config)?, self.build(&files.text_encoder, trained)?)
+        let part = files.part(PartName::TextEncoder)?;
+        ClipText::new(&ClipConfig::read(&part.config)?, self.build(part, trained)?)
     }
 
     /// A tensor on the device.
@@ -100,7 +102,7 @@ impl Check<'_> {
 
     /// The VAE of the fixtures.
     pub fn autoencoder(&self) -> Result<Vae> {
-        load::vae(&self.folder.model()?, self.device)
+        PipelineLoader::of_files(&self.folder.model()?, self.device).vae()
     }
 
     fn vae(&self) -> Result<Seen> {
@@ -120,7 +122,7 @@ impl Check<'_> {
         let f = tensors("unet_forward.safetensors")?;
         let get = |name: &str| &f[&format!("{prefix}{name}")];
         let (unet, _) = self.unet(Trainable::None, dtype)?;
-        let (latents, text) = (self.here(get("latents"))?, self.here(get("text"))?);
+        let (latents, text) = (self.here(get("latents"))?, Conditioning::from(self.here(get("text"))?));
         let output = unet.forward(&latents, &timesteps(get("timesteps"))?, &text)?;
         Ok(Seen::Difference(largest_difference(&output, get("output"))?, limit(dtype)))
     }
@@ -152,7 +154,7 @@ impl Check<'_> {
     /// Output, loss and gradients of one pass over a fixture.
     fn pass(&self, unet: &Unet, parameters: &Parameters, f: &Tensors, dtype: Dtype) -> Result<[Seen; 3]> {
         let [latents, text, target] = [self.here(&f["latents"])?, self.here(&f["text"])?, self.here(&f["target"])?];
-        let timesteps = timesteps(&f["timesteps"])?;
+        let (timesteps, text) = (timesteps(&f["timesteps"])?, Conditioning::from(text));
         // As the trainer does; without it the gradients of f16 would be too small for it.
         let scale = if dtype == Dtype::F16 { 1024.0 } else { 1.0 };
         let ((output, loss), tape) = record(|| {

@@ -11,18 +11,17 @@ use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::{Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters, Trainable};
-use tunelab::model::tokenizer::Tokenizer;
+use tunelab::model::build::{Build, Parameters};
 use tunelab::model::unet::Unet;
-use tunelab::model::vae::Vae;
-use tunelab::pipeline::load;
+use tunelab::pipeline::{Pipeline, PipelineLoader, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
 use tunelab::random::Generator;
 use tunelab::results::ImageMetadata;
-use tunelab::sample::Painter;
+use tunelab::sample::ImageGenerator;
 use tunelab::train::examples::Batch;
-use tunelab::train::objective::{Draw, Predictor};
-use tunelab::train::texts::Texts;
+use tunelab::train::objective::{NoiseSample, Predictor};
+use tunelab::train::texts::TextConditioning;
+use tunelab::weights::PartName;
 use tunelab_ops::tape::record;
 
 /// The weight of the class loss that the fixture was made with.
@@ -46,7 +45,7 @@ pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
     for sampler in Sampler::ALL {
         table.row(&format!("{sampler}: loops of 50, 10 and 7 steps"), "f32", loops(&with, sampler));
     }
-    match Pipeline::load(&with) {
+    match Fixture::load(&with) {
         Ok(pipeline) => {
             for sampler in Sampler::ALL {
                 table.row(&format!("{sampler}: four pictures"), "f32", pipeline.pictures(sampler));
@@ -61,17 +60,17 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let row = |name: &str, i: usize, n: usize| with.here(&f[name].narrow(0, i, n)?.contiguous()?);
     let (unet, parameters) = with.unet_with_lora("dreambooth.safetensors", 3.0, Dtype::F32)?;
     let captions = ["first", "second", "third", "fourth"].map(str::to_owned);
-    let states = captions.iter().enumerate().map(|(i, caption)| Ok((caption.clone(), row("text", i, 1)?)));
-    let texts = Texts::Fixed(states.collect::<Result<BTreeMap<_, _>>>()?);
-    let schedule = load::schedule(&with.folder.model()?)?;
+    let embeds = captions.iter().enumerate().map(|(i, caption)| Ok((caption.clone(), row("text", i, 1)?.into())));
+    let texts = TextConditioning::Cached(embeds.collect::<Result<BTreeMap<_, _>>>()?);
+    let schedule = with.folder.model()?.noise_schedule()?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
     let timesteps = f["timesteps"].to_vec1::<i64>()?.into_iter().map(|t| t as usize).collect();
-    let draw = Draw { noise: with.here(&f["noise"])?, timesteps };
+    let sample = NoiseSample { noise: with.here(&f["noise"])?, timesteps };
     let half =
         |i: usize| Ok::<_, Error>(Batch { latents: row("latents", i, 2)?, captions: captions[i..i + 2].to_vec() });
-    let question = predictor.question_of_halves(&half(0)?, &half(2)?, &draw)?;
+    let batch = predictor.prepare(&Batch::cat(&half(0)?, &half(2)?)?, &sample)?;
     let ((parts, loss), tape) = record(|| {
-        let parts = predictor.answer_halves(&question, 2)?;
+        let parts = predictor.prior_preservation_loss(&batch, 2)?;
         let loss = tunelab_ops::add(&parts.instance, &tunelab_ops::scale(&parts.prior, WEIGHT)?)?;
         Ok::<_, Error>((parts, loss))
     })?;
@@ -115,40 +114,38 @@ fn loops(with: &Check, sampler: Sampler) -> Result<Seen> {
     Ok(Seen::Difference(worst, F32))
 }
 
-/// The fixture's pipeline, without a LoRA and with one, and the hidden states of both prompts.
-struct Pipeline<'a> {
+/// The fixture's pipeline, its UNet with a LoRA, and the conditioning of both prompts.
+struct Fixture<'a> {
     with: &'a Check<'a>,
-    unets: [(&'static str, Unet); 2],
-    vae: Vae,
-    prompt: Tensor,
-    negative: Tensor,
+    base: Pipeline,
+    tuned: Unet,
+    embeds: PromptEmbeds,
 }
 
-impl<'a> Pipeline<'a> {
+impl<'a> Fixture<'a> {
     fn load(with: &'a Check<'a>) -> Result<Self> {
-        let files = with.folder.model()?;
-        let (base, parameters) = load::unet(&files, with.device, Trainable::None, 0, Dtype::F32)?;
+        let base = PipelineLoader::of_files(&with.folder.model()?, with.device).pipeline()?;
+        let parameters = base.parameters(PartName::Unet)?;
         let file = with.folder.path().join("lora/pytorch_lora_weights.safetensors");
-        let modules = Modules::new(&parameters, &Parameters::default());
+        let modules = Modules::new(parameters, &Parameters::default());
         let mut adapters = lora_file::read(&file, &modules, with.device, 1.0)?;
         let lora = adapters.remove(&Component::Unet).ok_or_else(|| Error::run("the LoRA has nothing for the UNet"))?;
-        let (tuned, _) = Unet::new(base.config(), Build::from_parameters(parameters.with_lora(lora)))?;
-        let (clip, _) = load::text_encoder(&files, with.device, Trainable::None, 0)?;
-        let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
-        let states = |text: &str| clip.forward(&[tokenizer.encode(text)?.ids]);
-        let (prompt, negative) = (states("a dog")?, states("blurry")?);
-        let vae = with.autoencoder()?;
-        Ok(Self { with, unets: [("base", base), ("lora", tuned)], vae, prompt, negative })
+        let tuned = Build::from_parameters(parameters.clone().with_lora(lora));
+        let (tuned, _) = Unet::new(base.unet.config(), tuned)?;
+        let ids = tokenize(&base.tokenizers, ["a dog", "blurry"], &mut |_| {})?;
+        let embeds = base.text_encoders.encode_each(&ids)?;
+        Ok(Self { with, base, tuned, embeds })
     }
 
     /// Latents and pixels of both networks in both sizes.
     fn pictures(&self, sampler: Sampler) -> Result<Seen> {
         let f = tensors("pipeline.safetensors")?;
-        let schedule = load::schedule(&self.with.folder.model()?)?;
+        let Pipeline { unet, vae, schedule, .. } = &self.base;
+        let (prompt, negative) = (&self.embeds["a dog"], &self.embeds["blurry"]);
         let (interrupt, bar) = (Interrupt::default(), Progress::hidden().bar("", 0));
         let (mut worst, mut pixel) = (0.0f64, 0);
-        for (which, unet) in &self.unets {
-            let painter = Painter::new(unet, &self.vae, &schedule, self.with.device, &interrupt);
+        for (which, unet) in [("base", unet), ("lora", &self.tuned)] {
+            let generator = ImageGenerator::new(unet, vae, schedule, self.with.device, &interrupt);
             for (height, width) in SIZES {
                 let shot = ImageMetadata {
                     prompt: "a dog".to_owned(),
@@ -164,11 +161,11 @@ impl<'a> Pipeline<'a> {
                     stand_in: None,
                 };
                 let name = format!("{which}.{sampler}.{height}x{width}");
-                let latents = painter.latents(&shot, 1, sampler, &self.prompt, &self.negative, &bar)?;
+                let latents = generator.latents(&shot, 1, sampler, prompt, negative, &bar)?;
                 worst = worst.max(largest_difference(&latents, &f[&format!("{name}.final_latents")])?);
-                let picture = painter.paint(&shot, sampler, &self.prompt, &self.negative, &bar)?;
+                let image = generator.generate(&shot, sampler, prompt, negative, &bar)?;
                 let pixels: Vec<u8> = f[&format!("{name}.pixels")].to_dtype(DType::U8)?.flatten_all()?.to_vec1()?;
-                let pairs = picture.pixels.iter().zip(&pixels);
+                let pairs = image.pixels.iter().zip(&pixels);
                 pixel = pairs.map(|(a, b)| a.abs_diff(*b)).fold(pixel, u8::max);
             }
         }

@@ -11,8 +11,9 @@ use fs_err as fs;
 use tunelab::assets;
 use tunelab::config::Source;
 use tunelab::error::{Error, Result};
+use tunelab::pipeline::PartKind;
 use tunelab::progress::Progress;
-use tunelab::weights::{Part, Weights, write_safetensors};
+use tunelab::weights::{Part, PartName, Weights, write_safetensors};
 
 /// The most bytes of all files together: they are compiled into the program.
 const LARGEST: u64 = 12_000_000;
@@ -23,19 +24,16 @@ pub fn assemble(run: &Path, folder: &Path) -> Result<u64> {
     let root = if weights.is_dir() { weights } else { run.to_owned() };
     let files = assets::find_model(&Source::Path(root.clone()), &Progress::hidden())?;
     let mut size = 0;
-    for (part, stem) in [
-        (&files.unet, "diffusion_pytorch_model"),
-        (&files.vae, "diffusion_pytorch_model"),
-        (&files.text_encoder, "model"),
-    ] {
-        let target = folder.join(part.name);
+    for PartKind { name, stem, .. } in files.family.parts() {
+        let part = files.part(*name)?;
+        let target = folder.join(name.as_str());
         fs::create_dir_all(&target)?;
         size += copy(&part.config, &target.join("config.json"))?;
         size += write_half(part, &target.join(format!("{stem}.safetensors")))?;
     }
     size += copy(&files.scheduler_config, &folder.join("scheduler/scheduler_config.json"))?;
     size += copy(&root.join("model_index.json"), &folder.join("model_index.json"))?;
-    for entry in fs::read_dir(&files.tokenizer)? {
+    for entry in fs::read_dir(files.tokenizer(PartName::TextEncoder)?)? {
         let entry = entry?;
         size += copy(&entry.path(), &folder.join("tokenizer").join(entry.file_name()))?;
     }

@@ -8,31 +8,21 @@ use std::path::Path;
 use candle_core::Device;
 use rayon::prelude::*;
 use tunelab::assets;
-use tunelab::config::{Dtype, SampleParams, Source};
+use tunelab::config::{SampleParams, Source};
 use tunelab::data::Rgb;
-use tunelab::diffusion::{NoiseSchedule, Sampler};
+use tunelab::diffusion::Sampler;
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::Trainable;
-use tunelab::model::clip::ClipText;
-use tunelab::model::tokenizer::Tokenizer;
-use tunelab::model::unet::Unet;
 use tunelab::model::vae::Vae;
-use tunelab::pipeline::load;
+use tunelab::pipeline::{ModelFiles, Pipeline, PipelineLoader, tokenize};
 use tunelab::progress::Progress;
 use tunelab::results::ImageMetadata;
-use tunelab::sample::Painter;
+use tunelab::sample::ImageGenerator;
 
 use crate::judge::SIDE;
 
-/// The networks of one model.
-pub struct Brush {
-    tokenizer: Tokenizer,
-    clip: ClipText,
-    unet: Unet,
-    vae: Vae,
-    schedule: NoiseSchedule,
-}
+/// One model.
+pub struct Brush(Pipeline);
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -49,29 +39,27 @@ pub struct Strokes {
 
 /// The autoencoder of a model folder.
 pub fn autoencoder(model: &Path) -> Result<Vae> {
-    load::vae(&assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())?, &Device::Cpu)
+    PipelineLoader::of_files(&files(model)?, &Device::Cpu).vae()
+}
+
+fn files(model: &Path) -> Result<ModelFiles> {
+    assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())
 }
 
 impl Brush {
     /// Loads a model folder.
     pub fn open(model: &Path) -> Result<Self> {
-        let files = assets::find_model(&Source::Path(model.to_owned()), &Progress::hidden())?;
-        let (clip, _) = load::text_encoder(&files, &Device::Cpu, Trainable::None, 0)?;
-        let (unet, _) = load::unet(&files, &Device::Cpu, Trainable::None, 0, Dtype::F32)?;
-        let vae = load::vae(&files, &Device::Cpu)?;
-        load::check_sizes(unet.config(), vae.config(), clip.config())?;
-        let tokenizer = Tokenizer::from_dir(&files.tokenizer)?;
-        Ok(Self { tokenizer, clip, unet, vae, schedule: load::schedule(&files)? })
+        Ok(Self(PipelineLoader::of_files(&files(model)?, &Device::Cpu).pipeline()?))
     }
 
     /// A picture of each prompt, 64 x 64.
     pub fn draw(&self, prompts: &[&str], how: Strokes, progress: &Progress, interrupt: &Interrupt) -> Result<Vec<Rgb>> {
-        let Self { unet, vae, schedule, .. } = self;
-        let painter = || Painter::new(unet, vae, schedule, &Device::Cpu, interrupt);
-        let states = |text: &str| self.clip.forward(&[self.tokenizer.encode(text)?.ids]);
-        let negative = states("")?;
-        let calls = painter().calls(how.sampler, how.steps)? * prompts.len();
-        let bar = progress.bar("drawing", calls as u64);
+        let Pipeline { unet, vae, schedule, tokenizers, text_encoders, .. } = &self.0;
+        let generator = || ImageGenerator::new(unet, vae, schedule, &Device::Cpu, interrupt);
+        let ids = tokenize(tokenizers, prompts.iter().copied().chain([""]), &mut |text| progress.warn(text))?;
+        let negative = text_encoders.encode(&[&ids[""]])?;
+        let unet_calls = generator().unet_calls(how.sampler, how.steps)? * prompts.len();
+        let bar = progress.bar("drawing", unet_calls as u64);
         let one = |(index, prompt): (usize, &&str)| {
             let shot = ImageMetadata {
                 prompt: (*prompt).to_owned(),
@@ -86,7 +74,7 @@ impl Brush {
                 },
                 stand_in: None,
             };
-            painter().paint(&shot, how.sampler, &states(prompt)?, &negative, &bar)
+            generator().generate(&shot, how.sampler, &text_encoders.encode(&[&ids[*prompt]])?, &negative, &bar)
         };
         let pictures = prompts.par_iter().enumerate().map(one).collect();
         bar.finish();

@@ -26,7 +26,7 @@ pub use write::{Written, write_diffusers, write_kohya};
 
 use crate::error::{Error, Result};
 use crate::model::lora::{LoraLayer, LoraLayers};
-use crate::weights::{Weights, is_pickle};
+use crate::weights::{PartName, Weights, is_pickle};
 use candle_core::{DType, Device, Tensor};
 use config::Configs;
 use names::{Module, Name, Role};
@@ -40,6 +40,16 @@ pub enum Component {
     Unet,
     /// The text encoder.
     TextEncoder,
+}
+
+impl Component {
+    /// The part of the model that it is.
+    pub const fn part(self) -> PartName {
+        match self {
+            Self::Unet => PartName::Unet,
+            Self::TextEncoder => PartName::TextEncoder,
+        }
+    }
 }
 
 /// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no

@@ -11,7 +11,7 @@ use crate::config::Full;
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::results::weights_name;
-use crate::weights::{Part, write_safetensors};
+use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,13 +39,13 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
         out.write(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
         out.copy(&part.config, &format!("weights/{}/config.json", part.name))
     };
-    save(&files.unet, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
+    save(files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
     match trained.text_encoder {
-        Some(text) => save(&files.text_encoder, "model.safetensors", &text.weights)?,
-        None => copy_part(out, &files.text_encoder, "model")?,
+        Some(text) => save(files.part(PartName::TextEncoder)?, "model.safetensors", &text.weights)?,
+        None => copy_part(out, files.part(PartName::TextEncoder)?, "model")?,
     }
-    copy_part(out, &files.vae, "diffusion_pytorch_model")?;
-    copy_folder(out, &files.tokenizer, "tokenizer")?;
+    copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
+    copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
     out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
     if full.single_file {
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;

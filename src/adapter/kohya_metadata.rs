@@ -58,7 +58,7 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("ss_cache_latents", if plan.dataset.center_crop { "True" } else { "False" }.to_owned()),
         ("ss_tag_frequency", json!({ plan.name.as_str(): captions }).to_string()),
         ("modelspec.sai_model_spec", "1.0.0".to_owned()),
-        ("modelspec.architecture", "stable-diffusion-v1/lora".to_owned()),
+        ("modelspec.architecture", format!("{}/lora", trained.files.family.architecture())),
         ("modelspec.implementation", "diffusers".to_owned()),
         ("modelspec.title", plan.name.clone()),
         ("modelspec.resolution", format!("{side}x{side}")),

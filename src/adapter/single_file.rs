@@ -8,7 +8,7 @@
 use super::weights::TrainedModel;
 use crate::error::{Error, Result};
 use crate::pipeline::original_names::{position, unet};
-use crate::weights::{Part, Weights, write_safetensors};
+use crate::weights::{Part, PartName, Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::path::Path;
 pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
     let text = match trained.text_encoder {
         Some(text_encoder) => text_encoder.weights.clone(),
-        None => load(&trained.files.text_encoder)?,
+        None => load(trained.files.part(PartName::TextEncoder)?)?,
     };
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &trained.unet.weights {
@@ -26,7 +26,7 @@ pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
             tensor.clone(),
         );
     }
-    for (name, tensor) in load(&trained.files.vae)? {
+    for (name, tensor) in load(trained.files.part(PartName::Vae)?)? {
         let new = translated(&name, vae(&name, trained.vae_levels))?;
         // The original's attention is made of 1x1 convolutions.
         let is_projection = new.contains(".attn_1.") && tensor.rank() == 2;

@@ -1,12 +1,12 @@
 //! What a method is given at a run's end: the trained networks with all that is said of them in
 //! files, and the folder to write into.
 
-use crate::assets::ModelFiles;
 use crate::config::Plan;
 use crate::data::Picture;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::build::Parameters;
+use crate::pipeline::ModelFiles;
 use crate::results::{RunDir, TrainingSummary};
 use std::path::Path;
 

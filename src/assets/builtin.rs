@@ -1,26 +1,27 @@
 //! What is compiled in, unpacked into a folder, because the rest of the program works on paths.
 //!
-//! In: a [`Builtin`]. Out: a folder that holds exactly its files. The folder is named by a hash of them, so versions of the
-//! program do not meet in one. Each use compares every file with what is compiled in and writes those anew that differ: a
-//! damaged or half-written copy mends itself. Files appear under a name of their own and are renamed, so any number of
-//! processes may unpack at once.
+//! In: a [`Builtin`]. Out: a folder that holds exactly its files. The folder is named by a hash of
+//! them, so versions of the program do not meet in one. Each use compares every file with what is
+//! compiled in and writes those anew that differ: a damaged or half-written copy mends itself.
+//! Files appear under a name of their own and are renamed, so any number of processes may unpack at
+//! once.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::hash::hex;
 use super::own;
 use super::settings::own_folders;
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
+use crate::hash::hex;
 
 /// Hexadecimal digits of the hash in the folder's name.
 const DIGITS: usize = 16;
 
-/// The folder with the files of `builtin`: in the user's cache, or where that cannot be written in the system's folder
-/// for temporary files.
+/// The folder with the files of `builtin`: in the user's cache, or where that cannot be written in
+/// the system's folder for temporary files.
 pub fn unpack(builtin: Builtin) -> Result<PathBuf> {
     unpack_into(builtin, &own_folders())
 }

@@ -1,8 +1,9 @@
-//! One file from a hub to a folder: taken up where it broke, its size and hash checked before it gets its name.
+//! One file from a hub to a folder: taken up where it broke, its size and hash checked before it
+//! gets its name.
 //!
-//! In: an address, the size and SHA-256 that the hub states. Out: the file under its final name, or an error; what has come
-//! so far stays in a file beside it that the next attempt, or the next run, goes on with (after a killed process only where the
-//! file system has locks).
+//! In: an address, the size and SHA-256 that the hub states. Out: the file under its final name, or
+//! an error; what has come so far stays in a file beside it that the next attempt, or the next run,
+//! goes on with (after a killed process only where the file system has locks).
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,10 @@ use fs_err::{File, OpenOptions};
 use ureq::Body;
 use ureq::http::Response;
 
-use super::hash::sha256_of;
 use super::own;
 use super::web::{Tried, Web};
 use crate::error::{Error, Result};
+use crate::hash::sha256_of_reader;
 use crate::interrupt;
 use crate::lock::Locked;
 use crate::progress::Progress;
@@ -103,8 +104,9 @@ fn transfer(web: &Web<'_>, wanted: &Wanted<'_>, out: &mut File, progress: &Progr
     receive(web, wanted, response, out, have..total, progress)
 }
 
-/// Opens the part file, which must be ours alone until it has its name: two writers would mix their bytes. `None` if the whole
-/// file is there by now. Where there are no locks, it gets a name that only we know, and whoever renames it first has it.
+/// Opens the part file, which must be ours alone until it has its name: two writers would mix their
+/// bytes. `None` if the whole file is there by now. Where there are no locks, it gets a name that
+/// only we know, and whoever renames it first has it.
 fn open_part(web: &Web<'_>, wanted: &Wanted<'_>) -> Result<Option<(Locked, PathBuf)>> {
     let part = wanted.part;
     let unwritable = |e: io::Error| {
@@ -210,15 +212,16 @@ fn broke(wanted: &Wanted<'_>, have: u64, range: &std::ops::Range<u64>, why: &str
     }
 }
 
-/// Checks size and hash of the part file; a wrong one is deleted, since going on from it can never end well.
-/// It is read through the handle that is locked: on some file systems no other can read it.
+/// Checks size and hash of the part file; a wrong one is deleted, since going on from it can never
+/// end well. It is read through the handle that is locked: on some file systems no other can read
+/// it.
 fn verify(wanted: &Wanted<'_>, part: &mut File) -> Result<()> {
     let size = length(part)?;
     let wrong = if wanted.size.is_some_and(|s| s != size) {
         Some(format!("it has {size} bytes instead of {}", wanted.size.unwrap_or_default()))
     } else if let Some(expected) = wanted.sha256 {
         part.rewind()?;
-        let found = sha256_of(part)?;
+        let found = sha256_of_reader(part)?;
         (found != expected).then(|| format!("its SHA-256 is {found}, the hub states {expected}"))
     } else {
         None

@@ -1,10 +1,12 @@
-//! What a model folder is that is no Stable Diffusion 1.x or 2.x text-to-image model.
+//! Which family a model folder is of, and what it is where it is of none.
 //!
-//! In: the pipeline's class, or the names of the files. Out: what people call such a model, for the refusal.
+//! In: the pipeline's class, or the names of the files. Out: the [`Family`], or what people call
+//! such a model, for the refusal.
 
 use std::collections::BTreeSet;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::pipeline::Family;
 
 /// Beginnings of pipeline classes, the longer ones first, and what they are.
 const PIPELINES: [(&str, &str); 20] = [
@@ -35,8 +37,9 @@ pub(super) fn of_class(class: &str) -> Option<&'static str> {
     PIPELINES.iter().find(|(start, _)| class.starts_with(start)).map(|(_, what)| *what)
 }
 
-/// The refusal of a folder or repository that has parts of another kind, before anything of it is read or fetched.
-pub(super) fn refused(names: &BTreeSet<String>, place: &str) -> Option<Error> {
+/// The family of a folder or repository with these files. Errors if there are parts of another
+/// kind, before anything of it is read or fetched.
+pub(super) fn of_names(names: &BTreeSet<String>, place: &str) -> Result<Family> {
     let has = |folder: &str| names.iter().any(|name| name.starts_with(folder));
     let what = match () {
         () if has("transformer/") => {
@@ -45,9 +48,9 @@ pub(super) fn refused(names: &BTreeSet<String>, place: &str) -> Option<Error> {
         () if has("text_encoder_2/") && has("text_encoder/") => "Stable Diffusion XL",
         () if has("text_encoder_2/") => "the refiner of Stable Diffusion XL",
         () if has("image_encoder/") && !has("text_encoder/") => "an image-variation or video model",
-        () => return None,
+        () => return Ok(Family::Sd1),
     };
-    Some(Error::input(format!("{place}: this is {what}, which is not supported")).hint(REMEDY))
+    Err(Error::input(format!("{place}: this is {what}, which is not supported")).hint(REMEDY))
 }
 
 /// What to take in its place.

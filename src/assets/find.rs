@@ -1,16 +1,18 @@
 //! From the `Source` that an experiment names to files on this machine.
 //!
-//! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the model's files or the data
-//! set's folder. A ModelScope repository that is given beside a Hugging Face one is asked when Hugging Face cannot be
-//! reached, and only then: a refusal or a wrong name is told, not hidden behind another source.
+//! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the
+//! model's files or the data set's folder. A ModelScope repository that is given beside a Hugging
+//! Face one is asked when Hugging Face cannot be reached, and only then: a refusal or a wrong name
+//! is told, not hidden behind another source.
 
 use std::path::{Path, PathBuf};
 
 use super::settings::{HubSettings, Hubs};
 use super::web::Tried;
-use super::{ModelFiles, hub, local, modelscope};
+use super::{hub, local, modelscope};
 use crate::config::Source;
 use crate::error::{Error, Result};
+use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
 
 /// ModelScope's name for what is `main` elsewhere.
@@ -33,7 +35,7 @@ impl Hubs {
     /// As [`find_model`], with these settings.
     pub fn find_model(&self, source: &Source, progress: &Progress) -> Result<ModelFiles> {
         let files = self.find(source, progress, local::find, hub::find_model, modelscope::find_model)?;
-        for part in [&files.unet, &files.vae, &files.text_encoder].into_iter().filter(|p| p.half) {
+        for part in files.parts.values().filter(|part| part.half) {
             progress.line(format!("{}: only float16 weights are there; they are widened to float32", part.name));
         }
         Ok(files)

@@ -1,10 +1,11 @@
 //! Hugging Face repositories, kept in the same cache as Python's `huggingface_hub` keeps them.
 //!
-//! In: a repository and a revision. Out: the snapshot's folder, in which every file that is needed lies whole. What the cache
-//! holds completely is used without a question to the network, so a branch stays where it was when it first came; delete the
-//! repository's folder under `HF_HOME` to follow it. The cache's layout is `hf_hub`'s; the transfers are ours, because its
-//! own (0.5) have no time-outs and check no hash. As there, a file's size, `ETag` (the SHA-256 of large files) and commit come
-//! from the headers of its `resolve` address, before any redirect to the storage.
+//! In: a repository and a revision. Out: the snapshot's folder, in which every file that is needed
+//! lies whole. What the cache holds completely is used without a question to the network, so a
+//! branch stays where it was when it first came; delete the repository's folder under `HF_HOME` to
+//! follow it. The cache's layout is `hf_hub`'s; the transfers are ours, because its own (0.5) have
+//! no time-outs and check no hash. As there, a file's size, `ETag` (the SHA-256 of large files) and
+//! commit come from the headers of its `resolve` address, before any redirect to the storage.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use super::download::{Wanted, fetch};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Failed, Tried, Web, encode};
-use super::{ModelFiles, local, own, pictures};
+use super::{local, own, pictures};
 use crate::error::{Error, Result};
+use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
 
 /// Finds the model `repo` at `revision`, from the cache or from the hub.
@@ -39,7 +41,8 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
     Ok(local::find(&dir)?)
 }
 
-/// Finds the data set `repo` at `revision`, from the cache or from the hub; gives a folder of pictures.
+/// Finds the data set `repo` at `revision`, from the cache or from the hub; gives a folder of
+/// pictures.
 pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
     if let Some(dir) = remote.cached_dataset() {
@@ -103,7 +106,8 @@ impl<'a> Remote<'a> {
         Ok(Self { name, revision, cache: Cache::new(root).repo(repo.clone()), repo, folder, settings })
     }
 
-    /// The snapshot that the cache holds for the revision: a branch's or tag's, or the commit itself.
+    /// The snapshot that the cache holds for the revision: a branch's or tag's, or the commit
+    /// itself.
     fn cached(&self) -> Option<PathBuf> {
         let reference = fs_err::read_to_string(self.folder.join("refs").join(self.revision)).ok();
         let commit = reference.as_deref().map_or(self.revision, str::trim);
@@ -111,8 +115,8 @@ impl<'a> Remote<'a> {
         (is_plain(commit) && dir.is_dir()).then_some(dir)
     }
 
-    /// The data set's snapshot, if every file of it is there. What another program fetched has no list of them: it is taken
-    /// where nobody may be asked for one.
+    /// The data set's snapshot, if every file of it is there. What another program fetched has no
+    /// list of them: it is taken where nobody may be asked for one.
     fn cached_dataset(&self) -> Option<PathBuf> {
         let taken = |dir: &PathBuf| self.is_whole(dir) || self.settings.offline.is_some() && pictures::has_any(dir);
         self.cached().filter(taken)
@@ -127,7 +131,8 @@ impl<'a> Remote<'a> {
         self.folder.join(".tunelab").join(snapshot.file_name().unwrap_or_default()).with_extension("txt")
     }
 
-    /// Fetches the files that `choose` takes from the listing; gives the snapshot's folder and their names.
+    /// Fetches the files that `choose` takes from the listing; gives the snapshot's folder and
+    /// their names.
     fn fetch(
         &self,
         choose: impl FnOnce(&BTreeSet<String>) -> Result<Vec<String>>,
@@ -177,7 +182,8 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// Reads a file's headers: relative redirects are followed, the one to the storage only where the size is still unknown.
+/// Reads a file's headers: relative redirects are followed, the one to the storage only where the
+/// size is still unknown.
 fn stated(web: &Web<'_>, url: &str, name: &str) -> Tried<Stated> {
     let mut response = first_byte(web, url, name)?;
     for _ in 0..5 {
@@ -218,7 +224,8 @@ fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// The whole file's size: after the slash of `Content-Range`, or the length of an answer that ignored the `Range`.
+/// The whole file's size: after the slash of `Content-Range`, or the length of an answer that
+/// ignored the `Range`.
 fn content_range(response: &Response<Body>) -> Option<u64> {
     match header(response, "content-range") {
         Some(range) => range.rsplit('/').next()?.parse().ok(),
@@ -227,7 +234,8 @@ fn content_range(response: &Response<Body>) -> Option<u64> {
     }
 }
 
-/// Gives a blob its name in the snapshot, as a link with a relative path so that the cache can be moved.
+/// Gives a blob its name in the snapshot, as a link with a relative path so that the cache can be
+/// moved.
 fn link(blob: &Path, snapshot: &Path, name: &str) -> Result<()> {
     let pointer = snapshot.join(name);
     if let Some(parent) = pointer.parent() {

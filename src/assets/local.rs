@@ -1,7 +1,7 @@
 //! A diffusers folder on this machine.
 //!
-//! In: the folder that holds `model_index.json`. Out: the files of its parts, after the pipeline's and the parts' classes
-//! were checked; or one error that lists everything that is missing.
+//! In: the folder that holds `model_index.json`. Out: the files of its parts, after the pipeline's
+//! and the parts' classes were checked; or one error that lists everything that is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::layout::{self, Chosen, MODEL_INDEX, PARTS, PartKind, SCHEDULER, SINGLE_FILE, TOKENIZER, stays_inside};
-use super::{ModelFiles, family};
+use super::family;
+use super::layout::{self, Chosen, MODEL_INDEX, SINGLE_FILE, stays_inside};
 use crate::error::{Error, Result};
-use crate::weights::{Part, Weights};
+use crate::pipeline::{Family, ModelFiles, SCHEDULER};
+use crate::weights::{Part, PartName, Weights};
 
 /// Finds the parts of the model in `root`.
 pub fn find(root: &Path) -> Result<ModelFiles> {
@@ -21,17 +22,13 @@ pub fn find(root: &Path) -> Result<ModelFiles> {
         check_classes(&root.join(MODEL_INDEX))?;
     }
     let needed = layout::choose(&names, &root.display().to_string())?;
-    let mut parts = PARTS.iter().zip(&needed.parts).map(|(kind, chosen)| part(root, kind, chosen));
-    // `choose` gives one choice for each part.
-    let [Some(unet), Some(vae), Some(text_encoder)] = [parts.next(), parts.next(), parts.next()] else {
-        return Err(Error::run(format!("{}: a part got no files", root.display())));
-    };
+    let parts = needed.parts.iter().map(|(name, chosen)| Ok((*name, part(root, *name, chosen)?)));
+    let tokenizers = needed.family.text_encoders().map(|(part, tokenizer)| (part, root.join(tokenizer.folder)));
     Ok(ModelFiles {
+        family: needed.family,
         root: root.to_owned(),
-        unet: unet?,
-        vae: vae?,
-        text_encoder: text_encoder?,
-        tokenizer: root.join(TOKENIZER),
+        parts: parts.collect::<Result<_>>()?,
+        tokenizers: tokenizers.collect(),
         scheduler_config: root.join(SCHEDULER),
     })
 }
@@ -98,10 +95,15 @@ pub(super) fn check_classes(path: &Path) -> Result<()> {
         .map_err(|e| Error::input(format!("{}: not the JSON object that was expected: {e}", path.display())))?;
     let mut wrong = Vec::new();
     let class = index.get("_class_name").and_then(Value::as_str);
-    if let Some(class) = class.filter(|class| *class != "StableDiffusionPipeline") {
-        wrong.push(format!("the pipeline is {class}, supported is StableDiffusionPipeline"));
+    let is_of = |family: &Family| class.is_none_or(|class| class == family.pipeline_class());
+    let family = Family::ALL.into_iter().find(is_of);
+    if let (Some(class), None) = (class, family) {
+        let supported = Family::ALL.map(Family::pipeline_class).join(" or ");
+        wrong.push(format!("the pipeline is {class}, supported is {supported}"));
     }
-    let parts = PARTS.iter().map(|p| (p.name, p.class)).chain([("tokenizer", "CLIPTokenizer")]);
+    let family = family.unwrap_or(Family::Sd1);
+    let tokenizers = family.text_encoders().map(|(_, tokenizer)| (tokenizer.folder, tokenizer.class));
+    let parts = family.parts().iter().map(|p| (p.name.as_str(), p.class)).chain(tokenizers);
     for (name, supported) in parts {
         let class = index.get(name).and_then(|v| Component::deserialize(v).ok());
         let class = class.as_ref().and_then(|c| c.1.as_str());
@@ -119,12 +121,12 @@ pub(super) fn check_classes(path: &Path) -> Result<()> {
     Err(Error::input(format!("{}: {what} is not supported:\n  {list}", path.display())).hint(family::REMEDY))
 }
 
-fn part(root: &Path, kind: &PartKind, chosen: &Chosen) -> Result<Part> {
+fn part(root: &Path, name: PartName, chosen: &Chosen) -> Result<Part> {
     let weights = match &chosen.index {
         None => chosen.files.iter().map(|f| root.join(f)).collect(),
         Some(index) => shards(&root.join(index))?,
     };
-    Ok(Part { name: kind.name, config: root.join(kind.name).join("config.json"), weights, half: chosen.half })
+    Ok(Part { name, config: root.join(name.as_str()).join("config.json"), weights, half: chosen.half })
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,11 @@
-//! ModelScope repositories over its HTTP API, kept in the same cache as its Python library keeps them.
+//! ModelScope repositories over its HTTP API, kept in the same cache as its Python library keeps
+//! them.
 //!
-//! In: a repository and a revision. Out: the folder in which every file that is needed lies whole. Addresses as in the Python
-//! SDK (`modelscope/hub/api.py`, `file_download.py`): a model's files are listed by name, a data set's by number and by page.
-//! The cache has one folder for a repository, `models/OWNER/NAME` with `___` for `.`; as it does not tell revisions apart,
-//! any other than `master` gets a folder of its own.
+//! In: a repository and a revision. Out: the folder in which every file that is needed lies whole.
+//! Addresses as in the Python SDK (`modelscope/hub/api.py`, `file_download.py`): a model's files
+//! are listed by name, a data set's by number and by page. The cache has one folder for a
+//! repository, `models/OWNER/NAME` with `___` for `.`; as it does not tell revisions apart, any
+//! other than `master` gets a folder of its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +17,9 @@ use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Tried, Web, encode};
-use super::{ModelFiles, local, pictures};
+use super::{local, pictures};
 use crate::error::{Error, Result};
+use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
 
 /// Entries in one page of a data set's listing.
@@ -35,7 +38,8 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
     Ok(local::find(&remote.dir)?)
 }
 
-/// Finds the data set `repo` at `revision`, from the cache or from ModelScope; gives a folder of pictures.
+/// Finds the data set `repo` at `revision`, from the cache or from ModelScope; gives a folder of
+/// pictures.
 pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, "datasets", settings)?;
     let list = remote.beside("txt");

@@ -1,6 +1,7 @@
 //! Names that no other process takes, for what is renamed when it is whole.
 //!
-//! In: a folder, or a path in it, and what makes a file or a link where there was none. Out: a hidden name there, and what was made.
+//! In: a folder, or a path in it, and what makes a file or a link where there was none. Out: a
+//! hidden name there, and what was made.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ pub(super) fn beside<T>(path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> i
     within(path.parent().unwrap_or(Path::new("")), make)
 }
 
-/// Makes something under a new name in `folder`; `make` must fail where there is something of that name.
+/// Makes something under a new name in `folder`; `make` must fail where there is something of that
+/// name.
 pub(super) fn within<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     let mut number = 0;
     loop {
@@ -29,7 +31,8 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
-/// Gives what lies at `own` the name `path`, once `written` says that it is whole; removes it otherwise.
+/// Gives what lies at `own` the name `path`, once `written` says that it is whole; removes it
+/// otherwise.
 pub(super) fn rename(own: &Path, path: &Path, written: io::Result<()>) -> io::Result<()> {
     let renamed = written.and_then(|()| fs_err::rename(own, path));
     if renamed.is_err() {

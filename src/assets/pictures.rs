@@ -1,7 +1,8 @@
 //! Which files of a data set's repository are needed, and whether a cache holds them all.
 //!
-//! In: names from a hub's listing. Out: the pictures, their captions and their metadata; and a small list file that is written
-//! when all of them have come, because, other than with a model, nothing else tells a whole data set from half of one.
+//! In: names from a hub's listing. Out: the pictures, their captions and their metadata; and a
+//! small list file that is written when all of them have come, because, other than with a model,
+//! nothing else tells a whole data set from half of one.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,19 +10,20 @@ use std::path::Path;
 
 use super::layout::stays_inside;
 use super::own;
+use crate::data::{IMAGE_ENDINGS, has_image_ending};
 use crate::error::{Error, Result};
 
 /// Chooses the files of a data set from `names`; `place` is the repository, for the error.
 pub(super) fn choose(names: &BTreeSet<String>, place: &str) -> Result<Vec<String>> {
     let wanted: Vec<String> = names.iter().filter(|n| is_wanted(n, names)).cloned().collect();
-    if wanted.iter().any(|n| is_picture(n)) {
+    if wanted.iter().any(|n| has_image_ending(n)) {
         return Ok(wanted);
     }
     let packed = ["parquet", "arrow", "zip", "tar", "tar.gz", "tgz", "rar"];
     let pack = names.iter().find(|n| packed.iter().any(|e| n.to_lowercase().ends_with(&format!(".{e}"))));
     let what = match pack {
         Some(name) => format!("{place}: holds its pictures packed ({name}), not as picture files"),
-        None => format!("{place}: there are no pictures (png, jpg, jpeg, webp) in this repository"),
+        None => format!("{place}: there are no pictures ({}) in this repository", IMAGE_ENDINGS.join(", ")),
     };
     Err(Error::input(what).hint(
         "unpack it into a folder of pictures with a metadata.jsonl (`file_name`, `text`) and give that folder as `path`, or \
@@ -37,9 +39,9 @@ fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
     }
     if let Some(stem) = caption_stem(name) {
         let beside = names.range(stem.to_owned()..).take_while(|n| n.starts_with(stem));
-        return beside.filter(|n| is_picture(n)).any(|n| n.rsplit_once('.').is_some_and(|(s, _)| s == stem));
+        return beside.filter(|n| has_image_ending(n)).any(|n| n.rsplit_once('.').is_some_and(|(s, _)| s == stem));
     }
-    is_picture(name) || file == "metadata.jsonl" || file == "metadata.csv"
+    has_image_ending(name) || file == "metadata.jsonl" || file == "metadata.csv"
 }
 
 /// A caption's name without its ending, `.txt` or kohya's `.caption` in any case.
@@ -48,17 +50,12 @@ fn caption_stem(name: &str) -> Option<&str> {
     ["txt", "caption"].iter().any(|caption| ending.eq_ignore_ascii_case(caption)).then_some(stem)
 }
 
-fn is_picture(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, e)| e.to_lowercase());
-    extension.is_some_and(|e| matches!(e.as_str(), "png" | "jpg" | "jpeg" | "webp"))
-}
-
 /// Whether there is a picture in `dir` or below.
 pub(super) fn has_any(dir: &Path) -> bool {
     let Ok(mut entries) = fs_err::read_dir(dir) else { return false };
     entries.any(|entry| {
         let Ok(path) = entry.map(|entry| entry.path()) else { return false };
-        if path.is_dir() { has_any(&path) } else { path.is_file() && is_picture(&path.to_string_lossy()) }
+        if path.is_dir() { has_any(&path) } else { path.is_file() && has_image_ending(&path.to_string_lossy()) }
     })
 }
 

@@ -1,7 +1,9 @@
-//! Whether an experiment's model and pictures can be had at all: asked quickly, before anything is fetched.
+//! Whether an experiment's model and pictures can be had at all: asked quickly, before anything is
+//! fetched.
 //!
-//! In: a plan. Out: nothing, or why not. They can be had where they are on this machine, or where a hub answers, whatever it
-//! answers: a refusal or a wrong name is for the fetching to tell. A hub is asked once, and given seconds.
+//! In: a plan. Out: nothing, or why not. They can be had where they are on this machine, or where a
+//! hub answers, whatever it answers: a refusal or a wrong name is for the fetching to tell. A hub
+//! is asked once, and given seconds.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -12,7 +14,8 @@ use super::web::Web;
 use super::{hub, modelscope};
 use crate::config::{Plan, Source};
 
-/// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the network is forbidden.
+/// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the
+/// network is forbidden.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Which hubs answer, as far as that was asked.
@@ -31,7 +34,8 @@ impl Reach {
         Self { hubs, huggingface: OnceCell::new(), modelscope: OnceCell::new() }
     }
 
-    /// Why the plan's model or its pictures cannot be had: `the model is not on this machine, and … cannot be reached`.
+    /// Why the plan's model or its pictures cannot be had: `the model is not on this machine, and …
+    /// cannot be reached`.
     pub fn obstacle(&self, plan: &Plan) -> Option<String> {
         let told = |what: &str, silent: String| format!("{what} not on this machine, and {silent}");
         let model = self.silent(&plan.model, hub::has_model, modelscope::has_model);

@@ -1,9 +1,11 @@
-//! Where the hubs are, where their files are kept, and who asks: all that the environment says, read once.
+//! Where the hubs are, where their files are kept, and who asks: all that the environment says,
+//! read once.
 //!
-//! In: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` (else its older name `HUGGINGFACE_HUB_CACHE`), `HF_TOKEN` (else the token file
-//! that `hf auth login` writes), `MODELSCOPE_ENDPOINT`, `MODELSCOPE_CACHE`, `MODELSCOPE_API_TOKEN`, and for both hubs
-//! `HF_HUB_OFFLINE` (else `TRANSFORMERS_OFFLINE`), read as `huggingface_hub` reads them. Out: settings that tests make by hand
-//! instead.
+//! In: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` (else its older name `HUGGINGFACE_HUB_CACHE`),
+//! `HF_TOKEN` (else the token file that `hf auth login` writes), `MODELSCOPE_ENDPOINT`,
+//! `MODELSCOPE_CACHE`, `MODELSCOPE_API_TOKEN`, and for both hubs `HF_HUB_OFFLINE` (else
+//! `TRANSFORMERS_OFFLINE`), read as `huggingface_hub` reads them. Out: settings that tests make by
+//! hand instead.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,16 +13,19 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How long a hub has for the first byte of an answer; as much for the look-up of its name, and for the connection.
+/// How long a hub has for the first byte of an answer; as much for the look-up of its name, and for
+/// the connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a transfer that has begun may be silent before it is given up. A slow one that moves is never given up.
+/// How long a transfer that has begun may be silent before it is given up. A slow one that moves is
+/// never given up.
 const TIME_OUT: Duration = Duration::from_secs(30);
 
 /// How often a transfer that broke is taken up again.
 const RETRIES: u32 = 5;
 
-/// Which hub the settings are for; decides the form of its addresses and the names of its variables.
+/// Which hub the settings are for; decides the form of its addresses and the names of its
+/// variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hub {
     /// huggingface.co and its mirrors.
@@ -89,7 +94,8 @@ pub struct HubSettings {
     pub hub: Hub,
     /// Its address without a slash at the end.
     pub endpoint: String,
-    /// The folder of its cache; `None` where the environment names none and there is no home folder.
+    /// The folder of its cache; `None` where the environment names none and there is no home
+    /// folder.
     pub cache: Option<PathBuf>,
     /// Who asks.
     pub token: Option<Token>,
@@ -107,7 +113,8 @@ pub struct HubSettings {
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl HubSettings {
-    /// Hugging Face as these variables have it; the same cache and token file as its Python library.
+    /// Hugging Face as these variables have it; the same cache and token file as its Python
+    /// library.
     pub fn huggingface(variables: Variables) -> Self {
         let home = path(variables, "HF_HOME").or_else(|| Some(user_cache(variables)?.join("huggingface")));
         let token_file = path(variables, "HF_TOKEN_PATH").or_else(|| Some(home.as_ref()?.join("token")));
@@ -182,7 +189,8 @@ impl Hubs {
     }
 }
 
-/// The variable that forbids the network, if it does: the first of the two that is not empty decides.
+/// The variable that forbids the network, if it does: the first of the two that is not empty
+/// decides.
 fn offline(variables: Variables) -> Option<&'static str> {
     let said = |name: &'static str| Some((name, variables(name)?));
     let (name, value) = said("HF_HUB_OFFLINE").or_else(|| said("TRANSFORMERS_OFFLINE"))?;
@@ -205,12 +213,14 @@ fn user_cache(variables: Variables) -> Option<PathBuf> {
     path(variables, "XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))
 }
 
-/// Where this program keeps what it unpacks, the best first: the user's cache, else the system's temporary folder.
+/// Where this program keeps what it unpacks, the best first: the user's cache, else the system's
+/// temporary folder.
 pub(super) fn own_folders() -> Vec<PathBuf> {
     user_cache(&variable).into_iter().chain([std::env::temp_dir()]).map(|folder| folder.join("tunelab")).collect()
 }
 
-/// An address with its scheme and without a slash at its end; `hf-mirror.com` alone is taken to mean https.
+/// An address with its scheme and without a slash at its end; `hf-mirror.com` alone is taken to
+/// mean https.
 fn endpoint(variables: Variables, name: &str, default: &str) -> String {
     let text = variables(name).unwrap_or_else(|| default.to_owned());
     let text = text.trim().trim_end_matches('/');

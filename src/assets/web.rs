@@ -1,7 +1,9 @@
-//! One hub over HTTP: requests with finite time-outs, its token sent to it alone, and its refusals in plain words.
+//! One hub over HTTP: requests with finite time-outs, its token sent to it alone, and its refusals
+//! in plain words.
 //!
-//! In: settings and addresses. Out: responses, JSON, or a `Failed` that knows whether the hub could not be reached (then
-//! another one may be tried) or answered with a refusal (then asking elsewhere would hide the mistake).
+//! In: settings and addresses. Out: responses, JSON, or a `Failed` that knows whether the hub could
+//! not be reached (then another one may be tried) or answered with a refusal (then asking elsewhere
+//! would hide the mistake).
 
 use std::io::Read;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -60,7 +62,8 @@ impl<'a> Web<'a> {
         web.get(&format!("{}/", settings.endpoint), None, false).is_ok()
     }
 
-    /// `limit` is for a whole request; the settings' patience until it is answered, their time-out for each silence after that.
+    /// `limit` is for a whole request; the settings' patience until it is answered, their time-out
+    /// for each silence after that.
     fn with_limit(settings: &'a HubSettings, repo: &'a str, limit: Option<Duration>) -> Self {
         let wait = Some(settings.patience);
         // A proxy is for the world outside; a mirror on this machine is asked directly.
@@ -86,8 +89,8 @@ impl<'a> Web<'a> {
         self.settings
     }
 
-    /// Asks for `url`, with a `Range` where one is given; redirects are followed if `follow`. Any status may come back.
-    /// Where the network is forbidden nothing is asked.
+    /// Asks for `url`, with a `Range` where one is given; redirects are followed if `follow`. Any
+    /// status may come back. Where the network is forbidden nothing is asked.
     pub(super) fn get(&self, url: &str, range: Option<String>, follow: bool) -> Tried<Response<Body>> {
         if let Some(variable) = self.settings.offline {
             return Err(self.forbidden(variable));
@@ -194,8 +197,8 @@ impl<'a> Web<'a> {
     }
 }
 
-/// Waits for the answer to a request, and no longer than until something asks to stop: the thread that still waits ends with the
-/// process.
+/// Waits for the answer to a request, and no longer than until something asks to stop: the thread
+/// that still waits ends with the process.
 fn answer<T: Send + 'static>(request: impl FnOnce() -> T + Send + 'static) -> Tried<T> {
     let (tell, told) = mpsc::channel();
     thread::Builder::new().spawn(move || tell.send(request())).map_err(Error::from)?;
@@ -211,7 +214,8 @@ fn answer<T: Send + 'static>(request: impl FnOnce() -> T + Send + 'static) -> Tr
     }
 }
 
-/// Percent-encodes a path or a query value; `keep` are the characters beside letters, digits and `-_.~` that stay.
+/// Percent-encodes a path or a query value; `keep` are the characters beside letters, digits and
+/// `-_.~` that stay.
 pub(super) fn encode(text: &str, keep: &str) -> String {
     use std::fmt::Write;
     text.bytes().fold(String::new(), |mut out, b| {

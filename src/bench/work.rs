@@ -1,6 +1,5 @@
 //! The work that is timed: the very functions that a run calls, on random numbers.
 
-use super::networks;
 use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
 use crate::config::{self, AdamW};
@@ -10,13 +9,15 @@ use crate::model::Dtype;
 use crate::model::build::Trainable;
 use crate::model::lora::LoraConfig;
 use crate::model::sd15;
+use crate::pipeline::{Configs, PipelineLoader};
 use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;
-use crate::train::objective::{Draw, Predictor};
+use crate::train::objective::{NoiseSample, Predictor};
 use crate::train::optimizer::Optimizer;
 use crate::train::pass;
-use crate::train::texts::Texts;
+use crate::train::texts::TextConditioning;
+use crate::weights::PartName;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,6 +25,8 @@ use tunelab_ops::replay::Replay;
 
 /// Seeds noise and timesteps.
 const SEED: u64 = 7;
+/// Seeds the weights, which change no cost.
+const WEIGHTS_SEED: u64 = 1;
 /// The caption of every picture of the batch.
 const CAPTION: &str = "a dog";
 /// Guidance as in diffusers' default.
@@ -67,12 +70,17 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         BenchWork::VaeEncode => autoencoding(args, &[Half::Encoder], device),
         BenchWork::VaeDecode => autoencoding(args, &[Half::Decoder], device),
         BenchWork::Text => {
-            let clip = networks::text_encoder(device)?;
+            let (clip, _) = loader(&Configs::sd15()?, device).text_encoder(PartName::TextEncoder)?;
             let ids = vec![(0..clip.config().max_position_embeddings as u32).collect::<Vec<_>>(); args.batch];
             let steps = steps(args.steps, device, || read(&clip.forward(&ids)?))?;
             Ok(without_training(steps, operations::text(args.batch)?))
         }
     }
+}
+
+/// Networks of random weights.
+fn loader<'a>(configs: &'a Configs, device: &'a Device) -> PipelineLoader<'a> {
+    PipelineLoader::random(configs, device).seed(WEIGHTS_SEED)
 }
 
 /// The type of the UNet's frozen weights, and on a CUDA device of its activations.
@@ -93,25 +101,28 @@ fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
 fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Timed> {
     let all = trained == Trainable::Full;
-    let (mut unet, parameters) = networks::unet(trained, device, dtype(args, device)?)?;
+    let configs = Configs::sd15()?;
+    let loader = loader(&configs, device).training(BTreeMap::from([(PartName::Unet, trained)]));
+    let (mut unet, parameters) = loader.dtype(dtype(args, device)?).unet()?;
     if args.checkpointing {
         unet.recompute();
     }
-    let schedule = sd15::schedule()?;
+    let schedule = &configs.schedule;
     // Half of the samples are class images, with a weight of 1 for their loss as in diffusers.
     let prior = (args.work == BenchWork::Dreambooth).then_some((args.batch, 1.0));
     let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
-    let texts = Texts::Fixed(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?)]));
-    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: None };
+    let texts =
+        TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?.into())]));
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None };
     let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
-        let draw = Draw::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
+        let sample = NoiseSample::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
         step += 1;
-        let question = predictor.question(&batch, &draw)?;
-        let passed = pass::run(&mut replay, predictor, &optimizer, &question, prior, 1.0)?;
+        let batch = predictor.prepare(&batch, &sample)?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;
@@ -123,14 +134,14 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = networks::unet(Trainable::None, device, dtype(args, device)?)?;
+    let (unet, _) = loader(&Configs::sd15()?, device).dtype(dtype(args, device)?).unet()?;
     let samples = 2 * args.batch;
     let x = randn(&latents(args, args.batch), device)?;
-    let text = randn(&hidden_states(samples), device)?;
+    let conditioning = randn(&hidden_states(samples), device)?.into();
     let mut timestep = 999.0;
     let mut replay = Replay::new(device);
     let steps = steps(args.steps, device, || {
-        let output = guided(&mut replay, &unet, &x, &vec![timestep; args.batch], &text, GUIDANCE)?;
+        let output = guided(&mut replay, &unet, &x, &vec![timestep; args.batch], &conditioning, GUIDANCE)?;
         timestep -= 1.0;
         read(&output)
     })?;
@@ -140,7 +151,7 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
 
 /// The VAE's halves, one after the other.
 fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
-    let vae = networks::vae(device)?;
+    let vae = loader(&Configs::sd15()?, device).vae()?;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
     let latents = randn(&latents(args, args.batch), device)?;
     let steps = steps(args.steps, device, || {

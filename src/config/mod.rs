@@ -17,6 +17,7 @@ pub mod keys;
 pub mod local;
 mod optimizer;
 mod resolve;
+mod sampling;
 mod source;
 mod train;
 
@@ -32,6 +33,7 @@ pub use eval::{Eval, SampleParams};
 pub use figures::{Original, Reference};
 use keys::{Keys, Lines, Listing, Stated, Visit, natural, text};
 pub use optimizer::{AdamW, Optimizer};
+pub use sampling::{Unfit, unfit_sampling};
 use source::Role;
 pub use source::Source;
 pub use train::{Length, LrScheduler, Train};

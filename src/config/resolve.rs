@@ -6,9 +6,9 @@
 //! 1.
 
 use super::keys::Visit;
-use super::{Adapter, DreamBooth, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, local};
+use super::{Adapter, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, Unfit, local, unfit_sampling};
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
-use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
+use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
 use crate::model::describe::plausible_target;
 
@@ -135,24 +135,11 @@ fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
 /// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is
 /// asked when it is.
 fn sampling(root: &Section, schedule: &NoiseSchedule, plan: &Plan) {
-    let eval = &plan.eval;
-    if !eval.prompts.is_empty() {
-        let sample = (eval.sample.sampler, eval.sample.steps);
-        steps_fit(&root.section("eval"), ["steps", "sampler"], schedule, sample);
+    for Unfit { tables, key, error } in unfit_sampling(plan, schedule) {
+        let (first, inner) = tables.split_first().unwrap_or((&"", &[]));
+        let table = inner.iter().fold(root.section(first), |table, name| table.section(name));
+        table.reject(key, format!("`{key}`: {}", error.line()), error.remedy().unwrap_or_default());
     }
-    if let Objective::DreamBooth(DreamBooth { class_path: None, class_sample, .. }) = &plan.objective {
-        let section = root.section("adapter").section("dreambooth");
-        let sample = (class_sample.sampler, class_sample.steps);
-        steps_fit(&section, ["class_steps", "class_sampler"], schedule, sample);
-    }
-}
-
-fn steps_fit(s: &Section, keys: [&str; 2], schedule: &NoiseSchedule, (sampler, steps): (Sampler, usize)) {
-    let Err(error) = SamplerRun::new(sampler, schedule, steps) else { return };
-    // Where no number of steps would do, it is the sampler that does not fit.
-    let would_do = [1, 2, 5, 20].into_iter().any(|steps| SamplerRun::new(sampler, schedule, steps).is_ok());
-    let key = if would_do { keys[0] } else { keys[1] };
-    s.reject(key, format!("`{key}`: {}", error.line()), error.remedy().unwrap_or_default());
 }
 
 /// What must be said of somebody else's figures, and of a stand-in.

@@ -9,6 +9,7 @@ use super::experiment::{Section, is_repository};
 use super::keys::{Key, Named, Stated, Visit, folder, one_of, repository, text};
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
+use crate::weights::has_weights_ending;
 
 /// Where files come from: the model or the images.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,7 +177,7 @@ impl Source {
         if let Ok(path) = fs_err::canonicalize(text) {
             return Ok(Self::Path(path));
         }
-        if [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|end| text.to_lowercase().ends_with(end)) {
+        if has_weights_ending(text) {
             return Err(Error::input(format!("no model: there is no file {text:?}")).hint(
                 "give a folder in diffusers' layout or a repository's `owner/name`; single files are not read yet",
             ));

@@ -15,8 +15,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use sha2::{Digest, Sha256};
 
-use crate::assets::hex;
 use crate::error::{Error, Result};
+use crate::hash::hex;
 
 /// Where the header keeps the hash.
 const HASH_FIELD: &str = "sha256";
@@ -79,22 +79,6 @@ impl Cache {
     pub fn root(&self) -> &Path {
         &self.root
     }
-}
-
-/// The key of what is computed from `parts`: a SHA-256 in which each part is preceded by its length, so that no two lists of
-/// parts run into the same text.
-pub fn key(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
-}
-
-/// SHA-256 of bytes in memory, in lower-case hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Tensor>, String> {

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::folder::{METADATA, METADATA_CSV};
-use super::name::{key, name, shortened};
+use super::name::{key, shortened, slashed as name};
 use super::quotes;
 use super::text;
 use crate::error::{Error, Result};

@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::cache::sha256;
 use super::captions::{Row, Table, read_side_car};
 use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder};
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
-use super::name::{key, listed, name, shortened};
+use super::name::{key, listed, shortened, slashed as name};
 use crate::error::{Error, Result};
+use crate::hash::sha256;
 
 /// Problems listed in one error, and files left out that are told one by one; a folder of the wrong kind would fill the screen many
 /// times over.

@@ -165,10 +165,18 @@ fn is_ignored(name: &str) -> bool {
     NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !is_picture_name(&name)
 }
 
+/// How the names of images end, in any case.
+pub const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// Whether a file's name says that it is an image.
+pub fn has_image_ending(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    IMAGE_ENDINGS.iter().any(|image| ending.eq_ignore_ascii_case(image))
+}
+
 /// `license_plate.jpg` is a photograph.
 fn is_picture_name(name: &str) -> bool {
-    let name = name.to_lowercase();
-    !name.starts_with('.') && [".jpg", ".jpeg", ".png", ".webp"].iter().any(|extension| name.ends_with(extension))
+    !name.starts_with('.') && has_image_ending(name)
 }
 
 /// `license_plate.txt` is the caption of `license_plate.jpg`.

@@ -19,10 +19,11 @@ mod resize;
 mod text;
 mod transform;
 
-pub use cache::{Cache, key, sha256};
+pub use cache::Cache;
 pub use dataset::{Picture, load_dataset, load_pictures};
 pub use epochs::{Epochs, batches};
+pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
-pub use name::shortened;
+pub use name::{shortened, slashed};
 pub use resize::resize_short_side;
 pub use transform::{center_crop, crop, flip, from_tensor, random_crop, to_tensor};

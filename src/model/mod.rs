@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod clip;
+pub mod conditioning;
 pub mod config;
 pub mod describe;
 mod dtype;

@@ -6,6 +6,7 @@
 //! and diffusers' block structure and tensor names.
 
 use super::build::{Build, Parameters};
+use super::conditioning::Conditioning;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::lora::Dropout;
 use super::module::Positions;
@@ -137,10 +138,10 @@ impl Unet {
     }
 
     /// `noisy_latents` [B, C, H, W], `timesteps` one a sample (0 to 999, may lie between),
-    /// `encoder_hidden_states` [B, M, width] → prediction.
-    pub fn forward(&self, noisy_latents: &Tensor, timesteps: &[f64], encoder_hidden_states: &Tensor) -> Result<Tensor> {
+    /// their conditioning → prediction.
+    pub fn forward(&self, noisy_latents: &Tensor, timesteps: &[f64], conditioning: &Conditioning) -> Result<Tensor> {
         let embedding = self.timestep_embedding(timesteps, noisy_latents.device())?;
-        self.predict(noisy_latents, &embedding, encoder_hidden_states)
+        self.predict(noisy_latents, &embedding, conditioning)
     }
 
     /// The sinusoidal embedding of timesteps, [B, channels] in f32: what [`Unet::predict`] wants to
@@ -156,8 +157,9 @@ impl Unet {
         &self,
         noisy_latents: &Tensor,
         timestep_embedding: &Tensor,
-        encoder_hidden_states: &Tensor,
+        conditioning: &Conditioning,
     ) -> Result<Tensor> {
+        let encoder_hidden_states = &conditioning.hidden_states;
         let samples = noisy_latents.dim(0)?;
         if samples != timestep_embedding.dim(0)? || samples != encoder_hidden_states.dim(0)? {
             let (l, n, t) = (noisy_latents.dims(), timestep_embedding.dim(0)?, encoder_hidden_states.dims());

@@ -1,34 +1,200 @@
-//! From a model's files to its networks.
+//! From a model's files, or from the sizes of its networks alone, to its networks: the one way for
+//! training, sampling and timing.
 //!
-//! In: [`ModelFiles`] and a device. Out: each network with its parameters; every error names the file.
+//! In: [`ModelFiles`] or [`Configs`], a device, what is trained. Out: a [`Pipeline`], or one of its
+//! parts; every error names the file.
 
-use crate::assets::ModelFiles;
-use crate::config::Dtype;
+use super::{Family, ModelFiles, Pipeline, TextEncoders, Tokenizers};
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
+use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::{ClipConfig, ClipText};
+use crate::model::sd15;
+use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::{Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
-use crate::weights::{Loader, Weights};
+use crate::weights::{Loader, PartName, Weights};
 use candle_core::{DType, Device};
+use std::collections::BTreeMap;
 
-fn build(weights: Weights, device: &Device, trained: Trainable, seed: u64) -> Build {
-    Build::from_files(Loader::new(weights, device, DType::F32), trained, seed)
+/// Where the networks' tensors come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Files(&'a ModelFiles),
+    Random(&'a Configs),
 }
 
-/// What the files hold and no network takes, one line for a part: tensors for other uses, and layers of the text encoder above
-/// those of its config.json (which is how some leave out the last ones: "clip skip").
+/// The sizes of a model's networks, for one of random numbers.
+pub struct Configs {
+    /// What the model is.
+    pub family: Family,
+    /// The noise predictor.
+    pub unet: UnetConfig,
+    /// The autoencoder.
+    pub vae: VaeConfig,
+    /// Each text encoder.
+    pub text_encoders: BTreeMap<PartName, ClipConfig>,
+    /// How noise is added.
+    pub schedule: NoiseSchedule,
+}
+
+impl Configs {
+    /// Stable Diffusion 1.5's.
+    pub fn sd15() -> Result<Self> {
+        Ok(Self {
+            family: Family::Sd1,
+            unet: sd15::unet(),
+            vae: sd15::vae(),
+            text_encoders: BTreeMap::from([(PartName::TextEncoder, sd15::text_encoder())]),
+            schedule: sd15::schedule()?,
+        })
+    }
+}
+
+/// How a model's networks are made.
+#[derive(Clone)]
+pub struct PipelineLoader<'a> {
+    source: Source<'a>,
+    device: &'a Device,
+    trained: BTreeMap<PartName, Trainable>,
+    seed: u64,
+    dtype: Dtype,
+}
+
+impl<'a> PipelineLoader<'a> {
+    /// From files; all of it frozen, in f32.
+    pub fn of_files(files: &'a ModelFiles, device: &'a Device) -> Self {
+        Self { source: Source::Files(files), device, trained: BTreeMap::new(), seed: 0, dtype: Dtype::F32 }
+    }
+
+    /// Random weights, which change no cost; there are no tokenizers then.
+    pub fn random(configs: &'a Configs, device: &'a Device) -> Self {
+        Self { source: Source::Random(configs), device, trained: BTreeMap::new(), seed: 0, dtype: Dtype::F32 }
+    }
+
+    /// The same with what is trained of each part; what is not named is frozen.
+    #[must_use]
+    pub fn training(self, trained: BTreeMap<PartName, Trainable>) -> Self {
+        Self { trained, ..self }
+    }
+
+    /// The same, in which new adapters and random weights draw from the streams of `seed`.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The same with the UNet's frozen weights in this type.
+    #[must_use]
+    pub fn dtype(self, dtype: Dtype) -> Self {
+        Self { dtype, ..self }
+    }
+
+    /// All of it. Errors also if the parts do not belong together.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        let schedule = self.schedule()?;
+        let (unet, unet_parameters) = self.unet()?;
+        let vae = self.vae()?;
+        let (text_encoders, mut parameters) = self.text_encoders()?;
+        parameters.insert(PartName::Unet, unet_parameters);
+        check_sizes(unet.config(), vae.config(), text_encoders.width())?;
+        let (family, tokenizers) = (self.family(), self.tokenizers()?);
+        Ok(Pipeline { family, tokenizers, text_encoders, unet, vae, schedule, parameters })
+    }
+
+    /// The noise predictor.
+    pub fn unet(&self) -> Result<(Unet, Parameters)> {
+        let config = match self.source {
+            Source::Files(files) => UnetConfig::read(&files.part(PartName::Unet)?.config)?,
+            Source::Random(configs) => configs.unet.clone(),
+        };
+        Unet::new(&config, self.build(PartName::Unet, |_| false)?.of_type(self.dtype))
+    }
+
+    /// The autoencoder.
+    pub fn vae(&self) -> Result<Vae> {
+        let config = match self.source {
+            Source::Files(files) => VaeConfig::read(&files.part(PartName::Vae)?.config)?,
+            Source::Random(configs) => configs.vae.clone(),
+        };
+        Ok(Vae::new(&config, self.build(PartName::Vae, |_| false)?)?.0)
+    }
+
+    /// All text encoders, and their tensors.
+    pub fn text_encoders(&self) -> Result<(TextEncoders, BTreeMap<PartName, Parameters>)> {
+        let (mut networks, mut tensors) = (BTreeMap::new(), BTreeMap::new());
+        for (part, _) in self.family().text_encoders() {
+            let (clip, parameters) = self.text_encoder(part)?;
+            networks.insert(part, clip);
+            tensors.insert(part, parameters);
+        }
+        Ok((TextEncoders::new(self.family(), networks), tensors))
+    }
+
+    /// One text encoder. Layers above those of its configuration are left in the file.
+    pub fn text_encoder(&self, part: PartName) -> Result<(ClipText, Parameters)> {
+        let config = match self.source {
+            Source::Files(files) => ClipConfig::read(&files.part(part)?.config)?,
+            Source::Random(configs) => {
+                let config = configs.text_encoders.get(&part);
+                config.ok_or_else(|| Error::run(format!("the sizes of the {part} are not known")))?.clone()
+            }
+        };
+        let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.num_hidden_layers);
+        ClipText::new(&config, self.build(part, above)?)
+    }
+
+    /// The tokenizers; none for random weights.
+    pub fn tokenizers(&self) -> Result<Tokenizers> {
+        let Source::Files(files) = self.source else { return Ok(Tokenizers(BTreeMap::new())) };
+        let read = |(part, _)| Ok((part, Tokenizer::from_dir(files.tokenizer(part)?)?));
+        Ok(Tokenizers(self.family().text_encoders().map(read).collect::<Result<_>>()?))
+    }
+
+    /// How noise is added.
+    pub fn schedule(&self) -> Result<NoiseSchedule> {
+        match self.source {
+            Source::Files(files) => files.noise_schedule(),
+            Source::Random(configs) => Ok(configs.schedule.clone()),
+        }
+    }
+
+    fn family(&self) -> Family {
+        match self.source {
+            Source::Files(files) => files.family,
+            Source::Random(configs) => configs.family,
+        }
+    }
+
+    /// The tensors of a part, but for those that are `surplus`.
+    fn build(&self, part: PartName, surplus: impl Fn(&str) -> bool) -> Result<Build> {
+        let trained = self.trained.get(&part).cloned().unwrap_or(Trainable::None);
+        Ok(match self.source {
+            Source::Files(files) => {
+                let weights = Weights::open_part(files.part(part)?)?.without(surplus);
+                Build::from_files(Loader::new(weights, self.device, DType::F32), trained, self.seed)
+            }
+            Source::Random(_) => Build::untrained(trained, self.seed, self.device),
+        })
+    }
+}
+
+/// What the files hold and no network takes, one line for a part: tensors for other uses, and
+/// layers of a text encoder above those of its config.json (which is how some leave out the last
+/// ones: "clip skip").
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    for part in [&files.unet, &files.vae, &files.text_encoder] {
+    for part in files.parts.values() {
         notes.extend(Weights::open_part(part)?.passed_over(part.name));
     }
-    let layers = ClipConfig::read(&files.text_encoder.config)?.num_hidden_layers;
-    let there =
-        Weights::open_part(&files.text_encoder)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
-    if there > layers {
-        notes.push(format!("text_encoder: {there} layers, of which config.json takes the first {layers}"));
+    for (name, _) in files.family.text_encoders() {
+        let part = files.part(name)?;
+        let layers = ClipConfig::read(&part.config)?.num_hidden_layers;
+        let there = Weights::open_part(part)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
+        if there > layers {
+            notes.push(format!("{name}: {there} layers, of which config.json takes the first {layers}"));
+        }
     }
     Ok(notes)
 }
@@ -38,49 +204,12 @@ fn text_layer(name: &str) -> Option<usize> {
     name.strip_prefix("text_model.encoder.layers.")?.split('.').next()?.parse().ok()
 }
 
-/// The text encoder; a new adapter draws from the streams of `seed`.
-pub fn text_encoder(
-    files: &ModelFiles,
-    device: &Device,
-    trained: Trainable,
-    seed: u64,
-) -> Result<(ClipText, Parameters)> {
-    let config = ClipConfig::read(&files.text_encoder.config)?;
-    let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.num_hidden_layers);
-    let weights = Weights::open_part(&files.text_encoder)?.without(above);
-    ClipText::new(&config, build(weights, device, trained, seed))
-}
-
-/// The VAE, frozen.
-pub fn vae(files: &ModelFiles, device: &Device) -> Result<Vae> {
-    let config = VaeConfig::read(&files.vae.config)?;
-    Ok(Vae::new(&config, build(Weights::open_part(&files.vae)?, device, Trainable::None, 0))?.0)
-}
-
-/// The UNet, with frozen weights of type `dtype`; a new adapter draws from the streams of `seed`.
-pub fn unet(
-    files: &ModelFiles,
-    device: &Device,
-    trained: Trainable,
-    seed: u64,
-    dtype: Dtype,
-) -> Result<(Unet, Parameters)> {
-    let config = UnetConfig::read(&files.unet.config)?;
-    Unet::new(&config, build(Weights::open_part(&files.unet)?, device, trained, seed).of_type(dtype))
-}
-
-/// The noise schedule.
-pub fn schedule(files: &ModelFiles) -> Result<NoiseSchedule> {
-    let json = fs_err::read_to_string(&files.scheduler_config).map_err(|e| Error::input(e.to_string()))?;
-    NoiseSchedule::from_config(&json, &files.scheduler_config)
-}
-
 /// Errors if the parts do not belong together: the sizes in which they meet must agree.
-pub fn check_sizes(unet: &UnetConfig, vae: &VaeConfig, text: &ClipConfig) -> Result<()> {
+pub fn check_sizes(unet: &UnetConfig, vae: &VaeConfig, text_width: usize) -> Result<()> {
     let pairs = [
         ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
         ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
-        ("unet cross_attention_dim", unet.cross_attention_dim, "text_encoder hidden_size", text.hidden_size),
+        ("unet cross_attention_dim", unet.cross_attention_dim, "text_encoder hidden_size", text_width),
     ];
     let Some((a_name, a, b_name, b)) = pairs.iter().find(|(_, a, _, b)| a != b) else { return Ok(()) };
     let error = Error::input(format!("{a_name} is {a}, but {b_name} is {b}"));

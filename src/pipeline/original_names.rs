@@ -1,7 +1,8 @@
-//! What CompVis' code, from which Stable Diffusion came, calls the UNet's tensors ("ldm" names; Rombach et al. 2022).
+//! What CompVis' code, from which Stable Diffusion came, calls the UNet's tensors ("ldm" names;
+//! Rombach et al. 2022).
 //!
-//! In: diffusers' names. Out: the original ones, by position: the levels and blocks of diffusers are numbered through there. Single-file
-//! checkpoints have these names, and some LoRA files.
+//! In: diffusers' names. Out: the original ones, by position: the levels and blocks of diffusers
+//! are numbered through there. Single-file checkpoints have these names, and some LoRA files.
 
 /// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
 pub fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usize, &'a str)> {
@@ -29,7 +30,8 @@ pub fn unet(name: &str, layers: &[usize]) -> Option<String> {
         return Some(format!("middle_block.{}.{}", 2 * index.parse::<usize>().ok()?, resnet(rest)?));
     }
     if let Some((level, kind, index, rest)) = position(name, "down_blocks.") {
-        // Every finer level has its residual blocks and one block for its down-sampling; block 0 is conv_in.
+        // Every finer level has its residual blocks and one block for its down-sampling; block 0 is
+        // conv_in.
         let first = 1 + layers.get(..level)?.iter().map(|n| n + 1).sum::<usize>();
         return match kind {
             "resnets" => Some(format!("input_blocks.{}.0.{}", first + index, resnet(rest)?)),

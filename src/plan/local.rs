@@ -9,28 +9,19 @@ use hf_hub::RepoType;
 
 use crate::config::Source;
 use crate::config::local::cached;
-
-/// The files of a model that a run needs.
-const MODEL_FILES: [&str; 9] = [
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-    "scheduler/scheduler_config.json",
-];
+use crate::data::has_image_ending;
+use crate::pipeline::Family;
 
 /// The model's files that a run would download first; none of what is here.
-pub(super) fn missing_files(model: &Source) -> Vec<&'static str> {
+pub(super) fn missing_files(model: &Source) -> Vec<String> {
+    // What a model is that is not here is not known before it is asked for.
+    let files = Family::Sd1.usual_files();
     let Source::HuggingFace { repo, revision, .. } = model else {
-        return if model.is_here() { Vec::new() } else { MODEL_FILES.to_vec() };
+        return if model.is_here() { Vec::new() } else { files };
     };
     let here = |file: &str| cached(repo, revision, RepoType::Model, file).is_some();
     let half = |file: &str| file.replace(".safetensors", ".fp16.safetensors");
-    MODEL_FILES.into_iter().filter(|file| !here(file) && !here(&half(file))).collect()
+    files.into_iter().filter(|file| !here(file) && !here(&half(file))).collect()
 }
 
 /// How many files of a local or built-in dataset look like pictures.
@@ -55,6 +46,5 @@ fn is_picture(path: &Path) -> bool {
     if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
         return false;
     }
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-    ["png", "jpg", "jpeg", "webp"].contains(&extension.as_str())
+    has_image_ending(&path.to_string_lossy())
 }

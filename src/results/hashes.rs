@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data;
+use crate::hash;
 
 /// SHA-256 of all that goes in, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +47,10 @@ impl Hashes {
         let lists = [&self.model, &self.data, self.captions.as_ref().unwrap_or(&none), &self.class];
         let one = |list: &List| {
             let entries: Vec<&str> = list.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
-            data::key(&entries)
+            hash::key(&entries)
         };
         let lists = lists.map(one);
-        data::key(&lists.each_ref().map(String::as_str))
+        hash::key(&lists.each_ref().map(String::as_str))
     }
 
     /// Whether a version recorded it that listed neither captions nor all of a tokenizer's files,

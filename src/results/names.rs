@@ -4,10 +4,10 @@
 //! component that every file system takes. Two prompts never share a folder: a prompt that its slug
 //! does not spell out in full gets a hash, after a character that slugs without a hash never hold.
 
-use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use super::sample_set::SampleSet;
+use crate::hash::sha256;
 
 /// The most characters of a slug before its hash.
 const SLUG_CHARS: usize = 60;
@@ -81,6 +81,5 @@ fn is_reserved(name: &str) -> bool {
 }
 
 fn short_hash(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    format!("{:08x}", u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))
+    sha256(text.as_bytes())[..8].to_owned()
 }

@@ -1,23 +1,27 @@
-//! The class images of prior preservation (Ruiz et al. 2023): made by the base model, or the user's own.
+//! The class images of prior preservation (Ruiz et al. 2023): made by the base model, or the user's
+//! own.
 //!
-//! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the class prompt. Images
-//! that are made lie in a folder named by the hash of everything that makes them: model, prompt, sampler, steps,
-//! guidance, size, seed and batch size. So they are made once, shared by all experiments that ask for the same, topped up where
-//! more are asked for, and never taken for another prompt or model. Each carries a hash of its pixels: one that is no longer
-//! what was drawn is drawn again, and other files in the folder are not looked at.
+//! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the
+//! class prompt. Images that are made lie in a folder named by the hash of everything that makes
+//! them: model, prompt, sampler, steps, guidance, size, seed and batch size. So they are made once,
+//! shared by all experiments that ask for the same, topped up where more are asked for, and never
+//! taken for another prompt or model. Each carries a hash of its pixels: one that is no longer what
+//! was drawn is drawn again, and other files in the folder are not looked at.
 //!
-//! Picture i begins from the noise of seed + i and belongs to batch i / `class_batch_size`. How a sum is rounded may depend on how
-//! many pictures a product works on, so a batch is always drawn whole, whichever of its pictures are missing: a picture's bytes
-//! depend on its number and the folder's name alone.
+//! Picture i begins from the noise of seed + i and belongs to batch i / `class_batch_size`. How a
+//! sum is rounded may depend on how many pictures a product works on, so a batch is always drawn
+//! whole, whichever of its pictures are missing: a picture's bytes depend on its number and the
+//! folder's name alone.
 
 use super::Experiment;
 use crate::config::{DreamBooth, Dtype};
 use crate::data::{self, Picture};
 use crate::device;
 use crate::error::{Error, Result};
+use crate::hash;
+use crate::pipeline::PromptEmbeds;
 use crate::results::{ImageMetadata, read_text, write_png};
-use crate::sample::Painter;
-use crate::train::texts::States;
+use crate::sample::ImageGenerator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tunelab_ops::weight::products_in_bf16;
@@ -28,12 +32,13 @@ const VERSION: &str = "7";
 /// The text chunk with the hash of the picture's pixels.
 const PIXELS: &str = "pixels";
 
-/// The class images, found or made. `states` holds the hidden states of the class prompt and of the empty prompt.
+/// The class images, found or made. `embeds` holds the conditioning of the class prompt and of the
+/// empty prompt.
 pub fn find(
     of: &Experiment,
     prior: &DreamBooth,
-    painter: &Painter,
-    states: &States,
+    generator: &ImageGenerator,
+    embeds: &PromptEmbeds,
     model: &BTreeMap<String, String>,
     cache: &Path,
     warn: &mut dyn FnMut(String),
@@ -43,15 +48,15 @@ pub fn find(
     }
     let folder = cache.join("class_images").join(key(of, prior, model));
     let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect();
-    make(of, prior, painter, states, &folder, &missing)?;
+    make(of, prior, generator, embeds, &folder, &missing)?;
     data::load_pictures(&folder, (0..prior.class_images).map(name), &prior.class_prompt)
 }
 
 /// Whether the picture is there as it was drawn.
 fn is_whole(file: &Path) -> bool {
     let Ok(picture) = data::load_image(file) else { return false };
-    let hash = data::sha256(&picture.pixels);
-    read_text(file).is_ok_and(|text| text.iter().any(|(keyword, value)| keyword == PIXELS && *value == hash))
+    let pixels = hash::sha256(&picture.pixels);
+    read_text(file).is_ok_and(|text| text.iter().any(|(keyword, value)| keyword == PIXELS && *value == pixels))
 }
 
 /// The name of the folder: a hash of everything that decides how the pictures look.
@@ -65,7 +70,7 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
     };
     let settings = [
         VERSION.to_owned(),
-        data::key(&model),
+        hash::key(&model),
         prior.class_prompt.clone(),
         prior.class_sample.sampler.to_string(),
         prior.class_sample.steps.to_string(),
@@ -74,7 +79,7 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
-    data::key(&settings.iter().chain([&rounding]).map(String::as_str).collect::<Vec<_>>())
+    hash::key(&settings.iter().chain([&rounding]).map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Picture `index`; the names sort as the numbers do.
@@ -86,8 +91,8 @@ fn name(index: usize) -> PathBuf {
 fn make(
     of: &Experiment,
     prior: &DreamBooth,
-    painter: &Painter,
-    states: &States,
+    generator: &ImageGenerator,
+    embeds: &PromptEmbeds,
     folder: &Path,
     missing: &[usize],
 ) -> Result<()> {
@@ -95,12 +100,12 @@ fn make(
         return Ok(());
     }
     let unknown = || Error::run("the class prompt was not prepared");
-    let prompt = states.get(&prior.class_prompt).ok_or_else(unknown)?;
-    let negative = states.get("").ok_or_else(unknown)?;
+    let prompt = embeds.get(&prior.class_prompt).ok_or_else(unknown)?;
+    let negative = embeds.get("").ok_or_else(unknown)?;
     let size = prior.class_batch_size;
     let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
-    let calls = painter.calls(prior.class_sample.sampler, prior.class_sample.steps)?;
-    let bar = of.progress.bar("class images", (calls * batches.len()) as u64);
+    let unet_calls = generator.unet_calls(prior.class_sample.sampler, prior.class_sample.steps)?;
+    let bar = of.progress.bar("class images", (unet_calls * batches.len()) as u64);
     for (done, batch) in batches.iter().enumerate() {
         bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
         let first = batch * size;
@@ -110,10 +115,11 @@ fn make(
             // Its folder is shared by all experiments on this very model.
             stand_in: None,
         };
-        let pictures = painter.paint_batch(&shot(first), size, prior.class_sample.sampler, prompt, negative, &bar)?;
-        for (index, picture) in (first..).zip(&pictures).filter(|(index, _)| missing.contains(index)) {
-            let text = [("parameters", &*shot(index).parameters()), (PIXELS, &data::sha256(&picture.pixels))];
-            write_png(&folder.join(name(index)), picture, &text)?;
+        let images =
+            generator.generate_batch(&shot(first), size, prior.class_sample.sampler, prompt, negative, &bar)?;
+        for (index, image) in (first..).zip(&images).filter(|(index, _)| missing.contains(index)) {
+            let text = [("parameters", &*shot(index).parameters()), (PIXELS, &hash::sha256(&image.pixels))];
+            write_png(&folder.join(name(index)), image, &text)?;
         }
     }
     bar.finish();

@@ -1,13 +1,15 @@
 //! Whether what a finished run was made from is still what it was.
 //!
-//! In: its plan, its record, and what is on this machine: nothing is fetched. Out: nothing, a note on what is not here to be
-//! compared, or the error that names what has changed. A model or a folder is hashed once for all runs of a command.
+//! In: its plan, its record, and what is on this machine: nothing is fetched. Out: nothing, a note
+//! on what is not here to be compared, or the error that names what has changed. A model or a
+//! folder is hashed once for all runs of a command.
 
 use super::prepare::{hash_data, hash_pictures};
 use crate::assets::{self, Reach};
 use crate::config::{Objective, Plan, Source};
 use crate::data;
 use crate::error::{Error, Result};
+use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
 use crate::results::{Hashes, RunDir};
 use std::cell::RefCell;
@@ -27,7 +29,8 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Compares what the trained run `run` recorded with what is here now. Gives a note, if not all of it is here.
+    /// Compares what the trained run `run` recorded with what is here now. Gives a note, if not all
+    /// of it is here.
     ///
     /// # Errors
     /// Wrong input: something is another than it was, or cannot be used any more.
@@ -35,8 +38,7 @@ impl Inputs {
         let has = (reach.has_model(&plan.model), reach.has_dataset(&plan.dataset.source));
         let mut now = if has.1 { self.data(plan, progress)? } else { Hashes::default() };
         if has.0 {
-            let hash = || assets::hash_model(&assets::find_model(&plan.model, progress)?);
-            now.model = self.models.get(plan.model.clone(), hash)?;
+            now.model = self.hash_model(&plan.model, &assets::find_model(&plan.model, progress)?)?;
         }
         let before = run.earlier_record()?.hashes;
         if let Some(what) = now.changed_since(&before) {
@@ -53,6 +55,11 @@ impl Inputs {
             (false, false) => "its model and pictures are",
         };
         Ok(Some(format!("{away} not here to be compared")))
+    }
+
+    /// The hashes of a model's files.
+    pub fn hash_model(&self, source: &Source, files: &ModelFiles) -> Result<Files> {
+        self.models.get(source.clone(), || files.hashes())
     }
 
     /// Of the plan's own pictures, their captions, and the user's own class images.

@@ -5,7 +5,7 @@
 //! error.
 
 use super::Experiment;
-use super::prepare::Prepared;
+use super::run_inputs::RunInputs;
 use crate::adapter;
 use crate::config::{Dtype, Objective};
 use crate::device;
@@ -82,7 +82,7 @@ impl Experiment<'_> {
 
     pub(super) fn record(
         &self,
-        with: &Prepared,
+        with: &RunInputs,
         end: &TrainingSummary,
         cuda_graphs: Option<bool>,
         sampling: f64,

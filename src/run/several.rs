@@ -1,7 +1,8 @@
 //! The `tunelab run` command: every experiment of every file, one after the other.
 //!
-//! In: its arguments. Out: a folder of results for each, the table of all, and where there are several a closing summary on
-//! stderr. An experiment that fails does not stop the others; the exit code is that of the worst.
+//! In: its arguments. Out: a folder of results for each, the table of all, and where there are
+//! several a closing summary on stderr. An experiment that fails does not stop the others; the exit
+//! code is that of the worst.
 
 use super::Experiment;
 use super::inputs::Inputs;
@@ -34,7 +35,8 @@ enum Outcome {
     Failed(Error),
 }
 
-/// An experiment's folder (its file and variant, if those could not be read), what became of it, and whether it is a stand-in.
+/// An experiment's folder (its file and variant, if those could not be read), what became of it,
+/// and whether it is a stand-in.
 struct Line {
     place: PathBuf,
     outcome: Outcome,
@@ -52,7 +54,8 @@ struct Chosen {
 
 /// `tunelab run`: every experiment in order.
 ///
-/// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is run), or how many failed.
+/// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is
+/// run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let progress = Progress::from_env();
@@ -82,7 +85,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     close(lines, &progress).and(shown)
 }
 
-/// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can be run, the file's one error.
+/// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can
+/// be run, the file's one error.
 fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
     let alone = |planned: Planned| Ok(Planned { plan: planned.stand_in(&file)?, stand_in: None });
     let place = |variant: Option<String>| {
@@ -153,7 +157,8 @@ impl Room<'_> {
         self.line(&plan, outcome)
     }
 
-    /// Says what stands in for what, and why, once in a command: the folders' names and the summary mark every stand-in.
+    /// Says what stands in for what, and why, once in a command: the folders' names and the summary
+    /// mark every stand-in.
     fn tell_stand_in(&self, plan: &Plan, why: Option<&str>) {
         let Some((what, why)) = plan.in_place().zip(why) else { return };
         let sentence = format!("stand-in: {what}, because {why}");
@@ -190,8 +195,8 @@ impl Room<'_> {
         Line { place: self.place(&plan.name), outcome, stand_in: plan.stands_in_for.is_some() }
     }
 
-    /// The experiment itself; or its stand-in, where its model is on a hub and the model or the pictures cannot be had. What is
-    /// done already needs neither.
+    /// The experiment itself; or its stand-in, where its model is on a hub and the model or the
+    /// pictures cannot be had. What is done already needs neither.
     fn choose(&self, Planned { plan, stand_in }: Planned) -> Result<Chosen> {
         if plan.stands_in_for.is_some() {
             let why = if self.args.stand_in { "--stand-in was given" } else { "its plan says so" };
@@ -238,7 +243,9 @@ impl Room<'_> {
         let progress = self.progress;
         let outcome = match &opened {
             Opened::Finished(run) => return run.record().map(|_| Outcome::AlreadyDone),
-            Opened::Resample(_) | Opened::MissingPictures(..) => experiment.resample().map(|()| Outcome::DrawnAgain)?,
+            Opened::Resample(_) | Opened::MissingPictures(..) => {
+                experiment.resample(&self.inputs).map(|()| Outcome::DrawnAgain)?
+            }
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
                 experiment.run().map(|()| Outcome::Done)?
             }

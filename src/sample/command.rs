@@ -1,26 +1,23 @@
-//! The `tunelab sample` command: pictures of a run's result, or of any model with or without a LoRA.
+//! The `tunelab sample` command: pictures of a run's result, or of any model with or without a
+//! LoRA.
 //!
-//! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk, and `DIR/grid.png`.
+//! In: its arguments. Out: `DIR/<prompt-slug>/<index>.png` with the parameters in the text chunk,
+//! and `DIR/grid.png`.
 
-use super::{Painter, check_base, trained_model};
-use crate::adapter::file::{self as lora_file, Component, Modules};
-use crate::assets::{self, ModelFiles};
+use super::{ImageGenerator, check_base, load, trained_model};
+use crate::adapter::file as lora_file;
+use crate::assets;
 use crate::cli::SampleArgs;
 use crate::config::{Dtype, Plan, SampleParams, Source};
-use crate::data::{Rgb, shortened};
+use crate::data::Rgb;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::build::{Build, Parameters, Trainable};
-use crate::model::clip::ClipText;
-use crate::model::tokenizer::Tokenizer;
-use crate::model::unet::Unet;
-use crate::model::vae::Vae;
-use crate::pipeline::load;
+use crate::pipeline::load::passed_over;
+use crate::pipeline::{Pipeline, tokenize};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
 use crate::results::{ImageMetadata, PLAN_TOML, RunDir, RunRecord, slug, write_png};
-use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 use tunelab_ops::replay::NO_GRAPHS;
 
@@ -107,47 +104,6 @@ impl Settings {
     }
 }
 
-/// All networks of a pipeline.
-pub(crate) struct Networks {
-    tokenizer: Tokenizer,
-    clip: ClipText,
-    pub unet: Unet,
-    pub vae: Vae,
-}
-
-impl Networks {
-    /// A model with frozen weights of type `dtype`, with a LoRA and how strongly it works, if there is one.
-    pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device, dtype: Dtype) -> Result<Self> {
-        let (mut clip, text_parameters) = load::text_encoder(files, device, Trainable::None, 0)?;
-        let vae = load::vae(files, device)?;
-        let (mut unet, unet_parameters) = load::unet(files, device, Trainable::None, 0, dtype)?;
-        load::check_sizes(unet.config(), vae.config(), clip.config())?;
-        if let Some((file, strength)) = lora {
-            let modules = Modules::new(&unet_parameters, &text_parameters);
-            let mut adapters = lora_file::read(file, &modules, device, *strength)?;
-            let with = |p: Parameters, lora| Ok::<_, Error>(Build::from_parameters(p.with_lora(lora).folded()?));
-            if let Some(lora) = adapters.remove(&Component::Unet) {
-                unet = Unet::new(unet.config(), with(unet_parameters, lora)?)?.0;
-            }
-            if let Some(lora) = adapters.remove(&Component::TextEncoder) {
-                clip = ClipText::new(clip.config(), with(text_parameters, lora)?)?.0;
-            }
-        }
-        Ok(Self { tokenizer: Tokenizer::from_dir(&files.tokenizer)?, clip, unet, vae })
-    }
-
-    /// The hidden states [1, tokens, width] of a text.
-    pub fn states(&self, text: &str, progress: &Progress) -> Result<Tensor> {
-        let encoded = self.tokenizer.encode(text)?;
-        if let Some(cut) = encoded.cut {
-            let [text, cut] = [text, &cut].map(shortened);
-            progress
-                .warn(format!("the prompt “{text}” is too long for the text encoder; this part is left out: “{cut}”"));
-        }
-        self.clip.forward(&[encoded.ids])
-    }
-}
-
 /// `tunelab sample`: draws every prompt's pictures and the grid of all.
 pub fn command(args: &SampleArgs) -> Result<()> {
     let settings = Settings::new(args)?;
@@ -162,36 +118,32 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     // A run may have been computed on another device.
     let dtype = device::check_type(&device, settings.dtype, false).map_or(Dtype::F32, |()| settings.dtype);
     let files = assets::find_model(&settings.model, &progress)?;
-    settings.trained_on.iter().try_for_each(|record| check_base(record, &files))?;
-    let schedule = load::schedule(&files)?;
-    load::passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));
-    let networks = Networks::load(&files, settings.lora.as_ref(), &device, dtype)?;
-    let (unet, vae) = (&networks.unet, &networks.vae);
-    let [height, width] = unet.config().sample_size.map(|side| side * vae.config().downscale());
-    let size = settings.size.unwrap_or((width, height));
-    if size.0 % vae.config().downscale() != 0 || size.1 % vae.config().downscale() != 0 {
-        let (w, h, by) = (size.0, size.1, vae.config().downscale());
-        return Err(Error::input(format!("{w}x{h}: this model's pictures need sides that are multiples of {by}")));
-    }
-    let painter = Painter::new(unet, vae, &schedule, &device, &interrupt);
-    let negative = networks.states(&settings.params.negative_prompt, &progress)?;
-    let calls = painter.calls(settings.params.sampler, settings.params.steps)?
-        * targets.iter().map(|(_, p)| p.len()).sum::<usize>();
-    let bar = progress.bar("sampling", calls as u64);
+    settings.trained_on.iter().try_for_each(|record| check_base(record, &files.root, files.hashes()?))?;
+    passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));
+    let pipeline = load(&files, settings.lora.as_ref(), &device, dtype)?;
+    let size = image_size(&pipeline, settings.size)?;
+    let prompts = targets.iter().map(|(prompt, _)| prompt.as_str());
+    let texts = [settings.params.negative_prompt.as_str()].into_iter().chain(prompts);
+    let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| progress.warn(text))?;
+    let embeds = pipeline.text_encoders.encode_each(&ids)?;
+    let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, &pipeline.schedule, &device, &interrupt);
+    let images: usize = targets.iter().map(|(_, paths)| paths.len()).sum();
+    let unet_calls = generator.unet_calls(settings.params.sampler, settings.params.steps)? * images;
+    let bar = progress.bar("sampling", unet_calls as u64);
     let mut rows = Vec::new();
     for (prompt, paths) in &targets {
-        let states = networks.states(prompt, &progress)?;
-        let mut pictures: Vec<Rgb> = Vec::with_capacity(paths.len());
+        let mut images: Vec<Rgb> = Vec::with_capacity(paths.len());
         for (index, path) in paths.iter().enumerate() {
             let shot = settings.shot(prompt, index, size);
-            let picture = painter.paint(&shot, settings.params.sampler, &states, &negative, &bar)?;
-            write_png(path, &picture, &[("parameters", &shot.parameters())])?;
-            pictures.push(picture);
+            let (positive, negative) = (&embeds[prompt], &embeds[&settings.params.negative_prompt]);
+            let image = generator.generate(&shot, settings.params.sampler, positive, negative, &bar)?;
+            write_png(path, &image, &[("parameters", &shot.parameters())])?;
+            images.push(image);
         }
-        rows.push(Row { label: prompt.clone(), images: pictures });
+        rows.push(Row { label: prompt.clone(), images });
     }
     bar.finish();
-    if let Some(Err(why)) = painter.replayed() {
+    if let Some(Err(why)) = generator.replayed() {
         progress.line(format!("note: {NO_GRAPHS}: {why}"));
     }
     let mark = if settings.stand_in.is_some() { "STAND-IN" } else { "" };
@@ -200,6 +152,20 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     write_png(&file, &grid(&[heading], &rows)?, &[])?;
     progress.line(format!("wrote {}", file.display()));
     Ok(())
+}
+
+/// Width and height: those that are asked for, otherwise the model's own.
+///
+/// Errors: the VAE has no such size.
+fn image_size(pipeline: &Pipeline, asked: Option<(usize, usize)>) -> Result<(usize, usize)> {
+    let by = pipeline.vae.config().downscale();
+    let [own_height, own_width] = pipeline.unet.config().sample_size.map(|side| side * by);
+    let (width, height) = asked.unwrap_or((own_width, own_height));
+    if width % by != 0 || height % by != 0 {
+        let message = format!("{width}x{height}: this model's pictures need sides that are multiples of {by}");
+        return Err(Error::input(message));
+    }
+    Ok((width, height))
 }
 
 /// Each prompt (once) with the files of its pictures. None of them may be there already.

@@ -1,13 +1,19 @@
-//! What a finished run trained, and whether the model that it trained on is still the same.
+//! What a finished run trained, loaded to draw with, and whether the model that it trained on is
+//! still the same.
 //!
-//! In: the run's folder and plan. Out: the model to draw with, and the LoRA for it, if it trained one.
+//! In: the run's folder and plan, or a model and a LoRA file. Out: the model to draw with, and the
+//! LoRA for it, if there is one; both as one [`Pipeline`].
 
+use crate::adapter::file::{self as lora_file, Modules};
 use crate::adapter::{self, Output};
-use crate::assets::{self, ModelFiles};
-use crate::config::{Plan, Source};
+use crate::config::{Dtype, Plan, Source};
 use crate::error::{Error, Result};
+use crate::pipeline::{ModelFiles, Pipeline, PipelineLoader};
 use crate::results::{Hashes, RunDir, RunRecord};
-use std::path::PathBuf;
+use crate::weights::PartName;
+use candle_core::Device;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
 pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
@@ -23,12 +29,22 @@ pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBu
         .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
 }
 
-/// Compares the base model with what the run recorded of it: a LoRA beside other weights draws something that nobody trained.
-pub fn check_base(record: &RunRecord, files: &ModelFiles) -> Result<()> {
-    let found = Hashes { model: assets::hash_model(files)?, ..Hashes::default() };
+/// Compares the base model in `root` with what the run recorded of it: a LoRA beside other weights
+/// draws something that nobody trained.
+pub fn check_base(record: &RunRecord, root: &Path, hashes: BTreeMap<String, String>) -> Result<()> {
+    let found = Hashes { model: hashes, ..Hashes::default() };
     let Some(what) = found.changed_since(&record.hashes) else { return Ok(()) };
-    let message = format!("{what} since {} was trained on {}", record.name, files.root.display());
+    let message = format!("{what} since {} was trained on {}", record.name, root.display());
     Err(Error::input(message).hint(
         "put the file with the SHA-256 that run.json records back, or train on this model with `tunelab run --force`",
     ))
+}
+
+/// A model with frozen weights of type `dtype`, with a LoRA file and its scale, if there is one.
+pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device, dtype: Dtype) -> Result<Pipeline> {
+    let pipeline = PipelineLoader::of_files(files, device).dtype(dtype).pipeline()?;
+    let Some((file, scale)) = lora else { return Ok(pipeline) };
+    let modules = Modules::new(pipeline.parameters(PartName::Unet)?, pipeline.parameters(PartName::TextEncoder)?);
+    let adapters = lora_file::read(file, &modules, device, *scale)?;
+    pipeline.with_lora(adapters.into_iter().map(|(component, layers)| (component.part(), layers)).collect())
 }

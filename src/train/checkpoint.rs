@@ -6,8 +6,8 @@
 //! checkpoint appears under its name only when it is whole; then the older ones are removed. It
 //! carries a hash of its content: one that is damaged is passed over for the one before it.
 
-use crate::data;
 use crate::error::{Error, Result};
+use crate::hash;
 use crate::results::{CHECKPOINTS, RunDir};
 use crate::weights::{Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
@@ -119,12 +119,12 @@ impl Checkpoint {
         let tensor = |(name, tensor): (&String, &Tensor)| -> Result<String> {
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
-            Ok(data::key(&[name, &format!("{:?}", tensor.dims()), &data::sha256(&bytes)]))
+            Ok(hash::key(&[name, &format!("{:?}", tensor.dims()), &hash::sha256(&bytes)]))
         };
         let tensors: Vec<String> = self.tensors.iter().map(tensor).collect::<Result<_>>()?;
         let (step, draws) = (self.step.to_string(), self.draws.to_string());
         let parts = [&step, &draws, &self.inputs].into_iter().chain(&tensors);
-        Ok(data::key(&parts.map(String::as_str).collect::<Vec<_>>()))
+        Ok(hash::key(&parts.map(String::as_str).collect::<Vec<_>>()))
     }
 }
 

@@ -1,14 +1,15 @@
 //! What training learns from: for each picture the distribution of its latents, and its caption.
 //!
-//! In: pictures and the VAE. Out: [`Examples`], from which every step draws anew: crop, flip and latents are
-//! random, so the VAE's distribution (mean and deviation) is kept and not one sample of it. With a centre crop it is
-//! computed once for each picture and its mirror image and cached on disk by content; with a random crop the VAE
-//! runs in every step.
+//! In: pictures and the VAE. Out: [`Examples`], from which every step draws anew: crop, flip and
+//! latents are random, so the VAE's distribution (mean and deviation) is kept and not one sample of
+//! it. With a centre crop it is computed once for each picture and its mirror image and cached on
+//! disk by content; with a random crop the VAE runs in every step.
 
 use crate::config::Dataset;
 use crate::data::{self, Cache, Picture, Rgb};
 use crate::device;
 use crate::error::Result;
+use crate::hash;
 use crate::interrupt::Interrupt;
 use crate::model::vae::{LatentDistribution, Vae};
 use crate::progress::Progress;
@@ -47,7 +48,7 @@ struct Example {
 /// Where the latents of one picture come from.
 enum Latents {
     /// The centre crop's, and its mirror image's if flips are wanted.
-    Fixed(Vec<LatentDistribution>),
+    Cached(Vec<LatentDistribution>),
     /// Resized; every step crops and encodes it.
     Live(Rgb),
 }
@@ -76,6 +77,17 @@ pub struct Sources<'a> {
     pub interrupt: &'a Interrupt,
 }
 
+impl Batch {
+    /// The samples of both, one behind the other: the halves [instance; class] of prior
+    /// preservation.
+    pub fn cat(instance: &Self, class: &Self) -> Result<Self> {
+        Ok(Self {
+            latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
+            captions: [instance.captions.clone(), class.captions.clone()].concat(),
+        })
+    }
+}
+
 impl Examples {
     /// Encodes every picture, or finds it in the cache.
     pub fn new(pictures: &[Picture], role: Role, dataset: &Dataset, from: &Sources) -> Result<Self> {
@@ -85,7 +97,7 @@ impl Examples {
         for picture in pictures {
             from.interrupt.check()?;
             let latents = if dataset.center_crop {
-                Latents::Fixed(encode_cached(picture, dataset, from)?)
+                Latents::Cached(encode_cached(picture, dataset, from)?)
             } else {
                 Latents::Live(data::resize_short_side(&picture.image()?, dataset.resolution))
             };
@@ -120,8 +132,8 @@ impl Examples {
         self.pictures.is_empty()
     }
 
-    /// The batch of the pictures `indices`: crops, flips, latents and dropped captions drawn from the streams of `seed` at
-    /// `draw`.
+    /// The batch of the pictures `indices`: crops, flips, latents and dropped captions drawn from
+    /// the streams of `seed` at `draw`.
     pub fn batch(&self, indices: &[usize], vae: &Vae, seed: u64, draw: u64) -> Result<Batch> {
         let stream = |name: &str| match self.role {
             Role::Instance => Generator::stream(seed, name, draw),
@@ -132,7 +144,7 @@ impl Examples {
         for &i in indices {
             let flipped = self.flip && flips.rand(1)[0] < 0.5;
             let sample = match &self.pictures[i].latents {
-                Latents::Fixed(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
+                Latents::Cached(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
                 Latents::Live(resized) => {
                     let square = data::random_crop(resized, self.resolution, &mut crops);
                     let square = if flipped { data::flip(&square) } else { square };
@@ -151,11 +163,11 @@ impl Examples {
     }
 
     /// The pictures `indices` as they are: centre crop, no flip, the mean of the latents.
-    pub fn still(&self, indices: &[usize], vae: &Vae) -> Result<Batch> {
+    pub fn deterministic_batch(&self, indices: &[usize], vae: &Vae) -> Result<Batch> {
         let mut latents = Vec::with_capacity(indices.len());
         for &i in indices {
             latents.push(match &self.pictures[i].latents {
-                Latents::Fixed(sides) => sides[0].mean.clone(),
+                Latents::Cached(sides) => sides[0].mean.clone(),
                 Latents::Live(resized) => encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean,
             });
         }
@@ -187,7 +199,7 @@ fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result
         let resolution = dataset.resolution.to_string();
         let side = if flipped { "flipped" } else { "plain" };
         let how = device::arithmetic(from.device);
-        let key = data::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
+        let key = hash::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
         if let Some(found) = from.cache.get("latents", &key)?
             && let (Some(mean), Some(std)) = (found.get("mean"), found.get("std"))
         {

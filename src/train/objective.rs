@@ -1,29 +1,32 @@
-//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, min-SNR weights (Hang et al. 2023)
-//! and prior preservation (Ruiz et al. 2023) where they are asked for.
+//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, min-SNR
+//! weights (Hang et al. 2023) and prior preservation (Ruiz et al. 2023) where they are asked for.
 //!
-//! In: clean latents and text states, the UNet. Out: one scalar whose gradient reaches every trained tensor. Each sample has
-//! its own timestep. Noise and timesteps come from named streams, so a step's draw depends on its number alone.
+//! In: clean latents and captions, the UNet. Out: one scalar whose gradient reaches every trained
+//! tensor. Each sample has its own timestep. Noise and timesteps come from named streams, so a
+//! step's sample depends on its number alone.
 
 use super::examples::Batch;
-use super::texts::Texts;
+use super::texts::TextConditioning;
 use crate::diffusion::NoiseSchedule;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::model::conditioning::{tensors_of, with_tensors};
 use crate::model::unet::Unet;
+use crate::pipeline::Conditioning;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
 use tunelab_ops as ops;
 
 /// Noise and timesteps of one batch.
-pub struct Draw {
+pub struct NoiseSample {
     /// [B, C, H, W], standard normal (plus the offset).
     pub noise: Tensor,
     /// One a sample.
     pub timesteps: Vec<usize>,
 }
 
-impl Draw {
-    /// Draw number `draw` of the streams of `seed`, for latents of the given shape. The offset adds to every channel of a
-    /// sample one normal number times `noise_offset` (Guttenberg 2023).
+impl NoiseSample {
+    /// Number `draw` of the streams of `seed`, for latents of the given shape. The offset adds to
+    /// every channel of a sample one normal number times `noise_offset` (Guttenberg 2023).
     pub fn new(
         dims: &[usize],
         schedule_len: usize,
@@ -50,8 +53,8 @@ impl Draw {
 pub struct Predictor<'a> {
     /// The noise predictor.
     pub unet: &'a Unet,
-    /// Captions to hidden states.
-    pub texts: &'a Texts,
+    /// Captions to conditioning.
+    pub texts: &'a TextConditioning,
     /// How noise is added.
     pub schedule: &'a NoiseSchedule,
     /// Min-SNR weights with this gamma.
@@ -66,106 +69,95 @@ pub struct Parts {
     pub prior: Tensor,
 }
 
-/// The tensors that the loss of a batch is computed from: all that differs from batch to batch.
-pub struct Question {
-    /// Latents with noise, [B, C, H, W].
-    pub noisy: Tensor,
+/// What the loss of a batch is computed from: all that differs from batch to batch.
+#[derive(Clone)]
+pub struct UnetBatch {
+    /// [B, C, H, W].
+    pub noisy_latents: Tensor,
     /// What is to be predicted, of the same shape.
     pub target: Tensor,
-    /// The embedding of the timesteps, [B, channels].
-    pub waves: Tensor,
+    /// [B, channels].
+    pub timestep_embedding: Tensor,
     /// The weight of each sample's loss, [B].
-    pub weights: Tensor,
-    /// Hidden states [B, tokens, width]; nothing where the text encoder is trained, which makes them from the captions.
-    pub text: Option<Tensor>,
+    pub loss_weights: Tensor,
+    /// Of the captions; nothing where the text encoder is trained, which makes it from them.
+    pub conditioning: Option<Conditioning>,
     /// One a sample.
     pub captions: Vec<String>,
 }
 
-impl Question {
-    /// Its tensors.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let always = [&self.noisy, &self.target, &self.waves, &self.weights];
-        always.into_iter().chain(&self.text).cloned().collect()
+impl UnetBatch {
+    /// Every tensor, in the one order that there is.
+    fn slots(&mut self) -> Vec<&mut Tensor> {
+        let Self { noisy_latents, target, timestep_embedding, loss_weights, conditioning, captions: _ } = self;
+        let mut slots = vec![noisy_latents, target, timestep_embedding, loss_weights];
+        slots.extend(conditioning.iter_mut().flat_map(Conditioning::slots));
+        slots
     }
 
-    /// The same question of other tensors. Errors unless they are as many.
-    pub fn with(&self, tensors: &[Tensor]) -> Result<Self> {
-        let [noisy, target, waves, weights, text @ ..] = tensors else {
-            return Err(Error::run(format!("{} tensors are no question", tensors.len())));
-        };
-        let [noisy, target, waves, weights] = [noisy, target, waves, weights].map(Tensor::clone);
-        Ok(Self { noisy, target, waves, weights, text: text.first().cloned(), captions: self.captions.clone() })
+    /// Its tensors, for whoever records what is computed from them.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        tensors_of(self, Self::slots)
+    }
+
+    /// The same batch of other tensors: the inverse of [`UnetBatch::tensors`]. Errors unless they
+    /// are as many.
+    pub fn with_tensors(&self, tensors: &[Tensor]) -> Result<Self> {
+        with_tensors(self, Self::slots, tensors)
     }
 }
 
 impl Predictor<'_> {
-    /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is asked for.
-    pub fn loss(&self, batch: &Batch, draw: &Draw) -> Result<Tensor> {
-        self.answer(&self.question(batch, draw)?)
-    }
-
-    /// What is asked of the networks by a batch and its draw.
-    pub fn question(&self, batch: &Batch, draw: &Draw) -> Result<Question> {
+    /// A batch with its noise, for the UNet.
+    pub fn prepare(&self, batch: &Batch, sample: &NoiseSample) -> Result<UnetBatch> {
         let device = batch.latents.device();
-        let timesteps: Vec<f64> = draw.timesteps.iter().map(|&t| t as f64).collect();
+        let timesteps: Vec<f64> = sample.timesteps.iter().map(|&t| t as f64).collect();
         let weight = |&t: &usize| self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma)) as f32;
-        let weights: Vec<f32> = draw.timesteps.iter().map(weight).collect();
-        let text = match self.texts {
-            Texts::Fixed(_) => Some(self.text(&batch.captions)?),
-            Texts::Trained(..) => None,
+        let loss_weights: Vec<f32> = sample.timesteps.iter().map(weight).collect();
+        let conditioning = match self.texts {
+            TextConditioning::Cached(_) => Some(self.texts.of(&batch.captions)?),
+            TextConditioning::Trained(..) => None,
         };
-        Ok(Question {
-            noisy: self.schedule.add_noise(&batch.latents, &draw.noise, &draw.timesteps)?,
-            target: self.schedule.target(&batch.latents, &draw.noise, &draw.timesteps)?,
-            waves: self.unet.timestep_embedding(&timesteps, device)?,
-            weights: Tensor::new(weights, device)?,
-            text,
+        Ok(UnetBatch {
+            noisy_latents: self.schedule.add_noise(&batch.latents, &sample.noise, &sample.timesteps)?,
+            target: self.schedule.target(&batch.latents, &sample.noise, &sample.timesteps)?,
+            timestep_embedding: self.unet.timestep_embedding(&timesteps, device)?,
+            loss_weights: Tensor::new(loss_weights, device)?,
+            conditioning,
             captions: batch.captions.clone(),
         })
     }
 
-    /// The same of both halves, [instance; class], of prior preservation; `draw` is for the halves together.
-    pub fn question_of_halves(&self, instance: &Batch, class: &Batch, draw: &Draw) -> Result<Question> {
-        let both = Batch {
-            latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
-            captions: [instance.captions.clone(), class.captions.clone()].concat(),
-        };
-        self.question(&both, draw)
+    /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is
+    /// asked for.
+    pub fn loss(&self, batch: &UnetBatch) -> Result<Tensor> {
+        let samples = batch.noisy_latents.dim(0)?;
+        Self::mean(batch, &self.predict(batch)?, 0, samples)
     }
 
-    /// The loss of a question.
-    pub fn answer(&self, question: &Question) -> Result<Tensor> {
-        let samples = question.noisy.dim(0)?;
-        Self::mean(question, &self.predict(question)?, 0, samples)
-    }
-
-    /// Prior preservation: one forward pass over both halves, of which the first has `instances` samples, and each half's own
-    /// mean. The min-SNR weights of a half are those of its own timesteps.
-    pub fn answer_halves(&self, question: &Question, instances: usize) -> Result<Parts> {
-        let prediction = self.predict(question)?;
-        let classes = question.noisy.dim(0)? - instances;
+    /// Prior preservation: one forward pass over both halves, [instance; class], of which the first
+    /// has `instances` samples, and each half's own mean. The min-SNR weights of a half are those
+    /// of its own timesteps.
+    pub fn prior_preservation_loss(&self, batch: &UnetBatch, instances: usize) -> Result<Parts> {
+        let prediction = self.predict(batch)?;
+        let classes = batch.noisy_latents.dim(0)? - instances;
         Ok(Parts {
-            instance: Self::mean(question, &prediction, 0, instances)?,
-            prior: Self::mean(question, &prediction, instances, classes)?,
+            instance: Self::mean(batch, &prediction, 0, instances)?,
+            prior: Self::mean(batch, &prediction, instances, classes)?,
         })
     }
 
-    fn predict(&self, question: &Question) -> Result<Tensor> {
-        let text = match &question.text {
-            Some(text) => text.clone(),
-            None => self.text(&question.captions)?,
+    fn predict(&self, batch: &UnetBatch) -> Result<Tensor> {
+        let conditioning = match &batch.conditioning {
+            Some(conditioning) => conditioning.clone(),
+            None => self.texts.of(&batch.captions)?,
         };
-        self.unet.predict(&question.noisy, &question.waves, &text)
-    }
-
-    fn text(&self, captions: &[String]) -> Result<Tensor> {
-        self.texts.states(&captions.iter().map(String::as_str).collect::<Vec<_>>())
+        self.unet.predict(&batch.noisy_latents, &batch.timestep_embedding, &conditioning)
     }
 
     /// The mean over the `n` samples from `first` on.
-    fn mean(question: &Question, prediction: &Tensor, first: usize, n: usize) -> Result<Tensor> {
-        let weights = question.weights.narrow(0, first, n)?;
-        Ok(ops::mean_squares_of(prediction, &question.target, first, &weights)?)
+    fn mean(batch: &UnetBatch, prediction: &Tensor, first: usize, n: usize) -> Result<Tensor> {
+        let weights = batch.loss_weights.narrow(0, first, n)?;
+        Ok(ops::mean_squares_of(prediction, &batch.target, first, &weights)?)
     }
 }

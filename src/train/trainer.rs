@@ -6,13 +6,13 @@
 
 use super::checkpoint::{Checkpoint, tensor_name};
 use super::ema::Ema;
-use super::examples::Examples;
+use super::examples::{Batch, Examples};
 use super::lr::learning_rate;
-use super::objective::{Draw, Predictor, Question};
+use super::objective::{NoiseSample, Predictor, UnetBatch};
 use super::optimizer::{Gradients, Optimizer};
 use super::pass::{self, Passed};
 use super::scaler::Scaler;
-use super::texts::Texts;
+use super::texts::TextConditioning;
 use crate::config::{Dtype, Train};
 use crate::data::Epochs;
 use crate::error::{Error, Result};
@@ -20,6 +20,7 @@ use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
 use crate::random::Generator;
 use crate::results::LossRow;
+use crate::weights::PartName;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +30,13 @@ use tunelab_ops::replay::Replay;
 const LOSS_SCALE: &str = "loss_scale";
 
 /// What training needs, for as long as it lasts.
-pub struct Materials<'a> {
+pub struct TrainerInputs<'a> {
     /// The UNet, the texts and the noise schedule.
     pub predictor: Predictor<'a>,
     /// The tensors to train, by name.
     pub trained: BTreeMap<String, Tensor>,
     /// The dropout of the adapters, by network.
-    pub dropouts: Vec<(&'static str, Arc<Dropout>)>,
+    pub dropouts: Vec<(PartName, Arc<Dropout>)>,
     /// For examples that are cropped at random.
     pub vae: &'a Vae,
     /// The pictures.
@@ -49,10 +50,10 @@ pub struct Materials<'a> {
     /// The experiment's seed.
     pub seed: u64,
     /// A hash of the model's files and the pictures.
-    pub inputs: String,
+    pub digest: String,
 }
 
-impl Materials<'_> {
+impl TrainerInputs<'_> {
     /// Items of an epoch: with class images the longer of both lists; the shorter one begins again,
     /// as in diffusers.
     pub fn epoch_len(&self) -> usize {
@@ -69,7 +70,7 @@ struct Losses {
 
 /// The state of a training run.
 pub struct Trainer<'a> {
-    with: Materials<'a>,
+    inputs: TrainerInputs<'a>,
     epochs: Epochs,
     optimizer: Optimizer,
     /// What is kept of the passes on a GPU.
@@ -86,21 +87,22 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// At the first step.
-    pub fn new(with: Materials<'a>) -> Result<Self> {
-        let ema = with.ema_decay.map(|decay| Ema::new(decay, &with.trained)).transpose()?;
-        let epochs = Epochs::new(with.epoch_len(), with.train.batch_size, with.seed);
-        let optimizer = Optimizer::new(with.trained.clone(), &with.train.optimizer, with.train.max_grad_norm)?;
-        let total = with.train.total_steps(with.epoch_len());
-        let scaler = (with.train.dtype == Dtype::F16).then(Scaler::default);
+    pub fn new(inputs: TrainerInputs<'a>) -> Result<Self> {
+        let ema = inputs.ema_decay.map(|decay| Ema::new(decay, &inputs.trained)).transpose()?;
+        let epochs = Epochs::new(inputs.epoch_len(), inputs.train.batch_size, inputs.seed);
+        let optimizer = Optimizer::new(inputs.trained.clone(), &inputs.train.optimizer, inputs.train.max_grad_norm)?;
+        let total = inputs.train.total_steps(inputs.epoch_len());
+        let scaler = (inputs.train.dtype == Dtype::F16).then(Scaler::default);
         // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions
         // that a text encoder learns from.
-        let dropout = with.dropouts.iter().any(|(_, dropout)| dropout.drops());
-        let captions = matches!(with.predictor.texts, Texts::Trained(..)) && with.examples.captions().len() > 1;
+        let dropout = inputs.dropouts.iter().any(|(_, dropout)| dropout.drops());
+        let captions =
+            matches!(inputs.predictor.texts, TextConditioning::Trained(..)) && inputs.examples.captions().len() > 1;
         let replay = match optimizer.device() {
             Some(device) if !dropout && !captions => Replay::new(device),
             _ => Replay::never(),
         };
-        Ok(Self { with, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
+        Ok(Self { inputs, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
     }
 
     /// Optimizer steps of the whole run.
@@ -139,12 +141,12 @@ impl<'a> Trainer<'a> {
         if let Some(scaler) = &self.scaler {
             tensors.insert(LOSS_SCALE.to_owned(), scaler.tensor()?);
         }
-        Ok(Checkpoint { step: self.done, draws: self.epochs.draws(), inputs: self.with.inputs.clone(), tensors })
+        Ok(Checkpoint { step: self.done, draws: self.epochs.draws(), inputs: self.inputs.digest.clone(), tensors })
     }
 
     /// Goes on from a checkpoint of the same plan.
     pub fn resume(&mut self, from: &Checkpoint) -> Result<()> {
-        if from.inputs != self.with.inputs {
+        if from.inputs != self.inputs.digest {
             let message =
                 "the last checkpoint is of other files of the model, pictures or captions, or of an earlier version";
             return Err(Error::input(message)
@@ -183,7 +185,7 @@ impl<'a> Trainer<'a> {
     /// that.
     fn attempt(&mut self) -> Result<Option<LossRow>> {
         let epoch = self.epochs.epoch();
-        let accumulation = self.with.train.gradient_accumulation.min(self.epochs.left());
+        let accumulation = self.inputs.train.gradient_accumulation.min(self.epochs.left());
         let share = 1.0 / accumulation as f64;
         let mut gradients = Gradients::new();
         let mut losses = Losses::default();
@@ -192,7 +194,7 @@ impl<'a> Trainer<'a> {
             losses.total += share * one.total;
             losses.parts = [0, 1].map(|i| losses.parts[i] + share * one.parts[i]);
         }
-        let t = self.with.train;
+        let t = self.inputs.train;
         let lr = learning_rate(t.lr_scheduler, t.learning_rate, self.done, t.warmup_steps, self.total);
         let grad_norm = self.optimizer.step(&gradients, lr, self.loss_scale())?;
         match &mut self.scaler {
@@ -210,7 +212,7 @@ impl<'a> Trainer<'a> {
             loss: losses.total as f32,
             lr,
             grad_norm: grad_norm as f32,
-            parts: self.with.class.map(|_| losses.parts.map(|v| v as f32)),
+            parts: self.inputs.class.map(|_| losses.parts.map(|v| v as f32)),
         }))
     }
 
@@ -243,14 +245,14 @@ impl<'a> Trainer<'a> {
     fn accumulate(&mut self, share: f64, sums: &mut Gradients) -> Result<Losses> {
         let draw = self.epochs.draws();
         let indices = self.epochs.next().unwrap_or_default();
-        for (network, dropout) in &self.with.dropouts {
-            dropout.set(Some(Generator::stream(self.with.seed, &format!("lora dropout {network}"), draw)));
+        for (network, dropout) in &self.inputs.dropouts {
+            dropout.set(Some(Generator::stream(self.inputs.seed, &format!("lora dropout {network}"), draw)));
         }
-        let question = self.question(&indices, draw)?;
-        let prior = self.with.class.map(|(_, weight)| (indices.len(), weight));
+        let batch = self.prepare(&indices, draw)?;
+        let prior = self.inputs.class.map(|(_, weight)| (indices.len(), weight));
         let factor = share * self.loss_scale();
         let Passed { losses, gradients } =
-            pass::run(&mut self.replay, self.with.predictor, &self.optimizer, &question, prior, factor)?;
+            pass::run(&mut self.replay, self.inputs.predictor, &self.optimizer, &batch, prior, factor)?;
         // Read when the backward pass has been given out, so that a GPU need not wait for it.
         let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
         let losses = losses.iter().map(value).collect::<candle_core::Result<Vec<_>>>()?;
@@ -274,10 +276,10 @@ impl<'a> Trainer<'a> {
         Ok(Losses { total, parts })
     }
 
-    /// What the batch `indices`, drawn as number `draw`, asks; with prior preservation of both
+    /// The batch `indices` with its noise, drawn as number `draw`; with prior preservation both
     /// halves.
-    fn question(&self, indices: &[usize], draw: u64) -> Result<Question> {
-        let Materials { predictor, vae, examples, train, seed, .. } = &self.with;
+    fn prepare(&self, indices: &[usize], draw: u64) -> Result<UnetBatch> {
+        let TrainerInputs { predictor, vae, examples, train, seed, .. } = &self.inputs;
         let of = |examples: &Examples| {
             let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
             examples.batch(&wrapped, vae, *seed, draw)
@@ -285,14 +287,14 @@ impl<'a> Trainer<'a> {
         let noise = |latents: &Tensor, samples: usize| {
             let (_, c, h, w) = latents.dims4()?;
             let steps = predictor.schedule.len();
-            Draw::new(&[samples, c, h, w], steps, train.noise_offset, *seed, draw, latents.device())
+            NoiseSample::new(&[samples, c, h, w], steps, train.noise_offset, *seed, draw, latents.device())
         };
         let instance = of(examples)?;
-        let Some((class, _)) = self.with.class else {
-            return predictor.question(&instance, &noise(&instance.latents, indices.len())?);
+        let Some((class, _)) = self.inputs.class else {
+            return predictor.prepare(&instance, &noise(&instance.latents, indices.len())?);
         };
         let noise = noise(&instance.latents, 2 * indices.len())?;
-        predictor.question_of_halves(&instance, &of(class)?, &noise)
+        predictor.prepare(&Batch::cat(&instance, &of(class)?)?, &noise)
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

@@ -4,6 +4,8 @@
 //! pass over whatever they do not know; here a name must be known to be harmless, because any other
 //! surplus tensor says that configuration and weights do not belong together.
 
+use super::PartName;
+
 /// Parts of a name, between its dots, that belong to other uses of the weights: CLIP's comparison
 /// with pictures, averages and tables of training.
 const PARTS: [&str; 12] = [
@@ -30,7 +32,7 @@ pub(super) fn is_harmless(name: &str, shape: &[usize]) -> bool {
 }
 
 /// What was passed over of a part, in one line.
-pub(super) fn note(part: &str, names: &[&str]) -> Option<String> {
+pub(super) fn note(part: PartName, names: &[&str]) -> Option<String> {
     const SHOWN: usize = 4;
     let names: Vec<&&str> = names.iter().filter(|name| name.rsplit('.').next() != Some(USUAL)).collect();
     let first = names.iter().take(SHOWN).map(|name| **name).collect::<Vec<_>>().join(", ");

@@ -9,6 +9,7 @@ mod loader;
 mod open;
 mod save;
 
+use std::fmt;
 use std::path::PathBuf;
 
 pub use header::is_pickle;
@@ -16,11 +17,48 @@ pub use loader::{Loader, placeholder};
 pub use open::Weights;
 pub use save::write_safetensors;
 
+/// How the names of files with weights end, those among them that are not opened.
+const ENDINGS: [&str; 5] = [".safetensors", ".ckpt", ".pt", ".pth", ".bin"];
+
+/// Whether a file's name says that it holds weights.
+pub fn has_weights_ending(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The parts of models that have weights, in the order in which they are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartName {
+    /// The noise predictor.
+    Unet,
+    /// The image autoencoder.
+    Vae,
+    /// CLIP's text model.
+    TextEncoder,
+}
+
+impl PartName {
+    /// Its folder's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unet => "unet",
+            Self::Vae => "vae",
+            Self::TextEncoder => "text_encoder",
+        }
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One part of a model.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// Its folder's name: `unet`, `vae` or `text_encoder`.
-    pub name: &'static str,
+    /// Which one.
+    pub name: PartName,
     /// Its `config.json`.
     pub config: PathBuf,
     /// One safetensors file, or the shards.

@@ -17,7 +17,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::header::{Entry, Header, Stored};
-use super::{Part, extras};
+use super::{Part, PartName, extras};
 use crate::error::{Error, Result};
 
 /// Elements in one block: 1 MiB of float32, which stays in a core's cache from the reading to the
@@ -62,9 +62,9 @@ impl Weights {
     pub fn open_part(part: &Part) -> Result<Self> {
         let weights = Self::open(&part.weights)?;
         match part.name {
-            "vae" => weights.with_old_attention_names(),
-            "text_encoder" => Ok(weights.with_text_model_prefix()),
-            _ => Ok(weights),
+            PartName::Unet => Ok(weights),
+            PartName::Vae => weights.with_old_attention_names(),
+            PartName::TextEncoder => Ok(weights.with_text_model_prefix()),
         }
     }
 
@@ -114,7 +114,7 @@ impl Weights {
     }
 
     /// Which tensors of a part are passed over, in one line, if that is worth a word.
-    pub fn passed_over(&self, part: &str) -> Option<String> {
+    pub fn passed_over(&self, part: PartName) -> Option<String> {
         extras::note(part, &self.names().filter(|name| self.is_harmless(name)).collect::<Vec<_>>())
     }
 

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use tunelab::assets::{TOKENIZER_FILES, find_dataset, find_model, hash_model, sha256, slashed};
+use tunelab::assets::{find_dataset, find_model};
 use tunelab::config::Source;
+use tunelab::data::slashed;
 use tunelab::error::Error;
+use tunelab::hash::sha256_of_file;
+use tunelab::pipeline::TOKENIZER_FILES;
 use tunelab::progress::Progress;
-use tunelab::weights::{Part, Weights};
+use tunelab::weights::{Part, PartName, Weights};
 
 use super::{Files, model, safetensors, write_all};
 
@@ -34,14 +37,15 @@ fn a_diffusers_folder_is_found_with_its_shards() {
     let dir = tempfile::tempdir().unwrap();
     write_all(dir.path(), &files);
     let found = find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap();
-    let names: Vec<_> = found.unet.weights.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
+    let names: Vec<_> =
+        found.parts[&PartName::Unet].weights.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
         ["diffusion_pytorch_model-00001-of-00002.safetensors", "diffusion_pytorch_model-00002-of-00002.safetensors"]
     );
-    assert!(!found.unet.half);
-    assert_eq!(found.text_encoder.weights, [dir.path().join("text_encoder/model.safetensors")]);
-    assert_eq!(found.tokenizer, dir.path().join("tokenizer"));
+    assert!(!found.parts[&PartName::Unet].half);
+    assert_eq!(found.parts[&PartName::TextEncoder].weights, [dir.path().join("text_encoder/model.safetensors")]);
+    assert_eq!(found.tokenizers[&PartName::TextEncoder], dir.path().join("tokenizer"));
 
     files.remove("unet/diffusion_pytorch_model-00002-of-00002.safetensors");
     assert!(refused(&files).contains("shards are missing:\n  diffusion_pytorch_model-00002-of-00002.safetensors"));
@@ -54,13 +58,14 @@ fn a_diffusers_folder_is_found_with_its_shards() {
 fn what_diffusers_and_transformers_write_opens() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let found = find_model(&Source::Path(root.join("model")), &Progress::hidden()).unwrap();
-    for part in [&found.unet, &found.vae, &found.text_encoder] {
+    assert_eq!(found.parts.len(), 3);
+    for part in found.parts.values() {
         assert!(Weights::open_part(part).unwrap().names().count() > 10, "{}", part.name);
     }
     let mut names = [Vec::new(), Vec::new()];
     for (names, dir) in names.iter_mut().zip(["vae_old_names", "model/vae"]) {
         let weights = vec![root.join(dir).join("diffusion_pytorch_model.safetensors")];
-        let part = Part { name: "vae", weights, ..found.vae.clone() };
+        let part = Part { weights, ..found.parts[&PartName::Vae].clone() };
         *names = Weights::open_part(&part).unwrap().names().map(str::to_owned).collect();
     }
     assert_eq!(names[0], names[1]);
@@ -145,7 +150,7 @@ fn files_in_a_folders_place_are_named_as_what_they_are() {
 #[test]
 fn a_pointer_in_the_place_of_weights_is_named() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model");
-    let mut part = find_model(&Source::Path(root), &Progress::hidden()).unwrap().vae;
+    let mut part = find_model(&Source::Path(root), &Progress::hidden()).unwrap().parts[&PartName::Vae].clone();
     let dir = tempfile::tempdir().unwrap();
     part.weights = vec![dir.path().join("diffusion_pytorch_model.safetensors")];
     fs_err::write(&part.weights[0], "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n").unwrap();
@@ -223,7 +228,7 @@ fn a_files_hash_is_sha_256() {
     let path = dir.path().join("abc");
     fs_err::write(&path, "abc").unwrap();
     // FIPS 180-4's own example.
-    assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(sha256_of_file(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 /// Each file in turn gets another content, or is not there: exactly its hash changes.
@@ -237,7 +242,7 @@ fn every_file_that_can_change_a_number_is_hashed() {
     let hashes = |files: &Files| {
         let dir = tempfile::tempdir().unwrap();
         write_all(dir.path(), files);
-        hash_model(&find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap()).unwrap()
+        find_model(&Source::Path(dir.path().to_owned()), &Progress::hidden()).unwrap().hashes().unwrap()
     };
     let whole = hashes(&files);
     // These can only make a model be refused, or are read by nobody.

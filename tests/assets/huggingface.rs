@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tunelab::assets::{Hub, HubSettings, Hubs, ModelFiles, TOKENIZER_FILES, Token, sha256};
+use tunelab::assets::{Hub, HubSettings, Hubs, Token};
 use tunelab::config::Source;
 use tunelab::error::{Error, Kind, Result};
+use tunelab::hash::sha256_of_file;
+use tunelab::pipeline::{ModelFiles, TOKENIZER_FILES};
 use tunelab::progress::Progress;
+use tunelab::weights::PartName;
 
 use super::server::{COMMIT, Fault, Server};
 use super::{Files, NEEDED, PICTURES, model, pictures};
@@ -81,15 +84,15 @@ fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
     assert_eq!(fs_err::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
     let expected = model();
     let unet = &expected["unet/diffusion_pytorch_model.safetensors"];
-    assert_eq!(&fs_err::read(&files.unet.weights[0]).unwrap(), unet);
-    assert_eq!(fs_err::read(&files.vae.config).unwrap(), expected["vae/config.json"]);
-    let blob = repo.join("blobs").join(sha256(&files.unet.weights[0]).unwrap());
-    assert_eq!(blob.canonicalize().unwrap(), files.unet.weights[0].canonicalize().unwrap());
-    assert!(fs_err::read_link(&files.unet.weights[0]).unwrap().is_relative());
+    assert_eq!(&fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(), unet);
+    assert_eq!(fs_err::read(&files.parts[&PartName::Vae].config).unwrap(), expected["vae/config.json"]);
+    let blob = repo.join("blobs").join(sha256_of_file(&files.parts[&PartName::Unet].weights[0]).unwrap());
+    assert_eq!(blob.canonicalize().unwrap(), files.parts[&PartName::Unet].weights[0].canonicalize().unwrap());
+    assert!(fs_err::read_link(&files.parts[&PartName::Unet].weights[0]).unwrap().is_relative());
     assert_eq!(fs_err::read_dir(repo.join("blobs")).unwrap().count(), NEEDED);
 
     world.server.take_log();
-    assert_eq!(world.model().unwrap().unet.weights, files.unet.weights);
+    assert_eq!(world.model().unwrap().parts[&PartName::Unet].weights, files.parts[&PartName::Unet].weights);
     assert_eq!(world.server.take_log().len(), 0);
 }
 
@@ -104,7 +107,7 @@ fn every_file_that_decides_ids_comes_with_the_tokenizer() {
     for source in [source(None), modelscope] {
         let found = world.hubs.find_model(&source, &world.progress).unwrap();
         for name in TOKENIZER_FILES {
-            let text = fs_err::read_to_string(found.tokenizer.join(name)).unwrap();
+            let text = fs_err::read_to_string(found.tokenizers[&PartName::TextEncoder].join(name)).unwrap();
             assert_eq!(text, format!("{{\"{name}\": 1}}"));
         }
     }
@@ -139,7 +142,10 @@ fn a_cut_download_goes_on_where_it_stopped() {
         world.server.take_log().into_iter().filter(|r| r.target.starts_with("/storage/unet")).collect();
     assert_eq!(ranges.len(), 1);
     assert_eq!(ranges[0].range.as_deref(), Some("bytes=1000000-"));
-    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(
+        fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(),
+        model()["unet/diffusion_pytorch_model.safetensors"]
+    );
     assert_eq!(ending(world.cache.path(), ".incomplete").len(), 0);
 }
 
@@ -159,7 +165,10 @@ fn a_server_that_ignores_ranges_starts_the_file_again() {
     world.error();
     world.server.set(Fault::IgnoresRange);
     let files = world.model().unwrap();
-    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(
+        fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(),
+        model()["unet/diffusion_pytorch_model.safetensors"]
+    );
 }
 
 #[test]
@@ -249,7 +258,7 @@ fn of_several_that_fetch_at_once_one_does() {
                     Err(e) => assert!(e.to_string().contains("another process is downloading this file"), "{e}"),
                 }
             };
-            let weights = fs_err::read(&found.unet.weights[0]).unwrap();
+            let weights = fs_err::read(&found.parts[&PartName::Unet].weights[0]).unwrap();
             assert!(weights == whole["unet/diffusion_pytorch_model.safetensors"]);
         };
         std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
@@ -297,7 +306,10 @@ fn a_download_that_is_slow_and_moves_is_not_cut() {
     let began = Instant::now();
     let files = world.model().unwrap();
     assert!(began.elapsed() > Duration::from_millis(2500), "slower than either time-out: {:?}", began.elapsed());
-    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(
+        fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(),
+        model()["unet/diffusion_pytorch_model.safetensors"]
+    );
 }
 
 #[test]
@@ -394,8 +406,14 @@ fn the_float16_variant_is_taken_only_where_there_is_no_other() {
     files.insert("vae/diffusion_pytorch_model.fp16.safetensors".into(), vae);
     let world = World::new(files);
     let found = world.model().unwrap();
-    assert!(found.vae.half && found.vae.weights[0].ends_with("diffusion_pytorch_model.fp16.safetensors"));
-    assert!(!found.unet.half && found.unet.weights[0].ends_with("diffusion_pytorch_model.safetensors"));
+    assert!(
+        found.parts[&PartName::Vae].half
+            && found.parts[&PartName::Vae].weights[0].ends_with("diffusion_pytorch_model.fp16.safetensors")
+    );
+    assert!(
+        !found.parts[&PartName::Unet].half
+            && found.parts[&PartName::Unet].weights[0].ends_with("diffusion_pytorch_model.safetensors")
+    );
     assert!(world.progress.hidden_lines().iter().any(|l| l.starts_with("vae: only float16")));
 }
 

@@ -1,8 +1,9 @@
 //! ModelScope, as `server` acts it.
 
-use tunelab::assets::ModelFiles;
 use tunelab::config::Source;
 use tunelab::error::Result;
+use tunelab::pipeline::ModelFiles;
+use tunelab::weights::PartName;
 
 use super::huggingface::World;
 use super::server::Fault;
@@ -22,7 +23,10 @@ fn downloads_what_is_needed_into_pythons_cache_and_then_asks_for_nothing() {
     let files = find(&world).unwrap();
     assert_eq!(files.root, world.cache.path().join("models/some-one/small___sd"));
     let expected = model();
-    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), expected["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(
+        fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(),
+        expected["unet/diffusion_pytorch_model.safetensors"]
+    );
     assert_eq!(fs_err::read(&files.scheduler_config).unwrap(), expected["scheduler/scheduler_config.json"]);
     assert!(!files.root.join("unet/diffusion_pytorch_model.fp16.safetensors").exists());
     let log = world.server.take_log();
@@ -44,7 +48,10 @@ fn a_cut_download_goes_on_where_it_stopped() {
     let files = find(&world).unwrap();
     let ranges: Vec<_> = world.server.take_log().into_iter().filter_map(|r| r.range).collect();
     assert_eq!(ranges, ["bytes=1000000-"]);
-    assert_eq!(fs_err::read(&files.unet.weights[0]).unwrap(), model()["unet/diffusion_pytorch_model.safetensors"]);
+    assert_eq!(
+        fs_err::read(&files.parts[&PartName::Unet].weights[0]).unwrap(),
+        model()["unet/diffusion_pytorch_model.safetensors"]
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use tunelab::error::{Error, Result};
-use tunelab::weights::{Loader, Part, Weights};
+use tunelab::weights::{Loader, Part, PartName, Weights};
 
 use super::{counting, save, values};
 
@@ -30,7 +30,7 @@ fn with_header(header: &str, data: usize) -> Vec<u8> {
     bytes
 }
 
-fn part(name: &'static str, weights: PathBuf) -> Part {
+fn part(name: PartName, weights: PathBuf) -> Part {
     Part { name, config: PathBuf::new(), weights: vec![weights], half: false }
 }
 
@@ -233,8 +233,8 @@ fn tensors_for_other_uses_are_passed_over_with_a_note() {
     let loader = Loader::new(open(&path).unwrap(), &Device::Cpu, DType::F32);
     loader.get(&[1], "text_model.w").unwrap();
     loader.finish().unwrap_or_else(|e| panic!("{e}"));
-    let weights = Weights::open_part(&part("text_encoder", path.clone())).unwrap();
-    let note = weights.passed_over("text_encoder").unwrap();
+    let weights = Weights::open_part(&part(PartName::TextEncoder, path.clone())).unwrap();
+    let note = weights.passed_over(PartName::TextEncoder).unwrap();
     assert!(
         note.starts_with("text_encoder: tensors that this model has no use for: ") && note.ends_with(" and 2 more"),
         "{note}"
@@ -242,7 +242,7 @@ fn tensors_for_other_uses_are_passed_over_with_a_note() {
     assert!(note.contains("logit_scale") && note.contains("some.empty") && !note.contains("position_ids"), "{note}");
 
     save(&path, &[one("text_model.w"), ("text_model.embeddings.position_ids", counting(0.0, &[1, 2]))]);
-    assert_eq!(open(&path).unwrap().passed_over("text_encoder"), None);
+    assert_eq!(open(&path).unwrap().passed_over(PartName::TextEncoder), None);
     save(&path, &[one("text_model.w"), one("text_model.betas_of_mine")]);
     let loader = Loader::new(open(&path).unwrap(), &Device::Cpu, DType::F32);
     loader.get(&[1], "text_model.w").unwrap();
@@ -297,7 +297,7 @@ fn the_vae_attentions_old_names_become_the_new_ones() {
     tensors.extend([(bias.as_str(), counting(90.0, &[2])), (norm.as_str(), counting(80.0, &[2]))]);
     tensors.push(("decoder.conv.query.weight", counting(70.0, &[1, 1, 1, 1])));
     save(&path, &tensors);
-    let weights = Weights::open_part(&part("vae", path)).unwrap();
+    let weights = Weights::open_part(&part(PartName::Vae, path)).unwrap();
     for (i, new) in ["to_q", "to_k", "to_v", "to_out.0"].into_iter().enumerate() {
         let tensor = weights.load(&format!("{at}.{new}.weight"), &Device::Cpu, DType::F32).unwrap();
         assert_eq!(tensor.dims(), [2, 2]);
@@ -317,7 +317,7 @@ fn an_attention_under_both_names_is_an_error() {
         &path,
         &[("a.attentions.0.query.bias", counting(1.0, &[2])), ("a.attentions.0.to_q.bias", counting(1.0, &[2]))],
     );
-    let text = Weights::open_part(&part("vae", path)).unwrap_err().to_string();
+    let text = Weights::open_part(&part(PartName::Vae, path)).unwrap_err().to_string();
     assert!(text.contains("a.attentions.0.to_q.bias"), "{text}");
 }
 
@@ -327,7 +327,7 @@ fn both_spellings_of_clips_names_load() {
     for (file, name) in [("old", "text_model.final_layer_norm.bias"), ("new", "final_layer_norm.bias")] {
         let path = dir.path().join(file);
         save(&path, &[(name, counting(1.0, &[2]))]);
-        let weights = Weights::open_part(&part("text_encoder", path)).unwrap();
+        let weights = Weights::open_part(&part(PartName::TextEncoder, path)).unwrap();
         assert_eq!(weights.names().collect::<Vec<_>>(), ["text_model.final_layer_norm.bias"]);
     }
 }

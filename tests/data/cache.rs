@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use tunelab::data::{Cache, batches, key};
+use tunelab::data::{Cache, batches};
+use tunelab::hash::key;
 
 fn entry() -> BTreeMap<String, Tensor> {
     let tensor =

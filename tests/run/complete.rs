@@ -56,7 +56,7 @@ fn a_run_leaves_the_whole_tree_and_says_what_it_did() {
     assert_eq!((&run["status"], &run["method"], &run["device"]), (&"finished".into(), &"lora".into(), &"cpu".into()));
     let plan = world.done(&["plan", "a.toml"]);
     assert!(plan.out.contains("trains 9,152 of") && plan.out.ends_with(&world.text("results/a/plan.toml")));
-    let hash = |path: &Path| Value::from(tunelab::assets::sha256(path).expect("readable"));
+    let hash = |path: &Path| Value::from(tunelab::hash::sha256_of_file(path).expect("readable"));
     let unet = "unet/diffusion_pytorch_model.safetensors";
     assert_eq!(run["hashes"]["model"][unet], hash(&fixture("model").join(unet)));
     assert_eq!(run["hashes"]["data"]["rgb.png"], hash(&world.path("dog/rgb.png")));

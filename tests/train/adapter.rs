@@ -120,5 +120,5 @@ fn a_network_of_the_same_tensors_sees_every_step() {
     bench.rows(&settings(2)).unwrap();
     assert_ne!(before.to_bits(), bench.evaluate().to_bits());
     let again = Bench::new(lora(0.0), 1);
-    assert_eq!(before.to_bits(), again.evaluate().to_bits(), "seed {SEED} asks the same question again");
+    assert_eq!(before.to_bits(), again.evaluate().to_bits(), "seed {SEED} gives the same loss again");
 }

@@ -2,13 +2,13 @@
 
 use super::{Bench, lora, settings};
 use tunelab::error::{Error, Result};
-use tunelab::train::trainer::{Materials, Trainer};
+use tunelab::train::trainer::{Trainer, TrainerInputs};
 
 #[test]
 fn a_look_at_the_average_changes_no_bit() {
     let train = settings(5);
     let averaging = |bench: &Bench| -> Result<Vec<_>> {
-        let mut trainer = Trainer::new(Materials { ema_decay: Some(0.9), ..bench.materials(&train) })?;
+        let mut trainer = Trainer::new(TrainerInputs { ema_decay: Some(0.9), ..bench.inputs(&train) })?;
         let mut rows = Vec::new();
         while let Some(row) = trainer.step()? {
             rows.push(row);
@@ -20,7 +20,7 @@ fn a_look_at_the_average_changes_no_bit() {
     let rows = averaging(&undisturbed).unwrap();
 
     let bench = Bench::new(lora(0.0), 2);
-    let mut trainer = Trainer::new(Materials { ema_decay: Some(0.9), ..bench.materials(&train) }).unwrap();
+    let mut trainer = Trainer::new(TrainerInputs { ema_decay: Some(0.9), ..bench.inputs(&train) }).unwrap();
     let look = || Ok((bench.trained(), bench.evaluate()));
     for row in rows {
         assert_eq!(trainer.step().unwrap(), Some(row));

@@ -8,8 +8,8 @@ use tunelab::diffusion::NoiseSchedule;
 use tunelab::model::build::Trainable;
 use tunelab::random::Generator;
 use tunelab::train::examples::Batch;
-use tunelab::train::objective::{Draw, Predictor};
-use tunelab::train::texts::Texts;
+use tunelab::train::objective::{NoiseSample, Predictor};
+use tunelab::train::texts::TextConditioning;
 
 /// Steep, middle and flat parts of the schedule: SNR far above and below 5.
 const TIMESTEPS: [usize; 3] = [12, 437, 981];
@@ -36,7 +36,7 @@ fn on_paper(bench: &Bench, batch: &Batch, text: &Tensor, noise: &Tensor, v: bool
         let mix = |x: f64, n: f64| ((one(&batch.latents) * x).unwrap() + (one(noise) * n).unwrap()).unwrap();
         let noisy = mix(a.sqrt(), (1.0 - a).sqrt());
         let target = if v { mix(-(1.0 - a).sqrt(), a.sqrt()) } else { mix(0.0, 1.0) };
-        let prediction = bench.unet.forward(&noisy, &[t as f64], &one(text)).unwrap();
+        let prediction = bench.unet.forward(&noisy, &[t as f64], &one(text).into()).unwrap();
         let pairs = values(&prediction).into_iter().zip(values(&target));
         let squares: Vec<f64> = pairs.map(|(p, t)| f64::from(p - t).powi(2)).collect();
         let snr = a / (1.0 - a);
@@ -52,16 +52,16 @@ fn losses_follow_their_formulas() {
     let captions: Vec<String> = ["one", "two", "three"].map(str::to_owned).to_vec();
     let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone() };
     let text = randn(&[3, 77, 24], 2);
-    let states = captions.into_iter().enumerate().map(|(i, c)| (c, text.narrow(0, i, 1).unwrap())).collect();
-    let texts = Texts::Fixed(states);
+    let embeds = captions.into_iter().enumerate().map(|(i, c)| (c, text.narrow(0, i, 1).unwrap().into())).collect();
+    let texts = TextConditioning::Cached(embeds);
     let noise = randn(&[3, 4, 8, 8], 3);
     let mut seen = Vec::new();
     for prediction in ["epsilon", "v_prediction"] {
         for gamma in [None, Some(5.0), Some(0.3)] {
-            let draw = Draw { noise: noise.clone(), timesteps: TIMESTEPS.to_vec() };
+            let sample = NoiseSample { noise: noise.clone(), timesteps: TIMESTEPS.to_vec() };
             let schedule = schedule(prediction);
             let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: gamma };
-            let ours = predictor.loss(&batch, &draw).unwrap();
+            let ours = predictor.loss(&predictor.prepare(&batch, &sample).unwrap()).unwrap();
             let ours = f64::from(ours.to_scalar::<f32>().unwrap());
             let paper = on_paper(&bench, &batch, &text, &noise, prediction == "v_prediction", gamma);
             assert!((ours / paper - 1.0).abs() < 1e-4, "{prediction} {gamma:?}: {ours} instead of {paper}");
@@ -74,7 +74,7 @@ fn losses_follow_their_formulas() {
 #[test]
 fn noise_offset_adds_one_number_to_each_channel() {
     let dims = [3, 4, 8, 8];
-    let draw = |offset: f64, number: u64| Draw::new(&dims, 1000, offset, 9, number, &Device::Cpu).unwrap();
+    let draw = |offset: f64, number: u64| NoiseSample::new(&dims, 1000, offset, 9, number, &Device::Cpu).unwrap();
     let (plain, shifted) = (draw(0.0, 4), draw(0.25, 4));
     assert_eq!(plain.timesteps, shifted.timesteps);
     let difference = values(&(shifted.noise - &plain.noise).unwrap());
@@ -87,7 +87,7 @@ fn noise_offset_adds_one_number_to_each_channel() {
 
 #[test]
 fn every_draw_is_of_its_own() {
-    let draw = |number: u64, seed: u64| Draw::new(&[8, 4, 8, 8], 1000, 0.0, seed, number, &Device::Cpu).unwrap();
+    let draw = |number: u64, seed: u64| NoiseSample::new(&[8, 4, 8, 8], 1000, 0.0, seed, number, &Device::Cpu).unwrap();
     let (first, again) = (draw(0, 1), draw(0, 1));
     assert_eq!(values(&first.noise), values(&again.noise));
     assert_eq!(first.timesteps, again.timesteps);

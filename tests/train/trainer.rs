@@ -11,15 +11,16 @@ use tunelab::data::batches;
 use tunelab::error::Kind;
 use tunelab::model::build::Trainable;
 use tunelab::results::LossRow;
-use tunelab::train::objective::Draw;
+use tunelab::train::objective::NoiseSample;
 use tunelab_ops::tape;
 
 /// Loss and gradients of batch number `draw` in the untrained state.
 fn by_hand(bench: &Bench, train: &Train, indices: &[usize], draw: u64) -> (f64, BTreeMap<String, Tensor>) {
     let batch = bench.examples.batch(indices, &bench.vae, SEED, draw).unwrap();
     let dims = batch.latents.dims();
-    let draw = Draw::new(dims, 1000, train.noise_offset, SEED, draw, &candle_core::Device::Cpu).unwrap();
-    let (loss, tape) = tape::record(|| bench.predictor(&bench.unet, train.snr_gamma).loss(&batch, &draw)).unwrap();
+    let sample = NoiseSample::new(dims, 1000, train.noise_offset, SEED, draw, &candle_core::Device::Cpu).unwrap();
+    let predictor = bench.predictor(&bench.unet, train.snr_gamma);
+    let (loss, tape) = tape::record(|| predictor.loss(&predictor.prepare(&batch, &sample)?)).unwrap();
     let mut store = tape.backward(&loss).unwrap();
     let trained = bench.parameters.trained();
     let gradients = trained.into_iter().map(|(name, t)| (name, store.remove(&t).unwrap())).collect();

@@ -6,8 +6,9 @@
 //! every program that knows its names reads.
 
 use super::Component;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::lora::{LoraLayer, LoraLayers};
+use crate::pipeline::{Family, LoraPrefixes};
 use crate::weights::write_safetensors;
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
@@ -24,22 +25,10 @@ pub struct Written<'a> {
     pub targets: &'a [String],
 }
 
-impl Component {
-    /// As diffusers' files begin their names.
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Unet => "unet",
-            Self::TextEncoder => "text_encoder",
-        }
-    }
-
-    /// As kohya's files begin theirs.
-    fn kohya_prefix(self) -> &'static str {
-        match self {
-            Self::Unet => "lora_unet_",
-            Self::TextEncoder => "lora_te_",
-        }
-    }
+/// How names begin that belong to a network.
+fn prefixes(component: Component) -> Result<LoraPrefixes> {
+    let part = component.part();
+    Family::Sd1.lora_prefixes(part).ok_or_else(|| Error::run(format!("there is no LoRA of the {part}")))
 }
 
 /// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in
@@ -48,7 +37,7 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
     let mut config = Map::new();
     let mut tensors = BTreeMap::new();
     for Written { component, layers, targets } in networks {
-        let prefix = component.prefix();
+        let prefix = prefixes(*component)?.diffusers;
         for (path, layer) in *layers {
             let layer = layer.folded()?;
             tensors.extend(layer.tensors().map(|(name, t)| (format!("{prefix}.{path}.{name}"), t.clone())));
@@ -83,8 +72,9 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
 pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
     let mut tensors = BTreeMap::new();
     for Written { component, layers, .. } in networks {
+        let prefix = prefixes(*component)?.kohya;
         for (path, l) in *layers {
-            let module = format!("{}{}", component.kohya_prefix(), path.replace('.', "_"));
+            let module = format!("{prefix}{}", path.replace('.', "_"));
             tensors.insert(format!("{module}.lora_down.weight"), l.lora_a.clone());
             tensors.insert(format!("{module}.lora_up.weight"), l.lora_b.clone());
             tensors.insert(format!("{module}.alpha"), Tensor::new(l.alpha as f32, &Device::Cpu)?);

@@ -12,6 +12,7 @@ use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
 use crate::config::keys::kind::Kind;
 use crate::config::keys::value::Setting;
+use crate::weights::has_weights_ending;
 
 /// What to do about a model in one file.
 pub const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
@@ -185,7 +186,7 @@ impl<'a> Section<'a> {
         let label = match &text {
             text if text.starts_with('~') => "`~` means nothing here: write the whole path",
             text if text.contains(char::is_control) => SINGLE_QUOTES,
-            text if written.is_file() && is_weights(text) => SINGLE_FILE,
+            text if written.is_file() && has_weights_ending(text) => SINGLE_FILE,
             _ => "",
         };
         let subject = if written.is_file() { "" } else { "the folder " };
@@ -369,12 +370,6 @@ fn describe_numbers(range: (Bound<f64>, Bound<f64>)) -> String {
         Bound::Unbounded => String::new(),
     };
     format!("a number{low}{high}")
-}
-
-/// Whether a file's name says that it holds weights.
-fn is_weights(name: &str) -> bool {
-    let name = name.to_lowercase();
-    [".safetensors", ".ckpt", ".pt", ".pth", ".bin"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// `owner/name` as the hubs allow it.

@@ -1,0 +1,156 @@
+//! What a run works with from its first step on.
+//!
+//! In: what `prepare` gathered. Out: [`RunInputs`], and from it what the trainer takes, the
+//! networks without dropout for evaluation, and the networks as they will be written for drawing.
+
+use crate::adapter::{self, TrainedModel};
+use crate::config::Plan;
+use crate::data::Picture;
+use crate::diffusion::NoiseSchedule;
+use crate::error::{Error, Result};
+use crate::model::build::{Build, Parameters};
+use crate::model::unet::Unet;
+use crate::model::vae::Vae;
+use crate::pipeline::{Ids, ModelFiles, PromptEmbeds};
+use crate::results::{Hashes, TrainingSummary};
+use crate::train::examples::Examples;
+use crate::train::objective::Predictor;
+use crate::train::texts::TextConditioning;
+use crate::train::trainer::TrainerInputs;
+use crate::weights::PartName;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a run works with.
+pub struct RunInputs {
+    /// The model's files.
+    pub files: ModelFiles,
+    /// The photographs.
+    pub pictures: Vec<Picture>,
+    /// What training learns from.
+    pub examples: Examples,
+    /// The class images of prior preservation, and the weight of their loss.
+    pub class: Option<(Examples, f64)>,
+    /// Captions for training.
+    pub texts: TextConditioning,
+    /// The base model's conditioning of the evaluation prompts and the negative prompt.
+    pub eval_embeds: PromptEmbeds,
+    /// The ids of the same.
+    pub eval_ids: Ids,
+    /// The autoencoder.
+    pub vae: Vae,
+    /// The UNet with its trained tensors.
+    pub unet: Unet,
+    /// The UNet's tensors.
+    pub unet_parameters: Parameters,
+    /// The text encoders' tensors, if they are trained.
+    pub text_parameters: BTreeMap<PartName, Parameters>,
+    /// How noise is added.
+    pub schedule: NoiseSchedule,
+    /// Numbers in text encoders, UNet and VAE.
+    pub total_parameters: usize,
+    /// Of everything that went in.
+    pub hashes: Hashes,
+}
+
+impl RunInputs {
+    /// What the trainer needs of it.
+    pub fn trainer_inputs<'a>(&'a self, plan: &'a Plan) -> TrainerInputs<'a> {
+        let dropouts = self.parameters().filter_map(|(part, p)| Some((part, Arc::clone(p.dropout()?)))).collect();
+        TrainerInputs {
+            predictor: self.predictor(&self.unet, &self.texts, plan),
+            trained: self.trained(),
+            dropouts,
+            vae: &self.vae,
+            examples: &self.examples,
+            class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
+            train: &plan.train,
+            ema_decay: adapter::method(&plan.adapter).ema_decay,
+            seed: plan.seed,
+            digest: self.hashes.digest(),
+        }
+    }
+
+    /// What is written of it after the training.
+    pub fn trained_model<'a>(&'a self, plan: &'a Plan, ending: &'a TrainingSummary) -> TrainedModel<'a> {
+        TrainedModel {
+            plan,
+            files: &self.files,
+            unet: &self.unet_parameters,
+            unet_layers: &self.unet.config().layers_per_block,
+            text_encoder: self.text_parameters.get(&PartName::TextEncoder),
+            vae_levels: self.vae.config().block_out_channels.len(),
+            schedule: &self.schedule,
+            pictures: &self.pictures,
+            class_images: self.class.as_ref().map_or(0, |(class, _)| class.len()),
+            ending,
+        }
+    }
+
+    /// The tensors of every network that may be trained.
+    fn parameters(&self) -> impl Iterator<Item = (PartName, &Parameters)> {
+        let text = self.text_parameters.iter().map(|(part, parameters)| (*part, parameters));
+        [(PartName::Unet, &self.unet_parameters)].into_iter().chain(text)
+    }
+
+    /// The trained tensors of all networks, `unet.…` and `text_encoder.…`.
+    pub fn trained(&self) -> BTreeMap<String, Tensor> {
+        let named = |(part, parameters): (PartName, &Parameters)| {
+            parameters.trained().into_iter().map(move |(name, tensor)| (format!("{part}.{name}"), tensor))
+        };
+        self.parameters().flat_map(named).collect()
+    }
+
+    /// A UNet and texts with this model's noise schedule.
+    pub fn predictor<'a>(&'a self, unet: &'a Unet, texts: &'a TextConditioning, plan: &Plan) -> Predictor<'a> {
+        Predictor { unet, texts, schedule: &self.schedule, snr_gamma: plan.train.snr_gamma }
+    }
+
+    /// The captions for a predictor without dropout: the trained text encoders' numbers as they are
+    /// at each moment.
+    pub fn texts_without_dropout(&self) -> Result<TextConditioning> {
+        Ok(match &self.texts {
+            TextConditioning::Cached(embeds) => TextConditioning::Cached(embeds.clone()),
+            TextConditioning::Trained(encoders, ids) => {
+                let encoders = encoders.over(|part| Ok(self.text_encoder_parameters(part)?.without_dropout()))?;
+                TextConditioning::Trained(encoders, ids.clone())
+            }
+        })
+    }
+
+    /// The conditioning of the evaluation prompts, of the text encoders as they are now and will be
+    /// written.
+    pub fn encode_eval_prompts(&self) -> Result<PromptEmbeds> {
+        match &self.texts {
+            TextConditioning::Cached(_) => Ok(self.eval_embeds.clone()),
+            TextConditioning::Trained(encoders, _) => {
+                let written = |part| self.text_encoder_parameters(part)?.without_dropout().folded();
+                encoders.over(written)?.encode_each(&self.eval_ids)
+            }
+        }
+    }
+
+    fn text_encoder_parameters(&self, part: PartName) -> Result<&Parameters> {
+        self.text_parameters.get(&part).ok_or_else(|| Error::run(format!("the {part} has no tensors")))
+    }
+
+    /// The UNet as it is now and will be written.
+    pub fn written_unet(&self) -> Result<Unet> {
+        self.unet_over(self.unet_parameters.without_dropout().folded()?)
+    }
+
+    /// The UNet with its trained tensors as they are at each moment, without dropout.
+    pub fn unet_without_dropout(&self) -> Result<Unet> {
+        self.unet_over(self.unet_parameters.without_dropout())
+    }
+
+    /// The UNet without its adapter: the base model, as long as nothing else has been trained.
+    pub fn base_unet(&self) -> Result<Unet> {
+        self.unet_over(self.unet_parameters.without_dropout().without_lora())
+    }
+
+    fn unet_over(&self, parameters: Parameters) -> Result<Unet> {
+        Ok(Unet::new(self.unet.config(), Build::from_parameters(parameters))?.0)
+    }
+}
