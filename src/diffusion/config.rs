@@ -89,8 +89,8 @@ pub(super) struct Config {
     lambda_min_clipped: Option<f64>,
     variance_type: Option<String>,
     use_karras_sigmas: Option<bool>,
-    use_exponential_sigmas: Option<bool>,
-    use_beta_sigmas: Option<bool>,
+    pub use_exponential_sigmas: Option<bool>,
+    pub use_beta_sigmas: Option<bool>,
     use_lu_lambdas: Option<bool>,
     use_flow_sigmas: Option<bool>,
     pub sigma_min: Option<f64>,
@@ -220,6 +220,32 @@ impl Config {
         self.spread()
     }
 
+    /// The first noise of a loop from its highest noise level, which is less than pure noise where the spacing is "leading".
+    pub fn init_noise_sigma(&self, highest: f64) -> f64 {
+        match self.timestep_spacing {
+            Some(Spacing::Leading) => (highest * highest + 1.0).sqrt(),
+            Some(Spacing::Linspace | Spacing::Trailing) | None => highest,
+        }
+    }
+
+    /// Whether the noise levels are to be spread as Karras et al. do.
+    pub fn has_karras_sigmas(&self) -> bool {
+        self.use_karras_sigmas == Some(true)
+    }
+
+    /// Refuses bounds of the noise levels that are out of order.
+    pub fn check_sigma_range(&self) -> Result<()> {
+        if self.sigma_min.is_some_and(|s| s <= 0.0)
+            || self.sigma_max.is_some_and(|s| s <= self.sigma_min.unwrap_or(0.0))
+        {
+            let file = self.file.display();
+            return Err(Error::input(format!(
+                "{file}: `sigma_min` and `sigma_max` must be in order and greater than 0"
+            )));
+        }
+        Ok(())
+    }
+
     fn spread(&self) -> Result<Option<Spread>> {
         let unbuilt =
             [("use_exponential_sigmas", self.use_exponential_sigmas), ("use_beta_sigmas", self.use_beta_sigmas)];
@@ -232,14 +258,7 @@ impl Config {
         // diffusers cuts these timesteps off instead of rounding them, so that the last bit of a logarithm decides.
         let cosine = self.beta_schedule == BetaSchedule::SquaredCosine;
         self.refuse_dpmpp_2m(cosine, spread.key(), "true, with `beta_schedule` \"squaredcos_cap_v2\"")?;
-        if self.sigma_min.is_some_and(|s| s <= 0.0)
-            || self.sigma_max.is_some_and(|s| s <= self.sigma_min.unwrap_or(0.0))
-        {
-            let file = self.file.display();
-            return Err(Error::input(format!(
-                "{file}: `sigma_min` and `sigma_max` must be in order and greater than 0"
-            )));
-        }
+        self.check_sigma_range()?;
         Ok(Some(spread))
     }
 

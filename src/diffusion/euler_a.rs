@@ -4,7 +4,7 @@
 //! variance-exploding process, x = x₀ + σ ε, so the UNet's input is scaled. Reference: diffusers'
 //! `EulerAncestralDiscreteScheduler.from_config`.
 
-use super::config::{PredictionType, Spacing};
+use super::config::PredictionType;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
 use super::weighted_sum::weighted_sum;
@@ -27,10 +27,7 @@ impl EulerA {
         let timesteps = timesteps::fractional(schedule, steps)?;
         let sigmas: Vec<f64> = timesteps.iter().map(|t| schedule.sigma_at(*t)).chain([0.0]).collect();
         let highest = sigmas.iter().copied().fold(0.0, f64::max);
-        let init_noise_sigma = match schedule.config.timestep_spacing {
-            Some(Spacing::Leading) => (highest * highest + 1.0).sqrt(),
-            Some(Spacing::Linspace | Spacing::Trailing) | None => highest,
-        };
+        let init_noise_sigma = schedule.config.init_noise_sigma(highest);
         Ok(Self { timesteps, init_noise_sigma, prediction_type: schedule.prediction_type(), sigmas })
     }
 

@@ -1,7 +1,7 @@
 //! The diffusion process as pure numbers: betas, noising, training targets and the samplers.
 //!
 //! In: a repository's `scheduler_config.json` and tensors. Out: noisy latents, targets, loss weights, and the loop
-//! coefficients of the four samplers. No model and no files: the caller runs the UNet between two calls.
+//! coefficients of the samplers. No model and no files: the caller runs the UNet between two calls.
 //! Formulas follow diffusers' schedulers, whose results are the reference; the papers are named where they are used.
 
 mod config;

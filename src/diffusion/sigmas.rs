@@ -1,7 +1,7 @@
 //! Noise levels that are spread by their own size, not by timesteps: what `use_karras_sigmas` and `use_lu_lambdas` ask for.
 //!
 //! In: a schedule and a number of steps. Out: σ of each call, descending, and the training timestep nearest to it. Reference:
-//! diffusers' `DPMSolverMultistepScheduler`, the one sampler here that diffusers lets these keys decide for.
+//! diffusers' `DPMSolverMultistepScheduler` and `HeunDiscreteScheduler`, the samplers that diffusers lets these keys decide for.
 
 use super::config::Spread;
 use super::schedule::NoiseSchedule;
@@ -19,10 +19,7 @@ impl Spread {
         }
         let (low, high) = (table[0], table[table.len() - 1]);
         let sigmas = match self {
-            Self::Karras => {
-                let (low, high) = (schedule.config.sigma_min.unwrap_or(low), schedule.config.sigma_max.unwrap_or(high));
-                even(high.powf(1.0 / RHO), low.powf(1.0 / RHO), steps, |root| root.powf(RHO))
-            }
+            Self::Karras => karras_levels(schedule, low, high, steps),
             Self::Lu => even(high.ln(), low.ln(), steps, f64::exp),
         };
         let timesteps: Vec<f64> = sigmas.iter().map(|sigma| timestep(&table, *sigma).round_ties_even()).collect();
@@ -37,6 +34,21 @@ impl Spread {
         }
         Ok((timesteps, sigmas))
     }
+}
+
+/// As many noise levels as `sigmas`, which descend, between its ends as Karras et al. spread them, and where they lie among
+/// the training timesteps, in f32.
+pub(super) fn karras(schedule: &NoiseSchedule, sigmas: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let table: Vec<f64> = (0..schedule.len()).map(|t| schedule.sigma_at(t as f64)).collect();
+    let (high, low) = (sigmas[0], sigmas[sigmas.len() - 1]);
+    let levels = karras_levels(schedule, low, high, sigmas.len());
+    (levels.iter().map(|sigma| f64::from(timestep(&table, *sigma) as f32)).collect(), levels)
+}
+
+/// Karras' levels from the configuration's `sigma_max` and `sigma_min`, or else from these.
+fn karras_levels(schedule: &NoiseSchedule, low: f64, high: f64, steps: usize) -> Vec<f64> {
+    let (low, high) = (schedule.config.sigma_min.unwrap_or(low), schedule.config.sigma_max.unwrap_or(high));
+    even(high.powf(1.0 / RHO), low.powf(1.0 / RHO), steps, |root| root.powf(RHO))
 }
 
 /// σ, in f32, of `steps` numbers that are evenly spread.
