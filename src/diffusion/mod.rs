@@ -8,6 +8,7 @@ mod config;
 mod ddim;
 mod dpmpp_2m;
 mod euler_a;
+mod heun;
 mod pndm;
 mod sampler;
 mod schedule;

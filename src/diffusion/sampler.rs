@@ -7,6 +7,7 @@
 use super::ddim::Ddim;
 use super::dpmpp_2m::Dpmpp2m;
 use super::euler_a::EulerA;
+use super::heun::Heun;
 use super::pndm::Pndm;
 use super::schedule::NoiseSchedule;
 use crate::error::{Error, Result};
@@ -31,11 +32,14 @@ pub enum Sampler {
     /// DPM-Solver++ of second order, multistep (Lu et al., 2022).
     #[serde(rename = "dpmpp_2m")]
     Dpmpp2m,
+    /// Heun's method, two calls a step (Karras et al., 2022).
+    #[serde(rename = "heun")]
+    Heun,
 }
 
 impl Sampler {
     /// Every sampler, in the order in which they are offered.
-    pub const ALL: [Self; 4] = [Self::Pndm, Self::Ddim, Self::EulerA, Self::Dpmpp2m];
+    pub const ALL: [Self; 5] = [Self::Pndm, Self::Ddim, Self::EulerA, Self::Dpmpp2m, Self::Heun];
 
     /// The name used in experiments and on the command line.
     pub fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Sampler {
             Self::Ddim => "ddim",
             Self::EulerA => "euler_a",
             Self::Dpmpp2m => "dpmpp_2m",
+            Self::Heun => "heun",
         }
     }
 }
@@ -79,6 +84,7 @@ enum State {
     Ddim(Ddim),
     EulerA(EulerA),
     Dpmpp2m(Dpmpp2m),
+    Heun(Heun),
 }
 
 impl SamplerRun {
@@ -92,18 +98,20 @@ impl SamplerRun {
             Sampler::Ddim => State::Ddim(Ddim::new(schedule, steps)?),
             Sampler::EulerA => State::EulerA(EulerA::new(schedule, steps)?),
             Sampler::Dpmpp2m => State::Dpmpp2m(Dpmpp2m::new(schedule, steps)?),
+            Sampler::Heun => State::Heun(Heun::new(schedule, steps)?),
         };
         Ok(Self { state })
     }
 
-    /// The UNet's timestep for each call. PNDM calls once more than it has steps, or nine times more with its Runge-Kutta start;
-    /// Euler a's timesteps may lie between two training timesteps.
+    /// The UNet's timestep for each call. PNDM calls once more than it has steps, or nine times more with its Runge-Kutta start,
+    /// Heun twice a step but for the last. Euler a's and Heun's timesteps may lie between two training timesteps.
     pub fn timesteps(&self) -> &[f64] {
         match &self.state {
             State::Pndm(run) => &run.timesteps,
             State::Ddim(run) => &run.timesteps,
             State::EulerA(run) => &run.timesteps,
             State::Dpmpp2m(run) => &run.timesteps,
+            State::Heun(run) => &run.timesteps,
         }
     }
 
@@ -111,6 +119,7 @@ impl SamplerRun {
     pub fn init_noise_sigma(&self) -> f64 {
         match &self.state {
             State::EulerA(run) => run.init_noise_sigma,
+            State::Heun(run) => run.init_noise_sigma,
             State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => 1.0,
         }
     }
@@ -119,6 +128,7 @@ impl SamplerRun {
     pub fn scale_model_input(&self, x: &Tensor, call: usize) -> Result<Tensor> {
         match &self.state {
             State::EulerA(run) => run.scale_model_input(x, call),
+            State::Heun(run) => run.scale_model_input(x, call),
             State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => Ok(x.clone()),
         }
     }
@@ -138,6 +148,7 @@ impl SamplerRun {
             State::Ddim(run) => run.step(model_output, call, x),
             State::EulerA(run) => run.step(model_output, call, x, generators),
             State::Dpmpp2m(run) => run.step(model_output, call, x),
+            State::Heun(run) => run.step(model_output, call, x),
         }
     }
 }
