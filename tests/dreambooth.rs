@@ -45,7 +45,7 @@ fn loss_and_every_gradient_equal_the_script() {
     for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))] {
         let (unet, parameters) = unet(&f);
         let timesteps = f["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| t as usize).collect();
-        let sample = NoiseSample { noise: f["noise"].clone(), timesteps };
+        let sample = NoiseSample::fixed(f["noise"].clone(), timesteps);
         let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
         let ((parts, loss), tape) = tape::record(|| {
             let batch = predictor.prepare(&Batch::cat(&half(0), &half(2))?, &sample)?;

@@ -6,7 +6,7 @@ use super::table::{Seen, Table};
 use super::{F32, SHORT};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use tunelab::config::{self, AdamW, Dtype, SampleParams};
+use tunelab::config::{self, AdamW, Dtype, SampleParams, Train};
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -81,7 +81,7 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let latents = Generator::stream(7, "latents", step).randn(samples * 4 * 8 * 8);
         let latents = Tensor::from_vec(latents, (samples, 4, 8, 8), with.device)?;
         let captions = (0..samples).map(|i| (i % kinds).to_string()).collect();
-        let sample = NoiseSample::new(latents.dims(), schedule.len(), 0.0, 7, step, with.device)?;
+        let sample = NoiseSample::new(latents.dims(), schedule.len(), &Train::default(), 7, step, with.device)?;
         let batch = predictor.prepare(&Batch { latents, captions }, &sample)?;
         let prior = prior.then_some((samples / 2, 0.7));
         let passed = pass::run(replay, predictor, &optimizer, &batch, prior, scale)?;

@@ -65,7 +65,7 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let schedule = with.folder.model()?.noise_schedule()?;
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
     let timesteps = f["timesteps"].to_vec1::<i64>()?.into_iter().map(|t| t as usize).collect();
-    let sample = NoiseSample { noise: with.here(&f["noise"])?, timesteps };
+    let sample = NoiseSample::fixed(with.here(&f["noise"])?, timesteps);
     let half =
         |i: usize| Ok::<_, Error>(Batch { latents: row("latents", i, 2)?, captions: captions[i..i + 2].to_vec() });
     let batch = predictor.prepare(&Batch::cat(&half(0)?, &half(2)?)?, &sample)?;

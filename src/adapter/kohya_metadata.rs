@@ -44,7 +44,7 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("ss_text_encoder_lr", if lora.text_encoder { t.learning_rate.to_string() } else { "None".to_owned() }),
         ("ss_lr_scheduler", t.lr_scheduler.to_string()),
         ("ss_lr_warmup_steps", t.warmup_steps.to_string()),
-        ("ss_optimizer", "AdamW".to_owned()),
+        ("ss_optimizer", t.optimizer.label().to_owned()),
         ("ss_max_grad_norm", t.max_grad_norm.to_string()),
         ("ss_seed", plan.seed.to_string()),
         ("ss_mixed_precision", mixed_precision(t.dtype).to_owned()),

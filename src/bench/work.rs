@@ -2,7 +2,7 @@
 
 use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
-use crate::config::{self, AdamW};
+use crate::config::{self, AdamW, Train};
 use crate::device::{self, GpuUtilization};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
@@ -119,7 +119,7 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
-        let sample = NoiseSample::new(&latents(args, samples), schedule.len(), 0.0, SEED, step, device)?;
+        let sample = NoiseSample::new(&latents(args, samples), schedule.len(), &Train::default(), SEED, step, device)?;
         step += 1;
         let batch = predictor.prepare(&batch, &sample)?;
         let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, 1.0)?;

@@ -33,6 +33,13 @@ impl Optimizer {
             Self::AdamW(_) => "adamw",
         }
     }
+
+    /// What people call it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::AdamW(_) => "AdamW",
+        }
+    }
 }
 
 impl Default for Optimizer {

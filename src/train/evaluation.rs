@@ -30,7 +30,7 @@ impl Evaluation {
             let shape = batch.latents.shape().clone();
             let noise = Generator::stream(seed, "evaluation", i as u64).randn(shape.elem_count());
             let noise = Tensor::from_vec(noise, shape, batch.latents.device())?;
-            Ok((batch, NoiseSample { noise, timesteps: vec![(2 * i + 1) * schedule.len() / (2 * PAIRS)] }))
+            Ok((batch, NoiseSample::fixed(noise, vec![(2 * i + 1) * schedule.len() / (2 * PAIRS)])))
         };
         Ok(Self { pairs: (0..PAIRS).map(pair).collect::<Result<_>>()? })
     }

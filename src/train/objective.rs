@@ -7,6 +7,7 @@
 
 use super::examples::Batch;
 use super::texts::TextConditioning;
+use crate::config::Train;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::conditioning::{tensors_of, with_tensors};
@@ -25,26 +26,31 @@ pub struct NoiseSample {
 }
 
 impl NoiseSample {
+    /// This noise at these timesteps.
+    pub fn fixed(noise: Tensor, timesteps: Vec<usize>) -> Self {
+        Self { noise, timesteps }
+    }
+
     /// Number `draw` of the streams of `seed`, for latents of the given shape. The offset adds to
     /// every channel of a sample one normal number times `noise_offset` (Guttenberg 2023).
     pub fn new(
         dims: &[usize],
         schedule_len: usize,
-        noise_offset: f64,
+        train: &Train,
         seed: u64,
         draw: u64,
         device: &Device,
     ) -> Result<Self> {
         let noise = Generator::stream(seed, "noise", draw).randn(dims.iter().product());
         let mut noise = Tensor::from_vec(noise, dims, device)?;
-        if noise_offset > 0.0 {
+        if train.noise_offset > 0.0 {
             let n = dims[0] * dims[1];
             let offset = Generator::stream(seed, "noise offset", draw).randn(n);
             let offset = Tensor::from_vec(offset, (dims[0], dims[1], 1, 1), device)?;
-            noise = noise.broadcast_add(&(offset * noise_offset)?)?;
+            noise = noise.broadcast_add(&(offset * train.noise_offset)?)?;
         }
         let timesteps = Generator::stream(seed, "timestep", draw).randint(schedule_len as u64, dims[0]);
-        Ok(Self { noise, timesteps: timesteps.into_iter().map(|t| t as usize).collect() })
+        Ok(Self::fixed(noise, timesteps.into_iter().map(|t| t as usize).collect()))
     }
 }
 

@@ -287,7 +287,7 @@ impl<'a> Trainer<'a> {
         let noise = |latents: &Tensor, samples: usize| {
             let (_, c, h, w) = latents.dims4()?;
             let steps = predictor.schedule.len();
-            NoiseSample::new(&[samples, c, h, w], steps, train.noise_offset, *seed, draw, latents.device())
+            NoiseSample::new(&[samples, c, h, w], steps, train, *seed, draw, latents.device())
         };
         let instance = of(examples)?;
         let Some((class, _)) = self.inputs.class else {

@@ -4,6 +4,7 @@
 use super::Bench;
 use crate::fixture::{model, randn, values};
 use candle_core::{Device, Tensor};
+use tunelab::config::Train;
 use tunelab::diffusion::NoiseSchedule;
 use tunelab::model::build::Trainable;
 use tunelab::random::Generator;
@@ -58,7 +59,7 @@ fn losses_follow_their_formulas() {
     let mut seen = Vec::new();
     for prediction in ["epsilon", "v_prediction"] {
         for gamma in [None, Some(5.0), Some(0.3)] {
-            let sample = NoiseSample { noise: noise.clone(), timesteps: TIMESTEPS.to_vec() };
+            let sample = NoiseSample::fixed(noise.clone(), TIMESTEPS.to_vec());
             let schedule = schedule(prediction);
             let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: gamma };
             let ours = predictor.loss(&predictor.prepare(&batch, &sample).unwrap()).unwrap();
@@ -74,7 +75,10 @@ fn losses_follow_their_formulas() {
 #[test]
 fn noise_offset_adds_one_number_to_each_channel() {
     let dims = [3, 4, 8, 8];
-    let draw = |offset: f64, number: u64| NoiseSample::new(&dims, 1000, offset, 9, number, &Device::Cpu).unwrap();
+    let draw = |offset: f64, number: u64| {
+        let train = Train { noise_offset: offset, ..Train::default() };
+        NoiseSample::new(&dims, 1000, &train, 9, number, &Device::Cpu).unwrap()
+    };
     let (plain, shifted) = (draw(0.0, 4), draw(0.25, 4));
     assert_eq!(plain.timesteps, shifted.timesteps);
     let difference = values(&(shifted.noise - &plain.noise).unwrap());
@@ -87,7 +91,9 @@ fn noise_offset_adds_one_number_to_each_channel() {
 
 #[test]
 fn every_draw_is_of_its_own() {
-    let draw = |number: u64, seed: u64| NoiseSample::new(&[8, 4, 8, 8], 1000, 0.0, seed, number, &Device::Cpu).unwrap();
+    let train = Train::default();
+    let draw =
+        |number: u64, seed: u64| NoiseSample::new(&[8, 4, 8, 8], 1000, &train, seed, number, &Device::Cpu).unwrap();
     let (first, again) = (draw(0, 1), draw(0, 1));
     assert_eq!(values(&first.noise), values(&again.noise));
     assert_eq!(first.timesteps, again.timesteps);

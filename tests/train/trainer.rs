@@ -18,7 +18,7 @@ use tunelab_ops::tape;
 fn by_hand(bench: &Bench, train: &Train, indices: &[usize], draw: u64) -> (f64, BTreeMap<String, Tensor>) {
     let batch = bench.examples.batch(indices, &bench.vae, SEED, draw).unwrap();
     let dims = batch.latents.dims();
-    let sample = NoiseSample::new(dims, 1000, train.noise_offset, SEED, draw, &candle_core::Device::Cpu).unwrap();
+    let sample = NoiseSample::new(dims, 1000, train, SEED, draw, &candle_core::Device::Cpu).unwrap();
     let predictor = bench.predictor(&bench.unet, train.snr_gamma);
     let (loss, tape) = tape::record(|| predictor.loss(&predictor.prepare(&batch, &sample)?)).unwrap();
     let mut store = tape.backward(&loss).unwrap();
