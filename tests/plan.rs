@@ -419,7 +419,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `input_perturbation`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1

@@ -183,6 +183,7 @@ fn settings(steps: usize) -> Train {
         checkpoint_every: 0,
         keep_checkpoints: 1,
         gradient_checkpointing: false,
+        ..Train::default()
     }
 }
 

@@ -32,6 +32,8 @@ settings! {
         snr_gamma: Option<f64> = None => above(0.0);
         /// Strength of the offset noise, which is constant over a channel.
         noise_offset: f64 = 0.0 => at_least(0.0);
+        /// Strength of another noise in the UNet's input, which the target lacks (Ning et al. 2023).
+        input_perturbation: f64 = 0.0 => at_least(0.0);
         /// Type of the UNet's frozen weights; bf16 is fast with AMX or AVX-512, f16 needs CUDA.
         dtype: Dtype = Dtype::F32 => choice::<Dtype>();
         /// Products and convolutions of f32 may round their operands to TF32; needs CUDA.

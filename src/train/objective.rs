@@ -1,5 +1,6 @@
-//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, min-SNR
-//! weights (Hang et al. 2023) and prior preservation (Ruiz et al. 2023) where they are asked for.
+//! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, input
+//! perturbation (Ning et al. 2023), min-SNR weights (Hang et al. 2023) and prior preservation (Ruiz
+//! et al. 2023) where they are asked for.
 //!
 //! In: clean latents and captions, the UNet. Out: one scalar whose gradient reaches every trained
 //! tensor. Each sample has its own timestep. Noise and timesteps come from named streams, so a
@@ -21,6 +22,8 @@ use tunelab_ops as ops;
 pub struct NoiseSample {
     /// [B, C, H, W], standard normal (plus the offset).
     pub noise: Tensor,
+    /// What the UNet sees in its place, where its input is perturbed.
+    pub input_noise: Option<Tensor>,
     /// One a sample.
     pub timesteps: Vec<usize>,
 }
@@ -28,11 +31,12 @@ pub struct NoiseSample {
 impl NoiseSample {
     /// This noise at these timesteps.
     pub fn fixed(noise: Tensor, timesteps: Vec<usize>) -> Self {
-        Self { noise, timesteps }
+        Self { noise, input_noise: None, timesteps }
     }
 
     /// Number `draw` of the streams of `seed`, for latents of the given shape. The offset adds to
-    /// every channel of a sample one normal number times `noise_offset` (Guttenberg 2023).
+    /// every channel of a sample one normal number times `noise_offset` (Guttenberg 2023). The input's noise is
+    /// this plus `input_perturbation` times other noise (Ning et al. 2023).
     pub fn new(
         dims: &[usize],
         schedule_len: usize,
@@ -49,8 +53,13 @@ impl NoiseSample {
             let offset = Tensor::from_vec(offset, (dims[0], dims[1], 1, 1), device)?;
             noise = noise.broadcast_add(&(offset * train.noise_offset)?)?;
         }
+        let input_noise = (train.input_perturbation > 0.0).then(|| -> Result<Tensor> {
+            let other = Generator::stream(seed, "input perturbation", draw).randn(noise.elem_count());
+            Ok((&noise + (Tensor::from_vec(other, dims, device)? * train.input_perturbation)?)?)
+        });
         let timesteps = Generator::stream(seed, "timestep", draw).randint(schedule_len as u64, dims[0]);
-        Ok(Self::fixed(noise, timesteps.into_iter().map(|t| t as usize).collect()))
+        let timesteps = timesteps.into_iter().map(|t| t as usize).collect();
+        Ok(Self { noise, input_noise: input_noise.transpose()?, timesteps })
     }
 }
 
@@ -124,8 +133,9 @@ impl Predictor<'_> {
             TextConditioning::Cached(_) => Some(self.texts.of(&batch.captions)?),
             TextConditioning::Trained(..) => None,
         };
+        let input_noise = sample.input_noise.as_ref().unwrap_or(&sample.noise);
         Ok(UnetBatch {
-            noisy_latents: self.schedule.add_noise(&batch.latents, &sample.noise, &sample.timesteps)?,
+            noisy_latents: self.schedule.add_noise(&batch.latents, input_noise, &sample.timesteps)?,
             target: self.schedule.target(&batch.latents, &sample.noise, &sample.timesteps)?,
             timestep_embedding: self.unet.timestep_embedding(&timesteps, device)?,
             loss_weights: Tensor::new(loss_weights, device)?,

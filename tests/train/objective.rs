@@ -89,6 +89,37 @@ fn noise_offset_adds_one_number_to_each_channel() {
     assert!(wanted.iter().all(|n| values(&plain.noise).iter().all(|other| n.to_bits() != other.to_bits())));
 }
 
+/// As in diffusers' `train_text_to_image.py`: `new_noise = noise + γ · randn`, `add_noise(latents, new_noise)`, and the target is
+/// that of `noise`.
+#[test]
+fn input_perturbation_reaches_the_input_and_not_the_target() {
+    const GAMMA: f64 = 0.3;
+    let bench = Bench::new(Trainable::None, 1);
+    let captions = vec!["one".to_owned(); 3];
+    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions };
+    let texts = TextConditioning::Cached([("one".to_owned(), randn(&[1, 77, 24], 2).into())].into());
+    let train = Train { input_perturbation: GAMMA, noise_offset: 0.2, ..Train::default() };
+    let sample = NoiseSample::new(&[3, 4, 8, 8], 1000, &train, 9, 4, &Device::Cpu).unwrap();
+    let plain =
+        NoiseSample::new(&[3, 4, 8, 8], 1000, &Train { input_perturbation: 0.0, ..train.clone() }, 9, 4, &Device::Cpu)
+            .unwrap();
+    assert_eq!((values(&sample.noise), &sample.timesteps), (values(&plain.noise), &plain.timesteps));
+    let other = Generator::stream(9, "input perturbation", 4).randn(3 * 4 * 64);
+    for prediction in ["epsilon", "v_prediction"] {
+        let schedule = schedule(prediction);
+        let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: None };
+        let perturbed = predictor.prepare(&batch, &sample).unwrap();
+        assert_eq!(values(&perturbed.target), values(&predictor.prepare(&batch, &plain).unwrap().target));
+        let (latents, noise, noisy) = (values(&batch.latents), values(&sample.noise), values(&perturbed.noisy_latents));
+        for (i, noisy) in noisy.into_iter().enumerate() {
+            let a = alpha_bar(sample.timesteps[i / 256]);
+            let new_noise = f64::from(noise[i]) + GAMMA * f64::from(other[i]);
+            let wanted = a.sqrt() * f64::from(latents[i]) + (1.0 - a).sqrt() * new_noise;
+            assert!((f64::from(noisy) - wanted).abs() < 1e-5, "{prediction}, value {i}: {noisy} instead of {wanted}");
+        }
+    }
+}
+
 #[test]
 fn every_draw_is_of_its_own() {
     let train = Train::default();
