@@ -60,7 +60,7 @@ fn defaults_are_diffusers_own() {
     let train = &plan.train;
     assert_eq!((train.length, train.batch_size, train.gradient_accumulation), (Length::Epochs(100), 1, 1));
     assert_eq!((train.learning_rate, train.lr_scheduler, train.warmup_steps), (1e-4, LrScheduler::Constant, 0));
-    let Optimizer::AdamW(adamw) = &train.optimizer;
+    let Optimizer::AdamW(adamw) = &train.optimizer else { panic!("{:?}", train.optimizer) };
     assert_eq!((adamw.beta1, adamw.beta2, adamw.epsilon, adamw.weight_decay), (0.9, 0.999, 1e-8, 1e-2));
     assert_eq!((train.max_grad_norm, train.snr_gamma), (1.0, None));
     assert_eq!((train.noise_offset, train.dtype, train.checkpoint_every), (0.0, Dtype::F32, 100));

@@ -15,7 +15,7 @@ mod figures;
 pub mod files;
 pub mod keys;
 pub mod local;
-mod optimizer;
+pub mod optimizer;
 mod resolve;
 mod sampling;
 mod source;
