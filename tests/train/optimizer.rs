@@ -1,8 +1,9 @@
-//! Ten steps of AdamW behind a clipped norm, against torch.
+//! Ten steps of AdamW and of Lion behind a clipped norm, against torch.
 
 use crate::fixture::{Tensors, tensors, values, within};
 use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
+use tunelab::config::optimizer::Lion;
 use tunelab::config::{self, AdamW};
 use tunelab::train::optimizer::{Optimizer, clip_grad_norm, state_names};
 use tunelab_ops::adamw::{AdamWStep, Moments, adamw};
@@ -132,4 +133,51 @@ fn what_is_kept_goes_on_under_its_names() {
     assert_eq!(values(&resumed), values(&straight), "to the last bit");
     let without: BTreeMap<String, Tensor> = state.into_iter().filter(|(name, _)| name != "moment2.w").collect();
     assert!(optimizer.restore(&without, 3).is_err());
+}
+
+/// Other betas than the defaults, a strong weight decay, a learning rate that changes, some steps that are clipped, and a gradient
+/// that is 0.
+#[test]
+fn ten_steps_of_lion_equal_its_statement() {
+    const CLIP: f64 = 1.1;
+    let f = tensors("lion.safetensors");
+    let names = ["0", "1", "2"];
+    let start = |n: &str| Var::from_tensor(&row(&f, &format!("parameters.{n}"), 0)).unwrap().into_inner();
+    let trained: BTreeMap<String, Tensor> = names.iter().map(|n| ((*n).to_owned(), start(n))).collect();
+    let lion = config::Optimizer::Lion(Lion { beta1: 0.87, beta2: 0.96, weight_decay: 0.3 });
+    let mut optimizer = Optimizer::new(trained.clone(), &lion, CLIP).unwrap();
+    assert_eq!(state_names(&lion), ["exp_avg"]);
+    let (norms, rates) = (values(&f["norms"]), f["learning_rates"].to_vec1::<f64>().unwrap());
+    assert!(norms.iter().any(|n| f64::from(*n) > CLIP) && norms.iter().any(|n| f64::from(*n) < CLIP));
+    for (step, (wanted, rate)) in norms.iter().zip(&rates).enumerate() {
+        let gradients = names.iter().map(|n| ((*n).to_owned(), row(&f, &format!("gradients.{n}"), step))).collect();
+        // A loss that was scaled by 8 gives the same step.
+        let scaled = |gradients: BTreeMap<String, Tensor>| -> BTreeMap<String, Tensor> {
+            gradients.into_iter().map(|(name, g)| (name, (g * 8.0).unwrap())).collect()
+        };
+        let norm = optimizer.step(&scaled(gradients), *rate, 8.0).unwrap();
+        assert!((norm / f64::from(*wanted) - 1.0).abs() < 1e-6, "step {step}: norm {norm}");
+        for n in names {
+            let wanted = row(&f, &format!("parameters.{n}"), step + 1);
+            within(&trained[n], &wanted, 1e-6, &format!("{n} after step {step}"));
+        }
+    }
+    // What a checkpoint keeps is taken up again.
+    let state = optimizer.state();
+    let fresh: BTreeMap<String, Tensor> = names.iter().map(|n| ((*n).to_owned(), start(n))).collect();
+    let mut again = Optimizer::new(fresh.clone(), &lion, CLIP).unwrap();
+    again.restore(&state, 10).unwrap();
+    for n in names {
+        let kept =
+            state.iter().find(|(name, _)| name.ends_with(&format!(".{n}")) && !name.starts_with("value.")).unwrap().1;
+        within(kept, &f[&format!("exp_avg.{n}")], 1e-6, "the average");
+        assert_eq!(values(&fresh[n]), values(&trained[n]));
+    }
+    let gradients: BTreeMap<String, Tensor> =
+        names.iter().map(|n| ((*n).to_owned(), row(&f, &format!("gradients.{n}"), 3))).collect();
+    optimizer.step(&gradients, 1e-3, 1.0).unwrap();
+    again.step(&gradients, 1e-3, 1.0).unwrap();
+    for n in names {
+        assert_eq!(values(&fresh[n]), values(&trained[n]), "{n} after the restored step");
+    }
 }

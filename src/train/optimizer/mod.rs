@@ -5,6 +5,7 @@
 //! checkpoint, takes it from one, and steps.
 
 mod adamw;
+mod lion;
 mod step;
 
 pub use step::{ClippedNorm, clip_grad_norm};
@@ -14,6 +15,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use adamw::AdamW;
 use candle_core::{Device, Tensor, Var};
+use lion::Lion;
 use std::collections::BTreeMap;
 use step::Step;
 use tunelab_ops::tape::Tape;
@@ -21,6 +23,7 @@ use tunelab_ops::tape::Tape;
 /// What each method keeps between two steps, in the order of the trained tensors' names.
 enum Method {
     AdamW(AdamW),
+    Lion(Lion),
 }
 
 /// The names, torch's, of what an optimizer keeps of every trained tensor: each is as large as the
@@ -28,6 +31,7 @@ enum Method {
 pub fn state_names(optimizer: &config::Optimizer) -> &'static [&'static str] {
     match optimizer {
         config::Optimizer::AdamW(_) => &AdamW::STATE,
+        config::Optimizer::Lion(_) => &Lion::STATE,
     }
 }
 
@@ -36,6 +40,7 @@ impl Method {
     fn new(optimizer: &config::Optimizer, trained: &BTreeMap<String, Var>) -> Result<Self> {
         match optimizer {
             config::Optimizer::AdamW(adamw) => Ok(Self::AdamW(AdamW::new(adamw.clone(), trained.values())?)),
+            config::Optimizer::Lion(lion) => Ok(Self::Lion(Lion::new(lion.clone(), trained.values())?)),
         }
     }
 
@@ -43,6 +48,7 @@ impl Method {
     fn state(&self, index: usize) -> Vec<Tensor> {
         match self {
             Self::AdamW(adamw) => adamw.state(index),
+            Self::Lion(lion) => lion.state(index),
         }
     }
 
@@ -50,6 +56,7 @@ impl Method {
     fn restore(&mut self, index: usize, trained: &Var, state: &[&Tensor]) -> Result<()> {
         match self {
             Self::AdamW(adamw) => adamw.restore(index, trained, state),
+            Self::Lion(lion) => lion.restore(index, trained, state),
         }
     }
 
@@ -57,6 +64,7 @@ impl Method {
     fn step(&mut self, step: &Step) -> Result<f64> {
         match self {
             Self::AdamW(adamw) => adamw.step(step),
+            Self::Lion(lion) => lion.step(step),
         }
     }
 }
