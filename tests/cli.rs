@@ -253,7 +253,7 @@ fn plan_counts_the_pictures_and_the_models_own_parameters() {
     write(&folder.path().join("unet"), "config.json", "{\"_class_name\": \"Transformer2DModel\"}");
     let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("the UNet's config.json"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("unet/config.json: the class is Transformer2DModel"), "{}", stderr(&output));
 }
 
 #[test]

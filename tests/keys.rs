@@ -32,15 +32,12 @@ fn read() -> BTreeMap<String, BTreeSet<String>> {
     tables
 }
 
+/// Keys by their table.
+type Tables = BTreeMap<String, BTreeSet<String>>;
+
 /// The same of a schema, and the older spellings in it.
-fn known(schema: &Value) -> (BTreeMap<String, BTreeSet<String>>, Vec<(String, Value)>) {
-    fn walk(
-        root: &Value,
-        at: &Value,
-        path: &str,
-        tables: &mut BTreeMap<String, BTreeSet<String>>,
-        older: &mut Vec<(String, Value)>,
-    ) {
+fn known(schema: &Value) -> (Tables, Vec<(String, Value)>) {
+    fn walk(root: &Value, at: &Value, path: &str, tables: &mut Tables, older: &mut Vec<(String, Value)>) {
         assert_eq!(at["additionalProperties"], false, "{path}");
         for (name, property) in at["properties"].as_object().expect("properties") {
             let property =
@@ -109,6 +106,18 @@ fn the_reference_says_what_is_asked_for() {
     weight_decay = 0.01
         Decoupled weight decay. Number from 0; old spelling:
         train.weight_decay.
+
+    [train.optimizer.lion]
+      The sign of an average of the gradients, with decoupled
+      weight decay (Chen et al. 2023): a learning rate 3 to 10
+      times smaller than AdamW's.
+    beta1 = 0.9
+        Share of the average in the step's direction. Number from
+        0 below 1.
+    beta2 = 0.99
+        Decay of the average. Number from 0 below 1.
+    weight_decay = 0.01
+        Decoupled weight decay. Number from 0.
     "#);
     assert_snapshot!(good("eval.s", 100), @r#"
     [eval]
@@ -116,7 +125,7 @@ fn the_reference_says_what_is_asked_for() {
     steps = 50
         Denoising steps. Whole number from 1 to 1000.
     sampler = "pndm"
-        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m".
+        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m", "heun".
     seed = 42
         Seed of the first image; the others count up from it. Whole number from 0.
     "#);
@@ -128,8 +137,8 @@ fn the_reference_says_what_is_asked_for() {
         assert!(!known.key.doc.is_empty() && known.key.doc.ends_with('.'), "{}", known.path);
     }
     let bad = |prefix: &str| text(prefix, 100).expect_err("unknown").to_string();
-    assert_snapshot!(bad("train.lr"), @r"
-    error: no key begins with `train.lr`
+    assert_snapshot!(bad("train.lr_sheduler"), @r"
+    error: no key begins with `train.lr_sheduler`
 
     hint: did you mean `train.lr_scheduler`?
     ");

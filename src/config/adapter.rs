@@ -93,7 +93,7 @@ pub(super) fn keys(adapter: &mut Adapter, objective: &mut Objective, visit: &mut
     let current = if let Objective::DreamBooth(_) = objective { "dreambooth" } else { adapter.name() };
     for name in visit.tables(&OUTER, current, |s| {
         s.exactly_one("adapter", &OUTER);
-        if s.has("dreambooth") { Some("dreambooth") } else { Adapter::written(s.has("lora"), s.has("full")) }
+        Some(if s.has("dreambooth") { "dreambooth" } else { Adapter::written(s.has("lora"), s.has("full")) })
     }) {
         if name != "dreambooth" {
             adapter.table(name, visit);
@@ -107,7 +107,7 @@ pub(super) fn keys(adapter: &mut Adapter, objective: &mut Objective, visit: &mut
             dreambooth.keys(visit);
             for name in visit.tables(&ADAPTERS, adapter.name(), |s| {
                 s.one_of("adapter in DreamBooth", &ADAPTERS);
-                Adapter::written(s.has("lora"), s.has("full"))
+                Some(Adapter::written(s.has("lora"), s.has("full")))
             }) {
                 adapter.table(name, visit);
             }
@@ -124,8 +124,8 @@ impl Adapter {
         }
     }
 
-    fn written(lora: bool, full: bool) -> Option<&'static str> {
-        Some(if full && !lora { "full" } else { "lora" })
+    fn written(lora: bool, full: bool) -> &'static str {
+        if full && !lora { "full" } else { "lora" }
     }
 
     /// Visits the table of that name, which becomes this adapter.

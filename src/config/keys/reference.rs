@@ -48,10 +48,14 @@ pub fn text(listing: &Listing, prefix: &str, columns: usize) -> Result<String> {
         }
         let about = twin.map_or_else(|| (*about).to_owned(), |(_, other)| format!("The keys of [{other}]."));
         out.heading(&format!("[{table}]"), &about);
-        keys.iter().for_each(|known| out.key(known));
+        for known in keys {
+            out.key(known);
+        }
     }
     if prefix.is_empty() {
-        AROUND.iter().for_each(|(table, about)| out.heading(table, about));
+        for (table, about) in &AROUND {
+            out.heading(table, about);
+        }
     }
     Ok(out.text)
 }
@@ -110,10 +114,10 @@ impl Page {
 fn facts(known: &Known) -> String {
     let mut facts = kind(&known.key.kind);
     if let Some(usual) = known.key.usual {
-        facts += &format!("; default: {usual}");
+        facts.extend(["; default: ", usual]);
     }
     if let Some(old) = known.key.old {
-        facts += &format!("; old spelling: {old}");
+        facts.extend(["; old spelling: ", old]);
     }
     let mut letters = facts.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
