@@ -3,6 +3,7 @@
 # and compares loss.csv and eval.csv byte for byte, the tensors of every safetensors file, and the pixels of every PNG.
 #
 #   scripts/compare_results.sh OLD NEW WORK [EXPERIMENT…]      (all of experiments/ if none is named)
+#   SET="train.steps=20 eval.steps=5" scripts/…                shorter: these keys are set in every experiment
 #
 # WORK is a folder that keeps what was run: a result that is there already is not computed again. A type that an experiment
 # refuses (full fine-tuning in bf16 on a CPU) must be refused by both. Exit code 1 if anything differs. Needs python3.
@@ -19,8 +20,9 @@ for experiment in "$@"; do
             results=$work/$which/$dtype/$name
             if [ ! -e "$results.rc" ]; then
                 mkdir -p "$results"
-                "${!which}" run "$experiment" --stand-in --device cpu --results "$results" \
-                    --set train.dtype=$dtype > "$results.log" 2>&1
+                # shellcheck disable=SC2046
+                "${!which}" run "$experiment" --stand-in --device cpu --results "$results" --set train.dtype=$dtype \
+                    $(printf -- '--set %s ' ${SET:-train.dtype=$dtype}) > "$results.log" 2>&1
                 echo $? > "$results.rc"
             fi
         done

@@ -64,8 +64,8 @@
 //! # Rules
 //!
 //! 1. **Variation is an enum.** [`config::Adapter`], [`diffusion::Sampler`], [`config::Source`]: the compiler lists every place
-//!    that a new case has to think about. The one trait of our own is what a convolution's weight consists of, f32 or
-//!    bf16; the others that are implemented are candle's and the standard library's.
+//!    that a new case has to think about. Traits of our own are few: what a key's value, its statement and settings
+//!    with keys are ([`config::keys`]), and in [`tunelab_ops`] what a convolution's weight consists of, f32 or bf16.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
 //!    callbacks, hooks, observers or globals; only memory is the whole program's ([`tunelab_ops::memory`]).
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
@@ -81,16 +81,21 @@
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`;
-//!    unsafe code is forbidden here and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
+//!    code without the compiler's checks is forbidden here and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
 //!    blocks of memory and a GPU's kernels and libraries are called, and loops of values run without checks.
+//!
+//! # Where to add what
+//!
+//! `CONTRIBUTING.md` says which files a key, a sampler, an optimizer, an adapter, a family of models, a metric or an operation
+//! touches, and which words to use.
 //!
 //! # Where exactness is shown
 //!
 //! The tests compare with numbers that PyTorch, diffusers, transformers, PEFT and Pillow computed on small random models
 //! (`tests/fixtures`, with the script and the pinned versions that made them; running the tests needs neither Python nor a
-//! network). `examples/gpu_check` asks the same of a GPU, where the tests do not run. No fixture stands at a neutral value: norm weights are not 1, alpha is not the rank, B is not 0, pictures
-//! are not square, and the timesteps of a batch differ, for each of these would hide an error. The README has the table of
-//! what is compared with what, and how closely.
+//! network). `examples/gpu_check` asks the same of a GPU, where the tests do not run. No fixture stands at a neutral value:
+//! norm weights are not 1, alpha is not the rank, B is not 0, pictures are not square, and the timesteps of a batch differ,
+//! for each of these would hide an error. The README has the table of what is compared with what, and how closely.
 //!
 //! # What is deliberately not done
 //!

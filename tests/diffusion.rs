@@ -384,7 +384,7 @@ fn every_scheduler_configuration_is_taken_as_from_config_takes_it() {
             }
         }
     }
-    assert_eq!((equal, refused), (279, 45));
+    assert_eq!((equal, refused), (350, 55));
 }
 
 #[track_caller]

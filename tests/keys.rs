@@ -14,10 +14,10 @@ const ADAPTERS: [&str; 4] = ["lora", "full", "dreambooth.lora", "dreambooth.full
 /// The keys of each table as reading lists them to whoever mistypes one.
 fn read() -> BTreeMap<String, BTreeSet<String>> {
     let mut tables = BTreeMap::new();
-    for adapter in ADAPTERS {
+    for (adapter, optimizer) in ADAPTERS.into_iter().zip(["adamw", "lion", "adamw", "lion"]) {
         let text = format!(
             "wxyz = 1\nmodel = {{ repo = 'a/b', wxyz = 1 }}\ndataset = {{ repo = 'a/b', prompt = 'p', wxyz = 1 }}
-            [adapter.{adapter}]\nwxyz = 1\n[train]\nwxyz = 1\n[train.optimizer.adamw]\nwxyz = 1\n[eval]\nwxyz = 1
+            [adapter.{adapter}]\nwxyz = 1\n[train]\nwxyz = 1\n[train.optimizer.{optimizer}]\nwxyz = 1\n[eval]\nwxyz = 1
             [reference]\nwxyz = 1\n[stands_in_for]\nwxyz = 1\n{}",
             if adapter.contains('.') { "[adapter.dreambooth]\nwxyz = 1\n" } else { "" }
         );
@@ -112,8 +112,8 @@ fn the_reference_says_what_is_asked_for() {
       weight decay (Chen et al. 2023): a learning rate 3 to 10
       times smaller than AdamW's.
     beta1 = 0.9
-        Share of the average in the step's direction. Number from
-        0 below 1.
+        Share of the average in the step's direction. Number
+        from 0 below 1.
     beta2 = 0.99
         Decay of the average. Number from 0 below 1.
     weight_decay = 0.01

@@ -207,9 +207,9 @@ pub fn beyond_defaults(plan: &Plan) -> String {
         let mut lines = Vec::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
             if line.starts_with('[') {
-                line.clone_into(&mut table)
+                line.clone_into(&mut table);
             } else {
-                lines.push((table.clone(), line.to_owned()))
+                lines.push((table.clone(), line.to_owned()));
             }
         }
         lines

@@ -26,7 +26,8 @@ pub fn schema(keys: &Listing) -> Value {
     variant["description"] = "One of several runs that the file states.".into();
     variant["properties"]["name"] = json!({
         "description": "The end of the run's name.", "type": "string",
-        "pattern": r"^[\p{L}\p{N}_.-]*[\p{L}\p{N}_-]$", "maxLength": 80,
+        // Letters and digits of any script: all but spaces and ASCII's other signs.
+        "pattern": r"^[^\s!-,/:-@\[-^`{-~]*[^\s!-,./:-@\[-^`{-~]$", "maxLength": 80,
     });
     variant["properties"]["stand_in"] = json!({ "$ref": "#/definitions/stand_in" });
     variant["required"] = json!(["name"]);
