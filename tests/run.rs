@@ -26,6 +26,7 @@ mod mini;
 mod refusals;
 mod resume;
 mod sampling;
+mod several;
 mod stand_in;
 mod warnings;
 mod world;

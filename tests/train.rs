@@ -2,6 +2,8 @@
 
 mod adapter;
 mod average;
+mod dreambooth;
+mod lr;
 mod objective;
 mod optimizer;
 mod overfit;

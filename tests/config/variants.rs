@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::plan::beyond_defaults;
+use super::plan::beyond_defaults;
 use insta::assert_snapshot;
 use tunelab::config::{Adapter, Length, Objective, Plan, Source};
 

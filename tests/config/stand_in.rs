@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::plan::beyond_defaults;
+use super::plan::beyond_defaults;
 use insta::assert_snapshot;
 use tunelab::builtin::Builtin;
 use tunelab::config::{Adapter, Length, Plan, Planned, Source, files};

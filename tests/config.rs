@@ -1,0 +1,7 @@
+//! What a person writes: keys, plans, variants, stand-ins, and what the README says of them.
+
+mod keys;
+mod plan;
+mod readme;
+mod stand_in;
+mod variants;
