@@ -109,6 +109,8 @@
 //! - **No silent stand-in.** Only a hub that does not answer is answered by one, never a refusal or a mistake.
 //! - **No overwriting.** What was trained stays; `--force` is the only way to start over. Pictures alone are drawn again
 //!   where only what `[eval]` says of them has changed.
+//!
+//! [`bench`]: mod@bench
 
 #![forbid(unsafe_code)]
 

@@ -3,7 +3,7 @@
 //! In: a repository's `tokenizer` folder, with `tokenizer.json` or with `vocab.json` and
 //! `merges.txt`. Out: for each prompt begin token, text, end token and padding, always the model's
 //! length (77), and the text that did not fit. The pipeline and the handling of special and of
-//! [added tokens](added) are those of transformers' `CLIPTokenizer`.
+//! added tokens are those of transformers' `CLIPTokenizer`.
 
 mod added;
 mod files;

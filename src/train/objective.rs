@@ -93,7 +93,7 @@ pub struct UnetBatch {
     pub target: Tensor,
     /// [B, channels].
     pub timestep_embedding: Tensor,
-    /// The weight of each sample's loss, [B].
+    /// The weight of each sample's loss, `[B]`.
     pub loss_weights: Tensor,
     /// Of the captions; nothing where the text encoder is trained, which makes it from them.
     pub conditioning: Option<Conditioning>,

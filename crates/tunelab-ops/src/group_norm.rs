@@ -1,6 +1,6 @@
 //! Group normalization (Wu & He 2018), optionally followed by SiLU, in one pass over the image.
 //!
-//! In: x, and weight and bias [C]. Out: a tensor like x, noted on the tape.
+//! In: x, and weight and bias `[C]`. Out: a tensor like x, noted on the tape.
 //!
 //! x [B, C, …]; the channels of a group and all its pixels are one contiguous slab with one mean
 //! and variance. y = SiLU?((x - mean) / sqrt(var + eps) · weight + bias). Backward recomputes mean

@@ -1,7 +1,7 @@
 //! Layer normalization over the last axis (Ba et al. 2016): x [..., C] → (x - mean) / sqrt(var +
 //! eps) · weight + bias.
 //!
-//! In: x [..., C], weight and bias [C]. Out: a tensor like x, noted on the tape.
+//! In: x [..., C], weight and bias `[C]`. Out: a tensor like x, noted on the tape.
 //!
 //! Backward recomputes mean and variance. dweight and dbias are summed over the rows in order.
 

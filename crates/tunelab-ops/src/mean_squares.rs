@@ -22,7 +22,7 @@ pub fn mean_squares(prediction: &Tensor, target: &Tensor, first: usize, weights:
     mean_squares_of(prediction, target, first, &Tensor::new(weights, prediction.device())?)
 }
 
-/// The same with weights [n] of f32 on the prediction's device.
+/// The same with weights `[n]` of f32 on the prediction's device.
 pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weights: &Tensor) -> Result<Tensor> {
     let samples = prediction.dim(0)?;
     let n = weights.dims1()?;

@@ -5,7 +5,7 @@
 //! give them back to the system and have them mapped and zeroed again, 4 KiB at a time, takes a
 //! third of a step of full fine-tuning; and what is computed on 4 KiB pages waits for their
 //! addresses. So a freed block is kept for the next one of its size. Blocks in use and kept ones
-//! together never take more than those in use took at their most, but for [`SLACK`]: a new block
+//! together never take more than those in use took at their most, but for `SLACK`: a new block
 //! replaces those that have waited longest. They begin at a cache line: a vector of 64 bytes that
 //! lies in two lines takes two reads, and most of what a step reads would.
 //!
