@@ -7,12 +7,13 @@ use toml::{Table, Value};
 
 use super::Plan;
 use super::keys::spelling::Spelling;
-use super::keys::{Affects, Listing};
+use super::keys::{Affects, Listing, Setting};
 
 /// The farthest-reaching difference of two plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanDiff {
-    /// None, but for line ends, which version control may change, and older spellings of keys.
+    /// None, but for line ends, which version control may change, older spellings of keys, and keys
+    /// that an earlier version had not, at their defaults.
     Equal,
     /// Only what is said about the run: nothing that is computed.
     MetadataOnly,
@@ -31,11 +32,12 @@ impl PlanDiff {
         let (Ok(mut stored), Ok(mut wanted)) = (stored.parse::<Table>(), wanted.parse::<Table>()) else {
             return Self::Training;
         };
-        let renamed = [rename_old_keys(&mut stored), rename_old_keys(&mut wanted)];
-        if renamed.contains(&true) && stored == wanted {
+        let keys = Plan::keys();
+        let older =
+            [rename_old_keys(&mut stored), rename_old_keys(&mut wanted), add_newer_keys(&mut stored, &wanted, &keys)];
+        if older.contains(&true) && stored == wanted {
             return Self::Equal;
         }
-        let keys = Plan::keys();
         for (affects, diff) in [(Affects::Metadata, Self::MetadataOnly), (Affects::Sampling, Self::SamplingOnly)] {
             remove(&mut stored, "", affects, &keys);
             remove(&mut wanted, "", affects, &keys);
@@ -74,6 +76,31 @@ pub fn rename_old_keys(plan: &mut Table) -> bool {
         }
     }
     renamed
+}
+
+/// Adds what a stored plan lacks and the wanted one has at its default: keys that the version that
+/// stored it had not; whether there was any. A plan says everything, so nothing else is lacking.
+fn add_newer_keys(stored: &mut Table, wanted: &Table, keys: &Listing) -> bool {
+    let mut added = false;
+    for known in &keys.keys {
+        let Some(default) = known.default.as_ref().and_then(toml_value) else { continue };
+        if get(stored, &known.path).is_none() && get(wanted, &known.path) == Some(&default) {
+            put(stored, &known.path, default);
+            added = true;
+        }
+    }
+    added
+}
+
+fn toml_value(setting: &Setting) -> Option<Value> {
+    format!("value = {}", setting.to_toml()).parse::<Table>().ok()?.remove("value")
+}
+
+fn get<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => get(table.get(first)?.as_table()?, rest),
+        None => table.get(path),
+    }
 }
 
 fn take(table: &mut Table, path: &str) -> Option<Value> {

@@ -78,7 +78,8 @@ impl Keys for Optimizer {
 
     fn keys(&mut self, visit: &mut Visit) {
         const NAMES: [&str; 2] = ["adamw", "lion"];
-        for name in visit.tables(&NAMES, self.name(), |s| s.at_most_one("optimizer", &NAMES)) {
+        const OLDER: &str = "the flat `train.weight_decay` and `train.adam_…` are those of `adamw`";
+        for name in visit.tables(&NAMES, self.name(), |s| s.at_most_one("optimizer", &NAMES, OLDER)) {
             if name != self.name() {
                 *self = Self::by_name(name);
             }

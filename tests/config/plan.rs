@@ -280,7 +280,7 @@ fn older_spellings_are_read_for_ever() {
       --> lab/x.toml:6:18
        |
      6 | [train.optimizer.adam]
-       |                  ^^^^ an experiment has exactly one
+       |                  ^^^^ an experiment has one, and the flat `train.weight_decay` and `train.adam_…` are those of `adamw`
 
     hint: 3 problems in lab/x.toml
     "#);
@@ -327,6 +327,38 @@ fn what_differs_says_what_is_done_again() {
     assert_eq!(PlanDiff::of(&old, &stored), PlanDiff::Equal);
     assert_eq!(PlanDiff::of(&old, &plan(&["eval.seed=1"])), PlanDiff::SamplingOnly);
     assert_eq!(PlanDiff::of(&old, &plan(&["train.weight_decay=0"])), PlanDiff::Training);
+}
+
+/// A plan as version 0.1 stored it, before there were `[train.optimizer]` and `input_perturbation`: its runs stay finished, and go
+/// on.
+#[test]
+fn a_plan_of_an_earlier_version_is_the_same_plan() {
+    let stored = fs_err::read_to_string("tests/config/plan_of_an_earlier_version.toml").expect("it is there");
+    assert!(stored.contains("adam_beta1") && !stored.contains("input_perturbation"), "{stored}");
+    let wanted = |set: &[&str]| good(&format!("{LEAST}reference.label = 'r'"), set).to_toml();
+    assert_eq!(PlanDiff::of(&stored, &wanted(&[])), PlanDiff::Equal);
+    assert_eq!(PlanDiff::of(&stored, &wanted(&["reference.label=s"])), PlanDiff::MetadataOnly);
+    assert_eq!(PlanDiff::of(&stored, &wanted(&["eval.seed=7"])), PlanDiff::SamplingOnly);
+    for key in ["train.input_perturbation=0.1", "train.adam_beta1=0.8", "train.optimizer.lion={}", "train.tf32=true"] {
+        assert_eq!(PlanDiff::of(&stored, &wanted(&[key])), PlanDiff::Training, "{key}");
+    }
+    for adapter in ["adapter.full = {}", "adapter.dreambooth = { class_prompt = 'a', lora = {} }"] {
+        let other = LEAST.replace("adapter.lora = {}", adapter).replace("'a/set'", "'a/set'\ndataset.prompt = 'p'");
+        assert_eq!(PlanDiff::of(&stored, &good(&other, &[]).to_toml()), PlanDiff::Training, "{adapter}");
+    }
+}
+
+/// The flat keys are AdamW's, wherever they stand.
+#[test]
+fn a_flat_key_beside_another_optimizer_is_a_mistake() {
+    let lion = format!("{LEAST}[train.optimizer.lion]\nbeta1 = 0.7\n");
+    let variant = format!("{lion}[[variant]]\nname = 'a'\ntrain.weight_decay = 0.3\n");
+    let stand_in = format!("{lion}[stand_in]\ntrain.weight_decay = 0.3\n");
+    for (text, set) in [(&lion, &["train.weight_decay=0.3"][..]), (&variant, &[]), (&stand_in, &[])] {
+        let set: Vec<String> = set.iter().map(|arg| (*arg).to_owned()).collect();
+        let error = Planned::parse_all(text, Path::new("x.toml"), &set).expect_err("two optimizers").to_string();
+        assert!(error.contains("more than one optimizer") && error.contains("`train.weight_decay`"), "{error}");
+    }
 }
 
 #[test]

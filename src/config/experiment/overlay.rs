@@ -23,11 +23,10 @@ pub(super) enum Rivals {
 
 /// By table: groups of keys of which only one group can count, and whether that holds for arguments
 /// too.
-const RIVALS: [(&str, &[&[&str]], Rivals); 7] = [
+const RIVALS: [(&str, &[&[&str]], Rivals); 6] = [
     ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
     ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
     ("train", &[&["epochs"], &["steps"]], Rivals::Argument),
-    ("train.optimizer", &[&["adamw"], &["lion"]], Rivals::Variant),
     ("adapter", &[&["lora"], &["full"], &["dreambooth"]], Rivals::Variant),
     ("adapter.dreambooth", &[&["lora"], &["full"]], Rivals::Variant),
     ("adapter.dreambooth", &[&["class_images"], &["class_path"]], Rivals::Argument),

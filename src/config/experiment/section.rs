@@ -227,13 +227,17 @@ impl<'a> Section<'a> {
         self.one(noun, names, &self.table.into_iter().flatten().collect::<Vec<_>>());
     }
 
-    /// Complains if more than one of `names` is written, or anything else; the one that is, if any.
-    pub fn at_most_one<'n>(&self, noun: &str, names: &[&'n str]) -> Option<&'n str> {
+    /// Complains if more than one of `names` is written, or anything else, and gives advice; the one
+    /// that is, if any.
+    pub fn at_most_one<'n>(&self, noun: &str, names: &[&'n str], advice: &str) -> Option<&'n str> {
         self.no_others(noun, names);
         self.accept(names);
         let written: Vec<_> = self.table.into_iter().flatten().collect();
         if written.len() > 1 {
-            self.one(noun, names, &written);
+            let keys = written.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let last = written.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
+            let label = format!("an experiment has one, and {advice}");
+            self.problem(last.clone(), format!("more than one {noun}: {keys}"), label);
         }
         names.iter().copied().find(|name| self.has(name))
     }
