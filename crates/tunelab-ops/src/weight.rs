@@ -17,6 +17,7 @@
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
 )]
 
+#[cfg(target_arch = "x86_64")]
 use crate::conv2d::Upcast;
 use crate::cpu::host;
 #[cfg(target_arch = "x86_64")]
