@@ -2,12 +2,13 @@
 //!
 //! In: their arguments. Out: text on stdout.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::Plan;
 use super::keys::{reference, schema};
 use crate::cli::KeysArgs;
-use crate::error::{Error, Result};
+use crate::cli::output::print;
+use crate::error::Result;
 
 /// Columns where stdout is no terminal.
 const WIDTH: usize = 100;
@@ -23,12 +24,4 @@ pub fn keys(args: &KeysArgs) -> Result<()> {
 /// `tunelab schema`: the JSON Schema of an experiment.
 pub fn schema() -> Result<()> {
     print(&format!("{:#}\n", schema::schema(&Plan::keys())))
-}
-
-/// A reader that has gone away (`tunelab keys | head -1`) wants no more, which is no fault.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
-        _ => Ok(()),
-    }
 }

@@ -34,7 +34,7 @@ impl PlanDiff {
         };
         let keys = Plan::keys();
         let older =
-            [rename_old_keys(&mut stored), rename_old_keys(&mut wanted), add_newer_keys(&mut stored, &wanted, &keys)];
+            [rename(&mut stored, &keys), rename(&mut wanted, &keys), add_newer_keys(&mut stored, &wanted, &keys)];
         if older.contains(&true) && stored == wanted {
             return Self::Equal;
         }
@@ -68,8 +68,12 @@ fn remove(table: &mut Table, path: &str, affects: Affects, keys: &Listing) {
 
 /// Moves what a stored plan says in an older spelling to the path of today; whether there was any.
 pub fn rename_old_keys(plan: &mut Table) -> bool {
+    rename(plan, &Plan::keys())
+}
+
+fn rename(plan: &mut Table, keys: &Listing) -> bool {
     let mut renamed = false;
-    for Spelling { old, new } in Plan::keys().spellings() {
+    for Spelling { old, new } in keys.spellings() {
         if let Some(value) = take(plan, old) {
             put(plan, &new, value);
             renamed = true;

@@ -6,8 +6,8 @@
 
 use super::config::PredictionType;
 use super::schedule::NoiseSchedule;
-use super::timesteps;
 use super::weighted_sum::weighted_sum;
+use super::{timesteps, variance_exploding};
 use crate::error::{Error, Result};
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
@@ -31,20 +31,14 @@ impl EulerA {
         Ok(Self { timesteps, init_noise_sigma, prediction_type: schedule.prediction_type(), sigmas })
     }
 
-    /// x / √(σ² + 1): back to variance 1.
     pub fn scale_model_input(&self, x: &Tensor, call: usize) -> Result<Tensor> {
-        let sigma = self.sigmas[call];
-        Ok((x * (1.0 / (sigma * sigma + 1.0).sqrt()))?)
+        variance_exploding::scale_model_input(x, self.sigmas[call])
     }
 
     pub fn step(&self, model_output: &Tensor, call: usize, x: &Tensor, generators: &mut [Generator]) -> Result<Tensor> {
         let (sigma, next) = (self.sigmas[call], self.sigmas[call + 1]);
         // 1. x₀ from the answer
-        let scale = sigma * sigma + 1.0;
-        let clean = match self.prediction_type {
-            PredictionType::Epsilon => weighted_sum([(1.0, x), (-sigma, model_output)])?,
-            PredictionType::VPrediction => weighted_sum([(1.0 / scale, x), (-sigma / scale.sqrt(), model_output)])?,
-        };
+        let clean = variance_exploding::clean(self.prediction_type, model_output, sigma, x)?;
         // 2. how far to go down, and how much noise to add, so that the variance ends at next²
         let up = (next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt();
         let down = (next * next - up * up).max(0.0).sqrt();

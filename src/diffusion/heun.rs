@@ -7,7 +7,7 @@
 use super::config::{Config, PredictionType};
 use super::schedule::NoiseSchedule;
 use super::weighted_sum::weighted_sum;
-use super::{sigmas, timesteps};
+use super::{sigmas, timesteps, variance_exploding};
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -44,10 +44,8 @@ impl Heun {
         })
     }
 
-    /// x / √(σ² + 1): back to variance 1.
     pub fn scale_model_input(&self, x: &Tensor, call: usize) -> Result<Tensor> {
-        let sigma = self.sigmas[call];
-        Ok((x * (1.0 / (sigma * sigma + 1.0).sqrt()))?)
+        variance_exploding::scale_model_input(x, self.sigmas[call])
     }
 
     pub fn step(&mut self, model_output: &Tensor, call: usize, x: &Tensor) -> Result<Tensor> {
@@ -68,11 +66,7 @@ impl Heun {
 
     /// dx/dσ = (x − x₀) / σ.
     fn slope(&self, model_output: &Tensor, sigma: f64, x: &Tensor) -> Result<Tensor> {
-        let scale = sigma * sigma + 1.0;
-        let clean = match self.prediction_type {
-            PredictionType::Epsilon => weighted_sum([(1.0, x), (-sigma, model_output)])?,
-            PredictionType::VPrediction => weighted_sum([(1.0 / scale, x), (-sigma / scale.sqrt(), model_output)])?,
-        };
+        let clean = variance_exploding::clean(self.prediction_type, model_output, sigma, x)?;
         let clean = match self.clip {
             Some(range) => clean.clamp(-range, range)?,
             None => clean,

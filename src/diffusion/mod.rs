@@ -14,6 +14,7 @@ mod sampler;
 mod schedule;
 mod sigmas;
 mod timesteps;
+mod variance_exploding;
 mod weighted_sum;
 
 pub use sampler::{Sampler, SamplerRun};

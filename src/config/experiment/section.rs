@@ -234,10 +234,7 @@ impl<'a> Section<'a> {
         self.accept(names);
         let written: Vec<_> = self.table.into_iter().flatten().collect();
         if written.len() > 1 {
-            let keys = written.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-            let last = written.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
-            let label = format!("an experiment has one, and {advice}");
-            self.problem(last.clone(), format!("more than one {noun}: {keys}"), label);
+            self.more_than_one(noun, &written, format!("an experiment has one, and {advice}"));
         }
         names.iter().copied().find(|name| self.has(name))
     }
@@ -265,13 +262,15 @@ impl<'a> Section<'a> {
                 self.problem(self.at.clone(), format!("no {noun}"), format!("add {}", self.tables(names)));
             }
             [] | [_] => {}
-            more => {
-                let keys = more.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-                let last = more.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
-                let label = "an experiment has exactly one".into();
-                self.problem(last.clone(), format!("more than one {noun}: {keys}"), label);
-            }
+            more => self.more_than_one(noun, more, "an experiment has exactly one".into()),
         }
+    }
+
+    /// Complains at the last of several keys.
+    fn more_than_one(&self, noun: &str, written: &[(&String, &Entry)], label: String) {
+        let keys = written.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        let last = written.iter().map(|(_, entry)| &entry.key).max().unwrap_or(&self.at);
+        self.problem(last.clone(), format!("more than one {noun}: {keys}"), label);
     }
 
     /// `[adapter.lora], [adapter.full] or [adapter.dreambooth]`.
