@@ -40,6 +40,7 @@
 //! | [`hash`] | SHA-256 of bytes, of files and of lists of texts |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
+//! | [`metrics`] | subject and prompt fidelity as formulas: pure numbers |
 //! | [`cli`] | the command line |
 //! | [`builtin`] | the miniature model and its pictures, compiled in |
 //! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
@@ -55,6 +56,7 @@
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
 //! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
 //! | [`sample`] | prompt and seed → picture; `sample` |
+//! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
 //! | [`run`] | the recipe; `run` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
 //!
@@ -127,6 +129,8 @@ pub mod error;
 pub mod hash;
 pub mod interrupt;
 pub mod lock;
+pub mod measure;
+pub mod metrics;
 pub mod model;
 pub mod numbers;
 pub mod pipeline;

@@ -12,7 +12,7 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, config, plan, report, run, sample};
+use tunelab::{bench, config, measure, plan, report, run, sample};
 use tunelab_ops::memory::Memory;
 use tunelab_ops::simd;
 
@@ -59,6 +59,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
         Command::Sample(args) => sample::command(&args),
+        Command::Measure(args) => measure::command(&args),
         Command::Table(args) => report::command::table(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),

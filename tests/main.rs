@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod diffusion;
 mod fixture;
+mod measure;
 mod model;
 mod pipeline;
 mod random;

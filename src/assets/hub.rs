@@ -56,6 +56,29 @@ pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress
     Ok(dir)
 }
 
+/// Finds `needed` files and those of `useful` that the model `repo` has at `revision`, from the cache or from the hub; gives
+/// the folder that they lie in.
+pub fn find_files(
+    repo: &str,
+    revision: &str,
+    needed: &[&str],
+    useful: &[&str],
+    settings: &HubSettings,
+    progress: &Progress,
+) -> Tried<PathBuf> {
+    let remote = Remote::new(repo, revision, RepoType::Model, settings)?;
+    if let Some(dir) = remote.cached().filter(|dir| needed.iter().all(|name| dir.join(name).is_file())) {
+        return Ok(dir);
+    }
+    let choose = |names: &BTreeSet<String>| {
+        if let Some(lacking) = needed.iter().find(|name| !names.contains(**name)) {
+            return Err(Error::input(format!("{repo} has no {lacking} at the revision {revision}")));
+        }
+        Ok(needed.iter().chain(useful).filter(|name| names.contains(**name)).map(ToString::to_string).collect())
+    };
+    Ok(remote.fetch(choose, progress)?.0)
+}
+
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.
 pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> bool {
     let remote = Remote::new(repo, revision, RepoType::Model, settings);

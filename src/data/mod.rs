@@ -25,5 +25,5 @@ pub use epochs::{Epochs, batches};
 pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
 pub use name::{shortened, slashed};
-pub use resize::resize_short_side;
-pub use transform::{center_crop, crop, flip, from_tensor, random_crop, to_tensor};
+pub use resize::{resize_short_side, resize_short_side_bicubic};
+pub use transform::{center_crop, center_crop_floor, crop, flip, from_tensor, random_crop, to_tensor};

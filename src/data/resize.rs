@@ -1,6 +1,6 @@
-//! Pillow's `Image.resize(…, BILINEAR)` for 8-bit pictures, bit for bit, and torchvision's `Resize(size)` on top of it.
+//! Pillow's `Image.resize` (`BILINEAR` and `BICUBIC`) for 8-bit pictures, bit for bit, and torchvision's `Resize(size)` on top of it.
 //!
-//! Two passes, columns then rows. Each output pixel is a weighted mean under a triangle whose support grows with the
+//! Two passes, columns then rows. Each output pixel is a weighted mean under a filter whose support grows with the
 //! reduction (that is the antialiasing); weights are normalised, put into fixed point with 22 bits, and each pass rounds to 8
 //! bits again. A float version of the same filter differs by one of 255 here and there, and so would every latent.
 
@@ -11,6 +11,36 @@ use super::image::Rgb;
 /// Bits after the point of a weight: 32 less 8 for the sample and 2 for the sign and overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
+/// The filter's shape.
+#[derive(Clone, Copy)]
+pub(super) enum Filter {
+    /// A triangle.
+    Bilinear,
+    /// The cubic convolution of Keys 1981 with a = -0.5, negative in places.
+    Bicubic,
+}
+
+impl Filter {
+    /// How far it reaches at full size, in samples.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    fn at(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Self::Bilinear => (1.0 - x).max(0.0),
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Bicubic => 0.0,
+        }
+    }
+}
+
 /// Which input samples make one output sample: the first one, and the weight of it and its followers.
 struct Tap {
     start: usize,
@@ -19,22 +49,31 @@ struct Tap {
 
 /// Resizes so that the shorter side is `size` (at least 1) and the longer one keeps the proportion, cut to whole pixels.
 pub fn resize_short_side(image: &Rgb, size: usize) -> Rgb {
+    short_side(image, size, Filter::Bilinear)
+}
+
+/// As [`resize_short_side`], with the bicubic filter, which encoders are used to.
+pub fn resize_short_side_bicubic(image: &Rgb, size: usize) -> Rgb {
+    short_side(image, size, Filter::Bicubic)
+}
+
+fn short_side(image: &Rgb, size: usize, filter: Filter) -> Rgb {
     let (width, height) = (image.width, image.height);
     if width <= height {
-        resize(image, size, (size * height / width).max(1))
+        resize(image, size, (size * height / width).max(1), filter)
     } else {
-        resize(image, (size * width / height).max(1), size)
+        resize(image, (size * width / height).max(1), size, filter)
     }
 }
 
 /// Resizes to exactly `width` x `height`, both at least 1. A side that stays is not filtered.
-pub(super) fn resize(image: &Rgb, width: usize, height: usize) -> Rgb {
-    let wide = if width == image.width { image.clone() } else { horizontal(image, width) };
-    if height == wide.height { wide } else { vertical(&wide, height) }
+pub(super) fn resize(image: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
+    let wide = if width == image.width { image.clone() } else { horizontal(image, width, filter) };
+    if height == wide.height { wide } else { vertical(&wide, height, filter) }
 }
 
-fn horizontal(image: &Rgb, width: usize) -> Rgb {
-    let taps = taps(image.width, width);
+fn horizontal(image: &Rgb, width: usize, filter: Filter) -> Rgb {
+    let taps = taps(image.width, width, filter);
     let mut pixels = vec![0; width * image.height * 3];
     pixels.par_chunks_mut(width * 3).zip(image.pixels.par_chunks(image.width * 3)).for_each(|(out, row)| {
         for (pixel, tap) in out.chunks_exact_mut(3).zip(&taps) {
@@ -50,9 +89,9 @@ fn horizontal(image: &Rgb, width: usize) -> Rgb {
     Rgb { width, height: image.height, pixels }
 }
 
-fn vertical(image: &Rgb, height: usize) -> Rgb {
+fn vertical(image: &Rgb, height: usize, filter: Filter) -> Rgb {
     let stride = image.width * 3;
-    let taps = taps(image.height, height);
+    let taps = taps(image.height, height, filter);
     let mut pixels = vec![0; stride * height];
     pixels.par_chunks_mut(stride).zip(&taps).for_each(|(out, tap)| {
         let mut sums = vec![1 << (PRECISION_BITS - 1); stride];
@@ -69,29 +108,27 @@ fn vertical(image: &Rgb, height: usize) -> Rgb {
 }
 
 /// The weights of every output sample when `from` samples become `to`.
-fn taps(from: usize, to: usize) -> Vec<Tap> {
+fn taps(from: usize, to: usize, filter: Filter) -> Vec<Tap> {
     let scale = from as f64 / to as f64;
-    let support = scale.max(1.0);
+    let reduction = scale.max(1.0);
+    let support = filter.support() * reduction;
     (0..to)
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;
             // A cast of a negative float gives 0, which is the edge.
             let start = (center - support + 0.5) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
-            let raw: Vec<f64> = (start..end).map(|x| triangle((x as f64 - center + 0.5) * (1.0 / support))).collect();
+            let raw: Vec<f64> =
+                (start..end).map(|x| filter.at((x as f64 - center + 0.5) * (1.0 / reduction))).collect();
             let total: f64 = raw.iter().sum();
             Tap { start, weights: raw.iter().map(|w| fixed(w / total)).collect() }
         })
         .collect()
 }
 
-fn triangle(x: f64) -> f64 {
-    (1.0 - x.abs()).max(0.0)
-}
-
-/// A weight, never negative here, in fixed point, rounded to nearest.
+/// A weight in fixed point, rounded to nearest, ties away from zero.
 fn fixed(weight: f64) -> i32 {
-    (0.5 + weight * f64::from(1 << PRECISION_BITS)) as i32
+    (0.5_f64.copysign(weight) + weight * f64::from(1 << PRECISION_BITS)) as i32
 }
 
 fn to_byte(sum: i32) -> u8 {

@@ -29,6 +29,12 @@ pub fn center_crop(image: &Rgb, size: usize) -> Rgb {
     crop(image, offset(image.width), offset(image.height), size, size)
 }
 
+/// As [`center_crop`], where an odd margin is halved down, as transformers' processors do it.
+pub fn center_crop_floor(image: &Rgb, size: usize) -> Rgb {
+    let offset = |side: usize| side.saturating_sub(size) / 2;
+    crop(image, offset(image.width), offset(image.height), size, size)
+}
+
 /// A `size` x `size` square at a uniformly drawn place: first the row, then the column, one draw each. Nothing is drawn
 /// where only one place is possible.
 pub fn random_crop(image: &Rgb, size: usize, generator: &mut Generator) -> Rgb {

@@ -1,0 +1,13 @@
+//! Formulas for two questions: is the subject in the images, and is the prompt?
+//!
+//! In: features of images, photographs and prompts. Out: DINO and CLIP-I (subject fidelity), CLIP-T (prompt fidelity), the
+//! diversity of a prompt's images and the photograph that each image is nearest to, each a raw cosine, as in DreamBooth (Ruiz
+//! et al. 2023, section 4.2), with intervals. Pure numbers: [`crate::measure`] has the encoders.
+
+mod bootstrap;
+mod encoder_name;
+mod similarity;
+
+pub use bootstrap::{Interval, interval, resampled};
+pub use encoder_name::EncoderName;
+pub use similarity::{cosine_to_each, diversity, nearest, unit};
