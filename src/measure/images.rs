@@ -18,8 +18,14 @@ use crate::interrupt::Interrupt;
 use crate::metrics::{EncoderName, Interval, cosine_to_each, diversity, interval, nearest, resampled, unit};
 use crate::progress::Progress;
 
-/// Pictures that are encoded together.
-const BATCH: usize = 16;
+/// Pictures that are encoded together on a CPU. As many such batches are computed at once as there are threads: candle
+/// computes what is not a product on one. Its size is fixed, so that no number depends on the threads.
+const CPU_BATCH: usize = 4;
+/// On a GPU, one batch after the other.
+const GPU_BATCH: usize = 16;
+
+/// By encoder the unit features of each picture.
+type Features = Vec<Vec<Vec<f64>>>;
 
 /// A generated image.
 #[derive(Debug, Clone)]
@@ -75,15 +81,26 @@ pub fn measure(
     progress: &Progress,
 ) -> Result<Vec<Measured>> {
     let bar = progress.bar("Measuring", (images.len() + references.len()) as u64);
-    let all = |paths: &[&Path]| -> Result<Vec<Vec<Vec<f64>>>> {
+    let batch = |paths: &[&Path]| -> Result<Features> {
+        interrupt.check()?;
+        let pictures = paths.par_iter().map(|path| load_image(path)).collect::<Result<Vec<_>>>()?;
+        let of = |(_, encoder): &(EncoderName, Encoder)| {
+            let features = encoder.image_features(&pictures, device)?;
+            Ok(features.iter().map(|vector| unit(vector)).collect())
+        };
+        let features = encoders.iter().map(of).collect::<Result<Features>>()?;
+        bar.inc(paths.len() as u64);
+        Ok(features)
+    };
+    let all = |paths: &[&Path]| -> Result<Features> {
+        let batches: Vec<Features> = if device.is_cpu() {
+            paths.par_chunks(CPU_BATCH).map(batch).collect::<Result<_>>()?
+        } else {
+            paths.chunks(GPU_BATCH).map(batch).collect::<Result<_>>()?
+        };
         let mut features = vec![Vec::with_capacity(paths.len()); encoders.len()];
-        for paths in paths.chunks(BATCH) {
-            interrupt.check()?;
-            let pictures = paths.par_iter().map(|path| load_image(path)).collect::<Result<Vec<_>>>()?;
-            for ((_, encoder), features) in encoders.iter().zip(&mut features) {
-                features.extend(encoder.image_features(&pictures, device)?.iter().map(|vector| unit(vector)));
-            }
-            bar.inc(paths.len() as u64);
+        for (all, more) in batches.into_iter().flat_map(|batch| batch.into_iter().enumerate()) {
+            features[all].extend(more);
         }
         Ok(features)
     };
