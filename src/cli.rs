@@ -503,7 +503,9 @@ impl fmt::Display for DeviceChoice {
 
 fn encoder_folder(text: &str) -> Result<(EncoderName, PathBuf), String> {
     let (name, dir) = text.split_once('=').ok_or("use NAME=DIR, as dino_vits16=/models/dino-vits16")?;
-    Ok((EncoderName::from_str(name, false)?, PathBuf::from(dir)))
+    let named = EncoderName::value_variants().iter().find(|known| known.as_str() == name);
+    let known = EncoderName::value_variants().iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
+    Ok((*named.ok_or_else(|| format!("there is no encoder {name}; there are {known}"))?, PathBuf::from(dir)))
 }
 
 fn sampler() -> impl TypedValueParser<Value = Sampler> {

@@ -198,7 +198,7 @@ fn an_image_that_is_among_the_references_is_told() {
     let images = pictures();
     let output = with_dino(images.path(), images.path(), &[]);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && told.contains("2 images (a.png, …) are the references' own files"), "{told}");
+    assert!(output.status.success() && told.contains("byte for byte: a.png, … (2 images)"), "{told}");
 }
 
 #[test]
@@ -212,7 +212,8 @@ fn wrong_input_is_one_message_and_exit_code_2() {
     let clip = |name: &str| format!("clip_vit_b32={}", fixture("metrics").join(name).display());
     let wrong_kind = clip("dino_eps6");
     let (here, lines) = (clip("clip"), path(&metadata));
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&["--reference", &images, "--encoder", "nope=/x"], "there is no encoder nope; there are dino_vits16"),
         (&["--reference", &none], "there are no pictures in it"),
         (&["--reference", "/no/such/folder"], "there is no such folder"),
         (&["--prompt", "a dog", "--encoders", "dino_vits16"], "there is nothing to compare the images with"),

@@ -165,7 +165,7 @@ impl Clip {
         Ok((self.text_features(&encoded.ids)?, encoded.cut))
     }
 
-    /// The features of one text's ids [L]. What stands behind its end, the largest id, is left off: attention is causal, so
+    /// The features of one text's ids. What stands behind its end, the largest id, is left off: attention is causal, so
     /// nothing before the end sees it, and padding cannot be taken for the end.
     pub fn text_features(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let largest = ids.iter().max().ok_or_else(|| Error::run("a text without ids"))?;

@@ -207,10 +207,10 @@ fn tell_copies(images: &[Image], references: &[PathBuf], progress: &Progress) ->
         }
     }
     if let Some(first) = copies.first() {
+        let more = if copies.len() > 1 { ", …" } else { "" };
         let count = counted(copies.len(), "image");
         progress.warn(format!(
-            "{count} ({first}{}) are the references' own files: the numbers are too good",
-            if copies.len() > 1 { ", …" } else { "" }
+            "also among the photographs, byte for byte: {first}{more} ({count}); subject fidelity and `nearest` are too high"
         ));
     }
     Ok(())

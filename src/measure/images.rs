@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::encoder::Encoder;
-use crate::data::load_image;
+use crate::data::{Rgb, load_image};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::metrics::{EncoderName, Interval, cosine_to_each, diversity, interval, nearest, resampled, unit};
@@ -83,7 +83,7 @@ pub fn measure(
     let bar = progress.bar("Measuring", (images.len() + references.len()) as u64);
     let batch = |paths: &[&Path]| -> Result<Features> {
         interrupt.check()?;
-        let pictures = paths.par_iter().map(|path| load_image(path)).collect::<Result<Vec<_>>>()?;
+        let pictures = paths.par_iter().map(|path| picture(path)).collect::<Result<Vec<_>>>()?;
         let of = |(_, encoder): &(EncoderName, Encoder)| {
             let features = encoder.image_features(&pictures, device)?;
             Ok(features.iter().map(|vector| unit(vector)).collect())
@@ -112,6 +112,10 @@ pub fn measure(
         Ok(summarize(*name, images, generated, photographs, &prompts, times))
     };
     encoders.iter().zip(generated.iter().zip(&photographs)).map(of).collect()
+}
+
+fn picture(path: &Path) -> Result<Rgb> {
+    load_image(path).map_err(|e| e.hint("replace the file, or move it out of the folder"))
 }
 
 /// The places of the images of each prompt, in the order in which the prompts first come; those without one are one group.
