@@ -13,7 +13,7 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// The filter's shape.
 #[derive(Clone, Copy)]
-pub(super) enum Filter {
+enum Filter {
     /// A triangle.
     Bilinear,
     /// The cubic convolution of Keys 1981 with a = -0.5, negative in places.
@@ -67,7 +67,7 @@ fn short_side(image: &Rgb, size: usize, filter: Filter) -> Rgb {
 }
 
 /// Resizes to exactly `width` x `height`, both at least 1. A side that stays is not filtered.
-pub(super) fn resize(image: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
+fn resize(image: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
     let wide = if width == image.width { image.clone() } else { horizontal(image, width, filter) };
     if height == wide.height { wide } else { vertical(&wide, height, filter) }
 }

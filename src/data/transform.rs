@@ -25,13 +25,16 @@ pub fn crop(image: &Rgb, left: usize, top: usize, width: usize, height: usize) -
 
 /// The middle `size` x `size` square of a picture that is at least so large.
 pub fn center_crop(image: &Rgb, size: usize) -> Rgb {
-    let offset = |side: usize| half_to_even(side.saturating_sub(size));
-    crop(image, offset(image.width), offset(image.height), size, size)
+    middle(image, size, half_to_even)
 }
 
 /// As [`center_crop`], where an odd margin is halved down, as transformers' processors do it.
 pub fn center_crop_floor(image: &Rgb, size: usize) -> Rgb {
-    let offset = |side: usize| side.saturating_sub(size) / 2;
+    middle(image, size, |margin| margin / 2)
+}
+
+fn middle(image: &Rgb, size: usize, half: fn(usize) -> usize) -> Rgb {
+    let offset = |side: usize| half(side.saturating_sub(size));
     crop(image, offset(image.width), offset(image.height), size, size)
 }
 

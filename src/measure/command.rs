@@ -3,7 +3,7 @@
 //! In: its arguments. Out: a table, or one line of JSON with each metric's value under its name (`dino`, `clip_i`, `clip_t`,
 //! `diversity`, `nearest`), beside it which encoder said so, the intervals, and the values of each image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::encoder::Encoder;
 use super::files::{CONFIG, WEIGHTS};
-use super::images::{Image, Measured, Measurement, measure};
+use super::images::{Image, Measured, Measurement, measure, nearest_image};
 use crate::assets::{Hubs, hub};
 use crate::cli::MeasureArgs;
 use crate::cli::output::print;
@@ -75,7 +75,7 @@ fn open(name: EncoderName, args: &MeasureArgs, prompts: bool, device: &Device, p
         Some(dir) => dir,
         None => fetched(name, progress)?,
     };
-    Encoder::open(name, &dir, prompts && name.reads_prompts(), device)
+    Encoder::open(name, &dir, prompts, device)
 }
 
 /// The encoder's folder in the cache, filled from the hub where it is not.
@@ -196,13 +196,13 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// Says which images are, byte for byte, among the photographs: they would be their own nearest.
 fn tell_copies(images: &[Image], references: &[PathBuf], progress: &Progress) -> Result<()> {
     let hash = |path: &Path| sha256_of_file(path).map_err(|e| Error::input("cannot read a picture").cause(e.line()));
-    let known = references.iter().map(|path| Ok((hash(path)?, path))).collect::<Result<BTreeMap<_, _>>>()?;
+    let known = references.iter().map(|path| hash(path)).collect::<Result<BTreeSet<_>>>()?;
     if known.is_empty() {
         return Ok(());
     }
     let mut copies = Vec::new();
     for image in images {
-        if known.contains_key(&hash(&image.path)?) {
+        if known.contains(&hash(&image.path)?) {
             copies.push(image.name.as_str());
         }
     }
@@ -239,8 +239,7 @@ impl Report<'_> {
     }
 
     fn prompts(&self) -> usize {
-        let prompts: std::collections::BTreeSet<_> =
-            self.images.iter().filter_map(|image| image.prompt.as_deref()).collect();
+        let prompts: BTreeSet<_> = self.images.iter().filter_map(|image| image.prompt.as_deref()).collect();
         prompts.len()
     }
 
@@ -250,9 +249,7 @@ impl Report<'_> {
 
     /// The image that is nearest to a photograph, and that photograph.
     fn nearest(&self, measured: &Measured) -> Option<(&str, String)> {
-        let of = |best: (usize, f64), (index, value)| if value > best.1 { (index, value) } else { best };
-        let values = measured.images.iter().enumerate().filter_map(|(index, image)| Some((index, image.nearest?)));
-        let (index, _) = values.reduce(of)?;
+        let (_, index) = nearest_image(&measured.images)?;
         Some((&self.images[index].name, self.reference(measured.images[index].nearest_to)?))
     }
 

@@ -168,7 +168,7 @@ fn summarize(
         (name.metric(), mean(|image| image.subject)),
         ("clip_t", mean(|image| image.clip_t)),
         ("diversity", measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times)),
-        ("nearest", largest(&per_image)),
+        ("nearest", nearest_image(&per_image).map(|(value, _)| Measurement { value, interval: None })),
     ];
     let metrics = all.into_iter().filter_map(|(metric, measured)| Some((metric, measured?))).collect();
     Measured { metrics, images: per_image }
@@ -179,14 +179,16 @@ fn measurement(groups: &[Vec<f64>], times: usize) -> Option<Measurement> {
     let groups: Vec<Vec<f64>> = groups.iter().filter(|group| !group.is_empty()).cloned().collect();
     let count: usize = groups.iter().map(Vec::len).sum();
     let sum: f64 = groups.iter().flatten().sum();
-    let interval = interval(&groups, &resampled(groups.len(), times));
-    (count > 0).then(|| Measurement { value: sum / count as f64, interval })
+    (count > 0).then(|| Measurement {
+        value: sum / count as f64,
+        interval: interval(&groups, &resampled(groups.len(), times)),
+    })
 }
 
-/// The largest cosine to a photograph.
-fn largest(images: &[ImageMetrics]) -> Option<Measurement> {
-    let value = images.iter().filter_map(|image| image.nearest).reduce(f64::max)?;
-    Some(Measurement { value, interval: None })
+/// The largest cosine to a photograph, and which image has it; of several the first.
+pub(super) fn nearest_image(images: &[ImageMetrics]) -> Option<(f64, usize)> {
+    let cosines = images.iter().enumerate().filter_map(|(index, image)| Some((image.nearest?, index)));
+    cosines.reduce(|best, next| if next.0 > best.0 { next } else { best })
 }
 
 /// The unit features of each prompt once; empty of an encoder that reads none.

@@ -10,24 +10,24 @@ use crate::data::{Rgb, center_crop, center_crop_floor, resize_short_side_bicubic
 use crate::error::Result;
 
 /// What is done to a picture.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Preprocessing {
     /// Pixels of the short side for each 224 of the crop.
     short_side: usize,
-    /// Whether an odd margin is halved as transformers does it, down, and not as torchvision does, to the even number.
-    floor: bool,
+    /// The middle square; the two differ where a margin is odd.
+    crop: fn(&Rgb, usize) -> Rgb,
     mean: [f32; 3],
     std: [f32; 3],
 }
 
 /// DINO's (Caron et al. 2021), with the mean and deviation of `ImageNet`.
 pub const DINO: Preprocessing =
-    Preprocessing { short_side: 256, floor: false, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    Preprocessing { short_side: 256, crop: center_crop, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
 /// CLIP's (Radford et al. 2021).
 pub const CLIP: Preprocessing = Preprocessing {
     short_side: 224,
-    floor: true,
+    crop: center_crop_floor,
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
@@ -36,7 +36,7 @@ impl Preprocessing {
     /// `pixel_values` [3, `size`, `size`] of one picture.
     pub fn pixel_values(&self, image: &Rgb, size: usize) -> Result<Tensor> {
         let resized = resize_short_side_bicubic(image, (self.short_side * size / 224).max(size));
-        let cropped = if self.floor { center_crop_floor(&resized, size) } else { center_crop(&resized, size) };
+        let cropped = (self.crop)(&resized, size);
         let plane = |c: usize| {
             let values = cropped.pixels[c..].iter().step_by(3);
             values.map(move |&v| (f32::from(v) / 255.0 - self.mean[c]) / self.std[c])

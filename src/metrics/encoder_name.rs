@@ -8,7 +8,6 @@ use clap::ValueEnum;
 
 /// The published encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[value(rename_all = "snake_case")]
 pub enum EncoderName {
     /// DINO ViT-S/16, the `DreamBooth` paper's.
     #[value(name = "dino_vits16")]
