@@ -13,6 +13,7 @@
 //!   loss.png loss.svg      drawn from the two logs
 //!   samples/{base,tuned}/<prompt>/<index>.png
 //!   grid.png  data.png  weights/  checkpoints/
+//!   metrics.csv            every image's numbers; metrics.png and steps.png are drawn from what is here
 //!   warnings.json          of a run that was cut off, until the next process records them
 //!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
@@ -27,6 +28,7 @@ mod inputs;
 mod lock;
 mod logs;
 mod machine;
+mod metrics_record;
 mod names;
 mod open;
 mod png;
@@ -49,6 +51,7 @@ pub use files::{write_atomic, write_with};
 pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
+pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
 pub use png::{ImageMetadata, read_text, write_figure, write_png};

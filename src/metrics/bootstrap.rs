@@ -3,7 +3,7 @@
 //! In: the values of each prompt's images. Out: the bounds that hold the middle 95 % of the means of prompts drawn with
 //! replacement. The prompts are drawn, not the images: those of one prompt are alike.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::random::Generator;
 
@@ -11,7 +11,7 @@ use crate::random::Generator;
 const PERCENTILES: [f64; 2] = [2.5, 97.5];
 
 /// The bounds of a 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The lower bound.
     pub low: f64,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hashes::Hashes;
 use super::machine::Machine;
+use super::metrics_record::MetricsRecord;
 
 /// How a run ended. A run that did not end leaves no record, so there is one way today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct RunRecord {
     pub counts: Counts,
     /// The losses at the end.
     pub loss: Loss,
+    /// What the images were measured to be; nothing where no encoder was asked for or could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsRecord>,
     /// How long it took.
     pub seconds: Seconds,
     /// The most memory that was in use.
@@ -114,6 +118,9 @@ pub struct Seconds {
     pub training: f64,
     /// All samples, those that were drawn again too.
     pub sampling: f64,
+    /// Measuring the samples, those that were measured again too.
+    #[serde(default)]
+    pub measuring: f64,
     /// One optimizer step, averaged over all.
     pub per_step: f64,
 }

@@ -113,10 +113,12 @@ impl Experiment<'_> {
                 epochs: end.epochs,
             },
             loss: end.loss.clone(),
+            metrics: None,
             seconds: Seconds {
                 total: self.total_seconds(),
                 training: end.training_seconds,
                 sampling: self.spent.sampling + sampling,
+                measuring: 0.0,
                 per_step: end.seconds_per_step,
             },
             peak_memory: self.peak_memory(),

@@ -17,7 +17,7 @@ pub(super) fn tree() -> tempfile::TempDir {
     let mut sft = record("sft|dog");
     sft.method = "full".to_string();
     sft.counts.trained_parameters = 859_520_964;
-    sft.seconds = Seconds { total: 8000.0, training: 7200.0, sampling: 100.0, per_step: 14.4 };
+    sft.seconds = Seconds { total: 8000.0, training: 7200.0, sampling: 100.0, measuring: 0.0, per_step: 14.4 };
     sft.peak_memory = PeakMemory { host_mib: Some(14_100.0), device_mib: None };
     finished(folder.path(), &sft, "[reference]\nlabel = 'report_SFT'\nseconds_per_step = 2.5\n");
     let mut card = record("on a card");
