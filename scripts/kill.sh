@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kills a run with SIGKILL at random moments, lets it go on each time, and compares what it ends with to a run that was
-# never disturbed: logs, weights, class images and pictures must be equal byte for byte.
+# never disturbed: logs, weights (of steps on the way too), class images, pictures and what they are measured to be must be
+# equal byte for byte.
 #
 #   scripts/kill.sh TUNELAB MODEL_DIR PICTURES_DIR [KILLS]     (20 kills by default; MODEL_DIR: tests/fixtures/model)
 set -euo pipefail
@@ -36,6 +37,10 @@ prompts = ["a sks dog", "a sks dog running"]
 steps = 10
 images = 2
 every = 10
+images_every = 9
+[metrics]
+encoders = ["builtin"]
+best_by = "subject"
 TOML
 start=$(date +%s%N)
 "$tunelab" run "$work/kill.toml" --results "$work/straight" > /dev/null 2>&1
@@ -54,7 +59,7 @@ while [ "$killed" -lt "$kills" ]; do
       wait "$pid" 2> /dev/null || true
       [ -f "$work/killed/kill/run.json" ] && break
       killed=$((killed + 1))
-      stage=$(grep -oE '^(class images|latents|class latents|base pictures|training|tuned pictures)' "$work/stderr" | tail -n 1 || true)
+      stage=$(grep -oE '^(class images|latents|class latents|base pictures|training|step [0-9]+ pictures|tuned pictures|measuring)' "$work/stderr" | tail -n 1 || true)
       stages["${stage:-loading}"]=$(( ${stages["${stage:-loading}"]:-0} + 1 ))
       [ "$killed" -ge "$kills" ] && "$tunelab" run "$work/kill.toml" --results "$work/killed" > /dev/null 2>&1 && break
     else
@@ -63,7 +68,7 @@ while [ "$killed" -lt "$kills" ]; do
     fi
   done
   [ -f "$work/killed/kill/run.json" ] || "$tunelab" run "$work/kill.toml" --results "$work/killed" > /dev/null 2>&1
-  for part in loss.csv eval.csv weights samples grid.png data.png loss.png; do
+  for part in loss.csv eval.csv metrics.csv weights samples grid.png steps.png data.png loss.png metrics.png; do
     diff -r "$work/straight/kill/$part" "$work/killed/kill/$part"
   done
   diff -r "$work/straight/.cache/class_images" "$work/killed/.cache/class_images"

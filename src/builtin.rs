@@ -1,5 +1,5 @@
-//! What the program carries with it: a miniature of Stable Diffusion, and five pictures of one dog
-//! to train it on.
+//! What the program carries with it: a miniature of Stable Diffusion, five pictures of one dog to
+//! train it on, and the judge of what it draws.
 //!
 //! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they
 //! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
@@ -14,6 +14,8 @@ pub enum Builtin {
     Mini,
     /// Five pictures of one corgi.
     Corgi,
+    /// The classifier that says what the miniature's pictures show ([`crate::measure::judge`]).
+    Judge,
 }
 
 /// One file: its path in the folder, with `/`, and its bytes.
@@ -43,17 +45,21 @@ static MINI: &[File] = files!(
 
 static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.png");
 
+/// Under the name that every encoder's weights have.
+static JUDGE: &[File] = &[("model.safetensors", include_bytes!("../assets/mini/judge.safetensors"))];
+
 impl Builtin {
     /// What `model.builtin` may say.
     pub const MODELS: [(&'static str, Self); 1] = [("mini", Self::Mini)];
     /// What `dataset.builtin` may say.
     pub const DATASETS: [(&'static str, Self); 1] = [("corgi", Self::Corgi)];
 
-    /// Its name in an experiment.
+    /// Its name: of model and data set the one that an experiment says.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mini => "mini",
             Self::Corgi => "corgi",
+            Self::Judge => "judge",
         }
     }
 
@@ -62,6 +68,7 @@ impl Builtin {
         match self {
             Self::Mini => MINI,
             Self::Corgi => CORGI,
+            Self::Judge => JUDGE,
         }
     }
 

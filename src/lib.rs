@@ -42,7 +42,7 @@
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
 //! | [`metrics`] | subject and prompt fidelity as formulas: pure numbers |
 //! | [`cli`] | the command line |
-//! | [`builtin`] | the miniature model and its pictures, compiled in |
+//! | [`builtin`] | the miniature model, its pictures and the judge of what it draws, compiled in |
 //! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
 //! | [`model`] | the networks: tokenizer, text encoder, VAE, UNet, LoRA layers, under diffusers' tensor names; each describes itself ([`model::describe`]) |
 //! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `keys` and `schema` |

@@ -28,6 +28,7 @@ mod inputs;
 mod lock;
 mod logs;
 mod machine;
+mod metrics_csv;
 mod metrics_record;
 mod names;
 mod open;
@@ -51,6 +52,7 @@ pub use files::{write_atomic, write_with};
 pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
 pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
+pub use metrics_csv::{MetricsRow, metrics_csv};
 pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
@@ -64,6 +66,8 @@ pub use training_summary::TrainingSummary;
 pub const PLAN_TOML: &str = "plan.toml";
 /// The trained adapter in a run's `weights/`, by the name that diffusers looks for.
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
+/// The numbers of every image.
+pub const METRICS_CSV: &str = "metrics.csv";
 /// The folder of a run's checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The record, last file of a run.

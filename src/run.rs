@@ -6,6 +6,7 @@
 
 mod class_images;
 mod inputs;
+mod metrics;
 mod prepare;
 mod record;
 mod resample;
@@ -15,6 +16,7 @@ mod several;
 pub use several::run;
 
 use crate::adapter;
+use crate::assets::Reach;
 use crate::config::Plan;
 use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
@@ -26,10 +28,10 @@ use crate::numbers::counted;
 use crate::pipeline::PromptEmbeds;
 
 use crate::progress::Progress;
-use crate::report::{curve, grid};
+use crate::report::{curve, fidelity, grid};
 use crate::results::{
-    ElapsedSoFar, ImageMetadata, LossLog, RunDir, SampleSet, Timing, TrainingSummary, memory_now_mib, peak_memory_mib,
-    reset_peak_rss,
+    ElapsedSoFar, ImageMetadata, LossLog, METRICS_CSV, MetricsRecord, RunDir, RunRecord, SampleSet, Timing,
+    TrainingSummary, memory_now_mib, peak_memory_mib, reset_peak_rss,
 };
 use crate::sample::ImageGenerator;
 use crate::train::checkpoint::Checkpoint;
@@ -41,6 +43,15 @@ use std::time::Instant;
 use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
+/// What came of the training beside its files.
+#[derive(Default)]
+struct Trained {
+    /// Whether the steps were CUDA graphs, where they could be.
+    graphs: Option<bool>,
+    /// Seconds that were spent on images.
+    sampling: f64,
+}
+
 /// One experiment under way.
 struct Experiment<'a> {
     plan: &'a Plan,
@@ -50,6 +61,7 @@ struct Experiment<'a> {
     device: &'a Device,
     progress: &'a Progress,
     interrupt: &'a Interrupt,
+    reach: &'a Reach,
     /// When this process took it up, and what earlier ones have spent on it.
     begun: Instant,
     spent: ElapsedSoFar,
@@ -63,10 +75,21 @@ impl<'a> Experiment<'a> {
         device: &'a Device,
         progress: &'a Progress,
         interrupt: &'a Interrupt,
+        reach: &'a Reach,
     ) -> Self {
         release_cached();
         reset_peak_rss();
-        Self { plan, why, run, device, progress, interrupt, begun: Instant::now(), spent: ElapsedSoFar::read(run) }
+        Self {
+            plan,
+            why,
+            run,
+            device,
+            progress,
+            interrupt,
+            reach,
+            begun: Instant::now(),
+            spent: ElapsedSoFar::read(run),
+        }
     }
 
     /// From photographs to the record.
@@ -76,6 +99,7 @@ impl<'a> Experiment<'a> {
 
     fn all(&self) -> Result<()> {
         self.check_names()?;
+        let judges = self.find_judges()?;
         let inputs = RunInputs::new(self)?;
         let eval_unet = inputs.unet_without_dropout()?;
         let mut sampling = 0.0;
@@ -85,23 +109,26 @@ impl<'a> Experiment<'a> {
             let generator = self.image_generator(&base, &inputs.vae, &inputs.schedule);
             sampling += self.sample(SampleSet::Base, &generator, &inputs.eval_embeds)?;
         }
-        let graphs = self.train(&inputs, &eval_unet)?;
+        let trained = self.train(&inputs, &eval_unet)?;
+        sampling += trained.sampling;
         let end = TrainingSummary::read(self.run)?;
-        let weights = adapter::save(self.run, &self.plan.adapter, &inputs.trained_model(self.plan, &end))?;
+        let weights = adapter::save(self.run, "weights".to_owned(), &inputs.trained_model(self.plan, &end))?;
         let written = inputs.written_unet()?;
         let generator = self.image_generator(&written, &inputs.vae, &inputs.schedule);
         sampling += self.sample(SampleSet::Final, &generator, &inputs.encode_eval_prompts()?)?;
+        drop(written);
+        let steps = SampleSet::on_the_way(self.images_every(), end.steps);
+        sampling += self.draw_again(steps)?;
         curve::write(self.run.path())?;
-        if !self.plan.eval.prompts.is_empty() {
-            grid::write_run_grid(self.run.path())?;
-        }
-        let files = weights.into_iter().chain(self.pictures()).collect();
-        self.run.finish(&self.record(&inputs, &end, graphs, sampling, files))
+        self.draw_grids()?;
+        let metrics = self.measure(&judges, end.steps, &inputs.pictures)?;
+        let mut record = self.record(&inputs, &end, trained.graphs, weights);
+        record.seconds.sampling += sampling;
+        self.finish(record, metrics)
     }
 
-    /// Trains to the end, from the newest checkpoint if there is one. Returns whether the steps
-    /// were CUDA graphs, where they could be.
-    fn train(&self, inputs: &RunInputs, eval_unet: &Unet) -> Result<Option<bool>> {
+    /// Trains to the end, from the newest checkpoint if there is one.
+    fn train(&self, inputs: &RunInputs, eval_unet: &Unet) -> Result<Trained> {
         let t = &self.plan.train;
         let every = self.plan.eval.every;
         let evaluation = (every > 0)
@@ -126,15 +153,21 @@ impl<'a> Experiment<'a> {
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
         let busy = GpuUtilization::watch(self.device);
+        let is_drawn =
+            |step: usize| SampleSet::on_the_way(self.images_every(), total).any(|set| set == SampleSet::Step(step));
+        let mut trained = Trained::default();
+        if is_drawn(trainer.done()) {
+            // The checkpoint may be older than the last of its images.
+            trained.sampling += self.sample_step(inputs, &mut trainer)?;
+        }
         let mut begun = Instant::now();
-        let mut graphs = None;
         let mut stop = Ok(());
         while let Some(row) = trainer.step()? {
             let replayed = trainer.replayed();
-            if let (None | Some(true), Some(Err(why))) = (graphs, &replayed) {
+            if let (None | Some(true), Some(Err(why))) = (trained.graphs, &replayed) {
                 self.progress.line(format!("note: {NO_GRAPHS}: {why}"));
             }
-            graphs = replayed.map(|replayed| replayed.is_ok());
+            trained.graphs = replayed.map(|replayed| replayed.is_ok());
             let took = Timing {
                 seconds: begun.elapsed().as_secs_f64(),
                 memory_mib: memory_now_mib(),
@@ -151,6 +184,15 @@ impl<'a> Experiment<'a> {
                 log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
             }
             stop = self.interrupt.check();
+            if stop.is_ok() && is_drawn(row.step) {
+                // Before the checkpoint, so that one that is there says that they are all drawn, unless it was written at a
+                // signal.
+                match self.sample_step(inputs, &mut trainer) {
+                    Ok(seconds) => trained.sampling += seconds,
+                    Err(error) if error.is_interrupted() => stop = Err(error),
+                    Err(error) => return Err(error),
+                }
+            }
             if due(t.checkpoint_every) || stop.is_err() {
                 trainer.checkpoint()?.write(self.run, t.keep_checkpoints)?;
             }
@@ -167,7 +209,50 @@ impl<'a> Experiment<'a> {
         stop?;
         bar.finish();
         trainer.finish()?;
-        Ok(graphs)
+        Ok(trained)
+    }
+
+    /// Optimizer steps between two sets of images; 0 where none is drawn.
+    fn images_every(&self) -> usize {
+        if self.plan.eval.prompts.is_empty() { 0 } else { self.plan.eval.images_every }
+    }
+
+    /// The weights and the images of a step on the way, both as the run's end would have them.
+    fn sample_step(&self, inputs: &RunInputs, trainer: &mut Trainer) -> Result<f64> {
+        let set = SampleSet::Step(trainer.done());
+        trainer.with_ema_weights(|| {
+            if let Some(folder) = set.weights_folder().filter(|_| self.plan.eval.keep_weights) {
+                adapter::save(self.run, folder, &inputs.trained_model(self.plan, &TrainingSummary::read(self.run)?))?;
+            }
+            let written = inputs.written_unet()?;
+            let generator = self.image_generator(&written, &inputs.vae, &inputs.schedule);
+            self.sample(set, &generator, &inputs.encode_eval_prompts()?)
+        })
+    }
+
+    /// `grid.png`, and `steps.png` where images were drawn while training.
+    fn draw_grids(&self) -> Result<()> {
+        if self.plan.eval.prompts.is_empty() {
+            return Ok(());
+        }
+        grid::write_run_grid(self.run.path())?;
+        grid::write_steps_grid(self.run.path())
+    }
+
+    /// The run's last file: its record, with what its images were measured to be.
+    fn finish(&self, mut record: RunRecord, measured: Option<(MetricsRecord, f64)>) -> Result<()> {
+        let (metrics, seconds) = measured.unzip();
+        fidelity::write(self.run.path(), &metrics.clone().unwrap_or_default())?;
+        record.files.retain(|name| name.starts_with("weights/"));
+        record.files.extend(self.pictures(record.counts.steps));
+        record.files.extend(metrics.is_some().then(|| METRICS_CSV.to_owned()));
+        metrics.iter().flat_map(fidelity::lines).for_each(|line| self.progress.line(line));
+        record.metrics = metrics;
+        record.seconds.measuring += seconds.unwrap_or_default();
+        record.seconds.total = self.total_seconds();
+        record.peak_memory = self.peak_memory();
+        record.warnings = self.warnings();
+        self.run.finish(&record)
     }
 
     fn image_generator<'p>(&'p self, unet: &'p Unet, vae: &'p Vae, schedule: &'p NoiseSchedule) -> ImageGenerator<'p> {
@@ -178,13 +263,14 @@ impl<'a> Experiment<'a> {
     fn sample(&self, set: SampleSet, generator: &ImageGenerator, embeds: &PromptEmbeds) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
-        if eval.prompts.is_empty() {
+        let prompts = self.plan.drawn_prompts();
+        if prompts.is_empty() {
             return Ok(0.0);
         }
         let unet_calls = generator.unet_calls(eval.sample.sampler, eval.sample.steps)?;
-        let all = unet_calls * eval.images * eval.prompts.len();
+        let all = unet_calls * eval.images * prompts.len();
         let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
-        for prompt in &eval.prompts {
+        for prompt in &prompts {
             for index in 0..eval.images {
                 if self.run.sample_path(set, prompt, index).is_file() {
                     bar.skip(unet_calls as u64);

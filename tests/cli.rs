@@ -144,6 +144,8 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     #   tokenizer/vocab.json
     #   tokenizer/merges.txt
     #   scheduler/scheduler_config.json
+    # downloads dino_vits16 to measure the pictures, from Hugging Face (facebook/dino-vits16), about 87.0 MB
+    # downloads clip_vit_b32 to measure the pictures, from Hugging Face (openai/clip-vit-base-patch32), about 0.6 GB
     # where no hub can be reached: builtin:mini with tests in place of stable-diffusion-v1-5/stable-diffusion-v1-5 with tests (tunelab plan --stand-in)
     "#);
 }
@@ -222,6 +224,7 @@ fn plan_and_check_go_through_variants_and_folders() {
     ok experiments/lora_dog.toml
     ok experiments/lora_rank.toml (3 variants)
     ok experiments/lora_vs_sft.toml (2 variants)
+    ok experiments/prior.toml (6 variants)
     ok experiments/sft_dog.toml
     ");
     let output = tunelab(&["check", "src"]);
@@ -242,7 +245,8 @@ fn plan_counts_the_pictures_and_the_models_own_parameters() {
     write(&folder.path().join("unet"), "config.json", config);
     let here = folder.path().to_str().expect("UTF-8");
     let (model, data) = (format!("model.path={here}"), format!("dataset.path={here}"));
-    let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model, "--set", &data]);
+    let none = "metrics.encoders=[]";
+    let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model, "--set", &data, "--set", none]);
     let text = stdout(&output);
     assert!(text.starts_with("# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
     // By hand, for rank 4: three attentions of width 32 and one of 64, each (2·4 widths × 2) − 2 widths + 2 × 16 wide.

@@ -76,11 +76,11 @@ mod tests {
     use super::*;
     use crate::brush::{Brush, Strokes};
     use crate::caption;
-    use crate::judge::SIDE;
     use crate::untrained;
     use crate::vocabulary::Vocabulary;
     use tunelab::diffusion::Sampler;
     use tunelab::interrupt::Interrupt;
+    use tunelab::measure::judge::SIDE;
 
     #[test]
     fn the_assembled_model_is_small_and_draws() -> Result<()> {

@@ -13,13 +13,12 @@ use tunelab::data::Rgb;
 use tunelab::diffusion::Sampler;
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
+use tunelab::measure::judge::SIDE;
 use tunelab::model::vae::Vae;
 use tunelab::pipeline::{ModelFiles, Pipeline, PipelineLoader, tokenize};
 use tunelab::progress::Progress;
 use tunelab::results::ImageMetadata;
 use tunelab::sample::ImageGenerator;
-
-use crate::judge::SIDE;
 
 /// One model.
 pub struct Brush(Pipeline);

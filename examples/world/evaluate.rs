@@ -7,17 +7,19 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use candle_core::Device;
 use clap::Args;
 use fs_err as fs;
 use tunelab::data::Rgb;
 use tunelab::diffusion::Sampler;
 use tunelab::interrupt::Interrupt;
+use tunelab::measure::judge::{Answers, Judge, SIDE};
 use tunelab::progress::Progress;
 
 use crate::brush::{Brush, Strokes};
 use crate::caption::{self, HeldOut};
 use crate::files::{self, Result};
-use crate::judge::{Answers, CAPTIONED, Judge, SIDE, asked};
+use crate::judge::{CAPTIONED, ask, asked};
 use crate::lesson::errors;
 use crate::tally::Tally;
 
@@ -59,13 +61,13 @@ pub struct Evaluate {
 /// Draws, judges, prints the shares and writes the files.
 pub fn evaluate(args: &Evaluate) -> Result<()> {
     let interrupt = Interrupt::install()?;
-    let (brush, judge) = (Brush::open(&args.model)?, Judge::open(&args.judge)?);
+    let (brush, judge) = (Brush::open(&args.model)?, Judge::open(&args.judge, &Device::Cpu)?);
     let captions = caption::held_out(args.count, args.seed);
     let prompts: Vec<&str> = captions.iter().map(|c| c.text.as_str()).collect();
     let Evaluate { steps, guidance, sampler, seed, .. } = *args;
     let how = Strokes { steps, guidance, sampler, seed };
     let pictures = brush.draw(&prompts, how, &Progress::from_env(), &interrupt)?;
-    let (given, _) = judge.judge(&pictures)?;
+    let (given, _) = ask(&judge, &pictures)?;
     let (tally, lines) = compare(&captions, &given);
     println!("{}", tally.summary());
     fs::create_dir_all(&args.out)?;
@@ -118,6 +120,11 @@ fn frame(picture: &Rgb, colour: [u8; 3]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tunelab::data::{crop, load_image};
+    use tunelab::measure::Caption;
+
     use super::*;
 
     #[test]
@@ -128,11 +135,37 @@ mod tests {
             [animal, coat, action, place, 1]
         };
         let mut other = right(1);
-        other[1] = crate::judge::SUBJECTS_COAT;
+        other[1] = tunelab::measure::judge::SUBJECTS_COAT;
         let (tally, lines) = compare(&captions, &[right(0), other]);
         assert_eq!([0, 1, 2, 3].map(|q| tally.share(q)), [Some(1.0), Some(0.5), Some(1.0), Some(1.0)]);
         assert_eq!(lines[0], "");
-        assert!(lines[1].starts_with("coat: the subject's for "), "{}", lines[1]);
+        assert!(lines[1].starts_with("coat: orange and white for "), "{}", lines[1]);
+    }
+
+    /// The program's judge about the pictures of the shipped evaluation: every number that stands in it.
+    #[test]
+    fn the_shipped_evaluation_is_what_the_judge_says_of_its_pictures() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini");
+        let sheet = load_image(&folder.join("evaluation.png"))?;
+        let framed = SIDE + 2 * FRAME;
+        let gap = framed / 16;
+        let place = |i: usize| gap + i * (framed + gap) + FRAME;
+        let picture = |i: usize| crop(&sheet, place(i % COLUMNS), place(i / COLUMNS), SIDE, SIDE);
+        let judge = Judge::open(&folder.join("judge.safetensors"), &Device::Cpu)?;
+        let (given, _) = ask(&judge, &(0..256).map(picture).collect::<Vec<_>>())?;
+        let captions = caption::held_out(256, 1);
+        let (tally, lines) = compare(&captions, &given);
+        let text = fs::read_to_string(folder.join("evaluation.md"))?;
+        assert!(text.contains(&tally.summary()), "{}", tally.summary());
+        assert!(text.contains(&tally.confusion()), "{}", tally.confusion());
+        // The share that a caption's reader gives is the same count.
+        for ((caption, given), line) in captions.iter().zip(&given).zip(lines) {
+            let read = Caption::read(&caption.text).expect("a caption of the world");
+            let wrong = if line.is_empty() { 0 } else { line.split(", ").count() as u8 };
+            let share = read.share_shown(given);
+            assert!((share - (1.0 - f64::from(wrong) / 4.0)).abs() < 1e-9, "{}: {line}, {share}", caption.text);
+        }
+        Ok(())
     }
 
     #[test]

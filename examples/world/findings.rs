@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::Args;
 use tunelab::data::{self, Rgb};
 use tunelab::error::{Error, Result};
+use tunelab::measure::judge::{Judge, SIDE};
 use tunelab::report::runs::{Run, Runs};
 use tunelab::results::{RunDir, SampleSet};
 
-use crate::judge::Judge;
 use crate::looks::{Looks, Measure, drawn, unseen};
 use crate::scene::Animal;
 
@@ -46,7 +47,7 @@ struct Row {
 
 /// Prints the table.
 pub fn findings(args: &Findings) -> Result<()> {
-    let measure = Measure::new(Judge::open(&args.judge)?)?;
+    let measure = Measure::new(Judge::open(&args.judge, &Device::Cpu)?)?;
     let mut runs = Vec::new();
     for results in &args.results {
         runs.extend(Runs::read(results, &mut |text| eprintln!("warning: {text}"))?.finished);
@@ -152,9 +153,8 @@ fn samples(run: &RunDir, set: SampleSet, prompt: &str) -> Result<Vec<Rgb>> {
 
 fn sample(path: &Path) -> Result<Rgb> {
     let picture = data::load_image(path)?;
-    let side = crate::judge::SIDE;
-    if (picture.width, picture.height) != (side, side) {
-        return Err(Error::input(format!("{} is not {side} x {side}: the judge knows no other", path.display())));
+    if (picture.width, picture.height) != (SIDE, SIDE) {
+        return Err(Error::input(format!("{} is not {SIDE} x {SIDE}: the judge knows no other", path.display())));
     }
     Ok(picture)
 }

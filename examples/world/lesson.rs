@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use tunelab::config::{self, AdamW, LrScheduler};
 use tunelab::data::{Rgb, from_tensor};
 use tunelab::error::Result;
+use tunelab::measure::judge::{ANSWERS, Answers, Judge, QUESTIONS, SIDE, SUBJECTS_COAT};
 use tunelab::model::build::{Build, Trainable};
 use tunelab::model::vae::Vae;
 use tunelab::train::lr::learning_rate;
@@ -20,7 +21,7 @@ use tunelab::train::optimizer::Optimizer;
 use tunelab::weights::write_safetensors;
 use tunelab_ops::{composed, tape};
 
-use crate::judge::{Answers, Judge, QUESTIONS, SIDE, SUBJECTS_COAT, answers, batch, position};
+use crate::judge::{answers, ask, batch, position};
 use crate::picture;
 use crate::rng::Rng;
 use crate::scene::{Coat, Scene};
@@ -122,7 +123,7 @@ pub fn train(file: &Path, lesson: &Lesson) -> Result<()> {
     let Lesson { steps, seed, through } = *lesson;
     let (peak, first) = if through.is_some() { (RATE_AGAIN, AGAIN) } else { (RATE, 0) };
     let (judge, parameters) = match through {
-        Some(_) => Judge::load(file, Trainable::Full)?,
+        Some(_) => Judge::load(file, Trainable::Full, &Device::Cpu)?,
         None => Judge::new(Build::untrained(Trainable::Full, seed, &Device::Cpu))?,
     };
     let mut optimizer = Optimizer::new(parameters.trained(), &SETTINGS, MAX_GRAD_NORM)?;
@@ -178,7 +179,7 @@ pub fn examine(judge: &Judge, count: usize, seed: u64, through: Option<&Vae>) ->
         if let Some(vae) = through {
             pictures = reconstruct(vae, &pictures)?;
         }
-        let (given, _) = judge.judge(&pictures)?;
+        let (given, _) = ask(judge, &pictures)?;
         for ((given, example), picture) in given.iter().zip(&examples).zip(pictures) {
             exam.tally.add(&example.answers, given);
             if *given != example.answers {
@@ -192,10 +193,9 @@ pub fn examine(judge: &Judge, count: usize, seed: u64, through: Option<&Vae>) ->
 
 /// "coat: grey for white, tongue: in for out".
 pub fn errors(right: &[usize], given: &[usize]) -> String {
-    let names = crate::judge::names();
     let wrong = (0..right.len()).filter(|&q| right[q] != given[q]);
     let texts: Vec<String> =
-        wrong.map(|q| format!("{}: {} for {}", QUESTIONS[q], names[q][given[q]], names[q][right[q]])).collect();
+        wrong.map(|q| format!("{}: {} for {}", QUESTIONS[q], ANSWERS[q][given[q]], ANSWERS[q][right[q]])).collect();
     texts.join(", ")
 }
 
@@ -203,7 +203,6 @@ pub fn errors(right: &[usize], given: &[usize]) -> String {
 mod tests {
     use super::*;
     use crate::brush::autoencoder;
-    use crate::judge::names;
     use crate::vocabulary::Vocabulary;
     use crate::{caption, untrained};
 
@@ -217,7 +216,7 @@ mod tests {
         let words = caption::words();
         untrained::write(folder.path(), &Vocabulary::of(words.iter().map(String::as_str)), 1)?;
         train(&file, &Lesson { steps: 1, seed: 3, through: Some(&autoencoder(folder.path())?) })?;
-        let exam = examine(&Judge::open(&file)?, 64, 4, None)?;
+        let exam = examine(&Judge::open(&file, &Device::Cpu)?, 64, 4, None)?;
         let place = exam.tally.share(3).unwrap_or_default();
         assert!(place > 0.4, "one in seven or so by chance: {place}");
         assert!(exam.wrong.len() > 10 && exam.wrong.len() == exam.errors.len());
@@ -227,8 +226,8 @@ mod tests {
     #[test]
     fn every_answer_is_among_the_examples_and_colour_does_not_tell_the_tongue() {
         let all: Vec<Answers> = (0..3000).map(|i| Example::draw(1, i).answers).collect();
-        for (question, names) in names().iter().enumerate() {
-            for answer in 0..names.len() {
+        for (question, answers) in ANSWERS.iter().enumerate() {
+            for answer in 0..answers.len() {
                 assert!(all.iter().filter(|a| a[question] == answer).count() > 100, "{question} {answer}");
             }
         }

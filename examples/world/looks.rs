@@ -5,8 +5,9 @@
 
 use tunelab::data::Rgb;
 use tunelab::error::Result;
+use tunelab::measure::judge::{Answers, Judge, SIDE, SUBJECTS_COAT};
 
-use crate::judge::{Answers, Judge, SIDE, SUBJECTS_COAT, position};
+use crate::judge::{ask, position};
 use crate::picture;
 use crate::rng::Rng;
 use crate::scene::{Animal, Coat, Scene};
@@ -47,14 +48,14 @@ pub struct Measure {
 impl Measure {
     /// Draws the subject and dogs to measure against.
     pub fn new(judge: Judge) -> Result<Self> {
-        let (_, dogs) = judge.judge(&drawn(Animal::Dog, DRAWN, SEED))?;
-        let (_, subject) = judge.judge(&unseen(DRAWN, SEED))?;
+        let (_, dogs) = ask(&judge, &drawn(Animal::Dog, DRAWN, SEED))?;
+        let (_, subject) = ask(&judge, &unseen(DRAWN, SEED))?;
         Ok(Self { judge, subject, unit: within(&dogs) })
     }
 
     /// What pictures of `animal` show.
     pub fn looks(&self, pictures: &[Rgb], animal: Animal) -> Result<Looks> {
-        let (answers, features) = self.judge.judge(pictures)?;
+        let (answers, features) = ask(&self.judge, pictures)?;
         let share = |seen: &dyn Fn(&Answers) -> bool| {
             answers.iter().filter(|a| seen(a)).count() as f64 / answers.len().max(1) as f64
         };

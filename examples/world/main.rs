@@ -183,7 +183,7 @@ fn learn(args: &Learn) -> files::Result<()> {
         let lesson = lesson::Lesson { steps: args.steps, seed: args.seed, through: vae.as_ref() };
         lesson::train(&args.file, &lesson)?;
     }
-    let judge = judge::Judge::open(&args.file)?;
+    let judge = tunelab::measure::Judge::open(&args.file, &candle_core::Device::Cpu)?;
     // Other pictures than those that it was trained on.
     let seed = args.seed.wrapping_add(1_000_003);
     let mut exam = lesson::examine(&judge, args.test, seed, None)?;
@@ -197,5 +197,9 @@ fn learn(args: &Learn) -> files::Result<()> {
     }
     let Some(sheet) = &args.wrong else { return Ok(()) };
     let pictures: Vec<Vec<u8>> = exam.wrong.into_iter().map(|picture| picture.pixels).collect();
-    files::write_sheet(sheet, &pictures.chunks(10).map(<[_]>::to_vec).collect::<Vec<_>>(), judge::SIDE)
+    files::write_sheet(
+        sheet,
+        &pictures.chunks(10).map(<[_]>::to_vec).collect::<Vec<_>>(),
+        tunelab::measure::judge::SIDE,
+    )
 }

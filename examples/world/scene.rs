@@ -2,28 +2,35 @@
 //! drawing. `Scene::random` draws one as the world is distributed; `reserved` names the combinations that it never
 //! draws, which are left for evaluation.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use tunelab::measure::judge::{ACTIONS, ANIMALS, COATS, PLACES};
 
 use crate::rng::{self, Rng};
 
-/// An enum of plain names with all its values in order and the word for each.
+/// What an animal may wear or show, in words.
+const DETAILS: [&str; 5] = ["tongue out", "red collar", "blue collar", "hat", "scarf"];
+
+/// An enum of plain names, in the order of their words.
 macro_rules! vocabulary {
-    ($(#[$doc:meta])* $name:ident { $($value:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident: $words:ident { $($value:ident),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-        pub enum $name { $(#[doc = $word] #[serde(rename = $word)] $value),+ }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($value),+ }
 
         #[allow(dead_code, reason = "not every kind of word needs all of these")]
         impl $name {
             /// Every value, in label order.
             pub const ALL: &[$name] = &[$($name::$value),+];
 
-            /// The word of each, in the same order.
-            pub const WORDS: &[&str] = &[$($word),+];
-
             /// The word in captions and labels.
             pub fn word(self) -> &'static str {
-                match self { $($name::$value => $word),+ }
+                $words[self as usize]
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.word())
             }
         }
     };
@@ -31,37 +38,23 @@ macro_rules! vocabulary {
 
 vocabulary!(
     /// The eight animals.
-    Animal {
-        Dog = "dog", Cat = "cat", Rabbit = "rabbit", Fox = "fox", Bear = "bear", Pig = "pig", Duck = "duck",
-        Elephant = "elephant",
-    }
+    Animal: ANIMALS { Dog, Cat, Rabbit, Fox, Bear, Pig, Duck, Elephant }
 );
 vocabulary!(
-    /// The ten coats: eight plain ones and two with patches on white.
-    Coat {
-        Brown = "brown", Black = "black", White = "white", Grey = "grey", Orange = "orange", Cream = "cream",
-        Pink = "pink", Blue = "blue", BlackAndWhite = "black and white", BrownAndWhite = "brown and white",
-    }
+    /// The ten coats: eight plain ones and two with patches on white. The judge knows the subject's besides.
+    Coat: COATS { Brown, Black, White, Grey, Orange, Cream, Pink, Blue, BlackAndWhite, BrownAndWhite }
 );
 vocabulary!(
     /// What the animal does.
-    Action {
-        Sitting = "sitting", Standing = "standing", Running = "running", Eating = "eating", Swimming = "swimming",
-        Sleeping = "sleeping",
-    }
+    Action: ACTIONS { Sitting, Standing, Running, Eating, Swimming, Sleeping }
 );
 vocabulary!(
     /// Where it is. Swimming is in the water, and nothing else is.
-    Place {
-        Grass = "grass", Beach = "beach", Snow = "snow", Water = "water", Room = "room", Night = "night",
-        Forest = "forest",
-    }
+    Place: PLACES { Grass, Beach, Snow, Water, Room, Night, Forest }
 );
 vocabulary!(
     /// What it wears or shows besides.
-    Detail {
-        Tongue = "tongue out", RedCollar = "red collar", BlueCollar = "blue collar", Hat = "hat", Scarf = "scarf",
-    }
+    Detail: DETAILS { Tongue, RedCollar, BlueCollar, Hat, Scarf }
 );
 
 /// The continuous part of a scene. Values in `[-1, 1]` unless said otherwise; zero is the middle of the range.
@@ -217,10 +210,34 @@ pub fn reserved(animal: Animal, coat: Coat, action: Action, place: Place) -> boo
 
 #[cfg(test)]
 mod tests {
+    use tunelab::measure::judge::SUBJECTS_COAT;
+
     use super::*;
 
     fn many() -> impl Iterator<Item = Scene> {
         (0..20_000).map(|i| Scene::random(&mut Rng::new(7, i)))
+    }
+
+    /// "black and white" of `BlackAndWhite`.
+    fn spelled<T: std::fmt::Debug>(values: &[T]) -> Vec<String> {
+        let spell = |value: &T| {
+            let name = format!("{value:?}");
+            let words = name.split_inclusive(|_: char| true).map(|c| match c.to_lowercase() {
+                small if small == c => small,
+                small => [" ", &small].concat(),
+            });
+            words.collect::<String>().trim().to_owned()
+        };
+        values.iter().map(spell).collect()
+    }
+
+    #[test]
+    fn the_names_are_the_judges_words_in_their_order() {
+        assert_eq!(spelled(Animal::ALL), ANIMALS);
+        assert_eq!(spelled(Coat::ALL), COATS[..SUBJECTS_COAT]);
+        assert_eq!(spelled(Action::ALL), ACTIONS);
+        assert_eq!(spelled(Place::ALL), PLACES);
+        assert_eq!(Detail::ALL.len(), DETAILS.len());
     }
 
     #[test]

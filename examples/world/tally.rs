@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::judge::{QUESTIONS, names};
+use tunelab::measure::judge::{ANSWERS, QUESTIONS};
 
 /// Counts for the first so many of the judge's questions.
 pub struct Tally {
@@ -16,8 +16,8 @@ pub struct Tally {
 impl Tally {
     /// Nothing counted yet, about the first `questions` questions.
     pub fn new(questions: usize) -> Self {
-        let square = |names: &Vec<&str>| vec![vec![0; names.len()]; names.len()];
-        Self { counts: names().iter().take(questions).map(square).collect() }
+        let square = |answers: &&[&str]| vec![vec![0; answers.len()]; answers.len()];
+        Self { counts: ANSWERS.iter().take(questions).map(square).collect() }
     }
 
     /// Counts the answers about one picture.
@@ -50,7 +50,7 @@ impl Tally {
     /// that were never right are left out.
     pub fn confusion(&self) -> String {
         let mut text = String::new();
-        for ((counts, names), question) in self.counts.iter().zip(names()).zip(QUESTIONS) {
+        for ((counts, names), question) in self.counts.iter().zip(ANSWERS).zip(QUESTIONS) {
             let seen = |i: &usize| counts[*i].iter().any(|&n| n > 0) || counts.iter().any(|row| row[*i] > 0);
             let columns: Vec<usize> = (0..names.len()).filter(seen).collect();
             let heads: Vec<&str> = columns.iter().map(|&i| names[i]).collect();

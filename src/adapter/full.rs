@@ -36,8 +36,8 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
     let files = trained.files;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut save = |part: &Part, file: &str, weights| {
-        out.write(&format!("weights/{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
-        out.copy(&part.config, &format!("weights/{}/config.json", part.name))
+        out.write(&format!("{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
+        out.copy(&part.config, &format!("{}/config.json", part.name))
     };
     save(files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
     match trained.text_encoder {
@@ -46,13 +46,13 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
     }
     copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
     copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
-    out.copy(&files.scheduler_config, "weights/scheduler/scheduler_config.json")?;
+    out.copy(&files.scheduler_config, "scheduler/scheduler_config.json")?;
     if full.single_file {
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
     }
     // Last: with it the folder is a model.
     let index = model_index(&files.root)?;
-    out.write(&format!("weights/{MODEL_INDEX}"), |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
+    out.write(MODEL_INDEX, |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
 }
 
 /// The base model's index without what is not copied (safety checker and its like).
@@ -89,16 +89,16 @@ fn model_index(root: &Path) -> Result<Value> {
 /// Weights and configuration of a part that was not trained; shards keep their names and their
 /// index.
 fn copy_part(out: &mut WeightsFolder, part: &Part, stem: &str) -> Result<()> {
-    out.copy(&part.config, &format!("weights/{}/config.json", part.name))?;
+    out.copy(&part.config, &format!("{}/config.json", part.name))?;
     if let [only] = part.weights.as_slice() {
-        return out.copy(only, &format!("weights/{}/{stem}.safetensors", part.name));
+        return out.copy(only, &format!("{}/{stem}.safetensors", part.name));
     }
     for shard in &part.weights {
-        out.copy(shard, &format!("weights/{}/{}", part.name, file_name(shard)))?;
+        out.copy(shard, &format!("{}/{}", part.name, file_name(shard)))?;
     }
     let index = format!("{stem}.safetensors.index.json");
     let folder = part.config.parent().unwrap_or(Path::new("."));
-    out.copy(&folder.join(&index), &format!("weights/{}/{index}", part.name))
+    out.copy(&folder.join(&index), &format!("{}/{index}", part.name))
 }
 
 /// Every plain file of a folder.
@@ -106,7 +106,7 @@ fn copy_folder(out: &mut WeightsFolder, folder: &Path, name: &str) -> Result<()>
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         if path.is_file() {
-            out.copy(&path, &format!("weights/{name}/{}", file_name(&path)))?;
+            out.copy(&path, &format!("{name}/{}", file_name(&path)))?;
         }
     }
     Ok(())

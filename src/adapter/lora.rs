@@ -41,7 +41,7 @@ pub fn save(out: &mut WeightsFolder, lora: &Lora, trained: &TrainedModel) -> Res
         targets: &text_encoder_targets,
     });
     let networks: Vec<Written> = [unet].into_iter().chain(text_encoder).collect();
-    out.write(&format!("weights/{LORA_FILE}"), |path| file::write_diffusers(path, &networks, lora.dropout))?;
+    out.write(LORA_FILE, |path| file::write_diffusers(path, &networks, lora.dropout))?;
     let metadata = kohya_metadata(lora, trained);
     out.write(&weights_name(&trained.plan.name), |path| file::write_kohya(path, &networks, &metadata))
 }

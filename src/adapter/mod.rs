@@ -30,11 +30,11 @@ pub fn method(adapter: &Adapter) -> Method {
     }
 }
 
-/// Writes what was trained into the run's `weights/`; gives the names of the files. No clock goes
-/// in, so a rerun writes the same bytes.
-pub fn save(run: &RunDir, adapter: &Adapter, trained: &TrainedModel) -> Result<Vec<String>> {
-    let mut folder = WeightsFolder::new(run);
-    match adapter {
+/// Writes what was trained into the folder of weights `folder` of the run; gives the names of the
+/// files. No clock goes in, so a rerun writes the same bytes.
+pub fn save(run: &RunDir, folder: String, trained: &TrainedModel) -> Result<Vec<String>> {
+    let mut folder = WeightsFolder::new(run, folder);
+    match &trained.plan.adapter {
         Adapter::Lora(lora) => lora::save(&mut folder, lora, trained)?,
         Adapter::Full(full) => full::save(&mut folder, full, trained)?,
     }

@@ -34,22 +34,25 @@ pub struct TrainedModel<'a> {
     pub ending: &'a TrainingSummary,
 }
 
-/// A run's folder, and what was written into it.
+/// A folder of weights in a run's folder, and what was written into it.
 pub struct WeightsFolder<'a> {
     run: &'a RunDir,
+    folder: String,
     files: Vec<String>,
 }
 
 impl<'a> WeightsFolder<'a> {
-    /// Of this run, with nothing written yet.
-    pub fn new(run: &'a RunDir) -> Self {
-        Self { run, files: Vec::new() }
+    /// The folder `folder` of this run, with nothing written yet.
+    pub fn new(run: &'a RunDir, folder: String) -> Self {
+        Self { run, folder, files: Vec::new() }
     }
 
-    /// Writes the file `name`, a path in the run's folder.
+    /// Writes the file `name`, a path in the folder.
     pub fn write(&mut self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        self.files.push(name.to_owned());
-        self.run.write_with(name, write)
+        let name = format!("{}/{name}", self.folder);
+        self.run.write_with(&name, write)?;
+        self.files.push(name);
+        Ok(())
     }
 
     /// Copies a file.
@@ -60,7 +63,7 @@ impl<'a> WeightsFolder<'a> {
         })
     }
 
-    /// The names of all that was written.
+    /// The names of all that was written, as paths in the run's folder.
     pub fn into_files(self) -> Vec<String> {
         self.files
     }

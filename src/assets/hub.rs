@@ -79,6 +79,12 @@ pub fn find_files(
     Ok(remote.fetch(choose, progress)?.0)
 }
 
+/// Whether the cache holds these files, so that [`find_files`] asks nobody.
+pub(super) fn has_files(repo: &str, revision: &str, needed: &[&str], settings: &HubSettings) -> bool {
+    let remote = Remote::new(repo, revision, RepoType::Model, settings);
+    remote.is_ok_and(|remote| remote.cached().is_some_and(|dir| needed.iter().all(|name| dir.join(name).is_file())))
+}
+
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.
 pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> bool {
     let remote = Remote::new(repo, revision, RepoType::Model, settings);

@@ -45,6 +45,12 @@ impl Reach {
         })
     }
 
+    /// Why files of a Hugging Face repository cannot be had: they are not here, and the hub is silent.
+    pub fn obstacle_to_files(&self, repo: &str, revision: &str, needed: &[&str]) -> Option<String> {
+        let had = hub::has_files(repo, revision, needed, &self.hubs.huggingface) || self.huggingface_answers();
+        (!had).then(|| self.hubs.huggingface.silence())
+    }
+
     /// Whether the model can be had without a network.
     pub fn has_model(&self, source: &Source) -> bool {
         self.has(source, hub::has_model, modelscope::has_model)

@@ -17,6 +17,8 @@ pub enum PlanDiff {
     Equal,
     /// Only what is said about the run: nothing that is computed.
     MetadataOnly,
+    /// Only how images are measured.
+    MeasuringOnly,
     /// Only what is drawn after training.
     SamplingOnly,
     /// Something else.
@@ -38,7 +40,12 @@ impl PlanDiff {
         if older.contains(&true) && stored == wanted {
             return Self::Equal;
         }
-        for (affects, diff) in [(Affects::Metadata, Self::MetadataOnly), (Affects::Sampling, Self::SamplingOnly)] {
+        let steps = [
+            (Affects::Metadata, Self::MetadataOnly),
+            (Affects::Measuring, Self::MeasuringOnly),
+            (Affects::Sampling, Self::SamplingOnly),
+        ];
+        for (affects, diff) in steps {
             remove(&mut stored, "", affects, &keys);
             remove(&mut wanted, "", affects, &keys);
             if stored == wanted {

@@ -45,6 +45,10 @@ settings! {
         );
         /// Optimizer steps between two evaluation losses; 0 is never.
         every: usize = 50 => count(0);
+        /// Optimizer steps between two sets of images while training; 0 is never.
+        images_every: usize = 0 => count(0);
+        /// Keep the weights of these steps too.
+        keep_weights: bool = true => flag().usual("true for LoRA, false for full fine-tuning").metadata();
     }
 }
 

@@ -15,6 +15,7 @@ mod figures;
 pub mod files;
 pub mod keys;
 pub mod local;
+mod metrics;
 pub mod optimizer;
 mod resolve;
 mod sampling;
@@ -32,6 +33,7 @@ pub use dataset::Dataset;
 pub use eval::{Eval, SampleParams};
 pub use figures::{Original, Reference};
 use keys::{Keys, Lines, Listing, Stated, Visit, natural, text};
+pub use metrics::{EncoderPaths, Metrics};
 pub use optimizer::{AdamW, Optimizer};
 pub use sampling::{Unfit, unfit_sampling};
 use source::Role;
@@ -66,6 +68,8 @@ pub struct Plan {
     pub train: Train,
     /// How the result is looked at.
     pub eval: Eval,
+    /// How the images are measured.
+    pub metrics: Metrics,
     /// Somebody else's figures for the same experiment, for the table.
     pub reference: Option<Reference>,
     /// What this plan is run in place of; `None`: it is what its experiment says.
@@ -160,6 +164,7 @@ impl Plan {
             objective: Objective::Captions,
             train: Train::default(),
             eval: Eval::default(),
+            metrics: Metrics::default(),
             reference: None,
             stands_in_for: None,
         }
@@ -178,6 +183,7 @@ impl Plan {
         });
         visit.table("train", Train::ABOUT, |v| self.train.keys(v));
         visit.table("eval", Eval::ABOUT, |v| self.eval.keys(v));
+        visit.table("metrics", Metrics::ABOUT, |v| self.metrics.keys(v));
         visit.optional("reference", &mut self.reference);
         visit.optional("stands_in_for", &mut self.stands_in_for);
     }

@@ -6,11 +6,16 @@
 //! 1.
 
 use super::keys::Visit;
-use super::{Adapter, LONGEST_NAME, Lora, Objective, Plan, Planned, STAND_IN_ENDING, Unfit, local, unfit_sampling};
+use super::{
+    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, local,
+    unfit_sampling,
+};
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
+use crate::metrics::EncoderName;
 use crate::model::describe::plausible_target;
+use clap::ValueEnum;
 
 /// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
 ///
@@ -68,9 +73,11 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     if !root.section("train").has("learning_rate") {
         plan.train.learning_rate = usual_learning_rate(&plan.adapter, &plan.objective);
     }
+    images_while_training(&root.section("eval"), &mut plan);
     if !root.section("eval").has("prompts") {
         plan.eval.prompts = plan.dataset.prompt.iter().cloned().collect();
     }
+    metrics(&root.section("metrics"), &mut plan);
     (plan.eval.sample.width, plan.eval.sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
     if let Some(schedule) = local::schedule(&plan.model) {
         sampling(&root, &schedule, &plan);
@@ -130,6 +137,50 @@ fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
         (Adapter::Full(_), Objective::Captions) => 1e-5,
         (Adapter::Full(_), Objective::DreamBooth(_)) => 5e-6,
     }
+}
+
+/// A LoRA's weights are small; those of a whole model are kept if somebody asks for it.
+fn images_while_training(s: &Section, plan: &mut Plan) {
+    if !s.has("keep_weights") {
+        plan.eval.keep_weights = matches!(plan.adapter, Adapter::Lora(_));
+    }
+}
+
+/// The encoders follow from the model, identifier and class prompt from DreamBooth; the best step needs
+/// an encoder that has its metric.
+fn metrics(s: &Section, plan: &mut Plan) {
+    if !s.has("encoders") && !plan.eval.prompts.is_empty() {
+        plan.metrics.encoders = match plan.model {
+            Source::Builtin(_) => vec![EncoderName::Builtin],
+            _ => vec![EncoderName::DinoVits16, EncoderName::ClipVitB32],
+        };
+    }
+    if let Objective::DreamBooth(prior) = &plan.objective {
+        if !s.has("class_prompt") {
+            plan.metrics.class_prompt.clone_from(&prior.class_prompt);
+        }
+        if !s.has("identifier") {
+            let instance = plan.dataset.prompt.as_deref().unwrap_or_default();
+            plan.metrics.identifier = identifier(instance, &prior.class_prompt);
+        }
+    }
+    let Metrics { encoders, best_by, class_prompt, .. } = &plan.metrics;
+    let Some(by) = best_by.as_deref().filter(|_| plan.is_measured()) else { return };
+    let has = |name: &EncoderName| name.metric_of(by).is_some();
+    if !encoders.iter().any(has) {
+        let names = EncoderName::value_variants().iter().filter(|name| has(name));
+        let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+        s.reject("best_by", format!("`best_by`: no encoder gives {by}"), format!("{} would", names.join(", ")));
+    } else if by == "pres" && class_prompt.is_empty() {
+        s.reject("best_by", "`best_by`: pres needs `class_prompt`, whose images it compares", "add it");
+    }
+}
+
+/// The one word that DreamBooth's instance prompt has and its class prompt lacks; nothing where there
+/// are none or several.
+fn identifier(instance: &str, class: &str) -> String {
+    let mut own = instance.split_whitespace().filter(|word| !class.split_whitespace().any(|other| other == *word));
+    own.next().filter(|_| own.next().is_none()).unwrap_or_default().to_owned()
 }
 
 /// What is drawn must be drawn in steps that the model's schedule has; a model that is not here is

@@ -54,6 +54,11 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Where it lies.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Decodes the picture. Fails when the file is no longer what it was when the dataset was loaded.
     pub fn image(&self) -> Result<Rgb> {
         let file = self.file.display();

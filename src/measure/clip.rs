@@ -9,120 +9,81 @@ use candle_core::{Device, Tensor};
 use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig};
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use candle_transformers::models::clip::{ClipConfig, ClipModel};
-use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::files::{self, Opened};
 use crate::error::{Error, Result};
 use crate::metrics::EncoderName;
+use crate::model::config::Config;
 use crate::model::tokenizer::Tokenizer;
 
 /// What candle's CLIP computes, whatever the file says.
 const QUICK_GELU: &str = "quick_gelu";
 const EPS: f64 = 1e-5;
 
-/// One tower in `config.json`. transformers leaves out what is as in ViT-B/32.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Tower {
-    hidden_size: Option<usize>,
-    intermediate_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f64>,
-    vocab_size: Option<usize>,
-    max_position_embeddings: Option<usize>,
-    num_channels: Option<usize>,
-    image_size: Option<usize>,
-    patch_size: Option<usize>,
+/// Refuses what candle would compute as something else.
+fn check_tower(tower: &Config) -> Result<()> {
+    let act = tower.string("hidden_act", QUICK_GELU)?;
+    if act != QUICK_GELU {
+        return Err(tower.error("hidden_act", format!("is {act}, and only {QUICK_GELU} is computed")));
+    }
+    let eps = tower.number("layer_norm_eps", EPS)?;
+    if (eps - EPS).abs() > 1e-12 {
+        return Err(tower.error("layer_norm_eps", format!("is {eps}, and only {EPS} is computed")));
+    }
+    Ok(())
 }
 
-impl Tower {
-    /// Refuses what candle would compute as something else.
-    fn check(&self, which: &str) -> std::result::Result<(), String> {
-        match (&self.hidden_act, self.layer_norm_eps) {
-            (Some(act), _) if act != QUICK_GELU => {
-                Err(format!("{which}.hidden_act is {act}, and only {QUICK_GELU} is computed"))
-            }
-            (_, Some(eps)) if (eps - EPS).abs() > 1e-12 => {
-                Err(format!("{which}.layer_norm_eps is {eps}, and only {EPS} is computed"))
-            }
-            _ => Ok(()),
-        }
+/// What a folder without `config.json` holds. What it leaves out is as in ViT-B/32, as transformers has it.
+fn published(name: EncoderName) -> Value {
+    if name != EncoderName::ClipVitL14 {
+        return json!({});
     }
+    json!({
+        "projection_dim": 768,
+        "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+        "vision_config": {
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14
+        }
+    })
 }
 
-#[derive(Debug, Deserialize)]
-struct Sizes {
-    #[serde(default)]
-    model_type: Option<String>,
-    #[serde(default)]
-    text_config: Tower,
-    #[serde(default)]
-    vision_config: Tower,
-    #[serde(default)]
-    projection_dim: Option<usize>,
-}
-
-impl Sizes {
-    /// The published ones, for a folder without `config.json`.
-    fn published(name: EncoderName) -> Self {
-        let (mut text, mut vision, mut projection) = (Tower::default(), Tower::default(), 512);
-        if name == EncoderName::ClipVitL14 {
-            text =
-                Tower { hidden_size: Some(768), intermediate_size: Some(3072), num_attention_heads: Some(12), ..text };
-            vision = Tower {
-                hidden_size: Some(1024),
-                intermediate_size: Some(4096),
-                num_hidden_layers: Some(24),
-                num_attention_heads: Some(16),
-                patch_size: Some(14),
-                ..vision
-            };
-            projection = 768;
-        }
-        Self { model_type: None, text_config: text, vision_config: vision, projection_dim: Some(projection) }
-    }
-
-    fn check(&self, name: EncoderName) -> std::result::Result<(), String> {
-        if let Some(model_type) = self.model_type.as_ref().filter(|model_type| *model_type != "clip") {
-            return Err(format!("a model of the type {model_type}; {name} is a model of the type clip"));
-        }
-        self.text_config.check("text_config")?;
-        self.vision_config.check("vision_config")
-    }
-
-    fn config(&self) -> ClipConfig {
-        let (text, vision) = (&self.text_config, &self.vision_config);
-        let projection_dim = self.projection_dim.unwrap_or(512);
-        let image_size = vision.image_size.unwrap_or(224);
-        ClipConfig {
-            text_config: ClipTextConfig {
-                vocab_size: text.vocab_size.unwrap_or(49_408),
-                embed_dim: text.hidden_size.unwrap_or(512),
-                activation: Activation::QuickGelu,
-                intermediate_size: text.intermediate_size.unwrap_or(2048),
-                max_position_embeddings: text.max_position_embeddings.unwrap_or(77),
-                pad_with: None,
-                num_hidden_layers: text.num_hidden_layers.unwrap_or(12),
-                num_attention_heads: text.num_attention_heads.unwrap_or(8),
-                projection_dim,
-            },
-            vision_config: ClipVisionConfig {
-                embed_dim: vision.hidden_size.unwrap_or(768),
-                activation: Activation::QuickGelu,
-                intermediate_size: vision.intermediate_size.unwrap_or(3072),
-                num_hidden_layers: vision.num_hidden_layers.unwrap_or(12),
-                num_attention_heads: vision.num_attention_heads.unwrap_or(12),
-                projection_dim,
-                num_channels: vision.num_channels.unwrap_or(3),
-                image_size,
-                patch_size: vision.patch_size.unwrap_or(32),
-            },
-            logit_scale_init_value: 2.6592,
+/// Reads transformers' `CLIPConfig`.
+fn sizes(dir: &Path, name: EncoderName) -> Result<ClipConfig> {
+    let config = files::config(dir, name, "clip", &published(name))?;
+    let (text, vision) = (config.table("text_config")?, config.table("vision_config")?);
+    check_tower(&text)?;
+    check_tower(&vision)?;
+    let projection_dim = config.size("projection_dim", Some(512))?;
+    let [text_size, text_heads] = files::heads(&text, 512, 8)?;
+    let [vision_size, vision_heads] = files::heads(&vision, 768, 12)?;
+    let [image_size, patch_size] = files::patches(&vision, 32)?;
+    Ok(ClipConfig {
+        text_config: ClipTextConfig {
+            vocab_size: text.size("vocab_size", Some(49_408))?,
+            embed_dim: text_size,
+            activation: Activation::QuickGelu,
+            intermediate_size: text.size("intermediate_size", Some(2048))?,
+            max_position_embeddings: text.size("max_position_embeddings", Some(77))?,
+            pad_with: None,
+            num_hidden_layers: text.size("num_hidden_layers", Some(12))?,
+            num_attention_heads: text_heads,
+            projection_dim,
+        },
+        vision_config: ClipVisionConfig {
+            embed_dim: vision_size,
+            activation: Activation::QuickGelu,
+            intermediate_size: vision.size("intermediate_size", Some(3072))?,
+            num_hidden_layers: vision.size("num_hidden_layers", Some(12))?,
+            num_attention_heads: vision_heads,
+            projection_dim,
+            num_channels: files::CHANNELS,
             image_size,
-        }
-    }
+            patch_size,
+        },
+        logit_scale_init_value: 2.6592,
+        image_size,
+    })
 }
 
 /// The network and its tokenizer.
@@ -137,10 +98,7 @@ pub struct Clip {
 impl Clip {
     /// Reads a folder. Its tokenizer is read where `reads_prompts`.
     pub fn open(dir: &Path, name: EncoderName, reads_prompts: bool, device: &Device) -> Result<Self> {
-        let sizes = files::config::<Sizes>(dir)?.unwrap_or_else(|| Sizes::published(name));
-        let wrong = |what| Error::input(format!("{}: {what}", dir.join(files::CONFIG).display()));
-        sizes.check(name).map_err(wrong)?;
-        let config = sizes.config();
+        let config = sizes(dir, name)?;
         let layers = [
             ("text_model.encoder.layers.", config.text_config.num_hidden_layers),
             ("vision_model.encoder.layers.", config.vision_config.num_hidden_layers),

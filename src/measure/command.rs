@@ -1,7 +1,7 @@
 //! The `tunelab measure` command: numbers for any two folders of images, whoever drew them.
 //!
-//! In: its arguments. Out: a table, or one line of JSON with each metric's value under its name (`dino`, `clip_i`, `clip_t`,
-//! `diversity`, `nearest`), beside it which encoder said so, the intervals, and the values of each image.
+//! In: its arguments. Out: a table, or one line of JSON with each metric's value under its name (`dino`, `clip_i`, `subject`,
+//! `clip_t`, `prompt`, `diversity`, `nearest`), beside it which encoder said so, the intervals, and the values of each image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,18 +10,17 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::encoder::Encoder;
-use super::files::{CONFIG, WEIGHTS};
-use super::images::{Image, Measured, Measurement, measure, nearest_image};
-use crate::assets::{Hubs, hub};
+use super::encoder::{Encoder, Seen};
+use super::find::find;
+use super::folder::pictures_in;
+use super::images::{Image, Measured, Measurement, Photographs, nearest_image, read_prompts, see, summarize};
 use crate::cli::MeasureArgs;
 use crate::cli::output::print;
-use crate::data::has_image_ending;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::hash::sha256_of_file;
 use crate::interrupt::Interrupt;
-use crate::metrics::EncoderName;
+use crate::metrics::{EncoderName, without_identifier};
 use crate::numbers::counted;
 use crate::progress::Progress;
 
@@ -31,7 +30,8 @@ pub fn command(args: &MeasureArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let names = chosen(args)?;
     let images = images(args)?;
-    let references = args.reference.as_deref().map(|dir| pictures(dir, "reference")).transpose()?.unwrap_or_default();
+    let references =
+        args.reference.as_deref().map(|dir| pictures_in(dir, "--reference")).transpose()?.unwrap_or_default();
     tell_copies(&images, &references, &progress)?;
     let opened = device::open(args.device)?;
     if let Some(why) = &opened.why {
@@ -43,7 +43,19 @@ pub fn command(args: &MeasureArgs) -> Result<()> {
         .iter()
         .map(|name| Ok((*name, open(*name, args, has_prompts, &opened.device, &progress)?)))
         .collect::<Result<Vec<_>>>()?;
-    let measured = measure(&images, &references, &encoders, args.bootstrap, &opened.device, &interrupt, &progress)?;
+    let bar = progress.bar("measuring", (images.len() + references.len()) as u64);
+    let look = |files: &[&Path]| see(files, &encoders, &opened.device, &interrupt, &bar);
+    let photographs = look(&references.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let generated = look(&images.iter().map(|image| image.path.as_path()).collect::<Vec<_>>())?;
+    bar.finish();
+    let of = |((name, encoder), (generated, photographs)): (&(EncoderName, Encoder), (&Seen, &Seen))| {
+        let prompts = read_prompts(encoder, images.iter(), &progress)?;
+        // Whoever drew them, nothing is known of a training but these photographs.
+        let photographs = Photographs { subject: &photographs.features, training: &photographs.features };
+        Ok(summarize(*name, &images, generated, &photographs, &prompts, args.bootstrap))
+    };
+    let measured: Vec<Measured> =
+        encoders.iter().zip(generated.iter().zip(&photographs)).map(of).collect::<Result<_>>()?;
     let report = Report { images: &images, references: &references, names: &names, measured: &measured };
     print(&if args.json { format!("{}\n", report.json()) } else { report.table() })
 }
@@ -57,6 +69,10 @@ fn chosen(args: &MeasureArgs) -> Result<Vec<EncoderName>> {
         }
     }
     for (name, _) in &args.encoder_folders {
+        if name.repo().is_none() {
+            return Err(Error::input(format!("--encoder {name}=DIR: {name} is compiled in and has no folder"))
+                .hint(format!("--encoders {name} measures with it")));
+        }
         if !args.encoders.contains(name) {
             let asked = args.encoders.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",");
             return Err(Error::input(format!("--encoder names {name}, which --encoders {asked} leaves out")));
@@ -64,37 +80,25 @@ fn chosen(args: &MeasureArgs) -> Result<Vec<EncoderName>> {
     }
     if names.is_empty() {
         return Err(Error::input("there is nothing to compare the images with: none of --encoders reads prompts")
-            .hint("give --reference, or a CLIP encoder such as --encoders clip_vit_b32"));
+            .hint("give --reference, or an encoder that does, such as --encoders clip_vit_b32"));
     }
     Ok(names)
 }
 
 fn open(name: EncoderName, args: &MeasureArgs, prompts: bool, device: &Device, progress: &Progress) -> Result<Encoder> {
-    let folder = args.encoder_folders.iter().rev().find(|(named, _)| *named == name).map(|(_, dir)| dir.clone());
-    let dir = match folder {
-        Some(dir) => dir,
-        None => fetched(name, progress)?,
-    };
-    Encoder::open(name, &dir, prompts, device)
-}
-
-/// The encoder's folder in the cache, filled from the hub where it is not.
-fn fetched(name: EncoderName, progress: &Progress) -> Result<PathBuf> {
-    const TOKENIZER: [&str; 2] = ["vocab.json", "merges.txt"];
-    const USEFUL: [&str; 4] = [CONFIG, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
-    let (repo, revision) = name.repo();
-    let needed: &[&str] = if name.reads_prompts() { &[WEIGHTS, TOKENIZER[0], TOKENIZER[1]] } else { &[WEIGHTS] };
-    let useful = if name.reads_prompts() { &USEFUL[..] } else { &USEFUL[..1] };
-    hub::find_files(repo, revision, needed, useful, &Hubs::from_env().huggingface, progress).map_err(|failed| {
+    let folder = args.encoder_folders.iter().rev().find(|(named, _)| *named == name).map(|(_, dir)| dir.as_path());
+    let found = find(name, folder, progress).map_err(|failed| {
+        let repo = name.repo().map_or("", |(repo, _)| repo);
         failed
             .error
             .hint(format!("--encoder {name}=DIR takes a copy of {repo} on this machine; --encoders leaves one out"))
-    })
+    })?;
+    found.open(prompts, device)
 }
 
 /// The images with their prompts, in the order of their names.
 fn images(args: &MeasureArgs) -> Result<Vec<Image>> {
-    let paths = pictures(&args.images, "images")?;
+    let paths = pictures_in(&args.images, "--images")?;
     let prompts = args.prompts_from.as_deref().map(prompts).transpose()?;
     let identifier = args.identifier.as_deref();
     let of = |path: PathBuf| {
@@ -104,20 +108,17 @@ fn images(args: &MeasureArgs) -> Result<Vec<Image>> {
             (None, Some(prompts)) => Some(prompt_of(&path, prompts, args.prompts_from.as_deref())?),
             (None, None) => None,
         };
+        let group = prompt.clone();
         let prompt = prompt.map(|prompt| without(&prompt, identifier)).transpose()?;
-        Ok(Image { path, name, prompt })
+        Ok(Image { path, name, group, prompt })
     };
     paths.into_iter().map(of).collect()
 }
 
 /// A prompt without the identifier, which must leave something.
 fn without(prompt: &str, identifier: Option<&str>) -> Result<String> {
-    let words = prompt.split_whitespace().filter(|word| Some(*word) != identifier);
-    let left = words.collect::<Vec<_>>().join(" ");
-    if left.is_empty() {
-        return Err(Error::input(format!("the prompt “{prompt}” is nothing but the identifier")));
-    }
-    Ok(left)
+    without_identifier(prompt, identifier.unwrap_or_default())
+        .ok_or_else(|| Error::input(format!("the prompt “{prompt}” is nothing but the identifier")))
 }
 
 /// A line of the file of prompts.
@@ -158,39 +159,6 @@ fn prompt_of(path: &Path, prompts: &BTreeMap<PathBuf, String>, file: Option<&Pat
         Error::input(format!("`{}` has no prompt in {file}", path.display()))
             .hint("add a line for it, or move the image away")
     })
-}
-
-/// All pictures below a folder, sorted; hidden files and folders are passed over, links to folders not followed.
-fn pictures(dir: &Path, which: &str) -> Result<Vec<PathBuf>> {
-    if !dir.is_dir() {
-        let what = if dir.exists() { "not a folder" } else { "there is no such folder" };
-        return Err(Error::input(format!("--{which} {}: {what}", dir.display())));
-    }
-    let mut found = Vec::new();
-    collect(dir, &mut found)?;
-    found.sort();
-    if found.is_empty() {
-        return Err(Error::input(format!("--{which} {}: there are no pictures in it", dir.display()))
-            .hint("PNG, JPEG and WebP files are pictures"));
-    }
-    Ok(found)
-}
-
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let unreadable = |e| Error::input("cannot list a folder of pictures").cause(e);
-    for entry in fs_err::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            collect(&entry.path(), found)?;
-        } else if has_image_ending(&name) {
-            found.push(entry.path());
-        }
-    }
-    Ok(())
 }
 
 /// Says which images are, byte for byte, among the photographs: they would be their own nearest.
@@ -272,12 +240,14 @@ impl Report<'_> {
         let row = |(index, image): (usize, &Image)| {
             let of = |(name, measured): (EncoderName, &Measured)| {
                 let image = &measured.images[index];
-                let nearest_to = self.reference(image.nearest_to);
-                let subject = name.metric();
-                (
-                    name.as_str(),
-                    json!({subject: image.subject, "clip_t": image.clip_t, "nearest": image.nearest, "nearest_to": nearest_to}),
-                )
+                let mut values = serde_json::Map::new();
+                values.insert(name.metric().into(), json!(image.subject));
+                if let Some(prompt) = name.prompt_metric() {
+                    values.insert(prompt.into(), json!(image.prompt));
+                }
+                values.insert("nearest".into(), json!(image.nearest));
+                values.insert("nearest_to".into(), json!(self.reference(image.nearest_to)));
+                (name.as_str(), Value::Object(values))
             };
             let by_encoder = self.encoders().map(of).collect();
             json!(ImageRow { file: &image.name, prompt: image.prompt.as_deref(), by_encoder })
@@ -299,8 +269,10 @@ impl Report<'_> {
         let against: Vec<String> = against.map(|(number, noun)| counted(number, noun)).collect();
         let images = counted(self.images.len(), "image");
         let over = if prompts > 1 { "prompts" } else { "images" };
+        let shares = self.measured.iter().any(|measured| measured.metrics.contains_key("prompt"));
+        let share = if shares { ", `prompt` a share" } else { "" };
         let mut lines = vec![
-            format!("{images} against {}; raw cosines, 95 % intervals over {over}", against.join(" and ")),
+            format!("{images} against {}; raw cosines{share}, 95 % intervals over {over}", against.join(" and ")),
             String::new(),
             format!("{:<10} {:>7}  {:<18}  encoder", "metric", "value", "interval"),
         ];

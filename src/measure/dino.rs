@@ -8,47 +8,33 @@
 use std::path::Path;
 
 use candle_core::{Device, Module, Tensor};
-use candle_nn::{Activation, LayerNorm, layer_norm};
+use candle_nn::{LayerNorm, layer_norm};
 use candle_transformers::models::vit::{Config, Embeddings, Encoder};
-use serde::Deserialize;
+use serde_json::json;
 
 use super::files::{self, Opened};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::EncoderName;
 
-/// transformers' `ViTConfig`; what the file leaves out is ViT-S/16's.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-struct Sizes {
-    model_type: String,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    hidden_act: Activation,
-    layer_norm_eps: f64,
-    image_size: usize,
-    patch_size: usize,
-    num_channels: usize,
-    qkv_bias: bool,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            model_type: "vit".into(),
-            hidden_size: 384,
-            num_hidden_layers: 12,
-            num_attention_heads: 6,
-            intermediate_size: 1536,
-            hidden_act: Activation::Gelu,
-            layer_norm_eps: 1e-12,
-            image_size: 224,
-            patch_size: 16,
-            num_channels: 3,
-            qkv_bias: true,
-        }
-    }
+/// Reads transformers' `ViTConfig`; what the file leaves out is ViT-S/16's.
+fn sizes(dir: &Path, name: EncoderName) -> Result<Config> {
+    let config = files::config(dir, name, "vit", &json!({}))?;
+    let [hidden_size, num_attention_heads] = files::heads(&config, 384, 6)?;
+    let [image_size, patch_size] = files::patches(&config, 16)?;
+    let hidden_act = config.string("hidden_act", "gelu")?;
+    Ok(Config {
+        hidden_size,
+        num_hidden_layers: config.size("num_hidden_layers", Some(12))?,
+        num_attention_heads,
+        intermediate_size: config.size("intermediate_size", Some(1536))?,
+        hidden_act: serde_json::from_value(json!(hidden_act))
+            .map_err(|_| config.error("hidden_act", format!("is {hidden_act}, which is not known")))?,
+        layer_norm_eps: config.number("layer_norm_eps", 1e-12)?,
+        image_size,
+        patch_size,
+        num_channels: files::CHANNELS,
+        qkv_bias: config.flag("qkv_bias", true)?,
+    })
 }
 
 /// The network.
@@ -64,30 +50,13 @@ impl Dino {
     /// Reads a folder.
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let name = EncoderName::DinoVits16;
-        let sizes = files::config::<Sizes>(dir)?.unwrap_or_default();
-        if sizes.model_type != "vit" {
-            let what = format!("{}: a model of the type {}", dir.join(files::CONFIG).display(), sizes.model_type);
-            return Err(Error::input(what).hint(format!("{name} is a model of the type vit")));
-        }
-        let file = Opened::read(dir, name, &[("encoder.layer.", sizes.num_hidden_layers)], device)?;
-        let size = sizes.image_size;
-        let config = Config {
-            hidden_size: sizes.hidden_size,
-            num_hidden_layers: sizes.num_hidden_layers,
-            num_attention_heads: sizes.num_attention_heads,
-            intermediate_size: sizes.intermediate_size,
-            hidden_act: sizes.hidden_act,
-            layer_norm_eps: sizes.layer_norm_eps,
-            image_size: size,
-            patch_size: sizes.patch_size,
-            num_channels: sizes.num_channels,
-            qkv_bias: sizes.qkv_bias,
-        };
+        let config = sizes(dir, name)?;
+        let file = Opened::read(dir, name, &[("encoder.layer.", config.num_hidden_layers)], device)?;
         let build = || {
             let embeddings = Embeddings::new(&config, false, file.tensors.pp("embeddings"))?;
             let encoder = Encoder::new(&config, file.tensors.pp("encoder"))?;
             let norm = layer_norm(config.hidden_size, config.layer_norm_eps, file.tensors.pp("layernorm"))?;
-            Ok(Self { embeddings, encoder, norm, size })
+            Ok(Self { embeddings, encoder, norm, size: config.image_size })
         };
         build().map_err(|e: candle_core::Error| file.unbuilt(&e))
     }

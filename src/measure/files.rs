@@ -1,18 +1,19 @@
 //! An encoder's folder, in the layout of its Hugging Face repository, as candle wants it.
 //!
-//! In: `model.safetensors` and, where it is there, `config.json`. Out: the configuration and a `VarBuilder` over checked
-//! tensors. candle fills in what it does not find in some places and passes over what it does not know, so both are looked
-//! at here.
+//! In: `model.safetensors` and, where it is there, `config.json`. Out: checked sizes and a `VarBuilder` over checked tensors.
+//! candle fills in what it does not find in some places, passes over what it does not know, and panics at sizes that do not
+//! fit together, so both are looked at here.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::metrics::EncoderName;
+use crate::model::config::Config;
 use crate::weights::Weights;
 
 /// The file of the weights.
@@ -20,15 +21,48 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// The file of the sizes.
 pub(super) const CONFIG: &str = "config.json";
 
-/// What `config.json` says, or `None` where the folder has none.
-pub(super) fn config<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>> {
+/// Most patches along a side of a picture.
+const MAX_PATCHES: usize = 1000;
+
+/// What `config.json` says of a model of the type `model_type`; where the folder has none, what is `published`.
+pub(super) fn config(dir: &Path, name: EncoderName, model_type: &str, published: &Value) -> Result<Config> {
     let path = dir.join(CONFIG);
-    if !path.is_file() {
-        return Ok(None);
+    let text = if path.is_file() { Config::text(&path)? } else { published.to_string() };
+    let config = Config::of_any_class(&text, &path)?;
+    let said = config.string("model_type", model_type)?;
+    if said == model_type {
+        return Ok(config);
     }
-    let text = fs_err::read_to_string(&path).map_err(|e| Error::input("cannot read an encoder's sizes").cause(e))?;
-    let config = serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-    Ok(Some(config))
+    let what = format!("is {said}: this is a model of the type {said}, and {name} is one of the type {model_type}");
+    Err(config.error("model_type", what).hint(remedy(name)))
+}
+
+/// `hidden_size` and `num_attention_heads`, which must divide it.
+pub(super) fn heads(config: &Config, hidden_size: usize, heads: usize) -> Result<[usize; 2]> {
+    let (hidden_size, heads) =
+        (config.size("hidden_size", Some(hidden_size))?, config.size("num_attention_heads", Some(heads))?);
+    if hidden_size.is_multiple_of(heads) {
+        return Ok([hidden_size, heads]);
+    }
+    Err(config.error("num_attention_heads", format!("is {heads}, which does not divide `hidden_size`, {hidden_size}")))
+}
+
+/// Colors of a picture.
+pub(super) const CHANNELS: usize = 3;
+
+/// `image_size` and `patch_size`: a picture is at least one patch and not absurdly many, of [`CHANNELS`] colors.
+pub(super) fn patches(config: &Config, patch_size: usize) -> Result<[usize; 2]> {
+    let channels = config.size("num_channels", Some(CHANNELS))?;
+    if channels != CHANNELS {
+        return Err(config.error("num_channels", format!("is {channels}, and pictures have {CHANNELS}")));
+    }
+    let image_size = config.size("image_size", Some(224))?;
+    let patch_size = config.size("patch_size", Some(patch_size))?;
+    if (1..=MAX_PATCHES).contains(&(image_size / patch_size)) {
+        return Ok([image_size, patch_size]);
+    }
+    let what = format!("is {patch_size}: `image_size`, {image_size}, must be 1 to {MAX_PATCHES} times that");
+    Err(config.error("patch_size", what))
 }
 
 /// The weights of an encoder, all of them in memory.
@@ -90,6 +124,10 @@ fn missing(dir: &Path, name: EncoderName) -> Error {
 }
 
 fn remedy(name: EncoderName) -> String {
-    let (repo, revision) = name.repo();
-    format!("{name} is {repo} at the revision {revision}, which has its weights as {WEIGHTS}")
+    match name.repo() {
+        Some((repo, revision)) => {
+            format!("{name} is {repo} at the revision {revision}, which has its weights as {WEIGHTS}")
+        }
+        None => format!("{name} is compiled in"),
+    }
 }

@@ -11,21 +11,20 @@ use candle_core::Device;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::encoder::Encoder;
+use super::encoder::{Encoder, Prompt, Seen};
 use crate::data::{Rgb, load_image};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::metrics::{EncoderName, Interval, cosine_to_each, diversity, interval, nearest, resampled, unit};
-use crate::progress::Progress;
+use crate::metrics::{
+    DIVERSITY, EncoderName, Interval, NEAREST, cosine_to_each, diversity, interval, nearest, resampled,
+};
+use crate::progress::{Bar, Progress};
 
 /// Pictures that are encoded together on a CPU. As many such batches are computed at once as there are threads: candle
 /// computes what is not a product on one. Its size is fixed, so that no number depends on the threads.
 const CPU_BATCH: usize = 4;
 /// On a GPU, one batch after the other.
 const GPU_BATCH: usize = 16;
-
-/// By encoder the unit features of each picture.
-type Features = Vec<Vec<Vec<f64>>>;
 
 /// A generated image.
 #[derive(Debug, Clone)]
@@ -34,6 +33,8 @@ pub struct Image {
     pub path: PathBuf,
     /// As it is named in what is reported.
     pub name: String,
+    /// The prompt that it was drawn with: images of one prompt are compared with each other.
+    pub group: Option<String>,
     /// What it is compared with: its prompt, without an identifier.
     pub prompt: Option<String>,
 }
@@ -52,8 +53,8 @@ pub struct Measurement {
 pub struct ImageMetrics {
     /// Its mean cosine to the photographs.
     pub subject: Option<f64>,
-    /// Its cosine to its prompt.
-    pub clip_t: Option<f64>,
+    /// How well it fits its prompt: by CLIP a cosine, by the judge a share.
+    pub prompt: Option<f64>,
     /// Its cosine to the photograph that it is nearest to.
     pub nearest: Option<f64>,
     /// That photograph's place among them.
@@ -63,55 +64,47 @@ pub struct ImageMetrics {
 /// All that one encoder says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
-    /// By the metric's name: `dino` or `clip_i`, `clip_t`, `diversity`, `nearest`.
+    /// By the metric's name: [`EncoderName::metric`], [`EncoderName::prompt_metric`], `diversity`, `nearest`.
     pub metrics: BTreeMap<&'static str, Measurement>,
     /// In the order of the images.
     pub images: Vec<ImageMetrics>,
 }
 
-/// Measures `images` against `references` with each encoder; `times` resamplings give the intervals. Where no image has a
-/// prompt, each is a group of its own.
-pub fn measure(
-    images: &[Image],
-    references: &[PathBuf],
+/// Features of the photographs that images are compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Photographs<'a> {
+    /// Of the subject: what subject fidelity is the mean cosine to.
+    pub subject: &'a [Vec<f64>],
+    /// That were trained on: which of them is nearest?
+    pub training: &'a [Vec<f64>],
+}
+
+/// What each encoder sees in some files, in their order; `bar` counts the files.
+pub fn see(
+    files: &[&Path],
     encoders: &[(EncoderName, Encoder)],
-    times: usize,
     device: &Device,
     interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<Vec<Measured>> {
-    let bar = progress.bar("Measuring", (images.len() + references.len()) as u64);
-    let batch = |paths: &[&Path]| -> Result<Features> {
+    bar: &Bar,
+) -> Result<Vec<Seen>> {
+    let batch = |files: &[&Path]| -> Result<Vec<Seen>> {
         interrupt.check()?;
-        let pictures = paths.par_iter().map(|path| picture(path)).collect::<Result<Vec<_>>>()?;
-        let of = |(_, encoder): &(EncoderName, Encoder)| {
-            let features = encoder.image_features(&pictures, device)?;
-            Ok(features.iter().map(|vector| unit(vector)).collect())
-        };
-        let features = encoders.iter().map(of).collect::<Result<Features>>()?;
-        bar.inc(paths.len() as u64);
-        Ok(features)
+        let pictures = files.par_iter().map(|path| picture(path)).collect::<Result<Vec<_>>>()?;
+        let seen = encoders.iter().map(|(_, encoder)| encoder.see(&pictures, device)).collect::<Result<_>>()?;
+        bar.inc(files.len() as u64);
+        Ok(seen)
     };
-    let all = |paths: &[&Path]| -> Result<Features> {
-        let batches: Vec<Features> = if device.is_cpu() {
-            paths.par_chunks(CPU_BATCH).map(batch).collect::<Result<_>>()?
-        } else {
-            paths.chunks(GPU_BATCH).map(batch).collect::<Result<_>>()?
-        };
-        let mut features = vec![Vec::with_capacity(paths.len()); encoders.len()];
-        for (all, more) in batches.into_iter().flat_map(|batch| batch.into_iter().enumerate()) {
-            features[all].extend(more);
-        }
-        Ok(features)
+    let batches: Vec<Vec<Seen>> = if device.is_cpu() {
+        files.par_chunks(CPU_BATCH).map(batch).collect::<Result<_>>()?
+    } else {
+        files.chunks(GPU_BATCH).map(batch).collect::<Result<_>>()?
     };
-    let photographs = all(&references.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-    let generated = all(&images.iter().map(|image| image.path.as_path()).collect::<Vec<_>>())?;
-    bar.finish();
-    let of = |((name, encoder), (generated, photographs)): (&(EncoderName, Encoder), (&Vec<_>, &Vec<_>))| {
-        let prompts = prompt_features(encoder, images, progress)?;
-        Ok(summarize(*name, images, generated, photographs, &prompts, times))
-    };
-    encoders.iter().zip(generated.iter().zip(&photographs)).map(of).collect()
+    let mut all = vec![Seen::default(); encoders.len()];
+    for (encoder, more) in batches.into_iter().flat_map(|batch| batch.into_iter().enumerate()) {
+        all[encoder].features.extend(more.features);
+        all[encoder].answers.extend(more.answers);
+    }
+    Ok(all)
 }
 
 fn picture(path: &Path) -> Result<Rgb> {
@@ -124,7 +117,7 @@ fn by_prompt(images: &[Image]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, image) in images.iter().enumerate() {
         let next = groups.len();
-        let place = *places.entry(image.prompt.as_deref()).or_insert(next);
+        let place = *places.entry(image.group.as_deref()).or_insert(next);
         if place == next {
             groups.push(Vec::new());
         }
@@ -133,26 +126,28 @@ fn by_prompt(images: &[Image]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// One encoder's numbers from its features.
-fn summarize(
+/// One encoder's numbers of `images`, of which it saw `generated`; `times` resamplings give the intervals. Where no image has a
+/// prompt, each is a group of its own.
+pub fn summarize(
     name: EncoderName,
     images: &[Image],
-    generated: &[Vec<f64>],
-    photographs: &[Vec<f64>],
-    prompts: &BTreeMap<&str, Vec<f64>>,
+    generated: &Seen,
+    photographs: &Photographs,
+    prompts: &BTreeMap<String, Option<Prompt>>,
     times: usize,
 ) -> Measured {
-    let of = |(image, features): (&Image, &Vec<f64>)| {
-        let nearest = nearest(features, photographs);
-        let prompt = image.prompt.as_deref().and_then(|prompt| prompts.get(prompt));
+    let of = |(index, image): (usize, &Image)| {
+        let features = &generated.features[index];
+        let nearest = nearest(features, photographs.training);
+        let prompt = image.prompt.as_deref().and_then(|prompt| prompts.get(prompt)?.as_ref());
         ImageMetrics {
-            subject: cosine_to_each(features, photographs),
-            clip_t: prompt.and_then(|prompt| cosine_to_each(features, std::slice::from_ref(prompt))),
+            subject: cosine_to_each(features, photographs.subject),
+            prompt: prompt.and_then(|prompt| prompt.fidelity(generated, index)),
             nearest: nearest.map(|(cosine, _)| cosine),
             nearest_to: nearest.map(|(_, index)| index),
         }
     };
-    let per_image: Vec<ImageMetrics> = images.iter().zip(generated).map(of).collect();
+    let per_image: Vec<ImageMetrics> = images.iter().enumerate().map(of).collect();
     let by_prompt = by_prompt(images);
     // Of images without prompts nothing else could be drawn.
     let drawn = if by_prompt.len() > 1 { by_prompt.clone() } else { (0..images.len()).map(|i| vec![i]).collect() };
@@ -161,16 +156,16 @@ fn summarize(
         measurement(&drawn.iter().map(values).collect::<Vec<_>>(), times)
     };
     let diverse = |group: &Vec<usize>| {
-        let features: Vec<Vec<f64>> = group.iter().map(|i| generated[*i].clone()).collect();
+        let features: Vec<Vec<f64>> = group.iter().map(|i| generated.features[*i].clone()).collect();
         diversity(&features).into_iter().collect()
     };
     let all = [
-        (name.metric(), mean(|image| image.subject)),
-        ("clip_t", mean(|image| image.clip_t)),
-        ("diversity", measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times)),
-        ("nearest", nearest_image(&per_image).map(|(value, _)| Measurement { value, interval: None })),
+        (Some(name.metric()), mean(|image| image.subject)),
+        (name.prompt_metric(), mean(|image| image.prompt)),
+        (Some(DIVERSITY), measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times)),
+        (Some(NEAREST), nearest_image(&per_image).map(|(value, _)| Measurement { value, interval: None })),
     ];
-    let metrics = all.into_iter().filter_map(|(metric, measured)| Some((metric, measured?))).collect();
+    let metrics = all.into_iter().filter_map(|(metric, measured)| Some((metric?, measured?))).collect();
     Measured { metrics, images: per_image }
 }
 
@@ -186,27 +181,27 @@ fn measurement(groups: &[Vec<f64>], times: usize) -> Option<Measurement> {
 }
 
 /// The largest cosine to a photograph, and which image has it; of several the first.
-pub(super) fn nearest_image(images: &[ImageMetrics]) -> Option<(f64, usize)> {
+pub fn nearest_image(images: &[ImageMetrics]) -> Option<(f64, usize)> {
     let cosines = images.iter().enumerate().filter_map(|(index, image)| Some((image.nearest?, index)));
     cosines.reduce(|best, next| if next.0 > best.0 { next } else { best })
 }
 
-/// The unit features of each prompt once; empty of an encoder that reads none.
-fn prompt_features<'i>(
+/// What an encoder reads in each prompt, each read once.
+pub fn read_prompts<'i>(
     encoder: &Encoder,
-    images: &'i [Image],
+    images: impl Iterator<Item = &'i Image>,
     progress: &Progress,
-) -> Result<BTreeMap<&'i str, Vec<f64>>> {
-    let mut features = BTreeMap::new();
-    for prompt in images.iter().filter_map(|image| image.prompt.as_deref()) {
-        if features.contains_key(prompt) {
+) -> Result<BTreeMap<String, Option<Prompt>>> {
+    let mut prompts = BTreeMap::new();
+    for text in images.filter_map(|image| image.prompt.as_ref()) {
+        if prompts.contains_key(text) {
             continue;
         }
-        let Some((vector, cut)) = encoder.prompt_features(prompt)? else { break };
-        if let Some(cut) = cut {
-            progress.warn(format!("the prompt “{prompt}” is too long for the text encoder; not read: “{cut}”"));
+        let (prompt, told) = encoder.read(text)?;
+        if let Some(told) = told {
+            progress.warn(told);
         }
-        features.insert(prompt, unit(&vector));
+        prompts.insert(text.clone(), prompt);
     }
-    Ok(features)
+    Ok(prompts)
 }

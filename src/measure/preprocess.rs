@@ -1,6 +1,7 @@
 //! A picture as an encoder wants it: short side resized by Pillow's bicubic filter, centre crop, normalized.
 //!
-//! In: 8-bit RGB. Out: `pixel_values` [3, S, S], f32. DINO follows its authors' evaluation (`Resize(256)`, `CenterCrop(224)`
+//! In: 8-bit RGB. Out: `pixel_values` [3, S, S], f32. A picture of the judge's own size goes in as [`crate::data::to_tensor`]
+//! makes it. DINO follows its authors' evaluation (`Resize(256)`, `CenterCrop(224)`
 //! of torchvision) and not the Hugging Face repository's processor, which squeezes a picture to a square; CLIP follows
 //! transformers' `CLIPImageProcessorPil`. The two disagree on where the middle of an odd margin is.
 
@@ -31,6 +32,10 @@ pub const CLIP: Preprocessing = Preprocessing {
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
+
+/// The judge's: the whole short side, values in [-1, 1].
+pub const JUDGE: Preprocessing =
+    Preprocessing { short_side: 224, crop: center_crop, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] };
 
 impl Preprocessing {
     /// `pixel_values` [3, `size`, `size`] of one picture.

@@ -6,9 +6,19 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-/// The published encoders.
+/// The subject fidelity of the class prompt's images: lower is better.
+pub const PRES: &str = "pres";
+/// How different a prompt's images are.
+pub const DIVERSITY: &str = "diversity";
+/// The largest cosine to a training image.
+pub const NEAREST: &str = "nearest";
+
+/// The encoders: this program's own, and published ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum EncoderName {
+    /// The judge that is compiled in: it knows the miniature's drawn world and nothing else.
+    #[value(name = "builtin")]
+    Builtin,
     /// DINO ViT-S/16, the `DreamBooth` paper's.
     #[value(name = "dino_vits16")]
     DinoVits16,
@@ -24,29 +34,66 @@ impl EncoderName {
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Builtin => "builtin",
             Self::DinoVits16 => "dino_vits16",
             Self::ClipVitB32 => "clip_vit_b32",
             Self::ClipVitL14 => "clip_vit_l14",
         }
     }
 
-    /// The Hugging Face repository, and a revision that has the weights as safetensors.
-    pub const fn repo(self) -> (&'static str, &'static str) {
+    /// The Hugging Face repository, and a revision that has the weights as safetensors; `None` of what is compiled in.
+    pub const fn repo(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::DinoVits16 => ("facebook/dino-vits16", "refs/pr/1"),
-            Self::ClipVitB32 => ("openai/clip-vit-base-patch32", "refs/pr/15"),
-            Self::ClipVitL14 => ("openai/clip-vit-large-patch14", "main"),
+            Self::Builtin => None,
+            Self::DinoVits16 => Some(("facebook/dino-vits16", "refs/pr/1")),
+            Self::ClipVitB32 => Some(("openai/clip-vit-base-patch32", "refs/pr/15")),
+            Self::ClipVitL14 => Some(("openai/clip-vit-large-patch14", "main")),
         }
     }
 
-    /// The name of its subject fidelity.
+    /// About how many bytes are fetched.
+    pub const fn download_bytes(self) -> u64 {
+        match self {
+            Self::Builtin => 0,
+            Self::DinoVits16 => 87_000_000,
+            Self::ClipVitB32 => 607_000_000,
+            Self::ClipVitL14 => 1_712_000_000,
+        }
+    }
+
+    /// The name of its subject fidelity, a mean cosine to the photographs.
     pub const fn metric(self) -> &'static str {
-        if self.reads_prompts() { "clip_i" } else { "dino" }
+        match self {
+            Self::Builtin => "subject",
+            Self::DinoVits16 => "dino",
+            Self::ClipVitB32 | Self::ClipVitL14 => "clip_i",
+        }
+    }
+
+    /// Its metric that `by` means, if it has it: `subject` and `prompt` are every encoder's own.
+    pub fn metric_of(self, by: &str) -> Option<&'static str> {
+        match by {
+            "subject" => Some(self.metric()),
+            "prompt" => self.prompt_metric(),
+            by => {
+                [self.metric()].into_iter().chain(self.prompt_metric()).chain([PRES, DIVERSITY]).find(|own| *own == by)
+            }
+        }
+    }
+
+    /// The name of its prompt fidelity: CLIP's is a cosine, the judge's the share of what a caption says that an image shows.
+    /// `None` of what cannot compare an image with a prompt.
+    pub const fn prompt_metric(self) -> Option<&'static str> {
+        match self {
+            Self::Builtin => Some("prompt"),
+            Self::DinoVits16 => None,
+            Self::ClipVitB32 | Self::ClipVitL14 => Some("clip_t"),
+        }
     }
 
     /// Whether it can compare an image with a prompt.
     pub const fn reads_prompts(self) -> bool {
-        !matches!(self, Self::DinoVits16)
+        self.prompt_metric().is_some()
     }
 }
 

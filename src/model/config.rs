@@ -1,15 +1,18 @@
-//! Reading a part's `config.json`: typed values with defaults, and a clear refusal of every option
-//! that is not built.
+//! Reading the `config.json` of a part or an encoder: typed values with defaults, and a clear
+//! refusal of every option that is not built.
 //!
-//! In: the file or its text. Out: numbers, flags, lists. Errors name the file and the key.
+//! In: the file or its text. Out: numbers, flags, lists, the tables in it. Errors name the file and
+//! the key.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// One `config.json`.
+/// One `config.json`, or a table in it.
 pub struct Config {
     file: PathBuf,
+    /// What stands before a key in a message: the tables around it, each with a point.
+    tables: String,
     values: Map<String, Value>,
 }
 
@@ -22,8 +25,8 @@ impl Config {
     /// Parses the text and checks the class that it is for (`_class_name` of diffusers or
     /// `architectures` of transformers), where it says one.
     pub fn parse(text: &str, file: &Path, class: &str) -> Result<Self> {
-        let values = serde_json::from_str::<Map<String, Value>>(text)
-            .map_err(|e| Error::input(format!("{}: not a JSON object", file.display())).cause(e))?;
+        let config = Self::of_any_class(text, file)?;
+        let values = &config.values;
         let said = values.get("_class_name").or_else(|| values.get("architectures").and_then(|a| a.get(0)));
         if let Some(said) = said.and_then(Value::as_str)
             && said != class
@@ -31,7 +34,24 @@ impl Config {
             return Err(Error::input(format!("{}: the class is {said}, expected {class}", file.display()))
                 .hint("tunelab trains models of Stable Diffusion 1.x's classes"));
         }
-        Ok(Self { file: file.to_owned(), values })
+        Ok(config)
+    }
+
+    /// Parses the text, whatever it is for.
+    pub fn of_any_class(text: &str, file: &Path) -> Result<Self> {
+        let values = serde_json::from_str(text)
+            .map_err(|e| Error::input(format!("{}: not a JSON object", file.display())).cause(e))?;
+        Ok(Self { file: file.to_owned(), tables: String::new(), values })
+    }
+
+    /// The table below a key; an empty one where there is none.
+    pub fn table(&self, key: &str) -> Result<Self> {
+        let values = match self.value(key) {
+            None => Map::new(),
+            Some(Value::Object(values)) => values.clone(),
+            Some(v) => return Err(self.error(key, format!("is {v}, expected a table"))),
+        };
+        Ok(Self { file: self.file.clone(), tables: format!("{}{key}.", self.tables), values })
     }
 
     /// A key's value; `null` counts as absent.
@@ -41,7 +61,7 @@ impl Config {
 
     /// An error about one key.
     pub fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
-        Error::input(format!("{}: `{key}` {what}", self.file.display()))
+        Error::input(format!("{}: `{}{key}` {what}", self.file.display(), self.tables))
     }
 
     /// A positive whole number.

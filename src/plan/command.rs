@@ -222,6 +222,11 @@ fn downloads(plan: &Plan, networks: &Networks) -> Result<Vec<String>> {
     if !plan.dataset.source.is_here() {
         lines.push(format!("downloads the pictures from {}, unless they are here", place(&plan.dataset.source)));
     }
+    lines.extend(local::missing_encoders(plan).into_iter().filter_map(|name| {
+        let (repo, _) = name.repo()?;
+        let size = bytes(name.download_bytes());
+        Some(format!("downloads {name} to measure the pictures, from Hugging Face ({repo}), about {size}"))
+    }));
     Ok(lines)
 }
 

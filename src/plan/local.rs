@@ -7,9 +7,10 @@ use std::path::Path;
 
 use hf_hub::RepoType;
 
-use crate::config::Source;
 use crate::config::local::cached;
+use crate::config::{Plan, Source};
 use crate::data::has_image_ending;
+use crate::metrics::EncoderName;
 use crate::pipeline::Family;
 
 /// The model's files that a run would download first; none of what is here.
@@ -22,6 +23,16 @@ pub(super) fn missing_files(model: &Source) -> Vec<String> {
     let here = |file: &str| cached(repo, revision, RepoType::Model, file).is_some();
     let half = |file: &str| file.replace(".safetensors", ".fp16.safetensors");
     files.into_iter().filter(|file| !here(file) && !here(&half(file))).collect()
+}
+
+/// The encoders that a run would download first.
+pub(super) fn missing_encoders(plan: &Plan) -> Vec<EncoderName> {
+    let is_missing = |name: &EncoderName| {
+        let repo = name.repo().filter(|_| plan.metrics.paths.get(*name).is_none());
+        repo.is_some_and(|(repo, revision)| cached(repo, revision, RepoType::Model, "model.safetensors").is_none())
+    };
+    let encoders = plan.metrics.encoders.iter().copied();
+    encoders.filter(|name| plan.is_measured() && is_missing(name)).collect()
 }
 
 /// How many files of a local or built-in dataset look like pictures.

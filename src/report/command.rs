@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
 
+use super::fidelity;
 use super::figure::{Figure, PIXELS_PER_INCH};
 use super::losses::Losses;
 use super::page;
@@ -68,8 +69,8 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     Ok(())
 }
 
-/// `tunelab report`: everything that is made from the tree as a whole. A run whose losses cannot be
-/// read has no curve among the others'.
+/// `tunelab report`: everything that is made from the tree as a whole, and each run's figure of its
+/// metrics. A run whose losses cannot be read has no curve among the others'.
 ///
 /// # Errors
 /// Wrong input: no finished run there.
@@ -84,6 +85,9 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         let figure = plot::draw(&losses, PlotOptions { losses: LossKind::Both, log: false, smoothing: None })?;
         let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
         figures.iter().try_for_each(|file| write(file, &figure))?;
+    }
+    for run in &runs.finished {
+        run.record.metrics.iter().try_for_each(|metrics| fidelity::write(&run.path, metrics))?;
     }
     page::write(results, &runs, &table)?;
     tell_written(&progress, &[results.join("report.md"), results.join("index.html")]);

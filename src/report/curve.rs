@@ -17,7 +17,7 @@ use crate::data::Rgb;
 use crate::error::Result;
 use crate::results::{write_atomic, write_figure};
 
-use super::figure::{Axis, Curve, Figure, Marker, PIXELS_PER_INCH, Panel};
+use super::figure::{Axis, Curve, Figure, Marker, Named, PIXELS_PER_INCH, Panel, Shape};
 use super::losses::{Losses, Point, smooth, thin};
 
 /// More points than this cannot be told apart on the image.
@@ -47,14 +47,15 @@ pub fn to_svg(losses: &Losses) -> Result<String> {
 }
 
 fn draw(losses: &Losses) -> Figure {
-    let mut panels = vec![training_panel(losses)];
+    let steps = step_axis([losses].into_iter());
+    let mut panels = vec![training_panel(losses, steps.clone())];
     if !losses.eval.is_empty() {
-        panels.push(evaluation_panel(losses));
+        panels.push(evaluation_panel(losses, steps));
     }
-    Figure { steps: step_axis([losses].into_iter()), panels }
+    Figure { shape: Shape::Wide, panels }
 }
 
-fn training_panel(losses: &Losses) -> Panel {
+fn training_panel(losses: &Losses, steps: Named) -> Panel {
     let curve = |name: &str, points, color, width| Curve {
         name: name.to_string(),
         points,
@@ -77,23 +78,23 @@ fn training_panel(losses: &Losses) -> Panel {
         bold.marks = Some((Marker::Disc, bold.points.clone()));
     }
     curves.push(bold);
-    Panel { name: "training loss", losses: raw_axis(losses), curves }
+    Panel { x: steps, y: Named::new("training loss", raw_axis(losses)), curves }
 }
 
-fn evaluation_panel(losses: &Losses) -> Panel {
+fn evaluation_panel(losses: &Losses, steps: Named) -> Panel {
     let points = thin(&losses.eval, MOST_POINTS);
     // So many markers that they touch would only make the line thicker.
     let marks = (losses.eval.len() <= 40).then(|| (Marker::Disc, points.clone()));
     let name = "same noise and timesteps each time".to_string();
     let curve = Curve { name, points, color: EVAL, width: 1.2, dash: None, marks };
     let axis = Axis::around(losses.eval.iter().map(|point| point.1), 0.12, false);
-    Panel { name: "evaluation loss", losses: axis, curves: vec![curve] }
+    Panel { x: steps, y: Named::new("evaluation loss", axis), curves: vec![curve] }
 }
 
 /// From 0 to the last step of all.
-pub(super) fn step_axis<'a>(losses: impl Iterator<Item = &'a Losses>) -> Axis {
+pub(super) fn step_axis<'a>(losses: impl Iterator<Item = &'a Losses>) -> Named {
     let steps = losses.flat_map(|losses| losses.raw.iter().chain(&losses.eval)).map(|point| point.0);
-    Axis::steps(steps.fold(1.0, f64::max))
+    Named::new("step", Axis::steps(steps.fold(1.0, f64::max)))
 }
 
 /// From 0 to the highest loss, unless that is an outlier: then to well above what 98 of 100 steps

@@ -1,6 +1,6 @@
-//! Losses over steps as a figure for one column of a paper, drawn with plotters.
+//! Losses over steps, and metrics, as a figure for one column of a paper, drawn with plotters.
 //!
-//! In: panels of curves over one step axis. Out: an image, or SVG text; both 3.4 inches wide with
+//! In: panels of curves; neighbors with the same x axis have it once. Out: an image, or SVG text; both 3.4 inches wide with
 //! words about 8 points high, so that they go into a two-column page as they are. Legends are above
 //! their panel, where they hide no curve. All lengths here are in points (1/72 inch); [`Surface`]
 //! turns them into plotters' whole units.
@@ -12,6 +12,7 @@ mod surface;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::data::Rgb;
 use crate::error::Result;
@@ -29,38 +30,70 @@ const WIDTH: f64 = 244.8;
 /// The height of one panel's plot, alone and with another.
 const ALONE: f64 = 128.0;
 const SHARED: f64 = 84.0;
+/// The same of a figure whose two axes are of one kind.
+const TALL_ALONE: f64 = 168.0;
+const TALL_SHARED: f64 = 136.0;
 /// Above a plot: half of the topmost number.
 const GAP: f64 = 5.0;
-/// Below the last panel: its numbers and the axis' name.
-const STEP_AXIS: f64 = 27.0;
+/// Below a panel with an x axis: its numbers and its name.
+const X_AXIS: f64 = 27.0;
+/// A second line of a y axis' name.
+const NAME_LINE: f64 = 11.0;
 /// Below the other panels.
 const BETWEEN: f64 = 9.0;
 const LEGEND_LINE: f64 = 11.5;
 /// The piece of a curve in the legend.
 const SAMPLE: f64 = 17.0;
+/// A marker there without its line.
+const MARK: f64 = 6.0;
 const TICK: f64 = 2.5;
 /// Beside the figure's outermost words.
 const MARGIN: f64 = 3.5;
 const GRID: RGBColor = RGBColor(226, 226, 226);
 
-/// Curves that share a loss axis.
+/// An axis and what it shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    /// The words beside it; a y axis' may be two lines.
+    pub name: String,
+    /// The axis.
+    pub axis: Axis,
+}
+
+/// Curves that share their axes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panel {
-    /// What the loss axis shows.
-    pub name: &'static str,
-    /// The loss axis; losses outside are drawn on its nearer end.
-    pub losses: Axis,
+    /// From left to right.
+    pub x: Named,
+    /// From below; values outside are drawn on its nearer end.
+    pub y: Named,
     /// The curves, later ones above earlier ones.
     pub curves: Vec<Curve>,
 }
 
-/// Panels below each other over one step axis.
+/// How high a plot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// For values over steps.
+    Wide,
+    /// For two values of one kind against each other.
+    Tall,
+}
+
+/// Panels below each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// The step axis.
-    pub steps: Axis,
+    /// How high each panel is.
+    pub shape: Shape,
     /// The panels, from the top.
     pub panels: Vec<Panel>,
+}
+
+impl Named {
+    /// An axis with its words.
+    pub fn new(name: impl Into<String>, axis: Axis) -> Self {
+        Self { name: name.into(), axis }
+    }
 }
 
 impl Figure {
@@ -104,33 +137,45 @@ impl Figure {
 
 /// What the panels of a figure have in common; lengths in points.
 struct Layout {
-    steps: Axis,
     left: f64,
     right: f64,
     body: f64,
     /// The height of each panel's legend.
     legends: Vec<f64>,
+    /// Whether each panel has an x axis of its own below it.
+    named: Vec<bool>,
 }
 
 impl Layout {
     fn new(figure: &Figure) -> Result<Self> {
         register_font()?;
         let mut widest = 0.0f64;
-        for label in figure.panels.iter().flat_map(|panel| panel.losses.labels()) {
-            widest = widest.max(text_width(&label)?);
+        let mut right = 7.0f64;
+        for panel in &figure.panels {
+            for label in panel.y.axis.labels() {
+                widest = widest.max(text_width(&label)?);
+            }
+            let last = panel.x.axis.labels().pop().unwrap_or_default();
+            right = right.max(text_width(&last)? / 2.0 + 2.0);
         }
-        let left = MARGIN + 17.0 + widest;
-        let last = figure.steps.labels().pop().unwrap_or_default();
-        let right = (text_width(&last)? / 2.0 + 2.0).max(7.0);
-        let body = if figure.panels.len() > 1 { SHARED } else { ALONE };
+        let second = figure.panels.iter().any(|panel| panel.y.name.contains('\n'));
+        let left = MARGIN + 17.0 + widest + if second { NAME_LINE } else { 0.0 };
+        let body = match (figure.shape, figure.panels.len()) {
+            (Shape::Wide, ..=1) => ALONE,
+            (Shape::Wide, _) => SHARED,
+            (Shape::Tall, ..=1) => TALL_ALONE,
+            (Shape::Tall, _) => TALL_SHARED,
+        };
         let height = |panel: &Panel| Ok(legend(&panel.curves, left)?.last().map_or(0.0, |entry| entry.1 + LEGEND_LINE));
         let legends = figure.panels.iter().map(height).collect::<Result<_>>()?;
-        Ok(Self { steps: figure.steps.clone(), left, right, body, legends })
+        let below = figure.panels.iter().skip(1).map(Some).chain([None]);
+        let named = figure.panels.iter().zip(below).map(|(panel, below)| below.is_none_or(|below| below.x != panel.x));
+        Ok(Self { left, right, body, legends, named: named.collect() })
     }
 
     /// The height of a panel, of its legend and of what is below it.
     fn panel_height(&self, index: usize) -> f64 {
-        let below = if index + 1 == self.legends.len() { STEP_AXIS } else { BETWEEN };
+        let below = if self.named[index] { X_AXIS } else { BETWEEN };
         self.legends[index] + GAP + self.body + below
     }
 
@@ -147,7 +192,7 @@ impl Layout {
             let (above, below) = rest.split_vertically(surface.px(self.panel_height(index)));
             let (top, body) = above.split_vertically(surface.px(self.legends[index]));
             self.draw_legend(&top, &panel.curves, surface)?;
-            self.draw_panel(&body, panel, index + 1 == figure.panels.len(), surface)?;
+            self.draw_panel(&body, panel, self.named[index], surface)?;
             rest = below;
         }
         area.present().map_err(failed)
@@ -160,15 +205,17 @@ impl Layout {
         surface: Surface,
     ) -> Result<()> {
         for (x, y, curve) in legend(curves, self.left)? {
-            let (left, right) = (surface.px(x), surface.px(x + SAMPLE));
+            let (left, right) = (surface.px(x), surface.px(x + sample_width(curve)));
             let y = surface.px(y + LEGEND_LINE / 2.0 + 1.0);
             // A hairline could not be seen alone.
             let sample = Curve { width: curve.width.max(0.9), ..curve.clone() };
-            let line = sample.line(vec![(left, y), (right, y)], surface);
-            for element in line.into_iter().chain(sample.mark((i32::midpoint(left, right), y), surface)) {
+            let ends = if curve.points.is_empty() { Vec::new() } else { vec![(left, y), (right, y)] };
+            for element in
+                sample.line(ends, surface).into_iter().chain(sample.mark((i32::midpoint(left, right), y), surface))
+            {
                 area.draw(&element).map_err(failed)?;
             }
-            let at = (surface.px(x + SAMPLE + 4.0), y + surface.lowering());
+            let at = (surface.px(x + sample_width(curve) + 4.0), y + surface.lowering());
             area.draw(&Text::new(curve.name.clone(), at, surface.words())).map_err(failed)?;
         }
         Ok(())
@@ -178,17 +225,19 @@ impl Layout {
         &self,
         area: &DrawingArea<DB, Shift>,
         panel: &Panel,
-        last: bool,
+        named: bool,
         surface: Surface,
     ) -> Result<()> {
+        let Panel { x, y, .. } = panel;
+        let (first, second) = y.name.split_once('\n').unwrap_or((&y.name, ""));
         let mut chart = ChartBuilder::on(area)
             .margin_top(surface.px(GAP))
             .margin_right(surface.px(self.right))
             .margin_left(surface.px(MARGIN))
-            .margin_bottom(surface.px(if last { MARGIN } else { 0.0 }))
-            .x_label_area_size(surface.px(if last { STEP_AXIS - MARGIN } else { BETWEEN }))
+            .margin_bottom(surface.px(if named { MARGIN } else { 0.0 }))
+            .x_label_area_size(surface.px(if named { X_AXIS - MARGIN } else { BETWEEN }))
             .y_label_area_size(surface.px(self.left - MARGIN))
-            .build_cartesian_2d(self.steps.clone(), panel.losses.clone())
+            .build_cartesian_2d(x.axis.clone(), y.axis.clone())
             .map_err(failed)?;
         chart
             .configure_mesh()
@@ -199,13 +248,19 @@ impl Layout {
             .label_style(surface.words())
             .axis_desc_style(surface.words())
             .y_label_offset(surface.lowering())
-            .x_label_formatter(&|step| if last { self.steps.format_ext(step) } else { String::new() })
-            .y_label_formatter(&|loss| panel.losses.format_ext(loss))
-            .x_desc(if last { "step" } else { "" })
-            .y_desc(panel.name)
+            .x_label_formatter(&|value| if named { x.axis.format_ext(value) } else { String::new() })
+            .y_label_formatter(&|value| y.axis.format_ext(value))
+            .x_desc(if named { x.name.as_str() } else { "" })
+            .y_desc(first)
             .draw()
             .map_err(failed)?;
-        panel.curves.iter().try_for_each(|curve| draw_curve(area, &mut chart, curve, &panel.losses, surface))
+        if !second.is_empty() {
+            // As plotters draws the first line, and beside it.
+            let words = surface.words().transform(FontTransform::Rotate270).pos(Pos::new(HPos::Center, VPos::Top));
+            let at = (surface.px(MARGIN + NAME_LINE), surface.px(GAP + self.body / 2.0));
+            area.draw_text(second, &words, at).map_err(failed)?;
+        }
+        panel.curves.iter().try_for_each(|curve| draw_curve(area, &mut chart, curve, &y.axis, surface))
     }
 }
 
@@ -215,20 +270,25 @@ fn draw_curve<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     chart: &mut Chart<'_, DB>,
     curve: &Curve,
-    losses: &Axis,
+    y: &Axis,
     surface: Surface,
 ) -> Result<()> {
     let shown = |points: &[Point]| -> Vec<Point> {
-        points.iter().filter_map(|&(step, loss)| Some((step, losses.nearest(loss)?))).collect()
+        points.iter().filter_map(|&(at, value)| Some((at, y.nearest(value)?))).collect()
     };
     chart.draw_series(curve.line(shown(&curve.points), surface)).map_err(failed)?;
     let (left, top) = area.get_base_pixel();
     for at in curve.marks.iter().flat_map(|(_, points)| shown(points)) {
         // On the panel, not on the chart, which would cut off half a marker on its edge.
         let (x, y) = chart.backend_coord(&at);
-        curve.mark((x - left, y - top), surface).map_or(Ok(()), |mark| area.draw(&mark)).map_err(failed)?;
+        let mark = curve.mark((x - left, y - top), surface);
+        mark.iter().try_for_each(|element| area.draw(element)).map_err(failed)?;
     }
     Ok(())
+}
+
+fn sample_width(curve: &Curve) -> f64 {
+    if curve.points.is_empty() { MARK } else { SAMPLE }
 }
 
 /// Where each named curve is in the legend, in points: as many in a line as fit.
@@ -236,7 +296,7 @@ fn legend(curves: &[Curve], left: f64) -> Result<Vec<(f64, f64, &Curve)>> {
     let (mut x, mut y) = (left, 0.0);
     let mut entries = Vec::new();
     for curve in curves.iter().filter(|curve| !curve.name.is_empty()) {
-        let width = SAMPLE + 4.0 + text_width(&curve.name)?;
+        let width = sample_width(curve) + 4.0 + text_width(&curve.name)?;
         if x > left && x + width > WIDTH - 2.0 {
             (x, y) = (left, y + LEGEND_LINE);
         }

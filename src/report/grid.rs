@@ -1,4 +1,5 @@
-//! Images side by side, with words: a run's `grid.png`, `tunelab sample`'s, a data set's.
+//! Images side by side, with words: a run's `grid.png` and `steps.png`, `tunelab sample`'s, a data
+//! set's.
 //!
 //! In: rows (a label and images) and headings that each span some columns. Out: one image on
 //! white: headings with a rule below them, labels on the left, every image pixel for pixel as it
@@ -18,13 +19,16 @@ const INK: Color = [26, 26, 26];
 const RULE: Color = [120, 120, 120];
 const LETTERBOX: Color = [238, 238, 238];
 
+/// Columns between those of the base and the tuned model.
+const MOST_STEPS: usize = 8;
+
 /// Images are enlarged until a cell is at least this wide or high.
 const SMALLEST_CELL: usize = 160;
 
 /// A heading over `span` neighboring columns. A wider gap parts it from the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heading {
-    /// The words; empty for none.
+    /// The words, in as many lines as they have; empty for none.
     pub text: String,
     /// How many columns it spans, at least 1.
     pub span: usize,
@@ -57,17 +61,17 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
     Ok(canvas)
 }
 
-/// Makes `grid.png` of a run: a row for each evaluation prompt of its plan, the base model's
+/// Makes `grid.png` of a run: a row for each prompt that its plan draws, the base model's
 /// images on the left, the tuned model's on the right, under headings that say so if it is a
 /// stand-in. A run gets only the sets that it has.
 pub fn write_run_grid(run: &Path) -> Result<()> {
     let plan = plan(run)?;
-    let prompts =
-        prompts(&plan).ok_or_else(|| Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())))?;
-    let mark = if plan.contains_key("stands_in_for") { ", STAND-IN" } else { "" };
+    let prompts = prompts(run, &plan)?;
+    let mark = if is_stand_in(&plan) { ", STAND-IN" } else { "" };
     let most = images(&plan).unwrap_or(usize::MAX);
     let mut sets: Vec<(SampleSet, Vec<Vec<Rgb>>)> = Vec::new();
-    for set in SampleSet::found(run)? {
+    let found = SampleSet::found(run)?;
+    for set in found.into_iter().filter(|set| !matches!(set, SampleSet::Step(_))) {
         sets.push((set, prompts.iter().map(|p| load_samples(run, set, p, most)).collect::<Result<_>>()?));
     }
     let span = |images: &[Vec<Rgb>]| images.iter().map(Vec::len).max().unwrap_or(0);
@@ -80,6 +84,52 @@ pub fn write_run_grid(run: &Path) -> Result<()> {
     write_png(&run.join("grid.png"), &grid(&headings, &rows)?, &[])
 }
 
+/// Makes `steps.png` of a run with images of steps on the way: a row for each evaluation prompt, a
+/// column for each set, the first image of each. Of more than eight such steps eight are shown, as
+/// evenly apart as they can be, the first and the last among them. Other runs have none: one of an
+/// earlier time is removed.
+pub fn write_steps_grid(run: &Path) -> Result<()> {
+    let path = run.join("steps.png");
+    let sets = thinned(SampleSet::found(run)?);
+    if !sets.iter().any(|set| matches!(set, SampleSet::Step(_))) {
+        return if path.is_file() { Ok(fs_err::remove_file(&path)?) } else { Ok(()) };
+    }
+    let plan = plan(run)?;
+    let mark = if is_stand_in(&plan) { "\nSTAND-IN" } else { "" };
+    let heading = |set: &SampleSet| Heading { text: format!("{}{mark}", set.heading()), span: 1 };
+    let mut rows = Vec::new();
+    for prompt in prompts(run, &plan)? {
+        let mut images = Vec::new();
+        for set in &sets {
+            images.push(load_samples(run, *set, &prompt, 1)?.pop().unwrap_or_else(missing));
+        }
+        rows.push(Row { label: prompt, images });
+    }
+    write_png(&path, &grid(&sets.iter().map(heading).collect::<Vec<_>>(), &rows)?, &[])
+}
+
+/// The sets with at most [`MOST_STEPS`] steps among them.
+fn thinned(sets: Vec<SampleSet>) -> Vec<SampleSet> {
+    let steps: Vec<SampleSet> = sets.iter().copied().filter(|set| matches!(set, SampleSet::Step(_))).collect();
+    if steps.len() <= MOST_STEPS {
+        return sets;
+    }
+    let last = MOST_STEPS - 1;
+    let at = |index: usize| steps[(index * (steps.len() - 1) + last / 2) / last];
+    let shown: Vec<SampleSet> = (0..MOST_STEPS).map(at).collect();
+    sets.into_iter().filter(|set| !matches!(set, SampleSet::Step(_)) || shown.contains(set)).collect()
+}
+
+/// In the place of an image that is not there: its cell is as empty as the space beside a small
+/// one.
+fn missing() -> Rgb {
+    Rgb { width: 1, height: 1, pixels: LETTERBOX.to_vec() }
+}
+
+fn is_stand_in(plan: &toml::Table) -> bool {
+    plan.contains_key("stands_in_for")
+}
+
 /// A run's plan as data, so that those of earlier versions stay readable.
 fn plan(run: &Path) -> Result<toml::Table> {
     let path = run.join(PLAN_TOML);
@@ -87,10 +137,23 @@ fn plan(run: &Path) -> Result<toml::Table> {
     toml::from_str(&text).map_err(|e| Error::input(format!("{} is not TOML", path.display())).cause(e))
 }
 
-/// The evaluation prompts of a plan, in its order.
-fn prompts(plan: &toml::Table) -> Option<Vec<String>> {
-    let prompts = plan.get("eval")?.get("prompts")?.as_array()?;
-    prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect()
+/// The prompts that a plan draws, in its order: the evaluation's, and where images are measured the
+/// class prompt.
+fn prompts(run: &Path, plan: &toml::Table) -> Result<Vec<String>> {
+    let class = || {
+        let metrics = plan.get("metrics")?;
+        let is_measured = !metrics.get("encoders")?.as_array()?.is_empty();
+        Some(metrics.get("class_prompt")?.as_str()?.to_owned()).filter(|class| is_measured && !class.is_empty())
+    };
+    let listed = || {
+        let prompts = plan.get("eval")?.get("prompts")?.as_array()?;
+        prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect::<Option<Vec<_>>>()
+    };
+    let missing = || Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display()));
+    let mut prompts = listed().ok_or_else(missing)?;
+    let class = class().filter(|class| !prompts.contains(class));
+    prompts.extend(class);
+    Ok(prompts)
 }
 
 /// How many images of a prompt a plan asks for.
@@ -148,7 +211,9 @@ impl Layout {
         let images_left = if widest == 0 { margin } else { margin + widest + margin };
         let lefts = lefts(&spans, images_left, cell.0, gap, margin);
         let headed = headings.iter().any(|heading| !heading.text.is_empty());
-        let head = if headed { (em * 2.1).round() as usize } else { 0 };
+        let lines = headings.iter().map(|heading| heading.text.split('\n').count()).max().unwrap_or(1);
+        let more = (lines - 1) * words.line_height() as usize;
+        let head = if headed { (em * 2.1).round() as usize + more } else { 0 };
         Ok(Self { zoom, cell, margin, gap, lefts, spans, labels, head, words, bold })
     }
 
@@ -170,13 +235,17 @@ impl Layout {
     }
 
     fn draw_heading(&self, canvas: &mut Rgb, text: &str, left: usize, right: usize) {
-        let line = self.bold.wrap(text, (right - left) as f32, 1).pop().unwrap_or_default();
-        if line.is_empty() {
+        let fit = |line: &str| self.bold.wrap(line, (right - left) as f32, 1).pop();
+        let lines: Vec<String> = text.split('\n').filter_map(fit).collect();
+        if lines.is_empty() {
             return;
         }
-        let x = (left + right) as f32 / 2.0 - self.bold.width(&line) / 2.0;
         let rule = self.margin + self.head - self.gap * 3 / 2;
-        self.bold.draw(canvas, x.round(), rule as f32 - self.gap as f32 * 1.4, &line, INK);
+        for (above, line) in lines.iter().rev().enumerate() {
+            let x = (left + right) as f32 / 2.0 - self.bold.width(line) / 2.0;
+            let baseline = rule as f32 - self.gap as f32 * 1.4 - above as f32 * self.bold.line_height();
+            self.bold.draw(canvas, x.round(), baseline, line, INK);
+        }
         let thickness = (self.gap / 5).max(1);
         fill(canvas, (left, rule), (right - left, thickness), RULE);
     }

@@ -1,13 +1,14 @@
 //! The write-up of a results tree: `report.md` and `index.html`.
 //!
 //! In: the tree's finished runs and the files beside them. Out: a document in the order of a
-//! report: what stands in for what, warnings, environment, settings, data, curves, images, table,
-//! and the commands that repeat it all. It holds no date and no absolute path of its own, so it can
+//! report: what stands in for what, warnings, environment, settings, data, curves, fidelity,
+//! images, table, and the commands that repeat it all. It holds no date and no absolute path of its own, so it can
 //! be moved with its tree and comes out the same each time.
 
 mod commands;
 mod data;
 mod environment;
+mod fidelity;
 mod groups;
 mod settings;
 
@@ -41,6 +42,7 @@ pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     out.extend(settings::blocks(finished));
     out.extend(data::blocks(finished));
     out.extend(curves(results, finished));
+    out.extend(fidelity::blocks(finished));
     out.extend(images(finished));
     out.extend(table_blocks(table));
     out.extend(commands::blocks(finished));
@@ -117,16 +119,21 @@ fn curves(results: &Path, runs: &[Run]) -> Vec<Block> {
 }
 
 fn images(runs: &[Run]) -> Vec<Block> {
-    let shown = runs.iter().filter(|run| run.path.join("grid.png").is_file());
-    let image = |run: &Run| {
-        Block::Image(Image {
-            path: format!("{}/grid.png", run.folder()),
-            caption: format!("{}: the same prompts and seeds before and after training", captioned(run)),
-            vector: None,
-            narrow: false,
+    let image = |run: &Run, file: &str, what: &str| {
+        run.path.join(file).is_file().then(|| {
+            Block::Image(Image {
+                path: format!("{}/{file}", run.folder()),
+                caption: format!("{}: {what}", captioned(run)),
+                vector: None,
+                narrow: false,
+            })
         })
     };
-    let images: Vec<Block> = shown.map(image).collect();
+    let of_run = |run| {
+        let both = image(run, "grid.png", "the same prompts and seeds before and after training");
+        both.into_iter().chain(image(run, "steps.png", "the same seed of each prompt at steps of the training"))
+    };
+    let images: Vec<Block> = runs.iter().flat_map(of_run).collect();
     if images.is_empty() { images } else { [vec![Block::Heading(2, "Pictures".into())], images].concat() }
 }
 

@@ -9,11 +9,11 @@
 use plotters::style::RGBColor;
 
 use super::curve::{MOST_POINTS, step_axis};
-use super::figure::{Axis, Curve, Figure, Marker, Panel};
+use super::figure::{Axis, Curve, Figure, Marker, Named, Panel, Shape};
 use super::losses::{Losses, Point, smooth, thin};
 use crate::error::{Error, Result};
 
-const PALETTE: [RGBColor; 7] = [
+pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -23,7 +23,7 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(38, 38, 38),
 ];
 /// Lengths drawn and left out, in points.
-const DASHES: [Option<(f64, f64)>; 4] = [None, Some((4.0, 2.0)), Some((1.2, 1.2)), Some((8.0, 2.0))];
+pub(super) const DASHES: [Option<(f64, f64)>; 4] = [None, Some((4.0, 2.0)), Some((1.2, 1.2)), Some((8.0, 2.0))];
 /// Markers on a curve that has more points than that.
 const FEW_MARKS: usize = 7;
 /// Up to so many evaluations are marked each.
@@ -61,33 +61,34 @@ pub fn draw(runs: &[(String, Losses)], options: PlotOptions) -> Result<Figure> {
     let average = |losses: &Losses| if span > 1 { settled(smooth(&losses.raw, span)) } else { losses.raw.clone() };
     let training = || runs.iter().map(|(_, losses)| average(losses)).collect::<Vec<_>>();
     let evaluation = || runs.iter().map(|(_, losses)| losses.eval.clone()).collect::<Vec<_>>();
+    let steps = step_axis(runs.iter().map(|(_, losses)| losses));
     let mut panels = Vec::new();
     if options.losses != LossKind::Evaluation {
-        panels.push(panel("training loss", &names(runs), &training(), options.log));
+        panels.push(panel(&steps, "training loss", &names(runs), &training(), options.log));
     }
     let evaluated = runs.iter().any(|(_, losses)| !losses.eval.is_empty());
     if options.losses == LossKind::Evaluation || (options.losses == LossKind::Both && evaluated) {
         // One legend serves both panels.
         let names = if panels.is_empty() { names(runs) } else { vec![String::new(); runs.len()] };
-        panels.push(panel("evaluation loss", &names, &evaluation(), options.log));
+        panels.push(panel(&steps, "evaluation loss", &names, &evaluation(), options.log));
     }
     if panels.iter().all(|panel| panel.curves.is_empty()) {
         return Err(Error::input("these runs have no such losses to plot")
             .hint("runs write evaluation losses where their [eval] has `every` above 0"));
     }
-    Ok(Figure { steps: step_axis(runs.iter().map(|(_, losses)| losses)), panels })
+    Ok(Figure { shape: Shape::Wide, panels })
 }
 
 fn names(runs: &[(String, Losses)]) -> Vec<String> {
     runs.iter().map(|(name, _)| name.clone()).collect()
 }
 
-fn panel(name: &'static str, names: &[String], lines: &[Vec<Point>], log: bool) -> Panel {
+fn panel(steps: &Named, name: &str, names: &[String], lines: &[Vec<Point>], log: bool) -> Panel {
     let values = lines.iter().flatten().map(|point| point.1);
     let losses = Axis::around(values, 0.08, log);
     let drawn = names.iter().zip(lines).enumerate().filter(|(_, (_, points))| !points.is_empty());
     let curves = drawn.map(|(index, (name, points))| curve(index, name, points)).collect();
-    Panel { name, losses, curves }
+    Panel { x: steps.clone(), y: Named::new(name, losses), curves }
 }
 
 /// Without the first twentieth of a long curve, where an average is still that of a few steps.

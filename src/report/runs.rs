@@ -120,6 +120,10 @@ impl Run {
             seconds: number("seconds"),
             seconds_per_step: number("seconds_per_step"),
             device: text("device"),
+            dino: number("dino"),
+            clip_i: number("clip_i"),
+            clip_t: number("clip_t"),
+            pres: number("pres"),
         })
     }
 }

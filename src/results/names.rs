@@ -57,7 +57,7 @@ pub fn run_folder(name: &str) -> String {
     format!("{}_{}", if readable.is_empty() { "run" } else { readable }, short_hash(name))
 }
 
-/// The file in a run's `weights/` that is called as the run is: kohya's form of a LoRA, or the
+/// The file among a run's weights that is called as the run is: kohya's form of a LoRA, or the
 /// whole model. An experiment may have the name of the file for diffusers or PEFT, or one that
 /// Windows reserves.
 pub fn weights_name(name: &str) -> String {
@@ -66,7 +66,7 @@ pub fn weights_name(name: &str) -> String {
         "pytorch_lora_weights" | "adapter_model" => format!("{name}_kohya"),
         name => name.to_owned(),
     };
-    format!("weights/{stem}.safetensors")
+    format!("{stem}.safetensors")
 }
 
 /// Combining marks, which normal form NFKD parts from their letters.

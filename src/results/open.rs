@@ -14,15 +14,15 @@ use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
 use super::{
-    CHECKPOINTS, EVAL_CSV, LOSS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV, WARNINGS_JSON, files,
-    samples,
+    CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV,
+    WARNINGS_JSON, files, samples,
 };
 use crate::config::PlanDiff;
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
 /// folder stays.
-const WRITTEN: [&str; 14] = [
+const WRITTEN: [&str; 18] = [
     RUN_JSON,
     INPUTS_JSON,
     RESAMPLING_JSON,
@@ -32,7 +32,11 @@ const WRITTEN: [&str; 14] = [
     "loss.png",
     "loss.svg",
     "grid.png",
+    "steps.png",
     "data.png",
+    METRICS_CSV,
+    "metrics.png",
+    "metrics.svg",
     "weights",
     CHECKPOINTS,
     WARNINGS_JSON,
@@ -50,6 +54,8 @@ pub enum Opened {
     /// Trained to its end, and then what `[eval]` says of images changed: only images are
     /// missing.
     Resample(RunDir),
+    /// Run to its end, and then how images are measured changed.
+    Remeasure(RunDir),
     /// Run to its end, and then some of its weights were removed; which.
     MissingWeights(RunDir, String),
     /// Run to its end, and then some of its images were removed; which.
@@ -91,7 +97,9 @@ impl RunDir {
         let [weights, pictures] = self.missing();
         match PlanDiff::of(stored, wanted) {
             PlanDiff::Equal => {}
-            PlanDiff::MetadataOnly => self.write_plan(wanted, results)?,
+            // As below: what is there stays until it can be measured otherwise.
+            PlanDiff::MeasuringOnly if self.is_finished() && weights.is_none() => return Ok(Opened::Remeasure(self)),
+            PlanDiff::MetadataOnly | PlanDiff::MeasuringOnly => self.write_plan(wanted, results)?,
             // What is there stays until it is known that other images can be drawn.
             PlanDiff::SamplingOnly if trained && weights.is_none() => return Ok(Opened::Resample(self)),
             PlanDiff::SamplingOnly => self.forget_pictures(stored, wanted)?,
@@ -137,19 +145,35 @@ impl RunDir {
             fs::rename(self.path.join(RUN_JSON), self.path.join(RESAMPLING_JSON))?;
         }
         self.remove_samples(&[stored, plan_toml])?;
-        self.remove("grid.png")?;
+        for name in ["grid.png", "steps.png", METRICS_CSV, "metrics.png", "metrics.svg"] {
+            self.remove(name)?;
+        }
         self.write(PLAN_TOML, plan_toml.as_bytes())
     }
 
-    /// Begins to draw a trained run's images for the plan `plan_toml`: those of another plan are
-    /// removed, those that a cut-off drawing left stay.
+    /// Begins to draw and measure a trained run's images for the plan `plan_toml`: those of another plan
+    /// are removed, those that a cut-off drawing left stay; so do all where only the measuring is another.
     pub fn begin_resampling(&self, plan_toml: &str) -> Result<()> {
-        match self.stored_plan()? {
-            Some(stored) if PlanDiff::of(&stored, plan_toml) == PlanDiff::SamplingOnly => {
-                self.forget_pictures(&stored, plan_toml)
+        let Some(stored) = self.stored_plan()? else { return Ok(()) };
+        match PlanDiff::of(&stored, plan_toml) {
+            PlanDiff::SamplingOnly => self.forget_pictures(&stored, plan_toml),
+            PlanDiff::MeasuringOnly => {
+                self.remove(METRICS_CSV)?;
+                self.write(PLAN_TOML, plan_toml.as_bytes())
             }
-            _ => Ok(()),
+            PlanDiff::Equal | PlanDiff::MetadataOnly | PlanDiff::Training => Ok(()),
         }
+    }
+
+    /// Whether the images that are there stay where the run is drawn again for the plan `plan_toml`.
+    pub fn keeps_images(&self, plan_toml: &str) -> Result<bool> {
+        Ok(self.stored_plan()?.is_none_or(|stored| PlanDiff::of(&stored, plan_toml) != PlanDiff::SamplingOnly))
+    }
+
+    /// Removes the samples that were recorded before and are not now.
+    pub fn remove_samples_but(&self, before: &[String], now: &[String]) -> Result<()> {
+        let old: Vec<String> = before.iter().filter(|name| !now.contains(name)).cloned().collect();
+        Ok(samples::remove(&self.path, &[], &old)?)
     }
 
     /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it

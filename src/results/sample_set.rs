@@ -29,6 +29,30 @@ impl SampleSet {
         }
     }
 
+    /// Optimizer steps before it, of a training of `steps`.
+    pub fn step(self, steps: usize) -> usize {
+        match self {
+            Self::Base => 0,
+            Self::Step(step) => step,
+            Self::Final => steps,
+        }
+    }
+
+    /// Where the weights that draw it lie in a run's folder; those of a step only if they are kept.
+    pub fn weights_folder(self) -> Option<String> {
+        match self {
+            Self::Base => None,
+            Self::Step(_) => Some(format!("weights/{}", self.folder())),
+            Self::Final => Some("weights".to_owned()),
+        }
+    }
+
+    /// The sets on the way to the last step `total`, one every `every` steps: the last step's own is
+    /// the result.
+    pub fn on_the_way(every: usize, total: usize) -> impl Iterator<Item = Self> {
+        (every..total).step_by(every.max(1)).filter(move |_| every > 0).map(Self::Step)
+    }
+
     /// The words on the grid and at the progress bar.
     pub fn heading(self) -> String {
         match self {
@@ -73,6 +97,13 @@ mod tests {
         for other in ["final", "step-500", "step-", "step-0005000", "Base", ""] {
             assert_eq!(SampleSet::of_folder(other), None, "{other}");
         }
+        assert_eq!(
+            sets.map(SampleSet::weights_folder)[1..3],
+            ["weights/step-000500", "weights/step-1000000"].map(|f| Some(f.to_owned()))
+        );
+        let steps = |every, total| SampleSet::on_the_way(every, total).collect::<Vec<_>>();
+        assert_eq!(steps(2, 6), [SampleSet::Step(2), SampleSet::Step(4)]);
+        assert!(steps(0, 6).is_empty() && steps(6, 6).is_empty() && steps(7, 6).is_empty() && steps(0, 0).is_empty());
         let run = tempfile::tempdir().unwrap();
         assert!(SampleSet::found(run.path()).unwrap().is_empty());
         for set in ["tuned", "step-000500", "mine", "base", "step-1000000"] {

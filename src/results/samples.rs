@@ -34,7 +34,8 @@ pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result
 /// The prompts of a plan and how many images it has of each.
 fn asked_for(plan: &Table) -> (Vec<String>, usize) {
     let get = |key: &str| plan.get("eval").and_then(|eval| eval.get(key));
-    let prompts = get("prompts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let class = plan.get("metrics").and_then(|metrics| metrics.get("class_prompt")).and_then(Value::as_str);
+    let prompts = get("prompts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).chain(class);
     let images = get("images").and_then(Value::as_integer).and_then(|images| usize::try_from(images).ok());
     (prompts.map(str::to_owned).collect(), images.unwrap_or(1))
 }

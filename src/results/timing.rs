@@ -79,6 +79,8 @@ pub struct ElapsedSoFar {
     pub seconds: f64,
     /// Drawing samples.
     pub sampling: f64,
+    /// Measuring them.
+    pub measuring: f64,
     /// The most memory, MiB.
     pub peak_mib: Option<f64>,
     /// The most memory of a GPU, MiB.
@@ -97,6 +99,7 @@ impl ElapsedSoFar {
         Self {
             seconds: totals.fold(steps, f64::max),
             sampling: record.as_ref().map_or(0.0, |record| record.seconds.sampling),
+            measuring: record.as_ref().map_or(0.0, |record| record.seconds.measuring),
             peak_mib: highest(peaks.chain(record.iter().map(|record| record.peak_memory.host_mib))),
             device_peak_mib: highest(device_peaks.chain(record.iter().map(|record| record.peak_memory.device_mib))),
         }

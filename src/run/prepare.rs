@@ -151,7 +151,8 @@ impl Texts {
         let empty = (plan.dataset.caption_dropout > 0.0).then_some("");
         let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt).chain(empty);
         let captions = tokenize(tokenizers, captions, warn)?;
-        let prompts = plan.eval.prompts.iter().map(String::as_str);
+        let drawn = plan.drawn_prompts();
+        let prompts = drawn.iter().map(String::as_str);
         let prompts = prompts.chain([plan.eval.sample.negative_prompt.as_str(), ""]).chain(class_prompt);
         Ok(Self { captions, eval: tokenize(tokenizers, prompts, warn)? })
     }

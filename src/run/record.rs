@@ -48,22 +48,41 @@ impl Experiment<'_> {
         PeakMemory { host_mib: self.spent.peak_with(peak_memory_mib()), device_mib }
     }
 
-    /// The names of all pictures that `[eval]` asks for, and of their grid.
-    pub(super) fn pictures(&self) -> Vec<String> {
-        let eval = &self.plan.eval;
-        if eval.prompts.is_empty() {
+    /// The names of all pictures that `[eval]` asks for in a training of `steps`, as far as they can be
+    /// drawn, and of their grid.
+    pub(super) fn pictures(&self, steps: usize) -> Vec<String> {
+        if self.plan.eval.prompts.is_empty() {
             return Vec::new();
         }
-        let sets = eval.compare_base.then_some(SampleSet::Base).into_iter().chain([SampleSet::Final]);
-        let shots = sets.flat_map(|set| eval.prompts.iter().map(move |prompt| (set, prompt)));
-        let names = shots.flat_map(|(set, prompt)| (0..eval.images).map(move |index| sample_name(set, prompt, index)));
+        let names = self.sample_sets(steps).into_iter().flat_map(|set| self.samples(set));
         names.chain(["grid.png".to_owned()]).collect()
+    }
+
+    /// The sets of a training of `steps`, without those on the way that could not be drawn.
+    pub(super) fn sample_sets(&self, steps: usize) -> Vec<SampleSet> {
+        let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
+        let on_the_way = SampleSet::on_the_way(self.images_every(), steps);
+        let kept = on_the_way.filter(|set| !self.is_missing(*set));
+        base.into_iter().chain(kept).chain([SampleSet::Final]).collect()
+    }
+
+    /// The names of a set's pictures.
+    fn samples(&self, set: SampleSet) -> Vec<String> {
+        let eval = &self.plan.eval;
+        let prompts = self.plan.drawn_prompts();
+        let names = |prompt: &str| (0..eval.images).map(|index| sample_name(set, prompt, index)).collect::<Vec<_>>();
+        prompts.iter().flat_map(|prompt| names(prompt)).collect()
+    }
+
+    /// Whether a picture of the set is still to be drawn.
+    pub(super) fn is_missing(&self, set: SampleSet) -> bool {
+        !self.samples(set).iter().all(|name| self.run.path().join(name).is_file())
     }
 
     /// Whether the file system takes the names of all that will be written; those of a run's own
     /// make are short.
     pub(super) fn check_names(&self) -> Result<()> {
-        self.run.takes(&[self.pictures(), vec![weights_name(&self.plan.name)]].concat())
+        self.run.takes(&[self.pictures(0), vec![format!("weights/{}", weights_name(&self.plan.name))]].concat())
     }
 
     /// What was warned of, by this process and earlier ones.
@@ -80,13 +99,13 @@ impl Experiment<'_> {
         Some(StandIn { experiment, what, why: self.why?.to_owned() })
     }
 
+    /// Of a training that is done, before its images are counted in.
     pub(super) fn record(
         &self,
         with: &RunInputs,
         end: &TrainingSummary,
         cuda_graphs: Option<bool>,
-        sampling: f64,
-        files: Vec<String>,
+        weights: Vec<String>,
     ) -> RunRecord {
         let adapter = adapter::method(&self.plan.adapter).label;
         let method = match &self.plan.objective {
@@ -117,8 +136,8 @@ impl Experiment<'_> {
             seconds: Seconds {
                 total: self.total_seconds(),
                 training: end.training_seconds,
-                sampling: self.spent.sampling + sampling,
-                measuring: 0.0,
+                sampling: self.spent.sampling,
+                measuring: self.spent.measuring,
                 per_step: end.seconds_per_step,
             },
             peak_memory: self.peak_memory(),
@@ -127,8 +146,8 @@ impl Experiment<'_> {
             versions: Versions::of_this_build(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),
-            warnings: self.warnings(),
-            files,
+            warnings: Vec::new(),
+            files: weights,
         }
     }
 }

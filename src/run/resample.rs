@@ -1,56 +1,99 @@
-//! Drawing a finished run's pictures again, because only what `[eval]` says of pictures has
-//! changed, or because some were removed.
+//! Drawing and measuring a finished run's pictures again, because only what `[eval]` says of pictures or
+//! `[metrics]` of measuring has changed, or because some were removed.
 //!
 //! In: the folder of a run whose training is done. Out: new samples and grid, and `run.json` with
 //! them and the new seconds. Training's own files stay as they are.
 
 use super::Experiment;
 use super::inputs::Inputs;
+use super::metrics::Judges;
 use crate::adapter;
 use crate::assets;
 use crate::config::{Dtype, Source};
+use crate::data;
 use crate::error::Result;
 use crate::pipeline::tokenize;
-use crate::report::grid;
-use crate::results::SampleSet;
+use crate::results::{MetricsRecord, SampleSet};
 use crate::sample::{check_base, load, trained_model};
 use std::path::PathBuf;
 
 impl Experiment<'_> {
     /// Draws every picture that is not there, with the base model and the trained one from the
-    /// run's `weights/`.
-    pub(super) fn resample(&self, inputs: &Inputs) -> Result<()> {
+    /// run's `weights/`, and measures all.
+    pub(super) fn resample(&self, inputs: &Inputs, judges: &Judges) -> Result<()> {
         self.check_names()?;
         let mut record = self.run.earlier_record()?;
-        let (trained, lora) = trained_model(self.run, self.plan)?;
-        let files = assets::find_model(&self.plan.model, self.progress)?;
-        check_base(&record, &files.root, inputs.hash_model(&self.plan.model, &files)?)?;
-        self.run.begin_resampling(&self.plan.to_toml())?;
-        let mut sampling = 0.0;
-        if !self.plan.eval.prompts.is_empty() {
-            if self.plan.eval.compare_base {
-                sampling += self.draw(SampleSet::Base, &self.plan.model, None)?;
-            }
-            sampling += self.draw(SampleSet::Final, &trained, lora)?;
-            grid::write_run_grid(self.run.path())?;
+        trained_model(self.run, self.plan, SampleSet::Final)?;
+        let sets = self.all_sets(record.counts.steps);
+        let plan_toml = self.plan.to_toml();
+        if !self.run.keeps_images(&plan_toml)? || sets.iter().any(|set| self.is_missing(*set)) {
+            let files = assets::find_model(&self.plan.model, self.progress)?;
+            check_base(&record, &files.root, inputs.hash_model(&self.plan.model, &files)?)?;
         }
-        record.seconds.total = self.total_seconds();
-        record.seconds.sampling += sampling;
-        record.peak_memory = self.peak_memory();
-        record.warnings = self.warnings();
-        record.files.retain(|name| name.starts_with("weights/"));
-        record.files.extend(self.pictures());
-        self.run.finish(&record)
+        self.run.begin_resampling(&plan_toml)?;
+        record.seconds.sampling += self.draw_again(sets.into_iter())?;
+        self.run.remove_samples_but(&record.files, &self.pictures(record.counts.steps))?;
+        self.draw_grids()?;
+        let metrics = if judges.is_empty() { None } else { self.measure_again(judges, record.counts.steps)? };
+        self.finish(record, metrics)
     }
 
-    fn draw(&self, set: SampleSet, source: &Source, lora: Option<PathBuf>) -> Result<f64> {
-        let files = assets::find_model(source, self.progress)?;
+    /// Every set that `[eval]` asks for in a training of `steps`.
+    fn all_sets(&self, steps: usize) -> Vec<SampleSet> {
+        if self.plan.eval.prompts.is_empty() {
+            return Vec::new();
+        }
+        let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
+        base.into_iter().chain(SampleSet::on_the_way(self.images_every(), steps)).chain([SampleSet::Final]).collect()
+    }
+
+    /// As the run's end does. Photographs that are not here any more are no reason to draw nothing.
+    fn measure_again(&self, judges: &Judges, steps: usize) -> Result<Option<(MetricsRecord, f64)>> {
+        let dataset = &self.plan.dataset;
+        let pictures = assets::find_dataset(&dataset.source, self.progress).and_then(|root| {
+            // What is passed over was told when the run was trained.
+            data::load_dataset(&root, dataset.prompt.as_deref(), dataset.skip_broken, &mut |_| {})
+        });
+        match pictures {
+            Ok(pictures) => self.measure(judges, steps, &pictures),
+            Err(error) if error.is_interrupted() => Err(error),
+            Err(error) => {
+                self.progress.warn(format!("the pictures are not measured: {}", error.line()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Draws what is missing of these sets, with weights from the run's folder; a step's only if they were
+    /// kept. Returns the seconds that it took.
+    pub(super) fn draw_again(&self, sets: impl Iterator<Item = SampleSet>) -> Result<f64> {
+        let mut sampling = 0.0;
+        let mut gone = Vec::new();
+        for set in sets.filter(|set| self.is_missing(*set)) {
+            match (set, trained_model(self.run, self.plan, set)) {
+                (SampleSet::Step(step), Err(_)) => gone.push(step.to_string()),
+                (_, model) => sampling += self.draw(set, model?)?,
+            }
+        }
+        if !gone.is_empty() {
+            let steps = if gone.len() == 1 { "step" } else { "steps" };
+            self.progress.warn(format!(
+                "the pictures of {steps} {} are not drawn: the weights of then are not in weights/ (eval.keep_weights keeps them)",
+                gone.join(", ")
+            ));
+        }
+        Ok(sampling)
+    }
+
+    fn draw(&self, set: SampleSet, (source, lora): (Source, Option<PathBuf>)) -> Result<f64> {
+        let files = assets::find_model(&source, self.progress)?;
         // Weights that are, or were, trained are not rounded.
         let trains_weights = adapter::method(&self.plan.adapter).trains_weights();
         let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let pipeline = load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
         let eval = &self.plan.eval;
-        let texts = eval.prompts.iter().chain([&eval.sample.negative_prompt]).map(String::as_str);
+        let prompts = self.plan.drawn_prompts();
+        let texts = prompts.iter().chain([&eval.sample.negative_prompt]).map(String::as_str);
         let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| self.progress.warn(text))?;
         let embeds = pipeline.text_encoders.encode_each(&ids)?;
         let generator = self.image_generator(&pipeline.unet, &pipeline.vae, &pipeline.schedule);

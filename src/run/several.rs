@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::numbers::counted;
 use crate::progress::Progress;
 use crate::report::table::{self, Table};
-use crate::results::{LOSS_CSV, Opened, RunDir, run_folder};
+use crate::results::{LOSS_CSV, METRICS_CSV, Opened, RunDir, run_folder};
 use crate::train::checkpoint::Checkpoint;
 use candle_core::Device;
 use std::cell::RefCell;
@@ -228,9 +228,10 @@ impl Room<'_> {
         device::prepare(&self.device, plan.train.tf32);
         let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
         let compared = match &opened {
-            Opened::Resample(run) | Opened::MissingPictures(run, _) | Opened::Finished(run) => {
-                self.inputs.compare(run, plan, &self.reach, self.progress)?
-            }
+            Opened::Resample(run)
+            | Opened::Remeasure(run)
+            | Opened::MissingPictures(run, _)
+            | Opened::Finished(run) => self.inputs.compare(run, plan, &self.reach, self.progress)?,
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => None,
         };
         let (run, mut news) = news(&opened)?;
@@ -239,12 +240,16 @@ impl Room<'_> {
         if !news.is_empty() {
             self.progress.line(format!("{place}: {news}"));
         }
-        let experiment = Experiment::new(plan, why, run, &self.device, self.progress, self.interrupt);
+        let experiment = Experiment::new(plan, why, run, &self.device, self.progress, self.interrupt, &self.reach);
         let progress = self.progress;
         let outcome = match &opened {
-            Opened::Finished(run) => return run.record().map(|_| Outcome::AlreadyDone),
-            Opened::Resample(_) | Opened::MissingPictures(..) => {
-                experiment.resample(&self.inputs).map(|()| Outcome::DrawnAgain)?
+            Opened::Finished(_) => match experiment.find_new_judges()? {
+                Some(judges) => experiment.resample(&self.inputs, &judges).map(|()| Outcome::DrawnAgain)?,
+                None => return Ok(Outcome::AlreadyDone),
+            },
+            Opened::Resample(_) | Opened::Remeasure(_) | Opened::MissingPictures(..) => {
+                let judges = experiment.find_judges()?;
+                experiment.resample(&self.inputs, &judges).map(|()| Outcome::DrawnAgain)?
             }
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
                 experiment.run().map(|()| Outcome::Done)?
@@ -272,6 +277,7 @@ fn news(opened: &Opened) -> Result<(&RunDir, String)> {
             };
             (run, cut.to_owned())
         }
+        Opened::Remeasure(run) => (run, "only [metrics] has changed, so the pictures are measured again".to_owned()),
         Opened::Resample(run) => (run, "only [eval] has changed, so only the pictures are drawn again".to_owned()),
         Opened::MissingWeights(run, what) => {
             let next = match Checkpoint::last_step(run)? {
@@ -279,6 +285,9 @@ fn news(opened: &Opened) -> Result<(&RunDir, String)> {
                 None => "and there is no checkpoint, so the training begins again",
             };
             (run, format!("{what}, {next}"))
+        }
+        Opened::MissingPictures(run, what) if what.starts_with(METRICS_CSV) => {
+            (run, format!("{what}, so the pictures are measured again"))
         }
         Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
         Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),

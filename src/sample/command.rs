@@ -7,7 +7,7 @@
 use super::{ImageGenerator, check_base, load, trained_model};
 use crate::adapter::file as lora_file;
 use crate::assets;
-use crate::cli::SampleArgs;
+use crate::cli::{SampleArgs, StepChoice};
 use crate::config::{Dtype, Plan, SampleParams, Source};
 use crate::data::Rgb;
 use crate::device;
@@ -17,7 +17,7 @@ use crate::pipeline::load::passed_over;
 use crate::pipeline::{Pipeline, tokenize};
 use crate::progress::Progress;
 use crate::report::grid::{Heading, Row, grid};
-use crate::results::{ImageMetadata, PLAN_TOML, RunDir, RunRecord, slug, write_png};
+use crate::results::{ImageMetadata, PLAN_TOML, RunDir, RunRecord, SampleSet, slug, write_png};
 use std::path::{Path, PathBuf};
 use tunelab_ops::replay::NO_GRAPHS;
 
@@ -41,7 +41,7 @@ struct Settings {
 impl Settings {
     fn new(args: &SampleArgs) -> Result<Self> {
         let mut settings = match (&args.run_dir, &args.model) {
-            (Some(run), _) => Self::of_run(run)?,
+            (Some(run), _) => Self::of_run(run, args.step)?,
             (None, Some(model)) => Self::of_model(model, args)?,
             (None, None) => return Err(Error::input("give a run's folder or --model")),
         };
@@ -58,11 +58,13 @@ impl Settings {
     }
 
     /// A run's own settings, with the model or the LoRA that it trained.
-    fn of_run(path: &Path) -> Result<Self> {
+    fn of_run(path: &Path, step: Option<StepChoice>) -> Result<Self> {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
-        let (model, lora) = trained_model(&run, &plan)?;
-        let trained_on = if lora.is_some() { run.any_record()? } else { None };
+        let record = run.any_record()?;
+        let set = step.map_or(Ok(SampleSet::Final), |step| set_of(step, &run, record.as_ref()))?;
+        let (model, lora) = trained_model(&run, &plan, set)?;
+        let trained_on = record.filter(|_| lora.is_some());
         let stand_in = plan.in_place();
         let eval = plan.eval;
         Ok(Self {
@@ -152,6 +154,26 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     write_png(&file, &grid(&[heading], &rows)?, &[])?;
     progress.line(format!("wrote {}", file.display()));
     Ok(())
+}
+
+/// Whose weights are asked for: the last step's are the run's result.
+fn set_of(step: StepChoice, run: &RunDir, record: Option<&RunRecord>) -> Result<SampleSet> {
+    let step = match step {
+        StepChoice::Number(step) => step,
+        StepChoice::Best => {
+            let best = record.and_then(|record| record.metrics.as_ref()?.best.as_ref());
+            best.map(|best| best.step).ok_or_else(|| {
+                Error::input(format!("{} knows no best step", run.path().display()))
+                    .hint("set metrics.best_by, such as \"dino\", and let `tunelab run` finish the experiment")
+            })?
+        }
+    };
+    let is_last = record.is_some_and(|record| record.counts.steps == step);
+    Ok(match step {
+        0 => SampleSet::Base,
+        _ if is_last => SampleSet::Final,
+        step => SampleSet::Step(step),
+    })
 }
 
 /// Width and height: those that are asked for, otherwise the model's own.

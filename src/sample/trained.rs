@@ -9,15 +9,17 @@ use crate::adapter::{self, Output};
 use crate::config::{Dtype, Plan, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::{ModelFiles, Pipeline, PipelineLoader};
-use crate::results::{Hashes, RunDir, RunRecord};
+use crate::results::{Hashes, RunDir, RunRecord, SampleSet};
 use crate::weights::PartName;
 use candle_core::Device;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The model of a finished run, and its LoRA. Errors: wrong input, if the weights are not there.
-pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBuf>)> {
-    let folder = run.path().join("weights");
+/// The model of a run with the weights of `set`, and its LoRA. Errors: wrong input, if the weights
+/// are not there.
+pub fn trained_model(run: &RunDir, plan: &Plan, set: SampleSet) -> Result<(Source, Option<PathBuf>)> {
+    let Some(folder) = set.weights_folder() else { return Ok((plan.model.clone(), None)) };
+    let folder = run.path().join(folder);
     let (last, model, lora) = match adapter::method(&plan.adapter).output {
         Output::Adapter(name) => (folder.join(name), plan.model.clone(), Some(folder.join(name))),
         Output::Model(name) => (folder.join(name), Source::Path(folder), None),
@@ -25,8 +27,28 @@ pub fn trained_model(run: &RunDir, plan: &Plan) -> Result<(Source, Option<PathBu
     if last.is_file() {
         return Ok((model, lora));
     }
+    if let SampleSet::Step(step) = set {
+        let error = Error::input(format!("{} has no weights of step {step}", run.path().display()));
+        return Err(error.hint(kept(run)));
+    }
     Err(Error::input(format!("{} has no trained weights", run.path().display()))
         .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
+}
+
+/// Which steps' weights a run has.
+fn kept(run: &RunDir) -> String {
+    let mut steps: Vec<usize> = Vec::new();
+    for entry in fs_err::read_dir(run.path().join("weights")).into_iter().flatten().flatten() {
+        if let Some(SampleSet::Step(step)) = SampleSet::of_folder(&entry.file_name().to_string_lossy()) {
+            steps.push(step);
+        }
+    }
+    steps.sort_unstable();
+    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    match steps.as_slice() {
+        [] => "eval.images_every with eval.keep_weights keeps weights while training".to_owned(),
+        steps => format!("it has those of {}", steps.join(", ")),
+    }
 }
 
 /// Compares the base model in `root` with what the run recorded of it: a LoRA beside other weights

@@ -23,8 +23,11 @@ fn it_is_a_model_and_five_pictures() {
     let folder = unpack(Builtin::Corgi, root.path());
     let pictures = tunelab::data::load_dataset(&folder, Some("a dog"), false, &mut |text| panic!("{text}")).unwrap();
     assert_eq!(pictures.len(), 5);
-    let size: usize =
-        [Builtin::Mini, Builtin::Corgi].iter().flat_map(|b| b.files()).map(|(_, bytes)| bytes.len()).sum();
+    let size: usize = [Builtin::Mini, Builtin::Corgi, Builtin::Judge]
+        .iter()
+        .flat_map(|b| b.files())
+        .map(|(_, bytes)| bytes.len())
+        .sum();
     assert!(size < 13_000_000, "{size}");
 }
 

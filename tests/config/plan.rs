@@ -134,10 +134,18 @@ fn everything_that_is_written_reaches_the_plan() {
             warmup_steps = 7, adam_beta1 = 0.8, adam_beta2 = 0.95, adam_epsilon = 1e-6, weight_decay = 0.3,
             max_grad_norm = 0.7, snr_gamma = 5, noise_offset = 0.05, dtype = 'f32', checkpoint_every = 13, keep_checkpoints = 2}
         eval = {prompts = ['q'], negative_prompt = 'n', compare_base = false, images = 17, steps = 19,
-            guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29}",
-        &[],
+            guidance_scale = 2, sampler = 'euler_a', seed = 23, every = 29, images_every = 31, keep_weights = false}
+        metrics = {encoders = ['clip_vit_l14', 'builtin'], identifier = 'i', class_prompt = 'c', bootstrap = 37, best_by = 'clip_i'}",
+        &[
+            "metrics.reference=tests",
+            "metrics.paths.dino_vits16=src",
+            "metrics.paths.clip_vit_b32=src/model",
+            "metrics.paths.clip_vit_l14=src/data",
+        ],
     );
-    assert_snapshot!(beyond_defaults(&plan), @r#"
+    let here = std::env::current_dir().expect("a working folder").canonicalize().expect("it exists");
+    let text = beyond_defaults(&plan).replace(here.to_str().expect("UTF-8"), "HERE");
+    assert_snapshot!(text, @r#"
     seed = 1
 
     [model]
@@ -190,6 +198,21 @@ fn everything_that_is_written_reaches_the_plan() {
     sampler = "euler_a"
     seed = 23
     every = 29
+    images_every = 31
+    keep_weights = false
+
+    [metrics]
+    encoders = ["clip_vit_l14", "builtin"]
+    identifier = "i"
+    class_prompt = "c"
+    reference = "HERE/tests"
+    bootstrap = 37
+    best_by = "clip_i"
+
+    [metrics.paths]
+    dino_vits16 = "HERE/src"
+    clip_vit_b32 = "HERE/src/model"
+    clip_vit_l14 = "HERE/src/data"
     "#);
 }
 
@@ -335,7 +358,15 @@ fn what_differs_says_what_is_done_again() {
 fn a_plan_of_an_earlier_version_is_the_same_plan() {
     let stored = fs_err::read_to_string("tests/config/plan_of_an_earlier_version.toml").expect("it is there");
     assert!(stored.contains("adam_beta1") && !stored.contains("input_perturbation"), "{stored}");
-    let wanted = |set: &[&str]| good(&format!("{LEAST}reference.label = 'r'"), set).to_toml();
+    let wanted = |set: &[&str]| good(&format!("{LEAST}reference.label = 'r'\nmetrics.encoders = []"), set).to_toml();
+    // It was never measured, whatever else is the same.
+    assert_eq!(PlanDiff::of(&stored, &wanted(&[])), PlanDiff::MeasuringOnly);
+    let stored = format!("{stored}\n[metrics]\nencoders = []\nidentifier = ''\nclass_prompt = ''\n");
+    assert_eq!(PlanDiff::of(&stored, &wanted(&["metrics.encoders=['builtin']"])), PlanDiff::MeasuringOnly);
+    assert_eq!(PlanDiff::of(&stored, &wanted(&["eval.keep_weights=false"])), PlanDiff::MetadataOnly);
+    // Whose default depends on other keys.
+    assert_eq!(PlanDiff::of(&stored, &wanted(&[])), PlanDiff::MetadataOnly);
+    let stored = stored.replace("every = 50\n", "every = 50\nkeep_weights = true\n");
     assert_eq!(PlanDiff::of(&stored, &wanted(&[])), PlanDiff::Equal);
     assert_eq!(PlanDiff::of(&stored, &wanted(&["reference.label=s"])), PlanDiff::MetadataOnly);
     assert_eq!(PlanDiff::of(&stored, &wanted(&["eval.seed=7"])), PlanDiff::SamplingOnly);
@@ -727,7 +758,7 @@ fn a_reference_needs_its_label() {
       --> lab/x.toml:6:1
        |
      6 | s_per_it = 2
-       | ^^^^^^^^ the keys here are `label`, `trained_parameters`, `seconds`, `seconds_per_step`, `device`
+       | ^^^^^^^^ the keys here are `label`, `trained_parameters`, `seconds`, `seconds_per_step`, `device`, `dino`, `clip_i`, `clip_t`, `pres`
 
     hint: 3 problems in lab/x.toml
     "#);

@@ -97,6 +97,67 @@ fn a_run_s_grid_is_made_from_its_folder() {
     assert!(tuned.width < drawn.width && find(&tuned, &parts[3]).is_some());
 }
 
+/// A folder with an image of each prompt for each of these sets; the images differ in their tint.
+fn drawn_at(run: &RunDir, sets: &[SampleSet]) -> Vec<Rgb> {
+    let images: Vec<Rgb> = (0..2 * sets.len()).map(|i| image(160, 160, 60 + 3 * i as u8)).collect();
+    for (index, part) in images.iter().enumerate() {
+        let path = run.sample_path(sets[index / 2], ["a dog", "a cat"][index % 2], 0);
+        write_png(&path, part, &[]).unwrap();
+    }
+    images
+}
+
+#[test]
+fn steps_have_a_grid_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    drawn_at(&run, &[SampleSet::Base, SampleSet::Final]);
+    let read = |name: &str| tunelab::data::load_image(&run.path().join(name)).unwrap();
+    grid::write_run_grid(run.path()).unwrap();
+    let before = read("grid.png");
+    fs::write(run.path().join("steps.png"), "old").unwrap();
+    grid::write_steps_grid(run.path()).unwrap();
+    assert!(!run.path().join("steps.png").exists());
+
+    let sets = [SampleSet::Base, SampleSet::Step(100), SampleSet::Step(200), SampleSet::Final];
+    let images = drawn_at(&run, &sets);
+    write_png(&run.sample_path(SampleSet::Base, "a dog", 1), &image(160, 160, 255), &[]).unwrap();
+    grid::write_steps_grid(run.path()).unwrap();
+    let steps = read("steps.png");
+    let at: Vec<_> = images.iter().map(|part| find(&steps, part).unwrap()).collect();
+    assert!((0..8).all(|i| at[i].1 == at[i % 2].1 && at[i].0 == at[i / 2 * 2].0) && at[0].1 < at[1].1);
+    assert!((0..6).all(|i| at[i].0 < at[i + 2].0) && find(&steps, &image(160, 160, 255)).is_none());
+    fs::remove_file(run.sample_path(SampleSet::Base, "a dog", 1)).unwrap();
+    grid::write_run_grid(run.path()).unwrap();
+    assert_eq!((read("grid.png").width, read("grid.png").height), (before.width, before.height));
+
+    // Without an image its cell stays empty.
+    fs::remove_file(run.sample_path(SampleSet::Step(100), "a dog", 0)).unwrap();
+    grid::write_steps_grid(run.path()).unwrap();
+    let steps = read("steps.png");
+    assert!(find(&steps, &images[2]).is_none() && find(&steps, &images[4]) == Some(at[4]));
+}
+
+#[test]
+fn of_many_steps_eight_are_shown_evenly() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = fresh(folder.path());
+    let steps = (1..=20).map(|step| SampleSet::Step(50 * step));
+    let sets: Vec<SampleSet> = [SampleSet::Base].into_iter().chain(steps).chain([SampleSet::Final]).collect();
+    let images = drawn_at(&run, &sets);
+    let plan = run.path().join("plan.toml");
+    grid::write_steps_grid(run.path()).unwrap();
+    let read = || tunelab::data::load_image(&run.path().join("steps.png")).unwrap();
+    let plain = read();
+    let shown: Vec<usize> = (0..sets.len()).filter(|set| find(&plain, &images[2 * set]).is_some()).collect();
+    assert_eq!(shown, [0, 1, 4, 6, 9, 12, 15, 17, 20, 21]);
+
+    fs::write(&plan, format!("{PLAN}[stands_in_for]\nexperiment = \"e\"\n")).unwrap();
+    grid::write_steps_grid(run.path()).unwrap();
+    let marked = read();
+    assert!(marked.width == plain.width && marked.height > plain.height, "the mark has no line of its own");
+}
+
 #[test]
 fn text_is_wrapped_kerned_and_cut() {
     let face = text::Face::new(text::REGULAR, 20.0).unwrap();

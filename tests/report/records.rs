@@ -37,6 +37,7 @@ fn the_keys_of_run_json_are_a_contract() {
     seconds.total
     seconds.training
     seconds.sampling
+    seconds.measuring
     seconds.per_step
     peak_memory.host_mib
     peak_memory.device_mib

@@ -139,7 +139,7 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     log.step(&row(2), &took(8.5, None)).unwrap();
     assert_eq!(
         ElapsedSoFar::read(&run),
-        ElapsedSoFar { seconds: 8.5, sampling: 0.0, peak_mib: Some(30.0), device_peak_mib: None }
+        ElapsedSoFar { seconds: 8.5, sampling: 0.0, measuring: 0.0, peak_mib: Some(30.0), device_peak_mib: None }
     );
     assert_eq!(ElapsedSoFar::read(&run).peak_with(Some(31.0)), Some(31.0));
 
@@ -173,7 +173,13 @@ fn what_is_known_of_the_time_and_memory_of_all_processes_is_found() {
     run.finish(&record("lora_dog")).unwrap();
     assert_eq!(
         ElapsedSoFar::read(&run),
-        ElapsedSoFar { seconds: 3725.4, sampling: 100.0, peak_mib: Some(9216.0), device_peak_mib: None }
+        ElapsedSoFar {
+            seconds: 3725.4,
+            sampling: 100.0,
+            measuring: 0.0,
+            peak_mib: Some(9216.0),
+            device_peak_mib: None
+        }
     );
 }
 

@@ -30,7 +30,7 @@ pub(super) fn tree() -> tempfile::TempDir {
     folder
 }
 
-fn finished(results: &Path, record: &RunRecord, more: &str) {
+pub(super) fn finished(results: &Path, record: &RunRecord, more: &str) {
     let plan = format!("name = \"{}\"\n{PLAN}{more}", record.name);
     match RunDir::open(results, &record.name, &plan, false).unwrap() {
         Opened::Fresh(run) => run.finish(record).unwrap(),

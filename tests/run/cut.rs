@@ -87,6 +87,33 @@ fn ctrl_c_ends_with_130_and_keeps_the_log() {
     assert!(left.iter().all(|name| !name.contains("tmp") && !name.ends_with("run.json")), "{left:?}");
 }
 
+/// Whoever stops a run while it draws loses no step: the checkpoint that is written is of the step that draws.
+#[test]
+fn ctrl_c_among_the_images_of_a_step_keeps_its_training() {
+    let world = World::new();
+    let set = ["eval.images=6", "eval.images_every=3", "train.checkpoint_every=0"];
+    let mut args = vec!["run", "a.toml"];
+    for set in set {
+        args.extend(["--set", set]);
+    }
+    let child = spawned(world.command(&args));
+    let begun = Instant::now();
+    while !world.path("results/a/samples/step-000003/a-dog/0.png").is_file() {
+        assert!(begun.elapsed() < Duration::from_mins(2), "no picture in two minutes");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    send("-INT", &child);
+    let said = ended(child);
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    said.has(&["the last checkpoint holds step 3; the same command goes on from there"]);
+    let drawn = tree(&world.path("results/a/samples/step-000003"));
+    assert!((1..12).contains(&drawn.len()), "{drawn:?}");
+    let said = world.done(&args);
+    said.has(&["going on after step 3", "step 3 pictures: "]);
+    assert_eq!(tree(&world.path("results/a/samples/step-000003")).len(), 12);
+    assert_eq!(logged(&world), 6);
+}
+
 /// docker stop, batch systems and systemd send SIGTERM, a terminal that is closed SIGHUP.
 #[test]
 fn other_signals_stop_as_ctrl_c_does_and_give_their_own_code() {

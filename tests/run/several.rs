@@ -33,7 +33,7 @@ impl Lab {
     fn write(&self, name: &str, more: &str) {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model");
         let text = format!(
-            "model.path = '{}'\n[dataset]\npath = 'pictures'\nprompt = 'a dog'\nresolution = 64
+            "metrics.encoders = []\nmodel.path = '{}'\n[dataset]\npath = 'pictures'\nprompt = 'a dog'\nresolution = 64
             [train]\nsteps = 2\n[eval]\nsteps = 2\n{more}\n",
             model.display()
         );
@@ -177,6 +177,7 @@ fn opened(results: &Path, plan: &str) -> Result<&'static str, String> {
         Opened::Fresh(_) => "fresh",
         Opened::Unfinished(_) => "unfinished",
         Opened::Resample(_) => "resample",
+        Opened::Remeasure(_) => "remeasure",
         Opened::MissingWeights(..) => "missing weights",
         Opened::MissingPictures(..) => "missing pictures",
         Opened::Finished(_) => "finished",

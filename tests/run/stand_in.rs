@@ -16,8 +16,10 @@ dataset = { repo = 'some-one/dog', prompt = 'a dog', resolution = 64 }
 adapter.lora.rank = 2
 train.steps = 1
 eval = { steps = 1, seed = 5, every = 1 }
+metrics.encoders = []
 [stand_in]
 model.builtin = 'mini'
+metrics.encoders = ['builtin']
 dataset.builtin = 'corgi'
 ";
 

@@ -12,6 +12,7 @@ dataset = { path = 'dog', prompt = 'a dog', resolution = 64 }
 adapter.lora = { rank = 2, alpha = 3 }
 train = { steps = 6, learning_rate = 1e-3 }
 eval = { prompts = ['a dog', 'a cat'], steps = 4, every = 2, seed = 5 }
+metrics.encoders = []
 ";
 
 pub fn fixture(name: &str) -> PathBuf {

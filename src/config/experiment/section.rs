@@ -65,6 +65,7 @@ impl<'a> Section<'a> {
             Kind::AnyText => Setting::Text(self.any_text(key)?),
             Kind::Texts => Setting::Texts(self.texts(key)?),
             Kind::Choice(names) => Setting::Text(self.choice(key, names)?),
+            Kind::Choices(names) => Setting::Texts(self.choices(key, names)?),
             Kind::Folder => Setting::Text(self.folder(key)?.to_str()?.into()),
             Kind::Repository => Setting::Text(self.repository(key)?),
         })
@@ -157,6 +158,17 @@ impl<'a> Section<'a> {
         let label = similar(text, names).map(|near| format!("did you mean \"{near}\"?")).unwrap_or_default();
         self.problem(entry.at.clone(), format!("`{key}` must be {expected}"), label);
         None
+    }
+
+    /// A list of different ones of the names.
+    fn choices(&self, key: &str, names: &[&str]) -> Option<Vec<String>> {
+        let texts = self.texts(key)?;
+        for text in texts.iter().filter(|text| !names.contains(&text.as_str())) {
+            let near = similar(text, names).map(|near| format!("did you mean \"{near}\"?"));
+            let label = near.unwrap_or_else(|| format!("there is {}", names.join(", ")));
+            self.reject_item(key, text, format!("`{key}`: there is no \"{text}\""), label);
+        }
+        texts.iter().all(|text| names.contains(&text.as_str())).then_some(texts)
     }
 
     /// A repository's `owner/name`.

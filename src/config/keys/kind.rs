@@ -27,6 +27,8 @@ pub enum Kind {
     Texts,
     /// One of the names.
     Choice(Vec<&'static str>),
+    /// A list of different ones of the names.
+    Choices(Vec<&'static str>),
     /// A folder that exists.
     Folder,
     /// A repository's `owner/name`.

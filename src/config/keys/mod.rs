@@ -34,6 +34,8 @@ pub(super) const ANY: usize = 1_000_000_000;
 pub enum Affects {
     /// Nothing: only what is said about a run.
     Metadata,
+    /// What images are measured to be.
+    Measuring,
     /// The images that are drawn after training.
     Sampling,
     /// Training, and so everything.
@@ -72,6 +74,11 @@ impl Key {
     /// The default in words.
     pub(super) fn usual(self, words: &'static str) -> Self {
         Self { usual: Some(words), ..self }
+    }
+
+    /// Changes nothing but what images are measured to be.
+    pub(super) fn measuring(self) -> Self {
+        Self { affects: Affects::Measuring, ..self }
     }
 
     /// Changes nothing but the images that are drawn after training.
@@ -158,6 +165,11 @@ pub(super) fn texts() -> Key {
 /// One of an enum's names.
 pub(super) fn choice<T: Named>() -> Key {
     Key::new(Kind::Choice(T::names().into_iter().map(|(name, _)| name).collect()))
+}
+
+/// Some of an enum's names.
+pub(super) fn choices<T: Named>() -> Key {
+    Key::new(Kind::Choices(T::names().into_iter().map(|(name, _)| name).collect()))
 }
 
 /// One of these names.

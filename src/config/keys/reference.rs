@@ -151,6 +151,10 @@ fn kind(kind: &Kind) -> String {
         Kind::Text | Kind::AnyText => "text".into(),
         Kind::Texts => "list of texts".into(),
         Kind::Choice(names) => names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "),
+        Kind::Choices(names) => {
+            let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+            format!("list of {}", names.join(", "))
+        }
         Kind::Folder => "folder".into(),
         Kind::Repository => "repository's owner/name".into(),
     }

@@ -150,6 +150,9 @@ fn kind(kind: &Kind) -> Value {
             json!({ "type": "array", "items": { "type": "string", "pattern": r"\S" }, "uniqueItems": true })
         }
         Kind::Choice(names) => json!({ "type": "string", "enum": names }),
+        Kind::Choices(names) => {
+            json!({ "type": "array", "items": { "type": "string", "enum": names }, "uniqueItems": true })
+        }
         Kind::Repository => json!({
             "type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         }),

@@ -93,6 +93,17 @@ impl<T: Named> Value for T {
     }
 }
 
+impl<T: Named> Value for Vec<T> {
+    fn from_setting(setting: Setting) -> Option<Self> {
+        let Setting::Texts(texts) = setting else { return None };
+        texts.into_iter().map(|text| T::from_setting(Setting::Text(text))).collect()
+    }
+
+    fn to_setting(&self) -> Option<Setting> {
+        Some(Setting::Texts(self.iter().map(|case| named(*case).to_owned()).collect()))
+    }
+}
+
 macro_rules! values {
     ($($ty:ty: $pattern:pat => $from:expr, $self:ident => $to:expr;)+) => {
         $(impl Value for $ty {

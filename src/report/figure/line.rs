@@ -23,6 +23,8 @@ pub enum Marker {
     Triangle,
     Diamond,
     Upside,
+    Dot,
+    Ring,
 }
 
 /// One line of a panel.
@@ -30,7 +32,7 @@ pub enum Marker {
 pub struct Curve {
     /// Its name in the legend; without one it is not in it.
     pub name: String,
-    /// Steps and losses.
+    /// Where it goes, such as steps and losses; without any it is its marks alone.
     pub points: Vec<Point>,
     /// The color.
     pub color: RGBColor,
@@ -45,7 +47,7 @@ pub struct Curve {
 /// A place on an area, in plotters' units.
 type Place = (i32, i32);
 
-/// An element at places of a chart (steps and losses) or of an area.
+/// An element at places of a chart or of an area.
 pub(super) type Element<'a, DB, At> = DynElement<'a, DB, At>;
 
 impl Curve {
@@ -97,26 +99,25 @@ impl Curve {
     }
 
     /// The curve's marker at a place in plotters' units; nothing where it has none.
-    pub(super) fn mark<'a, DB: DrawingBackend>(
-        &self,
-        (x, y): Place,
-        surface: Surface,
-    ) -> Option<Element<'a, DB, Place>> {
-        let (marker, _) = self.marks.as_ref()?;
+    pub(super) fn mark<'a, DB: DrawingBackend>(&self, (x, y): Place, surface: Surface) -> Vec<Element<'a, DB, Place>> {
+        let Some((marker, _)) = self.marks.as_ref() else { return Vec::new() };
         let style = self.color.filled();
+        let disc = |radius: f64, style: ShapeStyle| Circle::new((x, y), surface.px(radius), style).into_dyn();
         let corners: &[(f64, f64)] = match marker {
-            Marker::Disc => return Some(Circle::new((x, y), surface.px(MARKER), style).into_dyn()),
+            Marker::Disc => return vec![disc(MARKER, style)],
+            Marker::Dot => return vec![disc(0.65 * MARKER, style)],
+            Marker::Ring => return vec![disc(1.15 * MARKER, style), disc(0.6 * MARKER, WHITE.filled())],
             Marker::Square => &[(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
             Marker::Triangle => &[(0.0, -1.15), (1.1, 0.8), (-1.1, 0.8)],
             Marker::Diamond => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
             Marker::Upside => &[(-1.1, -0.8), (1.1, -0.8), (0.0, 1.15)],
         };
         let corner = |&(right, down): &(f64, f64)| (x + surface.px(MARKER * right), y + surface.px(MARKER * down));
-        Some(Polygon::new(corners.iter().map(corner).collect::<Vec<_>>(), style).into_dyn())
+        vec![Polygon::new(corners.iter().map(corner).collect::<Vec<_>>(), style).into_dyn()]
     }
 }
 
 impl Marker {
-    /// Every marker, in the order in which curves get them.
+    /// The markers that curves get in turn.
     pub const ALL: [Self; 5] = [Self::Disc, Self::Square, Self::Triangle, Self::Diamond, Self::Upside];
 }

@@ -61,14 +61,18 @@ fn hashes(what: &str, files: &BTreeMap<String, String>) -> Vec<Block> {
     if files.is_empty() {
         return Vec::new();
     }
-    let cut = |hash: &String| format!("{}…", hash.chars().take(DIGITS).collect::<String>());
     let shown = if files.len() > MOST_FILES + 1 { MOST_FILES } else { files.len() };
     let mut rows: Vec<Vec<String>> =
-        files.iter().take(shown).map(|(path, hash)| vec![path.clone(), cut(hash)]).collect();
+        files.iter().take(shown).map(|(path, hash)| vec![path.clone(), beginning(hash)]).collect();
     if shown < files.len() {
         rows.push(vec![format!("and {} more, in run.json", files.len() - shown), String::new()]);
     }
     vec![Block::Table(Grid { headings: vec![what.to_string(), "SHA-256, beginning".into()], rows })]
+}
+
+/// A hash as it is shown.
+pub(super) fn beginning(hash: &str) -> String {
+    format!("{}…", hash.chars().take(DIGITS).collect::<String>())
 }
 
 fn capital(text: &str) -> String {

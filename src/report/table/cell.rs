@@ -4,6 +4,7 @@
 //! forms, and the number that ratios are taken of.
 
 use crate::numbers::{duration_with_tenths, grouped};
+use crate::report::fidelity::Change;
 
 /// A value; its kind says how it is rounded.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,8 @@ pub enum Cell {
     SecondsPerStep(f64),
     /// Mebibytes: `9.00 GiB`.
     Memory(f64),
+    /// A metric before and after training: `0.25 → 0.67`.
+    Change(Change),
 }
 
 impl Cell {
@@ -32,7 +35,8 @@ impl Cell {
         value.map_or(Self::Empty, kind)
     }
 
-    /// All digits, nothing added; empty where nothing is known.
+    /// All digits, nothing added; empty where nothing is known. Of a metric, what it is after
+    /// training.
     pub fn exact(&self) -> String {
         match self {
             Self::Empty => String::new(),
@@ -40,7 +44,14 @@ impl Cell {
             Self::Count(count) => count.to_string(),
             Self::Loss(loss) => loss.to_string(),
             Self::Duration(number) | Self::SecondsPerStep(number) | Self::Memory(number) => number.to_string(),
+            Self::Change(change) => digits(change.tuned),
         }
+    }
+
+    /// All digits of a metric before training; empty where it is not known.
+    pub fn exact_base(&self) -> String {
+        let Self::Change(change) = self else { return String::new() };
+        digits(change.base)
     }
 
     /// Rounded for readers; `None` where nothing is known.
@@ -54,13 +65,14 @@ impl Cell {
             Self::Duration(seconds) => duration_with_tenths(*seconds),
             Self::SecondsPerStep(seconds) => format!("{seconds:.3}"),
             Self::Memory(mib) => gibibytes(*mib),
+            Self::Change(change) => return change.words(),
         })
     }
 
     /// The cell as a number, where it is one.
     fn number(&self) -> Option<f64> {
         match self {
-            Self::Empty | Self::Text(_) | Self::StandIn(_) => None,
+            Self::Empty | Self::Text(_) | Self::StandIn(_) | Self::Change(_) => None,
             Self::Count(count) => Some(*count as f64),
             Self::Loss(loss) => Some(f64::from(*loss)),
             Self::Duration(number) | Self::SecondsPerStep(number) | Self::Memory(number) => Some(*number),
@@ -71,6 +83,10 @@ impl Cell {
     pub(super) fn ratio(&self, baseline: &Self) -> Option<f64> {
         Some(self.number()? / baseline.number()?).filter(|ratio| ratio.is_finite())
     }
+}
+
+fn digits(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// `1078×`, `9.14×`, `0.95×`, `0.017×`: two to three digits, more only before the point.

@@ -5,6 +5,7 @@
 
 use super::cell::Cell;
 use crate::config::Reference;
+use crate::report::fidelity::Change;
 use crate::report::runs::Run;
 
 /// What a row is about.
@@ -30,9 +31,21 @@ pub(super) struct Column {
     pub heading: Option<&'static str>,
     pub align: Align,
     pub value: fn(&Subject) -> Cell,
+    /// The CSV's name of the same before training, of a metric; it stands beside the column.
+    pub base: Option<&'static str>,
     /// The CSV's name of this column divided by the baseline's, where that says something. The CSV
     /// has the ratios behind all columns, readers have them beside their number.
     pub ratio: Option<&'static str>,
+}
+
+/// A metric by an encoder, before and after training.
+macro_rules! metric {
+    ($metric:literal, $encoder:literal) => {
+        number(concat!($encoder, "_", $metric), concat!($metric, " (", $encoder, ")"), |of| {
+            Cell::Change(of.change($encoder, $metric))
+        })
+        .with_base(concat!($encoder, "_", $metric, "_base"))
+    };
 }
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -64,6 +77,25 @@ pub(super) const COLUMNS: &[Column] = &[
     number("final_loss", "final loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.last))),
     csv_only("eval_loss_first", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_first))),
     number("eval_loss_last", "eval loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_last))),
+    metric!("subject", "builtin"),
+    metric!("prompt", "builtin"),
+    metric!("pres", "builtin"),
+    metric!("diversity", "builtin"),
+    metric!("nearest", "builtin").csv_only(),
+    metric!("dino", "dino_vits16"),
+    metric!("pres", "dino_vits16"),
+    metric!("diversity", "dino_vits16"),
+    metric!("nearest", "dino_vits16").csv_only(),
+    metric!("clip_i", "clip_vit_b32"),
+    metric!("clip_t", "clip_vit_b32"),
+    metric!("pres", "clip_vit_b32").csv_only(),
+    metric!("diversity", "clip_vit_b32").csv_only(),
+    metric!("nearest", "clip_vit_b32").csv_only(),
+    metric!("clip_i", "clip_vit_l14"),
+    metric!("clip_t", "clip_vit_l14"),
+    metric!("pres", "clip_vit_l14").csv_only(),
+    metric!("diversity", "clip_vit_l14").csv_only(),
+    metric!("nearest", "clip_vit_l14").csv_only(),
     number("peak_host_mib", "host memory", |of| {
         of.run(|run| Cell::some(Cell::Memory, run.record.peak_memory.host_mib))
     })
@@ -86,15 +118,42 @@ impl Subject<'_> {
             Self::Reference(..) => Cell::Empty,
         }
     }
+
+    /// A metric over all prompts. What was published is of the tuned model.
+    fn change(&self, encoder: &str, metric: &str) -> Change {
+        let figures = match self {
+            Self::Run(run) => {
+                let of = |metrics| Change::of(metrics, encoder, metric, None);
+                return run.record.metrics.as_ref().map_or(Change::default(), of);
+            }
+            Self::Reference(_, figures) => figures,
+        };
+        let tuned = match (encoder, metric) {
+            ("dino_vits16", "dino") => figures.dino,
+            ("dino_vits16", "pres") => figures.pres,
+            ("clip_vit_b32", "clip_i") => figures.clip_i,
+            ("clip_vit_b32", "clip_t") => figures.clip_t,
+            _ => None,
+        };
+        Change { base: None, tuned }
+    }
 }
 
 impl Column {
     const fn new(key: &'static str, heading: Option<&'static str>, align: Align, value: fn(&Subject) -> Cell) -> Self {
-        Self { key, heading, align, value, ratio: None }
+        Self { key, heading, align, value, base: None, ratio: None }
     }
 
     const fn with_ratio(self, key: &'static str) -> Self {
         Self { ratio: Some(key), ..self }
+    }
+
+    const fn with_base(self, key: &'static str) -> Self {
+        Self { base: Some(key), ..self }
+    }
+
+    const fn csv_only(self) -> Self {
+        Self { heading: None, ..self }
     }
 }
 

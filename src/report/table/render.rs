@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 
 use super::cell::Cell;
-use super::column::{Align, COLUMNS};
+use super::column::{Align, COLUMNS, Column};
 use super::rows::{Kind, Row, Table};
 use super::sheet::{Heading, Sheet};
 use crate::report::document::escape_markdown;
@@ -15,7 +15,8 @@ pub fn to_csv(table: &Table) -> Result<String> {
     let failed = |e: &dyn std::fmt::Display| Error::run("table.csv cannot be made").cause(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     let ratios = COLUMNS.iter().filter_map(|column| column.ratio);
-    writer.write_record(COLUMNS.iter().map(|column| column.key).chain(ratios)).map_err(|e| failed(&e))?;
+    let keys = COLUMNS.iter().flat_map(|column| [column.key].into_iter().chain(column.base));
+    writer.write_record(keys.chain(ratios)).map_err(|e| failed(&e))?;
     for row in &table.rows {
         writer.write_record(csv_cells(row)).map_err(|e| failed(&e))?;
     }
@@ -27,7 +28,10 @@ pub fn to_csv(table: &Table) -> Result<String> {
 fn csv_cells(row: &Row) -> impl Iterator<Item = String> {
     let ratios = COLUMNS.iter().zip(&row.ratios).filter(|(column, _)| column.ratio.is_some());
     let ratio = |ratio: &Option<f64>| ratio.map_or_else(String::new, |ratio| ratio.to_string());
-    row.cells.iter().map(Cell::exact).chain(ratios.map(move |(_, value)| ratio(value)))
+    let cells = COLUMNS.iter().zip(&row.cells);
+    let exact =
+        |(column, cell): (&Column, &Cell)| [cell.exact()].into_iter().chain(column.base.map(|_| cell.exact_base()));
+    cells.flat_map(exact).chain(ratios.map(move |(_, value)| ratio(value)))
 }
 
 /// A GitHub table; rows of reported figures in italics.
@@ -103,6 +107,7 @@ fn latex(text: &str) -> String {
             '"' => out += "\\textquotedbl{}",
             '×' => out += "$\\times$",
             '–' => out += "--",
+            '→' => out += "$\\to$",
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }

@@ -10,6 +10,9 @@ use super::rows::{Kind, Row, Table};
 /// What stands where nothing is known.
 const NONE: &str = "–";
 
+/// What a metric's cell says.
+const METRICS: &str = "base → tuned are raw cosines, of prompt a share; of pres lower is better.";
+
 /// A column's heading.
 pub(super) struct Heading {
     pub text: String,
@@ -23,7 +26,7 @@ pub(super) struct Heading {
 pub(super) struct Sheet {
     pub headings: Vec<Heading>,
     pub rows: Vec<(Kind, Vec<String>)>,
-    /// What the ratios and the mark of stand-ins mean; empty where there are none.
+    /// What metrics, ratios and the mark of stand-ins mean; empty where there are none.
     pub note: String,
 }
 
@@ -46,10 +49,12 @@ impl Sheet {
         };
         let cells = |row: &Row| shown.iter().map(|shown| cell(row, *shown)).collect();
         let ratios = shown.iter().any(|shown| matches!(shown, Shown::Ratio(_)));
+        let is_metric = |shown: &Shown| matches!(*shown, Shown::Value(at, _) if COLUMNS[at].base.is_some());
+        let metrics = !table.rows.is_empty() && shown.iter().any(is_metric);
         Self {
             headings: shown.iter().map(heading).collect(),
             rows: table.rows.iter().map(|row| (row.kind, cells(row))).collect(),
-            note: notes(table, ratios),
+            note: notes(table, metrics, ratios),
         }
     }
 }
@@ -74,10 +79,12 @@ fn cell(row: &Row, shown: Shown) -> String {
     text.unwrap_or_else(|| NONE.to_owned())
 }
 
-fn notes(table: &Table, ratios: bool) -> String {
+fn notes(table: &Table, metrics: bool, ratios: bool) -> String {
+    let metrics = metrics.then(|| METRICS.to_owned());
     let ratios = ratios.then(|| ratio_note(table));
-    ratios
+    metrics
         .into_iter()
+        .chain(ratios)
         .chain(table.stand_ins.iter().map(|what| format!("STAND-IN: {what}.")))
         .collect::<Vec<_>>()
         .join(" ")
