@@ -13,6 +13,7 @@ use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
 use tunelab::{bench, config, measure, plan, report, run, sample};
+use tunelab_ops::candle_threads::compute_in_the_callers_thread;
 use tunelab_ops::memory::Memory;
 use tunelab_ops::simd;
 
@@ -21,10 +22,14 @@ static MEMORY: Memory = Memory;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
-    match choose_instructions()
-        .and_then(|()| begin_threads())
-        .and_then(|()| dispatch(Cli::parse_from(arguments(env::args_os())).command))
-    {
+    match choose_instructions().and_then(|()| {
+        let command = Cli::parse_from(arguments(env::args_os())).command;
+        // It computes several images at once, each on a thread of its own. Now, while there is one.
+        if matches!(command, Command::Measure(_)) {
+            compute_in_the_callers_thread();
+        }
+        begin_threads().and_then(|()| dispatch(command))
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.to_string());

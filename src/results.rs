@@ -11,9 +11,10 @@
 //!   loss.csv eval.csv      what a rerun repeats exactly
 //!   timing.csv             seconds and memory: never compared
 //!   loss.png loss.svg      drawn from the two logs
-//!   samples/{base,tuned}/<prompt>/<index>.png
-//!   grid.png  data.png  weights/  checkpoints/
-//!   metrics.csv            every image's numbers; metrics.png and steps.png are drawn from what is here
+//!   samples/{base,step-000100,tuned}/<prompt>/<index>.png
+//!   grid.png  steps.png  data.png
+//!   metrics.csv            the numbers of every image; metrics.png and metrics.svg are drawn from run.json
+//!   weights/  checkpoints/
 //!   warnings.json          of a run that was cut off, until the next process records them
 //!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```

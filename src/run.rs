@@ -2,7 +2,7 @@
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
 //! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `record` says what came of it, `resample` draws again.
+//! finished run's are still the same, `metrics` measures the images, `record` says what came of it, `resample` draws again.
 
 mod class_images;
 mod inputs;

@@ -48,6 +48,7 @@
 //! | [`weight`] | a weight in f32 or bf16, and what is computed with it |
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
 //! | [`replay`] | a computation given out again as one CUDA graph |
+//! | [`candle_threads`] | how many threads candle computes its own operations on |
 //! | [`memory`] | the program's allocator: large blocks stay, in large pages |
 
 #![deny(unsafe_code, clippy::undocumented_unsafe_blocks)]
@@ -59,6 +60,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod candle_threads;
 pub mod conv2d;
 mod cpu;
 #[cfg(feature = "cuda")]
