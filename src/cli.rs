@@ -424,7 +424,7 @@ pub struct MeasureArgs {
     #[arg(long = "encoder", value_name = "NAME=DIR", value_parser = encoder_folder)]
     pub encoder_folders: Vec<(EncoderName, PathBuf)>,
     /// Resamplings for the intervals; 0 for none.
-    #[arg(long, value_name = "N", default_value = "1000", allow_negative_numbers = true, value_parser = count(0, 1_000_000))]
+    #[arg(long, value_name = "N", default_value = "1000", allow_negative_numbers = true, value_parser = count(0, 100_000))]
     pub bootstrap: usize,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]

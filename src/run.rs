@@ -252,6 +252,8 @@ impl<'a> Experiment<'a> {
         record.seconds.total = self.total_seconds();
         record.peak_memory = self.peak_memory();
         record.warnings = self.warnings();
+        let measured = record.metrics.iter().flat_map(|metrics| metrics.encoders.keys()).collect::<Vec<_>>();
+        record.warnings.retain(|warning| !metrics::is_of_unmeasured(warning, measured.iter()));
         self.run.finish(&record)
     }
 

@@ -164,6 +164,9 @@ fn metrics(s: &Section, plan: &mut Plan) {
             plan.metrics.identifier = identifier(instance, &prior.class_prompt);
         }
     }
+    if plan.metrics.class_prompt.trim().is_empty() {
+        plan.metrics.class_prompt.clear();
+    }
     let Metrics { encoders, best_by, class_prompt, .. } = &plan.metrics;
     let Some(by) = best_by.as_deref().filter(|_| plan.is_measured()) else { return };
     let has = |name: &EncoderName| name.metric_of(by).is_some();

@@ -56,6 +56,11 @@ pub fn find(name: EncoderName, folder: Option<&Path>, progress: &Progress) -> Tr
 }
 
 impl FoundEncoder {
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Reads it; its tokenizer only where `prompts` will be asked for.
     pub fn open(&self, prompts: bool, device: &Device) -> Result<Encoder> {
         Encoder::open(self.name, &self.dir, prompts, device)

@@ -70,11 +70,14 @@ impl EncoderName {
         }
     }
 
-    /// Its metric that `by` means, if it has it: `subject` and `prompt` are every encoder's own.
+    /// Its metric that `by` means, if it has it: `subject` and `prompt` are every encoder's own, and the judge, which stands in
+    /// for the published ones, gives its own in place of theirs.
     pub fn metric_of(self, by: &str) -> Option<&'static str> {
         match by {
             "subject" => Some(self.metric()),
             "prompt" => self.prompt_metric(),
+            "dino" | "clip_i" if self == Self::Builtin => Some(self.metric()),
+            "clip_t" if self == Self::Builtin => self.prompt_metric(),
             by => {
                 [self.metric()].into_iter().chain(self.prompt_metric()).chain([PRES, DIVERSITY]).find(|own| *own == by)
             }

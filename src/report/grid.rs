@@ -90,11 +90,16 @@ pub fn write_run_grid(run: &Path) -> Result<()> {
 /// earlier time is removed.
 pub fn write_steps_grid(run: &Path) -> Result<()> {
     let path = run.join("steps.png");
-    let sets = thinned(SampleSet::found(run)?);
+    let plan = plan(run)?;
+    let every = images_every(&plan);
+    let is_own = |set: &SampleSet| match set {
+        SampleSet::Base | SampleSet::Final => true,
+        SampleSet::Step(step) => every > 0 && step % every == 0,
+    };
+    let sets = thinned(SampleSet::found(run)?.into_iter().filter(is_own).collect());
     if !sets.iter().any(|set| matches!(set, SampleSet::Step(_))) {
         return if path.is_file() { Ok(fs_err::remove_file(&path)?) } else { Ok(()) };
     }
-    let plan = plan(run)?;
     let mark = if is_stand_in(&plan) { "\nSTAND-IN" } else { "" };
     let heading = |set: &SampleSet| Heading { text: format!("{}{mark}", set.heading()), span: 1 };
     let mut rows = Vec::new();
@@ -156,6 +161,12 @@ fn prompts(run: &Path, plan: &toml::Table) -> Result<Vec<String>> {
     Ok(prompts)
 }
 
+/// Optimizer steps between two sets of images while training.
+fn images_every(plan: &toml::Table) -> usize {
+    let every = || usize::try_from(plan.get("eval")?.get("images_every")?.as_integer()?).ok();
+    every().unwrap_or(0)
+}
+
 /// How many images of a prompt a plan asks for.
 fn images(plan: &toml::Table) -> Option<usize> {
     usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
@@ -166,7 +177,8 @@ fn images(plan: &toml::Table) -> Option<usize> {
 fn load_samples(run: &Path, set: SampleSet, prompt: &str, most: usize) -> Result<Vec<Rgb>> {
     let folder = run.join("samples").join(set.folder()).join(slug(prompt));
     let paths = (0..most).map(|index| folder.join(format!("{index}.png"))).take_while(|path: &PathBuf| path.is_file());
-    paths.map(|path| data::load_image(&path)).collect()
+    let remedy = "remove the file, and `tunelab run` draws it again";
+    paths.map(|path| data::load_image(&path).map_err(|e| e.hint(remedy))).collect()
 }
 
 /// Where everything goes, in pixels.

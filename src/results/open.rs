@@ -99,7 +99,11 @@ impl RunDir {
             PlanDiff::Equal => {}
             // As below: what is there stays until it can be measured otherwise.
             PlanDiff::MeasuringOnly if self.is_finished() && weights.is_none() => return Ok(Opened::Remeasure(self)),
-            PlanDiff::MetadataOnly | PlanDiff::MeasuringOnly => self.write_plan(wanted, results)?,
+            PlanDiff::MeasuringOnly => {
+                samples::remove_changed(&self.path, stored, wanted)?;
+                self.write_plan(wanted, results)?;
+            }
+            PlanDiff::MetadataOnly => self.write_plan(wanted, results)?,
             // What is there stays until it is known that other images can be drawn.
             PlanDiff::SamplingOnly if trained && weights.is_none() => return Ok(Opened::Resample(self)),
             PlanDiff::SamplingOnly => self.forget_pictures(stored, wanted)?,
@@ -159,29 +163,27 @@ impl RunDir {
             PlanDiff::SamplingOnly => self.forget_pictures(&stored, plan_toml),
             PlanDiff::MeasuringOnly => {
                 self.remove(METRICS_CSV)?;
+                samples::remove_changed(&self.path, &stored, plan_toml)?;
                 self.write(PLAN_TOML, plan_toml.as_bytes())
             }
             PlanDiff::Equal | PlanDiff::MetadataOnly | PlanDiff::Training => Ok(()),
         }
     }
 
-    /// Whether the images that are there stay where the run is drawn again for the plan `plan_toml`.
-    pub fn keeps_images(&self, plan_toml: &str) -> Result<bool> {
-        Ok(self.stored_plan()?.is_none_or(|stored| PlanDiff::of(&stored, plan_toml) != PlanDiff::SamplingOnly))
+    /// How the plan `plan_toml` differs from the one that is here.
+    pub fn change_to(&self, plan_toml: &str) -> Result<PlanDiff> {
+        Ok(self.stored_plan()?.map_or(PlanDiff::Training, |stored| PlanDiff::of(&stored, plan_toml)))
     }
 
-    /// Removes the samples that were recorded before and are not now.
-    pub fn remove_samples_but(&self, before: &[String], now: &[String]) -> Result<()> {
-        let old: Vec<String> = before.iter().filter(|name| !now.contains(name)).cloned().collect();
-        Ok(samples::remove(&self.path, &[], &old)?)
-    }
-
-    /// Whether `results` holds this very plan, run to its end, so that [`Self::open`] would find it
-    /// finished.
+    /// Whether `results` holds this plan, run to its end, so that [`Self::open`] would find it finished
+    /// but for the measuring.
     pub fn is_done(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
         let run = Self { path: results.join(run_folder(name)), _lock: None };
-        let same =
-            |stored: String| matches!(PlanDiff::of(&stored, plan_toml), PlanDiff::Equal | PlanDiff::MetadataOnly);
+        // To measure what is there needs neither model nor training.
+        let same = |stored: String| {
+            let diff = PlanDiff::of(&stored, plan_toml);
+            matches!(diff, PlanDiff::Equal | PlanDiff::MetadataOnly | PlanDiff::MeasuringOnly)
+        };
         Ok(run.is_finished() && run.missing() == [None, None] && run.stored_plan()?.is_some_and(same))
     }
 

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use candle_core::Device;
+
 use super::Experiment;
 use crate::assets::Reach;
 use crate::config::Plan;
-use crate::data::Picture;
-use crate::error::Result;
+use crate::data::{Picture, load_image};
+use crate::error::{Error, Result};
 use crate::hash::sha256_of_file;
 use crate::measure::{
     FoundEncoder, Image, Measured, Measurement, Photographs, Prompt, Seen, find, nearest_image, needed_files,
@@ -35,6 +37,11 @@ pub(super) struct Judges {
 }
 
 impl Judges {
+    /// Whether this encoder measures.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.encoders.iter().any(|encoder| encoder.name.as_str() == name)
+    }
+
     /// Whether nobody measures.
     pub(super) fn is_empty(&self) -> bool {
         self.encoders.is_empty()
@@ -51,6 +58,9 @@ impl Experiment<'_> {
         }
         let metrics = &self.plan.metrics;
         let reference = metrics.reference.as_deref().map(|dir| pictures_in(dir, "metrics.reference")).transpose()?;
+        for file in reference.iter().flatten() {
+            load_image(file).map_err(|e| e.hint("replace the file, or move it out of metrics.reference"))?;
+        }
         for name in &metrics.encoders {
             let folder = metrics.paths.get(*name);
             if let Some(why) = obstacle(*name, folder, self.reach) {
@@ -59,7 +69,7 @@ impl Experiment<'_> {
             }
             match find(*name, folder, self.progress) {
                 Ok(encoder) => {
-                    encoder.open(true, &candle_core::Device::Cpu).map_err(|e| e.also(WITHOUT))?;
+                    self.try_out(&encoder)?;
                     encoders.push(encoder);
                 }
                 Err(failed) if failed.error.is_interrupted() => return Err(failed.error),
@@ -67,6 +77,23 @@ impl Experiment<'_> {
             }
         }
         Ok(Judges { encoders, reference })
+    }
+
+    /// Opens an encoder and lets it read the prompts.
+    fn try_out(&self, found: &FoundEncoder) -> Result<()> {
+        let remedy = match self.plan.metrics.paths.get(found.name) {
+            Some(_) => WITHOUT.to_owned(),
+            None => format!("if {} is broken, remove it, and it is fetched again; {WITHOUT}", found.dir().display()),
+        };
+        let encoder = found.open(true, &Device::Cpu).map_err(|e| e.also(&remedy))?;
+        for prompt in self.plan.drawn_prompts() {
+            let Some(prompt) = without_identifier(&prompt, &self.plan.metrics.identifier) else { continue };
+            encoder.read(&prompt).map_err(|e| {
+                let what = format!("{}: its tokenizer does not fit its weights", found.dir().display());
+                Error::input(what).cause(e.line()).hint(&remedy)
+            })?;
+        }
+        Ok(())
     }
 
     /// Those that can be had, if one of them has not measured the finished run yet.
@@ -139,6 +166,9 @@ impl Experiment<'_> {
             best: self.best(&sets),
             sets,
         };
+        if let (Some(by), None) = (&metrics.best_by, &record.best) {
+            self.progress.warn(format!("metrics.best_by: there is no {by} of these pictures, so no step is the best"));
+        }
         Ok(Some((record, begun.elapsed().as_secs_f64())))
     }
 
@@ -150,6 +180,10 @@ impl Experiment<'_> {
             for prompt in self.plan.drawn_prompts() {
                 for index in 0..self.plan.eval.images {
                     let name = sample_name(set, &prompt, index);
+                    // Of a step on the way one may be gone for good.
+                    if !self.run.path().join(&name).is_file() {
+                        continue;
+                    }
                     let image = Image {
                         path: self.run.path().join(&name),
                         name,
@@ -311,12 +345,20 @@ fn obstacle(name: EncoderName, folder: Option<&Path>, reach: &Reach) -> Option<S
     reach.obstacle_to_files(repo, revision, &needed_files(name))
 }
 
+/// Whether a warning says that an encoder will not measure, one of `names`.
+pub(super) fn is_of_unmeasured(warning: &str, mut names: impl Iterator<Item = impl AsRef<str>>) -> bool {
+    names.any(|name| warning.starts_with(&format!("{UNMEASURED} {}:", name.as_ref())))
+}
+
+/// How that warning begins.
+const UNMEASURED: &str = "the pictures will not be measured by";
+
 fn unmeasured(name: EncoderName, why: &str) -> String {
     let repo = name
         .repo()
         .map_or_else(String::new, |(repo, revision)| format!("fetched from {repo} (revision {revision}) or "));
     format!(
-        "the pictures will not be measured by {name}: it is not on this machine, and {why}. The same command measures them \
+        "{UNMEASURED} {name}: it is not on this machine, and {why}. The same command measures them \
          once it is, {repo}named by metrics.paths.{name}; metrics.encoders = [] asks for none"
     )
 }

@@ -58,16 +58,24 @@ impl Experiment<'_> {
         names.chain(["grid.png".to_owned()]).collect()
     }
 
-    /// The sets of a training of `steps`, without those on the way that could not be drawn.
+    /// The sets of a training of `steps`, without those on the way of which nothing could be drawn.
     pub(super) fn sample_sets(&self, steps: usize) -> Vec<SampleSet> {
         let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
         let on_the_way = SampleSet::on_the_way(self.images_every(), steps);
-        let kept = on_the_way.filter(|set| !self.is_missing(*set));
+        let kept = on_the_way.filter(|set| !self.samples(*set).is_empty());
         base.into_iter().chain(kept).chain([SampleSet::Final]).collect()
     }
 
-    /// The names of a set's pictures.
+    /// The names of a set's pictures; of one on the way only those that are there, as others cannot
+    /// always be drawn.
     fn samples(&self, set: SampleSet) -> Vec<String> {
+        let mut names = self.all_samples(set);
+        names.retain(|name| !matches!(set, SampleSet::Step(_)) || self.run.path().join(name).is_file());
+        names
+    }
+
+    /// The names of all pictures that a set should have.
+    fn all_samples(&self, set: SampleSet) -> Vec<String> {
         let eval = &self.plan.eval;
         let prompts = self.plan.drawn_prompts();
         let names = |prompt: &str| (0..eval.images).map(|index| sample_name(set, prompt, index)).collect::<Vec<_>>();
@@ -76,7 +84,7 @@ impl Experiment<'_> {
 
     /// Whether a picture of the set is still to be drawn.
     pub(super) fn is_missing(&self, set: SampleSet) -> bool {
-        !self.samples(set).iter().all(|name| self.run.path().join(name).is_file())
+        !self.all_samples(set).iter().all(|name| self.run.path().join(name).is_file())
     }
 
     /// Whether the file system takes the names of all that will be written; those of a run's own

@@ -9,33 +9,58 @@ use super::inputs::Inputs;
 use super::metrics::Judges;
 use crate::adapter;
 use crate::assets;
-use crate::config::{Dtype, Source};
+use crate::config::{Dtype, PlanDiff, Source};
 use crate::data;
 use crate::error::Result;
 use crate::pipeline::tokenize;
-use crate::results::{MetricsRecord, SampleSet};
+use crate::results::{MetricsRecord, RunRecord, SampleSet};
 use crate::sample::{check_base, load, trained_model};
 use std::path::PathBuf;
 
 impl Experiment<'_> {
     /// Draws every picture that is not there, with the base model and the trained one from the
-    /// run's `weights/`, and measures all.
-    pub(super) fn resample(&self, inputs: &Inputs, judges: &Judges) -> Result<()> {
+    /// run's `weights/`, and measures all; whether anything was done.
+    pub(super) fn resample(&self, inputs: &Inputs, judges: &Judges) -> Result<bool> {
         self.check_names()?;
         let mut record = self.run.earlier_record()?;
+        let plan_toml = self.plan.to_toml();
+        let change = self.run.change_to(&plan_toml)?;
+        let lost = self.lost_judges(judges, &record);
+        if change == PlanDiff::MeasuringOnly && self.plan.is_measured() && (judges.is_empty() || !lost.is_empty()) {
+            let who = if lost.is_empty() {
+                "no encoder can be had now".to_owned()
+            } else {
+                format!("{} measured these pictures and cannot be had now", lost.join(", "))
+            };
+            self.progress.line(format!("{who}, so nothing is measured again"));
+            return Ok(false);
+        }
         trained_model(self.run, self.plan, SampleSet::Final)?;
         let sets = self.all_sets(record.counts.steps);
-        let plan_toml = self.plan.to_toml();
-        if !self.run.keeps_images(&plan_toml)? || sets.iter().any(|set| self.is_missing(*set)) {
+        if change == PlanDiff::SamplingOnly || sets.iter().any(|set| self.is_missing(*set)) {
             let files = assets::find_model(&self.plan.model, self.progress)?;
             check_base(&record, &files.root, inputs.hash_model(&self.plan.model, &files)?)?;
         }
         self.run.begin_resampling(&plan_toml)?;
         record.seconds.sampling += self.draw_again(sets.into_iter())?;
-        self.run.remove_samples_but(&record.files, &self.pictures(record.counts.steps))?;
         self.draw_grids()?;
-        let metrics = if judges.is_empty() { None } else { self.measure_again(judges, record.counts.steps)? };
-        self.finish(record, metrics)
+        // The numbers of the same pictures by the same encoders are the same.
+        let before = record.metrics.take().filter(|_| matches!(change, PlanDiff::Equal | PlanDiff::MetadataOnly));
+        let before = before.map(|metrics| (metrics, 0.0));
+        let metrics = match (judges.is_empty(), lost.is_empty()) {
+            (false, true) => self.measure_again(judges, record.counts.steps)?.or(before),
+            (true, true) => None,
+            (_, false) => before,
+        };
+        self.finish(record, metrics)?;
+        Ok(true)
+    }
+
+    /// The encoders that measured before, are still asked for, and cannot be had now.
+    fn lost_judges(&self, judges: &Judges, record: &RunRecord) -> Vec<String> {
+        let measured = record.metrics.iter().flat_map(|metrics| metrics.encoders.keys());
+        let is_asked = |name: &&String| self.plan.metrics.encoders.iter().any(|asked| asked.as_str() == *name);
+        measured.filter(is_asked).filter(|name| !judges.has(name)).cloned().collect()
     }
 
     /// Every set that `[eval]` asks for in a training of `steps`.
@@ -78,7 +103,8 @@ impl Experiment<'_> {
         if !gone.is_empty() {
             let steps = if gone.len() == 1 { "step" } else { "steps" };
             self.progress.warn(format!(
-                "the pictures of {steps} {} are not drawn: the weights of then are not in weights/ (eval.keep_weights keeps them)",
+                "the pictures of {steps} {} are not drawn where they are missing: the weights of then are not in weights/ \
+                 (eval.keep_weights keeps them)",
                 gone.join(", ")
             ));
         }

@@ -244,12 +244,15 @@ impl Room<'_> {
         let progress = self.progress;
         let outcome = match &opened {
             Opened::Finished(_) => match experiment.find_new_judges()? {
-                Some(judges) => experiment.resample(&self.inputs, &judges).map(|()| Outcome::DrawnAgain)?,
-                None => return Ok(Outcome::AlreadyDone),
+                Some(judges) if experiment.resample(&self.inputs, &judges)? => Outcome::DrawnAgain,
+                _ => return Ok(Outcome::AlreadyDone),
             },
             Opened::Resample(_) | Opened::Remeasure(_) | Opened::MissingPictures(..) => {
                 let judges = experiment.find_judges()?;
-                experiment.resample(&self.inputs, &judges).map(|()| Outcome::DrawnAgain)?
+                if !experiment.resample(&self.inputs, &judges)? {
+                    return Ok(Outcome::AlreadyDone);
+                }
+                Outcome::DrawnAgain
             }
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
                 experiment.run().map(|()| Outcome::Done)?

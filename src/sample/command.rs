@@ -62,7 +62,7 @@ impl Settings {
         let run = RunDir::existing(path)?;
         let plan = Plan::load(&run.path().join(PLAN_TOML), &[])?;
         let record = run.any_record()?;
-        let set = step.map_or(Ok(SampleSet::Final), |step| set_of(step, &run, record.as_ref()))?;
+        let set = step.map_or(Ok(SampleSet::Final), |step| set_of(step, &run, &plan, record.as_ref()))?;
         let (model, lora) = trained_model(&run, &plan, set)?;
         let trained_on = record.filter(|_| lora.is_some());
         let stand_in = plan.in_place();
@@ -157,14 +157,19 @@ pub fn command(args: &SampleArgs) -> Result<()> {
 }
 
 /// Whose weights are asked for: the last step's are the run's result.
-fn set_of(step: StepChoice, run: &RunDir, record: Option<&RunRecord>) -> Result<SampleSet> {
+fn set_of(step: StepChoice, run: &RunDir, plan: &Plan, record: Option<&RunRecord>) -> Result<SampleSet> {
     let step = match step {
         StepChoice::Number(step) => step,
         StepChoice::Best => {
             let best = record.and_then(|record| record.metrics.as_ref()?.best.as_ref());
             best.map(|best| best.step).ok_or_else(|| {
-                Error::input(format!("{} knows no best step", run.path().display()))
-                    .hint("set metrics.best_by, such as \"dino\", and let `tunelab run` finish the experiment")
+                let hint = match &plan.metrics.best_by {
+                    Some(by) if record.is_some() => format!("metrics.best_by is {by}, of which the run has no numbers"),
+                    _ => {
+                        "set metrics.best_by, such as \"dino\", and let `tunelab run` finish the experiment".to_owned()
+                    }
+                };
+                Error::input(format!("{} knows no best step", run.path().display())).hint(hint)
             })?
         }
     };

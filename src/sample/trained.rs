@@ -29,14 +29,14 @@ pub fn trained_model(run: &RunDir, plan: &Plan, set: SampleSet) -> Result<(Sourc
     }
     if let SampleSet::Step(step) = set {
         let error = Error::input(format!("{} has no weights of step {step}", run.path().display()));
-        return Err(error.hint(kept(run)));
+        return Err(error.hint(kept(run, plan)));
     }
     Err(Error::input(format!("{} has no trained weights", run.path().display()))
         .hint("let `tunelab run` finish this experiment; if its weights were removed, run it with --force"))
 }
 
 /// Which steps' weights a run has.
-fn kept(run: &RunDir) -> String {
+fn kept(run: &RunDir, plan: &Plan) -> String {
     let mut steps: Vec<usize> = Vec::new();
     for entry in fs_err::read_dir(run.path().join("weights")).into_iter().flatten().flatten() {
         if let Some(SampleSet::Step(step)) = SampleSet::of_folder(&entry.file_name().to_string_lossy()) {
@@ -46,6 +46,9 @@ fn kept(run: &RunDir) -> String {
     steps.sort_unstable();
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     match steps.as_slice() {
+        [] if plan.eval.keep_weights && plan.eval.images_every > 0 => {
+            "they were not kept while it trained, or were removed; `tunelab run --force` trains again".to_owned()
+        }
         [] => "eval.images_every with eval.keep_weights keeps weights while training".to_owned(),
         steps => format!("it has those of {}", steps.join(", ")),
     }

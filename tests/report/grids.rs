@@ -111,6 +111,7 @@ fn drawn_at(run: &RunDir, sets: &[SampleSet]) -> Vec<Rgb> {
 fn steps_have_a_grid_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
+    fs::write(run.path().join("plan.toml"), format!("{PLAN}images_every = 100\n")).unwrap();
     drawn_at(&run, &[SampleSet::Base, SampleSet::Final]);
     let read = |name: &str| tunelab::data::load_image(&run.path().join(name)).unwrap();
     grid::write_run_grid(run.path()).unwrap();
@@ -142,6 +143,7 @@ fn steps_have_a_grid_of_their_own() {
 fn of_many_steps_eight_are_shown_evenly() {
     let folder = tempfile::tempdir().unwrap();
     let run = fresh(folder.path());
+    fs::write(run.path().join("plan.toml"), format!("{PLAN}images_every = 50\n")).unwrap();
     let steps = (1..=20).map(|step| SampleSet::Step(50 * step));
     let sets: Vec<SampleSet> = [SampleSet::Base].into_iter().chain(steps).chain([SampleSet::Final]).collect();
     let images = drawn_at(&run, &sets);
@@ -152,7 +154,7 @@ fn of_many_steps_eight_are_shown_evenly() {
     let shown: Vec<usize> = (0..sets.len()).filter(|set| find(&plain, &images[2 * set]).is_some()).collect();
     assert_eq!(shown, [0, 1, 4, 6, 9, 12, 15, 17, 20, 21]);
 
-    fs::write(&plan, format!("{PLAN}[stands_in_for]\nexperiment = \"e\"\n")).unwrap();
+    fs::write(&plan, format!("{PLAN}images_every = 50\n[stands_in_for]\nexperiment = \"e\"\n")).unwrap();
     grid::write_steps_grid(run.path()).unwrap();
     let marked = read();
     assert!(marked.width == plain.width && marked.height > plain.height, "the mark has no line of its own");

@@ -207,8 +207,26 @@ fn what_is_wrong_with_the_measuring_is_told_before_the_training() {
     refused(&[dino, "metrics.paths.dino_vits16=empty"], &["model.safetensors", "metrics.encoders=[]"]);
     refused(&[dino, "metrics.paths.dino_vits16=none"], &["dino_vits16", "does not exist"]);
     refused(&["metrics.encoders=['builtin']", "metrics.reference=empty"], &["metrics.reference", "no pictures"]);
+    fs_err::create_dir(world.path("broken")).expect("writable");
+    world.write("broken/a.png", &world.read("dog/rgb.png")[..99]);
+    refused(
+        &["metrics.encoders=['builtin']", "metrics.reference=broken"],
+        &["broken/a.png", "move it out of metrics.reference"],
+    );
+    let clip = crate::measure::clip_with_tokenizer();
+    let vocab = clip.path().join("vocab.json");
+    let text = fs_err::read_to_string(&vocab).expect("it is there");
+    fs_err::write(&vocab, text.replace("\"dog</w>\":10", "\"dog</w>\":1000")).expect("writable");
+    let path = format!("metrics.paths.clip_vit_b32={}", clip.path().display());
+    refused(
+        &["metrics.encoders=['clip_vit_b32']", "eval.prompts=['a dog']", &path],
+        &["its tokenizer does not fit", "metrics.encoders=[]"],
+    );
     refused(&["metrics.encoders=['dyno_vits16']"], &["dyno_vits16", "did you mean \"dino_vits16\"?"]);
-    refused(&["metrics.encoders=['builtin']", "metrics.best_by=dino"], &["no encoder gives dino", "\"dino_vits16\""]);
+    refused(
+        &["metrics.encoders=['clip_vit_b32']", "metrics.best_by=dino"],
+        &["no encoder gives dino", "\"dino_vits16\""],
+    );
     refused(&["metrics.encoders=['builtin']", "metrics.best_by=pres"], &["pres needs `class_prompt`"]);
     refused(&["metrics.encoders=['builtin', 'builtin']"], &["builtin"]);
     // None of it matters where nothing is measured.
@@ -240,4 +258,78 @@ fn a_reference_of_its_own_is_compared_with_and_the_nearest_is_of_the_training() 
     fs_err::copy(world.path("dog/rgb.png"), world.path("held/rgb.png")).expect("writable");
     let said = world.done(&[&BUILTIN[..], &["--set", "train.steps=2", "--set", "metrics.reference=held"]].concat());
     said.has(&["1 photograph of metrics.reference", "trained on too", "rgb.png"]);
+}
+
+#[test]
+fn pictures_of_a_class_prompt_that_was_dropped_do_not_come_back() {
+    let world = World::new();
+    let class = [&BUILTIN[..], &["--set", "train.steps=2", "--set", "metrics.class_prompt=a pig"]].concat();
+    let none = [&BUILTIN[..], &["--set", "train.steps=2", "--set", "metrics.class_prompt="]].concat();
+    world.done(&class);
+    let pig = "results/a/samples/base/a-pig/0.png";
+    let first = world.read(pig);
+    // A person's own, where no step of this run has its place.
+    fs_err::create_dir_all(world.path("results/a/samples/step-000003/a-pig")).expect("writable");
+    world.write("results/a/samples/step-000003/a-pig/0.png", "mine");
+    // As if it had been cut off before its end.
+    fs_err::remove_file(world.path("results/a/run.json")).expect("it is there");
+    world.done(&none);
+    assert!(!world.path(pig).exists());
+    let short = ["--set", "eval.steps=3"];
+    world.done(&[&none[..], &short].concat());
+    world.done(&[&class[..], &short].concat());
+    assert!(world.path(pig).is_file() && world.read(pig) != first);
+    assert_eq!(world.text("results/a/samples/step-000003/a-pig/0.png"), "mine");
+    assert!(!world.path("results/a/steps.png").exists());
+}
+
+#[test]
+fn numbers_stay_where_their_encoder_cannot_be_had_again() {
+    let world = World::new();
+    let dino = world.path("dino");
+    super::world::copy(&fixture("metrics/dino_eps12"), &dino);
+    let path = format!("metrics.paths.dino_vits16={}", dino.display());
+    let run = ["run", "a.toml", "--set", "train.steps=2", "--set", "metrics.encoders=['dino_vits16']"];
+    let here = [&run[..], &["--set", &path]].concat();
+    world.done(&here);
+    let (before, csv) = (record(&world, "a")["metrics"].clone(), world.read("results/a/metrics.csv"));
+    // Without the path it would be fetched.
+    let said = alone(&world, &run);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    said.has(&["dino_vits16 measured these pictures and cannot be had now", "nothing is measured again"]);
+    assert_eq!(record(&world, "a")["metrics"], before);
+    assert!(world.read("results/a/metrics.csv") == csv && world.path("results/a/metrics.png").is_file());
+}
+
+#[test]
+fn a_warning_that_nobody_measures_goes_when_somebody_does() {
+    let world = World::new();
+    let run = ["run", "a.toml", "--set", "train.steps=2", "--set", "metrics.encoders=['dino_vits16']"];
+    alone(&world, &run).has(&["will not be measured by dino_vits16"]);
+    assert_eq!(record(&world, "a")["warnings"].as_array().map(Vec::len), Some(1));
+    let path = format!("metrics.paths.dino_vits16={}", fixture("metrics/dino_eps12").display());
+    world.done(&[&run[..], &["--set", &path]].concat());
+    let run = record(&world, "a");
+    assert!(value(&run, "tuned", "dino", None).is_some());
+    assert_eq!(run["warnings"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn the_best_step_may_be_asked_for_in_the_published_encoders_words() {
+    let world = World::new();
+    let asked = ["metrics.best_by=clip_i", "train.steps=3", "eval.images_every=1"];
+    let mut args = BUILTIN.to_vec();
+    for set in asked {
+        args.extend(["--set", set]);
+    }
+    world.done(&args);
+    assert_eq!(record(&world, "a")["metrics"]["best"]["by"], "subject");
+    let none = ["run", "a.toml", "--set", "train.steps=2", "--set", "name=b", "--set", "metrics.encoders=['builtin']"];
+    world
+        .done(&[&none[..], &["--set", "metrics.best_by=diversity"]].concat())
+        .has(&["there is no diversity of these pictures"]);
+    world.refused(
+        &["sample", "results/b", "--step", "best", "--prompt", "a dog", "-o", "no"],
+        &["knows no best step", "metrics.best_by is diversity"],
+    );
 }

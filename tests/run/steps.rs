@@ -79,7 +79,7 @@ fn other_prompts_are_drawn_again_for_the_steps_whose_weights_were_kept() {
     world.done(&[&EVERY[..], &forgetful].concat());
     assert!(!world.path("results/b/weights/step-000002").exists());
     let said = world.done(&[&EVERY[..], &forgetful, &cats].concat());
-    said.has(&["the pictures of steps 2, 4 are not drawn", "eval.keep_weights"]);
+    said.has(&["the pictures of steps 2, 4 are not drawn where they are missing", "eval.keep_weights"]);
     assert!(!world.path("results/b/samples/step-000002").exists() && !world.path("results/b/steps.png").exists());
     // And that is how the run is finished.
     world.done(&[&EVERY[..], &forgetful, &cats].concat()).has(&["finished already"]);
@@ -109,4 +109,22 @@ fn all_weights_and_their_moving_average_are_kept_where_it_is_asked_for() {
     world.done(&["sample", "results/kept", "--step", "2", "--prompt", "a dog", "-o", "drawn"]);
     same(&world, "drawn/a-dog/0.png", "results/kept/samples/step-000002/a-dog/0.png");
     same(&world, "results/full/samples/step-000002/a-dog/0.png", "results/kept/samples/step-000002/a-dog/0.png");
+}
+
+#[test]
+fn pictures_of_a_step_that_cannot_be_drawn_again_stay_where_another_is_missing() {
+    let world = World::new();
+    let run = [&EVERY[..], &["--set", "eval.keep_weights=false", "--set", "metrics.encoders=['builtin']"]].concat();
+    world.done(&run);
+    let cat = "results/a/samples/step-000002/a-cat/0.png";
+    let before = world.read(cat);
+    fs_err::remove_file(world.path("results/a/samples/step-000002/a-dog/0.png")).expect("it is there");
+    world.done(&run).has(&["samples/step-000002/a-dog/0.png is missing", "the pictures of step 2 are not drawn where"]);
+    assert!(world.read(cat) == before && world.path("results/a/steps.png").is_file());
+    let rows = world.text("results/a/metrics.csv");
+    assert!(rows.contains("step-000002/a-cat/0.png") && !rows.contains("step-000002/a-dog/0.png"));
+    world.done(&run).has(&["finished already"]);
+    // Nor does a class prompt, which has none of that step, take any away.
+    world.done(&[&run[..], &["--set", "metrics.class_prompt=a pig"]].concat());
+    assert!(world.read(cat) == before && world.path("results/a/samples/tuned/a-pig/0.png").is_file());
 }

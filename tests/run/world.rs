@@ -132,7 +132,7 @@ pub fn tree(root: &Path) -> Vec<String> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for name in tree(from) {
         let target = to.join(&name);
         fs_err::create_dir_all(target.parent().expect("a folder")).expect("writable");

@@ -34,7 +34,9 @@ fn block(metrics: &MetricsRecord, encoder: &str) -> Vec<String> {
     rows.push(row("all prompts", columns.iter().map(|metric| words(metric, None))));
     let intervals: Vec<Option<String>> = columns.iter().map(|metric| interval(metrics, encoder, metric)).collect();
     if intervals.iter().any(Option::is_some) {
-        rows.push(row("95 % of resampled prompts", intervals.into_iter().map(Option::unwrap_or_default)));
+        let resampled =
+            if prompts(metrics).len() > 1 { "95 % of resampled prompts" } else { "95 % of resampled images" };
+        rows.push(row(resampled, intervals.into_iter().map(Option::unwrap_or_default)));
     }
     let mut out = vec![format!("fidelity, {what}raw cosines ({encoder})")];
     out.extend(aligned(&rows));
