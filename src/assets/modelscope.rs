@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::download::{Wanted, fetch};
+use super::find::MASTER;
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
@@ -51,6 +52,37 @@ pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress
     remote.fetch(&wanted, &listed, progress)?;
     pictures::note(&list, &wanted)?;
     Ok(remote.dir)
+}
+
+/// Finds `needed` files and those of `useful` that the model `repo` has, from the cache or from ModelScope; gives the folder
+/// that they lie in.
+pub fn find_files(
+    repo: &str,
+    needed: &[&str],
+    useful: &[&str],
+    settings: &HubSettings,
+    progress: &Progress,
+) -> Tried<PathBuf> {
+    let remote = Remote::new(repo, MASTER, "models", settings)?;
+    if has(&remote.dir, needed) {
+        return Ok(remote.dir);
+    }
+    let listed = remote.list_model()?;
+    if let Some(lacking) = needed.iter().find(|name| !listed.contains_key(**name)) {
+        return Err(Error::input(format!("{repo} on ModelScope has no {lacking}")).into());
+    }
+    let wanted = needed.iter().chain(useful).filter(|name| listed.contains_key(**name));
+    remote.fetch(&wanted.map(ToString::to_string).collect::<Vec<_>>(), &listed, progress)?;
+    Ok(remote.dir)
+}
+
+/// Whether the cache holds these files, so that [`find_files`] asks nobody.
+pub(super) fn has_files(repo: &str, needed: &[&str], settings: &HubSettings) -> bool {
+    Remote::new(repo, MASTER, "models", settings).is_ok_and(|remote| has(&remote.dir, needed))
+}
+
+fn has(dir: &Path, needed: &[&str]) -> bool {
+    needed.iter().all(|name| dir.join(name).is_file())
 }
 
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.

@@ -45,10 +45,21 @@ impl Reach {
         })
     }
 
-    /// Why files of a Hugging Face repository cannot be had: they are not here, and the hub is silent.
-    pub fn obstacle_to_files(&self, repo: &str, revision: &str, needed: &[&str]) -> Option<String> {
-        let had = hub::has_files(repo, revision, needed, &self.hubs.huggingface) || self.huggingface_answers();
-        (!had).then(|| self.hubs.huggingface.silence())
+    /// Why files of a Hugging Face repository cannot be had, nor those of the same on ModelScope, if there is one: they are not
+    /// here, and the hubs are silent.
+    pub fn obstacle_to_files(
+        &self,
+        (repo, revision): (&str, &str),
+        second: Option<&str>,
+        needed: &[&str],
+    ) -> Option<String> {
+        let Hubs { huggingface, modelscope } = &self.hubs;
+        let in_modelscope =
+            |second: &str| modelscope::has_files(second, needed, modelscope) || self.modelscope_answers();
+        let had = hub::has_files(repo, revision, needed, huggingface)
+            || self.huggingface_answers()
+            || second.is_some_and(in_modelscope);
+        (!had).then(|| huggingface.silence())
     }
 
     /// Whether the model can be had without a network.

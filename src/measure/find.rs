@@ -1,5 +1,5 @@
 //! Where an encoder is: compiled in, in a folder that somebody names, or in the cache, filled from Hugging Face where it is
-//! not.
+//! not, or from ModelScope where that cannot be reached.
 //!
 //! In: a name, perhaps a folder. Out: a [`FoundEncoder`], which can be opened and hashed.
 
@@ -10,7 +10,7 @@ use candle_core::Device;
 use super::encoder::Encoder;
 use super::files::{CONFIG, WEIGHTS};
 use crate::assets::builtin::unpack;
-use crate::assets::{Hubs, Tried, hub};
+use crate::assets::{Hubs, Tried, hub, modelscope};
 use crate::builtin::Builtin;
 use crate::error::Result;
 use crate::hash::sha256_of_file;
@@ -51,8 +51,14 @@ pub fn find(name: EncoderName, folder: Option<&Path>, progress: &Progress) -> Tr
         return Ok(FoundEncoder { name, dir: unpack(Builtin::Judge)?, source: name.to_string() });
     };
     let useful = if name.reads_prompts() { &USEFUL[..] } else { &USEFUL[..1] };
-    let dir = hub::find_files(repo, revision, &needed_files(name), useful, &Hubs::from_env().huggingface, progress)?;
-    Ok(FoundEncoder { name, dir, source: format!("{repo} at {revision}") })
+    let (hubs, needed) = (Hubs::from_env(), needed_files(name));
+    match (hub::find_files(repo, revision, &needed, useful, &hubs.huggingface, progress), name.modelscope()) {
+        (Err(failed), Some(second)) if failed.unreachable => {
+            let dir = modelscope::find_files(second, &needed, useful, &hubs.modelscope, progress)?;
+            Ok(FoundEncoder { name, dir, source: format!("{second} on ModelScope") })
+        }
+        (found, _) => Ok(FoundEncoder { name, dir: found?, source: format!("{repo} at {revision}") }),
+    }
 }
 
 impl FoundEncoder {

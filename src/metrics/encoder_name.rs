@@ -51,6 +51,14 @@ impl EncoderName {
         }
     }
 
+    /// The same on ModelScope, asked where Hugging Face cannot be reached; `None` where no such repository is known.
+    pub const fn modelscope(self) -> Option<&'static str> {
+        match self {
+            Self::ClipVitL14 => Some("AI-ModelScope/clip-vit-large-patch14"),
+            Self::Builtin | Self::DinoVits16 | Self::ClipVitB32 => None,
+        }
+    }
+
     /// About how many bytes are fetched.
     pub const fn download_bytes(self) -> u64 {
         match self {

@@ -342,7 +342,7 @@ impl OfEncoder<'_> {
 /// Why an encoder cannot be had, if it has to be fetched and its hub is silent.
 fn obstacle(name: EncoderName, folder: Option<&Path>, reach: &Reach) -> Option<String> {
     let (repo, revision) = name.repo().filter(|_| folder.is_none())?;
-    reach.obstacle_to_files(repo, revision, &needed_files(name))
+    reach.obstacle_to_files((repo, revision), name.modelscope(), &needed_files(name))
 }
 
 /// Whether a warning says that an encoder will not measure, one of `names`.

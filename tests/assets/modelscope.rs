@@ -1,5 +1,6 @@
 //! ModelScope, as `server` acts it.
 
+use tunelab::assets::modelscope;
 use tunelab::config::Source;
 use tunelab::error::Result;
 use tunelab::pipeline::ModelFiles;
@@ -97,4 +98,24 @@ fn a_data_set_of_two_pages_comes_as_its_pictures_and_then_asks_for_nothing() {
     assert_eq!(pages, 2);
     assert_eq!(world.hubs.find_dataset(&source(), &world.progress).unwrap(), dir);
     assert_eq!(world.server.take_log().len(), 0);
+}
+
+#[test]
+fn single_files_are_fetched_once_and_what_a_repository_lacks_is_named() {
+    let world = World::new(model());
+    let find = |needed: &[&str], useful: &[&str]| {
+        let found =
+            modelscope::find_files("some-one/small.sd", needed, useful, &world.hubs.modelscope, &world.progress);
+        found.map_err(|failed| failed.error)
+    };
+    let dir = find(&["unet/config.json"], &["vae/config.json", "none.json"]).unwrap();
+    assert!(dir.join("unet/config.json").is_file() && dir.join("vae/config.json").is_file());
+    assert!(!dir.join("none.json").exists());
+    world.server.take_log();
+    assert_eq!(find(&["unet/config.json"], &[]).unwrap(), dir);
+    assert_eq!(world.server.take_log().len(), 0);
+    let error = find(&["unet/config.json", "none.json"], &[]).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("has no none.json"), "{error}");
+    world.server.set(Fault::Silent);
+    assert!(find(&["scheduler/scheduler_config.json"], &[]).unwrap_err().exit_code() == 1);
 }
