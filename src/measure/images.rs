@@ -16,7 +16,8 @@ use crate::data::{Rgb, load_image};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::metrics::{
-    DIVERSITY, EncoderName, Interval, NEAREST, cosine_to_each, diversity, interval, nearest, resampled,
+    DIVERSITY, EncoderName, Interval, NEAREST, bounds, cosine_to_each, diversity, interval, nearest, resampled,
+    resampled_diversity,
 };
 use crate::progress::{Bar, Progress};
 
@@ -159,10 +160,15 @@ pub fn summarize(
         let features: Vec<Vec<f64>> = group.iter().map(|i| generated.features[*i].clone()).collect();
         diversity(&features).into_iter().collect()
     };
+    let mut diversity_measured = measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times);
+    if let ([only], Some(measured)) = (&by_prompt[..], &mut diversity_measured) {
+        let features: Vec<Vec<f64>> = only.iter().map(|i| generated.features[*i].clone()).collect();
+        measured.interval = bounds(resampled_diversity(&features, &resampled(features.len(), times)));
+    }
     let all = [
         (Some(name.metric()), mean(|image| image.subject)),
         (name.prompt_metric(), mean(|image| image.prompt)),
-        (Some(DIVERSITY), measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times)),
+        (Some(DIVERSITY), diversity_measured),
         (Some(NEAREST), nearest_image(&per_image).map(|(value, _)| Measurement { value, interval: None })),
     ];
     let metrics = all.into_iter().filter_map(|(metric, measured)| Some((metric?, measured?))).collect();

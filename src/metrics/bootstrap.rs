@@ -37,10 +37,14 @@ pub fn interval(groups: &[Vec<f64>], draws: &[Vec<usize>]) -> Option<Interval> {
         let (sum, count) = draw.iter().fold((0.0, 0), add);
         sum / count as f64
     };
-    let mut means: Vec<f64> = draws.iter().map(mean).collect();
-    means.sort_by(f64::total_cmp);
-    let [low, high] = PERCENTILES.map(|percent| percentile(&means, percent));
-    Some(Interval { low, high })
+    bounds(draws.iter().map(mean).collect())
+}
+
+/// The interval of what a statistic is of each draw. `None` of nothing.
+pub fn bounds(mut values: Vec<f64>) -> Option<Interval> {
+    values.sort_by(f64::total_cmp);
+    let [low, high] = PERCENTILES.map(|percent| (!values.is_empty()).then(|| percentile(&values, percent)));
+    Some(Interval { low: low?, high: high? })
 }
 
 /// As `numpy.percentile`: linear between the two nearest of the sorted values.

@@ -10,7 +10,7 @@ mod encoder_name;
 mod prompt;
 mod similarity;
 
-pub use bootstrap::{Interval, interval, resampled};
+pub use bootstrap::{Interval, bounds, interval, resampled};
 pub use encoder_name::{DIVERSITY, EncoderName, NEAREST, PRES};
 pub use prompt::without_identifier;
-pub use similarity::{cosine_to_each, diversity, nearest, unit};
+pub use similarity::{cosine_to_each, diversity, nearest, resampled_diversity, unit};
