@@ -106,6 +106,12 @@ fn all_weights_and_their_moving_average_are_kept_where_it_is_asked_for() {
     world.done(&["run", "full.toml", "--set", "name=kept", "--set", "eval.keep_weights=true"]);
     same(&world, "results/full/loss.csv", "results/kept/loss.csv");
     assert!(world.path("results/kept/weights/step-000002/model_index.json").is_file());
+    // The average of then, as a training that ends there leaves it.
+    world.done(&["run", "full.toml", "--set", "name=short", "--set", "train.steps=2"]);
+    for file in ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"] {
+        same(&world, &format!("results/kept/weights/step-000002/{file}"), &format!("results/short/weights/{file}"));
+    }
+    same(&world, "results/kept/samples/step-000002/a-dog/0.png", "results/short/samples/tuned/a-dog/0.png");
     world.done(&["sample", "results/kept", "--step", "2", "--prompt", "a dog", "-o", "drawn"]);
     same(&world, "drawn/a-dog/0.png", "results/kept/samples/step-000002/a-dog/0.png");
     same(&world, "results/full/samples/step-000002/a-dog/0.png", "results/kept/samples/step-000002/a-dog/0.png");
