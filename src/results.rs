@@ -23,6 +23,7 @@
 //! time, so that a run that fails keeps all before it. A folder that holds another plan, or that no
 //! run wrote, is never touched, and of `samples/` nothing but what a run drew is removed.
 
+mod drawn;
 mod files;
 mod hashes;
 mod inputs;
@@ -49,6 +50,7 @@ use crate::data::Rgb;
 use crate::error::{Error, Result};
 use crate::lock::Locked;
 
+pub use drawn::Drawn;
 pub use files::{write_atomic, write_with};
 pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};

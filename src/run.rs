@@ -153,8 +153,8 @@ impl<'a> Experiment<'a> {
         let bar = self.progress.bar("training", total as u64);
         bar.skip(trainer.done() as u64);
         let busy = GpuUtilization::watch(self.device);
-        let is_drawn =
-            |step: usize| SampleSet::on_the_way(self.images_every(), total).any(|set| set == SampleSet::Step(step));
+        let images_every = self.images_every();
+        let is_drawn = |step: usize| (1..total).contains(&step) && SampleSet::Step(step).is_drawn(images_every);
         let mut trained = Trained::default();
         if is_drawn(trainer.done()) {
             // The checkpoint may be older than the last of its images.
@@ -242,7 +242,7 @@ impl<'a> Experiment<'a> {
     /// The run's last file: its record, with what its images were measured to be.
     fn finish(&self, mut record: RunRecord, measured: Option<(MetricsRecord, f64)>) -> Result<()> {
         let (metrics, seconds) = measured.unzip();
-        fidelity::write(self.run.path(), &metrics.clone().unwrap_or_default())?;
+        fidelity::write(self.run.path(), metrics.as_ref().unwrap_or(&MetricsRecord::default()))?;
         record.files.retain(|name| name.starts_with("weights/"));
         record.files.extend(self.pictures(record.counts.steps));
         record.files.extend(metrics.is_some().then(|| METRICS_CSV.to_owned()));

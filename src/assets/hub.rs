@@ -67,14 +67,12 @@ pub fn find_files(
     progress: &Progress,
 ) -> Tried<PathBuf> {
     let remote = Remote::new(repo, revision, RepoType::Model, settings)?;
-    if let Some(dir) = remote.cached().filter(|dir| needed.iter().all(|name| dir.join(name).is_file())) {
+    if let Some(dir) = remote.cached().filter(|dir| layout::has_files(dir, needed)) {
         return Ok(dir);
     }
     let choose = |names: &BTreeSet<String>| {
-        if let Some(lacking) = needed.iter().find(|name| !names.contains(**name)) {
-            return Err(Error::input(format!("{repo} has no {lacking} at the revision {revision}")));
-        }
-        Ok(needed.iter().chain(useful).filter(|name| names.contains(**name)).map(ToString::to_string).collect())
+        layout::choose_files(names, needed, useful)
+            .map_err(|lacking| Error::input(format!("{repo} has no {lacking} at the revision {revision}")))
     };
     Ok(remote.fetch(choose, progress)?.0)
 }
@@ -82,7 +80,7 @@ pub fn find_files(
 /// Whether the cache holds these files, so that [`find_files`] asks nobody.
 pub(super) fn has_files(repo: &str, revision: &str, needed: &[&str], settings: &HubSettings) -> bool {
     let remote = Remote::new(repo, revision, RepoType::Model, settings);
-    remote.is_ok_and(|remote| remote.cached().is_some_and(|dir| needed.iter().all(|name| dir.join(name).is_file())))
+    remote.is_ok_and(|remote| remote.cached().is_some_and(|dir| layout::has_files(&dir, needed)))
 }
 
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.

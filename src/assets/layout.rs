@@ -134,3 +134,20 @@ pub(super) fn stays_inside(name: &str) -> bool {
         && !name.contains(['\\', '\0', ':'])
         && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
 }
+
+/// Whether a folder has these files.
+pub(super) fn has_files(dir: &Path, needed: &[&str]) -> bool {
+    needed.iter().all(|name| dir.join(name).is_file())
+}
+
+/// The files `needed`, and those of `useful` that `names` has; or one of `needed` that it lacks.
+pub(super) fn choose_files<'n>(
+    names: &BTreeSet<String>,
+    needed: &[&'n str],
+    useful: &[&'n str],
+) -> std::result::Result<Vec<String>, &'n str> {
+    if let Some(lacking) = needed.iter().find(|name| !names.contains(**name)) {
+        return Err(*lacking);
+    }
+    Ok(needed.iter().chain(useful).filter(|name| names.contains(**name)).map(ToString::to_string).collect())
+}

@@ -64,25 +64,19 @@ pub fn find_files(
     progress: &Progress,
 ) -> Tried<PathBuf> {
     let remote = Remote::new(repo, MASTER, "models", settings)?;
-    if has(&remote.dir, needed) {
+    if layout::has_files(&remote.dir, needed) {
         return Ok(remote.dir);
     }
     let listed = remote.list_model()?;
-    if let Some(lacking) = needed.iter().find(|name| !listed.contains_key(**name)) {
-        return Err(Error::input(format!("{repo} on ModelScope has no {lacking}")).into());
-    }
-    let wanted = needed.iter().chain(useful).filter(|name| listed.contains_key(**name));
-    remote.fetch(&wanted.map(ToString::to_string).collect::<Vec<_>>(), &listed, progress)?;
+    let wanted = layout::choose_files(&listed.keys().cloned().collect(), needed, useful)
+        .map_err(|lacking| Error::input(format!("{repo} on ModelScope has no {lacking}")))?;
+    remote.fetch(&wanted, &listed, progress)?;
     Ok(remote.dir)
 }
 
 /// Whether the cache holds these files, so that [`find_files`] asks nobody.
 pub(super) fn has_files(repo: &str, needed: &[&str], settings: &HubSettings) -> bool {
-    Remote::new(repo, MASTER, "models", settings).is_ok_and(|remote| has(&remote.dir, needed))
-}
-
-fn has(dir: &Path, needed: &[&str]) -> bool {
-    needed.iter().all(|name| dir.join(name).is_file())
+    Remote::new(repo, MASTER, "models", settings).is_ok_and(|remote| layout::has_files(&remote.dir, needed))
 }
 
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.

@@ -156,14 +156,11 @@ pub fn summarize(
         let values = |group: &Vec<usize>| group.iter().filter_map(|i| value(&per_image[*i])).collect::<Vec<f64>>();
         measurement(&drawn.iter().map(values).collect::<Vec<_>>(), times)
     };
-    let diverse = |group: &Vec<usize>| {
-        let features: Vec<Vec<f64>> = group.iter().map(|i| generated.features[*i].clone()).collect();
-        diversity(&features).into_iter().collect()
-    };
+    let diverse = |group: &Vec<usize>| diversity(&generated.only(group).features).into_iter().collect();
     let mut diversity_measured = measurement(&by_prompt.iter().map(diverse).collect::<Vec<_>>(), times);
     if let ([only], Some(measured)) = (&by_prompt[..], &mut diversity_measured) {
-        let features: Vec<Vec<f64>> = only.iter().map(|i| generated.features[*i].clone()).collect();
-        measured.interval = bounds(resampled_diversity(&features, &resampled(features.len(), times)));
+        let draws = resampled(only.len(), times);
+        measured.interval = bounds(resampled_diversity(&generated.only(only).features, &draws));
     }
     let all = [
         (Some(name.metric()), mean(|image| image.subject)),

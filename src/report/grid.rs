@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::{self, Rgb};
 use crate::error::{Error, Result};
-use crate::results::{PLAN_TOML, SampleSet, slug, write_png};
+use crate::results::{Drawn, PLAN_TOML, SampleSet, slug, write_png};
 
 use super::text::{BOLD, Color, Face, REGULAR};
 
@@ -66,9 +66,9 @@ pub fn grid(headings: &[Heading], rows: &[Row]) -> Result<Rgb> {
 /// stand-in. A run gets only the sets that it has.
 pub fn write_run_grid(run: &Path) -> Result<()> {
     let plan = plan(run)?;
-    let prompts = prompts(run, &plan)?;
+    let Drawn { prompts, images, .. } = drawn(run, &plan)?;
     let mark = if is_stand_in(&plan) { ", STAND-IN" } else { "" };
-    let most = images(&plan).unwrap_or(usize::MAX);
+    let most = images.unwrap_or(usize::MAX);
     let mut sets: Vec<(SampleSet, Vec<Vec<Rgb>>)> = Vec::new();
     let found = SampleSet::found(run)?;
     for set in found.into_iter().filter(|set| !matches!(set, SampleSet::Step(_))) {
@@ -91,19 +91,15 @@ pub fn write_run_grid(run: &Path) -> Result<()> {
 pub fn write_steps_grid(run: &Path) -> Result<()> {
     let path = run.join("steps.png");
     let plan = plan(run)?;
-    let every = images_every(&plan);
-    let is_own = |set: &SampleSet| match set {
-        SampleSet::Base | SampleSet::Final => true,
-        SampleSet::Step(step) => every > 0 && step % every == 0,
-    };
-    let sets = thinned(SampleSet::found(run)?.into_iter().filter(is_own).collect());
+    let Drawn { prompts, images_every, .. } = drawn(run, &plan)?;
+    let sets = thinned(SampleSet::found(run)?.into_iter().filter(|set| set.is_drawn(images_every)).collect());
     if !sets.iter().any(|set| matches!(set, SampleSet::Step(_))) {
         return if path.is_file() { Ok(fs_err::remove_file(&path)?) } else { Ok(()) };
     }
     let mark = if is_stand_in(&plan) { "\nSTAND-IN" } else { "" };
     let heading = |set: &SampleSet| Heading { text: format!("{}{mark}", set.heading()), span: 1 };
     let mut rows = Vec::new();
-    for prompt in prompts(run, &plan)? {
+    for prompt in prompts {
         let mut images = Vec::new();
         for set in &sets {
             images.push(load_samples(run, *set, &prompt, 1)?.pop().unwrap_or_else(missing));
@@ -142,34 +138,13 @@ fn plan(run: &Path) -> Result<toml::Table> {
     toml::from_str(&text).map_err(|e| Error::input(format!("{} is not TOML", path.display())).cause(e))
 }
 
-/// The prompts that a plan draws, in its order: the evaluation's, and where images are measured the
-/// class prompt.
-fn prompts(run: &Path, plan: &toml::Table) -> Result<Vec<String>> {
-    let class = || {
-        let metrics = plan.get("metrics")?;
-        let is_measured = !metrics.get("encoders")?.as_array()?.is_empty();
-        Some(metrics.get("class_prompt")?.as_str()?.to_owned()).filter(|class| is_measured && !class.is_empty())
-    };
-    let listed = || {
-        let prompts = plan.get("eval")?.get("prompts")?.as_array()?;
-        prompts.iter().map(|prompt| prompt.as_str().map(str::to_string)).collect::<Option<Vec<_>>>()
-    };
-    let missing = || Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display()));
-    let mut prompts = listed().ok_or_else(missing)?;
-    let class = class().filter(|class| !prompts.contains(class));
-    prompts.extend(class);
-    Ok(prompts)
-}
-
-/// Optimizer steps between two sets of images while training.
-fn images_every(plan: &toml::Table) -> usize {
-    let every = || usize::try_from(plan.get("eval")?.get("images_every")?.as_integer()?).ok();
-    every().unwrap_or(0)
-}
-
-/// How many images of a prompt a plan asks for.
-fn images(plan: &toml::Table) -> Option<usize> {
-    usize::try_from(plan.get("eval")?.get("images")?.as_integer()?).ok()
+/// What a run's plan draws, of which it must have a list.
+fn drawn(run: &Path, plan: &toml::Table) -> Result<Drawn> {
+    let listed = plan.get("eval").and_then(|eval| eval.get("prompts")?.as_array());
+    if !listed.is_some_and(|prompts| prompts.iter().all(toml::Value::is_str)) {
+        return Err(Error::input(format!("{} has no eval.prompts", run.join(PLAN_TOML).display())));
+    }
+    Ok(Drawn::of(plan))
 }
 
 /// The images 0, 1, … of one prompt, as many as there are, at `most` so many: others beside them

@@ -53,6 +53,14 @@ impl SampleSet {
         (every..total).step_by(every.max(1)).filter(move |_| every > 0).map(Self::Step)
     }
 
+    /// Whether a run draws it that draws a set every `every` steps, 0 being never.
+    pub fn is_drawn(self, every: usize) -> bool {
+        match self {
+            Self::Base | Self::Final => true,
+            Self::Step(step) => every > 0 && step.is_multiple_of(every),
+        }
+    }
+
     /// The words on the grid and at the progress bar.
     pub fn heading(self) -> String {
         match self {
@@ -71,12 +79,16 @@ impl SampleSet {
 
     /// The sets that a run's folder holds, in order.
     pub fn found(run: &Path) -> io::Result<Vec<Self>> {
-        let samples = run.join("samples");
-        if !samples.is_dir() {
+        Self::found_in(&run.join("samples"))
+    }
+
+    /// The sets whose folders lie in `folder`, in order; none where it is not there.
+    pub fn found_in(folder: &Path) -> io::Result<Vec<Self>> {
+        if !folder.is_dir() {
             return Ok(Vec::new());
         }
         let mut sets = Vec::new();
-        for entry in fs::read_dir(samples)? {
+        for entry in fs::read_dir(folder)? {
             sets.extend(Self::of_folder(&entry?.file_name().to_string_lossy()));
         }
         sets.sort();

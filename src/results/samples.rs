@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 
 use fs_err as fs;
-use toml::{Table, Value};
 
+use super::drawn::Drawn;
 use super::names::slug;
 use super::sample_set::SampleSet;
 
@@ -19,7 +19,7 @@ pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result
     for name in named.iter().filter(|name| name.starts_with("samples/") && !name.contains("..")) {
         gone(fs::remove_file(run.join(name)))?;
     }
-    let plans: Vec<Asked> = plans.iter().filter_map(|plan| Asked::of(plan)).collect();
+    let plans: Vec<Drawn> = plans.iter().filter_map(|plan| drawn(plan)).collect();
     plans.iter().try_for_each(|plan| plan.remove(run, |_| true))?;
     remove_all_empty(run)
 }
@@ -27,45 +27,23 @@ pub(super) fn remove(run: &Path, plans: &[&str], named: &[String]) -> io::Result
 /// Removes the images of the prompts that only one of the two plans draws: those that are no more
 /// asked for, and what lies where new ones will.
 pub(super) fn remove_changed(run: &Path, stored: &str, wanted: &str) -> io::Result<()> {
-    let (Some(stored), Some(wanted)) = (Asked::of(stored), Asked::of(wanted)) else { return Ok(()) };
+    let (Some(stored), Some(wanted)) = (drawn(stored), drawn(wanted)) else { return Ok(()) };
     stored.remove(run, |prompt| !wanted.prompts.contains(prompt))?;
     wanted.remove(run, |prompt| !stored.prompts.contains(prompt))?;
     remove_all_empty(run)
 }
 
-/// What a plan draws.
-struct Asked {
-    prompts: Vec<String>,
-    /// Images of each.
-    images: usize,
-    /// Optimizer steps between two sets of them; 0 is never.
-    every: usize,
+fn drawn(plan: &str) -> Option<Drawn> {
+    Some(Drawn::of(&plan.parse().ok()?))
 }
 
-impl Asked {
-    fn of(plan: &str) -> Option<Self> {
-        let plan: Table = plan.parse().ok()?;
-        let get = |table: &str, key: &str| plan.get(table).and_then(|table| table.get(key));
-        let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-        let count = |key: &str| usize::try_from(get("eval", key)?.as_integer()?).ok();
-        let is_measured = !list(get("metrics", "encoders")).is_empty();
-        let class = get("metrics", "class_prompt").and_then(Value::as_str).filter(|_| is_measured);
-        let prompts = list(get("eval", "prompts"));
-        let prompts = prompts.iter().filter_map(Value::as_str).chain(class);
-        let prompts = prompts.filter(|prompt| !prompt.is_empty()).map(str::to_owned).collect();
-        Some(Self { prompts, images: count("images").unwrap_or(1), every: count("images_every").unwrap_or(0) })
-    }
-
+impl Drawn {
     /// Removes its images of the prompts that are meant.
     fn remove(&self, run: &Path, is_meant: impl Fn(&String) -> bool) -> io::Result<()> {
-        let is_own = |set: &SampleSet| match set {
-            SampleSet::Base | SampleSet::Final => true,
-            SampleSet::Step(step) => self.every > 0 && step % self.every == 0,
-        };
-        for set in SampleSet::found(run)?.iter().filter(|set| is_own(set)) {
+        for set in SampleSet::found(run)?.iter().filter(|set| set.is_drawn(self.images_every)) {
             let set = run.join("samples").join(set.folder());
             let mut prompts = self.prompts.iter().filter(|prompt| is_meant(prompt));
-            prompts.try_for_each(|prompt| remove_up_to(&set.join(slug(prompt)), self.images))?;
+            prompts.try_for_each(|prompt| remove_up_to(&set.join(slug(prompt)), self.images.unwrap_or(1)))?;
         }
         Ok(())
     }

@@ -125,15 +125,14 @@ impl Experiment<'_> {
         };
         self.tell_shared(judges.reference.as_deref().unwrap_or_default(), pictures)?;
         let samples = self.drawn(steps);
-        let generated: Vec<PathBuf> = samples.iter().map(|sample| self.run.path().join(&sample.image.name)).collect();
         let open = |found: &FoundEncoder| Ok((found.name, found.open(true, self.device)?));
         let encoders = judges.encoders.iter().map(open).collect::<Result<Vec<_>>>()?;
         let own = judges.reference.as_ref().map_or(0, Vec::len);
-        let bar = self.progress.bar("measuring", (training.len() + own + generated.len()) as u64);
+        let bar = self.progress.bar("measuring", (training.len() + own + samples.len()) as u64);
         let look = |files: &[&Path]| see(files, &encoders, self.device, self.interrupt, &bar);
         let of_training = look(&training)?;
         let of_subject = if own > 0 { look(&subject)? } else { of_training.clone() };
-        let of_samples = look(&generated.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let of_samples = look(&samples.iter().map(|sample| sample.image.path.as_path()).collect::<Vec<_>>())?;
         bar.finish();
         let mut sets = sets(&samples);
         let mut rows = Vec::new();
@@ -179,13 +178,13 @@ impl Experiment<'_> {
         for set in self.sample_sets(steps) {
             for prompt in self.plan.drawn_prompts() {
                 for index in 0..self.plan.eval.images {
-                    let name = sample_name(set, &prompt, index);
+                    let (path, name) = (self.run.sample_path(set, &prompt, index), sample_name(set, &prompt, index));
                     // Of a step on the way one may be gone for good.
-                    if !self.run.path().join(&name).is_file() {
+                    if !path.is_file() {
                         continue;
                     }
                     let image = Image {
-                        path: self.run.path().join(&name),
+                        path,
                         name,
                         prompt: without_identifier(&prompt, identifier),
                         group: Some(prompt.clone()),

@@ -58,12 +58,20 @@ impl Experiment<'_> {
         names.chain(["grid.png".to_owned()]).collect()
     }
 
+    /// Every set that `[eval]` asks for in a training of `steps`.
+    pub(super) fn all_sets(&self, steps: usize) -> Vec<SampleSet> {
+        if self.plan.eval.prompts.is_empty() {
+            return Vec::new();
+        }
+        let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
+        base.into_iter().chain(SampleSet::on_the_way(self.images_every(), steps)).chain([SampleSet::Final]).collect()
+    }
+
     /// The sets of a training of `steps`, without those on the way of which nothing could be drawn.
     pub(super) fn sample_sets(&self, steps: usize) -> Vec<SampleSet> {
-        let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
-        let on_the_way = SampleSet::on_the_way(self.images_every(), steps);
-        let kept = on_the_way.filter(|set| !self.samples(*set).is_empty());
-        base.into_iter().chain(kept).chain([SampleSet::Final]).collect()
+        let mut sets = self.all_sets(steps);
+        sets.retain(|set| !matches!(set, SampleSet::Step(_)) || !self.samples(*set).is_empty());
+        sets
     }
 
     /// The names of a set's pictures; of one on the way only those that are there, as others cannot

@@ -63,15 +63,6 @@ impl Experiment<'_> {
         measured.filter(is_asked).filter(|name| !judges.has(name)).cloned().collect()
     }
 
-    /// Every set that `[eval]` asks for in a training of `steps`.
-    fn all_sets(&self, steps: usize) -> Vec<SampleSet> {
-        if self.plan.eval.prompts.is_empty() {
-            return Vec::new();
-        }
-        let base = self.plan.eval.compare_base.then_some(SampleSet::Base);
-        base.into_iter().chain(SampleSet::on_the_way(self.images_every(), steps)).chain([SampleSet::Final]).collect()
-    }
-
     /// As the run's end does. Photographs that are not here any more are no reason to draw nothing.
     fn measure_again(&self, judges: &Judges, steps: usize) -> Result<Option<(MetricsRecord, f64)>> {
         let dataset = &self.plan.dataset;

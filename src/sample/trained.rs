@@ -37,14 +37,10 @@ pub fn trained_model(run: &RunDir, plan: &Plan, set: SampleSet) -> Result<(Sourc
 
 /// Which steps' weights a run has.
 fn kept(run: &RunDir, plan: &Plan) -> String {
-    let mut steps: Vec<usize> = Vec::new();
-    for entry in fs_err::read_dir(run.path().join("weights")).into_iter().flatten().flatten() {
-        if let Some(SampleSet::Step(step)) = SampleSet::of_folder(&entry.file_name().to_string_lossy()) {
-            steps.push(step);
-        }
-    }
-    steps.sort_unstable();
-    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    let sets = SampleSet::found_in(&run.path().join("weights")).unwrap_or_default();
+    let steps =
+        sets.into_iter().filter_map(|set| if let SampleSet::Step(step) = set { Some(step.to_string()) } else { None });
+    let steps: Vec<String> = steps.collect();
     match steps.as_slice() {
         [] if plan.eval.keep_weights && plan.eval.images_every > 0 => {
             "they were not kept while it trained, or were removed; `tunelab run --force` trains again".to_owned()

@@ -3,14 +3,10 @@
 //! In: a [`MetricsRecord`], an encoder and a metric's name. Out: a [`Change`], its words with two
 //! decimals, and the names and the order of what was measured.
 
-use crate::results::{MetricsRecord, SampleSet, SetMetrics};
+use clap::ValueEnum;
 
-/// The order in which encoders are shown; others come behind them, by name.
-const ENCODERS: [&str; 4] = ["builtin", "dino_vits16", "clip_vit_b32", "clip_vit_l14"];
-/// Whether the subject is in the images, by each kind of encoder.
-const SUBJECT: [&str; 3] = ["subject", "dino", "clip_i"];
-/// Whether the prompt is, likewise.
-const PROMPT: [&str; 2] = ["prompt", "clip_t"];
+use crate::metrics::{EncoderName, PRES};
+use crate::results::{MetricsRecord, SampleSet, SetMetrics};
 
 /// A value before and after training, as far as they are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -44,10 +40,11 @@ pub(in crate::report) fn hundredths(value: f64) -> String {
     if text == "-0.00" { "0.00".to_owned() } else { text }
 }
 
-/// Who measured anything, in the order in which it is shown.
+/// Who measured anything, in the order of [`EncoderName`]; others come behind them, by name.
 pub(in crate::report) fn encoders(metrics: &MetricsRecord) -> Vec<&str> {
     let mut names: Vec<&str> = all(metrics).map(|(encoder, ..)| encoder).collect();
-    let place = |name: &str| ENCODERS.iter().position(|known| *known == name).unwrap_or(ENCODERS.len());
+    let known = EncoderName::value_variants();
+    let place = |name: &str| known.iter().position(|known| known.as_str() == name).unwrap_or(known.len());
     names.sort_by_key(|name| (place(name), *name));
     names.dedup();
     names
@@ -55,12 +52,13 @@ pub(in crate::report) fn encoders(metrics: &MetricsRecord) -> Vec<&str> {
 
 /// An encoder's metric of subject fidelity.
 pub(in crate::report) fn subject(metrics: &MetricsRecord, encoder: &str) -> Option<&'static str> {
-    SUBJECT.into_iter().find(|metric| has(metrics, encoder, metric))
+    EncoderName::value_variants().iter().map(|name| name.metric()).find(|metric| has(metrics, encoder, metric))
 }
 
 /// An encoder's metric of prompt fidelity; DINO has none.
 pub(in crate::report) fn prompt(metrics: &MetricsRecord, encoder: &str) -> Option<&'static str> {
-    PROMPT.into_iter().find(|metric| has(metrics, encoder, metric))
+    let known = EncoderName::value_variants().iter().filter_map(|name| name.prompt_metric());
+    known.into_iter().find(|metric| has(metrics, encoder, metric))
 }
 
 /// Whether this was measured of any set.
@@ -71,7 +69,7 @@ pub(in crate::report) fn has(metrics: &MetricsRecord, encoder: &str, metric: &st
 /// The prompts whose images were measured, in the order of the record.
 pub(in crate::report) fn prompts(metrics: &MetricsRecord) -> Vec<&str> {
     let mut found = Vec::new();
-    for (_, _, prompt) in all(metrics).filter(|(_, metric, _)| *metric != "pres") {
+    for (_, _, prompt) in all(metrics).filter(|(_, metric, _)| *metric != PRES) {
         found.extend(prompt.filter(|prompt| !found.contains(prompt)));
     }
     found
