@@ -485,6 +485,9 @@ pub struct ReportArgs {
     /// The run that the table's ratios refer to; the first row if not given.
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
+    /// Also write report.html: the page with all pictures in it, one file to send.
+    #[arg(long)]
+    pub single_file: bool,
 }
 
 /// Where to compute.

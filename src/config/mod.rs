@@ -5,6 +5,7 @@
 //! ([`keys`]) in a file of its table's name; `resolve` holds the rules between keys, `experiment`
 //! what a file is: texts, places, variants, stand-ins.
 
+mod about;
 mod adapter;
 pub mod command;
 mod compare;
@@ -27,6 +28,7 @@ use std::path::Path;
 use crate::config::experiment::Experiment;
 use crate::error::{Error, Result};
 pub use crate::model::Dtype;
+pub use about::about;
 pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
 pub use compare::{PlanDiff, rename_old_keys};
 pub use dataset::Dataset;
@@ -74,6 +76,8 @@ pub struct Plan {
     pub reference: Option<Reference>,
     /// What this plan is run in place of; `None`: it is what its experiment says.
     pub stands_in_for: Option<Original>,
+    /// The comment that opens the experiment's file; no key.
+    pub about: Option<String>,
 }
 
 /// An experiment's plan, and what is run in its place where its model or pictures cannot be had.
@@ -141,9 +145,14 @@ impl Plan {
     /// A valid experiment that says everything; resolving it again gives the same plan, whatever
     /// the file's name.
     pub fn to_toml(&self) -> String {
+        self.to_toml_with("")
+    }
+
+    /// As [`Plan::to_toml`], with these comment lines between the experiment's own comment and its keys.
+    pub fn to_toml_with(&self, comments: &str) -> String {
         let mut lines = Lines::default();
         self.clone().visit(&mut Visit::write(&mut lines));
-        lines.finish()
+        format!("{}{comments}{}", about::comment(self.about.as_deref()), lines.finish())
     }
 
     /// Every key that an experiment may have, in the order of [`Plan::to_toml`].
@@ -167,6 +176,7 @@ impl Plan {
             metrics: Metrics::default(),
             reference: None,
             stands_in_for: None,
+            about: None,
         }
     }
 

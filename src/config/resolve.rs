@@ -7,8 +7,8 @@
 
 use super::keys::Visit;
 use super::{
-    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, local,
-    unfit_sampling,
+    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, about,
+    local, unfit_sampling,
 };
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::NoiseSchedule;
@@ -64,6 +64,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     let stem = experiment.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut plan = Plan::unwritten(stem.unwrap_or_else(|| "experiment".into()));
     plan.visit(&mut Visit::read(reader.root()));
+    plan.about = experiment.texts.first().and_then(|file| about(&file.text));
     let root = reader.root();
     plan.name = name(&root, &plan.name, experiment);
     adapter(&root.section("adapter"), &mut plan);

@@ -94,7 +94,10 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
             note.filter(|_| !args.stand_in)
                 .map(|note| format!("where no hub can be reached: {note} (tunelab plan --stand-in)")),
         );
-        texts.push(format!("{heading}# {}\n\n{}", lines.join("\n# "), plan.to_toml()));
+        // Below the experiment's own comment: the one that a file begins with says what it asks.
+        let apart = if plan.about.is_none() && !several { "\n" } else { "" };
+        let comments = format!("{apart}# {}\n\n", lines.join("\n# "));
+        texts.push(heading + &plan.to_toml_with(&comments));
     }
     print(&texts.join("\n"))
 }

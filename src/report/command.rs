@@ -89,8 +89,9 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     for run in &runs.finished {
         run.record.metrics.iter().try_for_each(|metrics| fidelity::write(&run.path, metrics))?;
     }
-    page::write(results, &runs, &table)?;
-    tell_written(&progress, &[results.join("report.md"), results.join("index.html")]);
+    let written = page::write(results, &runs, &table, args.single_file)?;
+    let written: Vec<PathBuf> = written.into_iter().map(|name| results.join(name)).collect();
+    tell_written(&progress, &written);
     Ok(())
 }
 

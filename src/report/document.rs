@@ -1,13 +1,12 @@
-//! A document as a list of blocks, written as Markdown or as one HTML page.
+//! A document as a list of blocks, written as Markdown or as parts of an HTML page.
 //!
-//! In: headings, paragraphs, tables, images, commands. Out: `report.md` and `index.html`, which
-//! so always say the same. Links are relative to the document, and whatever came from outside
+//! In: headings, paragraphs, tables, images, commands. Out: `report.md`, and the parts of
+//! `index.html` that say the same. Links are relative to the document, and whatever came from outside
 //! (names, prompts, paths) is escaped.
 
 use std::fmt::Write;
 
-/// The page's whole style: one column that fits phones and paper, tables that scroll by themselves.
-const STYLE: &str = include_str!("style.css");
+use maud::{Markup, html};
 
 /// One part of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,18 +54,6 @@ pub fn to_markdown(blocks: &[Block]) -> String {
     parts.join("\n")
 }
 
-/// The document as one HTML page; `title` is for the window's bar.
-pub fn to_html(title: &str, blocks: &[Block]) -> String {
-    let body: String = blocks.iter().map(html).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n{}{body}</body>\n</html>\n",
-        escape_html(title),
-        contents(blocks)
-    )
-}
-
 fn markdown(block: &Block) -> String {
     match block {
         Block::Heading(level, text) => format!("{} {}\n", "#".repeat(usize::from(*level)), escape_markdown(text)),
@@ -92,62 +79,53 @@ fn markdown(block: &Block) -> String {
     }
 }
 
-fn html(block: &Block) -> String {
-    match block {
-        Block::Heading(level, text) => {
-            format!("<h{level} id=\"{}\">{}</h{level}>\n", anchor(text), escape_html(text))
+/// A block as HTML, a part of a page; `link` gives the link to a file that lies beside the page.
+pub fn to_html(block: &Block, link: &dyn Fn(&str) -> String) -> Markup {
+    html! {
+        @match block {
+            Block::Heading(1 | 2, text) => h3 { (text) },
+            Block::Heading(_, text) => h4 { (text) },
+            Block::Text(text) => p { (text) },
+            Block::Banner(text) => p.banner { (text) },
+            Block::Table(grid) => (html_table(grid)),
+            Block::Image(image) => (figure(image, link)),
+            Block::Commands(text) => pre { code { (text) } },
         }
-        Block::Text(text) => format!("<p>{}</p>\n", escape_html(text)),
-        Block::Banner(text) => format!("<p class=\"banner\">{}</p>\n", escape_html(text)),
-        Block::Table(grid) => html_table(grid),
-        Block::Image(Image { path, caption, vector, narrow }) => {
-            let class = if *narrow { " class=\"narrow\"" } else { "" };
-            let (source, caption) = (encode(vector.as_ref().unwrap_or(path)), escape_html(caption));
-            format!(
-                "<figure{class}><a href=\"{}\"><img src=\"{source}\" alt=\"{caption}\" loading=\"lazy\"></a>\
-                 <figcaption>{caption}</figcaption></figure>\n",
-                encode(path)
-            )
-        }
-        Block::Commands(text) => format!("<pre><code>{}</code></pre>\n", escape_html(text)),
     }
 }
 
-fn html_table(grid: &Grid) -> String {
-    let class = |column: usize| {
-        let is_number = grid.headings.get(column).is_some_and(|heading| heading.starts_with('>'));
-        if is_number { " class=\"number\"" } else { "" }
-    };
-    let row = |cells: &[String], tag: &str| {
-        let cell = |(at, cell): (usize, &String)| format!("<{tag}{}>{}</{tag}>", class(at), escape_html(plain(cell)));
-        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
-    };
-    let rows: String = grid.rows.iter().map(|cells| row(cells, "td")).collect();
-    let head = row(&grid.headings, "th");
-    format!("<div class=\"table\"><table>\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n")
-}
-
-/// Links to the second-level headings.
-fn contents(blocks: &[Block]) -> String {
-    let mut links = String::new();
-    for block in blocks {
-        if let Block::Heading(2, text) = block {
-            // Writing to a string cannot fail.
-            let _ = writeln!(links, "<a href=\"#{}\">{}</a>", anchor(text), escape_html(text));
+fn figure(Image { path, caption, vector, narrow }: &Image, link: &dyn Fn(&str) -> String) -> Markup {
+    let source = link(vector.as_ref().unwrap_or(path));
+    // What is part of the page cannot be gone to.
+    let file = (!source.starts_with("data:")).then(|| link(path));
+    let image = html! { img src=(source) alt=(caption) loading="lazy"; };
+    html! {
+        figure.narrow[*narrow] {
+            @if let Some(file) = file { a href=(file) { (image) } } @else { (image) }
+            figcaption { (caption) }
         }
     }
-    format!("<nav>\n{links}</nav>\n")
+}
+
+fn html_table(grid: &Grid) -> Markup {
+    let is_number = |column: usize| grid.headings.get(column).is_some_and(|heading| heading.starts_with('>'));
+    html! {
+        .scroll {
+            table {
+                thead { tr { @for (at, cell) in grid.headings.iter().enumerate() {
+                    th.number[is_number(at)] scope="col" { (plain(cell)) }
+                } } }
+                tbody { @for row in &grid.rows { tr { @for (at, cell) in row.iter().enumerate() {
+                    td.number[is_number(at)] { (cell) }
+                } } } }
+            }
+        }
+    }
 }
 
 /// A heading without its mark for numbers.
 fn plain(heading: &str) -> &str {
     heading.strip_prefix('>').unwrap_or(heading)
-}
-
-fn anchor(text: &str) -> String {
-    let letters = text.to_lowercase();
-    let words = letters.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-")
 }
 
 /// Text as Markdown shows it literally, within one line and one table cell.
@@ -170,13 +148,8 @@ pub fn escape_markdown(text: &str) -> String {
     out
 }
 
-fn escape_html(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    escaped.chars().filter(|c| !c.is_control() || *c == '\n').collect()
-}
-
 /// A path as part of a link.
-fn encode(path: &str) -> String {
+pub fn encode(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

@@ -83,7 +83,7 @@ fn extremes(bucket: &[Point]) -> Vec<Point> {
 
 /// The finite values of `column` with their steps; `None` where there is no such column. An empty
 /// cell is no value.
-fn read_column(path: &Path, column: &str) -> Result<Option<Vec<Point>>> {
+pub(in crate::report) fn read_column(path: &Path, column: &str) -> Result<Option<Vec<Point>>> {
     let broken = |what: String| Error::input(format!("{}: {what}", path.display()));
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(fs_err::File::open(path)?);
     let headers = reader.headers().map_err(|e| broken(e.to_string()))?.clone();

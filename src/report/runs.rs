@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::config::{Reference, rename_old_keys};
+use crate::config::{Reference, about, rename_old_keys};
 use crate::error::{Error, Result};
 use crate::results::{PLAN_TOML, RUN_JSON, RunRecord};
 
@@ -20,6 +20,19 @@ pub struct Run {
     pub record: RunRecord,
     /// Its `plan.toml`.
     pub plan: toml::Table,
+    /// The comment that opens the plan.
+    pub about: Option<String>,
+}
+
+/// The folder of a run, finished or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folder {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its `plan.toml`.
+    pub plan: toml::Table,
+    /// The comment that opens the plan.
+    pub about: Option<String>,
 }
 
 /// The runs of a tree.
@@ -57,6 +70,39 @@ impl Runs {
     }
 }
 
+impl Folder {
+    /// Reads the plan of a run's folder.
+    ///
+    /// # Errors
+    /// Wrong input: `plan.toml` cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join(PLAN_TOML);
+        let text = fs::read_to_string(&file).map_err(|e| broken(&file).cause(e))?;
+        let mut plan = toml::from_str(&text).map_err(|e| broken(&file).cause(e.message()))?;
+        rename_old_keys(&mut plan);
+        Ok(Self { path: path.to_path_buf(), plan, about: about(&text) })
+    }
+
+    /// The name that the plan gives the run, else the folder's.
+    pub fn name(&self) -> String {
+        self.plan.get("name").and_then(toml::Value::as_str).map_or_else(|| self.folder(), str::to_owned)
+    }
+
+    /// The name of the folder, as links begin.
+    pub fn folder(&self) -> String {
+        folder_name(&self.path)
+    }
+}
+
+fn broken(file: &Path) -> Error {
+    Error::input(format!("{} cannot be read", file.display()))
+}
+
+fn folder_name(path: &Path) -> String {
+    let name = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 impl Run {
     /// Reads the folder of one finished run.
     ///
@@ -74,13 +120,10 @@ impl Run {
             let message = format!("{} is not the folder of a finished run: it holds no {RUN_JSON}", path.display());
             return Err(Error::input(message).hint(hint));
         }
-        let broken = |file: &Path| Error::input(format!("{} cannot be read", file.display()));
         let text = fs::read_to_string(&record)?;
         let record = serde_json::from_str(&text).map_err(|e| broken(&record).cause(e))?;
-        let text = fs::read_to_string(&plan).map_err(|e| broken(&plan).cause(e))?;
-        let mut plan = toml::from_str(&text).map_err(|e| broken(&plan).cause(e.message()))?;
-        rename_old_keys(&mut plan);
-        Ok(Self { path: path.to_path_buf(), record, plan })
+        let Folder { path, plan, about } = Folder::open(path)?;
+        Ok(Self { path, record, plan, about })
     }
 
     /// The name that tables and images show.
@@ -90,8 +133,7 @@ impl Run {
 
     /// The name of its folder, as links begin.
     pub fn folder(&self) -> String {
-        let name = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        folder_name(&self.path)
     }
 
     /// The device with the card's name where that is beyond doubt: `cuda:0, NVIDIA A10`.

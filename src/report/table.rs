@@ -10,6 +10,7 @@
 
 mod cell;
 mod column;
+mod page;
 mod render;
 mod rows;
 mod sheet;
@@ -22,6 +23,7 @@ use crate::results::write_atomic;
 use super::runs::Runs;
 
 pub use cell::{Cell, gibibytes};
+pub use page::{mark, to_page};
 pub use render::{to_cells, to_csv, to_latex, to_markdown, to_terminal, to_text};
 pub use rows::{Kind, Row, Table};
 

@@ -16,7 +16,8 @@ const SLUG_CHARS: usize = 60;
 const RESERVED: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// Files that the report writes beside the runs' folders.
-const TAKEN: [&str; 7] = ["table.csv", "table.md", "table.tex", "index.html", "report.md", "loss.png", "loss.svg"];
+const TAKEN: [&str; 8] =
+    ["table.csv", "table.md", "table.tex", "index.html", "report.html", "report.md", "loss.png", "loss.svg"];
 
 /// A prompt's folder: `a dog` → `a-dog`; `A dog!` → `a-dog_` and eight hexadecimal digits.
 pub fn slug(prompt: &str) -> String {

@@ -10,7 +10,7 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     let mut lines = vec![format!("tunelab run --results repeated {}", plans.join(" \\\n  "))];
     lines.push("tunelab table --results repeated".into());
     lines.push("tunelab report --results repeated".into());
-    let mut out = vec![Block::Heading(2, "To repeat it".into())];
+    let mut out = Vec::new();
     out.push(Block::Text(
         "Each plan.toml is a complete experiment. From the folder of this document; losses, weights and pictures come out \
          equal on the same kind of device:"

@@ -13,7 +13,7 @@ const MOST_FILES: usize = 12;
 const DIGITS: usize = 16;
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
-    let mut out = vec![Block::Heading(2, "Data".into())];
+    let mut out = Vec::new();
     for (files, members) in groups(runs, |run| run.record.hashes.data.clone()) {
         let images = members[0].record.counts.images;
         let noun = if images == 1 { "picture" } else { "pictures" };

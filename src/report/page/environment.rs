@@ -8,7 +8,7 @@ use crate::results::{Gpu, Machine, Versions};
 use super::groups::{groups, pairs, shared_by};
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
-    let mut out = vec![Block::Heading(2, "Environment".into())];
+    let mut out = Vec::new();
     let rows = |run: &Run| {
         let mut rows = machine(&run.record.machine);
         rows.push(("trained on".into(), format!("{}, {}", run.record.device, run.record.dtype)));

@@ -1,9 +1,9 @@
-//! What the images were measured to be: for each run its figure, its numbers, and what they mean.
+//! What the images were measured to be: for each run its numbers, and what they mean.
 //!
 //! In: runs with metrics. Out: blocks; none where no run was measured.
 
 use crate::numbers::grouped;
-use crate::report::document::{Block, Grid, Image};
+use crate::report::document::{Block, Grid};
 use crate::report::fidelity::{Change, encoders, has, hundredths, prompt, prompts, sets, subject};
 use crate::report::runs::Run;
 use crate::results::{MetricsRecord, SampleSet, SetMetrics};
@@ -13,22 +13,11 @@ use super::groups::captioned;
 
 pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
     let measured = runs.iter().filter_map(|run| Some((run, run.record.metrics.as_ref()?)));
-    let blocks: Vec<Block> = measured.flat_map(|(run, metrics)| of_run(run, metrics)).collect();
-    if blocks.is_empty() { blocks } else { [vec![Block::Heading(2, "Fidelity".into())], blocks].concat() }
+    measured.flat_map(|(run, metrics)| of_run(run, metrics)).collect()
 }
 
 fn of_run(run: &Run, metrics: &MetricsRecord) -> Vec<Block> {
-    let path = |file: &str| run.path.join(file).is_file().then(|| format!("{}/{file}", run.folder()));
-    let image = path("metrics.png").map(|png| {
-        Block::Image(Image {
-            path: png,
-            caption: format!("{}: fidelity to subject and prompts", captioned(run)),
-            vector: path("metrics.svg"),
-            narrow: true,
-        })
-    });
-    let mut out: Vec<Block> = image.into_iter().collect();
-    out.push(Block::Table(table(run, metrics)));
+    let mut out = vec![Block::Table(table(run, metrics))];
     out.push(Block::Text(meaning(metrics)));
     let said = [nearest(metrics), best(metrics)].into_iter().flatten();
     out.extend(said.map(Block::Text));

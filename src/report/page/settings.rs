@@ -10,22 +10,36 @@ use super::groups::pairs;
 /// In the order of a plan; what is not named comes last.
 const SECTIONS: [&str; 5] = ["model", "dataset", "adapter", "train", "eval"];
 
-pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
-    let plans: Vec<BTreeMap<String, String>> = runs.iter().map(|run| flat(&run.plan)).collect();
+/// What differs between the runs; nothing where they are alike.
+pub(super) fn differences(runs: &[Run]) -> Vec<Block> {
+    let plans = plans(runs);
     let keys = keys(&plans);
-    let value = |plan: &BTreeMap<String, String>, key: &str| plan.get(key).cloned().unwrap_or_else(|| "–".into());
-    let differs = |key: &&String| plans.iter().any(|plan| plan.get(*key) != plans[0].get(*key));
-    let mut out = vec![Block::Heading(2, "Settings".into())];
-    let common: Vec<(String, String)> =
-        keys.iter().filter(|key| !differs(key)).map(|key| (key.clone(), value(&plans[0], key))).collect();
-    let different: Vec<&String> = keys.iter().filter(differs).collect();
-    if !different.is_empty() {
-        out.push(Block::Text("What differs:".into()));
-        out.push(Block::Table(side_by_side(runs, &different, |run, key| value(&plans[run], key))));
-        out.push(Block::Text("The same in all runs:".into()));
+    let different: Vec<&String> = keys.iter().filter(|key| differs(&plans, key)).collect();
+    if different.is_empty() {
+        return Vec::new();
     }
-    out.push(pairs("key", common));
-    out
+    vec![Block::Table(side_by_side(runs, &different, |run, key| value(&plans[run], key)))]
+}
+
+/// What all runs share.
+pub(super) fn common(runs: &[Run]) -> Vec<Block> {
+    let plans = plans(runs);
+    let keys = keys(&plans);
+    let common: Vec<(String, String)> =
+        keys.iter().filter(|key| !differs(&plans, key)).map(|key| (key.clone(), value(&plans[0], key))).collect();
+    if common.is_empty() { Vec::new() } else { vec![pairs("key", common)] }
+}
+
+fn plans(runs: &[Run]) -> Vec<BTreeMap<String, String>> {
+    runs.iter().map(|run| flat(&run.plan)).collect()
+}
+
+fn differs(plans: &[BTreeMap<String, String>], key: &str) -> bool {
+    plans.iter().any(|plan| plan.get(key) != plans[0].get(key))
+}
+
+fn value(plan: &BTreeMap<String, String>, key: &str) -> String {
+    plan.get(key).cloned().unwrap_or_else(|| "–".into())
 }
 
 /// A row for each run where the keys are few, a column for each where they are many: the table
