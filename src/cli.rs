@@ -8,6 +8,7 @@ pub mod output;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -95,8 +96,18 @@ const REPORT_EXAMPLES: &str = "\
 Example:
   tunelab report --results results
 
-Writes report.md and index.html (environment, settings, data, curves, pictures, table, commands), and makes
-table.{md,csv,tex} and loss.{png,svg} of the whole folder anew.";
+Writes report.md and index.html (what was asked and what came of it, pictures, table, curves, what differs, all details), and
+makes table.{md,csv,tex} and loss.{png,svg} of the whole folder anew. The page needs no network and may be moved with the folder;
+--single-file also writes report.html, which may be moved alone.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  tunelab serve
+  tunelab serve --results /mnt/cluster/results --port 8080
+  ssh -L 7007:localhost:7007 workstation tunelab serve --results work/results
+
+The page of all runs at http://127.0.0.1:7007/, with those that are under way: curves, newest pictures, speed, time left and
+warnings, of runs of any process. It reads the folder and writes nothing. Ctrl-C ends it with exit code 0.";
 
 const KEYS_EXAMPLES: &str = "\
 Examples:
@@ -182,6 +193,9 @@ pub enum Command {
     /// Write up the whole results folder, as Markdown and as a page.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Show the results folder in a browser and follow the runs that are under way.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
     /// Say what an experiment may hold: every key with its default, type, range and meaning.
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(KeysArgs),
@@ -488,6 +502,20 @@ pub struct ReportArgs {
     /// Also write report.html: the page with all pictures in it, one file to send.
     #[arg(long)]
     pub single_file: bool,
+}
+
+/// Arguments of `tunelab serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// The folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// The port; 0 for any free one.
+    #[arg(long, value_name = "N", default_value_t = 7007)]
+    pub port: u16,
+    /// The address to listen at. Any but this machine's own lets others read the results.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
 }
 
 /// Where to compute.

@@ -58,6 +58,7 @@
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
 //! | [`run`] | the recipe; `run` |
+//! | [`serve`] | the page of the results tree, over HTTP, with the runs under way; `serve` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
 //!
 //! What is differentiated, and every kernel, is a crate of its own, [`tunelab_ops`]: the operations, the tape that their
@@ -105,7 +106,8 @@
 //! - **No plugin interface, no configuration of code by names.** A new method is a new case of an enum.
 //! - **No half precision** of trained weights, the norms' sums, losses and moments: `dtype = "bf16"` is for what is frozen and for
 //!   what enters products, and on a GPU for all that goes through the network.
-//! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on.
+//! - **No safety checker** and no service: the program draws what it is told, on the machine it runs on. [`serve`] shows what is
+//!   there and takes no orders.
 //! - **No silent repair.** A file that is not what it says, a key that nobody knows, a prompt that is cut: error or warning.
 //!   (Unpacked copies of what is compiled in are the exception.)
 //! - **No silent stand-in.** Only a hub that does not answer is answered by one, never a refusal or a mistake.
@@ -141,5 +143,6 @@ pub mod report;
 pub mod results;
 pub mod run;
 pub mod sample;
+pub mod serve;
 pub mod train;
 pub mod weights;

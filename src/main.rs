@@ -12,7 +12,7 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, config, measure, plan, report, run, sample};
+use tunelab::{bench, config, measure, plan, report, run, sample, serve};
 use tunelab_ops::candle_threads::compute_in_the_callers_thread;
 use tunelab_ops::memory::Memory;
 use tunelab_ops::simd;
@@ -68,6 +68,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Table(args) => report::command::table(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
+        Command::Serve(args) => serve::command(&args),
         Command::Keys(args) => config::command::keys(&args),
         Command::Schema => config::command::schema(),
         Command::Bench(args) => bench::command(&args),

@@ -69,8 +69,8 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     Ok(())
 }
 
-/// `tunelab report`: everything that is made from the tree as a whole, and each run's figure of its
-/// metrics. A run whose losses cannot be read has no curve among the others'.
+/// `tunelab report`: everything that is made from the tree as a whole, and figures of metrics that
+/// runs lack. A run whose losses cannot be read has no curve among the others'.
 ///
 /// # Errors
 /// Wrong input: no finished run there.
@@ -86,7 +86,8 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
         figures.iter().try_for_each(|file| write(file, &figure))?;
     }
-    for run in &runs.finished {
+    // A run draws its own figure; trees of earlier versions may lack it.
+    for run in runs.finished.iter().filter(|run| !run.path.join("metrics.png").is_file()) {
         run.record.metrics.iter().try_for_each(|metrics| fidelity::write(&run.path, metrics))?;
     }
     let written = page::write(results, &runs, &table, args.single_file)?;

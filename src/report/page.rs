@@ -56,13 +56,14 @@ impl Page {
         let finished = &runs.finished;
         let folders: Vec<String> = finished.iter().map(|run| encode(&run.folder())).collect();
         let views = finished.iter().map(|run| RunView::of(run, finished.len())).collect();
+        let blocks_of = |blocks: fn(&[Run]) -> Vec<Block>| if finished.is_empty() { Vec::new() } else { blocks(finished) };
         let details = [
-            ("Fidelity by prompt", fidelity::blocks(finished)),
-            ("Warnings", warnings(finished)),
-            ("Settings that all share", settings::common(finished)),
-            ("Data", data::blocks(finished)),
-            ("Environment", environment::blocks(finished)),
-            ("To repeat it", commands::blocks(finished)),
+            ("Fidelity by prompt", blocks_of(fidelity::blocks)),
+            ("Warnings", blocks_of(warnings)),
+            ("Settings that all share", blocks_of(settings::common)),
+            ("Data", blocks_of(data::blocks)),
+            ("Environment", blocks_of(environment::blocks)),
+            ("To repeat it", blocks_of(commands::blocks)),
         ];
         Self {
             title: TITLE.to_owned(),
@@ -87,6 +88,9 @@ impl Page {
         let folders = runs.unfinished.iter().filter_map(|path| Folder::open(path).ok());
         self.data.runs.extend(folders.map(|folder| RunView::under_way(&folder, all)));
         self.data.live = true;
+        // It was drawn before the newest losses.
+        self.curves = None;
+        self.summary = told(&runs.finished);
         self
     }
 }
@@ -121,11 +125,14 @@ fn answer(finding: Finding) -> Vec<Block> {
     [Block::Heading(2, finding.question)].into_iter().chain(texts.map(Block::Text)).collect()
 }
 
-fn summary(runs: &Runs) -> String {
-    let finished = &runs.finished;
+fn told(finished: &[Run]) -> String {
     let seconds: f64 = finished.iter().map(|run| run.record.seconds.total).sum();
     let plural = if finished.len() == 1 { "run" } else { "runs" };
-    let mut text = format!("{} finished {plural}, {} in all.", finished.len(), duration_with_tenths(seconds));
+    format!("{} finished {plural}, {} in all.", finished.len(), duration_with_tenths(seconds))
+}
+
+fn summary(runs: &Runs) -> String {
+    let mut text = told(&runs.finished);
     if !runs.unfinished.is_empty() {
         let folder = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names: Vec<String> = runs.unfinished.iter().map(folder).collect();

@@ -3,7 +3,7 @@
 //! In: finished runs with their plans' opening comments. Out: a [`Finding`] for each experiment.
 
 use crate::numbers::{counted, duration, grouped};
-use crate::report::fidelity::{Change, encoders, has, hundredths, prompt, subject};
+use crate::report::fidelity::{Change, encoders, has, prompt, subject};
 use crate::report::runs::Run;
 
 use super::groups::groups;
@@ -11,7 +11,7 @@ use super::groups::groups;
 /// An experiment: the runs whose files begin with the same comment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// The comment's first paragraph; without one, the runs' names.
+    /// The comment's first paragraph; without one, the run's name.
     pub question: String,
     /// Its other paragraphs.
     pub description: Vec<String>,
@@ -30,19 +30,27 @@ struct Number {
 
 /// The findings in the order of their first runs.
 pub fn findings(runs: &[Run]) -> Vec<Finding> {
-    let asked = groups(runs, |run| run.about.clone().unwrap_or_else(|| run.name().to_owned()));
+    let asked = groups(runs, |run| run.about.clone());
     asked
         .into_iter()
         .map(|(about, members)| {
-            let mut paragraphs = about.lines().map(str::to_owned);
+            let mut paragraphs = about.iter().flat_map(|text| text.lines()).map(str::to_owned);
             Finding {
-                question: paragraphs.next().unwrap_or_default(),
+                question: paragraphs.next().unwrap_or_else(|| unasked(&members)),
                 description: paragraphs.collect(),
                 runs: members.iter().map(|run| run.name().to_owned()).collect(),
                 outcome: if let [run] = members.as_slice() { vec![of_one(run)] } else { of_several(&members) },
             }
         })
         .collect()
+}
+
+/// The heading of runs whose files begin with no comment.
+fn unasked(runs: &[&Run]) -> String {
+    match runs {
+        [run] => run.name().to_owned(),
+        _ => format!("{} runs whose experiments ask no question", runs.len()),
+    }
 }
 
 /// `subject 0.53 → 0.77, prompt 1.00 → 0.88 (builtin); evaluation loss 0.1080 → 0.0781; 600 steps in 39 s`.

@@ -101,7 +101,7 @@ impl Page {
                         (self.live())
                         (self.answers())
                         (self.pictures())
-                        section #table { h2 { "Table" } (self.table) }
+                        @if !self.findings.is_empty() { section #table { h2 { "Table" } (self.table) } }
                         (self.curves())
                         @if !self.differences.is_empty() {
                             section #differences { h2 { "What differs" } @for block in &self.differences { (self.block(block)) } }
@@ -139,7 +139,9 @@ impl Page {
                     }
                 }
                 nav.contents {
-                    a href="#pictures" { "Pictures" } a href="#table" { "Table" } a href="#curves" { "Curves" }
+                    a href="#pictures" { "Pictures" }
+                    @if !self.findings.is_empty() { a href="#table" { "Table" } }
+                    a href="#curves" { "Curves" }
                     @if !self.differences.is_empty() { a href="#differences" { "What differs" } }
                     a href="#details" { "Details" }
                 }
