@@ -23,7 +23,7 @@ use crate::progress::Progress;
 
 use answer::Answer;
 use request::{Refused, Request};
-use tree::Tree;
+pub use tree::Tree;
 
 /// Connections at once; the next one is told to come again.
 const MOST_CONNECTIONS: usize = 256;

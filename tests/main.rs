@@ -15,4 +15,5 @@ mod report;
 mod rooms;
 mod run;
 mod sample;
+mod serve;
 mod train;

@@ -88,7 +88,9 @@ fn the_page_lists_every_room_once_and_every_room_has_files() {
 #[test]
 fn nothing_in_the_program_is_unsafe() {
     for file in sources() {
-        for line in code(&file).lines().filter(|line| line.contains("unsafe")) {
+        // A page's policy calls its own styles and script so.
+        let code = code(&file).replace("'unsafe-inline'", "");
+        for line in code.lines().filter(|line| line.contains("unsafe")) {
             assert_eq!(line, "#![forbid(unsafe_code)]", "{}", file.display());
         }
     }

@@ -1,6 +1,8 @@
 // Curves of losses and metrics over steps, drawn by uPlot: zoom, values under the pointer, average, logarithm.
 
 let charts = [];
+// More lines than this are drawn without the values of each step below their average.
+const FEW = 3;
 
 // The moving average over about `span` points, with the zero start's weight divided out, as in the drawn curves.
 function average(values, span) {
@@ -20,6 +22,9 @@ const span = () => state.smoothing ?? usualSpan();
 // A value as it was logged, at most nine digits of it.
 const exact = (value) => (value == null ? "–" : String(Number(value.toPrecision(9))));
 
+// A value at an axis; a logarithmic axis leaves some out.
+const short = (value) => (value == null ? "" : value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential() : String(Number(value.toPrecision(6))));
+
 // The values at the pointer: of the runs nearest to it, if there are many.
 function tooltip(series) {
   const box = make("div", { className: "tooltip", hidden: true });
@@ -32,10 +37,8 @@ function tooltip(series) {
         box.hidden = idx == null || left < 0;
         if (box.hidden) return;
         const x = u.data[0][idx];
-        const rows = series.map(({ run, index, raw, mean }) => {
-          const place = u.cursor.idxs?.[raw] ?? idx;
-          return { run, index, value: u.data[raw][place], mean: mean && u.data[mean][place], step: u.data[0][place] };
-        }).filter((row) => row.value != null && row.step === x);
+        const rows = series.map(({ run, index, values, mean }) => ({ run, index, value: values[idx], mean: mean && u.data[mean][idx] }))
+          .filter((row) => row.value != null);
         const distance = (row) => Math.abs(u.valToPos(row.mean ?? row.value, "y") - top);
         rows.sort((a, b) => distance(a) - distance(b));
         const kept = rows.slice(0, MOST);
@@ -60,21 +63,21 @@ function chart(name, width) {
   if (!drawn.length) return null;
   const isNoisy = drawn[0].curve.noisy && span() > 1;
   const logarithmic = state.log && drawn.every(({ curve }) => curve.y.every((value) => value > 0));
-  const joined = uPlot.join(drawn.map(({ curve }) =>
-    isNoisy ? [curve.x, curve.y, average(curve.y, span() / curve.every)] : [curve.x, curve.y]));
-  const series = [{ label: "step" }];
-  const parts = [];
-  for (const { run, curve } of drawn) {
+  // The values of the log at the steps of all runs; the averages at the same steps.
+  const [x, ...logged] = uPlot.join(drawn.map(({ curve }) => [curve.x, curve.y]));
+  const means = isNoisy ? uPlot.join(drawn.map(({ curve }) => [curve.x, average(curve.y, span() / curve.every)])).slice(1) : [];
+  const [columns, series, parts] = [[x], [{ label: "step" }], []];
+  const add = (values, options) => { columns.push(values); series.push(options); };
+  for (const [at, { run, curve }] of drawn.entries()) {
     const index = data.runs.indexOf(run);
     const line = { label: run.name, stroke: color(index), dash: dash(index), width: 2, spanGaps: true };
-    const points = { show: curve.x.length <= 40, size: 6, fill: color(index) };
-    const part = { run, index, raw: series.length, mean: null };
+    const part = { run, index, values: logged[at], mean: null };
     if (isNoisy) {
-      series.push({ ...line, dash: [], width: 0.6, alpha: 0.35, show: drawn.length <= 3, points: { show: false } });
-      part.mean = series.length;
-      series.push({ ...line, points: { show: curve.x.length === 1, size: 6 } });
+      if (drawn.length <= FEW) add(logged[at], { ...line, dash: [], width: 0.6, alpha: 0.35, points: { show: false } });
+      part.mean = columns.length;
+      add(means[at], { ...line, points: { show: curve.x.length === 1, size: 6 } });
     } else {
-      series.push({ ...line, points });
+      add(logged[at], { ...line, points: { show: curve.x.length <= 40, size: 6, fill: color(index) } });
     }
     parts.push(part);
   }
@@ -82,7 +85,7 @@ function chart(name, width) {
   const options = {
     width, height: Math.round(Math.min(Math.max(width * 0.5, 200), 320)),
     scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
-    axes: [{ ...axis, label: "step", labelSize: 22 }, { ...axis, size: 64 }],
+    axes: [{ ...axis, label: "step", labelSize: 22 }, { ...axis, size: 64, values: (_, places) => places.map(short) }],
     series, legend: { show: false },
     cursor: { sync: { key: "tunelab", setSeries: false }, drag: { x: true, y: false }, points: { size: 6 } },
     plugins: [tooltip(parts)],
@@ -92,17 +95,27 @@ function chart(name, width) {
   const place = make("figure", { className: "chart", "data-name": name }, make("figcaption", {}, name + note));
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", `${name} of ${drawn.map(({ run }) => run.name).join(", ")}; the numbers are in each run's loss.csv`);
-  return { place, plot: new uPlot(options, joined, place) };
+  place.style.minHeight = `${options.height + 30}px`;
+  return { place, plot: null, draw() { this.plot = new uPlot(options, columns, place); } };
+}
+
+// One chart after the other, so that the page answers meanwhile.
+let drawing = 0;
+function drawNext(turn, waiting) {
+  if (turn !== drawing || !waiting.length) return;
+  waiting[0].draw();
+  setTimeout(drawNext, 0, turn, waiting.slice(1));
 }
 
 function drawCharts() {
-  charts.forEach(({ plot }) => plot.destroy());
+  charts.forEach(({ plot }) => plot?.destroy());
   const names = unique(shown().flatMap((run) => run.curves.map((curve) => curve.name)));
   const room = $("charts").clientWidth;
   const columns = room >= 900 ? 2 : 1;
   const width = Math.floor((room - 24 * (columns - 1)) / columns);
   charts = names.map((name) => chart(name, width)).filter(Boolean);
   $("charts").replaceChildren(...charts.map(({ place }) => place));
+  setTimeout(drawNext, 0, ++drawing, charts);
   if (!charts.length) $("charts").append(make("p", { className: "note" }, "No run that is shown has curves."));
   const least = 1, most = Math.max(Math.floor(longest() / 2), 2);
   // The slider is logarithmic: from each step alone to half of the longest run.

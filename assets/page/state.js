@@ -50,4 +50,4 @@ function recall() {
 }
 
 const shown = () => data.runs.filter((run) => !state.off.has(run.folder));
-const label = (run) => run.name + (run.standIn ? " (stand-in)" : "") + (run.finished ? "" : " (under way)");
+const label = (run) => (run.standIn ? run.name.replace(/-stand-in$/, "") + " (stand-in)" : run.name) + (run.finished ? "" : ", under way");

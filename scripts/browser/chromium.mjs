@@ -155,7 +155,7 @@ class Page {
   }
 
   async key(key) {
-    const text = key.length === 1 ? key : undefined;
+    const text = key === "Enter" ? "\r" : key.length === 1 ? key : undefined;
     const code = { ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40, Escape: 27, Enter: 13, Tab: 9 }[key];
     await this.send("Input.dispatchKeyEvent", { type: "keyDown", key, text, windowsVirtualKeyCode: code });
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", key, windowsVirtualKeyCode: code });

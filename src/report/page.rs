@@ -18,7 +18,7 @@ mod single_file;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::numbers::duration_with_tenths;
+use crate::numbers::{counted, duration_with_tenths};
 use crate::results::write_atomic;
 
 use super::document::{Block, Grid, Image, encode, to_markdown};
@@ -127,8 +127,10 @@ fn answer(finding: Finding) -> Vec<Block> {
 
 fn told(finished: &[Run]) -> String {
     let seconds: f64 = finished.iter().map(|run| run.record.seconds.total).sum();
-    let plural = if finished.len() == 1 { "run" } else { "runs" };
-    format!("{} finished {plural}, {} in all.", finished.len(), duration_with_tenths(seconds))
+    match finished.len() {
+        0 => "No finished run yet.".to_owned(),
+        count => format!("{} finished, {} in all.", counted(count, "run"), duration_with_tenths(seconds)),
+    }
 }
 
 fn summary(runs: &Runs) -> String {

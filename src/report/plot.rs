@@ -12,6 +12,7 @@ use super::curve::{MOST_POINTS, step_axis};
 use super::figure::{Axis, Curve, Figure, Marker, Named, Panel, Shape};
 use super::losses::{Losses, Point, smooth, thin};
 use crate::error::{Error, Result};
+use crate::numbers::counted;
 
 pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -79,7 +80,12 @@ pub fn draw(runs: &[(String, Losses)], options: PlotOptions) -> Result<Figure> {
     Ok(Figure { shape: Shape::Wide, panels })
 }
 
+/// What the legend says of each; of more runs than look different, that there are so many.
 fn names(runs: &[(String, Losses)]) -> Vec<String> {
+    if runs.len() > PALETTE.len() * DASHES.len() {
+        let all = counted(runs.len(), "run");
+        return [all].into_iter().chain(vec![String::new(); runs.len() - 1]).collect();
+    }
     runs.iter().map(|(name, _)| name.clone()).collect()
 }
 

@@ -4,7 +4,7 @@ use super::tables::{finished, runs};
 use super::*;
 use std::collections::BTreeMap;
 use tunelab::metrics::Interval;
-use tunelab::report::document::{to_html, to_markdown};
+use tunelab::report::document::to_markdown;
 use tunelab::report::fidelity;
 use tunelab::report::page;
 use tunelab::report::runs::Runs;
@@ -246,11 +246,10 @@ fn the_page_shows_each_measured_run() {
     let markdown = to_markdown(&blocks);
     let section = markdown.split("## ").find(|section| section.starts_with("Fidelity")).unwrap();
     insta::assert_snapshot!("fidelity_page", section);
-    let order = ["## Data", "## Fidelity", "## Pictures", "a/grid.png", "a/steps.png", "## Table"];
+    let order = ["## Pictures", "a/grid.png", "a/steps.png", "## Table", "## Curves", "a/metrics.png", "## Fidelity", "## Data"];
     assert!(order.map(|part| markdown.find(part).expect(part)).is_sorted());
-    assert!(
-        to_html("", &blocks).contains("<figure class=\"narrow\"><a href=\"a/metrics.png\"><img src=\"a/metrics.svg\"")
-    );
+    let html = page::Page::new(folder.path(), &runs, &Table::new(&runs.finished, None).unwrap()).to_html();
+    assert!(html.contains("<figure class=\"narrow\"><a href=\"a/metrics.png\"><img src=\"a/metrics.svg\""), "{html}");
     let none = page::blocks(
         folder.path(),
         &Runs { finished: runs.finished[2..].to_vec(), ..Runs::default() },

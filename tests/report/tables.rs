@@ -1,7 +1,7 @@
 //! The table of runs.
 
 use super::*;
-use tunelab::report::document::{to_html, to_markdown};
+use tunelab::report::document::to_markdown;
 use tunelab::report::page;
 use tunelab::report::runs::{Run, Runs};
 use tunelab::report::table::Table;
@@ -128,12 +128,13 @@ fn a_stand_in_is_marked_and_compared_with_stand_ins_only() {
         table::to_csv(&table).unwrap().lines().map(|row| row.split(',').next().unwrap().to_owned()).collect();
     assert_eq!(kinds, ["kind", "run", "stand-in", "stand-in"]);
     // Once on a page, whose runs are marked one by one.
-    let blocks = page::blocks(folder.path(), &runs, &table);
-    let (html, markdown) = (to_html("", &blocks), to_markdown(&blocks));
-    let said = "b, c are STAND-INs: m with c in place of a/b with d, because w.";
-    assert!(html.contains(&format!("<p class=\"banner\">{said}</p>")) && markdown.contains(&format!("\n> {said}\n")));
-    for page in [html, markdown] {
-        assert_eq!(page.matches("m with c in place of a/b with d").count(), 1, "{page}");
-        assert_eq!(page.matches("lora, STAND-IN").count(), 2, "{page}");
+    let html = page::Page::new(folder.path(), &runs, &table).to_html();
+    let markdown = to_markdown(&page::blocks(folder.path(), &runs, &table));
+    let said = "Marked runs are of another model and other pictures than their experiments name, because w: ";
+    assert!(html.contains(&format!("<strong>Stand-ins. </strong>{said}")), "{html}");
+    assert!(markdown.contains(&format!("\n> Stand-ins. {said}")), "{markdown}");
+    for page in [&html, &markdown] {
+        assert_eq!(page.matches("b, c: m with c in place of a/b with d.").count(), 1, "{page}");
     }
+    assert_eq!((markdown.matches("lora, STAND-IN").count(), html.matches("<span class=\"mark\"").count()), (2, 2));
 }

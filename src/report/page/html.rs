@@ -93,6 +93,8 @@ impl Page {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { (self.title) }
+                    // A browser would ask a server for one.
+                    link rel="icon" href="data:,";
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
@@ -133,8 +135,9 @@ impl Page {
                 @if let Some((sentence, cases)) = &self.stand_ins {
                     .banner {
                         p { strong { "Stand-ins. " } (sentence) }
-                        @if cases.len() > 1 {
-                            details { summary { "What stands in for what" } ul { @for case in cases { li { (case) } } } }
+                        @match cases.as_slice() {
+                            [case] => p { (case) },
+                            cases => details { summary { "What stands in for what" } ul { @for case in cases { li { (case) } } } },
                         }
                     }
                 }
@@ -143,7 +146,7 @@ impl Page {
                     @if !self.findings.is_empty() { a href="#table" { "Table" } }
                     a href="#curves" { "Curves" }
                     @if !self.differences.is_empty() { a href="#differences" { "What differs" } }
-                    a href="#details" { "Details" }
+                    @if !self.details.is_empty() { a href="#details" { "Details" } }
                 }
             }
             div #runs .scripted {}
@@ -157,23 +160,8 @@ impl Page {
 
     fn answers(&self) -> Markup {
         html! {
-            section #answers {
-                @for finding in &self.findings {
-                    article {
-                        h2 { (finding.question) }
-                        @match finding.outcome.as_slice() {
-                            [line] => p.outcome { (line) },
-                            lines => ul.outcome { @for line in lines { li { (line) } } },
-                        }
-                        @if !finding.description.is_empty() {
-                            details {
-                                summary { "About this experiment" }
-                                @for paragraph in &finding.description { p { (paragraph) } }
-                                p { "Runs: " (finding.runs.join(", ")) "." }
-                            }
-                        }
-                    }
-                }
+            @if !self.findings.is_empty() {
+                section #answers { @for finding in &self.findings { (answer(finding)) } }
             }
         }
     }
@@ -232,10 +220,31 @@ impl Page {
 
     fn details(&self) -> Markup {
         html! {
-            section #details {
-                h2 { "Details" }
-                @for (heading, blocks) in &self.details {
-                    details { summary { (heading) } @for block in blocks { (self.block(block)) } }
+            @if !self.details.is_empty() {
+                section #details {
+                    h2 { "Details" }
+                    @for (heading, blocks) in &self.details {
+                        details { summary { (heading) } @for block in blocks { (self.block(block)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn answer(finding: &Finding) -> Markup {
+    html! {
+        article {
+            h2 { (finding.question) }
+            @match finding.outcome.as_slice() {
+                [line] => p.outcome { (line) },
+                lines => ul.outcome { @for line in lines { li { (line) } } },
+            }
+            @if !finding.description.is_empty() {
+                details {
+                    summary { "About this experiment" }
+                    @for paragraph in &finding.description { p { (paragraph) } }
+                    p { "Runs: " (finding.runs.join(", ")) "." }
                 }
             }
         }
