@@ -59,7 +59,7 @@ while [ "$killed" -lt "$kills" ]; do
       wait "$pid" 2> /dev/null || true
       [ -f "$work/killed/kill/run.json" ] && break
       killed=$((killed + 1))
-      stage=$(grep -oE '^(class images|latents|class latents|base pictures|training|step [0-9]+ pictures|tuned pictures|measuring)' "$work/stderr" | tail -n 1 || true)
+      stage=$(grep -oP '"phase":"\K[^"]*' "$work/killed/kill/progress.json" 2> /dev/null || true)
       stages["${stage:-loading}"]=$(( ${stages["${stage:-loading}"]:-0} + 1 ))
       [ "$killed" -ge "$kills" ] && "$tunelab" run "$work/kill.toml" --results "$work/killed" > /dev/null 2>&1 && break
     else

@@ -15,6 +15,7 @@
 //!   grid.png  steps.png  data.png
 //!   metrics.csv            the numbers of every image; metrics.png and metrics.svg are drawn from run.json
 //!   weights/  checkpoints/
+//!   progress.json          how far the run is, until it has come to its end
 //!   warnings.json          of a run that was cut off, until the next process records them
 //!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
@@ -35,6 +36,7 @@ mod metrics_record;
 mod names;
 mod open;
 mod png;
+mod progress_record;
 mod record;
 mod sample_set;
 mod samples;
@@ -60,6 +62,7 @@ pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, N
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
 pub use png::{ImageMetadata, read_text, write_figure, write_png};
+pub use progress_record::{PROGRESS_JSON, ProgressFile, RunProgressRecord, RunState};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;
 pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};

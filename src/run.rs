@@ -2,11 +2,14 @@
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
 //! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `metrics` measures the images, `record` says what came of it, `resample` draws again.
+//! finished run's are still the same, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
+//! `next` what to look at, `resample` draws again.
 
 mod class_images;
 mod inputs;
 mod metrics;
+mod next;
+mod phases;
 mod prepare;
 mod record;
 mod resample;
@@ -94,13 +97,14 @@ impl<'a> Experiment<'a> {
 
     /// From photographs to the record.
     fn run(&self) -> Result<()> {
-        self.all().map_err(|error| self.with_what_is_kept(error))
+        self.watched(|| self.all()).map_err(|error| self.with_what_is_kept(error))
     }
 
     fn all(&self) -> Result<()> {
         self.check_names()?;
         let judges = self.find_judges()?;
-        let inputs = RunInputs::new(self)?;
+        let inputs = RunInputs::new(self, &judges)?;
+        self.progress.loaded();
         let eval_unet = inputs.unet_without_dropout()?;
         let mut sampling = 0.0;
         if self.plan.eval.compare_base {
@@ -150,7 +154,7 @@ impl<'a> Experiment<'a> {
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
             log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
         }
-        let bar = self.progress.bar("training", total as u64);
+        let bar = self.progress.bar(phases::TRAINING, total as u64);
         bar.skip(trainer.done() as u64);
         let busy = GpuUtilization::watch(self.device);
         let images_every = self.images_every();
@@ -271,7 +275,7 @@ impl<'a> Experiment<'a> {
         }
         let unet_calls = generator.unet_calls(eval.sample.sampler, eval.sample.steps)?;
         let all = unet_calls * eval.images * prompts.len();
-        let bar = self.progress.bar(&format!("{} pictures", set.heading()), all as u64);
+        let bar = self.progress.bar(&phases::pictures(set), all as u64);
         for prompt in &prompts {
             for index in 0..eval.images {
                 if self.run.sample_path(set, prompt, index).is_file() {

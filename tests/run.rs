@@ -31,4 +31,6 @@ mod several;
 mod stand_in;
 mod steps;
 mod warnings;
+#[cfg(unix)]
+mod watch;
 mod world;

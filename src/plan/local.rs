@@ -47,7 +47,7 @@ pub(super) fn pictures(dataset: &Source) -> Option<usize> {
 }
 
 /// How many files of a folder look like pictures.
-pub(super) fn pictures_in(root: &Path) -> Option<usize> {
+pub(crate) fn pictures_in(root: &Path) -> Option<usize> {
     let entries = fs_err::read_dir(root).ok()?;
     Some(entries.filter_map(Result::ok).filter(|entry| is_picture(&entry.path())).count())
 }

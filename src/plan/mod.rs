@@ -6,5 +6,5 @@
 pub mod command;
 pub mod estimate;
 pub mod fit;
-mod local;
+pub(crate) mod local;
 pub mod networks;

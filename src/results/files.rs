@@ -42,6 +42,17 @@ pub fn atomically<E: From<io::Error>>(
     written
 }
 
+/// Replaces a small file that is no result, as often as every few seconds: whole, but without
+/// waiting for the disk, and without making its folder.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path);
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
 /// Whether a file's name is that of a file that was still being written. A writer of tensors adds
 /// an ending of its own.
 pub fn is_temporary(name: &OsStr) -> bool {

@@ -14,15 +14,15 @@ use super::inputs::INPUTS_JSON;
 use super::lock::lock;
 use super::names::run_folder;
 use super::{
-    CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, RESAMPLING_JSON, RUN_JSON, RunDir, TIMING_CSV,
-    WARNINGS_JSON, files, samples,
+    CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, PROGRESS_JSON, RESAMPLING_JSON, RUN_JSON, RunDir,
+    TIMING_CSV, WARNINGS_JSON, files, samples,
 };
 use crate::config::PlanDiff;
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
 /// folder stays.
-const WRITTEN: [&str; 18] = [
+const WRITTEN: [&str; 19] = [
     RUN_JSON,
     INPUTS_JSON,
     RESAMPLING_JSON,
@@ -40,6 +40,7 @@ const WRITTEN: [&str; 18] = [
     "weights",
     CHECKPOINTS,
     WARNINGS_JSON,
+    PROGRESS_JSON,
     PLAN_TOML,
 ];
 
@@ -84,6 +85,7 @@ impl RunDir {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
             Some(stored) if PlanDiff::of(&stored, plan_toml) == PlanDiff::Training && run.holds_only_its_plan()? => {
                 run.remove(INPUTS_JSON)?;
+                run.remove(PROGRESS_JSON)?;
             }
             Some(stored) => return run.reopen(&stored, plan_toml, results),
             None => run.must_be_empty()?,
@@ -207,7 +209,7 @@ impl RunDir {
     fn holds_only_its_plan(&self) -> Result<bool> {
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            if name != PLAN_TOML && name != INPUTS_JSON && !files::is_temporary(&name) {
+            if ![PLAN_TOML, INPUTS_JSON, PROGRESS_JSON].iter().any(|own| name == *own) && !files::is_temporary(&name) {
                 return Ok(false);
             }
         }

@@ -14,11 +14,13 @@
 //! folder's name alone.
 
 use super::Experiment;
+use super::phases::CLASS_PICTURES;
 use crate::config::{DreamBooth, Dtype};
 use crate::data::{self, Picture};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::hash;
+use crate::numbers::counted;
 use crate::pipeline::PromptEmbeds;
 use crate::results::{ImageMetadata, read_text, write_png};
 use crate::sample::ImageGenerator;
@@ -97,6 +99,7 @@ fn make(
     missing: &[usize],
 ) -> Result<()> {
     if missing.is_empty() {
+        of.progress.leave_out(CLASS_PICTURES);
         return Ok(());
     }
     let unknown = || Error::run("the class prompt was not prepared");
@@ -105,7 +108,9 @@ fn make(
     let size = prior.class_batch_size;
     let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
     let unet_calls = generator.unet_calls(prior.class_sample.sampler, prior.class_sample.steps)?;
-    let bar = of.progress.bar("class images", (unet_calls * batches.len()) as u64);
+    let batch = if batches.len() == 1 { "batch" } else { "batches" };
+    of.progress.line(format!("drawing {} in {} {batch}", counted(missing.len(), "class picture"), batches.len()));
+    let bar = of.progress.bar(CLASS_PICTURES, (unet_calls * batches.len()) as u64);
     for (done, batch) in batches.iter().enumerate() {
         bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
         let first = batch * size;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use candle_core::Device;
 
 use super::Experiment;
+use super::phases::MEASURING;
 use crate::assets::Reach;
 use crate::config::Plan;
 use crate::data::{Picture, load_image};
@@ -40,6 +41,16 @@ impl Judges {
     /// Whether this encoder measures.
     pub(super) fn has(&self, name: &str) -> bool {
         self.encoders.iter().any(|encoder| encoder.name.as_str() == name)
+    }
+
+    /// How many measure.
+    pub(super) fn count(&self) -> usize {
+        self.encoders.len()
+    }
+
+    /// Photographs to compare with that were not trained on, or need not have been.
+    pub(super) fn own_references(&self) -> usize {
+        self.reference.as_ref().map_or(0, Vec::len)
     }
 
     /// Whether nobody measures.
@@ -127,8 +138,8 @@ impl Experiment<'_> {
         let samples = self.drawn(steps);
         let open = |found: &FoundEncoder| Ok((found.name, found.open(true, self.device)?));
         let encoders = judges.encoders.iter().map(open).collect::<Result<Vec<_>>>()?;
-        let own = judges.reference.as_ref().map_or(0, Vec::len);
-        let bar = self.progress.bar("measuring", (training.len() + own + samples.len()) as u64);
+        let own = judges.own_references();
+        let bar = self.progress.bar(MEASURING, (training.len() + own + samples.len()) as u64);
         let look = |files: &[&Path]| see(files, &encoders, self.device, self.interrupt, &bar);
         let of_training = look(&training)?;
         let of_subject = if own > 0 { look(&subject)? } else { of_training.clone() };

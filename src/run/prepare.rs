@@ -4,6 +4,7 @@
 //! In: the experiment. Out: [`RunInputs`]. Text encoders that are not trained are dropped as soon
 //! as every text has its conditioning.
 
+use super::metrics::Judges;
 use super::run_inputs::RunInputs;
 use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
@@ -33,14 +34,15 @@ use tunelab_ops::weight::products_in_bf16;
 const CACHE_FOLDER: &str = ".cache";
 
 impl RunInputs {
-    /// Finds, fetches, checks, hashes and encodes.
-    pub fn new(of: &Experiment) -> Result<Self> {
+    /// Finds, fetches, checks, hashes and encodes. `judges` will measure the images.
+    pub fn new(of: &Experiment, judges: &Judges) -> Result<Self> {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
         let warn = &mut |text: String| progress.warn(text);
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
         let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
+        of.expect_run(&files.noise_schedule()?, judges, pictures.len());
         let pipeline = PipelineLoader::of_files(&files, device)
             .training(trained(&adapter::method(&plan.adapter), files.family))
             .seed(plan.seed)

@@ -90,9 +90,16 @@ impl Experiment<'_> {
         prompts.iter().flat_map(|prompt| names(prompt)).collect()
     }
 
+    /// How many pictures of the set are there, and how many there should be.
+    pub(super) fn drawn_of(&self, set: SampleSet) -> (usize, usize) {
+        let names = self.all_samples(set);
+        (names.iter().filter(|name| self.run.path().join(name).is_file()).count(), names.len())
+    }
+
     /// Whether a picture of the set is still to be drawn.
     pub(super) fn is_missing(&self, set: SampleSet) -> bool {
-        !self.all_samples(set).iter().all(|name| self.run.path().join(name).is_file())
+        let (there, all) = self.drawn_of(set);
+        there < all
     }
 
     /// Whether the file system takes the names of all that will be written; those of a run's own

@@ -21,6 +21,10 @@ impl Experiment<'_> {
     /// Draws every picture that is not there, with the base model and the trained one from the
     /// run's `weights/`, and measures all; whether anything was done.
     pub(super) fn resample(&self, inputs: &Inputs, judges: &Judges) -> Result<bool> {
+        self.watched(|| self.draw_and_measure(inputs, judges))
+    }
+
+    fn draw_and_measure(&self, inputs: &Inputs, judges: &Judges) -> Result<bool> {
         self.check_names()?;
         let mut record = self.run.earlier_record()?;
         let plan_toml = self.plan.to_toml();
@@ -42,6 +46,8 @@ impl Experiment<'_> {
             check_base(&record, &files.root, inputs.hash_model(&self.plan.model, &files)?)?;
         }
         self.run.begin_resampling(&plan_toml)?;
+        self.expect_pictures(&sets, judges, record.counts.images);
+        self.progress.loaded();
         record.seconds.sampling += self.draw_again(sets.into_iter())?;
         self.draw_grids()?;
         // The numbers of the same pictures by the same encoders are the same.

@@ -4,8 +4,8 @@
 //! several a closing summary on stderr. An experiment that fails does not stop the others; the exit
 //! code is that of the worst.
 
-use super::Experiment;
 use super::inputs::Inputs;
+use super::{Experiment, next};
 use crate::adapter;
 use crate::assets::{Hubs, Reach};
 use crate::cli::RunArgs;
@@ -81,6 +81,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let room = Room { args, device, reach, inputs, progress: &progress, interrupt: &interrupt, warnings, told };
     let lines = room.work_through(queue);
     let shown = show_table(&lines);
+    tell_next(&lines, args, &progress);
     // What became of the experiments matters more than a terminal that is gone.
     close(lines, &progress).and(shown)
 }
@@ -124,19 +125,20 @@ struct Room<'a> {
 
 impl Room<'_> {
     fn work_through(&self, queue: Vec<Waiting>) -> Vec<Line> {
-        let several = queue.len() > 1;
+        let all = queue.len();
         let mut lines: Vec<Line> = Vec::new();
-        for (file, planned) in queue {
+        for (index, (file, planned)) in queue.into_iter().enumerate() {
+            let turn = (index + 1, all);
             let stopped = lines.iter().any(Line::is_interrupted);
             let line = match planned {
                 Ok(planned) if stopped => self.line(&planned.plan, Outcome::NotRun),
-                Ok(planned) => self.take_turn(planned, several),
+                Ok(planned) => self.take_turn(planned, turn),
                 Err(error) => {
-                    self.head(&file, several);
+                    self.head(&file, turn);
                     Line { place: file, outcome: Outcome::Failed(error), stand_in: false }
                 }
             };
-            if let (Outcome::Failed(error), true) = (&line.outcome, several) {
+            if let (Outcome::Failed(error), true) = (&line.outcome, all > 1) {
                 self.progress.line(error.to_string());
             }
             lines.push(line);
@@ -144,14 +146,14 @@ impl Room<'_> {
         lines
     }
 
-    fn take_turn(&self, planned: Planned, several: bool) -> Line {
+    fn take_turn(&self, planned: Planned, turn: (usize, usize)) -> Line {
         let name = planned.plan.name.clone();
         self.progress.keep_warnings(&self.warnings);
         let Chosen { plan, why } = match self.interrupt.check().and_then(|()| self.choose(planned)) {
             Ok(chosen) => chosen,
             Err(error) => return Line { place: self.place(&name), outcome: Outcome::Failed(error), stand_in: false },
         };
-        self.head(&self.place(&plan.name), several);
+        self.head(&self.place(&plan.name), turn);
         self.tell_stand_in(&plan, why.as_deref());
         let outcome = self.one(&plan, why.as_deref()).unwrap_or_else(Outcome::Failed);
         self.line(&plan, outcome)
@@ -171,10 +173,10 @@ impl Room<'_> {
         told.insert(sentence);
     }
 
-    /// Says whose turn it is, where there are several.
-    fn head(&self, place: &Path, several: bool) {
-        if several {
-            self.progress.line(format!("\n{}", place.display()));
+    /// Says whose turn it is, where there are several: the first number is its own.
+    fn head(&self, place: &Path, (turn, all): (usize, usize)) {
+        if all > 1 {
+            self.progress.line(format!("\n{turn}/{all} {}", place.display()));
         }
     }
 
@@ -245,7 +247,10 @@ impl Room<'_> {
         let outcome = match &opened {
             Opened::Finished(_) => match experiment.find_new_judges()? {
                 Some(judges) if experiment.resample(&self.inputs, &judges)? => Outcome::DrawnAgain,
-                _ => return Ok(Outcome::AlreadyDone),
+                _ => {
+                    run.forget_progress();
+                    return Ok(Outcome::AlreadyDone);
+                }
             },
             Opened::Resample(_) | Opened::Remeasure(_) | Opened::MissingPictures(..) => {
                 let judges = experiment.find_judges()?;
@@ -311,6 +316,14 @@ fn show_table(lines: &[Line]) -> Result<()> {
     newest.map_or(Ok(()), |table| print(&table::to_terminal(table)))
 }
 
+/// What to look at now, of every run that is there.
+fn tell_next(lines: &[Line], args: &RunArgs, progress: &Progress) {
+    let runs: Vec<&Path> = lines.iter().filter(|line| line.outcome.is_there()).map(|line| &*line.place).collect();
+    if !runs.is_empty() {
+        progress.line(next::told(&runs, &args.results));
+    }
+}
+
 /// The summary of several experiments, and the error of them all.
 fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
     if lines.len() == 1 {
@@ -352,6 +365,11 @@ impl Line {
 }
 
 impl Outcome {
+    /// Whether there is a finished run.
+    fn is_there(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::DrawnAgain(_) | Self::AlreadyDone)
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Done(_) => "done",

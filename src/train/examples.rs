@@ -61,6 +61,11 @@ pub struct Batch {
     pub captions: Vec<String>,
 }
 
+/// The bars' titles while pictures become latents.
+pub const LATENTS: &str = "latents";
+/// As [`LATENTS`], of class images.
+pub const CLASS_LATENTS: &str = "class latents";
+
 /// What examples are made from.
 pub struct Sources<'a> {
     /// Pictures to latents.
@@ -91,7 +96,7 @@ impl Batch {
 impl Examples {
     /// Encodes every picture, or finds it in the cache.
     pub fn new(pictures: &[Picture], role: Role, dataset: &Dataset, from: &Sources) -> Result<Self> {
-        let title = if role == Role::Instance { "latents" } else { "class latents" };
+        let title = if role == Role::Instance { LATENTS } else { CLASS_LATENTS };
         let bar = from.progress.bar(title, pictures.len() as u64);
         let mut examples = Vec::with_capacity(pictures.len());
         for picture in pictures {

@@ -36,16 +36,16 @@ fn they_are_made_once_topped_up_and_bound_to_their_prompt() {
         let name = ["run", "a.toml", "--set", name];
         world.done(&[&name[..], more].concat())
     };
-    set("name=a", &[]).has(&["class images"]);
+    set("name=a", &[]).has(&["drawing 3 class pictures in 1 batch\n"]);
     let three = class_images(&world);
     assert_eq!(three.len(), 3);
     let again = set("name=b", &["--set", "train.steps=3"]);
     assert!(
-        !again.err.contains("class images: 0/"),
+        !again.err.contains("class pictures"),
         "none is drawn for another run that asks for the same: {}",
         again.err
     );
-    set("name=c", &["--set", "adapter.dreambooth.class_images=5"]).has(&["batch 2 of 2"]);
+    set("name=c", &["--set", "adapter.dreambooth.class_images=5"]).has(&["drawing 2 class pictures in 2 batches"]);
     let five = class_images(&world);
     assert_eq!((five.len(), &five[..3]), (5, &three[..]), "two more are drawn, the three stay");
     set("name=d", &["--set", "adapter.dreambooth.class_prompt=a cat"]);
@@ -71,12 +71,12 @@ fn a_picture_is_the_same_whichever_of_its_batch_are_missing() {
         world.done(&[&run[..], more].concat())
     };
     let two = "adapter.dreambooth.class_batch_size=2";
-    set("whole", "5", &[two, "--results", "whole"]).has(&["batch 3 of 3"]);
+    set("whole", "5", &[two, "--results", "whole"]).has(&["drawing 5 class pictures in 3 batches"]);
     let whole = class_images_in(&world, "whole");
     assert_eq!(whole.len(), 5, "the sixth picture of the third batch was not asked for");
     set("a", "3", &[two]);
     assert_eq!(class_images(&world).len(), 3);
-    set("b", "5", &[two]).has(&["batch 2 of 2"]);
+    set("b", "5", &[two]).has(&["drawing 2 class pictures in 2 batches"]);
     assert!(class_images(&world) == whole);
     for i in [1, 4] {
         fs_err::remove_file(world.path(&format!("results/.cache/class_images/{}", whole[i].0))).expect("it is there");
@@ -85,7 +85,7 @@ fn a_picture_is_the_same_whichever_of_its_batch_are_missing() {
     assert!(class_images(&world) == whole);
 
     // The size of the batches may change how sums are rounded, so it has a folder of its own; the noise is the same.
-    set("one", "5", &["adapter.dreambooth.class_batch_size=1", "--results", "one"]).has(&["batch 5 of 5"]);
+    set("one", "5", &["adapter.dreambooth.class_batch_size=1", "--results", "one"]).has(&["in 5 batches"]);
     let one = class_images_in(&world, "one");
     let pixels = |bytes: &[u8]| image::load_from_memory(bytes).expect("a PNG").to_rgb8().into_raw();
     for ((name, bytes), (other, others)) in whole.iter().zip(&one) {

@@ -11,9 +11,7 @@ fn same(world: &World, one: &str, other: &str) {
 #[test]
 fn images_while_training_change_nothing_of_the_training() {
     let world = World::new();
-    let said = world.done(&EVERY);
-    said.has(&["step 2 pictures: ", "step 4 pictures: "]);
-    assert!(!said.err.contains("step 6 pictures"), "the last step's are the result: {}", said.err);
+    world.done(&EVERY);
     world.done(&["run", "a.toml", "--set", "name=plain"]);
     for file in ["loss.csv", "eval.csv", "loss.png", "grid.png", "weights/pytorch_lora_weights.safetensors"] {
         same(&world, &format!("results/a/{file}"), &format!("results/plain/{file}"));
