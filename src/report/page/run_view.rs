@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::report::document::encode;
 use crate::report::losses::{Point, read_column};
 use crate::report::runs::{Folder, Run};
-use crate::results::{Drawn, EVAL_CSV, LOSS_CSV, MetricsRecord, SampleSet, slug};
+use crate::results::{Drawn, EVAL_CSV, LOSS_CSV, MetricsRecord, RunProgressRecord, SampleSet, slug};
 
 /// Points of one curve of all runs together, and of one run.
 const MOST_POINTS: usize = 60_000;
@@ -47,7 +47,7 @@ pub struct RunView {
     pub curves: Vec<CurveView>,
     /// How far it is, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<serde_json::Value>,
+    pub progress: Option<RunProgressRecord>,
 }
 
 /// A prompt.
@@ -105,7 +105,7 @@ impl RunView {
     pub fn under_way(folder: &Folder, runs: usize) -> Self {
         Self {
             curves: curves(&folder.path, None, runs),
-            progress: progress(&folder.path),
+            progress: RunProgressRecord::read(&folder.path),
             ..Self::of_folder(folder, None)
         }
     }
@@ -129,11 +129,6 @@ impl RunView {
             progress: None,
         }
     }
-}
-
-/// What the run says of how far it is; a damaged file says nothing.
-fn progress(run: &Path) -> Option<serde_json::Value> {
-    serde_json::from_slice(&fs_err::read(run.join("progress.json")).ok()?).ok()
 }
 
 /// The sets of which there is any image.
