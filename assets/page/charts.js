@@ -112,6 +112,7 @@ function drawCharts() {
   const names = unique(shown().flatMap((run) => run.curves.map((curve) => curve.name)));
   const room = $("charts").clientWidth;
   const columns = room >= 900 ? 2 : 1;
+  $("charts").style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   const width = Math.floor((room - 24 * (columns - 1)) / columns);
   charts = names.map((name) => chart(name, width)).filter(Boolean);
   $("charts").replaceChildren(...charts.map(({ place }) => place));

@@ -34,7 +34,6 @@ function compare(found) {
   const picture = (set, what) => make("img", {
     src: link(found.run, set, found.folder, found.image), loading: "lazy", draggable: false, className: what,
     alt: `“${found.prompt}”, seed ${found.seed}, ${label(found.run)}, ${set.label}`,
-    onload() { if (this.naturalWidth < 200) this.classList.add("tiny"); },
     onerror() { box.classList.add("missing"); },
   });
   if (found.base) box.append(picture(found.base, found.set ? "base" : "only"));
