@@ -72,8 +72,12 @@ impl Server {
         let refused = |e: std::io::Error| {
             let error = Error::input(format!("the server cannot listen at {address}")).cause(&e);
             match e.kind() {
-                ErrorKind::AddrInUse => error.hint("another program listens there; name another port: --port N, or 0 for any"),
-                ErrorKind::PermissionDenied => error.hint("ports below 1024 are the system's; name another one: --port N"),
+                ErrorKind::AddrInUse => {
+                    error.hint("another program listens there; name another port: --port N, or 0 for any")
+                }
+                ErrorKind::PermissionDenied => {
+                    error.hint("ports below 1024 are the system's; name another one: --port N")
+                }
                 _ => error.hint("name an address of this machine with --host, or leave it out"),
             }
         };

@@ -20,7 +20,8 @@ fn tree() -> (tempfile::TempDir, SocketAddr) {
     fs::write(run.join("loss.csv"), "step,epoch,loss,lr,grad_norm\n1,1,0.5,0.001,1\n").unwrap();
     fs::write(run.join("samples/base/a-dog/0.png"), "pixels").unwrap();
     fs::write(run.join("page.html"), "<script>alert(1)</script>").unwrap();
-    let server = Server::bind(Tree::open(&folder.path().join("results")).unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+    let server =
+        Server::bind(Tree::open(&folder.path().join("results")).unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = server.address().unwrap();
     thread::spawn(move || server.run(&Interrupt::default()));
     (folder, address)
@@ -47,7 +48,9 @@ fn status(answer: &str) -> &str {
 fn the_page_its_data_and_files_are_there() {
     let (folder, address) = tree();
     let page = get(address, "/");
-    assert!(page.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n") && page.contains("lora dog"));
+    assert!(
+        page.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n") && page.contains("lora dog")
+    );
     let data = get(address, "/data.json");
     let (head, body) = data.split_once("\r\n\r\n").unwrap();
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -110,7 +113,8 @@ fn nothing_outside_of_the_tree_is_read() {
 fn what_is_no_plain_question_is_refused() {
     let (_folder, address) = tree();
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        let answer = send(address, &format!("{method} /data.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"));
+        let answer =
+            send(address, &format!("{method} /data.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"));
         assert!(status(&answer) == "405" && answer.contains("Allow: GET, HEAD\r\n"), "{method}: {answer}");
     }
     let host = |host: &str| status(&send(address, &format!("GET / HTTP/1.1\r\n{host}\r\n"))).to_owned();

@@ -7,8 +7,8 @@
 
 use super::keys::Visit;
 use super::{
-    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, about,
-    local, unfit_sampling,
+    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, about, local,
+    unfit_sampling,
 };
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::NoiseSchedule;

@@ -56,7 +56,8 @@ impl Page {
         let finished = &runs.finished;
         let folders: Vec<String> = finished.iter().map(|run| encode(&run.folder())).collect();
         let views = finished.iter().map(|run| RunView::of(run, finished.len())).collect();
-        let blocks_of = |blocks: fn(&[Run]) -> Vec<Block>| if finished.is_empty() { Vec::new() } else { blocks(finished) };
+        let blocks_of =
+            |blocks: fn(&[Run]) -> Vec<Block>| if finished.is_empty() { Vec::new() } else { blocks(finished) };
         let details = [
             ("Fidelity by prompt", blocks_of(fidelity::blocks)),
             ("Warnings", blocks_of(warnings)),

@@ -50,7 +50,9 @@ impl Request {
             match stream.read(&mut part) {
                 Ok(0) => return Err(Refused::Gone),
                 Ok(count) => head.extend_from_slice(&part[..count]),
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => continue,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                    continue;
+                }
                 Err(_) => return Err(Refused::Gone),
             }
             if let Some(request) = Self::parse(&head)? {
@@ -110,7 +112,9 @@ mod tests {
     #[test]
     fn a_head_is_read_or_refused() {
         let parse = |text: &str| Request::parse(text.as_bytes());
-        let read = parse("GET /a%20b/0.png?x=1 HTTP/1.1\r\nhost: localhost:1\r\nIf-None-Match: \"7\"\r\n\r\n").unwrap().unwrap();
+        let read = parse("GET /a%20b/0.png?x=1 HTTP/1.1\r\nhost: localhost:1\r\nIf-None-Match: \"7\"\r\n\r\n")
+            .unwrap()
+            .unwrap();
         let expected = Request {
             path: "/a b/0.png".to_owned(),
             is_head: false,

@@ -105,7 +105,8 @@ impl Known {
     fn read(&mut self, runs: &Runs) -> Result<(Instant, String, String)> {
         let all = runs.finished.len() + runs.unfinished.len();
         let mut views: Vec<RunView> = runs.finished.iter().map(|run| self.finished(run, all)).collect();
-        views.extend(runs.unfinished.iter().filter_map(|path| Some(RunView::under_way(&Folder::open(path).ok()?, all))));
+        views
+            .extend(runs.unfinished.iter().filter_map(|path| Some(RunView::under_way(&Folder::open(path).ok()?, all))));
         let failed = |e: serde_json::Error| Error::run("the data cannot be written").cause(e);
         let tag = format!("\"{}\"", &sha256(&serde_json::to_vec(&views).map_err(failed)?)[..16]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

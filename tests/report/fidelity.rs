@@ -246,7 +246,16 @@ fn the_page_shows_each_measured_run() {
     let markdown = to_markdown(&blocks);
     let section = markdown.split("## ").find(|section| section.starts_with("Fidelity")).unwrap();
     insta::assert_snapshot!("fidelity_page", section);
-    let order = ["## Pictures", "a/grid.png", "a/steps.png", "## Table", "## Curves", "a/metrics.png", "## Fidelity", "## Data"];
+    let order = [
+        "## Pictures",
+        "a/grid.png",
+        "a/steps.png",
+        "## Table",
+        "## Curves",
+        "a/metrics.png",
+        "## Fidelity",
+        "## Data",
+    ];
     assert!(order.map(|part| markdown.find(part).expect(part)).is_sorted());
     let html = page::Page::new(folder.path(), &runs, &Table::new(&runs.finished, None).unwrap()).to_html();
     assert!(html.contains("<figure class=\"narrow\"><a href=\"a/metrics.png\"><img src=\"a/metrics.svg\""), "{html}");

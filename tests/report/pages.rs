@@ -62,6 +62,28 @@ fn the_write_up_begins_with_what_was_asked_and_what_came_of_it() {
 }
 
 #[test]
+fn several_runs_are_told_by_what_their_names_do_not_share() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, loss) in
+        [("sweep-lr1-seed1-stand-in", 0.5), ("sweep-lr2-seed1-stand-in", 0.25), ("sweep-lr1-lr2-seed1-stand-in", 0.375)]
+    {
+        let mut run = record(name);
+        run.loss.eval_last = Some(loss);
+        finished(folder.path(), &run, "");
+    }
+    let findings = page::findings(&runs(folder.path()).finished);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].outcome, ["evaluation loss: highest lr1 (0.5000), lowest lr2 (0.2500)"]);
+    // Nothing is taken of names that would leave nothing.
+    finished(folder.path(), &record("sweep"), "");
+    let findings = page::findings(&runs(folder.path()).finished);
+    assert_eq!(
+        findings[0].outcome,
+        ["evaluation loss: highest sweep-lr1-seed1-stand-in (0.5000), lowest sweep (0.1302)"]
+    );
+}
+
+#[test]
 fn every_link_leads_to_a_file() {
     let folder = tree();
     let html = html(folder.path());
@@ -69,7 +91,8 @@ fn every_link_leads_to_a_file() {
         fs::write(folder.path().join(format!("table.{ending}")), "").unwrap();
     }
     let links = ["src=\"", "href=\""].into_iter().flat_map(|kind| told(&html).split(kind).skip(1));
-    let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).filter(|link| !link.starts_with('#')).collect();
+    let links: Vec<&str> =
+        links.filter_map(|rest| rest.split('"').next()).filter(|link| !link.starts_with('#')).collect();
     assert!(links.len() > 15, "{links:?}");
     for link in links.into_iter().filter(|link| !link.ends_with(LOSS_CSV)) {
         let file = link.replace("%20", " ").replace("%7C", "|");
@@ -85,7 +108,10 @@ fn the_page_asks_nobody_for_anything() {
                   base-uri 'none'; form-action 'none'";
     assert!(html.contains(policy) && !html.contains("connect-src"));
     // What is vendored names its home in a comment.
-    assert_eq!(html.matches("http").count(), html.matches("http-equiv").count() + html.matches("https://github.com/leeoniya").count());
+    assert_eq!(
+        html.matches("http").count(),
+        html.matches("http-equiv").count() + html.matches("https://github.com/leeoniya").count()
+    );
     let runs = runs(folder.path());
     let table = Table::new(&runs.finished, None).unwrap();
     let followed = page::Page::new(folder.path(), &runs, &table).followed(&runs).to_html();
@@ -99,7 +125,10 @@ fn what_is_vendored_is_what_its_readme_says() {
     let readme = fs::read_to_string("assets/page/uplot/README.md").unwrap();
     for file in ["uPlot.iife.min.js", "uPlot.min.css", "LICENSE"] {
         let hash = tunelab::hash::sha256(&fs::read(format!("assets/page/uplot/{file}")).unwrap());
-        assert!(readme.lines().any(|line| line.starts_with(&format!("| {file} |")) && line.contains(&hash)), "{file} {hash}");
+        assert!(
+            readme.lines().any(|line| line.starts_with(&format!("| {file} |")) && line.contains(&hash)),
+            "{file} {hash}"
+        );
     }
 }
 
@@ -147,7 +176,9 @@ fn the_script_knows_images_and_curves() {
     });
     finished(folder.path(), &drawn, "");
     let run = folder.path().join("drawn");
-    for image in ["base/a-dog/0", "base/a-dog/1", "step-000100/a-dog/0", "tuned/a-dog/0", "tuned/a-dog/2", "tuned/a-cat/0"] {
+    for image in
+        ["base/a-dog/0", "base/a-dog/1", "step-000100/a-dog/0", "tuned/a-dog/0", "tuned/a-dog/2", "tuned/a-cat/0"]
+    {
         let file = run.join(format!("samples/{image}.png"));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, "").unwrap();

@@ -58,9 +58,8 @@ fn of_one(run: &Run) -> String {
     let mut parts = Vec::new();
     if let Some(metrics) = &run.record.metrics {
         for encoder in encoders(metrics) {
-            let words = |metric: &str| {
-                Some(format!("{metric} {}", Change::of(metrics, encoder, metric, None).words()?))
-            };
+            let words =
+                |metric: &str| Some(format!("{metric} {}", Change::of(metrics, encoder, metric, None).words()?));
             let known: Vec<String> = names(run, encoder).into_iter().filter_map(words).collect();
             if !known.is_empty() {
                 parts.push(format!("{} ({encoder})", known.join(", ")));
@@ -108,7 +107,11 @@ fn numbers(run: &Run) -> Vec<Number> {
             for metric in names(run, encoder) {
                 let change = Change::of(metrics, encoder, metric, None);
                 let known = change.words().zip(change.tuned);
-                numbers.extend(known.map(|(words, value)| Number { name: format!("{metric} ({encoder})"), words, value }));
+                numbers.extend(known.map(|(words, value)| Number {
+                    name: format!("{metric} ({encoder})"),
+                    words,
+                    value,
+                }));
             }
         }
     }
@@ -132,21 +135,13 @@ fn names(run: &Run, encoder: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// Names without what all have in common at their beginning and their end, by whole words.
+/// Names without the words that all begin and end with.
 fn short_names(runs: &[&Run]) -> Vec<String> {
     let names: Vec<Vec<&str>> = runs.iter().map(|run| run.name().split('-').collect()).collect();
-    let common = |at: &dyn Fn(&Vec<&str>, usize) -> Option<String>| {
-        let same = |place: &usize| {
-            let first = names.first().and_then(|name| at(name, *place));
-            first.is_some() && names.iter().all(|name| name.len() > *place + 1 && at(name, *place) == first)
-        };
-        (0..).take_while(same).count()
-    };
-    let left = common(&|name, at| name.get(at).map(|word| (*word).to_owned()));
-    let right = common(&|name, at| name.len().checked_sub(at + 1).map(|place| name[place].to_owned()));
-    let short = |name: &Vec<&str>| name[left.min(name.len())..name.len().saturating_sub(right).max(left)].join("-");
-    let short: Vec<String> = names.iter().map(short).collect();
-    // Of one name that is within another nothing may be left.
-    if short.iter().any(String::is_empty) { runs.iter().map(|run| run.name().to_owned()).collect() } else { short }
+    // Something is left of each.
+    let most = names.iter().map(Vec::len).min().unwrap_or(1) - 1;
+    let is_shared = |word: &dyn Fn(&Vec<&str>) -> String| names.iter().all(|name| word(name) == word(&names[0]));
+    let left = (0..most).take_while(|at| is_shared(&|name| name[*at].to_owned())).count();
+    let right = (0..most - left).take_while(|at| is_shared(&|name| name[name.len() - 1 - at].to_owned())).count();
+    names.iter().map(|name| name[left..name.len() - right].join("-")).collect()
 }
-

@@ -12,7 +12,8 @@ use super::finding::Finding;
 use super::run_view::RunView;
 use crate::report::document::{Block, encode, to_html};
 
-const STYLE: &str = concat!(include_str!("../../../assets/page/uplot/uPlot.min.css"), include_str!("../../../assets/page/page.css"));
+const STYLE: &str =
+    concat!(include_str!("../../../assets/page/uplot/uPlot.min.css"), include_str!("../../../assets/page/page.css"));
 const CHARTS: &str = include_str!("../../../assets/page/uplot/uPlot.iife.min.js");
 /// One function around all parts of the script, so that nothing of it is seen outside.
 const SCRIPT: &str = concat!(
@@ -26,8 +27,7 @@ const SCRIPT: &str = concat!(
     "})();\n"
 );
 /// Nothing may be fetched but images that lie beside the page, or are in it.
-const POLICY: &str =
-    "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; \
      form-action 'none'";
 
 /// What the page tells, in its order.

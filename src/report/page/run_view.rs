@@ -144,7 +144,8 @@ fn sets(run: &Path, prompts: &[PromptView], steps: usize) -> Vec<SetView> {
 
 /// How many images a folder holds, counted from `0.png`.
 fn images(folder: &Path) -> usize {
-    let names = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names =
+        fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut found: Vec<usize> = names.filter_map(|name| name.strip_suffix(".png")?.parse().ok()).collect();
     found.sort_unstable();
     found.iter().zip(0..).take_while(|(index, expected)| **index == *expected).count()
