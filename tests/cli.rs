@@ -124,10 +124,12 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
         tunelab(&["plan", "experiments/lora_dog.toml", "--set", "dataset.path=tests", "--set", "train.steps=9"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
-    let (comments, plan) = text.split_once("\n\n").expect("comments and a plan");
+    // The experiment's own comment comes first, as in its file.
+    let [about, comments, plan] = text.splitn(3, "\n\n").collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert!(about.starts_with("# Does LoRA learn one dog from five photographs"), "{about}");
     let set = ["dataset.path=tests".to_owned(), "train.steps=9".to_owned()];
     let wanted = Plan::load(Path::new("experiments/lora_dog.toml"), &set).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(plan, wanted.to_toml());
+    assert_eq!(format!("{about}\n\n{plan}"), wanted.to_toml());
     assert_snapshot!(comments, @r#"
     # 9 steps of 1 picture
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
@@ -156,6 +158,7 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
         let output = tunelab(&[&["plan"], args].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let text = stdout(&output);
+        let (_about, text) = text.split_once("\n\n").expect("a comment and what it amounts to");
         let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("# these lines")).collect();
         let classes = text.lines().find(|line| line.starts_with("# class images")).unwrap_or_default();
         lines.join("\n") + "\n" + classes
@@ -248,7 +251,7 @@ fn plan_counts_the_pictures_and_the_models_own_parameters() {
     let none = "metrics.encoders=[]";
     let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model, "--set", &data, "--set", none]);
     let text = stdout(&output);
-    assert!(text.starts_with("# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
+    assert!(text.contains("\n\n# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
     // By hand, for rank 4: three attentions of width 32 and one of 64, each (2·4 widths × 2) − 2 widths + 2 × 16 wide.
     let widths = 3 * (14 * 32 + 32) + (14 * 64 + 32);
     assert!(text.contains(&format!("trains {},{:03} of", 4 * widths / 1000, 4 * widths % 1000)), "{text}");
