@@ -46,7 +46,7 @@ function tooltip(series) {
           const dot = make("span", { className: "dot" });
           dot.style.background = color(row.index);
           const mean = row.mean != null && row.mean !== row.value ? ` (average ${exact(row.mean)})` : "";
-          return make("div", {}, dot, `${row.run.name}: ${exact(row.value)}${mean}`);
+          return make("div", {}, dot, `${label(row.run)}: ${exact(row.value)}${mean}`);
         }));
         if (rows.length > MOST) box.append(make("div", {}, `and ${rows.length - MOST} more`));
         const right = left > u.over.clientWidth / 2;

@@ -21,7 +21,7 @@ function drawRuns() {
         else state.off.add(run.folder);
         drawShown();
       },
-    }, dot, run.name);
+    }, dot, label(run));
   });
   const set = (isOff) => () => {
     for (const [at, run] of data.runs.entries()) {

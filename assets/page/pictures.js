@@ -2,6 +2,11 @@
 
 const unique = (values) => [...new Set(values)];
 const prompts = () => unique(shown().flatMap((run) => run.prompts.map((prompt) => prompt.text)));
+// The first prompt of those that most runs draw.
+function mostShared() {
+  const count = (prompt) => shown().filter((run) => run.prompts.some((other) => other.text === prompt)).length;
+  return prompts().reduce((best, prompt) => (count(prompt) > count(best) ? prompt : best));
+}
 const isBase = (set) => set.folder === "base";
 const steps = () => unique(shown().flatMap((run) => run.sets.filter((set) => !isBase(set)).map((set) => set.step)))
   .sort((a, b) => a - b);
@@ -91,7 +96,7 @@ function drawPictures() {
     return;
   }
   $("picture-controls").hidden = false;
-  if (!prompts().includes(state.prompt)) state.prompt = prompts()[0];
+  if (!prompts().includes(state.prompt)) state.prompt = mostShared();
   state.image = Math.min(state.image, imageCount() - 1);
   $("across").value = state.across;
   fill($("run"), data.runs, data.runs.map(label), data.runs[state.run]);
