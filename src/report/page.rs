@@ -154,7 +154,7 @@ fn stand_ins(runs: &[Run]) -> Option<(String, Vec<String>)> {
     let cases = groups(&known, |run| run.record.stand_in.as_ref().map(|stand_in| stand_in.what.clone()));
     let cases: Vec<String> = cases
         .into_iter()
-        .filter_map(|(what, members)| Some(format!("{}: {}.", shared_by(&members, runs.len()), what?)))
+        .filter_map(|(what, members)| Some(format!("{}: {}.", data::capital(&shared_by(&members, runs.len())), what?)))
         .collect();
     (!known.is_empty()).then(|| {
         let sentence = format!(

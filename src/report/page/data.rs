@@ -75,7 +75,8 @@ pub(super) fn beginning(hash: &str) -> String {
     format!("{}…", hash.chars().take(DIGITS).collect::<String>())
 }
 
-fn capital(text: &str) -> String {
+/// `all runs` as a sentence begins.
+pub(super) fn capital(text: &str) -> String {
     match text.strip_prefix("all runs") {
         Some(rest) => format!("All runs{rest}"),
         None => text.to_string(),
