@@ -4,4 +4,5 @@ mod keys;
 mod plan;
 mod readme;
 mod stand_in;
+mod sweep;
 mod variants;

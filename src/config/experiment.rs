@@ -11,6 +11,9 @@
 //! keys, and over them the variant's. It may say any key (`adapter.lora.rank = 16`); another
 //! adapter than the file's takes that one's place.
 //!
+//! `[sweep]` states a run for each combination of keys' values, `<name>-<keys and values>`; with variants too, each of them
+//! for each variant.
+//!
 //! # The stand-in
 //!
 //! `[stand_in]` holds any keys. Laid over the experiment (and over its variant) as a variant's are,
@@ -32,6 +35,7 @@ mod problem;
 mod reader;
 mod section;
 mod stand_in;
+mod sweep;
 mod tree;
 mod variants;
 
@@ -49,7 +53,9 @@ pub(crate) use reader::{Reader, similar};
 pub use section::SINGLE_FILE;
 pub(crate) use section::{Section, is_repository};
 use stand_in::Trees;
+use sweep::Combination;
 pub(crate) use tree::{Entry, Place, Table, Text, Value};
+use variants::Variant;
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by
 /// mistake.
@@ -104,18 +110,29 @@ impl Experiment {
             }
         }
         let variants = variants::take(&mut base, &mut arguments, &mut problems);
+        let combinations = sweep::take(&mut base, &mut arguments, &mut problems);
         let shared: Rc<[Text]> = texts.into();
-        let experiment = |variant| {
+        let experiment = |variant: std::result::Result<Variant, Problem>, (combination, swept): &Combination| {
             let (variant, over, mut problems) = match variant {
                 Ok((variant, over)) => (variant, over, Vec::new()),
                 Err(problem) => (None, Table::new(), vec![problem]),
             };
             let mut root = base.clone();
             overlay::lay(&mut root, over, Rivals::Variant);
-            let Trees { own, stand_in } = stand_in::part(&root, &arguments, &mut problems);
+            // What is swept is the last word but for arguments, which cannot say the same keys.
+            let last: Vec<Table> = [swept].into_iter().chain(&arguments).cloned().collect();
+            let Trees { own, stand_in } = stand_in::part(&root, &last, &mut problems);
+            let variant = match (variant, combination.as_str()) {
+                (variant, "") => variant,
+                (None, combination) => Some(combination.to_owned()),
+                (Some(variant), combination) => Some(format!("{variant}-{combination}")),
+            };
             Self { file: file.into(), texts: Rc::clone(&shared), problems, root: own, variant, stand_in }
         };
-        let experiments: Vec<Self> = variants.into_iter().map(experiment).collect();
+        let all =
+            variants.iter().flat_map(|variant| combinations.iter().map(move |combination| (variant, combination)));
+        let experiments: Vec<Self> =
+            all.map(|(variant, combination)| experiment(variant.clone(), combination)).collect();
         if problems.is_empty() {
             return Ok(experiments);
         }

@@ -14,12 +14,17 @@ const TWINS: [(&str, &str); 2] =
     [("adapter.dreambooth.lora", "adapter.lora"), ("adapter.dreambooth.full", "adapter.full")];
 
 /// What is said behind all keys.
-const AROUND: [(&str, &str); 2] = [
+const AROUND: [(&str, &str); 3] = [
     (
         "[stand_in]",
         "Any of these keys: what the experiment becomes where its model or images cannot be had and no hub answers.",
     ),
     ("[[variant]]", "A `name` and any of these keys: one of several runs that the file states."),
+    (
+        "[sweep]",
+        "Any of these keys, each with a list of values or a range such as \"1..3\": a run for each combination, for each variant. \
+         [[sweep.zip]] has lists whose values go together, [[sweep.skip]] values of combinations that are left out.",
+    ),
 ];
 
 /// The keys whose paths begin with `prefix`, all for none, in lines of at most `columns` where

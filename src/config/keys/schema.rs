@@ -39,6 +39,12 @@ pub fn schema(keys: &Listing) -> Value {
     root["properties"]["stand_in"] = json!({ "$ref": "#/definitions/stand_in" });
     root["properties"]["variant"] =
         json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/definitions/variant" } });
+    let tables = json!({ "type": "array", "minItems": 1, "items": { "type": "object" } });
+    root["properties"]["sweep"] = json!({
+        "description": "Keys with lists of values: a run for each combination.",
+        "type": "object",
+        "properties": { "zip": tables, "skip": tables },
+    });
     root["if"] = json!({ "required": ["variant"] });
     root["else"] = complete();
     root["definitions"] = definitions.into();
