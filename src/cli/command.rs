@@ -29,9 +29,8 @@ pub fn man(args: &ManArgs) -> Result<()> {
     let Some(folder) = &args.dir else { return print(&page(main)?.1) };
     let pages = main.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let pages = pages.chain([main.clone()]).map(page).collect::<Result<Vec<_>>>()?;
-    let refused = |e: std::io::Error| {
-        Error::input(format!("no manual pages can be written into {}", folder.display())).cause(e)
-    };
+    let refused =
+        |e: std::io::Error| Error::input(format!("no manual pages can be written into {}", folder.display())).cause(e);
     fs_err::create_dir_all(folder).map_err(refused)?;
     for (name, text) in pages {
         fs_err::write(folder.join(Path::new(&name)), text).map_err(refused)?;

@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(shortened("lora_dog-with-a-long-name-stand-in", 16), "lora_…e-stand-in");
         assert_eq!(shortened("a photo of a sks dog on the beach", 20), "a…dog on the beach");
         let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
-        for text in ["一只在海滩上的狗和一只猫", "🐕🐈🐕🐈🐕🐈 dogs", &family.repeat(9), "a\tb\nc\u{1b}[31m", "x"] {
+        for text in ["一只在海滩上的狗和一只猫", "🐕🐈🐕🐈🐕🐈 dogs", &family.repeat(9), "a\tb\nc\u{1b}[31m", "x"]
+        {
             for most in 0..40 {
                 let short = shortened(text, most);
                 assert!(width(&short) <= most && !short.chars().any(char::is_control), "{most}: {short}");

@@ -75,8 +75,8 @@ fn write(file: &Path, text: &str) -> Result<()> {
         ErrorKind::AlreadyExists => Error::input(format!("{} is there already, and stays as it is", file.display()))
             .hint("give another name: tunelab init NAME"),
         ErrorKind::NotFound => {
-            let folder = file.parent().unwrap_or(file).display();
-            Error::input(format!("the folder {folder} is not there")).hint(format!("mkdir -p {folder}"))
+            let folder = file.parent().unwrap_or(file).display().to_string();
+            Error::input(format!("the folder {folder} is not there")).hint(format!("mkdir -p {}", quoted(&folder)))
         }
         _ => Error::input(format!("{} cannot be written", file.display())).cause(e),
     })

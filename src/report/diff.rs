@@ -55,7 +55,8 @@ fn pairs<'a>(a: &'a Side, b: &'a Side, group: Group) -> Option<Vec<Pair<'a>>> {
     let find = |entries: &'a [side::Entry], key: &str| entries.iter().find(|entry| entry.key == key);
     let of_a = a.iter().map(|entry| Pair { key: &entry.key, a: Some(entry), b: find(b, &entry.key) });
     let of_b = b.iter().filter(|entry| find(a, &entry.key).is_none());
-    let mut pairs: Vec<Pair> = of_a.chain(of_b.map(|entry| Pair { key: &entry.key, a: None, b: Some(entry) })).collect();
+    let mut pairs: Vec<Pair> =
+        of_a.chain(of_b.map(|entry| Pair { key: &entry.key, a: None, b: Some(entry) })).collect();
     if group == Group::Settings {
         let keys: Vec<String> = pairs.iter().map(|pair| pair.key.to_owned()).collect();
         let order = super::settings::sorted(keys.iter());

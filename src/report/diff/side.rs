@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use crate::config::rename_old_keys;
 use crate::error::{Error, Result};
+use crate::numbers::{counted, grouped};
 use crate::report::settings::{flat, values};
-use crate::results::{
-    Hashes, MetricsRecord, PLAN_TOML, RUN_JSON, RunDir, RunRecord, SetMetrics, TrainingSummary,
-};
+use crate::results::{Hashes, MetricsRecord, PLAN_TOML, RUN_JSON, RunDir, RunRecord, SetMetrics, TrainingSummary};
 
 /// What kind of key it is; in the order of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +110,8 @@ impl Side {
         }
         if let Some(record) = &record {
             side.add_record(record)?;
-            let warnings = [record.warnings.clone(), if run.is_finished() { Vec::new() } else { run.earlier_warnings() }];
+            let warnings =
+                [record.warnings.clone(), if run.is_finished() { Vec::new() } else { run.earlier_warnings() }];
             side.groups.push((Group::Warnings, of_warnings(&warnings.concat())));
         }
         Ok(side)
@@ -131,10 +131,14 @@ impl Side {
             }
             entries
         };
-        let environment = ["device", "dtype", "cuda_graphs", "stand_in", "versions", "machine"];
+        let environment = ["device", "dtype", "cuda_graphs", "versions", "machine"];
         let times = ["seconds", "peak_memory", "device_busy_percent"];
-        self.groups.push((Group::Environment, take(&environment)));
-        self.groups.push((Group::Counts, within("counts", take(&["counts"]))));
+        let mut environment = take(&environment);
+        // What it stands in for is in its plan.
+        let why = record.stand_in.as_ref().map(|stand_in| Entry::new("stand_in.why".to_owned(), json!(stand_in.why)));
+        environment.extend(why);
+        self.groups.push((Group::Environment, environment));
+        self.groups.push((Group::Counts, of_counts(take(&["counts"]))));
         self.groups.push((Group::Losses, within("loss", take(&["loss"]))));
         self.groups.push((Group::Times, take(&times)));
         self.groups.push((Group::Inputs, inputs(&record.hashes)?));
@@ -157,10 +161,10 @@ impl Side {
                 flatten(prefix, value, &mut entries);
                 entries
             };
-            self.groups.push((Group::Counts, within("counts", of("counts", &counts))));
+            self.groups.push((Group::Counts, of_counts(of("counts", &counts))));
             self.groups.push((Group::Losses, within("loss", of("loss", &to_json(&summary.loss)?))));
             self.groups.push((Group::Times, of("seconds", &seconds)));
-            known.push(format!("losses and times of {}", crate::numbers::counted(summary.steps, "step")));
+            known.push(format!("losses and times of {}", counted(summary.steps, "step")));
         }
         self.groups.push((Group::Warnings, of_warnings(&run.earlier_warnings())));
         Ok(format!("known are {}", known.join(", ")))
@@ -213,6 +217,11 @@ fn within(table: &str, mut entries: Vec<Entry>) -> Vec<Entry> {
         }
     }
     entries
+}
+
+fn of_counts(entries: Vec<Entry>) -> Vec<Entry> {
+    let grouped = |entry: Entry| Entry { shown: grouped(&entry.shown), ..entry };
+    within("counts", entries).into_iter().map(grouped).collect()
 }
 
 fn settings(plan: &toml::Table) -> Vec<Entry> {

@@ -53,7 +53,11 @@ pub fn to_text(a: &Side, b: &Side, all: bool, columns: usize) -> String {
     let mut out = Vec::new();
     for (side, name) in [a, b].into_iter().zip(names) {
         let known = side.unfinished.as_ref();
-        out.extend(known.into_iter().flat_map(|known| wrapped(&printable(&format!("{name} is not finished: {known}")), columns)));
+        out.extend(
+            known
+                .into_iter()
+                .flat_map(|known| wrapped(&printable(&format!("{name} is not finished: {known}")), columns)),
+        );
     }
     if lines().next().is_some() {
         out.push(head.text(widths));

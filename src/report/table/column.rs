@@ -51,7 +51,7 @@ macro_rules! metric {
 }
 
 pub(super) const COLUMNS: &[Column] = &[
-    csv_only("kind", kind),
+    text("kind", "kind", kind).csv_only(),
     text("name", "run", |of| match of {
         Subject::Run(run) => Cell::Text(run.name().to_owned()),
         Subject::Reference(_, figures) => Cell::Text(figures.label.clone()),
@@ -73,16 +73,14 @@ pub(super) const COLUMNS: &[Column] = &[
     })
     .with_ratio("training_seconds_ratio")
     .with_rank(7),
-    number("total_seconds", "total time", |of| of.run(|run| Cell::Duration(run.record.seconds.total)))
-        .with_rank(15),
+    number("total_seconds", "total time", |of| of.run(|run| Cell::Duration(run.record.seconds.total))).with_rank(15),
     number("seconds_per_step", "s/it", |of| match of {
         Subject::Run(run) => Cell::SecondsPerStep(run.record.seconds.per_step),
         Subject::Reference(_, figures) => Cell::some(Cell::SecondsPerStep, figures.seconds_per_step),
     })
     .with_ratio("seconds_per_step_ratio")
     .with_rank(6),
-    number("final_loss", "final loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.last)))
-        .with_rank(9),
+    number("final_loss", "final loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.last))).with_rank(9),
     csv_only("eval_loss_first", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_first))),
     number("eval_loss_last", "eval loss", |of| of.run(|run| Cell::some(Cell::Loss, run.record.loss.eval_last)))
         .with_rank(2),
@@ -182,7 +180,7 @@ const fn number(key: &'static str, heading: &'static str, value: fn(&Subject) ->
 }
 
 const fn csv_only(key: &'static str, value: fn(&Subject) -> Cell) -> Column {
-    Column::new(key, None, Align::Left, value)
+    Column::new(key, None, Align::Right, value)
 }
 
 fn kind(of: &Subject) -> Cell {

@@ -40,9 +40,7 @@ impl Sheet {
         let shown: Vec<Shown> = COLUMNS.iter().enumerate().flat_map(|(at, column)| shown(table, at, column)).collect();
         let baseline = table.baseline.as_deref().unwrap_or_default();
         let heading = |shown: &Shown| match *shown {
-            Shown::Value(at, heading) => {
-                Heading { text: heading.to_owned(), align: COLUMNS[at].align }
-            }
+            Shown::Value(at, heading) => Heading { text: heading.to_owned(), align: COLUMNS[at].align },
             Shown::Ratio(_) => Heading { text: format!("× {baseline}'s"), align: Align::Right },
         };
         let cells = |row: &Row| shown.iter().map(|shown| cell(row, *shown)).collect();

@@ -150,7 +150,8 @@ fn notes<'a>(table: &Table, shown: impl IntoIterator<Item = &'a Printed>, same: 
         }
     }
     let baseline = table.baseline.as_deref().unwrap_or_default();
-    let reported = if theirs { format!("; in an indented row, of what is reported for {baseline}") } else { String::new() };
+    let reported =
+        if theirs { format!("; in an indented row, of what is reported for {baseline}") } else { String::new() };
     let ratios = ratios.then(|| format!("2.00× is twice and 0.50× half of {baseline}'s number{reported}."));
     let stand_ins = table.stand_ins.iter().map(|what| format!("STAND-IN: {what}."));
     metrics.then(|| METRICS.to_owned()).into_iter().chain(ratios).chain(stand_ins).collect()
@@ -182,7 +183,8 @@ fn heading(field: Field) -> &'static str {
 /// takes to tell them apart.
 fn short_names(table: &Table, name: Field, columns: usize) -> usize {
     let distinct = |most: usize| {
-        let mut names: Vec<String> = Printed::names(table, name, most).cells.into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<String> =
+            Printed::names(table, name, most).cells.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();
         names.len()
@@ -205,9 +207,8 @@ impl Printed {
     fn new(table: &Table, field: Field, most: usize) -> Self {
         let at = field.column();
         let has_ratio = |row: &&Row| row.ratios[at].is_some();
-        let below = matches!(field, Field::Value(_))
-            && is_compared(table)
-            && table.rows.iter().filter(has_ratio).count() > 1;
+        let below =
+            matches!(field, Field::Value(_)) && is_compared(table) && table.rows.iter().filter(has_ratio).count() > 1;
         let cell = |row: &Row| {
             let text = shortened(&field.rounded(row).unwrap_or_else(|| NONE.to_owned()), most);
             let ratio = row.ratios[at].filter(|_| below && !row.is_baseline);
@@ -273,8 +274,7 @@ fn block(table: &Table, shown: &[&Printed]) -> String {
         let above = height - printed.heading.len();
         printed.padded(at.checked_sub(above).map_or("", |at| &printed.heading[at]))
     };
-    let mut out: String =
-        (0..height).map(|at| line(&mut shown.iter().map(|printed| heading(printed, at)))).collect();
+    let mut out: String = (0..height).map(|at| line(&mut shown.iter().map(|printed| heading(printed, at)))).collect();
     for row in 0..table.rows.len() {
         out += &line(&mut shown.iter().map(|printed| printed.padded(&printed.cells[row].0)));
         if shown.iter().any(|printed| !printed.cells[row].1.is_empty()) {
