@@ -5,9 +5,9 @@
 //! plan's `[reference]`), and ratios to the baseline: a run's numbers divided by the baseline's, a
 //! reference's by those of the baseline's own reference, so that no ratio mixes two machines'
 //! clocks. In files a ratio's column is headed with whose number it refers to; on a terminal it
-//! stands under its number. A stand-in is marked, and has
-//! ratios to stand-ins only. Without a choice the first row is the baseline. The CSV holds plain
-//! numbers in units that its column names say; the other forms are rounded for readers.
+//! stands under its number. A stand-in is marked, and has ratios to stand-ins only. Without a choice
+//! the first row is the baseline. The CSV and JSON hold plain numbers in units that their names say;
+//! the other forms are rounded for readers.
 
 mod cell;
 mod column;

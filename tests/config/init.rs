@@ -38,9 +38,10 @@ fn every_template_is_a_right_experiment_with_a_stand_in() {
 fn what_is_changed_first_has_a_comment() {
     for template in Template::ALL {
         let text = init::text(template);
-        for key in ["path = \"pictures\"", "prompt = ", "steps = ", "prompts = ", "class_prompt = ", "rank = "] {
-            let mut lines = text.lines().filter(|line| line.contains(key));
-            assert!(lines.all(|line| line.contains("# ")), "{}: {key}", template.name());
+        assert!(text.contains("# Your own ") && text.contains("path = \"pictures\""), "{}", template.name());
+        for key in ["prompt = ", "steps = ", "prompts = ", "class_prompt = ", "rank = ", "resolution = "] {
+            let mut lines = text.lines().filter(|line| line.starts_with(key));
+            assert!(lines.all(|line| line.contains(" # ")), "{}: {key}", template.name());
         }
         assert!(text.lines().all(|line| line.chars().count() <= 130), "{}", template.name());
         assert!(text.starts_with("# ") && !text.contains("sweep]"), "{}", template.name());
@@ -90,7 +91,7 @@ fn a_name_may_have_a_folder_an_ending_and_spaces_and_must_be_one() {
         ("none/x", "hint: mkdir -p none"),
         ("sub/", "no name for a file"),
         ("..", "no name for a file"),
-        ("", "no name for a file"),
+        ("", "NAME"),
         ("Cargo", "another program's settings"),
         (&"x".repeat(250), "name"),
     ] {

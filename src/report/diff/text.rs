@@ -49,7 +49,7 @@ pub fn to_text(a: &Side, b: &Side, all: bool, columns: usize) -> String {
         in_columns.flat_map(|(_, part)| if let Part::Lines(lines, _) = part { lines.as_slice() } else { &[] })
     };
     let head = Line { key: String::new(), a: names[0].clone(), b: names[1].clone() };
-    let widths = Widths::new(lines().chain([&head]), columns);
+    let widths = Widths::new(&lines().chain([&head]).collect::<Vec<_>>(), columns);
     let mut out = Vec::new();
     for (side, name) in [a, b].into_iter().zip(names) {
         let known = side.unfinished.as_ref();
@@ -128,8 +128,8 @@ fn warning(line: &Line, names: [&String; 2], columns: usize) -> Vec<String> {
 
 impl Widths {
     /// The key has two fifths at most; what one value does not need is the other's.
-    fn new<'a>(lines: impl Iterator<Item = &'a Line> + Clone, columns: usize) -> Self {
-        let widest = |cell: fn(&Line) -> &str| lines.clone().map(|line| width(cell(line))).max().unwrap_or(0);
+    fn new(lines: &[&Line], columns: usize) -> Self {
+        let widest = |cell: fn(&Line) -> &str| lines.iter().map(|line| width(cell(line))).max().unwrap_or(0);
         let [key, a, b] = [widest(|line| &line.key), widest(|line| &line.a), widest(|line| &line.b)];
         let key = key.min(columns * 2 / 5);
         let room = columns.saturating_sub(key + 3 * INDENT.len());

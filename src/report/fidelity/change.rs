@@ -25,6 +25,7 @@ impl Change {
     }
 
     /// What it was before training, alone.
+    #[must_use]
     pub fn before(self) -> Self {
         Self { base: None, tuned: self.base }
     }

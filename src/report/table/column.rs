@@ -199,3 +199,15 @@ fn method(of: &Subject) -> Cell {
         Subject::Run(run) | Subject::Reference(run, _) => Cell::Text(run.record.method.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_that_readers_see_but_the_name_has_a_rank() {
+        let shown = COLUMNS.iter().filter(|column| column.heading.is_some() && column.key != "name");
+        let without: Vec<&str> = shown.filter(|column| column.rank == u8::MAX).map(|column| column.key).collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
+}
