@@ -106,7 +106,12 @@ fn a_name_may_have_a_folder_an_ending_and_spaces_and_must_be_one() {
 fn templates_are_listed_by_what_they_are_for() {
     let folder = tempfile::tempdir().unwrap();
     let output = tunelab(folder.path(), &["init", "--list"]);
-    insta::assert_snapshot!(stdout(&output), @"");
+    insta::assert_snapshot!(stdout(&output), @r"
+    lora        A LoRA: a small file beside frozen weights that teaches the model one subject or style.
+    dreambooth  DreamBooth: one subject gets a word of its own, while its class stays what it was.
+    full        Full fine-tuning: every weight of the UNet is trained, for a style or many pictures; about 15 GB of memory.
+    sweep       Several runs that differ in one key: here a LoRA with three ranks, compared in one table.
+    ");
     assert!(output.status.success() && fs_err::read_dir(folder.path()).unwrap().next().is_none());
     assert_eq!(tunelab(folder.path(), &["init", "--from", "lara"]).status.code(), Some(2));
 }

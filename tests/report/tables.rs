@@ -146,7 +146,17 @@ fn what_all_runs_share_is_said_once_and_ratios_stand_under_their_numbers() {
     slow.seconds.per_step = 14.4;
     finished(folder.path(), &slow, "");
     let runs = runs(folder.path());
-    insta::assert_snapshot!(table::to_text(&Table::new(&runs.finished, None).unwrap(), &View::Fitting, 100), @"");
+    let both = table::to_text(&Table::new(&runs.finished, None).unwrap(), &View::Fitting, 100);
+    insta::assert_snapshot!(both, @r"
+    run    s/it
+    a     7.200
+    b    14.400
+          2.00×
+    The same in all: method lora; trained parameters 797,184; total parameters 1,066,235,307; training
+    time 1 h 00 min; total time 1 h 02 min; final loss 0.1254; eval loss 0.1302; host memory 9.00 GiB;
+    device cpu.
+    2.00× is twice and 0.50× half of a's number.
+    ");
     // A lone run has nothing in common with another.
     let alone = table::to_text(&Table::new(&runs.finished[..1], None).unwrap(), &View::Fitting, 100);
     assert!(alone.contains("lora") && !alone.contains("The same in all") && !alone.contains('×'), "{alone}");

@@ -141,10 +141,13 @@ impl Widths {
 
 impl Line {
     fn text(&self, widths: Widths) -> String {
-        let (mut a, mut b) = (shortened(&self.a, widths.a), shortened(&self.b, widths.b));
-        if a == b {
-            [a, b] = where_they_differ(&self.a, &self.b, widths.a.min(widths.b));
-        }
+        let fits = width(&self.a) <= widths.a && width(&self.b) <= widths.b;
+        let most = widths.a.min(widths.b);
+        let [a, b] = if fits || shortened(&self.a, most) != shortened(&self.b, most) {
+            [shortened(&self.a, widths.a), shortened(&self.b, widths.b)]
+        } else {
+            where_they_differ(&self.a, &self.b, most)
+        };
         let (key, a) = (left(&shortened(&self.key, widths.key), widths.key), left(&a, widths.a));
         format!("{INDENT}{key}{INDENT}{a}{INDENT}{b}").trim_end().to_owned()
     }
