@@ -4,7 +4,9 @@
 //! ends the process with exit code 2, as a wrong experiment does. What the keys of an experiment
 //! mean, `tunelab keys` says: they are stated in [`crate::config::keys`].
 
+pub mod command;
 pub mod output;
+pub mod terminal;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,6 +16,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::diffusion::Sampler;
 use crate::metrics::EncoderName;
@@ -25,6 +28,7 @@ Environment:
   HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
   MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN   the same for ModelScope
   XDG_CACHE_HOME                              where built-in files are unpacked
+  COLUMNS                                     how wide tables are; else as the terminal, or 100 columns where there is none
   NO_COLOR                                    no colours
   RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it
   TUNELAB_SIMD                                instructions of the CPU kernels: portable, avx2, avx512, amx (default: the best)";
@@ -77,12 +81,50 @@ const TABLE_EXAMPLES: &str = "\
 Examples:
   tunelab table
   tunelab table --baseline lora_dog
+  tunelab table --sort -eval_loss_last
+  tunelab table --columns method,seconds_per_step,final_loss
+  tunelab table --all
+  tunelab table --json | jq -r '.[] | [.name, .seconds_per_step] | @tsv'
   tunelab table results/lora_dog results/sft_dog
 
-Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder.
-A column headed \"× lora_dog's\" holds the number before it divided by lora_dog's, the baseline's: 2.00× is twice as much.
+Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder, with all columns and rows by name.
+2.00× under a number: it is twice that of the baseline. What is equal in all rows is said once, below.
+The table is as wide as COLUMNS says, else as the terminal is; where stdout is none, 100 columns.
 Figures that a plan's [reference] gives have rows of their own below their run; they are divided by those of the
 baseline's [reference].";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  tunelab diff results/lora_dog results/sft_dog
+  tunelab diff results/lora_dog /mnt/other/results/lora_dog --json
+
+Settings come from plan.toml, all else from run.json; of a run that is not finished, what there is by now.
+Times and memory, which always differ, are last.";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  tunelab init
+  tunelab init my_dog --from dreambooth
+  tunelab init experiments/my_dog.toml
+  tunelab init --list
+
+An existing file is never overwritten.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tunelab completions bash > ~/.local/share/bash-completion/completions/tunelab
+  tunelab completions zsh > ~/.zfunc/_tunelab
+  tunelab completions fish > ~/.config/fish/completions/tunelab.fish
+  source <(tunelab completions bash)
+
+For zsh, ~/.zshrc needs the line fpath+=~/.zfunc before its compinit.";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  tunelab man | man -l -
+  tunelab man --dir ~/.local/share/man/man1
+
+The second one writes tunelab.1, tunelab-run.1 and one more for each command; then `man tunelab-run` finds them.";
 
 const PLOT_EXAMPLES: &str = "\
 Examples:
@@ -169,6 +211,9 @@ pub fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a commented experiment to begin with.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
     /// Run experiments and write their results.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
@@ -187,6 +232,9 @@ pub enum Command {
     /// Compare finished runs in a table.
     #[command(after_help = TABLE_EXAMPLES)]
     Table(TableArgs),
+    /// Say what differs between two runs: settings, environment, losses, metrics, times.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Draw the losses of several runs over each other.
     #[command(after_help = PLOT_EXAMPLES)]
     Plot(PlotArgs),
@@ -205,6 +253,12 @@ pub enum Command {
     /// Time the work of an experiment on this machine; needs no file.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    /// Print what a shell needs to complete commands and options.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// Arguments of `tunelab run`.
@@ -458,9 +512,98 @@ pub struct TableArgs {
     /// The folder of all runs.
     #[arg(long, value_name = "DIR", default_value = "results", conflicts_with = "run_dirs")]
     pub results: PathBuf,
-    /// The run that ratios refer to; the first row if not given.
+    /// The run that ratios refer to; the first by name, or the first that is given, if not said.
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
+    /// These columns only, by their names in table.csv; all of them are shown.
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',', conflicts_with = "all")]
+    pub columns: Vec<String>,
+    /// Sort the rows by a column, by its name in table.csv; with a hyphen before it from the largest
+    /// to the smallest.
+    #[arg(long, value_name = "KEY|-KEY", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Every column that says something, in as many blocks as it takes.
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+    /// A list of JSON objects, one for each row: all that table.csv has, in all digits.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `tunelab diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// The folder of a run, finished or not.
+    #[arg(value_name = "RUN_DIR")]
+    pub a: PathBuf,
+    /// The folder of another.
+    #[arg(value_name = "OTHER_RUN_DIR")]
+    pub b: PathBuf,
+    /// Also what is equal, and the metrics of each prompt.
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object with the exact values.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `tunelab init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// The experiment's name, and so its file's, with or without `.toml`; it may lie in a folder that
+    /// is there. The template's name if not given.
+    #[arg(value_name = "NAME")]
+    pub name: Option<PathBuf>,
+    /// What it begins as.
+    #[arg(long, value_enum, value_name = "TEMPLATE", default_value_t = Template::Lora)]
+    pub from: Template,
+    /// Say which templates there are, and write nothing.
+    #[arg(long, conflicts_with_all = ["name", "from"])]
+    pub list: bool,
+}
+
+/// What `tunelab init` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// A LoRA.
+    Lora,
+    /// `DreamBooth` with prior preservation.
+    Dreambooth,
+    /// All weights.
+    Full,
+    /// Several runs that differ in one key.
+    Sweep,
+}
+
+impl Template {
+    /// Every template.
+    pub const ALL: [Self; 4] = [Self::Lora, Self::Dreambooth, Self::Full, Self::Sweep];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lora => "lora",
+            Self::Dreambooth => "dreambooth",
+            Self::Full => "full",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+/// Arguments of `tunelab completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// For which shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Arguments of `tunelab man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Write a page for the program and one for each command into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Arguments of `tunelab plot`.

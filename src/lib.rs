@@ -41,16 +41,16 @@
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
 //! | [`metrics`] | subject and prompt fidelity as formulas: pure numbers |
-//! | [`cli`] | the command line |
+//! | [`cli`] | the command line, and how wide a terminal is; `completions` and `man` |
 //! | [`builtin`] | the miniature model, its pictures and the judge of what it draws, compiled in |
 //! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
 //! | [`model`] | the networks: tokenizer, text encoder, VAE, UNet, LoRA layers, under diffusers' tensor names; each describes itself ([`model::describe`]) |
-//! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `keys` and `schema` |
+//! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `init`, `keys` and `schema` |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |
 //! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
 //! | [`assets`] | models and data sets found, fetched or unpacked, checked |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
-//! | [`report`] | curve, grid, table: pure functions of the results tree |
+//! | [`report`] | curve, grid, table, page: pure functions of the results tree; `table`, `diff`, `plot` and `report` |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |

@@ -9,7 +9,7 @@ use std::process::{self, ExitCode};
 
 use clap::Parser;
 use rayon::ThreadPoolBuilder;
-use tunelab::cli::{Cli, Command, arguments};
+use tunelab::cli::{self, Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
 use tunelab::{bench, config, measure, plan, report, run, sample, serve};
@@ -60,18 +60,22 @@ fn begin_threads() -> Result<()> {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Init(args) => config::init::init(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
         Command::Sample(args) => sample::command(&args),
         Command::Measure(args) => measure::command(&args),
         Command::Table(args) => report::command::table(&args),
+        Command::Diff(args) => report::diff::command(&args),
         Command::Plot(args) => report::command::plot(&args),
         Command::Report(args) => report::command::report(&args),
         Command::Serve(args) => serve::command(&args),
         Command::Keys(args) => config::command::keys(&args),
         Command::Schema => config::command::schema(),
         Command::Bench(args) => bench::command(&args),
+        Command::Completions(args) => cli::command::completions(&args),
+        Command::Man(args) => cli::command::man(&args),
     }
 }
 

@@ -580,3 +580,53 @@ fn instructions_that_the_processor_lacks_or_nobody_knows_are_refused() {
         "{said}"
     );
 }
+
+/// As packages install them; every command and option is in each, as they come from one statement.
+#[test]
+fn completions_are_made_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = tunelab(&["completions", shell]);
+        let text = stdout(&output);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{shell}");
+        for word in ["no-stand-in", "completions", "baseline"] {
+            assert!(text.contains(word), "{shell} lacks {word}");
+        }
+    }
+    assert_eq!(code(&["completions", "cmd"]), 2);
+    let Ok(bash) = Command::new("bash").arg("--version").output() else { return };
+    if bash.status.success() {
+        let script = format!(
+            "source <('{0}' completions bash); COMP_WORDS=(tunelab ta); COMP_CWORD=1; _tunelab tunelab ta tunelab; echo ${{COMPREPLY[@]}}; \
+             COMP_WORDS=(tunelab init --from d); COMP_CWORD=3; _tunelab tunelab d --from; echo ${{COMPREPLY[@]}}",
+            env!("CARGO_BIN_EXE_tunelab")
+        );
+        let output = Command::new("bash").args(["-c", &script]).output().expect("bash starts");
+        assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("table\ndreambooth\n", ""));
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let main = tunelab(&["man"]);
+    assert!(main.status.success() && stdout(&main).contains(".TH tunelab 1 "), "{}", stderr(&main));
+    assert!(stdout(&main).contains("HF_HOME") && stdout(&main).contains(r"tunelab\-run(1)"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pages = folder.path().join("new/man1");
+    let output = tunelab(&["man", "--dir", pages.to_str().expect("UTF-8")]);
+    assert_eq!((output.status.code(), stdout(&output), stderr(&output)), (Some(0), String::new(), String::new()));
+    let read = |name: &str| fs_err::read_to_string(pages.join(name)).expect("a page");
+    assert_eq!(read("tunelab.1"), stdout(&main));
+    assert!(read("tunelab-run.1").contains(r"tunelab run experiments/lora_dog.toml"), "{}", read("tunelab-run.1"));
+    let help = stdout(&tunelab(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 12 && commands.contains(&"man"), "{commands:?}");
+    for command in &commands {
+        assert!(pages.join(format!("tunelab-{command}.1")).is_file(), "{command}");
+    }
+    assert_eq!(fs_err::read_dir(&pages).expect("a folder").count(), commands.len() + 1);
+    assert_eq!(code(&["man", "--dir", "/dev/null/x"]), 2);
+}

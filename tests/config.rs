@@ -1,5 +1,6 @@
 //! What a person writes: keys, plans, variants, stand-ins, and what the README says of them.
 
+mod init;
 mod keys;
 mod plan;
 mod readme;

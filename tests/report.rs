@@ -3,6 +3,7 @@
 
 mod commands;
 mod curves;
+mod diffs;
 mod fidelity;
 mod grids;
 mod names;

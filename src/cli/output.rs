@@ -1,6 +1,6 @@
-//! What a command says on stdout.
+//! What a command says: its data on stdout, and words that can be pasted into a shell.
 //!
-//! In: text. Out: the same on stdout.
+//! In: text. Out: the same on stdout, or in quotes.
 
 use crate::error::{Error, Result};
 use std::io::{self, Write};
@@ -12,4 +12,11 @@ pub fn print(text: &str) -> Result<()> {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::run("cannot write to stdout").cause(e)),
         _ => Ok(()),
     }
+}
+
+/// A word for a shell.
+pub fn quoted(word: &str) -> String {
+    let harmless = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+    let is_plain = !word.is_empty() && word.chars().all(harmless);
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -14,6 +14,7 @@ mod eval;
 pub mod experiment;
 mod figures;
 pub mod files;
+pub mod init;
 pub mod keys;
 pub mod local;
 mod metrics;

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::print;
+use crate::cli::terminal;
 use crate::cli::{PlotArgs, ReportArgs, TableArgs};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -17,22 +18,35 @@ use super::losses::Losses;
 use super::page;
 use super::plot::{self, LossKind, PlotOptions};
 use super::runs::{Run, Runs};
-use super::table::{Table, to_terminal};
+use super::table::{Field, Table, View, to_json, to_text};
 
 /// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then
-/// writes.
+/// writes: all of it, whatever is printed.
 ///
 /// # Errors
-/// Wrong input: no finished run there, no such baseline, or a results folder that takes no files:
-/// then the table is printed all the same.
+/// Wrong input: no finished run there, no such baseline or column, or a results folder that takes no
+/// files: then the table is printed all the same.
 pub fn table(args: &TableArgs) -> Result<()> {
+    let fields = args.columns.iter().map(|key| Field::named(key.trim())).collect::<Result<Vec<_>>>()?;
+    let shown = |table: &Table| -> Result<String> {
+        let table = match &args.sort {
+            Some(order) => table.clone().sorted(order)?,
+            None => table.clone(),
+        };
+        Ok(match fields.as_slice() {
+            [] if args.json => to_json(&table, &Field::all().collect::<Vec<_>>()),
+            fields if args.json => to_json(&table, fields),
+            [] => to_text(&table, if args.all { &View::All } else { &View::Fitting }, terminal::columns()),
+            fields => to_text(&table, &View::Only(fields.to_vec()), terminal::columns()),
+        })
+    };
     if !args.run_dirs.is_empty() {
         let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
-        return print(&to_terminal(&Table::new(&runs, args.baseline.as_deref())?));
+        return print(&shown(&Table::new(&runs, args.baseline.as_deref())?)?);
     }
     let progress = Progress::from_env();
     let table = Table::new(&finished(&args.results, &progress)?.finished, args.baseline.as_deref())?;
-    print(&to_terminal(&table))?;
+    print(&shown(&table)?)?;
     let printed_only =
         |e: Error| Error::input(format!("{}; to print a table and write nothing, name its runs", e.line()));
     table.write(&args.results).map_err(printed_only)?;

@@ -15,6 +15,7 @@ use std::path::Path;
 use fs_err as fs;
 use plotters::style::RGBColor;
 
+use crate::cli::terminal::shortened;
 use crate::data::Rgb;
 use crate::error::Result;
 use crate::results::{MetricsRecord, SampleSet, SetMetrics, write_atomic, write_figure};
@@ -27,7 +28,6 @@ pub use change::Change;
 pub use lines::lines;
 
 pub(super) use change::{encoders, has, hundredths, prompt, prompts, sets, subject};
-use lines::shortened;
 
 /// With more prompts only the line over all of them is drawn.
 const MOST_PROMPTS: usize = 6;

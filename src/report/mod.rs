@@ -8,6 +8,7 @@
 pub mod command;
 pub mod curve;
 pub mod data_grid;
+pub mod diff;
 pub mod document;
 pub mod fidelity;
 pub mod figure;
@@ -16,5 +17,6 @@ pub mod losses;
 pub mod page;
 pub mod plot;
 pub mod runs;
+pub mod settings;
 pub mod table;
 pub mod text;

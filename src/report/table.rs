@@ -4,16 +4,19 @@
 //! name or in the order they were given, below it the figures of the report that it repeats (its
 //! plan's `[reference]`), and ratios to the baseline: a run's numbers divided by the baseline's, a
 //! reference's by those of the baseline's own reference, so that no ratio mixes two machines'
-//! clocks. A ratio's column is headed with whose number it refers to. A stand-in is marked, and has
-//! ratios to stand-ins only. Without a choice the first row is the baseline. The CSV holds plain
-//! numbers in units that its column names say; the other forms are rounded for readers.
+//! clocks. In files a ratio's column is headed with whose number it refers to; on a terminal it
+//! stands under its number. A stand-in is marked, and has ratios to stand-ins only. Without a choice
+//! the first row is the baseline. The CSV and JSON hold plain numbers in units that their names say;
+//! the other forms are rounded for readers.
 
 mod cell;
 mod column;
+mod field;
 mod page;
 mod render;
 mod rows;
 mod sheet;
+mod terminal;
 
 use std::path::Path;
 
@@ -23,9 +26,11 @@ use crate::results::write_atomic;
 use super::runs::Runs;
 
 pub use cell::{Cell, gibibytes};
+pub use field::Field;
 pub use page::{mark, to_page};
-pub use render::{to_cells, to_csv, to_latex, to_markdown, to_terminal, to_text};
+pub use render::{to_cells, to_csv, to_json, to_latex, to_markdown};
 pub use rows::{Kind, Row, Table};
+pub use terminal::{View, to_terminal, to_text};
 
 impl Table {
     /// Writes `table.csv`, `table.md` and `table.tex` into `results`.

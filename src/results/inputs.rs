@@ -42,6 +42,11 @@ impl RunDir {
         }
     }
 
+    /// What the run began with, where that can be read.
+    pub fn inputs(&self) -> Option<Hashes> {
+        serde_json::from_str(&fs_err::read_to_string(self.path.join(INPUTS_JSON)).ok()?).ok()
+    }
+
     /// Writes down what the run begins with. One that goes on has begun already: its checkpoint
     /// knows with what.
     pub fn write_inputs(&self, now: &Hashes) -> Result<()> {

@@ -38,6 +38,56 @@ fn a_table_of_the_tree_is_printed_and_written_of_some_runs_printed_only() {
 }
 
 #[test]
+fn a_table_has_the_columns_the_order_the_form_and_the_width_that_are_asked_for() {
+    let folder = tree();
+    let here = folder.path().to_str().unwrap();
+    let table = |columns: Option<&str>, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
+        command
+            .args(["table", "--results", here])
+            .args(more)
+            .env_remove("COLUMNS")
+            .envs(columns.map(|n| ("COLUMNS", n)));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let widest = |text: &str| text.lines().map(tunelab::cli::terminal::width).max().unwrap();
+    for (columns, most) in [(None, 100), (Some("80"), 80), (Some("120"), 120), (Some("200"), 200), (Some("x"), 100)] {
+        let (code, text, _) = table(columns, &[]);
+        assert!(code == Some(0) && widest(&text) <= most && text.contains("lora_dog"), "{text}");
+        let (_, text, _) = table(columns, &["--all"]);
+        assert!(widest(&text) <= most && text.contains("eval_loss_first") && !text.contains("Left out"), "{text}");
+    }
+    let files = || ["table.md", "table.csv", "table.tex"].map(|name| fs::read(folder.path().join(name)).unwrap());
+    let written = files();
+    let (_, text, _) = table(None, &["--columns", "seconds_per_step, final_loss", "--sort", "-seconds_per_step"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = text.lines().map(words).collect();
+    assert_eq!(
+        (rows[1].clone(), rows[2][0].as_str()),
+        (vec!["run".into(), "s/it".into(), "loss".into()], "sft|dog"),
+        "{text}"
+    );
+    let (code, text, said) = table(None, &["--json", "--sort", "training_seconds"]);
+    assert!(code == Some(0) && said.starts_with("wrote "), "{said}");
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!((rows.len(), &rows[0]["name"], &rows[0]["training_seconds"]), (5, &"on a card".into(), &59.4.into()));
+    // Files are always whole and by name.
+    assert!(files() == written);
+    for wrong in
+        [&["--columns", "name,seconds_per_stp"][..], &["--sort", "seconds_per_stp"], &["--sort", "-seconds_per_stp"]]
+    {
+        let (code, text, said) = table(None, wrong);
+        assert_eq!((code, text.as_str()), (Some(2), ""));
+        assert!(
+            said.contains("no column `seconds_per_stp`") && said.contains("did you mean seconds_per_step?"),
+            "{said}"
+        );
+    }
+    assert_eq!(table(None, &["--json", "--all"]).0, Some(2));
+}
+
+#[test]
 fn a_plot_is_written_where_it_is_wanted() {
     let folder = logged();
     let here = folder.path().to_str().unwrap();

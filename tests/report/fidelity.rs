@@ -8,7 +8,7 @@ use tunelab::report::document::to_markdown;
 use tunelab::report::fidelity;
 use tunelab::report::page;
 use tunelab::report::runs::Runs;
-use tunelab::report::table::Table;
+use tunelab::report::table::{Table, View};
 use tunelab::results::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 
 const PROMPTS: [&str; 8] = [
@@ -228,9 +228,12 @@ fn the_table_has_metrics_before_and_after() {
     let latex = table::to_latex(&table);
     assert!(latex.contains(r"dino (dino\_vits16)") && latex.contains(r" $\to$ 0."), "{latex}");
     let note = "of pres lower is better.";
-    assert_eq!(table::to_text(&table, Some(100)).replace('\n', " ").matches(note).count(), 1);
+    assert_eq!(table::to_text(&table, &View::Fitting, 100).replace('\n', " ").matches(note).count(), 1);
     let without = Table::new(&runs(folder.path()).finished[2..], None).unwrap();
-    assert!(!table::to_text(&without, None).contains(note) && !table::to_text(&without, None).contains("dino"));
+    assert!(
+        !table::to_text(&without, &View::All, 100).contains(note)
+            && !table::to_text(&without, &View::All, 100).contains("dino")
+    );
     let columns = |table: &Table| table::to_csv(table).unwrap().lines().next().unwrap().to_owned();
     assert_eq!(columns(&table), columns(&without));
 }

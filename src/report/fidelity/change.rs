@@ -24,6 +24,12 @@ impl Change {
         Self { base: value(SampleSet::Base), tuned: value(SampleSet::Final) }
     }
 
+    /// What it was before training, alone.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self { base: None, tuned: self.base }
+    }
+
     /// `0.25 → 0.67`; `0.67` without the base model; none where nothing is known.
     pub fn words(self) -> Option<String> {
         let tuned = self.tuned.map(hundredths);

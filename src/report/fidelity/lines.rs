@@ -4,6 +4,7 @@
 //! prompt, one over all prompts with the interval of the tuned value below it, then what is
 //! said once of a run.
 
+use crate::cli::terminal::{left, right, shortened, width};
 use crate::results::{MetricsRecord, SampleSet};
 
 use super::change::{Change, encoders, has, hundredths, prompt, prompts, sets, subject};
@@ -78,28 +79,12 @@ fn row(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
 /// Names to the left, numbers to the right.
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.first().map_or(0, Vec::len);
-    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(widest).collect();
     let cell = |(column, cell): (usize, &String)| {
         let width = widths[column];
-        if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        if column == 0 { left(cell, width) } else { right(cell, width) }
     };
     let line = |row: &Vec<String>| row.iter().enumerate().map(cell).collect::<Vec<_>>().join(INDENT);
     rows.iter().map(|row| format!("{INDENT}{}", line(row).trim_end())).collect()
-}
-
-/// At most so many characters. The beginning of prompts, and of paths, is often the same, so the
-/// middle is left out.
-pub(in crate::report) fn shortened(text: &str, most: usize) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let characters: Vec<char> = text.chars().collect();
-    if characters.len() <= most {
-        return text;
-    }
-    let head: String = characters[..most / 3].iter().collect();
-    let tail: String = characters[characters.len() - (most - most / 3 - 1)..].iter().collect();
-    // Whole words, where there are some.
-    let head = head.rfind(' ').map_or(head.as_str(), |space| &head[..space]);
-    let tail = tail.find(' ').map_or(tail.as_str(), |space| &tail[space + 1..]);
-    if tail.is_empty() { format!("{head}…") } else { format!("{head}…{tail}") }
 }

@@ -38,6 +38,9 @@ pub enum Kind {
 pub struct Row {
     /// Whose numbers it holds.
     pub kind: Kind,
+    /// Whether it is what others' ratios refer to: the baseline's own row, and that of its
+    /// reference.
+    pub is_baseline: bool,
     /// A cell for each column.
     pub cells: Vec<Cell>,
     /// For each column its number divided by the baseline's; `None` where there are no such two.
@@ -59,8 +62,10 @@ impl Table {
         let (own, reference) = (Row::of_run(baseline), Row::of_reference(baseline));
         let mut rows = Vec::new();
         for run in runs {
-            rows.push(Row::of_run(run).against(Some(&own)));
-            rows.extend(Row::of_reference(run).map(|row| row.against(reference.as_ref())));
+            let is_baseline = std::ptr::eq(run, baseline);
+            let of_run = [Some(Row::of_run(run).against(Some(&own)))];
+            let of_reference = [Row::of_reference(run).map(|row| row.against(reference.as_ref()))];
+            rows.extend(of_run.into_iter().chain(of_reference).flatten().map(|row| Row { is_baseline, ..row }));
         }
         let stand_ins = runs.iter().filter_map(|run| Some(run.record.stand_in.as_ref()?.what.clone()));
         let stand_ins = stand_ins.collect::<BTreeSet<_>>().into_iter().collect();
@@ -83,7 +88,7 @@ impl Row {
 
     fn new(kind: Kind, of: &Subject) -> Self {
         let cells = COLUMNS.iter().map(|column| (column.value)(of)).collect();
-        Self { kind, cells, ratios: vec![None; COLUMNS.len()] }
+        Self { kind, is_baseline: false, cells, ratios: vec![None; COLUMNS.len()] }
     }
 
     /// The row with its ratios to `baseline`; nothing to compare with gives none, and a stand-in is

@@ -8,17 +8,15 @@ use super::column::{Align, COLUMNS, Column};
 use super::rows::{Kind, Row, Table};
 
 /// What stands where nothing is known.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 /// What a metric's cell says.
-const METRICS: &str = "base → tuned are raw cosines, of prompt a share; of pres lower is better.";
+pub(super) const METRICS: &str = "base → tuned are raw cosines, of prompt a share; of pres lower is better.";
 
 /// A column's heading.
 pub(super) struct Heading {
     pub text: String,
     pub align: Align,
-    /// Whether it repeats the column before it as a ratio.
-    pub is_ratio: bool,
 }
 
 /// The rounded table: only columns in which at least one row has something; ratios only where there
@@ -42,10 +40,8 @@ impl Sheet {
         let shown: Vec<Shown> = COLUMNS.iter().enumerate().flat_map(|(at, column)| shown(table, at, column)).collect();
         let baseline = table.baseline.as_deref().unwrap_or_default();
         let heading = |shown: &Shown| match *shown {
-            Shown::Value(at, heading) => {
-                Heading { text: heading.to_owned(), align: COLUMNS[at].align, is_ratio: false }
-            }
-            Shown::Ratio(_) => Heading { text: format!("× {baseline}'s"), align: Align::Right, is_ratio: true },
+            Shown::Value(at, heading) => Heading { text: heading.to_owned(), align: COLUMNS[at].align },
+            Shown::Ratio(_) => Heading { text: format!("× {baseline}'s"), align: Align::Right },
         };
         let cells = |row: &Row| shown.iter().map(|shown| cell(row, *shown)).collect();
         let ratios = shown.iter().any(|shown| matches!(shown, Shown::Ratio(_)));
