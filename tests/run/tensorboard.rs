@@ -168,7 +168,10 @@ fn the_event_file_says_what_the_logs_and_the_samples_say() {
             metrics += 1;
         }
     }
-    assert_eq!(metrics, events.scalars.iter().filter(|(tag, _)| tag.contains('/')).map(|(_, p)| p.len()).sum::<usize>());
+    assert_eq!(
+        metrics,
+        events.scalars.iter().filter(|(tag, _)| tag.contains('/')).map(|(_, p)| p.len()).sum::<usize>()
+    );
     assert!(metrics >= 8, "{metrics}");
     let start = &events.metadata["_hparams_/session_start_info"];
     let has = |text: &[u8]| start.windows(text.len()).any(|part| part == text);
@@ -238,6 +241,17 @@ fn a_whole_small_file_is_byte_for_byte_as_it_was() {
     let bytes = fs_err::read(run.path().join("tb").join(name)).expect("readable");
     let hex: Vec<String> =
         bytes.chunks(32).map(|part| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect();
-    insta::assert_snapshot!(hex.join("\n"), @"");
+    insta::assert_snapshot!(hex.join("\n"), @"
+    1800000000000000a37f4b22090000000065cddd411a0d627261696e2e457665
+    6e743a3214c49f0c5a00000000000000136fb4bf090000000065cddd4110002a
+    4d0a4b0a1c5f68706172616d735f2f73657373696f6e5f73746172745f696e66
+    6f4a2b0a290a0768706172616d73121e1a1c0a110a0473656564120911000000
+    000000f03f290000000065cddd4111e4b5003700000000000000e7e8ca590900
+    00400065cddd4110012a2a0a0b0a046c6f7373150000003f0a090a026c721500
+    00803e0a100a09677261645f6e6f726d15000000402f5989fd47000000000000
+    00bac3fb9b090000800065cddd4110002a3a0a380a1a5f68706172616d735f2f
+    73657373696f6e5f656e645f696e666f4a1a0a180a0768706172616d73120d22
+    0b0801110000800065cddd415ad9275b
+    ");
     assert_eq!(records(run.path()).len(), 4);
 }
