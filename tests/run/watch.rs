@@ -109,8 +109,8 @@ fn the_end_says_what_to_look_at_once_and_its_commands_work() {
         let output = output.expect("sh is there");
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(world.path("my results/index.html").is_file() && world.path("pictures/grid.png").is_file());
+    assert!(world.path("my results/index.html").is_file() && world.path("pictures/a/grid.png").is_file());
     let drawn: Vec<String> =
         tree(&world.path("pictures")).into_iter().filter(|name| name.ends_with("/0.png")).collect();
-    assert!(drawn.len() == 1 && drawn[0].starts_with("it-s-"), "the prompt came through: {drawn:?}");
+    assert!(drawn.len() == 2 && drawn[1].starts_with("b/it-s-"), "the prompt came through: {drawn:?}");
 }
