@@ -274,6 +274,9 @@ pub struct RunArgs {
     /// Where each experiment gets a folder of its name.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
+    /// Write an event file for TensorBoard into each run's folder `tb/`, as the key log.tensorboard.
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,

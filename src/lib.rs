@@ -36,7 +36,7 @@
 //! | [`numbers`] | numbers as people read them: digits in groups, plurals, bytes, durations |
 //! | [`lock`] | a file that one process alone writes to |
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
-//! | [`progress`] | bars on a terminal, plain lines elsewhere; stderr only |
+//! | [`progress`] | one bar for a run, plain lines where there is no terminal; stderr only; how long the rest takes |
 //! | [`hash`] | SHA-256 of bytes, of files and of lists of texts |
 //! | [`random`] | named, seeded streams of torch's numbers: the only source of randomness |
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
@@ -73,7 +73,7 @@
 //!    callbacks, hooks, observers or globals; only memory is the whole program's ([`tunelab_ops::memory`]).
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
 //!    can be made again at any time. What a rerun must repeat (`loss.csv`, `eval.csv`) and what it cannot (`timing.csv`) are
-//!    different files.
+//!    different files. `progress.json` says how far a run is, and is gone when it has come to its end.
 //! 4. **Randomness has names.** [`random::Generator::stream`] is a function of the experiment's seed, a name ("noise", "data
 //!    order", …) and a number. What one part draws never moves another's numbers, and a resumed run needs no saved state.
 //! 5. **No result depends on threads.** Work is split by output elements and every sum has a fixed order; nothing that is

@@ -15,6 +15,7 @@
 //!   grid.png  steps.png  data.png
 //!   metrics.csv            the numbers of every image; metrics.png and metrics.svg are drawn from run.json
 //!   weights/  checkpoints/
+//!   tb/                    with log.tensorboard, an event file: never compared
 //!   progress.json          how far the run is, until it has come to its end
 //!   warnings.json          of a run that was cut off, until the next process records them
 //!   run.json               written last; it names weights and images: all there, the run is finished
@@ -40,6 +41,7 @@ mod progress_record;
 mod record;
 mod sample_set;
 mod samples;
+mod tensorboard;
 mod timing;
 mod training_summary;
 
@@ -65,6 +67,7 @@ pub use png::{ImageMetadata, read_text, write_figure, write_png};
 pub use progress_record::{PROGRESS_JSON, ProgressFile, RunProgressRecord, RunState};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;
+pub use tensorboard::{EventFile, TENSORBOARD};
 pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};
 pub use training_summary::TrainingSummary;
 

@@ -3,9 +3,10 @@
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
 //! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
 //! finished run's are still the same, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
-//! `next` what to look at, `resample` draws again.
+//! `next` what to look at, `events` the event file for TensorBoard, `resample` draws again.
 
 mod class_images;
+mod events;
 mod inputs;
 mod metrics;
 mod next;
@@ -33,7 +34,7 @@ use crate::pipeline::PromptEmbeds;
 use crate::progress::Progress;
 use crate::report::{curve, fidelity, grid};
 use crate::results::{
-    ElapsedSoFar, ImageMetadata, LossLog, METRICS_CSV, MetricsRecord, RunDir, RunRecord, SampleSet, Timing,
+    ElapsedSoFar, EventFile, ImageMetadata, LossLog, METRICS_CSV, MetricsRecord, RunDir, RunRecord, SampleSet, Timing,
     TrainingSummary, memory_now_mib, peak_memory_mib, reset_peak_rss,
 };
 use crate::sample::ImageGenerator;
@@ -53,6 +54,8 @@ struct Trained {
     graphs: Option<bool>,
     /// Seconds that were spent on images.
     sampling: f64,
+    /// The event file, where the plan asks for one.
+    events: Option<EventFile>,
 }
 
 /// One experiment under way.
@@ -113,7 +116,7 @@ impl<'a> Experiment<'a> {
             let generator = self.image_generator(&base, &inputs.vae, &inputs.schedule);
             sampling += self.sample(SampleSet::Base, &generator, &inputs.eval_embeds)?;
         }
-        let trained = self.train(&inputs, &eval_unet)?;
+        let mut trained = self.train(&inputs, &eval_unet)?;
         sampling += trained.sampling;
         let end = TrainingSummary::read(self.run)?;
         let weights = adapter::save(self.run, "weights".to_owned(), &inputs.trained_model(self.plan, &end))?;
@@ -123,12 +126,15 @@ impl<'a> Experiment<'a> {
         drop(written);
         let steps = SampleSet::on_the_way(self.images_every(), end.steps);
         sampling += self.draw_again(steps)?;
+        if let Some(events) = &mut trained.events {
+            events.images(SampleSet::Final, end.steps)?;
+        }
         curve::write(self.run.path())?;
         self.draw_grids()?;
         let metrics = self.measure(&judges, end.steps, &inputs.pictures)?;
         let mut record = self.record(&inputs, &end, trained.graphs, weights);
         record.seconds.sampling += sampling;
-        self.finish(record, metrics)
+        self.finish(record, metrics, trained.events)
     }
 
     /// Trains to the end, from the newest checkpoint if there is one.
@@ -148,9 +154,9 @@ impl<'a> Experiment<'a> {
         }
         let mut log = LossLog::resume(self.run, trainer.done(), inputs.class.is_some())?;
         let total = trainer.total();
-        let trained = counted(trainer.trained_parameters(), "parameter");
+        let parameters = counted(trainer.trained_parameters(), "parameter");
         let (pictures, steps) = (counted(inputs.pictures.len(), "picture"), counted(total, "step"));
-        self.progress.line(format!("training {trained} on {pictures} for {steps}"));
+        self.progress.line(format!("training {parameters} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
             log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
         }
@@ -164,6 +170,7 @@ impl<'a> Experiment<'a> {
             // The checkpoint may be older than the last of its images.
             trained.sampling += self.sample_step(inputs, &mut trainer)?;
         }
+        trained.events = self.event_file(trainer.done())?;
         let mut begun = Instant::now();
         let mut stop = Ok(());
         while let Some(row) = trainer.step()? {
@@ -181,18 +188,25 @@ impl<'a> Experiment<'a> {
                 total_seconds: self.total_seconds(),
             };
             log.step(&row, &took)?;
+            trained.events.as_mut().map_or(Ok(()), |events| events.step(&row, &took))?;
             bar.set_message(format!("loss {:.4}", row.loss));
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                log.evaluation(row.step, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
+                let loss = trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?;
+                log.evaluation(row.step, loss)?;
+                trained.events.as_mut().map_or(Ok(()), |events| events.evaluation(row.step, loss))?;
             }
             stop = self.interrupt.check();
             if stop.is_ok() && is_drawn(row.step) {
                 // Before the checkpoint, so that one that is there says that they are all drawn, unless it was written at a
                 // signal.
                 match self.sample_step(inputs, &mut trainer) {
-                    Ok(seconds) => trained.sampling += seconds,
+                    Ok(seconds) => {
+                        trained.sampling += seconds;
+                        let set = SampleSet::Step(row.step);
+                        trained.events.as_mut().map_or(Ok(()), |events| events.images(set, total))?;
+                    }
                     Err(error) if error.is_interrupted() => stop = Err(error),
                     Err(error) => return Err(error),
                 }
@@ -244,7 +258,12 @@ impl<'a> Experiment<'a> {
     }
 
     /// The run's last file: its record, with what its images were measured to be.
-    fn finish(&self, mut record: RunRecord, measured: Option<(MetricsRecord, f64)>) -> Result<()> {
+    fn finish(
+        &self,
+        mut record: RunRecord,
+        measured: Option<(MetricsRecord, f64)>,
+        events: Option<EventFile>,
+    ) -> Result<()> {
         let (metrics, seconds) = measured.unzip();
         fidelity::write(self.run.path(), metrics.as_ref().unwrap_or(&MetricsRecord::default()))?;
         record.files.retain(|name| name.starts_with("weights/"));
@@ -258,6 +277,7 @@ impl<'a> Experiment<'a> {
         record.warnings = self.warnings();
         let measured = record.metrics.iter().flat_map(|metrics| metrics.encoders.keys()).collect::<Vec<_>>();
         record.warnings.retain(|warning| !metrics::is_of_unmeasured(warning, measured.iter()));
+        events.map_or(Ok(()), |events| events.end(record.metrics.as_ref(), record.seconds.total))?;
         self.run.finish(&record)
     }
 

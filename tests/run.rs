@@ -30,6 +30,7 @@ mod sampling;
 mod several;
 mod stand_in;
 mod steps;
+mod tensorboard;
 mod warnings;
 #[cfg(unix)]
 mod watch;

@@ -17,6 +17,7 @@ pub mod files;
 pub mod init;
 pub mod keys;
 pub mod local;
+mod log;
 mod metrics;
 pub mod optimizer;
 mod resolve;
@@ -36,6 +37,7 @@ pub use dataset::Dataset;
 pub use eval::{Eval, SampleParams};
 pub use figures::{Original, Reference};
 use keys::{Keys, Lines, Listing, Stated, Visit, natural, text};
+pub use log::Log;
 pub use metrics::{EncoderPaths, Metrics};
 pub use optimizer::{AdamW, Optimizer};
 pub use sampling::{Unfit, unfit_sampling};
@@ -73,6 +75,8 @@ pub struct Plan {
     pub eval: Eval,
     /// How the images are measured.
     pub metrics: Metrics,
+    /// What is logged for other programs.
+    pub log: Log,
     /// Somebody else's figures for the same experiment, for the table.
     pub reference: Option<Reference>,
     /// What this plan is run in place of; `None`: it is what its experiment says.
@@ -175,6 +179,7 @@ impl Plan {
             train: Train::default(),
             eval: Eval::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
             reference: None,
             stands_in_for: None,
             about: None,
@@ -195,6 +200,7 @@ impl Plan {
         visit.table("train", Train::ABOUT, |v| self.train.keys(v));
         visit.table("eval", Eval::ABOUT, |v| self.eval.keys(v));
         visit.table("metrics", Metrics::ABOUT, |v| self.metrics.keys(v));
+        visit.table("log", Log::ABOUT, |v| self.log.keys(v));
         visit.optional("reference", &mut self.reference);
         visit.optional("stands_in_for", &mut self.stands_in_for);
     }

@@ -15,14 +15,14 @@ use super::lock::lock;
 use super::names::run_folder;
 use super::{
     CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, PROGRESS_JSON, RESAMPLING_JSON, RUN_JSON, RunDir,
-    TIMING_CSV, WARNINGS_JSON, files, samples,
+    TENSORBOARD, TIMING_CSV, WARNINGS_JSON, files, samples,
 };
 use crate::config::PlanDiff;
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
 /// folder stays.
-const WRITTEN: [&str; 19] = [
+const WRITTEN: [&str; 20] = [
     RUN_JSON,
     INPUTS_JSON,
     RESAMPLING_JSON,
@@ -41,6 +41,7 @@ const WRITTEN: [&str; 19] = [
     CHECKPOINTS,
     WARNINGS_JSON,
     PROGRESS_JSON,
+    TENSORBOARD,
     PLAN_TOML,
 ];
 

@@ -47,7 +47,10 @@ fn sample(run: &Path) -> String {
         quoted if prompt.starts_with('-') => format!("--prompt={quoted}"),
         quoted => format!("--prompt {quoted}"),
     };
-    format!("tunelab sample {} {prompt} -o pictures", quoted(&run.display().to_string()))
+    // A folder for each run: what lies in one is not drawn over.
+    let output = Path::new("pictures").join(run.file_name().unwrap_or_default());
+    let [run, output] = [run, &output].map(|path| quoted(&path.display().to_string()));
+    format!("tunelab sample {run} {prompt} -o {output}")
 }
 
 /// What the run's plan draws first; else what all its photographs show.
@@ -98,14 +101,14 @@ mod tests {
         assert_eq!(
             said,
             "\nto look at:\n  R/a b/loss.png   its curve\n  R/a b/weights   what was trained\n  \
-             tunelab sample 'R/a b' --prompt 'a dog' -o pictures\n  \
+             tunelab sample 'R/a b' --prompt 'a dog' -o 'pictures/a b'\n  \
              tunelab report --results R   makes the page of all runs (R/index.html)"
         );
         fs_err::write(run.join("plan.toml"), "[eval]\nprompts = ['--dog', 'a cat']\n").unwrap();
         fs_err::write(folder.path().join(PAGE), "").unwrap();
         let said = told(&[&run], folder.path()).replace(&here, "R");
         assert!(
-            said.contains("--prompt=--dog -o pictures") && said.contains("makes the page of all runs anew"),
+            said.contains("--prompt=--dog -o 'pictures/a b'") && said.contains("makes the page of all runs anew"),
             "{said}"
         );
     }

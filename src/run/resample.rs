@@ -58,7 +58,8 @@ impl Experiment<'_> {
             (true, true) => None,
             (_, false) => before,
         };
-        self.finish(record, metrics)?;
+        let events = self.whole_event_file(&record)?;
+        self.finish(record, metrics, events)?;
         Ok(true)
     }
 

@@ -59,7 +59,9 @@ struct Chosen {
 pub fn run(args: &RunArgs) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let progress = Progress::from_env();
-    let loaded = files::load(&args.files, &args.set, &mut |note| progress.line(format!("note: {note}")))?;
+    let asked = args.tensorboard.then(|| "log.tensorboard=true".to_owned());
+    let set: Vec<String> = args.set.iter().cloned().chain(asked).collect();
+    let loaded = files::load(&args.files, &set, &mut |note| progress.line(format!("note: {note}")))?;
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);
     }
@@ -248,6 +250,7 @@ impl Room<'_> {
             Opened::Finished(_) => match experiment.find_new_judges()? {
                 Some(judges) if experiment.resample(&self.inputs, &judges)? => Outcome::DrawnAgain,
                 _ => {
+                    experiment.log_finished()?;
                     run.forget_progress();
                     return Ok(Outcome::AlreadyDone);
                 }

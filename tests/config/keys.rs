@@ -18,7 +18,7 @@ fn read() -> BTreeMap<String, BTreeSet<String>> {
         let text = format!(
             "wxyz = 1\nmodel = {{ repo = 'a/b', wxyz = 1 }}\ndataset = {{ repo = 'a/b', prompt = 'p', wxyz = 1 }}
             [adapter.{adapter}]\nwxyz = 1\n[train]\nwxyz = 1\n[train.optimizer.{optimizer}]\nwxyz = 1\n[eval]\nwxyz = 1
-            [metrics]\nwxyz = 1\n[metrics.paths]\nwxyz = 1\n[reference]\nwxyz = 1\n[stands_in_for]\nwxyz = 1\n{}",
+            [metrics]\nwxyz = 1\n[metrics.paths]\nwxyz = 1\n[log]\nwxyz = 1\n[reference]\nwxyz = 1\n[stands_in_for]\nwxyz = 1\n{}",
             if adapter.contains('.') { "[adapter.dreambooth]\nwxyz = 1\n" } else { "" }
         );
         let error = Plan::parse(&text, Path::new("x.toml"), &[]).expect_err("unknown keys").to_string();

@@ -53,11 +53,12 @@ fn a_run_says_how_far_it_is_and_then_no_more() {
     assert_eq!(ended(child).code, None);
     assert_eq!(seen(&world).map(|record| record.state), Some(RunState::Running), "a killed run cannot say so");
 
-    let done = world.done(&["run", "a.toml", "--force"]);
+    let short = [&["run", "a.toml"][..], &more].concat();
+    let done = world.done(&[&short[..], &["--force"]].concat());
     assert!(world.path("results/a/run.json").is_file() && !world.path("results/a/progress.json").exists());
     // What a process left that was killed between its two last acts.
     world.write("results/a/progress.json", "{\"phase\": ");
-    world.done(&["run", "a.toml"]).has(&["finished already"]);
+    world.done(&short).has(&["finished already"]);
     assert!(!world.path("results/a/progress.json").exists(), "{}", done.err);
 }
 
@@ -86,14 +87,14 @@ fn the_end_says_what_to_look_at_once_and_its_commands_work() {
     let world = World::new();
     let quick = ["--set", "train.steps=1", "--set", "eval.steps=1", "--set", "eval.prompts=[\"it's $HOME\"]"];
     let text = world.text("a.toml");
-    world.write("b c.toml", text);
-    let said = world.done(&[&["run", "a.toml", "b c.toml", "--results", "my results"][..], &quick].concat());
+    world.write("b.toml", text);
+    let said = world.done(&[&["run", "a.toml", "b.toml", "--results", "my results"][..], &quick].concat());
     assert_eq!(said.err.matches("to look at:").count(), 1, "{}", said.err);
-    said.has(&["\n1/2 my results/a\n", "\n2/2 my results/b c\n"]);
+    said.has(&["\n1/2 my results/a\n", "\n2/2 my results/b\n"]);
     let told = said.err.split("to look at:").nth(1).expect("it is there");
     for file in ["grid.png", "loss.png", "weights"] {
         assert!(
-            told.contains(&format!("\n  my results/a/{file}   ")) && told.contains(&format!("b c/{file}   ")),
+            told.contains(&format!("\n  my results/a/{file}   ")) && told.contains(&format!("b/{file}   ")),
             "{told}"
         );
     }
@@ -108,8 +109,8 @@ fn the_end_says_what_to_look_at_once_and_its_commands_work() {
         let output = output.expect("sh is there");
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(world.path("my results/index.html").is_file() && world.path("pictures/grid.png").is_file());
+    assert!(world.path("my results/index.html").is_file() && world.path("pictures/a/grid.png").is_file());
     let drawn: Vec<String> =
         tree(&world.path("pictures")).into_iter().filter(|name| name.ends_with("/0.png")).collect();
-    assert!(drawn.len() == 1 && drawn[0].starts_with("it-s-"), "the prompt came through: {drawn:?}");
+    assert!(drawn.len() == 2 && drawn[1].starts_with("b/it-s-"), "the prompt came through: {drawn:?}");
 }

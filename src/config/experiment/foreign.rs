@@ -82,7 +82,8 @@ const SETTINGS: [&str; 12] = [
 ];
 
 /// The outermost tables of an experiment. Its other keys, `name` and `seed`, are everybody's.
-const OURS: [&str; 8] = ["adapter", "dataset", "eval", "model", "reference", "stand_in", "stands_in_for", "train"];
+const OURS: [&str; 9] =
+    ["adapter", "dataset", "eval", "log", "model", "reference", "stand_in", "stands_in_for", "train"];
 
 /// Whether a file of this name holds the settings of a project.
 pub(crate) fn is_settings(file: &Path) -> bool {
