@@ -75,10 +75,11 @@ impl World {
         target
     }
 
-    /// The binary in this folder, with nothing of the user's environment: no home, no terminal.
+    /// The binary in this folder, with nothing of the user's environment: no home, no terminal. Every
+    /// column of its tables has room.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tunelab"));
-        command.args(args).current_dir(self.0.path()).env_clear().stdin(Stdio::null());
+        command.args(args).current_dir(self.0.path()).env_clear().env("COLUMNS", "300").stdin(Stdio::null());
         command
     }
 
