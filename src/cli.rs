@@ -262,6 +262,8 @@ pub enum Command {
 }
 
 /// Arguments of `tunelab run`.
+// Each flag is an option of its own that a person types.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Experiments, or folders of them, run in this order; one that fails does not stop the others.

@@ -14,9 +14,30 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// A word for a shell.
+/// A word as a POSIX shell reads it back; what needs no quotes has none.
 pub fn quoted(word: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    let is_plain = !word.is_empty() && word.chars().all(harmless);
-    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('=') {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        for (text, wanted) in [
+            ("results/a-b.c", "results/a-b.c"),
+            ("Hündchen", "Hündchen"),
+            ("a dog", "'a dog'"),
+            ("it's $5 \"a\\b\"", r#"'it'\''s $5 "a\b"'"#),
+            ("~/x", "'~/x'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(text), wanted);
+        }
+    }
 }

@@ -153,9 +153,12 @@ impl EventFile {
     }
 }
 
+/// A step and its scalars by their tags.
+type Scalars = (usize, Vec<(String, Value)>);
+
 /// The scalars of a log by their columns' names, for each step; none where it is not there. A row
 /// that was cut in the middle goes.
-fn scalars(log: &Path) -> Result<Vec<(usize, Vec<(String, Value)>)>> {
+fn scalars(log: &Path) -> Result<Vec<Scalars>> {
     let text = match fs::read_to_string(log) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read?,

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::cli::output::quoted;
 use crate::results::{PLAN_TOML, RunDir};
 
 /// A run's files that are made to be looked at, and its weights.
@@ -19,16 +20,21 @@ const FILES: [(&str, &str); 4] = [
 /// The page of all runs.
 const PAGE: &str = "index.html";
 
-/// Of each run what there is of it, and how to draw with it; of all the page.
+/// What there is of a run, or of several in each one's folder, how to draw with the last one, and the page of all.
 pub(super) fn told(runs: &[&Path], results: &Path) -> String {
     let mut text = String::from("\nto look at:");
-    for run in runs {
-        for (name, what) in FILES.iter().filter(|(name, _)| run.join(name).exists()) {
+    let Some(last) = runs.last() else { return String::new() };
+    let known = FILES.iter().filter(|(name, _)| runs.iter().any(|run| run.join(name).exists()));
+    if runs.len() == 1 {
+        for (name, what) in known {
             // Writing into a text does not fail.
-            let _ = write!(text, "\n  {}   {what}", run.join(name).display());
+            let _ = write!(text, "\n  {}   {what}", last.join(name).display());
         }
-        let _ = write!(text, "\n  {}", sample(run));
+    } else {
+        let names: Vec<String> = known.map(|(name, what)| format!("{name} ({what})")).collect();
+        let _ = write!(text, "\n  in each of the {} folders: {}", runs.len(), names.join(", "));
     }
+    let _ = write!(text, "\n  {}", sample(last));
     let page = results.join(PAGE);
     let again = if page.is_file() { "anew " } else { "" };
     let _ = write!(
@@ -62,32 +68,9 @@ fn prompt(run: &Path) -> Option<String> {
     drawn.or_else(shown).map(str::to_owned)
 }
 
-/// As a POSIX shell reads it back; what needs no quotes has none.
-fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('=') {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_shell_would_change_is_quoted() {
-        for (text, wanted) in [
-            ("results/a-b.c", "results/a-b.c"),
-            ("Hündchen", "Hündchen"),
-            ("a dog", "'a dog'"),
-            ("it's $5 \"a\\b\"", r#"'it'\''s $5 "a\b"'"#),
-            ("~/x", "'~/x'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(text), wanted);
-        }
-    }
 
     #[test]
     fn only_what_is_there_is_named() {

@@ -69,7 +69,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // Problems are told before hours of work.
     queue.sort_by_key(|(_, plan)| plan.is_ok());
     if queue.iter().all(|(_, plan)| plan.is_err()) {
-        return close(queue.into_iter().map(failed_already).collect(), &progress);
+        return close(queue.into_iter().map(failed_already).collect(), args, &progress);
     }
     let device::Opened { device, why } = device::open(args.device)?;
     if let Some(why) = why {
@@ -83,9 +83,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let room = Room { args, device, reach, inputs, progress: &progress, interrupt: &interrupt, warnings, told };
     let lines = room.work_through(queue);
     let shown = show_table(&lines);
-    tell_next(&lines, args, &progress);
     // What became of the experiments matters more than a terminal that is gone.
-    close(lines, &progress).and(shown)
+    close(lines, args, &progress).and(shown)
 }
 
 /// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can
@@ -328,11 +327,14 @@ fn tell_next(lines: &[Line], args: &RunArgs, progress: &Progress) {
 }
 
 /// The summary of several experiments, and the error of them all.
-fn close(mut lines: Vec<Line>, progress: &Progress) -> Result<()> {
+fn close(mut lines: Vec<Line>, args: &RunArgs, progress: &Progress) -> Result<()> {
+    if lines.len() > 1 {
+        progress.line(summary(&lines));
+    }
+    tell_next(&lines, args, progress);
     if lines.len() == 1 {
         return lines.pop().and_then(Line::error).map_or(Ok(()), Err);
     }
-    progress.line(summary(&lines));
     let all = lines.len();
     let errors: Vec<Error> = lines.into_iter().filter_map(Line::error).collect();
     let message = format!("{} of {all} experiments failed", errors.len());

@@ -124,7 +124,7 @@ fn an_argument_sweeps_but_sets_no_swept_key() {
 #[test]
 fn what_is_wrong_is_said_where_it_stands() {
     let error = bad("[sweep]\ntrain.learning_rat = [1, 2]\n", &[]);
-    assert!(error.contains("learning_rat = [1, 2]") && error.contains("^"), "{error}");
+    assert!(error.contains("learning_rat = [1, 2]") && error.contains('^'), "{error}");
     assert_eq!(error.matches("learning_rat = [1, 2]").count(), 1, "{error}");
     let error = bad("[sweep]\nadapter.lora.rank = [4, 'many']\n", &[]);
     assert!(error.contains("rank") && error.contains("'many'"), "{error}");

@@ -239,8 +239,10 @@ fn a_whole_small_file_is_byte_for_byte_as_it_was() {
     let name = "events.out.tfevents.2000000000.tunelab";
     assert_eq!(tree(&run.path().join("tb")), [name]);
     let bytes = fs_err::read(run.path().join("tb").join(name)).expect("readable");
-    let hex: Vec<String> =
-        bytes.chunks(32).map(|part| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect();
+    let hex: Vec<String> = bytes
+        .chunks(32)
+        .map(|part| part.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
+        .collect();
     insta::assert_snapshot!(hex.join("\n"), @"
     1800000000000000a37f4b22090000000065cddd411a0d627261696e2e457665
     6e743a3214c49f0c5a00000000000000136fb4bf090000000065cddd4110002a

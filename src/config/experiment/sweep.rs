@@ -135,7 +135,7 @@ fn list_of_tables(entry: Option<Entry>, name: &str, problems: &mut Vec<Problem>)
         problems.push(
             Problem::new(at, format!("`sweep.{name}` must be a list of tables"))
                 .label(format!("write [[sweep.{name}]]")),
-        )
+        );
     };
     let Value::List(items) = entry.value else {
         wrong(entry.key);
@@ -317,7 +317,9 @@ fn alike(a: &[Setting], b: &[Setting]) -> bool {
 
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => *a as f64 == *b,
+        (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => {
+            (*a as f64).total_cmp(b) == std::cmp::Ordering::Equal
+        }
         _ => words(a) == words(b),
     }
 }

@@ -1,5 +1,6 @@
 //! The commands that repeat the runs, from the folder in which the document lies.
 
+use crate::cli::output::quoted;
 use crate::report::document::Block;
 use crate::report::runs::Run;
 
@@ -23,10 +24,4 @@ pub(super) fn blocks(runs: &[Run]) -> Vec<Block> {
         out.push(Block::Commands(format!("git checkout {commit}\ncargo build --release --locked")));
     }
     out
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-    if word.chars().all(harmless) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

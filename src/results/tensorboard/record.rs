@@ -1,4 +1,4 @@
-//! The records of an event file: TFRecord framing with masked CRC-32C.
+//! The records of an event file: `TFRecord` framing with masked CRC-32C.
 //!
 //! In: the bytes of an event. Out: the same with length and checksums, as TensorFlow's `RecordWriter`
 //! writes them.
