@@ -51,12 +51,17 @@ impl Lab {
         (output.status.code().expect("no signal"), String::from_utf8(output.stderr).expect("UTF-8"))
     }
 
-    /// The closing summary of a run over several experiments.
+    /// The closing summary of a run over several experiments, without what there is to look at.
     fn summary(&self, args: &[&str]) -> (i32, String) {
         let (code, stderr) = self.run(args);
         let at = stderr.rfind(" experiments:").unwrap_or_else(|| panic!("no summary in {stderr}"));
         let begin = stderr[..at].rfind('\n').map_or(0, |i| i + 1);
-        (code, stderr[begin..].trim_end().to_owned())
+        let summary = &stderr[begin..];
+        let Some((before, next)) = summary.split_once("\n\nto look at:") else {
+            return (code, summary.trim_end().to_owned());
+        };
+        let error = next.find("\nerror: ").map_or("", |at| &next[at..]);
+        (code, format!("{before}{error}").trim_end().to_owned())
     }
 }
 
