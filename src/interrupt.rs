@@ -100,7 +100,7 @@ fn tell(heard: Heard, by: Stop) {
     };
     match heard {
         // stderr may be closed, which is no reason to fail.
-        Heard::First => drop(writeln!(io::stderr(), "\nstopping after this step; {again} to stop at once")),
+        Heard::First => drop(writeln!(io::stderr(), "\nstopping where nothing is lost; {again} to stop at once")),
         Heard::Echo => {}
         Heard::Second => process::exit(i32::from(by.exit_code())),
     }

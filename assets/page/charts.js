@@ -69,7 +69,7 @@ function chart(name, width) {
   const [columns, series, parts] = [[x], [{ label: "step" }], []];
   const add = (values, options) => { columns.push(values); series.push(options); };
   for (const [at, { run, curve }] of drawn.entries()) {
-    const index = data.runs.indexOf(run);
+    const index = place(run);
     const line = { label: run.name, stroke: color(index), dash: dash(index), width: 2, spanGaps: true };
     const part = { run, index, values: logged[at], mean: null };
     if (isNoisy) {
@@ -92,11 +92,11 @@ function chart(name, width) {
   };
   const every = Math.max(...drawn.map(({ curve }) => curve.every));
   const note = every > 1 ? ` (every ${every}. step of the log)` : "";
-  const place = make("figure", { className: "chart", "data-name": name }, make("figcaption", {}, name + note));
-  place.setAttribute("role", "img");
-  place.setAttribute("aria-label", `${name} of ${drawn.map(({ run }) => run.name).join(", ")}; the numbers are in each run's loss.csv`);
-  place.style.minHeight = `${options.height + 30}px`;
-  return { place, plot: null, draw() { this.plot = new uPlot(options, columns, place); } };
+  const figure = make("figure", { className: "chart", "data-name": name }, make("figcaption", {}, name + note));
+  figure.setAttribute("role", "img");
+  figure.setAttribute("aria-label", `${name} of ${drawn.map(({ run }) => run.name).join(", ")}; the numbers are in each run's loss.csv`);
+  figure.style.minHeight = `${options.height + 30}px`;
+  return { name, columns, parts, place: figure, plot: null, draw() { this.plot = new uPlot(options, this.columns, figure); } };
 }
 
 // One chart after the other, so that the page answers meanwhile.
@@ -107,14 +107,30 @@ function drawNext(turn, waiting) {
   setTimeout(drawNext, 0, turn, waiting.slice(1));
 }
 
+// New values in the charts that are there, as far as they were zoomed; others are drawn anew.
+function updateCharts() {
+  const next = names().map((name) => chart(name, 600)).filter(Boolean);
+  const isSame = next.length === charts.length && next.every((other, at) =>
+    charts[at].plot && other.name === charts[at].name && other.columns.length === charts[at].columns.length);
+  if (!isSame) { drawCharts(); return; }
+  for (const [at, { columns, parts }] of next.entries()) {
+    const { plot, columns: before } = charts[at];
+    const isZoomed = plot.scales.x.min > before[0][0] || plot.scales.x.max < before[0].at(-1);
+    charts[at].parts.splice(0, Infinity, ...parts);
+    charts[at].columns = columns;
+    plot.setData(columns, !isZoomed);
+  }
+}
+
+const names = () => unique(shown().flatMap((run) => run.curves.map((curve) => curve.name)));
+
 function drawCharts() {
   charts.forEach(({ plot }) => plot?.destroy());
-  const names = unique(shown().flatMap((run) => run.curves.map((curve) => curve.name)));
   const room = $("charts").clientWidth;
   const columns = room >= 900 ? 2 : 1;
   $("charts").style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   const width = Math.floor((room - 24 * (columns - 1)) / columns);
-  charts = names.map((name) => chart(name, width)).filter(Boolean);
+  charts = names().map((name) => chart(name, width)).filter(Boolean);
   $("charts").replaceChildren(...charts.map(({ place }) => place));
   setTimeout(drawNext, 0, ++drawing, charts);
   if (!charts.length) $("charts").append(make("p", { className: "note" }, "No run that is shown has curves."));

@@ -17,32 +17,43 @@ function speed(secondsPerUnit) {
   return secondsPerUnit >= 1 ? `${secondsPerUnit.toFixed(2)} s/it` : `${(1 / secondsPerUnit).toFixed(2)} it/s`;
 }
 
-function progressOf(run, now) {
+// The server's clock beside the reader's, in seconds.
+let ahead = 0;
+const serverNow = () => Date.now() / 1000 + ahead;
+const silence = (run) => serverNow() - run.progress.updated;
+
+// What a run that is not finished is doing.
+function condition(run) {
+  if (!run.progress) return "not finished";
+  if (run.progress.state !== "running") return run.progress.state;
+  return silence(run) > SILENT_AFTER ? "cut off" : "under way";
+}
+
+function progressOf(run) {
   const { progress } = run;
   const box = make("article", { className: "running", "data-run": run.folder }, make("h3", {}, label(run)));
   if (!progress) {
     box.append(make("p", { className: "note" }, "It has no record and says nothing of its progress: it was cut off, or is about to begin."));
     return box;
   }
-  const silent = now - progress.updated;
-  const states = { running: "running", failed: "failed", interrupted: "interrupted" };
-  const what = progress.state === "running" && silent > SILENT_AFTER
-    ? `no sign of life for ${duration(silent)}` : states[progress.state] ?? progress.state;
+  const isRunning = condition(run) === "under way";
+  const what = isRunning ? "running" : condition(run) === "cut off" ? `no sign of life for ${duration(silence(run))}` : progress.state;
   const parts = [what, progress.phase && `${progress.phase} ${progress.done} of ${progress.total}`, speed(progress.seconds_per_unit),
-    progress.message, progress.state === "running" && progress.seconds_left != null && `${duration(progress.seconds_left)} left`];
+    progress.message, isRunning && progress.seconds_left != null && `${duration(progress.seconds_left)} left`];
   box.append(make("progress", { max: 1, value: progress.fraction ?? 0, "aria-label": "how far the run is" }),
     make("p", {}, parts.filter(Boolean).join(", ")));
   if (progress.error) box.append(make("p", { className: "banner" }, progress.error));
   if (progress.warnings?.length) {
-    box.append(make("details", {}, make("summary", {}, `${progress.warnings.length} warnings`),
+    const isOpen = document.querySelector(`.running[data-run="${CSS.escape(run.folder)}"] details`)?.open ?? false;
+    box.append(make("details", { open: isOpen }, make("summary", {}, `${progress.warnings.length} warnings`),
       make("ul", {}, ...progress.warnings.map((text) => make("li", {}, text)))));
   }
   return box;
 }
 
-function drawLive(now) {
+function drawLive() {
   const under = data.runs.filter((run) => !run.finished);
-  $("live").replaceChildren(...(under.length ? [make("h2", {}, "Under way"), ...under.map((run) => progressOf(run, now))] : []));
+  $("live").replaceChildren(...(under.length ? [make("h2", {}, "Not finished"), ...under.map(progressOf)] : []));
 }
 
 function follow() {
@@ -52,6 +63,7 @@ function follow() {
   const ask = async () => {
     try {
       const answer = await fetch("data.json", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+      if (answer.status !== 200 && answer.status !== 304) throw new Error(answer.statusText);
       if (answer.status === 200) {
         tag = answer.headers.get("ETag");
         const before = finished();
@@ -61,10 +73,11 @@ function follow() {
         data.runs = runs;
         // The table, the answers and the details are the server's: they are there once a run has ended.
         if (finished() !== before) { keep(); location.reload(); return; }
-        drawLive(now);
-        if (JSON.stringify(runs.map((run) => run.curves)) !== curves) drawCharts();
+        ahead = now - Date.now() / 1000;
+        if (JSON.stringify(runs.map((run) => run.curves)) !== curves) updateCharts();
         if (JSON.stringify(runs.map((run) => [run.folder, run.sets])) !== pictures) { drawRuns(); drawPictures(); }
       }
+      drawLive();
       document.body.classList.remove("lost");
     } catch {
       document.body.classList.add("lost");

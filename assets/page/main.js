@@ -11,9 +11,9 @@ function setTheme(theme) {
 function drawRuns() {
   const isMany = data.runs.length > 12;
   const find = make("input", { type: "search", placeholder: "find runs", "aria-label": "find runs by name" });
-  const switches = data.runs.map((run, index) => {
+  const switches = data.runs.map((run) => {
     const dot = make("span", { className: "dot" });
-    dot.style.background = color(index);
+    dot.style.background = color(place(run));
     return make("button", {
       type: "button", className: "run", title: label(run), "aria-pressed": String(!state.off.has(run.folder)), "data-run": run.folder,
       onclick() {
@@ -68,7 +68,7 @@ drawPictures();
 showRows();
 drawCharts();
 listenToCharts();
-if (data.live) drawLive(Date.now() / 1000);
+if (data.live) drawLive();
 follow();
 // What is folded is wanted on paper.
 addEventListener("beforeprint", () => document.querySelectorAll("details:not([open])").forEach((folded) => {

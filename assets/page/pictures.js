@@ -63,7 +63,7 @@ function setSplit(percent) {
 
 function choices() {
   const { run, prompt, image, step } = state;
-  const chosen = { run: data.runs[run], prompt, image, step };
+  const chosen = { run: runOf(run), prompt, image, step };
   const values = {
     run: () => shown().map((run) => ({ ...chosen, run })),
     prompt: () => chosen.run.prompts.map((prompt) => ({ ...chosen, prompt: prompt.text })),
@@ -79,7 +79,7 @@ function card(found) {
   box.addEventListener("click", open);
   const enlarge = make("button", { type: "button", onclick: open, title: "full screen", "aria-label": "full screen: " + words(found) }, "⤢");
   const name = make("strong", {}, make("span", { className: "dot" }), label(found.run));
-  name.firstChild.style.background = color(data.runs.indexOf(found.run));
+  name.firstChild.style.background = color(place(found.run));
   return make("figure", { className: "card" }, box,
     make("figcaption", {}, name, enlarge, make("span", {}, `“${found.prompt}”`),
       make("small", {}, `seed ${found.seed}, ${(found.set ?? found.base).label}`)));
@@ -96,10 +96,11 @@ function drawPictures() {
     return;
   }
   $("picture-controls").hidden = false;
+  if (!runOf(state.run)) state.run = data.runs[0].folder;
   if (!prompts().includes(state.prompt)) state.prompt = mostShared();
   state.image = Math.min(state.image, imageCount() - 1);
   $("across").value = state.across;
-  fill($("run"), data.runs, data.runs.map(label), data.runs[state.run]);
+  fill($("run"), data.runs, data.runs.map(label), runOf(state.run));
   fill($("prompt"), prompts(), prompts(), state.prompt);
   const images = Array.from({ length: imageCount() }, (_, image) => image);
   fill($("image"), images, images.map((image) => `${image + 1} of ${images.length}`), state.image);
@@ -132,6 +133,8 @@ function drawFull() {
 
 // The next value of what a key changes that leads to an image; the ends lead round.
 function lead(key) {
+  // It may have been read anew meanwhile.
+  full.run = runOf(full.run.folder) ?? full.run;
   const around = (values, now, by) => values.map((_, n) => values[(now + by * (n + 1) + values.length * (n + 2)) % values.length]);
   const of = full.run;
   const step = full.set?.step ?? 0;
@@ -142,7 +145,7 @@ function lead(key) {
   const next = {
     ArrowLeft: () => around(names, names.indexOf(full.prompt), by).map((prompt) => ({ ...full, prompt })),
     ArrowUp: () => around(own, own.indexOf(step), by).map((step) => ({ ...full, step })),
-    "[": () => around(shown(), Math.max(shown().indexOf(of), 0), by).map((run) => ({ ...full, run })),
+    "[": () => around(shown(), Math.max(shown().findIndex((run) => run.folder === of.folder), 0), by).map((run) => ({ ...full, run })),
     ",": () => around(images, full.image, by).map((image) => ({ ...full, image })),
   }[{ ArrowRight: "ArrowLeft", ArrowDown: "ArrowUp", "]": "[", ".": "," }[key] ?? key];
   if (!by || !next) return false;
@@ -154,7 +157,7 @@ function lead(key) {
 function listenToPictures() {
   const draw = (change) => (event) => { change(event.target); drawPictures(); keep(); };
   $("across").onchange = draw((select) => { state.across = select.value; });
-  $("run").onchange = draw((select) => { state.run = Number(select.value); });
+  $("run").onchange = draw((select) => { state.run = data.runs[Number(select.value)].folder; });
   $("prompt").onchange = draw((select) => { state.prompt = prompts()[Number(select.value)]; });
   $("image").onchange = draw((select) => { state.image = Number(select.value); });
   $("step").oninput = draw((range) => {

@@ -6,6 +6,8 @@ const $ = (id) => document.getElementById(id);
 // Okabe and Ito's colors without the yellow, as in the drawn curves; the last follows the theme.
 const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", null];
 const DASHES = [[], [8, 4], [3, 3], [14, 4]];
+// A run's place among all by its folder: it stays the same when the run ends.
+const place = (run) => data.runs.filter((other) => other.folder < run.folder).length;
 const color = (index) => COLORS[index % COLORS.length] ?? style("--ink");
 const dash = (index) => DASHES[index % DASHES.length];
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -24,7 +26,7 @@ function make(tag, properties = {}, ...children) {
 const state = {
   off: new Set(), // folders of the runs that are switched off
   across: data.runs.length > 1 ? "run" : "prompt",
-  run: 0,
+  run: null, // a folder
   prompt: null,
   image: 0,
   step: Infinity, // the newest images of each run
@@ -46,8 +48,8 @@ function recall() {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
     Object.assign(state, kept, { off: new Set(kept.off ?? []), step: kept.step ?? Infinity });
   } catch { /* it begins anew */ }
-  state.run = Math.min(state.run, Math.max(data.runs.length - 1, 0));
 }
 
+const runOf = (folder) => data.runs.find((run) => run.folder === folder);
 const shown = () => data.runs.filter((run) => !state.off.has(run.folder));
-const label = (run) => (run.standIn ? run.name.replace(/-stand-in$/, "") + " (stand-in)" : run.name) + (run.finished ? "" : ", under way");
+const label = (run) => (run.standIn ? run.name.replace(/-stand-in$/, "") + " (stand-in)" : run.name) + (run.finished ? "" : `, ${condition(run)}`);

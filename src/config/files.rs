@@ -87,12 +87,15 @@ pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
         let planned = variants.iter().filter_map(|(_, planned)| planned.as_ref().ok());
         for plan in planned.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
             if let Some(other) = names.insert(plan.name.to_lowercase(), file) {
+                let is_one = file == other;
                 let (file, other, name) = (file.display(), other.display(), &plan.name);
-                let message = format!("{file} has the same name as {other}: {name}");
-                errors.push(
-                    Error::input(message)
-                        .hint("both would write into one results folder; give one of them another `name`"),
-                );
+                errors.push(if is_one {
+                    Error::input(format!("two runs of {file} would be called {name}"))
+                        .hint("upper and lower case are one in names; write their values otherwise, or leave one out")
+                } else {
+                    Error::input(format!("{file} has the same name as {other}: {name}"))
+                        .hint("both would write into one results folder; give one of them another `name`")
+                });
             }
         }
     }

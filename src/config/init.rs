@@ -28,7 +28,9 @@ pub fn init(args: &InitArgs) -> Result<()> {
     // What its name makes of it, before it is there.
     Plan::parse_all(text, &file, &[])?;
     write(&file, text)?;
-    let shown = quoted(&file.display().to_string());
+    // What begins with a hyphen would be an option.
+    let plain = file.display().to_string();
+    let shown = quoted(&if plain.starts_with('-') { format!("./{plain}") } else { plain });
     Progress::from_env().line(format!(
         "wrote {}: {}\nnext, once you have changed what its comments say:\n  tunelab check {shown}\n  tunelab run {shown}",
         file.display(),

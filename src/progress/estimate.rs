@@ -61,6 +61,9 @@ impl Part {
     }
 }
 
+/// What took less than this says nothing: units that were in a cache take no time.
+const LEAST_SECONDS: f64 = 0.5;
+
 /// A run's phases, and which of them it is in.
 #[derive(Debug, Clone)]
 pub struct RunProgress {
@@ -167,8 +170,12 @@ impl RunProgress {
     /// what was assumed. What an earlier process did counts as if this one had done it.
     pub fn fraction(&self) -> f64 {
         let costs = self.costs();
+        // Loading is short, and what it takes says nothing of the rest; alone it is all there is.
+        let has_work = self.parts.iter().any(|part| part.phase.work != Work::Loading && part.phase.units > 0);
         let sum = |units: fn(&Part) -> u64| -> f64 {
-            self.parts.iter().zip(&costs).map(|(part, cost)| units(part) as f64 * cost).sum()
+            let counted =
+                self.parts.iter().zip(&costs).filter(|(part, _)| !has_work || part.phase.work != Work::Loading);
+            counted.map(|(part, cost)| units(part) as f64 * cost).sum()
         };
         let (done, all) = (sum(|part| part.done), sum(|part| part.phase.units));
         if all > 0.0 { done / all } else { 0.0 }
@@ -188,7 +195,7 @@ impl RunProgress {
 
     /// What a unit of each phase costs: seconds, or only weights where nothing was measured.
     fn costs(&self) -> Vec<f64> {
-        let all = self.speed_of_all().unwrap_or(1.0);
+        let Some(all) = self.speed_of_all() else { return self.parts.iter().map(|part| part.phase.weight).collect() };
         let cost = |part: &Part| {
             own_speed(part).unwrap_or_else(|| part.phase.weight * self.speed(part.phase.work).unwrap_or(all))
         };
@@ -206,7 +213,7 @@ impl RunProgress {
 }
 
 fn own_speed(part: &Part) -> Option<f64> {
-    (part.counted > 0).then(|| part.seconds / part.counted as f64)
+    (part.counted > 0 && part.seconds >= LEAST_SECONDS).then(|| part.seconds / part.counted as f64)
 }
 
 fn speed<'a>(parts: impl Iterator<Item = &'a Part>) -> Option<f64> {
@@ -214,7 +221,7 @@ fn speed<'a>(parts: impl Iterator<Item = &'a Part>) -> Option<f64> {
         (seconds + part.seconds, weights + part.counted as f64 * part.phase.weight)
     });
     // A phase under way without a unit has no speed yet.
-    (weights > 0.0 && seconds > 0.0).then(|| seconds / weights)
+    (weights > 0.0 && seconds >= LEAST_SECONDS).then(|| seconds / weights)
 }
 
 #[cfg(test)]
@@ -267,7 +274,7 @@ mod tests {
         work(&mut run, base, 5, 4.0);
         // A weight of one takes 2 s: 5 * 4 here, 20 * 3 * 2 of training, 10 * 4 of the same drawing.
         close(run.seconds_left(0.0).unwrap(), 20.0 + 120.0 + 40.0);
-        close(run.fraction(), (7.0 + 20.0) / (7.0 + 40.0 + 120.0 + 40.0));
+        close(run.fraction(), 20.0 / (40.0 + 120.0 + 40.0));
         close(run.seconds_per_unit().unwrap(), 4.0);
         work(&mut run, base, 5, 4.0);
         run.end(base);
@@ -275,7 +282,24 @@ mod tests {
         work(&mut run, training, 4, 1.0);
         // Steps are measured now, and pictures are still as they were.
         close(run.seconds_left(0.0).unwrap(), 16.0 + 40.0);
-        close(run.fraction(), (7.0 + 40.0 + 4.0) / (7.0 + 40.0 + 20.0 + 40.0));
+        close(run.fraction(), (40.0 + 4.0) / (40.0 + 20.0 + 40.0));
+    }
+
+    #[test]
+    fn what_was_in_a_cache_says_nothing_of_what_was_not() {
+        let mut run = run();
+        run.spend(7.0);
+        run.inc(0, 1);
+        run.end(0);
+        let base = run.enter("base pictures", 10);
+        work(&mut run, base, 10, 0.0);
+        run.end(base);
+        // By the weights: 10 * 2 of 10 * 2 + 20 * 3 + 10 * 2.
+        close(run.fraction(), 0.2);
+        assert_eq!(run.seconds_left(0.0), None);
+        let training = run.enter("training", 20);
+        work(&mut run, training, 4, 1.0);
+        assert!(run.fraction() < 0.5, "{}", run.fraction());
     }
 
     #[test]

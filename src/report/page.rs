@@ -46,6 +46,8 @@ pub fn write(results: &Path, runs: &Runs, table: &Table, single_file: bool) -> R
         return Ok(vec![REPORT_MD, INDEX_HTML]);
     }
     single_file::inline(results, &runs.finished, &mut page)?;
+    let folders: Vec<String> = runs.finished.iter().map(|run| encode(&run.folder())).collect();
+    page.table = to_page(table, &folders, false);
     write_atomic(&results.join(REPORT_HTML), page.to_html().as_bytes())?;
     Ok(vec![REPORT_MD, INDEX_HTML, REPORT_HTML])
 }
@@ -72,7 +74,7 @@ impl Page {
             stand_ins: stand_ins(finished),
             findings: findings(finished),
             grids: images(finished),
-            table: to_page(table, &folders),
+            table: to_page(table, &folders, true),
             curves: drawing(results),
             figures: figures(finished),
             differences: settings::differences(finished),
@@ -158,7 +160,8 @@ fn stand_ins(runs: &[Run]) -> Option<(String, Vec<String>)> {
         .collect();
     (!known.is_empty()).then(|| {
         let sentence = format!(
-            "{who} of another model and other pictures than their experiments name, because {}: what they show is not what the              experiments' own models would.",
+            "{who} of another model and other pictures than their experiments name, because {}: what they show is not what the \
+             experiments' own models would.",
             reasons.join("; and because ")
         );
         (sentence, cases)

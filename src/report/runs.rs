@@ -98,7 +98,11 @@ fn broken(file: &Path) -> Error {
     Error::input(format!("{} cannot be read", file.display()))
 }
 
+/// The name as it is in the tree, also of a link; of a path such as `.` the folder's own.
 fn folder_name(path: &Path) -> String {
+    if let Some(name) = path.file_name() {
+        return name.to_string_lossy().into_owned();
+    }
     let name = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     name.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -95,9 +95,13 @@ impl Tree {
         Answer::ours("application/json", text.clone().into_bytes(), Some(tag.clone()))
     }
 
-    /// A run that cannot be read is left out, as it may be half written.
+    /// A run that cannot be read is left out, as it may be half written; so is one that a link leads out of the tree to.
     fn runs(&self) -> Result<Runs> {
-        Runs::read(&self.root, &mut |_| {})
+        let mut runs = Runs::read(&self.root, &mut |_| {})?;
+        let is_within = |path: &Path| fs::canonicalize(path).is_ok_and(|path| path.starts_with(&self.root));
+        runs.finished.retain(|run| is_within(&run.path));
+        runs.unfinished.retain(|path| is_within(path));
+        Ok(runs)
     }
 }
 

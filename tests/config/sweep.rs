@@ -114,6 +114,11 @@ fn an_argument_sweeps_but_sets_no_swept_key() {
         .collect();
     assert_eq!(found, ["x-lr0.5-seed1", "x-lr0.5-seed2", "x-lr0.5-seed3"]);
     assert_eq!(good("", &["sweep.seed=[4, 5]"]).len(), 2);
+    // A key stays where the file has it, so the names of the runs that were there stay.
+    let two = format!("{text}adapter.lora.rank = [1, 2]\n");
+    let more: Vec<String> =
+        good(&two, &["sweep.train.learning_rate=[1e-3, 5e-3]"]).into_iter().map(|plan| plan.name).collect();
+    assert_eq!(more, ["x-lr1e-3-rank1", "x-lr1e-3-rank2", "x-lr5e-3-rank1", "x-lr5e-3-rank2"]);
     let error = bad(text, &["train.learning_rate=1.0"]);
     assert!(
         error.contains("`train.learning_rate` is swept") && error.contains("sweep.train.learning_rate="),
@@ -146,6 +151,8 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("[sweep]\nseed = [1, 2]\n[[sweep.skip]]\nseed = 3\n", "leaves nothing out"),
         ("[sweep]\nseed = [1, 2]\n[[sweep.skip]]\nseed = [1, 2]\n", "leaves no run"),
         ("[sweep]\nseed = '1..100000'\n", "100,000"),
+        ("[sweep]\nseed = '-9223372036854775808..9223372036854775807'\n", "18,446,744,073,709,551,616"),
+        ("[sweep]\nseed = '-170141183460469231731687303715884105728..1'\n", "must be a list of values"),
         (
             "[sweep]\nseed = '1..100'\neval.seed = '1..100'\ntrain.steps = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n",
             "100,000 runs, and at most 10,000",
@@ -153,5 +160,6 @@ fn what_is_wrong_is_said_where_it_stands() {
     ] {
         let error = bad(text, &[]);
         assert!(error.contains(words), "{text}: {error}");
+        assert!(!error.contains("problems in"), "one mistake is one problem: {text}: {error}");
     }
 }

@@ -126,7 +126,7 @@ fn other_signals_stop_as_ctrl_c_does_and_give_their_own_code() {
         let said = ended(child);
         assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{}", said.err);
         let step = logged(&world);
-        said.has(&["stopping after this step", &format!("error: interrupted by SIG{signal}")]);
+        said.has(&["stopping where nothing is lost", &format!("error: interrupted by SIG{signal}")]);
         said.has(&[&format!("the last checkpoint holds step {step}; the same command goes on from there")]);
         assert_eq!(tree(&world.path("results/a/checkpoints")), [format!("step-{step:08}.safetensors")]);
         let next = spawned(world.command(&ENDLESS));

@@ -45,7 +45,8 @@ struct Skip {
 /// over the experiment where there is no sweep. What is wrong goes to `problems`.
 pub(super) fn take(base: &mut Table, arguments: &mut [Table], problems: &mut Vec<Problem>) -> Vec<Combination> {
     for argument in arguments.iter_mut() {
-        if let Some(entry) = argument.remove(SWEEP) {
+        if let Some(mut entry) = argument.remove(SWEEP) {
+            keep_places(&mut entry, base.get(SWEEP));
             lay(base, Table::from([(SWEEP.to_owned(), entry)]), Rivals::Argument);
         }
     }
@@ -57,6 +58,15 @@ pub(super) fn take(base: &mut Table, arguments: &mut [Table], problems: &mut Vec
         }
     }
     combinations
+}
+
+/// A key that an argument gives other values stays where the file has it: its place is the order of the names' parts.
+fn keep_places(over: &mut Entry, below: Option<&Entry>) {
+    let Some(below) = below else { return };
+    over.key = below.key.clone();
+    if let (Value::Table(over), Value::Table(below)) = (&mut over.value, &below.value) {
+        over.iter_mut().for_each(|(key, entry)| keep_places(entry, below.get(key)));
+    }
 }
 
 /// An argument is for all runs, so it cannot be what the runs differ in.
@@ -100,7 +110,7 @@ fn expand(entry: Entry, problems: &mut Vec<Problem>) -> Vec<Combination> {
     let skips: Vec<Skip> = skips.into_iter().map(|(at, table)| Skip { at, keys: conditions(table, &[]) }).collect();
     check_keys(&axes, &skips, problems);
     let all = axes.iter().map(|(_, points)| points.len() as u128).fold(1, u128::saturating_mul);
-    if axes.is_empty() {
+    if axes.is_empty() && problems.len() == before {
         problems.push(
             Problem::new(entry.key.clone(), "`sweep` has no values")
                 .label("write `train.learning_rate = [1e-5, 1e-4]`, or leave it out"),
@@ -193,7 +203,9 @@ fn values(entry: &Entry) -> Result<Vec<Entry>, Option<Problem>> {
         Value::Text(text) => {
             let (first, last) =
                 text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?))).ok_or(None)?;
-            let count: i128 = last - first + 1;
+            let (first, last): (i64, i64) = (first, last);
+            let (first, last) = (i128::from(first), i128::from(last));
+            let count = last - first + 1;
             if count < 1 {
                 return Err(Some(
                     Problem::new(entry.at.clone(), format!("the range {text:?} is empty"))
@@ -312,7 +324,8 @@ impl Skip {
 }
 
 fn alike(a: &[Setting], b: &[Setting]) -> bool {
-    a.iter().zip(b).all(|(a, b)| same(&a.value.value, &b.value.value))
+    let has_words = |setting: &Setting| !matches!(setting.value.value, Value::Table(_) | Value::Date);
+    a.iter().all(has_words) && a.iter().zip(b).all(|(a, b)| same(&a.value.value, &b.value.value))
 }
 
 fn same(a: &Value, b: &Value) -> bool {

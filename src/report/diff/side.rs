@@ -241,7 +241,7 @@ fn inputs(hashes: &Hashes) -> Result<Vec<Entry>> {
         }
     }
     for entry in &mut entries {
-        entry.shown.truncate(12);
+        entry.shown = entry.shown.chars().take(12).collect();
     }
     Ok(entries)
 }

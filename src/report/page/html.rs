@@ -155,7 +155,7 @@ impl Page {
 
     /// Runs under way; the script fills it.
     fn live(&self) -> Markup {
-        html! { @if self.data.live { section #live .scripted aria-live="polite" {} } }
+        html! { @if self.data.live { section #live .scripted {} } }
     }
 
     fn answers(&self) -> Markup {

@@ -13,8 +13,8 @@ use super::rows::{Kind, Row, Table};
 /// A column for readers: its place in [`COLUMNS`], itself, its heading.
 type Shown = (usize, &'static Column, &'static str);
 
-/// The table; `folders` are those of the runs in its order, as links begin.
-pub fn to_page(table: &Table, folders: &[String]) -> Markup {
+/// The table; `folders` are those of the runs in its order, as links begin. Without `links` nothing leads to files beside the page.
+pub fn to_page(table: &Table, folders: &[String], links: bool) -> Markup {
     let (same, shown): (Vec<Shown>, Vec<Shown>) =
         filled(table).into_iter().partition(|(at, column, _)| !is_name(column) && is_same(table, *at));
     let baseline = table.baseline.as_deref().unwrap_or_default();
@@ -22,7 +22,7 @@ pub fn to_page(table: &Table, folders: &[String]) -> Markup {
         .scroll {
             table #runs-table .sortable {
                 thead { tr { @for (_, column, heading) in &shown { (head(column, heading)) } } }
-                tbody { @for group in groups(table, folders) { (rows(&group, &shown)) } }
+                tbody { @for group in groups(table, folders) { (rows(&group, &shown, links)) } }
             }
         }
         @if !same.is_empty() {
@@ -31,8 +31,8 @@ pub fn to_page(table: &Table, folders: &[String]) -> Markup {
         @if table.rows.iter().any(|row| row.ratios.iter().any(Option::is_some)) {
             p.note { "The small × are ratios to " (baseline) ": 2.00× is twice and 0.50× half of its number." }
         }
-        p.note { "The same as numbers: " a href="table.csv" { "table.csv" } ", " a href="table.md" { "table.md" } ", "
-            a href="table.tex" { "table.tex" } "." }
+        @if links { p.note { "The same as numbers: " a href="table.csv" { "table.csv" } ", " a href="table.md" { "table.md" } ", "
+            a href="table.tex" { "table.tex" } "." } }
     }
 }
 
@@ -83,11 +83,11 @@ fn head(column: &Column, heading: &str) -> Markup {
     }
 }
 
-fn rows(group: &Group, shown: &[Shown]) -> Markup {
+fn rows(group: &Group, shown: &[Shown], links: bool) -> Markup {
     html! {
         @for row in &group.rows {
             tr.reference[row.kind == Kind::Reference] data-run=[group.folder.filter(|_| row.kind != Kind::Reference)] {
-                @for (at, column, _) in shown { (cell(row, *at, column, group.folder)) }
+                @for (at, column, _) in shown { (cell(row, *at, column, group.folder.filter(|_| links))) }
             }
         }
     }
