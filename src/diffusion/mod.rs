@@ -7,6 +7,7 @@
 mod config;
 mod ddim;
 mod dpmpp_2m;
+mod euler;
 mod euler_a;
 mod heun;
 mod pndm;
@@ -14,7 +15,9 @@ mod sampler;
 mod schedule;
 mod sigmas;
 mod timesteps;
+mod unipc;
 mod variance_exploding;
+mod variance_preserving;
 mod weighted_sum;
 
 pub use sampler::{Sampler, SamplerRun};

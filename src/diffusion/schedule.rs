@@ -38,6 +38,11 @@ impl NoiseSchedule {
         Ok(Self { prediction_type: config.prediction()?, config, alphas_cumprod })
     }
 
+    /// The same process, drawn over noise levels that are spread as Karras et al. do.
+    pub(super) fn with_karras_sigmas(&self) -> Self {
+        Self { config: self.config.with_karras_sigmas(), ..self.clone() }
+    }
+
     /// The number of training timesteps T; timesteps are `0..len()`.
     #[expect(clippy::len_without_is_empty, reason = "a schedule is never empty")]
     pub fn len(&self) -> usize {
