@@ -281,6 +281,11 @@ impl Config {
         }
     }
 
+    /// With betas that are rescaled to zero-terminal SNR, and the spacing that begins at the last timestep.
+    pub fn with_zero_terminal_snr(&self) -> Self {
+        Self { rescale_betas_zero_snr: true, timestep_spacing: Some(Spacing::Trailing), ..self.clone() }
+    }
+
     /// With the noise levels spread as Karras et al. do, and in no other way.
     pub fn with_karras_sigmas(&self) -> Self {
         Self { use_karras_sigmas: Some(true), use_lu_lambdas: None, ..self.clone() }
@@ -372,6 +377,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The text of a `scheduler_config.json` with zero-terminal SNR, as [`Config::with_zero_terminal_snr`] reads it.
+///
+/// Errors: not a JSON object.
+pub fn zero_terminal_snr_json(json: &str) -> Result<String> {
+    let keys = serde_json::from_str(&without_infinities(json));
+    let mut keys: serde_json::Map<String, serde_json::Value> =
+        keys.map_err(|e| Error::input("the scheduler configuration is not a JSON object").cause(e))?;
+    keys.insert("rescale_betas_zero_snr".to_owned(), true.into());
+    keys.insert("timestep_spacing".to_owned(), "trailing".into());
+    Ok(format!("{:#}\n", serde_json::Value::from(keys)))
 }
 
 /// Replaces the bare words `Infinity`, `-Infinity` and `NaN`, which Python writes though JSON has no such numbers
