@@ -118,6 +118,7 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
             negative_prompt: String::new(),
             steps: 5,
             sampler: Sampler::Pndm,
+            karras: false,
             guidance_scale: 3.0,
             seed: 5,
             width: side,

@@ -153,6 +153,7 @@ impl<'a> Fixture<'a> {
                         negative_prompt: "blurry".to_owned(),
                         steps: 10,
                         sampler,
+                        karras: false,
                         guidance_scale: 7.5,
                         seed: 7,
                         width,

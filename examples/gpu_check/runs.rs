@@ -51,6 +51,7 @@ eval = {{ prompts = ['a sks dog'], images = 1, steps = 10, sampler = 'dpmpp_2m',
         results: results.clone(),
         device,
         force: true,
+        tensorboard: false,
         stand_in: false,
         no_stand_in: false,
     };
