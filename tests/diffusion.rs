@@ -139,7 +139,7 @@ fn more_loops_equal_diffusers_at_every_step() {
         check_run(&fixture, key, run, [1, 2, 3]);
         loops += 1;
     }
-    assert_eq!(loops, 84);
+    assert_eq!(loops, 80);
 }
 
 /// Lin et al., 2023: what is trained over rescaled betas.
@@ -438,7 +438,12 @@ const OTHER_CLASSES: [&str; 4] =
     ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "RePaintScheduler", "UnCLIPScheduler"];
 
 /// What a sampler refuses though diffusers goes on, by the variant of the configuration, with the key that is named.
-const REFUSED: [(&str, Sampler, &str); 9] = [
+const REFUSED: [(&str, Sampler, &str); 14] = [
+    ("use_exponential_sigmas", Sampler::Euler, "use_exponential_sigmas"),
+    ("use_exponential_sigmas", Sampler::UniPc, "use_exponential_sigmas"),
+    ("solver_order 3", Sampler::UniPc, "solver_order"),
+    ("final_sigmas_type sigma_min", Sampler::Euler, "final_sigmas_type"),
+    ("final_sigmas_type sigma_min", Sampler::UniPc, "final_sigmas_type"),
     ("karras, zero SNR", Sampler::Pndm, "rescale_betas_zero_snr"),
     ("karras, zero SNR", Sampler::Heun, "rescale_betas_zero_snr"),
     ("karras, cosine", Sampler::Dpmpp2m, "use_karras_sigmas"),
@@ -455,7 +460,7 @@ const REFUSED: [(&str, Sampler, &str); 9] = [
 #[test]
 fn every_scheduler_configuration_is_taken_as_from_config_takes_it() {
     assert_eq!(scheduler_classes("scheduler_classes.json", &FIRST), (350, 55));
-    assert_eq!(scheduler_classes("scheduler_classes_more.json", &[Sampler::Euler, Sampler::UniPc]), (0, 0));
+    assert_eq!(scheduler_classes("scheduler_classes_more.json", &[Sampler::Euler, Sampler::UniPc]), (136, 26));
 }
 
 /// How many were equal, and how many refused.
@@ -486,7 +491,13 @@ fn scheduler_classes(file: &str, samplers: &[Sampler]) -> (usize, usize) {
                 }
                 Err(error) => {
                     assert!(key.is_some() || outcome["error"].is_string(), "{what}: {error}");
-                    assert_way_out(&error, key.unwrap_or("algorithm_type"));
+                    // Over the last step unipc's differences are divided by an infinite h.
+                    let other = match (sampler, variant) {
+                        (Sampler::UniPc, "karras, cosine") => "use_karras_sigmas",
+                        (Sampler::UniPc, _) => "lower_order_final",
+                        _ => "algorithm_type",
+                    };
+                    assert_way_out(&error, key.unwrap_or(other));
                     refused += 1;
                 }
             }

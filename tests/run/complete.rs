@@ -187,15 +187,17 @@ fn zero_terminal_snr_is_trained_and_drawn() {
     };
     let (plain, _) = run("plain", &["eval.sampler=ddim"]);
     let zero = ["train.zero_terminal_snr=true", "train.loss=huber"];
-    for (results, adapter) in [("lora", &[][..]), ("full", &["adapter.full={}", "train.learning_rate=1e-4"])] {
-        let (losses, picture) = run(results, &[&zero[..], adapter].concat());
+    let text = world.text("a.toml");
+    for (results, adapter) in [("lora", "lora = { rank = 2, alpha = 3 }"), ("full", "full = {}")] {
+        assert!(text.contains("adapter.lora = { rank = 2, alpha = 3 }"), "{text}");
+        world.write("a.toml", text.replace("lora = { rank = 2, alpha = 3 }", adapter));
+        let (losses, picture) = run(results, &zero);
         assert_ne!(losses[0][2].to_bits(), plain[0][2].to_bits());
         let drawn = format!("drawn-{results}");
         world.done(&["sample", &format!("{results}/a"), "--prompt", "a cat", "-o", &drawn]);
         assert!(world.read(&format!("{drawn}/a-cat/0.png")) == picture, "{results}");
         fs_err::remove_file(world.path(&format!("{results}/a/samples/tuned/a-cat/0.png"))).expect("it was there");
-        let sets =
-            [&["model.path=model", "eval.prompts=['a cat']", "eval.compare_base=false"], &zero[..], adapter].concat();
+        let sets = [&["model.path=model", "eval.prompts=['a cat']", "eval.compare_base=false"], &zero[..]].concat();
         let sets = sets.iter().flat_map(|option| ["--set", option]);
         world.done(&["run", "a.toml", "--results", results].into_iter().chain(sets).collect::<Vec<_>>());
         assert!(world.read(&format!("{results}/a/samples/tuned/a-cat/0.png")) == picture, "{results}, drawn again");
