@@ -439,6 +439,9 @@ pub struct SampleArgs {
     /// The denoising method.
     #[arg(long, value_parser = sampler())]
     pub sampler: Option<Sampler>,
+    /// Noise levels spread as Karras et al. do, with dpmpp_2m, heun, euler and unipc.
+    #[arg(long)]
+    pub karras: bool,
     /// Width in pixels, a multiple of 8; the run's resolution or the model's own if not given.
     #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = side, requires = "height")]
     pub width: Option<usize>,

@@ -109,7 +109,7 @@ impl<'a> ImageGenerator<'a> {
         negative: &Conditioning,
         bar: &Bar,
     ) -> Result<Tensor> {
-        let mut run = SamplerRun::new(sampler, self.schedule, shot.params.steps)?;
+        let mut run = SamplerRun::spread(sampler, self.schedule, shot.params.steps, shot.params.karras)?;
         let downscale = self.vae.config().downscale();
         let shape =
             [images, self.unet.config().in_channels, shot.params.height / downscale, shot.params.width / downscale];

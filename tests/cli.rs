@@ -295,7 +295,7 @@ fn wrong_arguments_exit_with_2() {
         &["sample", "results/x", "--prompt", "a dog"],
         &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--width", "512"],
         &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--width", "500", "--height", "512"],
-        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--sampler", "euler"],
+        &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--sampler", "eulr"],
         &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--images", "0"],
         &["sample", "results/x", "--prompt", "a dog", "-o", "out", "--guidance-scale", "nan"],
     ] {

@@ -64,6 +64,7 @@ fn shot(sampler: Sampler, (height, width): (usize, usize)) -> ImageMetadata {
             negative_prompt: "blurry".to_owned(),
             steps: 10,
             sampler,
+            karras: false,
             guidance_scale: 7.5,
             seed: 7,
             width,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 use tunelab::config::{AdamW, Dataset, Dtype, Length, LrScheduler, Optimizer, Source, Train};
 use tunelab::data::{Cache, load_dataset};
-use tunelab::diffusion::NoiseSchedule;
+use tunelab::diffusion::{LossFunction, NoiseSchedule};
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters, Trainable};
@@ -66,7 +66,7 @@ impl Bench {
 
     fn inputs<'a>(&'a self, train: &'a Train) -> TrainerInputs<'a> {
         TrainerInputs {
-            predictor: self.predictor(&self.unet, train.snr_gamma),
+            predictor: Predictor { loss: train.loss_function(), ..self.predictor(&self.unet, train.snr_gamma) },
             trained: self.parameters.trained(),
             dropouts: self.parameters.dropout().map(|d| (PartName::Unet, d.clone())).into_iter().collect(),
             vae: &self.vae,
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn predictor<'a>(&'a self, unet: &'a Unet, snr_gamma: Option<f64>) -> Predictor<'a> {
-        Predictor { unet, texts: &self.texts, schedule: &self.schedule, snr_gamma }
+        Predictor { unet, texts: &self.texts, schedule: &self.schedule, snr_gamma, loss: LossFunction::L2 }
     }
 
     /// The rows of a whole run.

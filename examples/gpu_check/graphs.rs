@@ -7,7 +7,7 @@ use super::{F32, SHORT};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::config::{self, AdamW, Dtype, SampleParams, Train};
-use tunelab::diffusion::Sampler;
+use tunelab::diffusion::{LossFunction, Sampler};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::Trainable;
@@ -71,7 +71,8 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
     let embeds = (0..kinds).map(|i| Ok((i.to_string(), text.narrow(0, i, 1)?.into())));
     let texts = TextConditioning::Cached(embeds.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = with.folder.model()?.noise_schedule()?;
-    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0) };
+    let predictor =
+        Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma: Some(5.0), loss: LossFunction::L2 };
     let adamw = config::Optimizer::AdamW(AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 });
     let mut optimizer = Optimizer::new(parameters.trained(), &adamw, 1.0)?;
     let scale = if dtype == Dtype::F16 { 1024.0 } else { 1.0 };
@@ -117,6 +118,7 @@ fn denoised(with: &Check, dtype: Dtype) -> Result<Tensor> {
             negative_prompt: String::new(),
             steps: 5,
             sampler: Sampler::Pndm,
+            karras: false,
             guidance_scale: 3.0,
             seed: 5,
             width: side,

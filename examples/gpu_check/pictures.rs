@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::adapter::file::{self as lora_file, Component, Modules};
 use tunelab::config::{Dtype, SampleParams};
-use tunelab::diffusion::{Sampler, SamplerRun};
+use tunelab::diffusion::{LossFunction, Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::build::{Build, Parameters};
@@ -63,7 +63,7 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let embeds = captions.iter().enumerate().map(|(i, caption)| Ok((caption.clone(), row("text", i, 1)?.into())));
     let texts = TextConditioning::Cached(embeds.collect::<Result<BTreeMap<_, _>>>()?);
     let schedule = with.folder.model()?.noise_schedule()?;
-    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma };
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma, loss: LossFunction::L2 };
     let timesteps = f["timesteps"].to_vec1::<i64>()?.into_iter().map(|t| t as usize).collect();
     let sample = NoiseSample::fixed(with.here(&f["noise"])?, timesteps);
     let half =
@@ -153,6 +153,7 @@ impl<'a> Fixture<'a> {
                         negative_prompt: "blurry".to_owned(),
                         steps: 10,
                         sampler,
+                        karras: false,
                         guidance_scale: 7.5,
                         seed: 7,
                         width,

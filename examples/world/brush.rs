@@ -66,6 +66,7 @@ impl Brush {
                     negative_prompt: String::new(),
                     steps: how.steps,
                     sampler: how.sampler,
+                    karras: false,
                     guidance_scale: how.guidance,
                     seed: how.seed.wrapping_add(index as u64),
                     width: SIDE,

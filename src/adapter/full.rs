@@ -8,6 +8,7 @@ use super::method::{Method, Output};
 use super::single_file;
 use super::weights::{TrainedModel, WeightsFolder};
 use crate::config::Full;
+use crate::diffusion::zero_terminal_snr_json;
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::results::weights_name;
@@ -46,13 +47,24 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
     }
     copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
     copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
-    out.copy(&files.scheduler_config, "scheduler/scheduler_config.json")?;
+    scheduler(out, trained)?;
     if full.single_file {
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
     }
     // Last: with it the folder is a model.
     let index = model_index(&files.root)?;
     out.write(MODEL_INDEX, |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
+}
+
+/// The base model's scheduler, with zero-terminal SNR where the model was trained so.
+fn scheduler(out: &mut WeightsFolder, trained: &TrainedModel) -> Result<()> {
+    let name = "scheduler/scheduler_config.json";
+    let from = &trained.files.scheduler_config;
+    if !trained.plan.train.zero_terminal_snr {
+        return out.copy(from, name);
+    }
+    let json = zero_terminal_snr_json(&fs_err::read_to_string(from)?)?;
+    out.write(name, |path| Ok(fs_err::write(path, json)?))
 }
 
 /// The base model's index without what is not copied (safety checker and its like).

@@ -3,7 +3,7 @@
 //! In: the adapter's settings and the trained model. Out: the header's entries.
 
 use super::weights::TrainedModel;
-use crate::config::{Dtype, Lora, Objective};
+use crate::config::{Dtype, Lora, Loss, Objective};
 use crate::diffusion::PredictionType;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         Objective::DreamBooth(prior) => prior.prior_loss_weight.to_string(),
         Objective::Captions => "1.0".to_owned(),
     };
-    let entries = [
+    let mut entries = vec![
         ("ss_v2", "False".to_owned()),
         ("ss_base_model_version", if v_prediction { "sd_v1_v" } else { "sd_v1" }.to_owned()),
         ("ss_network_module", "networks.lora".to_owned()),
@@ -63,6 +63,14 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("modelspec.title", plan.name.clone()),
         ("modelspec.resolution", format!("{side}x{side}")),
     ];
+    if t.zero_terminal_snr {
+        entries.push(("ss_zero_terminal_snr", "True".to_owned()));
+    }
+    if t.loss != Loss::L2 {
+        entries.push(("ss_loss_type", t.loss.to_string()));
+        entries.push(("ss_huber_schedule", t.huber_schedule.to_string()));
+        entries.push(("ss_huber_c", t.huber_c.to_string()));
+    }
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 

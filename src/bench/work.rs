@@ -4,6 +4,7 @@ use super::operations::{self, Batch as Size, Half, Passes};
 use crate::cli::{BenchArgs, BenchWork};
 use crate::config::{self, AdamW, Train};
 use crate::device::{self, GpuUtilization};
+use crate::diffusion::LossFunction;
 use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::Trainable;
@@ -113,7 +114,7 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
     let texts =
         TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?.into())]));
-    let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None };
+    let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None, loss: LossFunction::L2 };
     let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);

@@ -5,7 +5,8 @@
 use super::keys::{
     Affects, Inner, Named, NoKey, any_text, at_least, choice, count, flag, natural, settings, texts, whole,
 };
-use crate::diffusion::Sampler;
+use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
+use crate::error::Result;
 
 settings! {
     /// How an image is drawn, but for its prompt.
@@ -16,6 +17,8 @@ settings! {
         guidance_scale: f64 = 7.5 => at_least(0.0);
         /// The denoising method.
         sampler: Sampler = Sampler::Pndm => choice::<Sampler>();
+        /// Noise levels spread as Karras et al. do; with dpmpp_2m, heun, euler and unipc.
+        karras: bool = false => flag();
         /// What guidance leads away from; may be empty.
         negative_prompt: String = String::new() => any_text();
         /// Width in pixels.
@@ -40,7 +43,7 @@ settings! {
         /// Images of each prompt.
         images: usize = 1 => count(1).sampling();
         sample => Inner::Part(
-            &[("steps", "steps"), ("guidance_scale", "guidance_scale"), ("sampler", "sampler"), ("seed", "seed")],
+            &[("steps", "steps"), ("guidance_scale", "guidance_scale"), ("sampler", "sampler"), ("karras", "karras"), ("seed", "seed")],
             Affects::Sampling,
         );
         /// Optimizer steps between two evaluation losses; 0 is never.
@@ -53,6 +56,13 @@ settings! {
 }
 
 impl SampleParams {
+    /// The loop that draws so over a model's schedule.
+    ///
+    /// Errors: a sampler or a number of steps that the schedule has not, Karras sigmas that the sampler has not.
+    pub fn sampler_run(&self, schedule: &NoiseSchedule) -> Result<SamplerRun> {
+        SamplerRun::spread(self.sampler, schedule, self.steps, self.karras)
+    }
+
     /// Those of the image `index`, whose seed is so much further.
     #[must_use]
     pub fn nth(&self, index: usize) -> Self {

@@ -43,7 +43,7 @@ pub use optimizer::{AdamW, Optimizer};
 pub use sampling::{Unfit, unfit_sampling};
 use source::Role;
 pub use source::Source;
-pub use train::{Length, LrScheduler, Train};
+pub use train::{Length, Loss, LrScheduler, Train};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the
 /// longest name that is made of it, that of `weights/<name>.safetensors` while it is written. The

@@ -11,7 +11,7 @@ use super::{
     unfit_sampling,
 };
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
-use crate::diffusion::NoiseSchedule;
+use crate::diffusion::{NoiseSchedule, Sampler};
 use crate::error::{Error, Result};
 use crate::metrics::EncoderName;
 use crate::model::describe::plausible_target;
@@ -75,6 +75,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
         plan.train.learning_rate = usual_learning_rate(&plan.adapter, &plan.objective);
     }
     images_while_training(&root.section("eval"), &mut plan);
+    eval_sampler(&root.section("eval"), &mut plan);
     if !root.section("eval").has("prompts") {
         plan.eval.prompts = plan.dataset.prompt.iter().cloned().collect();
     }
@@ -144,6 +145,22 @@ fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
 fn images_while_training(s: &Section, plan: &mut Plan) {
     if !s.has("keep_weights") {
         plan.eval.keep_weights = matches!(plan.adapter, Adapter::Lora(_));
+    }
+}
+
+/// PNDM has no first step from pure noise, and Karras sigmas go with some samplers only.
+fn eval_sampler(s: &Section, plan: &mut Plan) {
+    let sample = &mut plan.eval.sample;
+    if plan.train.zero_terminal_snr && !s.has("sampler") {
+        sample.sampler = Sampler::Ddim;
+    }
+    if sample.karras && !sample.sampler.has_karras() {
+        let names: Vec<String> =
+            Sampler::ALL.into_iter().filter(|s| s.has_karras()).map(|s| format!("\"{s}\"")).collect();
+        let message = format!("`karras`: {} has no Karras sigmas", sample.sampler);
+        s.reject("karras", message, format!("`sampler` must be one of {}", names.join(", ")));
+        // Told once.
+        sample.karras = false;
     }
 }
 

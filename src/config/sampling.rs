@@ -4,7 +4,7 @@
 //! fit it, with the key to change.
 
 use super::{DreamBooth, Objective, Plan, SampleParams};
-use crate::diffusion::{NoiseSchedule, SamplerRun};
+use crate::diffusion::NoiseSchedule;
 use crate::error::Error;
 
 /// A sampler, or its number of steps, that a schedule has not.
@@ -20,8 +20,15 @@ pub struct Unfit {
 /// All of them: of the evaluation's pictures, and of the class images that are made.
 pub fn unfit_sampling(plan: &Plan, schedule: &NoiseSchedule) -> Vec<Unfit> {
     let mut found = Vec::new();
+    let trained = match plan.train.noise_schedule(schedule.clone()) {
+        Ok(trained) => trained,
+        Err(error) => {
+            found.push(Unfit { tables: &["train"], key: "zero_terminal_snr", error });
+            schedule.clone()
+        }
+    };
     if !plan.eval.prompts.is_empty() {
-        found.extend(unfit(&["eval"], ["steps", "sampler"], schedule, &plan.eval.sample));
+        found.extend(unfit(&["eval"], ["steps", "sampler"], &trained, &plan.eval.sample));
     }
     if let Objective::DreamBooth(DreamBooth { class_path: None, class_sample, .. }) = &plan.objective {
         let keys = ["class_steps", "class_sampler"];
@@ -36,8 +43,9 @@ fn unfit(
     schedule: &NoiseSchedule,
     sample: &SampleParams,
 ) -> Option<Unfit> {
-    let error = SamplerRun::new(sample.sampler, schedule, sample.steps).err()?;
+    let error = sample.sampler_run(schedule).err()?;
     // Where no number of steps would do, it is the sampler that does not fit.
-    let would_do = [1, 2, 5, 20].into_iter().any(|steps| SamplerRun::new(sample.sampler, schedule, steps).is_ok());
+    let would_do =
+        [1, 2, 5, 20].into_iter().any(|steps| SampleParams { steps, ..sample.clone() }.sampler_run(schedule).is_ok());
     Some(Unfit { tables, key: if would_do { keys[0] } else { keys[1] }, error })
 }

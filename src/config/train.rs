@@ -8,6 +8,8 @@ use std::ops::Bound;
 
 use super::keys::{Inner, Keys, Named, Visit, above, at_least, between, choice, count, flag, named, settings};
 use super::optimizer::Optimizer;
+use crate::diffusion::{HuberSchedule, LossFunction, NoiseSchedule};
+use crate::error::Result;
 use crate::model::Dtype;
 
 settings! {
@@ -28,6 +30,14 @@ settings! {
         warmup_steps: usize = 0 => count(0);
         /// Gradients are clipped to this global norm.
         max_grad_norm: f64 = 1.0 => above(0.0);
+        /// What a difference counts: its square, or scheduled pseudo-Huber losses (Khrapov et al. 2024).
+        loss: Loss = Loss::L2 => choice::<Loss>();
+        /// How the threshold c of huber and `smooth_l1` follows the timestep.
+        huber_schedule: HuberSchedule = HuberSchedule::Snr => choice::<HuberSchedule>();
+        /// The threshold at the noisiest timestep: differences above it count linearly.
+        huber_c: f64 = 0.1 => above(0.0);
+        /// Betas that end in pure noise (Lin et al. 2023); for models that predict v, drawn with ddim unless said.
+        zero_terminal_snr: bool = false => flag();
         /// Gamma of min-SNR weighting of the loss (Hang et al. 2023); without it none.
         snr_gamma: Option<f64> = None => above(0.0);
         /// Strength of the offset noise, which is constant over a channel.
@@ -71,7 +81,34 @@ pub enum LrScheduler {
     Polynomial,
 }
 
+/// What a difference of prediction and target counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its square.
+    L2,
+    /// 2c (√(d² + c²) − c).
+    Huber,
+    /// 2 (√(d² + c²) − c).
+    SmoothL1,
+}
+
 impl Train {
+    /// The loss with its threshold.
+    pub fn loss_function(&self) -> LossFunction {
+        match self.loss {
+            Loss::L2 => LossFunction::L2,
+            Loss::Huber => LossFunction::Huber(self.huber_schedule, self.huber_c),
+            Loss::SmoothL1 => LossFunction::SmoothL1(self.huber_schedule, self.huber_c),
+        }
+    }
+
+    /// The noise schedule of training and of drawing what it trained, from the model's own.
+    ///
+    /// Errors: zero-terminal SNR for a model that predicts ε.
+    pub fn noise_schedule(&self, own: NoiseSchedule) -> Result<NoiseSchedule> {
+        if self.zero_terminal_snr { own.with_zero_terminal_snr() } else { Ok(own) }
+    }
+
     /// Optimizer steps of the whole run on `images` photographs: an epoch's last batch and last
     /// accumulation may be smaller than the others, as in diffusers.
     pub fn total_steps(&self, images: usize) -> usize {
@@ -109,6 +146,30 @@ impl Named for LrScheduler {
             ("cosine", Self::Cosine),
             ("polynomial", Self::Polynomial),
         ]
+    }
+}
+
+impl Named for Loss {
+    fn names() -> Vec<(&'static str, Self)> {
+        vec![("l2", Self::L2), ("huber", Self::Huber), ("smooth_l1", Self::SmoothL1)]
+    }
+}
+
+impl Named for HuberSchedule {
+    fn names() -> Vec<(&'static str, Self)> {
+        vec![("snr", Self::Snr), ("exponential", Self::Exponential), ("constant", Self::Constant)]
+    }
+}
+
+impl fmt::Display for HuberSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(named(*self))
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(named(*self))
     }
 }
 

@@ -93,6 +93,12 @@ pub(super) struct Config {
     pub use_beta_sigmas: Option<bool>,
     use_lu_lambdas: Option<bool>,
     use_flow_sigmas: Option<bool>,
+    predict_x0: Option<bool>,
+    lower_order_final: Option<bool>,
+    disable_corrector: Option<Vec<usize>>,
+    solver_p: Option<serde::de::IgnoredAny>,
+    interpolation_type: Option<String>,
+    timestep_type: Option<String>,
     pub sigma_min: Option<f64>,
     pub sigma_max: Option<f64>,
 }
@@ -127,6 +133,12 @@ impl Default for Config {
             use_beta_sigmas: None,
             use_lu_lambdas: None,
             use_flow_sigmas: None,
+            predict_x0: None,
+            lower_order_final: None,
+            disable_corrector: None,
+            solver_p: None,
+            interpolation_type: None,
+            timestep_type: None,
             sigma_min: None,
             sigma_max: None,
         }
@@ -220,12 +232,63 @@ impl Config {
         self.spread()
     }
 
+    /// Refuses what would make `UniPC` something else than the second-order solver over x₀ with "bh2" and its corrector;
+    /// gives whether its noise levels are spread as Karras et al. do. As in diffusers' `from_config`, the solvers of
+    /// DPM-Solver++ and DEIS stand for "bh2".
+    pub fn unipc(&self) -> Result<bool> {
+        let texts = [
+            ("solver_type", &self.solver_type, &["bh2", "midpoint", "heun", "logrho"][..]),
+            ("final_sigmas_type", &self.final_sigmas_type, &["zero"]),
+        ];
+        for (key, value, built) in texts {
+            if let Some(value) = value {
+                self.refuse_with("unipc", !built.contains(&value.as_str()), key, &format!("\"{value}\""))?;
+            }
+        }
+        let order = self.solver_order.unwrap_or(2);
+        self.refuse_with("unipc", order != 2, "solver_order", &order.to_string())?;
+        self.refuse_with("unipc", self.predict_x0 == Some(false), "predict_x0", "false")?;
+        self.refuse_with("unipc", self.lower_order_final == Some(false), "lower_order_final", "false")?;
+        let uncorrected = self.disable_corrector.as_ref().is_some_and(|steps| !steps.is_empty());
+        self.refuse_with("unipc", uncorrected, "disable_corrector", "not empty")?;
+        self.refuse_with("unipc", self.solver_p.is_some(), "solver_p", "another solver")?;
+        self.refuse_other_spreads("unipc")?;
+        self.check_sigma_range()?;
+        Ok(self.has_karras_sigmas())
+    }
+
+    /// Refuses what is not built of Euler's method.
+    pub fn euler(&self) -> Result<()> {
+        let texts = [
+            ("final_sigmas_type", &self.final_sigmas_type, "zero"),
+            ("interpolation_type", &self.interpolation_type, "linear"),
+            ("timestep_type", &self.timestep_type, "discrete"),
+        ];
+        for (key, value, built) in texts {
+            if let Some(value) = value {
+                self.refuse_with("euler", value != built, key, &format!("\"{value}\""))?;
+            }
+        }
+        self.refuse_other_spreads("euler")?;
+        self.check_sigma_range()
+    }
+
     /// The first noise of a loop from its highest noise level, which is less than pure noise where the spacing is "leading".
     pub fn init_noise_sigma(&self, highest: f64) -> f64 {
         match self.timestep_spacing {
             Some(Spacing::Leading) => (highest * highest + 1.0).sqrt(),
             Some(Spacing::Linspace | Spacing::Trailing) | None => highest,
         }
+    }
+
+    /// With betas that are rescaled to zero-terminal SNR, and the spacing that begins at the last timestep.
+    pub fn with_zero_terminal_snr(&self) -> Self {
+        Self { rescale_betas_zero_snr: true, timestep_spacing: Some(Spacing::Trailing), ..self.clone() }
+    }
+
+    /// With the noise levels spread as Karras et al. do, and in no other way.
+    pub fn with_karras_sigmas(&self) -> Self {
+        Self { use_karras_sigmas: Some(true), use_lu_lambdas: None, ..self.clone() }
     }
 
     /// Whether the noise levels are to be spread as Karras et al. do.
@@ -247,9 +310,7 @@ impl Config {
     }
 
     fn spread(&self) -> Result<Option<Spread>> {
-        let unbuilt =
-            [("use_exponential_sigmas", self.use_exponential_sigmas), ("use_beta_sigmas", self.use_beta_sigmas)];
-        unbuilt.into_iter().try_for_each(|(key, value)| self.refuse_dpmpp_2m(value == Some(true), key, "true"))?;
+        self.refuse_other_spreads("dpmpp_2m")?;
         let spread = match (self.use_karras_sigmas, self.use_lu_lambdas) {
             (Some(true), _) => Spread::Karras,
             (_, Some(true)) => Spread::Lu,
@@ -262,8 +323,18 @@ impl Config {
         Ok(Some(spread))
     }
 
+    fn refuse_other_spreads(&self, sampler: &str) -> Result<()> {
+        let unbuilt =
+            [("use_exponential_sigmas", self.use_exponential_sigmas), ("use_beta_sigmas", self.use_beta_sigmas)];
+        unbuilt.into_iter().try_for_each(|(key, value)| self.refuse_with(sampler, value == Some(true), key, "true"))
+    }
+
     fn refuse_dpmpp_2m(&self, wrong: bool, key: &str, value: &str) -> Result<()> {
-        self.refuse(wrong, key, &format!("{value}, with dpmpp_2m")).map_err(|e| {
+        self.refuse_with("dpmpp_2m", wrong, key, value)
+    }
+
+    fn refuse_with(&self, sampler: &str, wrong: bool, key: &str, value: &str) -> Result<()> {
+        self.refuse(wrong, key, &format!("{value}, with {sampler}")).map_err(|e| {
             e.hint(format!("use another sampler (pndm, ddim or euler_a), or take `{key}` out of that file"))
         })
     }
@@ -306,6 +377,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The text of a `scheduler_config.json` with zero-terminal SNR, as [`Config::with_zero_terminal_snr`] reads it.
+///
+/// Errors: not a JSON object.
+pub fn zero_terminal_snr_json(json: &str) -> Result<String> {
+    let keys = serde_json::from_str(&without_infinities(json));
+    let mut keys: serde_json::Map<String, serde_json::Value> =
+        keys.map_err(|e| Error::input("the scheduler configuration is not a JSON object").cause(e))?;
+    keys.insert("rescale_betas_zero_snr".to_owned(), true.into());
+    keys.insert("timestep_spacing".to_owned(), "trailing".into());
+    Ok(format!("{:#}\n", serde_json::Value::from(keys)))
 }
 
 /// Replaces the bare words `Infinity`, `-Infinity` and `NaN`, which Python writes though JSON has no such numbers

@@ -6,6 +6,7 @@
 use super::config::PredictionType;
 use super::schedule::NoiseSchedule;
 use super::timesteps;
+use super::variance_preserving::Level;
 use super::weighted_sum::weighted_sum;
 use crate::error::Result;
 use candle_core::Tensor;
@@ -19,26 +20,6 @@ pub(super) struct Dpmpp2m {
     levels: Vec<Level>,
     /// The x₀ of the call before.
     last_clean: Option<Tensor>,
-}
-
-/// One noise level: x = α x₀ + σ ε with α² + σ² = 1.
-#[derive(Debug, Clone, Copy)]
-struct Level {
-    alpha: f64,
-    sigma: f64,
-}
-
-impl Level {
-    /// From the variance-exploding σ / α.
-    fn new(ratio: f64) -> Self {
-        let alpha = 1.0 / (ratio * ratio + 1.0).sqrt();
-        Self { alpha, sigma: ratio * alpha }
-    }
-
-    /// λ = ln(α / σ), half the logarithm of the signal-to-noise ratio; infinite without noise.
-    fn lambda(self) -> f64 {
-        self.alpha.ln() - self.sigma.ln()
-    }
 }
 
 impl Dpmpp2m {
@@ -56,12 +37,7 @@ impl Dpmpp2m {
 
     pub fn step(&mut self, model_output: &Tensor, call: usize, x: &Tensor) -> Result<Tensor> {
         let (level, next) = (self.levels[call], self.levels[call + 1]);
-        let clean = match self.prediction_type {
-            PredictionType::Epsilon => {
-                weighted_sum([(1.0 / level.alpha, x), (-level.sigma / level.alpha, model_output)])?
-            }
-            PredictionType::VPrediction => weighted_sum([(level.alpha, x), (-level.sigma, model_output)])?,
-        };
+        let clean = level.clean(self.prediction_type, model_output, x)?;
         let h = next.lambda() - level.lambda();
         let (keep, gain) = (next.sigma / level.sigma, -next.alpha * (-h).exp_m1());
         let stepped = match self.last_clean.take() {

@@ -7,15 +7,21 @@
 mod config;
 mod ddim;
 mod dpmpp_2m;
+mod euler;
 mod euler_a;
 mod heun;
+mod huber;
 mod pndm;
 mod sampler;
 mod schedule;
 mod sigmas;
 mod timesteps;
+mod unipc;
 mod variance_exploding;
+mod variance_preserving;
 mod weighted_sum;
 
+pub use config::zero_terminal_snr_json;
+pub use huber::{HuberSchedule, LossFunction};
 pub use sampler::{Sampler, SamplerRun};
 pub use schedule::{NoiseSchedule, PredictionType};

@@ -6,10 +6,12 @@
 
 use super::ddim::Ddim;
 use super::dpmpp_2m::Dpmpp2m;
+use super::euler::Euler;
 use super::euler_a::EulerA;
 use super::heun::Heun;
 use super::pndm::Pndm;
 use super::schedule::NoiseSchedule;
+use super::unipc::UniPc;
 use crate::error::{Error, Result};
 use crate::random::Generator;
 use candle_core::Tensor;
@@ -35,11 +37,18 @@ pub enum Sampler {
     /// Heun's method, two calls a step (Karras et al., 2022).
     #[serde(rename = "heun")]
     Heun,
+    /// Euler's method (Karras et al., 2022).
+    #[serde(rename = "euler")]
+    Euler,
+    /// `UniPC` of second order (Zhao et al., 2023).
+    #[serde(rename = "unipc")]
+    UniPc,
 }
 
 impl Sampler {
     /// Every sampler, in the order in which they are offered.
-    pub const ALL: [Self; 5] = [Self::Pndm, Self::Ddim, Self::EulerA, Self::Dpmpp2m, Self::Heun];
+    pub const ALL: [Self; 7] =
+        [Self::Pndm, Self::Ddim, Self::EulerA, Self::Dpmpp2m, Self::Heun, Self::Euler, Self::UniPc];
 
     /// The name used in experiments and on the command line.
     pub fn name(self) -> &'static str {
@@ -49,6 +58,16 @@ impl Sampler {
             Self::EulerA => "euler_a",
             Self::Dpmpp2m => "dpmpp_2m",
             Self::Heun => "heun",
+            Self::Euler => "euler",
+            Self::UniPc => "unipc",
+        }
+    }
+
+    /// Whether diffusers spreads its noise levels as Karras et al. do, if that is asked for.
+    pub fn has_karras(self) -> bool {
+        match self {
+            Self::Dpmpp2m | Self::Heun | Self::Euler | Self::UniPc => true,
+            Self::Pndm | Self::Ddim | Self::EulerA => false,
         }
     }
 }
@@ -66,7 +85,7 @@ impl FromStr for Sampler {
         Self::ALL.into_iter().find(|sampler| sampler.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             let error = Error::input(format!("unknown sampler \"{text}\"")).hint(format!("the samplers are {names}"));
-            let karras = "Karras sigmas are dpmpp_2m over a model whose scheduler_config.json has `use_karras_sigmas`";
+            let karras = "Karras sigmas are eval.karras = true, and --karras of `tunelab sample`, with dpmpp_2m, heun, euler or unipc";
             if text.to_lowercase().contains("karras") { error.also(karras) } else { error }
         })
     }
@@ -85,6 +104,8 @@ enum State {
     EulerA(EulerA),
     Dpmpp2m(Dpmpp2m),
     Heun(Heun),
+    Euler(Euler),
+    UniPc(UniPc),
 }
 
 impl SamplerRun {
@@ -99,12 +120,30 @@ impl SamplerRun {
             Sampler::EulerA => State::EulerA(EulerA::new(schedule, steps)?),
             Sampler::Dpmpp2m => State::Dpmpp2m(Dpmpp2m::new(schedule, steps)?),
             Sampler::Heun => State::Heun(Heun::new(schedule, steps)?),
+            Sampler::Euler => State::Euler(Euler::new(schedule, steps)?),
+            Sampler::UniPc => State::UniPc(UniPc::new(schedule, steps)?),
         };
         Ok(Self { state })
     }
 
+    /// The same with the noise levels spread as Karras et al. do, where `karras` asks for it; that is diffusers'
+    /// `from_config` with `use_karras_sigmas`.
+    ///
+    /// Errors: also a sampler that diffusers does not spread so.
+    pub fn spread(sampler: Sampler, schedule: &NoiseSchedule, steps: usize, karras: bool) -> Result<Self> {
+        if !karras {
+            return Self::new(sampler, schedule, steps);
+        }
+        if !sampler.has_karras() {
+            let those: Vec<&str> = Sampler::ALL.into_iter().filter(|s| s.has_karras()).map(Sampler::name).collect();
+            let error = Error::input(format!("{sampler} has no Karras sigmas"));
+            return Err(error.hint(format!("{} have them; or leave `karras` out", those.join(", "))));
+        }
+        Self::new(sampler, &schedule.with_karras_sigmas(), steps)
+    }
+
     /// The UNet's timestep for each call. PNDM calls once more than it has steps, or nine times more with its Runge-Kutta start,
-    /// Heun twice a step but for the last. Euler a's and Heun's timesteps may lie between two training timesteps.
+    /// Heun twice a step but for the last. The timesteps of Euler a, Heun and Euler may lie between two training timesteps.
     pub fn timesteps(&self) -> &[f64] {
         match &self.state {
             State::Pndm(run) => &run.timesteps,
@@ -112,6 +151,8 @@ impl SamplerRun {
             State::EulerA(run) => &run.timesteps,
             State::Dpmpp2m(run) => &run.timesteps,
             State::Heun(run) => &run.timesteps,
+            State::Euler(run) => &run.timesteps,
+            State::UniPc(run) => &run.timesteps,
         }
     }
 
@@ -120,7 +161,8 @@ impl SamplerRun {
         match &self.state {
             State::EulerA(run) => run.init_noise_sigma,
             State::Heun(run) => run.init_noise_sigma,
-            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => 1.0,
+            State::Euler(run) => run.init_noise_sigma,
+            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) | State::UniPc(_) => 1.0,
         }
     }
 
@@ -129,7 +171,8 @@ impl SamplerRun {
         match &self.state {
             State::EulerA(run) => run.scale_model_input(x, call),
             State::Heun(run) => run.scale_model_input(x, call),
-            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) => Ok(x.clone()),
+            State::Euler(run) => run.scale_model_input(x, call),
+            State::Pndm(_) | State::Ddim(_) | State::Dpmpp2m(_) | State::UniPc(_) => Ok(x.clone()),
         }
     }
 
@@ -149,6 +192,8 @@ impl SamplerRun {
             State::EulerA(run) => run.step(model_output, call, x, generators),
             State::Dpmpp2m(run) => run.step(model_output, call, x),
             State::Heun(run) => run.step(model_output, call, x),
+            State::Euler(run) => run.step(model_output, call, x),
+            State::UniPc(run) => run.step(model_output, call, x),
         }
     }
 }

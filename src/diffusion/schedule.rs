@@ -26,7 +26,10 @@ impl NoiseSchedule {
     /// Errors: text that is not such a configuration, a scheduler of another kind of process, an option that changes the
     /// numbers and is not built.
     pub fn from_config(json: &str, file: &Path) -> Result<Self> {
-        let config = Config::parse(json, file)?;
+        Self::of(Config::parse(json, file)?)
+    }
+
+    fn of(config: Config) -> Result<Self> {
         let mut betas = match &config.trained_betas {
             Some(betas) => betas.clone(),
             None => betas(config.beta_schedule, config.beta_start, config.beta_end, config.num_train_timesteps),
@@ -36,6 +39,29 @@ impl NoiseSchedule {
         }
         let alphas_cumprod = cumulative_alphas(&betas);
         Ok(Self { prediction_type: config.prediction()?, config, alphas_cumprod })
+    }
+
+    /// The same process with its betas rescaled so that the last timestep is pure noise (Lin et al., 2023), drawn from that
+    /// timestep on: diffusers' `from_config` with `rescale_betas_zero_snr` and the spacing "trailing".
+    ///
+    /// Errors: a model that predicts ε, which is all of its input at the last timestep and says nothing of x₀.
+    pub fn with_zero_terminal_snr(&self) -> Result<Self> {
+        if self.prediction_type == PredictionType::Epsilon {
+            let file = self.config.file.display();
+            let message = format!(
+                "zero-terminal SNR needs a model that predicts v, and `prediction_type` is \"epsilon\" in {file}: at the last \
+                 timestep ε is the whole input, and the first step of drawing would divide by 0"
+            );
+            return Err(Error::input(message).hint(
+                "leave zero_terminal_snr out, or take a model whose scheduler_config.json has \"v_prediction\"",
+            ));
+        }
+        Self::of(self.config.with_zero_terminal_snr())
+    }
+
+    /// The same process, drawn over noise levels that are spread as Karras et al. do.
+    pub(super) fn with_karras_sigmas(&self) -> Self {
+        Self { config: self.config.with_karras_sigmas(), ..self.clone() }
     }
 
     /// The number of training timesteps T; timesteps are `0..len()`.

@@ -8,7 +8,7 @@ use super::Experiment;
 use super::metrics::Judges;
 use crate::adapter;
 use crate::config::{DreamBooth, Objective, SampleParams};
-use crate::diffusion::{NoiseSchedule, SamplerRun};
+use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::plan::local;
 use crate::progress::{Ended, Phase, Work};
@@ -137,7 +137,7 @@ fn phase(name: &str, work: Work, units: usize, weight: f64) -> Phase {
 
 /// Calls of the UNet for one image; what a sampler refuses, whoever draws says.
 fn calls(of: &SampleParams, schedule: &NoiseSchedule) -> usize {
-    SamplerRun::new(of.sampler, schedule, of.steps).map_or(of.steps, |run| run.timesteps().len())
+    of.sampler_run(schedule).map_or(of.steps, |run| run.timesteps().len())
 }
 
 /// How many there are or will be.

@@ -80,6 +80,8 @@ impl RunInputs {
         }
         run.check_inputs(&hashes)?;
         run.write_inputs(&hashes)?;
+        // The base model's class images were drawn over its own.
+        let schedule = plan.train.noise_schedule(schedule)?;
         let Encoded { captions, eval_embeds, eval_ids, parameters: text_parameters } = texts;
         Ok(Self {
             files,

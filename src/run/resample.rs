@@ -120,7 +120,8 @@ impl Experiment<'_> {
         let texts = prompts.iter().chain([&eval.sample.negative_prompt]).map(String::as_str);
         let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| self.progress.warn(text))?;
         let embeds = pipeline.text_encoders.encode_each(&ids)?;
-        let generator = self.image_generator(&pipeline.unet, &pipeline.vae, &pipeline.schedule);
+        let schedule = self.plan.train.noise_schedule(pipeline.schedule)?;
+        let generator = self.image_generator(&pipeline.unet, &pipeline.vae, &schedule);
         self.sample(set, &generator, &embeds)
     }
 }

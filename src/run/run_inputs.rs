@@ -104,7 +104,9 @@ impl RunInputs {
 
     /// A UNet and texts with this model's noise schedule.
     pub fn predictor<'a>(&'a self, unet: &'a Unet, texts: &'a TextConditioning, plan: &Plan) -> Predictor<'a> {
-        Predictor { unet, texts, schedule: &self.schedule, snr_gamma: plan.train.snr_gamma }
+        let train = &plan.train;
+        let schedule = &self.schedule;
+        Predictor { unet, texts, schedule, snr_gamma: train.snr_gamma, loss: train.loss_function() }
     }
 
     /// The captions for a predictor without dropout: the trained text encoders' numbers as they are

@@ -28,6 +28,8 @@ struct Settings {
     /// Of the frozen weights.
     dtype: Dtype,
     tf32: bool,
+    /// Of the run that is drawn with.
+    zero_terminal_snr: bool,
     /// Of the run that trained the LoRA on this model.
     trained_on: Option<RunRecord>,
     params: SampleParams,
@@ -53,6 +55,8 @@ impl Settings {
         settings.params.steps = args.steps.unwrap_or(settings.params.steps);
         settings.params.guidance_scale = args.guidance_scale.unwrap_or(settings.params.guidance_scale);
         settings.params.sampler = args.sampler.unwrap_or(settings.params.sampler);
+        // A run's own Karras sigmas go with a sampler that has them.
+        settings.params.karras = args.karras || (settings.params.karras && settings.params.sampler.has_karras());
         settings.size = args.width.zip(args.height).or(settings.size);
         Ok(settings)
     }
@@ -72,6 +76,7 @@ impl Settings {
             // Weights that were trained are not rounded.
             dtype: if lora.is_some() { plan.train.dtype } else { Dtype::F32 },
             tf32: plan.train.tf32,
+            zero_terminal_snr: plan.train.zero_terminal_snr,
             lora: lora.map(|file| (file, 1.0)),
             trained_on,
             params: eval.sample,
@@ -89,6 +94,7 @@ impl Settings {
             lora: lora.map(|file| (file, args.lora_scale)),
             dtype: Dtype::F32,
             tf32: false,
+            zero_terminal_snr: false,
             trained_on: None,
             params: SampleParams { seed: 0, ..SampleParams::default() },
             images: 1,
@@ -128,7 +134,9 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let texts = [settings.params.negative_prompt.as_str()].into_iter().chain(prompts);
     let ids = tokenize(&pipeline.tokenizers, texts, &mut |text| progress.warn(text))?;
     let embeds = pipeline.text_encoders.encode_each(&ids)?;
-    let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, &pipeline.schedule, &device, &interrupt);
+    let own = &pipeline.schedule;
+    let schedule = if settings.zero_terminal_snr { &own.with_zero_terminal_snr()? } else { own };
+    let generator = ImageGenerator::new(&pipeline.unet, &pipeline.vae, schedule, &device, &interrupt);
     let images: usize = targets.iter().map(|(_, paths)| paths.len()).sum();
     let unet_calls = generator.unet_calls(settings.params.sampler, settings.params.steps)? * images;
     let bar = progress.bar("sampling", unet_calls as u64);

@@ -3,12 +3,12 @@
 //! A raw diffusion loss depends on the timestep far more than on the model, so it looks as if it
 //! never fell. This one is the same each time it is computed: eight pairs of a picture and a
 //! timestep, the timesteps spread evenly from low noise to high, each with its own noise, without
-//! crops, flips, noise offset or min-SNR weights. It is that of the weights that would be saved:
+//! crops, flips, noise offset, min-SNR weights or another loss than the squared error. It is that of the weights that would be saved:
 //! with a moving average, of that.
 
 use super::examples::{Batch, Examples};
 use super::objective::{NoiseSample, Predictor};
-use crate::diffusion::NoiseSchedule;
+use crate::diffusion::{LossFunction, NoiseSchedule};
 use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::random::Generator;
@@ -37,7 +37,7 @@ impl Evaluation {
 
     /// The mean squared error over all pairs, of networks without dropout.
     pub fn loss(&self, predictor: Predictor) -> Result<f32> {
-        let plain = Predictor { snr_gamma: None, ..predictor };
+        let plain = Predictor { snr_gamma: None, loss: LossFunction::L2, ..predictor };
         let mut sum = 0.0;
         for (batch, sample) in &self.pairs {
             sum += f64::from(plain.loss(&plain.prepare(batch, sample)?)?.to_scalar::<f32>()?);

@@ -1,6 +1,6 @@
 //! The loss of one batch: denoising score matching (Ho et al. 2020), with noise offset, input
-//! perturbation (Ning et al. 2023), min-SNR weights (Hang et al. 2023) and prior preservation (Ruiz
-//! et al. 2023) where they are asked for.
+//! perturbation (Ning et al. 2023), min-SNR weights (Hang et al. 2023), scheduled pseudo-Huber losses
+//! (Khrapov et al. 2024) and prior preservation (Ruiz et al. 2023) where they are asked for.
 //!
 //! In: clean latents and captions, the UNet. Out: one scalar whose gradient reaches every trained
 //! tensor. Each sample has its own timestep. Noise and timesteps come from named streams, so a
@@ -9,7 +9,7 @@
 use super::examples::Batch;
 use super::texts::TextConditioning;
 use crate::config::Train;
-use crate::diffusion::NoiseSchedule;
+use crate::diffusion::{LossFunction, NoiseSchedule};
 use crate::error::Result;
 use crate::model::conditioning::{tensors_of, with_tensors};
 use crate::model::unet::Unet;
@@ -74,6 +74,8 @@ pub struct Predictor<'a> {
     pub schedule: &'a NoiseSchedule,
     /// Min-SNR weights with this gamma.
     pub snr_gamma: Option<f64>,
+    /// What a difference counts.
+    pub loss: LossFunction,
 }
 
 /// Instance and class losses, before the class loss is weighted.
@@ -95,6 +97,8 @@ pub struct UnetBatch {
     pub timestep_embedding: Tensor,
     /// The weight of each sample's loss, `[B]`.
     pub loss_weights: Tensor,
+    /// The threshold of each sample's pseudo-Huber loss, `[B]`; nothing where it is the squared error.
+    pub huber_c: Option<Tensor>,
     /// Of the captions; nothing where the text encoder is trained, which makes it from them.
     pub conditioning: Option<Conditioning>,
     /// One a sample.
@@ -104,8 +108,9 @@ pub struct UnetBatch {
 impl UnetBatch {
     /// Every tensor, in the one order that there is.
     fn slots(&mut self) -> Vec<&mut Tensor> {
-        let Self { noisy_latents, target, timestep_embedding, loss_weights, conditioning, captions: _ } = self;
+        let Self { noisy_latents, target, timestep_embedding, loss_weights, huber_c, conditioning, captions: _ } = self;
         let mut slots = vec![noisy_latents, target, timestep_embedding, loss_weights];
+        slots.extend(huber_c);
         slots.extend(conditioning.iter_mut().flat_map(Conditioning::slots));
         slots
     }
@@ -127,8 +132,14 @@ impl Predictor<'_> {
     pub fn prepare(&self, batch: &Batch, sample: &NoiseSample) -> Result<UnetBatch> {
         let device = batch.latents.device();
         let timesteps: Vec<f64> = sample.timesteps.iter().map(|&t| t as f64).collect();
-        let weight = |&t: &usize| self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma)) as f32;
+        let pseudo_huber = |t: usize| self.loss.pseudo_huber(self.schedule, t);
+        let weight = |&t: &usize| {
+            let snr = self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma));
+            (snr * pseudo_huber(t).map_or(1.0, |(factor, _)| factor)) as f32
+        };
         let loss_weights: Vec<f32> = sample.timesteps.iter().map(weight).collect();
+        let threshold = |&t: &usize| Some(pseudo_huber(t)?.1 as f32);
+        let huber_c: Option<Vec<f32>> = sample.timesteps.iter().map(threshold).collect();
         let conditioning = match self.texts {
             TextConditioning::Cached(_) => Some(self.texts.of(&batch.captions)?),
             TextConditioning::Trained(..) => None,
@@ -139,13 +150,14 @@ impl Predictor<'_> {
             target: self.schedule.target(&batch.latents, &sample.noise, &sample.timesteps)?,
             timestep_embedding: self.unet.timestep_embedding(&timesteps, device)?,
             loss_weights: Tensor::new(loss_weights, device)?,
+            huber_c: huber_c.map(|c| Tensor::new(c, device)).transpose()?,
             conditioning,
             captions: batch.captions.clone(),
         })
     }
 
-    /// The mean over the batch of each sample's mean squared error, weighted by min-SNR if that is
-    /// asked for.
+    /// The mean over the batch of each sample's mean squared error or pseudo-Huber loss, weighted by
+    /// min-SNR if that is asked for.
     pub fn loss(&self, batch: &UnetBatch) -> Result<Tensor> {
         let samples = batch.noisy_latents.dim(0)?;
         Self::mean(batch, &self.predict(batch)?, 0, samples)
@@ -174,6 +186,9 @@ impl Predictor<'_> {
     /// The mean over the `n` samples from `first` on.
     fn mean(batch: &UnetBatch, prediction: &Tensor, first: usize, n: usize) -> Result<Tensor> {
         let weights = batch.loss_weights.narrow(0, first, n)?;
-        Ok(ops::mean_squares_of(prediction, &batch.target, first, &weights)?)
+        Ok(match &batch.huber_c {
+            Some(c) => ops::pseudo_huber_of(prediction, &batch.target, first, &weights, &c.narrow(0, first, n)?)?,
+            None => ops::mean_squares_of(prediction, &batch.target, first, &weights)?,
+        })
     }
 }

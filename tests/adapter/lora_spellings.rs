@@ -137,6 +137,7 @@ fn draw(files_of_adapters: &[&str]) -> Vec<u8> {
             negative_prompt: "blurry".to_owned(),
             steps: 5,
             sampler: Sampler::Ddim,
+            karras: false,
             guidance_scale: 7.5,
             seed: 7,
             width: 64,

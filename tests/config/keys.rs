@@ -126,7 +126,7 @@ fn the_reference_says_what_is_asked_for() {
     steps = 50
         Denoising steps. Whole number from 1 to 1000.
     sampler = "pndm"
-        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m", "heun".
+        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m", "heun", "euler", "unipc".
     seed = 42
         Seed of the first image; the others count up from it. Whole number from 0.
     "#);

@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Optimizer, Plan, PlanDiff, Planned, Source};
 use tunelab::device::CardMemory;
-use tunelab::diffusion::Sampler;
+use tunelab::diffusion::{HuberSchedule, LossFunction, Sampler};
 use tunelab::model::clip::ClipConfig;
 use tunelab::model::describe::plausible_target;
 use tunelab::model::sd15;
@@ -486,7 +486,7 @@ fn a_mistyped_key_gets_a_caret_and_a_suggestion() {
       --> lab/x.toml:7:1
        |
      7 | frobnicate = 1
-       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `snr_gamma`, `noise_offset`, `input_perturbation`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
+       | ^^^^^^^^^^ the keys here are `epochs`, `steps`, `batch_size`, `gradient_accumulation`, `learning_rate`, `lr_scheduler`, `warmup_steps`, `max_grad_norm`, `loss`, `huber_schedule`, `huber_c`, `zero_terminal_snr`, `snr_gamma`, `noise_offset`, `input_perturbation`, `dtype`, `tf32`, `gradient_checkpointing`, `checkpoint_every`, `keep_checkpoints`, `optimizer`
 
     error: unknown key `prompts` in [train]
       --> lab/x.toml:8:1
@@ -526,7 +526,7 @@ warmup_steps = 1.5
 
 [eval]
 prompts = [\"狗 🐶\", \" \", 3, \"x\\u0000\"]
-sampler = \"euler\"
+sampler = \"eulr\"
 steps = 1001
 guidance_scale = -1
 images = 1979-05-27
@@ -675,7 +675,7 @@ fn dreambooth_needs_two_prompts_and_one_adapter() {
         "class_steps=1001",
         "class_seed=-1",
         "class_guidance_scale=-1",
-        "class_sampler=euler",
+        "class_sampler=eulr",
         "class_batch_size=0",
         "class_path=/no/such/folder",
         "lora={}",
@@ -867,6 +867,57 @@ fn a_name_must_be_a_folders_name() {
         assert!(text.contains("`name` must be usable as a folder's name"), "{text}");
     }
     assert_eq!(good(&format!("name = '狗 1'\n{LEAST}"), &[]).name, "狗 1");
+}
+
+#[test]
+fn karras_sigmas_go_with_some_samplers() {
+    let plan = good(LEAST, &["eval.karras=true", "eval.sampler=euler"]);
+    assert!(plan.eval.sample.karras && plan.to_toml().contains("karras = true"), "{}", plan.to_toml());
+    assert_eq!(good(&plan.to_toml(), &[]), plan);
+    let told = bad(&format!("{LEAST}[eval]\nkarras = true\n"), &[]);
+    for part in ["pndm has no Karras sigmas", "\"dpmpp_2m\", \"heun\", \"euler\", \"unipc\"", "5 | karras = true"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(PlanDiff::of(&good(LEAST, &["eval.sampler=euler"]).to_toml(), &plan.to_toml()), PlanDiff::SamplingOnly);
+}
+
+#[test]
+fn losses_reach_the_plan() {
+    let set = ["train.loss=smooth_l1", "train.huber_schedule=exponential", "train.huber_c=0.02"];
+    let plan = good(LEAST, &set);
+    assert_eq!(plan.train.loss_function(), LossFunction::SmoothL1(HuberSchedule::Exponential, 0.02));
+    assert_eq!(good(&plan.to_toml(), &[]), plan);
+    assert_eq!(good(LEAST, &[]).train.loss_function(), LossFunction::L2);
+    let huber = good(LEAST, &["train.loss=huber"]).train.loss_function();
+    assert_eq!(huber, LossFunction::Huber(HuberSchedule::Snr, 0.1), "sd-scripts' defaults");
+    assert!(with(LEAST, &["train.huber_c=0"]).is_err() && with(LEAST, &["train.loss=l1"]).is_err());
+}
+
+/// Told before anything is fetched, where the model is on this machine.
+#[test]
+fn zero_terminal_snr_is_for_models_that_predict_v() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs_err::create_dir(folder.path().join("scheduler")).expect("writable");
+    let of = |prediction: &str, set: &[&str]| {
+        let config = format!(r#"{{"_class_name": "DDIMScheduler", "prediction_type": "{prediction}"}}"#);
+        fs_err::write(folder.path().join("scheduler/scheduler_config.json"), config).expect("writable");
+        let here = folder.path().to_str().expect("UTF-8");
+        let text = format!(
+            "model.path = '{here}'\ndataset = {{ builtin = 'corgi' }}\nadapter.lora = {{}}
+            train.zero_terminal_snr = true\neval.prompts = ['a dog']\n"
+        );
+        with(&text, set)
+    };
+    let told = of("epsilon", &[]).expect_err("epsilon").to_string();
+    for part in ["`zero_terminal_snr`", "needs a model that predicts v", "epsilon", "4 |"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let plan = of("v_prediction", &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(plan.eval.sample.sampler, Sampler::Ddim, "PNDM has no such schedule");
+    let euler = of("v_prediction", &["eval.sampler=euler", "eval.karras=true"]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(euler.eval.sample.sampler, Sampler::Euler);
+    let told = of("v_prediction", &["eval.sampler=pndm"]).expect_err("pndm").to_string();
+    assert!(told.contains("rescale_betas_zero_snr") && told.contains("another sampler"), "{told}");
 }
 
 /// What a model's schedule has not is told before anything is drawn, where the schedule is on this machine.

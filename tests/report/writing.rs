@@ -103,6 +103,7 @@ fn a_sample_says_what_made_it() {
             negative_prompt: "blurry".to_string(),
             steps: 30,
             sampler: Sampler::Dpmpp2m,
+            karras: false,
             guidance_scale: 7.5,
             seed: 42,
             width: 24,

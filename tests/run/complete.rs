@@ -164,6 +164,50 @@ fn every_option_runs_and_does_something() {
     assert!(steps[0][3] < steps[1][3], "warm-up: {steps:?}");
 }
 
+/// Trained and drawn over the rescaled schedule; the model that is written says so, and the LoRA's run is drawn again so.
+#[test]
+fn zero_terminal_snr_is_trained_and_drawn() {
+    let world = World::new();
+    let file = world.model().join("scheduler/scheduler_config.json");
+    let epsilon = fs_err::read_to_string(&file).expect("readable");
+    world.refused(
+        &["run", "a.toml", "--set", "model.path=model", "--set", "train.zero_terminal_snr=true"],
+        &["`zero_terminal_snr`", "predicts v", "scheduler_config.json"],
+    );
+    fs_err::write(&file, epsilon.replace("\"epsilon\"", "\"v_prediction\"")).expect("writable");
+    let run = |results: &str, options: &[&str]| {
+        let common = ["model.path=model", "eval.prompts=['a cat']", "eval.compare_base=false"];
+        let sets = common.iter().chain(options).flat_map(|option| ["--set", option]);
+        let args: Vec<&str> = ["run", "a.toml", "--results", results].into_iter().chain(sets).collect();
+        world.done(&args);
+        (
+            rows(&world.text(&format!("{results}/a/loss.csv"))),
+            world.read(&format!("{results}/a/samples/tuned/a-cat/0.png")),
+        )
+    };
+    let (plain, _) = run("plain", &["eval.sampler=ddim"]);
+    let zero = ["train.zero_terminal_snr=true", "train.loss=huber"];
+    let text = world.text("a.toml");
+    for (results, adapter) in [("lora", "lora = { rank = 2, alpha = 3 }"), ("full", "full = {}")] {
+        assert!(text.contains("adapter.lora = { rank = 2, alpha = 3 }"), "{text}");
+        world.write("a.toml", text.replace("lora = { rank = 2, alpha = 3 }", adapter));
+        let (losses, picture) = run(results, &zero);
+        assert_ne!(losses[0][2].to_bits(), plain[0][2].to_bits());
+        let drawn = format!("drawn-{results}");
+        world.done(&["sample", &format!("{results}/a"), "--prompt", "a cat", "-o", &drawn]);
+        assert!(world.read(&format!("{drawn}/a-cat/0.png")) == picture, "{results}");
+        fs_err::remove_file(world.path(&format!("{results}/a/samples/tuned/a-cat/0.png"))).expect("it was there");
+        let sets = [&["model.path=model", "eval.prompts=['a cat']", "eval.compare_base=false"], &zero[..]].concat();
+        let sets = sets.iter().flat_map(|option| ["--set", option]);
+        world.done(&["run", "a.toml", "--results", results].into_iter().chain(sets).collect::<Vec<_>>());
+        assert!(world.read(&format!("{results}/a/samples/tuned/a-cat/0.png")) == picture, "{results}, drawn again");
+    }
+    let written = world.text("full/a/weights/scheduler/scheduler_config.json");
+    for part in ["\"rescale_betas_zero_snr\": true", "\"timestep_spacing\": \"trailing\"", "scaled_linear"] {
+        assert!(written.contains(part), "{written}");
+    }
+}
+
 #[test]
 fn of_several_files_the_good_ones_run_and_the_table_comes_once() {
     let world = World::new();

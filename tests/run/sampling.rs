@@ -180,7 +180,19 @@ fn samplers_sizes_and_seeds_make_other_pictures() {
         seen.insert(pixels(&world, sampler));
         seen.insert(world.read(&format!("{sampler}/a-dog/1.png")));
     }
-    assert_eq!(seen.len(), 8);
+    for sampler in ["dpmpp_2m", "heun", "euler", "unipc"] {
+        for karras in [&[][..], &["--karras"]] {
+            if sampler != "dpmpp_2m" || !karras.is_empty() {
+                let folder = format!("{sampler}{}", karras.len());
+                let more = ["--images", "2", "--sampler", sampler, "-o", &folder];
+                world.done(&[&args[..], &more, karras].concat());
+                seen.insert(pixels(&world, &folder));
+                seen.insert(world.read(&format!("{folder}/a-dog/1.png")));
+            }
+        }
+    }
+    assert_eq!(seen.len(), 22);
+    world.refused(&[&args[..], &["--karras", "-o", "x"]].concat(), &["pndm has no Karras sigmas", "unipc"]);
     let more =
         ["--width", "72", "--height", "128", "--negative-prompt", "a cat", "--guidance-scale", "3", "-o", "tall"];
     world.done(&[&args[..], &more].concat());

@@ -5,7 +5,7 @@ use super::Bench;
 use crate::fixture::{model, randn, values};
 use candle_core::{Device, Tensor};
 use tunelab::config::Train;
-use tunelab::diffusion::NoiseSchedule;
+use tunelab::diffusion::{LossFunction, NoiseSchedule};
 use tunelab::model::build::Trainable;
 use tunelab::random::Generator;
 use tunelab::train::examples::Batch;
@@ -61,7 +61,13 @@ fn losses_follow_their_formulas() {
         for gamma in [None, Some(5.0), Some(0.3)] {
             let sample = NoiseSample::fixed(noise.clone(), TIMESTEPS.to_vec());
             let schedule = schedule(prediction);
-            let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: gamma };
+            let predictor = Predictor {
+                unet: &bench.unet,
+                texts: &texts,
+                schedule: &schedule,
+                snr_gamma: gamma,
+                loss: LossFunction::L2,
+            };
             let ours = predictor.loss(&predictor.prepare(&batch, &sample).unwrap()).unwrap();
             let ours = f64::from(ours.to_scalar::<f32>().unwrap());
             let paper = on_paper(&bench, &batch, &text, &noise, prediction == "v_prediction", gamma);
@@ -107,7 +113,13 @@ fn input_perturbation_reaches_the_input_and_not_the_target() {
     let other = Generator::stream(9, "input perturbation", 4).randn(3 * 4 * 64);
     for prediction in ["epsilon", "v_prediction"] {
         let schedule = schedule(prediction);
-        let predictor = Predictor { unet: &bench.unet, texts: &texts, schedule: &schedule, snr_gamma: None };
+        let predictor = Predictor {
+            unet: &bench.unet,
+            texts: &texts,
+            schedule: &schedule,
+            snr_gamma: None,
+            loss: LossFunction::L2,
+        };
         let perturbed = predictor.prepare(&batch, &sample).unwrap();
         assert_eq!(values(&perturbed.target), values(&predictor.prepare(&batch, &plain).unwrap().target));
         let (latents, noise, noisy) = (values(&batch.latents), values(&sample.noise), values(&perturbed.noisy_latents));

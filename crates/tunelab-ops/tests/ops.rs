@@ -341,6 +341,25 @@ fn mean_squares() {
 }
 
 #[test]
+fn pseudo_huber() {
+    let x = [3, 4, 35, 37];
+    for (first, weights, c) in [(0, &[1.0; 3][..], &[0.1, 1.0, 0.02][..]), (1, &[0.5, 0.7], &[3.0, 0.4])] {
+        let [weights, c] = [weights, c].map(|v| Tensor::new(v, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap());
+        agree(&format!("{c:?} from {first}"), &[Trained(&x), Frozen(&x)], |t| {
+            ops::pseudo_huber_of(&t[0], &t[1], first, &weights, &c)
+        });
+        let t = [randn(&x, 1), randn(&x, 2)];
+        assert!(ops::pseudo_huber_of(&t[0], &t[1], 2, &weights, &c).is_err());
+        assert!(ops::pseudo_huber_of(&t[0], &t[1], 0, &weights, &c.narrow(0, 0, 1).unwrap()).is_err());
+    }
+    // Where d is far below c, √(d² + c²) − c would be lost in f32.
+    let t = [0.001_f32, 0.0].map(|v| Tensor::full(v, &[1, 4], &Device::Cpu).unwrap());
+    let [one, c] = [1.0_f32, 10.0].map(|v| Tensor::new(&[v], &Device::Cpu).unwrap());
+    let loss = ops::pseudo_huber_of(&t[0], &t[1], 0, &one, &c).unwrap().to_scalar::<f32>().unwrap();
+    assert!((loss / 5e-8 - 1.0).abs() < 1e-4, "{loss}");
+}
+
+#[test]
 fn upsample_to_sizes_that_are_no_multiples() {
     for (h, w, height, width) in [(3, 5, 6, 10), (3, 5, 5, 9), (5, 7, 9, 13), (1, 1, 3, 4), (4, 4, 4, 7)] {
         agree(&format!("{h}x{w} to {height}x{width}"), &[Trained(&[2, 3, h, w])], |t| {
