@@ -437,7 +437,7 @@ pub struct SampleArgs {
     /// The denoising method.
     #[arg(long, value_parser = sampler())]
     pub sampler: Option<Sampler>,
-    /// Noise levels spread as Karras et al. do, with samplers that have it in diffusers.
+    /// Noise levels spread as Karras et al. do, where diffusers has that.
     #[arg(long)]
     pub karras: bool,
     /// Width in pixels, a multiple of 8; the run's resolution or the model's own if not given.
