@@ -439,7 +439,7 @@ pub struct SampleArgs {
     /// The denoising method.
     #[arg(long, value_parser = sampler())]
     pub sampler: Option<Sampler>,
-    /// Noise levels spread as Karras et al. do, with dpmpp_2m, heun, euler and unipc.
+    /// Noise levels spread as Karras et al. do, where diffusers has that.
     #[arg(long)]
     pub karras: bool,
     /// Width in pixels, a multiple of 8; the run's resolution or the model's own if not given.

@@ -17,7 +17,7 @@ settings! {
         guidance_scale: f64 = 7.5 => at_least(0.0);
         /// The denoising method.
         sampler: Sampler = Sampler::Pndm => choice::<Sampler>();
-        /// Noise levels spread as Karras et al. do; with dpmpp_2m, heun, euler and unipc.
+        /// Noise levels spread as Karras et al. do, where diffusers has that.
         karras: bool = false => flag();
         /// What guidance leads away from; may be empty.
         negative_prompt: String = String::new() => any_text();
