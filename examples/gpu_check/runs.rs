@@ -52,7 +52,6 @@ eval = {{ prompts = ['a sks dog'], images = 1, steps = 10, sampler = 'dpmpp_2m',
         tensorboard: false,
         device,
         force: true,
-        tensorboard: false,
         stand_in: false,
         no_stand_in: false,
     };
