@@ -207,7 +207,7 @@ fn a_killed_run_goes_on_and_gives_what_a_straight_run_gives() {
 #[test]
 fn a_full_disk_keeps_what_was_written() {
     let world = World::new();
-    for (blocks, lost) in [(0, "plan.toml"), (1, ".cache"), (8, "0.png"), (40, "checkpoints/step-")] {
+    for (blocks, lost) in [(0, "plan.toml"), (2, ".cache"), (8, "0.png"), (40, "checkpoints/step-")] {
         let results = format!("full{blocks}");
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run a.toml --results {results}");
         let mut command = Command::new("bash");
