@@ -65,7 +65,9 @@ fn keep_places(over: &mut Entry, below: Option<&Entry>) {
     let Some(below) = below else { return };
     over.key = below.key.clone();
     if let (Value::Table(over), Value::Table(below)) = (&mut over.value, &below.value) {
-        over.iter_mut().for_each(|(key, entry)| keep_places(entry, below.get(key)));
+        for (key, entry) in over {
+            keep_places(entry, below.get(key));
+        }
     }
 }
 
