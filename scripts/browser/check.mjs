@@ -230,7 +230,8 @@ async function served(browser) {
     "--set", "eval.images=1", "--set", "eval.images_every=40", "--set", "eval.steps=5", "--set", "eval.every=20"], { stdio: "ignore" });
   const ended = new Promise((done) => training.once("exit", done));
   await page.until(`document.querySelector(".running progress")?.value > 0`, "a run under way is seen", 60);
-  check("a run under way is seen, with the time that is left", / left/.test(await text(page, ".running")), await text(page, ".running"));
+  await page.until(`document.querySelector(".running")?.textContent.includes(" left")`, "the time that is left is told", 60);
+  check("a run under way is seen, with the time that is left", true);
   await page.until(`document.querySelectorAll("#cards img").length > 0`, "its first images are seen", 60);
   const points = `JSON.parse(sessionStorage.getItem("tunelab:/") ?? "{}") && document.querySelectorAll(".chart canvas").length`;
   await page.until(`${points} > 0`, "its curve is seen", 60);

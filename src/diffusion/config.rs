@@ -379,7 +379,7 @@ impl Config {
     }
 }
 
-/// The text of a `scheduler_config.json` with zero-terminal SNR, as [`Config::with_zero_terminal_snr`] reads it.
+/// The text of a `scheduler_config.json` with zero-terminal SNR, as `Config::with_zero_terminal_snr` reads it.
 ///
 /// Errors: not a JSON object.
 pub fn zero_terminal_snr_json(json: &str) -> Result<String> {

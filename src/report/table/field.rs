@@ -14,7 +14,7 @@ use super::rows::{Kind, Row, Table};
 use crate::config::experiment::similar;
 use crate::error::{Error, Result};
 
-/// A part of a row, by the place of its column in [`COLUMNS`].
+/// A part of a row, by the place of its column in `COLUMNS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// The column's own value.
