@@ -5,7 +5,6 @@
 
 use super::config::PredictionType;
 use super::schedule::NoiseSchedule;
-use super::timesteps;
 use super::variance_preserving::Level;
 use super::weighted_sum::weighted_sum;
 use crate::error::Result;
@@ -24,14 +23,7 @@ pub(super) struct Dpmpp2m {
 
 impl Dpmpp2m {
     pub fn new(schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
-        let (timesteps, sigmas) = if let Some(spread) = schedule.config.dpmpp_2m()? {
-            spread.levels(schedule, steps)?
-        } else {
-            let timesteps = timesteps::without_last(schedule, steps)?;
-            let sigmas = timesteps.iter().map(|t| schedule.sigma_at(*t)).collect();
-            (timesteps, sigmas)
-        };
-        let levels = sigmas.into_iter().chain([0.0]).map(Level::new).collect();
+        let (timesteps, levels) = Level::all(schedule, steps, schedule.config.dpmpp_2m()?)?;
         Ok(Self { timesteps, prediction_type: schedule.prediction_type(), levels, last_clean: None })
     }
 

@@ -6,7 +6,6 @@
 
 use super::config::{PredictionType, Spread};
 use super::schedule::NoiseSchedule;
-use super::timesteps;
 use super::variance_preserving::Level;
 use super::weighted_sum::weighted_sum;
 use crate::error::Result;
@@ -66,14 +65,8 @@ impl Step {
 
 impl UniPc {
     pub fn new(schedule: &NoiseSchedule, steps: usize) -> Result<Self> {
-        let (timesteps, sigmas) = if schedule.config.unipc()? {
-            Spread::Karras.levels(schedule, steps)?
-        } else {
-            let timesteps = timesteps::without_last(schedule, steps)?;
-            let sigmas = timesteps.iter().map(|t| schedule.sigma_at(*t)).collect();
-            (timesteps, sigmas)
-        };
-        let levels = sigmas.into_iter().chain([0.0]).map(Level::new).collect();
+        let spread = schedule.config.unipc()?.then_some(Spread::Karras);
+        let (timesteps, levels) = Level::all(schedule, steps, spread)?;
         Ok(Self { timesteps, prediction_type: schedule.prediction_type(), levels, last: None })
     }
 

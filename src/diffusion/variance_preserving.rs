@@ -1,8 +1,10 @@
 //! What solvers over λ share: latents of the variance-preserving process, x = α x₀ + σ ε with α² + σ² = 1.
 //!
-//! In: σ / α of each call. Out: α, σ and λ of a level, and x₀ as the UNet's answer has it.
+//! In: a schedule, or σ / α of each call. Out: α, σ and λ of a level, and x₀ as the UNet's answer has it.
 
-use super::config::PredictionType;
+use super::config::{PredictionType, Spread};
+use super::schedule::NoiseSchedule;
+use super::timesteps;
 use super::weighted_sum::weighted_sum;
 use crate::error::Result;
 use candle_core::Tensor;
@@ -19,6 +21,19 @@ impl Level {
     pub fn new(ratio: f64) -> Self {
         let alpha = 1.0 / (ratio * ratio + 1.0).sqrt();
         Self { alpha, sigma: ratio * alpha }
+    }
+
+    /// The timesteps of the UNet's calls and their noise levels, spread as `spread` says or else where the timesteps are; behind
+    /// them the level without noise.
+    pub fn all(schedule: &NoiseSchedule, steps: usize, spread: Option<Spread>) -> Result<(Vec<f64>, Vec<Self>)> {
+        let (timesteps, sigmas) = if let Some(spread) = spread {
+            spread.levels(schedule, steps)?
+        } else {
+            let timesteps = timesteps::without_last(schedule, steps)?;
+            let sigmas = timesteps.iter().map(|t| schedule.sigma_at(*t)).collect();
+            (timesteps, sigmas)
+        };
+        Ok((timesteps, sigmas.into_iter().chain([0.0]).map(Self::new).collect()))
     }
 
     /// λ = ln(α / σ), half the logarithm of the signal-to-noise ratio; infinite without noise.

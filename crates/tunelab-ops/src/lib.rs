@@ -74,6 +74,7 @@ pub mod group_norm;
 pub mod layer_norm;
 mod layout;
 pub mod linear;
+mod mean_of_pairs;
 mod mean_squares;
 pub mod memory;
 mod pseudo_huber;

@@ -4,16 +4,11 @@
 //! tape.
 
 use crate::cpu::host;
-use crate::cpu::vector_math::sum_of_pairs;
 #[cfg(feature = "cuda")]
 use crate::cuda;
-use crate::simd::vectorize;
-use crate::tape::{composed, node, operand, tracked};
+use crate::mean_of_pairs::mean_of_pairs;
+use crate::tape::{composed, tracked};
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
-
-/// Values that are summed in f32.
-const BLOCK: usize = 4096;
 
 /// Over the samples from `first` on, one for each weight. prediction and target are [B, …] of one
 /// shape; the target is fixed.
@@ -30,7 +25,6 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
         let (p, t) = (prediction.dims(), target.dims());
         bail!("mean_squares: prediction {p:?}, target {t:?}, {n} weights from sample {first} on");
     }
-    let size = prediction.elem_count() / samples;
     #[cfg(feature = "cuda")]
     if cuda::supports(prediction) {
         return cuda::mean_squares::mean_squares(prediction, target, first, weights);
@@ -43,33 +37,18 @@ pub fn mean_squares_of(prediction: &Tensor, target: &Tensor, first: usize, weigh
         });
     }
     let weights: Vec<f64> = weights.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
-    let (prediction, target) = (operand(prediction)?, operand(target)?);
-    let part = first * size..(first + n) * size;
-    let mean = {
-        let (p, t) = (&host::values(&prediction)?[part.clone()], &host::values(&target)?[part.clone()]);
-        let squares = |(p, t): (&[f32], &[f32])| -> f64 {
-            let blocks = p.chunks(BLOCK).zip(t.chunks(BLOCK));
-            blocks.map(|(p, t)| f64::from(sum_of_pairs(p, t, |p, t| (p - t) * (p - t)))).sum()
-        };
-        let means = p.chunks_exact(size).zip(t.chunks_exact(size)).map(|pair| squares(pair) / size as f64);
-        means.zip(&weights).map(|(mean, weight)| mean * weight).sum::<f64>() / n as f64
-    };
-    let factors: Vec<f64> = weights.iter().map(|weight| 2.0 * weight / (size * n) as f64).collect();
-    node(vec![mean as f32], (), [&prediction.clone()], move |dy, _| {
-        let dy = f64::from(dy.to_scalar::<f32>()?);
-        let mut dp = vec![0.0; prediction.elem_count()];
-        let (p, t) = (&host::values(&prediction)?[part.clone()], &host::values(&target)?[part.clone()]);
-        dp[part]
-            .par_chunks_exact_mut(size)
-            .zip(p.par_chunks_exact(size).zip(t.par_chunks_exact(size)))
-            .zip(factors)
-            .for_each(|((dp, (p, t)), factor)| {
-                let factor = (factor * dy) as f32;
-                vectorize(
-                    #[inline(always)]
-                    || dp.iter_mut().zip(p.iter().zip(t)).for_each(|(dp, (p, t))| *dp = factor * (p - t)),
-                );
-            });
-        Ok([Some(host::tensor(dp, prediction.dims())?)])
-    })
+    let unused = vec![0.0; n];
+    mean_of_pairs(
+        prediction,
+        target,
+        first,
+        (&weights, unused),
+        #[inline(always)]
+        |d, _| d * d,
+        (
+            2.0,
+            #[inline(always)]
+            |factor, d, _| factor * d,
+        ),
+    )
 }

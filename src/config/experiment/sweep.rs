@@ -7,6 +7,8 @@
 //! A run's name is made of the keys' last words and the values alone (`lr1e-4-rank16-seed2`), so that it stays as it is when other
 //! values or other combinations join.
 
+use std::collections::BTreeSet;
+
 use super::overlay::{Rivals, lay};
 use super::{Entry, Place, Problem, Table, Value};
 use crate::hash::sha256;
@@ -103,8 +105,10 @@ fn expand(entry: Entry, problems: &mut Vec<Problem>) -> Vec<Combination> {
     axes.extend(zips.into_iter().filter_map(|(at, table)| zip(at, table, problems)));
     axes.sort_by(|a, b| a.0.cmp(&b.0));
     for (_, points) in &axes {
-        let is_again = |at: &usize| points[..*at].iter().any(|other| alike(other, &points[*at]));
-        if let Some(setting) = (1..points.len()).find(is_again).and_then(|at| points[at].first()) {
+        let mut known = BTreeSet::new();
+        if let Some(setting) =
+            points.iter().find(|point| !known.insert(identity(point))).and_then(|again| again.first())
+        {
             let message = format!("`{}` has this value twice", setting.path.join("."));
             problems.push(Problem::new(setting.value.at.clone(), message));
         }
@@ -325,17 +329,21 @@ impl Skip {
     }
 }
 
-fn alike(a: &[Setting], b: &[Setting]) -> bool {
-    let has_words = |setting: &Setting| !matches!(setting.value.value, Value::Table(_) | Value::Date);
-    a.iter().all(has_words) && a.iter().zip(b).all(|(a, b)| same(&a.value.value, &b.value.value))
+/// What a point's values are, however they are written.
+fn identity(point: &[Setting]) -> Vec<String> {
+    point.iter().map(|setting| canonical(&setting.value.value)).collect()
 }
 
 fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => {
-            (*a as f64).total_cmp(b) == std::cmp::Ordering::Equal
-        }
-        _ => words(a) == words(b),
+    canonical(a) == canonical(b)
+}
+
+/// [`words`], where a whole number is one whether it has a point or not. What cannot be swept is told apart by its place.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Float(number) if number.fract() == 0.0 => format!("{number}"),
+        Value::Table(_) | Value::Date => format!("{value:?}"),
+        _ => words(value),
     }
 }
 
@@ -359,7 +367,7 @@ fn named(combinations: &[Point]) -> Vec<Combination> {
     combinations.iter().map(one).collect()
 }
 
-/// The key's last word; of two keys with the same one also the word before it.
+/// The key's last word; of keys with the same one the whole path.
 fn key_name(path: &[String], all: &[&[String]]) -> String {
     let Some(last) = path.last() else { return String::new() };
     let is_alone = all.iter().filter(|other| other.last() == Some(last)).count() == 1;
