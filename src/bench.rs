@@ -2,8 +2,8 @@
 //!
 //! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance,
 //! the VAE, the text encoder). Out: seconds, GFLOP/s, the share of what the machine's best matrix
-//! product reaches, and the peak of memory. The networks have Stable Diffusion 1.5's shapes and
-//! random weights, which changes no cost; the code is that of a run.
+//! product reaches, and the peak of memory. The networks have the shapes of Stable Diffusion 1.5, 2.1
+//! or XL and random weights, which changes no cost; the code is that of a run.
 
 mod operations;
 mod work;
@@ -30,6 +30,8 @@ const PRODUCTS: usize = 8;
 pub struct Measured {
     /// What was timed.
     pub work: &'static str,
+    /// Whose networks.
+    pub family: &'static str,
     /// On what.
     pub device: String,
     /// Side of the pictures.
@@ -86,6 +88,7 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
     let gflop = timed.operations / 1e9;
     Ok(Measured {
         work: args.work.name(),
+        family: args.family.name(),
         device: device::name(device),
         resolution: args.res,
         batch: args.batch,
@@ -122,7 +125,10 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     let fastest = m.seconds.iter().copied().fold(f64::INFINITY, f64::min);
     let slowest = m.seconds.iter().copied().fold(0.0, f64::max);
     let mut lines = vec![
-        format!("{}, {} x {}, batch of {}, {}, on {}", m.work, m.resolution, m.resolution, m.batch, m.dtype, m.device),
+        format!(
+            "{} of {}, {} x {}, batch of {}, {}, on {}",
+            m.work, m.family, m.resolution, m.resolution, m.batch, m.dtype, m.device
+        ),
         format!(
             "  {:.3} s for each {what} (median of {}: {fastest:.3} to {slowest:.3})",
             m.seconds_per_step,

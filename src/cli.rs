@@ -299,6 +299,9 @@ pub struct BenchArgs {
     /// What to time.
     #[arg(value_enum, value_name = "WORK")]
     pub work: BenchWork,
+    /// Whose networks: Stable Diffusion 1.5's, 2.1's or XL's.
+    #[arg(long, value_enum, value_name = "FAMILY", default_value_t = BenchFamily::Sd15)]
+    pub family: BenchFamily,
     /// Side of the pictures in pixels.
     #[arg(long, value_name = "N", default_value = "256", allow_negative_numbers = true, value_parser = latent_side)]
     pub res: usize,
@@ -323,6 +326,28 @@ pub struct BenchArgs {
     /// One line of JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose networks `tunelab bench` times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchFamily {
+    /// Stable Diffusion 1.5.
+    Sd15,
+    /// Stable Diffusion 2.1.
+    Sd2,
+    /// Stable Diffusion XL's base model.
+    Sdxl,
+}
+
+impl BenchFamily {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sd15 => "sd15",
+            Self::Sd2 => "sd2",
+            Self::Sdxl => "sdxl",
+        }
+    }
 }
 
 /// What `tunelab bench` times.

@@ -120,10 +120,13 @@ impl<'a> ImageGenerator<'a> {
         let mut x = (noise * run.init_noise_sigma())?;
         let prompts = prompt.repeat(images)?;
         let conditioning = if is_guided(shot.params.guidance_scale) {
+            let zeros = self.unet.config().text_time.is_some() && shot.params.zeros_for_no_negative_prompt();
+            let negative = if zeros { negative.zeros_like()? } else { negative.clone() };
             Conditioning::cat(&[&negative.repeat(images)?, &prompts])?
         } else {
             prompts
         };
+        let conditioning = self.with_time_ids(conditioning, shot)?;
         let timesteps = run.timesteps().to_vec();
         for (call, &t) in timesteps.iter().enumerate() {
             self.interrupt.check()?;
@@ -139,6 +142,16 @@ impl<'a> ImageGenerator<'a> {
             bar.inc(1);
         }
         Ok(x)
+    }
+}
+
+impl ImageGenerator<'_> {
+    /// Of a model that is conditioned on sizes: a picture that was never another size, and is not cropped.
+    fn with_time_ids(&self, conditioning: Conditioning, shot: &ImageMetadata) -> Result<Conditioning> {
+        let (height, width) = (shot.params.height, shot.params.width);
+        let samples = conditioning.hidden_states.dim(0)?;
+        let ids = vec![[height, width, 0, 0, height, width]; samples];
+        Ok(Conditioning { time_ids: self.unet.time_ids_embedding(&ids, self.device)?, ..conditioning })
     }
 }
 

@@ -1,5 +1,7 @@
 //! A model as a whole: its files by part, its networks, and what goes from its text encoders to the UNet.
 
+mod families;
+
 use crate::fixture::{loader, model, randn, values};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -49,22 +51,24 @@ fn a_batch_of_its_own_tensors_is_the_same_batch() {
         loss_weights: randn(&[2], first + 3),
         huber_c: Some(randn(&[2], first + 4)),
         conditioning: Some(conditioning(2)),
+        time_ids: Some(randn(&[2, 9], first + 5)),
         captions: vec!["a".to_owned(), "b".to_owned()],
     };
     let (batch, other) = (seeds(10), seeds(20));
     let tensors = batch.tensors();
-    assert_eq!(tensors.len(), 8);
+    assert_eq!(tensors.len(), 9);
     let again = other.with_tensors(&tensors).unwrap();
     let same = |a: &Tensor, b: &Tensor| assert_eq!(values(a), values(b));
     same(&again.noisy_latents, &batch.noisy_latents);
     same(&again.target, &batch.target);
     same(&again.timestep_embedding, &batch.timestep_embedding);
     same(&again.loss_weights, &batch.loss_weights);
+    same(again.time_ids.as_ref().unwrap(), batch.time_ids.as_ref().unwrap());
     same(again.huber_c.as_ref().unwrap(), batch.huber_c.as_ref().unwrap());
     assert_eq!(all(again.conditioning.as_ref().unwrap()), all(batch.conditioning.as_ref().unwrap()));
     assert!(other.with_tensors(&tensors[1..]).is_err(), "one is missing");
     let without = UnetBatch { conditioning: None, ..seeds(30) };
-    assert_eq!(without.tensors().len(), 5);
+    assert_eq!(without.tensors().len(), 6);
     assert!(without.with_tensors(&tensors).is_err(), "three too many");
 }
 

@@ -2,12 +2,12 @@
 
 use crate::fixture::{Tensors, fixture, loader, model, relative, tensors, values, within};
 use candle_core::{Device, Tensor};
-use tunelab::adapter::file::{self as lora_file, Component, Modules};
+use tunelab::adapter::file::{self as lora_file, Modules};
 use tunelab::config::SampleParams;
 use tunelab::data::Rgb;
 use tunelab::diffusion::Sampler;
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters};
+use tunelab::model::build::Build;
 use tunelab::model::unet::Unet;
 use tunelab::pipeline::{Pipeline, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
@@ -35,10 +35,10 @@ impl Fixture {
 
     /// The UNet with one of the fixture's LoRA files.
     fn with_lora(&self, spelling: &str, strength: f64) -> Unet {
-        let modules = Modules::new(&self.base.parameters[&PartName::Unet], &Parameters::default());
+        let modules = Modules::new(&self.base.parameters);
         let file = fixture("lora").join(format!("{spelling}.safetensors"));
         let mut adapters = lora_file::read(&file, &modules, &Device::Cpu, strength).unwrap();
-        let lora = adapters.remove(&Component::Unet).unwrap();
+        let lora = adapters.remove(&PartName::Unet).unwrap();
         assert_eq!(lora.len(), 128);
         let parameters = self.base.parameters[&PartName::Unet].clone().with_lora(lora);
         Unet::new(self.base.unet.config(), Build::from_parameters(parameters)).unwrap().0
@@ -61,6 +61,7 @@ fn shot(sampler: Sampler, (height, width): (usize, usize)) -> ImageMetadata {
     ImageMetadata {
         prompt: "a dog".to_owned(),
         params: SampleParams {
+            force_zeros_for_empty_prompt: true,
             negative_prompt: "blurry".to_owned(),
             steps: 10,
             sampler,

@@ -6,12 +6,12 @@ use super::networks::{Check, largest_difference, of_gradients};
 use super::table::{Seen, Table};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
-use tunelab::adapter::file::{self as lora_file, Component, Modules};
+use tunelab::adapter::file::{self as lora_file, Modules};
 use tunelab::config::{Dtype, SampleParams};
 use tunelab::diffusion::{LossFunction, Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
-use tunelab::model::build::{Build, Parameters};
+use tunelab::model::build::Build;
 use tunelab::model::unet::Unet;
 use tunelab::pipeline::{Pipeline, PipelineLoader, PromptEmbeds, tokenize};
 use tunelab::progress::Progress;
@@ -66,8 +66,10 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let predictor = Predictor { unet: &unet, texts: &texts, schedule: &schedule, snr_gamma, loss: LossFunction::L2 };
     let timesteps = f["timesteps"].to_vec1::<i64>()?.into_iter().map(|t| t as usize).collect();
     let sample = NoiseSample::fixed(with.here(&f["noise"])?, timesteps);
-    let half =
-        |i: usize| Ok::<_, Error>(Batch { latents: row("latents", i, 2)?, captions: captions[i..i + 2].to_vec() });
+    let half = |i: usize| {
+        let (latents, captions) = (row("latents", i, 2)?, captions[i..i + 2].to_vec());
+        Ok::<_, Error>(Batch { latents, captions, time_ids: Vec::new() })
+    };
     let batch = predictor.prepare(&Batch::cat(&half(0)?, &half(2)?)?, &sample)?;
     let ((parts, loss), tape) = record(|| {
         let parts = predictor.prior_preservation_loss(&batch, 2)?;
@@ -127,9 +129,9 @@ impl<'a> Fixture<'a> {
         let base = PipelineLoader::of_files(&with.folder.model()?, with.device).pipeline()?;
         let parameters = base.parameters(PartName::Unet)?;
         let file = with.folder.path().join("lora/pytorch_lora_weights.safetensors");
-        let modules = Modules::new(parameters, &Parameters::default());
+        let modules = Modules::new(&base.parameters);
         let mut adapters = lora_file::read(&file, &modules, with.device, 1.0)?;
-        let lora = adapters.remove(&Component::Unet).ok_or_else(|| Error::run("the LoRA has nothing for the UNet"))?;
+        let lora = adapters.remove(&PartName::Unet).ok_or_else(|| Error::run("the LoRA has nothing for the UNet"))?;
         let tuned = Build::from_parameters(parameters.clone().with_lora(lora));
         let (tuned, _) = Unet::new(base.unet.config(), tuned)?;
         let ids = tokenize(&base.tokenizers, ["a dog", "blurry"], &mut |_| {})?;
@@ -150,6 +152,7 @@ impl<'a> Fixture<'a> {
                 let shot = ImageMetadata {
                     prompt: "a dog".to_owned(),
                     params: SampleParams {
+                        force_zeros_for_empty_prompt: true,
                         negative_prompt: "blurry".to_owned(),
                         steps: 10,
                         sampler,

@@ -5,7 +5,7 @@ use super::files::Folder;
 use super::table::{Seen, Table};
 use candle_core::Device;
 use tunelab::bench;
-use tunelab::cli::{BenchArgs, BenchWork, DeviceChoice, RunArgs};
+use tunelab::cli::{BenchArgs, BenchFamily, BenchWork, DeviceChoice, RunArgs};
 use tunelab::error::Result;
 use tunelab::results::RunDir;
 use tunelab::run;
@@ -86,6 +86,7 @@ pub fn of_sd15s_shape(device: &Device, table: &mut Table) {
         ] {
             let steps = if device.is_cpu() { 1 } else { STEPS };
             let args = BenchArgs {
+                family: BenchFamily::Sd15,
                 work,
                 res,
                 batch,

@@ -63,6 +63,7 @@ impl Brush {
             let shot = ImageMetadata {
                 prompt: (*prompt).to_owned(),
                 params: SampleParams {
+                    force_zeros_for_empty_prompt: true,
                     negative_prompt: String::new(),
                     steps: how.steps,
                     sampler: how.sampler,

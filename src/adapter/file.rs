@@ -33,38 +33,19 @@ use names::{Module, Name, Role};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The networks of a pipeline that a file may hold adapters for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Component {
-    /// The UNet.
-    Unet,
-    /// The text encoder.
-    TextEncoder,
-}
-
-impl Component {
-    /// The part of the model that it is.
-    pub const fn part(self) -> PartName {
-        match self {
-            Self::Unet => PartName::Unet,
-            Self::TextEncoder => PartName::TextEncoder,
-        }
-    }
-}
-
 /// The adapters in `file`, in f32 on `device`, scaled by `strength`. Every tensor that fits no
 /// module is named in the error.
-pub fn read(file: &Path, modules: &Modules, device: &Device, strength: f64) -> Result<BTreeMap<Component, LoraLayers>> {
+pub fn read(file: &Path, modules: &Modules, device: &Device, strength: f64) -> Result<BTreeMap<PartName, LoraLayers>> {
     if is_pickle(file)? {
         return Err(pickle(file));
     }
     let weights = Weights::open(&[file.to_owned()])?;
     foreign::refuse(file, &weights, modules)?;
     let configs = Configs::read(file, &weights)?;
-    let mut adapters: BTreeMap<Component, LoraLayers> = BTreeMap::new();
-    for ((component, path), found) in by_module(file, &weights, modules)? {
+    let mut adapters: BTreeMap<PartName, LoraLayers> = BTreeMap::new();
+    for ((part, path), found) in by_module(file, &weights, modules)? {
         let layer = found.layer(file, &weights, &configs, device, strength)?;
-        adapters.entry(component).or_default().insert(path, layer);
+        adapters.entry(part).or_default().insert(path, layer);
     }
     Ok(adapters)
 }
@@ -74,8 +55,8 @@ fn by_module<'a>(
     file: &Path,
     weights: &'a Weights,
     modules: &'a Modules,
-) -> Result<BTreeMap<(Component, String), Found<'a>>> {
-    let mut found: BTreeMap<(Component, String), Found> = BTreeMap::new();
+) -> Result<BTreeMap<(PartName, String), Found<'a>>> {
+    let mut found: BTreeMap<(PartName, String), Found> = BTreeMap::new();
     let mut strange = Vec::new();
     for name in weights.names() {
         let known = Name::parse(name).and_then(|parsed| Some((modules.find(&parsed)?, parsed)));
@@ -83,7 +64,7 @@ fn by_module<'a>(
             strange.push(name);
             continue;
         };
-        let key = (module.component, module.path.clone());
+        let key = (module.part, module.path.clone());
         found.entry(key).or_insert_with(|| Found::new(module)).add(file, name, &parsed)?;
     }
     if strange.is_empty() && !found.is_empty() {
@@ -133,7 +114,7 @@ impl<'a> Found<'a> {
         device: &Device,
         strength: f64,
     ) -> Result<LoraLayer> {
-        let Module { component, path, shape } = self.module;
+        let Module { part, path, shape } = self.module;
         let (Some(down), Some(up)) = (self.down, self.up) else {
             return Err(Error::input(format!("{}: the LoRA of `{path}` is incomplete", file.display()))
                 .hint("the file was saved or changed by a program that left something out: take another copy"));
@@ -149,7 +130,7 @@ impl<'a> Found<'a> {
         })?;
         layer.alpha = match self.alpha {
             Some(name) => weights.number(name)?,
-            None => configs.alpha(file, *component, self.spelled, rank)?,
+            None => configs.alpha(file, *part, self.spelled, rank)?,
         };
         Ok(layer)
     }
@@ -172,8 +153,7 @@ fn unusable(file: &Path, weights: &Weights, strange: &[&str]) -> Error {
     let what =
         if strange.is_empty() { "holds no LoRA".to_owned() } else { "has tensors that fit no module:".to_owned() };
     let error = Error::input(format!("{} {what}{shown}{more}", file.display())).hint(
-        "a LoRA fits the base model that it was trained for; what is read is plain LoRA of the UNet and the text encoder of Stable \
-         Diffusion 1.x",
+        "a LoRA fits the base model that it was trained for; what is read is plain LoRA of the UNet and the text encoders",
     );
     let said =
         ["ss_base_model_version", "modelspec.architecture"].into_iter().find_map(|key| weights.metadata().get(key));

@@ -11,6 +11,7 @@ use crate::config::Full;
 use crate::diffusion::zero_terminal_snr_json;
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
+use crate::pipeline::{Family, PartKind};
 use crate::results::weights_name;
 use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -36,23 +37,27 @@ pub fn method(full: &Full) -> Method {
 pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Result<()> {
     let files = trained.files;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    let mut save = |part: &Part, file: &str, weights| {
+    let save = |out: &mut WeightsFolder, part: &Part, file: &str, weights| {
         out.write(&format!("{}/{file}", part.name), |path| write_safetensors(path, weights, &metadata))?;
         out.copy(&part.config, &format!("{}/config.json", part.name))
     };
-    save(files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
-    match trained.text_encoder {
-        Some(text) => save(files.part(PartName::TextEncoder)?, "model.safetensors", &text.weights)?,
-        None => copy_part(out, files.part(PartName::TextEncoder)?, "model")?,
+    save(out, files.part(PartName::Unet)?, "diffusion_pytorch_model.safetensors", &trained.unet.weights)?;
+    for (name, _) in files.family.text_encoders() {
+        match trained.text_encoders.get(&name) {
+            Some(text) => save(out, files.part(name)?, "model.safetensors", &text.weights)?,
+            None => copy_part(out, files.part(name)?, "model")?,
+        }
     }
     copy_part(out, files.part(PartName::Vae)?, "diffusion_pytorch_model")?;
-    copy_folder(out, files.tokenizer(PartName::TextEncoder)?, "tokenizer")?;
+    for (name, tokenizer) in files.family.text_encoders() {
+        copy_folder(out, files.tokenizer(name)?, tokenizer.folder)?;
+    }
     scheduler(out, trained)?;
     if full.single_file {
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
     }
     // Last: with it the folder is a model.
-    let index = model_index(&files.root)?;
+    let index = model_index(files.family, &files.root)?;
     out.write(MODEL_INDEX, |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
 }
 
@@ -68,32 +73,34 @@ fn scheduler(out: &mut WeightsFolder, trained: &TrainedModel) -> Result<()> {
 }
 
 /// The base model's index without what is not copied (safety checker and its like).
-fn model_index(root: &Path) -> Result<Value> {
-    let known = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
+fn model_index(family: Family, root: &Path) -> Result<Value> {
+    let tokenizers = family.text_encoders().map(|(_, kind)| (kind.folder, ["transformers", kind.class]));
+    let library = |part: &PartKind| if part.tokenizer.is_some() { "transformers" } else { "diffusers" };
+    let parts = family.parts().iter().map(|part| (part.name.as_str(), [library(part), part.class]));
+    let kinds: BTreeMap<&str, [&str; 2]> =
+        parts.chain(tokenizers).chain([("scheduler", ["diffusers", "PNDMScheduler"])]).collect();
     let path = root.join(MODEL_INDEX);
     let mut index: Map<String, Value> = if path.is_file() {
         let text = fs_err::read_to_string(&path)?;
         serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: not a JSON object", path.display())).cause(e))?
     } else {
-        let kinds = [
-            ("unet", ["diffusers", "UNet2DConditionModel"]),
-            ("vae", ["diffusers", "AutoencoderKL"]),
-            ("text_encoder", ["transformers", "CLIPTextModel"]),
-            ("tokenizer", ["transformers", "CLIPTokenizer"]),
-            ("scheduler", ["diffusers", "PNDMScheduler"]),
-        ];
-        kinds.into_iter().map(|(part, kind)| (part.to_owned(), json!(kind))).collect()
+        kinds.iter().map(|(part, kind)| ((*part).to_owned(), json!(kind))).collect()
     };
-    index.insert("_class_name".to_owned(), json!("StableDiffusionPipeline"));
-    index.insert("requires_safety_checker".to_owned(), json!(false));
+    index.insert("_class_name".to_owned(), json!(family.pipeline_class()));
+    if family != Family::Sdxl {
+        index.insert("requires_safety_checker".to_owned(), json!(false));
+    }
     for (name, value) in &mut index {
-        if value.is_array() && !known.contains(&name.as_str()) {
+        if value.is_array() && !kinds.contains_key(name.as_str()) {
             *value = json!([null, null]);
         }
     }
     for name in ["safety_checker", "feature_extractor", "image_encoder"] {
-        index.insert(name.to_owned(), json!([null, null]));
+        // Stable Diffusion XL's pipeline takes no safety checker.
+        if family != Family::Sdxl || name != "safety_checker" {
+            index.insert(name.to_owned(), json!([null, null]));
+        }
     }
     Ok(Value::Object(index))
 }

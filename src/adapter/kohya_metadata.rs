@@ -4,7 +4,7 @@
 
 use super::weights::TrainedModel;
 use crate::config::{Dtype, Lora, Loss, Objective};
-use crate::diffusion::PredictionType;
+use crate::pipeline::Family;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -13,7 +13,13 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
     let TrainedModel { plan, ending, .. } = trained;
     let t = &plan.train;
     let side = plan.dataset.resolution;
-    let v_prediction = trained.schedule.prediction_type() == PredictionType::VPrediction;
+    let family = trained.files.family;
+    let prediction = trained.schedule.prediction_type();
+    // kohya's SDXL script writes neither of its own flags for SD 2.
+    let v2 = if family == Family::Sd2 { "True" } else { "False" };
+    // For those of Stability's layout kohya names their repository.
+    let implementation =
+        if family == Family::Sdxl { "https://github.com/Stability-AI/generative-models" } else { "diffusers" };
     let mut captions: BTreeMap<&str, usize> = BTreeMap::new();
     for picture in trained.pictures {
         *captions.entry(&picture.caption).or_default() += 1;
@@ -23,8 +29,8 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         Objective::Captions => "1.0".to_owned(),
     };
     let mut entries = vec![
-        ("ss_v2", "False".to_owned()),
-        ("ss_base_model_version", if v_prediction { "sd_v1_v" } else { "sd_v1" }.to_owned()),
+        ("ss_v2", v2.to_owned()),
+        ("ss_base_model_version", family.base_model_version(prediction).to_owned()),
         ("ss_network_module", "networks.lora".to_owned()),
         ("ss_network_dim", lora.rank.to_string()),
         ("ss_network_alpha", lora.alpha.to_string()),
@@ -58,8 +64,8 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("ss_cache_latents", if plan.dataset.center_crop { "True" } else { "False" }.to_owned()),
         ("ss_tag_frequency", json!({ plan.name.as_str(): captions }).to_string()),
         ("modelspec.sai_model_spec", "1.0.0".to_owned()),
-        ("modelspec.architecture", format!("{}/lora", trained.files.family.architecture())),
-        ("modelspec.implementation", "diffusers".to_owned()),
+        ("modelspec.architecture", format!("{}/lora", family.architecture(prediction))),
+        ("modelspec.implementation", implementation.to_owned()),
         ("modelspec.title", plan.name.clone()),
         ("modelspec.resolution", format!("{side}x{side}")),
     ];

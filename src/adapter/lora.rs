@@ -4,7 +4,7 @@
 //! diffusers and PEFT, and beside it in kohya's naming with the usual `ss_*` metadata.
 //! `crate::model::lora` has its arithmetic, [`super::file`] its files' names.
 
-use super::file::{self, Component, Written};
+use super::file::{self, Written};
 use super::kohya_metadata::kohya_metadata;
 use super::method::{Method, Output};
 use super::weights::{TrainedModel, WeightsFolder};
@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::build::Trainable;
 use crate::model::lora::LoraConfig;
 use crate::results::{LORA_FILE, weights_name};
+use crate::weights::PartName;
 
 /// The text encoder's projections that an adapter is put beside.
 const TEXT_ENCODER_TARGETS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
@@ -34,16 +35,19 @@ pub fn method(lora: &Lora) -> Method {
 /// The same adapter in two files.
 pub fn save(out: &mut WeightsFolder, lora: &Lora, trained: &TrainedModel) -> Result<()> {
     let text_encoder_targets = text_encoder_targets();
-    let unet = Written { component: Component::Unet, layers: &trained.unet.lora, targets: &lora.targets };
-    let text_encoder = trained.text_encoder.map(|text_encoder| Written {
-        component: Component::TextEncoder,
-        layers: &text_encoder.lora,
+    let unet = Written { part: PartName::Unet, layers: &trained.unet.lora, targets: &lora.targets };
+    let text_encoders = trained.text_encoders.iter().map(|(part, parameters)| Written {
+        part: *part,
+        layers: &parameters.lora,
         targets: &text_encoder_targets,
     });
-    let networks: Vec<Written> = [unet].into_iter().chain(text_encoder).collect();
-    out.write(LORA_FILE, |path| file::write_diffusers(path, &networks, lora.dropout))?;
+    let networks: Vec<Written> = [unet].into_iter().chain(text_encoders).collect();
+    let family = trained.files.family;
+    out.write(LORA_FILE, |path| file::write_diffusers(path, family, &networks, lora.dropout))?;
     let metadata = kohya_metadata(lora, trained);
-    out.write(&weights_name(&trained.plan.name), |path| file::write_kohya(path, &networks, &metadata))
+    out.write(&weights_name(&trained.plan.name), |path| {
+        file::write_kohya(path, family, &trained.unet_levels, &networks, &metadata)
+    })
 }
 
 fn text_encoder_targets() -> Vec<String> {

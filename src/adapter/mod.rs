@@ -3,7 +3,7 @@
 //! In: a plan's [`Adapter`]. Out: its [`Method`], the values that the rest of the program works
 //! with, and at a run's end its files. Nobody else looks which method it is. A method's file says
 //! what it trains, what it is called and what it writes; `weights` is what a method is given for
-//! that, `kohya_metadata` and `single_file` are forms of what is written, [`mod@file`] reads and writes
+//! that, `kohya_metadata`, `single_file` and its `open_clip` are forms of what is written, [`mod@file`] reads and writes
 //! LoRA files in all spellings.
 
 pub mod file;
@@ -11,6 +11,7 @@ mod full;
 mod kohya_metadata;
 mod lora;
 mod method;
+mod open_clip;
 mod single_file;
 mod weights;
 

@@ -5,24 +5,23 @@
 //! position: the levels and blocks of diffusers are numbered through in the original code (Rombach
 //! et al. 2022).
 
+use super::open_clip;
 use super::weights::TrainedModel;
+use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::pipeline::Family;
 use crate::pipeline::original_names::{position, unet};
 use crate::weights::{Part, PartName, Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes UNet, VAE and text encoder.
+/// Writes UNet, VAE and text encoders.
 pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
-    let text = match trained.text_encoder {
-        Some(text_encoder) => text_encoder.weights.clone(),
-        None => load(trained.files.part(PartName::TextEncoder)?)?,
-    };
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &trained.unet.weights {
         tensors.insert(
-            format!("model.diffusion_model.{}", translated(name, unet(name, trained.unet_layers))?),
+            format!("model.diffusion_model.{}", translated(name, unet(name, &trained.unet_levels))?),
             tensor.clone(),
         );
     }
@@ -33,8 +32,38 @@ pub fn write(file: &Path, trained: &TrainedModel) -> Result<()> {
         let tensor = if is_projection { tensor.unsqueeze(2)?.unsqueeze(3)? } else { tensor };
         tensors.insert(format!("first_stage_model.{new}"), tensor);
     }
-    tensors.extend(text.into_iter().map(|(name, t)| (format!("cond_stage_model.transformer.{name}"), t)));
+    for (part, _) in trained.files.family.text_encoders() {
+        let text = match trained.text_encoders.get(&part) {
+            Some(text_encoder) => text_encoder.weights.clone(),
+            None => load(trained.files.part(part)?)?,
+        };
+        tensors.extend(text_encoder(trained.files.family, part, text)?);
+    }
+    tensors.extend(markers(trained)?);
     write_safetensors(file, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+}
+
+/// A text encoder's tensors as the family's files have them.
+fn text_encoder(family: Family, part: PartName, tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let (prefix, tensors) = match (family, part) {
+        (Family::Sd1, _) => ("cond_stage_model.transformer.", tensors),
+        (Family::Sd2, _) => ("cond_stage_model.model.", open_clip::of_sd2(&tensors)?),
+        (Family::Sdxl, PartName::TextEncoder2) => ("conditioner.embedders.1.model.", open_clip::of_sdxl(&tensors)?),
+        (Family::Sdxl, _) => ("conditioner.embedders.0.transformer.", tensors),
+    };
+    Ok(tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect())
+}
+
+/// Empty tensors by which a file of Stable Diffusion XL says that its UNet predicts the velocity, and over which schedule.
+fn markers(trained: &TrainedModel) -> Result<BTreeMap<String, Tensor>> {
+    let is_marked =
+        trained.files.family == Family::Sdxl && trained.schedule.prediction_type() == PredictionType::VPrediction;
+    let names: &[&str] = match trained.plan.train.zero_terminal_snr {
+        _ if !is_marked => &[],
+        false => &["v_pred"],
+        true => &["v_pred", "ztsnr"],
+    };
+    names.iter().map(|name| Ok(((*name).to_owned(), Tensor::zeros(0, DType::F32, &Device::Cpu)?))).collect()
 }
 
 fn translated(name: &str, new: Option<String>) -> Result<String> {

@@ -7,7 +7,10 @@ use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::model::build::Parameters;
 use crate::pipeline::ModelFiles;
+use crate::pipeline::original_names::UnetLevels;
 use crate::results::{RunDir, TrainingSummary};
+use crate::weights::PartName;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The trained model, and what it was made from.
@@ -18,10 +21,10 @@ pub struct TrainedModel<'a> {
     pub files: &'a ModelFiles,
     /// The UNet's tensors.
     pub unet: &'a Parameters,
-    /// Residual blocks of each level of the UNet, from the finest on.
-    pub unet_layers: &'a [usize],
-    /// The text encoder's tensors, if it is trained.
-    pub text_encoder: Option<&'a Parameters>,
+    /// What decides the numbers in the original names of the UNet's tensors.
+    pub unet_levels: UnetLevels,
+    /// The text encoders' tensors, if they are trained.
+    pub text_encoders: &'a BTreeMap<PartName, Parameters>,
     /// Levels of the VAE.
     pub vae_levels: usize,
     /// The model's noise schedule.

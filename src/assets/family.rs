@@ -9,10 +9,9 @@ use crate::error::{Error, Result};
 use crate::pipeline::Family;
 
 /// Beginnings of pipeline classes, the longer ones first, and what they are.
-const PIPELINES: [(&str, &str); 20] = [
+const PIPELINES: [(&str, &str); 19] = [
     ("StableDiffusionXLImg2Img", "the refiner of Stable Diffusion XL"),
     ("StableDiffusionXLInpaint", "an inpainting model of Stable Diffusion XL"),
-    ("StableDiffusionXL", "Stable Diffusion XL"),
     ("StableDiffusion3", "Stable Diffusion 3"),
     ("StableDiffusionInpaint", "an inpainting model"),
     ("StableDiffusionInstructPix2Pix", "InstructPix2Pix, which edits pictures"),
@@ -45,7 +44,7 @@ pub(super) fn of_names(names: &BTreeSet<String>, place: &str) -> Result<Family> 
         () if has("transformer/") => {
             "a model with a transformer in place of the UNet (Stable Diffusion 3, Flux and the like)"
         }
-        () if has("text_encoder_2/") && has("text_encoder/") => "Stable Diffusion XL",
+        () if has("text_encoder_2/") && has("text_encoder/") => return Ok(Family::Sdxl),
         () if has("text_encoder_2/") => "the refiner of Stable Diffusion XL",
         () if has("image_encoder/") && !has("text_encoder/") => "an image-variation or video model",
         () => return Ok(Family::Sd1),
@@ -55,4 +54,4 @@ pub(super) fn of_names(names: &BTreeSet<String>, place: &str) -> Result<Family> 
 
 /// What to take in its place.
 pub(super) const REMEDY: &str =
-    "take a Stable Diffusion 1.x model, such as stable-diffusion-v1-5/stable-diffusion-v1-5";
+    "take a model of Stable Diffusion 1.x, 2.x or XL, such as stable-diffusion-v1-5/stable-diffusion-v1-5";

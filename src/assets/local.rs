@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::family;
 use super::layout::{self, Chosen, MODEL_INDEX, SINGLE_FILE, stays_inside};
 use crate::error::{Error, Result};
+use crate::model::clip::ClipConfig;
 use crate::pipeline::{Family, ModelFiles, SCHEDULER};
 use crate::weights::{Part, PartName, Weights};
 
@@ -23,11 +24,14 @@ pub fn find(root: &Path) -> Result<ModelFiles> {
     }
     let needed = layout::choose(&names, &root.display().to_string())?;
     let parts = needed.parts.iter().map(|(name, chosen)| Ok((*name, part(root, *name, chosen)?)));
+    let parts: BTreeMap<PartName, Part> = parts.collect::<Result<_>>()?;
     let tokenizers = needed.family.text_encoders().map(|(part, tokenizer)| (part, root.join(tokenizer.folder)));
+    // What is wrong with a configuration is told where it is loaded.
+    let text_encoder = parts.get(&PartName::TextEncoder).and_then(|part| ClipConfig::read(&part.config).ok());
     Ok(ModelFiles {
-        family: needed.family,
+        family: text_encoder.map_or(needed.family, |config| needed.family.by_text_encoder(&config)),
         root: root.to_owned(),
-        parts: parts.collect::<Result<_>>()?,
+        parts,
         tokenizers: tokenizers.collect(),
         scheduler_config: root.join(SCHEDULER),
     })
@@ -98,7 +102,9 @@ pub(super) fn check_classes(path: &Path) -> Result<()> {
     let is_of = |family: &Family| class.is_none_or(|class| class == family.pipeline_class());
     let family = Family::ALL.into_iter().find(is_of);
     if let (Some(class), None) = (class, family) {
-        let supported = Family::ALL.map(Family::pipeline_class).join(" or ");
+        let mut supported = Family::ALL.map(Family::pipeline_class).to_vec();
+        supported.dedup();
+        let supported = supported.join(" or ");
         wrong.push(format!("the pipeline is {class}, supported is {supported}"));
     }
     let family = family.unwrap_or(Family::Sd1);

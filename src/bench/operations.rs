@@ -7,8 +7,13 @@
 //! that the result needs.
 
 use crate::error::Result;
+use crate::model::clip::ClipConfig;
 use crate::model::describe::{Module, Network, Positions};
-use crate::model::sd15;
+use crate::model::unet::UnetConfig;
+use crate::model::vae::VaeConfig;
+
+/// Of a text, in every family.
+pub const TOKENS: usize = 77;
 
 /// What goes through a network at once.
 #[derive(Clone, Copy)]
@@ -31,9 +36,9 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Of the UNet.
-    pub fn unet(batch: Batch) -> Result<Self> {
-        Ok(Self::of(&sd15::unet().describe()?, batch, |_| true))
+    /// Of a UNet.
+    pub fn unet(unet: &UnetConfig, batch: Batch) -> Result<Self> {
+        Ok(Self::of(&unet.describe()?, batch, |_| true))
     }
 
     /// Of the modules that `chosen` takes.
@@ -54,7 +59,7 @@ impl Passes {
 
 impl Batch {
     fn positions(self, of: Positions) -> usize {
-        of.count(self.pixels, sd15::text_encoder().max_position_embeddings)
+        of.count(self.pixels, TOKENS)
     }
 
     /// What each result of this module, if it makes queries, is compared with.
@@ -81,37 +86,41 @@ pub enum Half {
     Decoder,
 }
 
-/// One half of the VAE.
-pub fn vae(half: Half, batch: Batch) -> Result<f64> {
+/// One half of a VAE.
+pub fn vae(vae: &VaeConfig, half: Half, batch: Batch) -> Result<f64> {
     let parts = match half {
         Half::Encoder => ["encoder", "quant_conv"],
         Half::Decoder => ["decoder", "post_quant_conv"],
     };
     let in_half = |module: &Module| module.name.split('.').next().is_some_and(|part| parts.contains(&part));
-    Ok(Passes::of(&sd15::vae().describe()?, batch, in_half).forward)
+    Ok(Passes::of(&vae.describe()?, batch, in_half).forward)
 }
 
-/// The text encoder.
-pub fn text(samples: usize) -> Result<f64> {
-    Ok(Passes::of(&sd15::text_encoder().describe()?, Batch { samples, pixels: 0 }, |_| true).forward)
+/// A text encoder.
+pub fn text(encoder: &ClipConfig, samples: usize) -> Result<f64> {
+    Ok(Passes::of(&encoder.describe()?, Batch { samples, pixels: 0 }, |_| true).forward)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{sd15, sdxl};
 
     /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256,
     /// in GFLOP.
     #[test]
     fn operations_are_those_of_stable_diffusion() {
-        let unet = Passes::unet(Batch { samples: 1, pixels: 32 * 32 }).unwrap();
+        let unet = Passes::unet(&sd15::unet(), Batch { samples: 1, pixels: 32 * 32 }).unwrap();
         let near =
             |ours: f64, gflop: f64| assert!((ours / 1e9 - gflop).abs() < 0.01 * gflop, "{ours:e}, not {gflop}e9");
         near(unet.forward, 180.106);
         near(unet.inputs + unet.weights, 357.236);
         let picture = Batch { samples: 1, pixels: 256 * 256 };
-        near(vae(Half::Encoder, picture).unwrap(), 272.722);
-        near(vae(Half::Decoder, picture).unwrap(), 622.187);
+        near(vae(&sd15::vae(), Half::Encoder, picture).unwrap(), 272.722);
+        near(vae(&sd15::vae(), Half::Decoder, picture).unwrap(), 622.187);
+        // At 512 and 1024 px, by the sizes of the layers (a multiplication and an addition are two).
+        near(Passes::unet(&sdxl::unet(), Batch { samples: 1, pixels: 64 * 64 }).unwrap().forward, 1589.0);
+        near(Passes::unet(&sdxl::unet(), Batch { samples: 1, pixels: 128 * 128 }).unwrap().forward, 6761.0);
     }
 
     /// By hand, for each token of each layer: four projections, the feed-forward layers, scores and
@@ -119,6 +128,6 @@ mod tests {
     #[test]
     fn operations_of_the_text_encoder_are_counted_as_by_hand() {
         let layer: usize = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;
-        assert_eq!(text(3).unwrap().to_bits(), ((2 * 3 * 77 * 12 * layer) as f64).to_bits());
+        assert_eq!(text(&sd15::text_encoder(), 3).unwrap().to_bits(), ((2 * 3 * 77 * 12 * layer) as f64).to_bits());
     }
 }

@@ -1,7 +1,7 @@
 //! The work that is timed: the very functions that a run calls, on random numbers.
 
-use super::operations::{self, Batch as Size, Half, Passes};
-use crate::cli::{BenchArgs, BenchWork};
+use super::operations::{self, Batch as Size, Half, Passes, TOKENS};
+use crate::cli::{BenchArgs, BenchFamily, BenchWork};
 use crate::config::{self, AdamW, Train};
 use crate::device::{self, GpuUtilization};
 use crate::diffusion::LossFunction;
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::Trainable;
 use crate::model::lora::LoraConfig;
-use crate::model::sd15;
-use crate::pipeline::{Configs, PipelineLoader};
+use crate::model::unet::{TimeIds, UnetConfig};
+use crate::pipeline::{Conditioning, Configs, Family, PipelineLoader, TokenIds};
 use crate::random::Generator;
 use crate::sample::guided;
 use crate::train::examples::Batch;
@@ -71,12 +71,25 @@ pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
         BenchWork::VaeEncode => autoencoding(args, &[Half::Encoder], device),
         BenchWork::VaeDecode => autoencoding(args, &[Half::Decoder], device),
         BenchWork::Text => {
-            let (clip, _) = loader(&Configs::sd15()?, device).text_encoder(PartName::TextEncoder)?;
-            let ids = vec![(0..clip.config().max_position_embeddings as u32).collect::<Vec<_>>(); args.batch];
-            let steps = steps(args.steps, device, || read(&clip.forward(&ids)?))?;
-            Ok(without_training(steps, operations::text(args.batch)?))
+            let configs = configs(args)?;
+            let (encoders, _) = loader(&configs, device).text_encoders()?;
+            let ids: Vec<u32> = (0..TOKENS as u32).collect();
+            let text: TokenIds = configs.text_encoders.keys().map(|part| (*part, ids.clone())).collect();
+            let texts = vec![&text; args.batch];
+            let steps = steps(args.steps, device, || read(&encoders.encode(&texts)?.hidden_states))?;
+            let operations = configs.text_encoders.values().map(|config| operations::text(config, args.batch));
+            Ok(without_training(steps, operations.sum::<Result<f64>>()?))
         }
     }
+}
+
+/// The sizes of the networks that were asked for.
+fn configs(args: &BenchArgs) -> Result<Configs> {
+    Configs::of(match args.family {
+        BenchFamily::Sd15 => Family::Sd1,
+        BenchFamily::Sd2 => Family::Sd2,
+        BenchFamily::Sdxl => Family::Sdxl,
+    })
 }
 
 /// Networks of random weights.
@@ -102,7 +115,7 @@ fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
 /// Optimizer steps, with latents and hidden states as a run has them: computed before.
 fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Timed> {
     let all = trained == Trainable::Full;
-    let configs = Configs::sd15()?;
+    let configs = configs(args)?;
     let loader = loader(&configs, device).training(BTreeMap::from([(PartName::Unet, trained)]));
     let (mut unet, parameters) = loader.dtype(dtype(args, device)?).unet()?;
     if args.checkpointing {
@@ -113,21 +126,26 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let prior = (args.work == BenchWork::Dreambooth).then_some((args.batch, 1.0));
     let samples = if prior.is_some() { 2 * args.batch } else { args.batch };
     let texts =
-        TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), randn(&hidden_states(1), device)?.into())]));
+        TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), conditioning(&configs.unet, 1, device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None, loss: LossFunction::L2 };
-    let batch = Batch { latents: randn(&latents(args, samples), device)?, captions: vec![CAPTION.to_owned(); samples] };
+    let latents = latents(args, &configs, samples);
+    let batch = Batch {
+        latents: randn(&latents, device)?,
+        captions: vec![CAPTION.to_owned(); samples],
+        time_ids: vec![time_ids(args); samples],
+    };
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
     let steps = steps(args.steps, device, || {
-        let sample = NoiseSample::new(&latents(args, samples), schedule.len(), &Train::default(), SEED, step, device)?;
+        let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
         step += 1;
         let batch = predictor.prepare(&batch, &sample)?;
         let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;
-    let passes = Passes::unet(size(&latents(args, samples)))?;
+    let passes = Passes::unet(&configs.unet, size(&latents))?;
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
     Ok(Timed { steps, operations, trained_parameters: optimizer.count() })
@@ -135,10 +153,14 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
 fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
-    let (unet, _) = loader(&Configs::sd15()?, device).dtype(dtype(args, device)?).unet()?;
+    let configs = configs(args)?;
+    let (unet, _) = loader(&configs, device).dtype(dtype(args, device)?).unet()?;
     let samples = 2 * args.batch;
-    let x = randn(&latents(args, args.batch), device)?;
-    let conditioning = randn(&hidden_states(samples), device)?.into();
+    let x = randn(&latents(args, &configs, args.batch), device)?;
+    let conditioning = Conditioning {
+        time_ids: unet.time_ids_embedding(&vec![time_ids(args); samples], device)?,
+        ..conditioning(&configs.unet, samples, device)?
+    };
     let mut timestep = 999.0;
     let mut replay = Replay::new(device);
     let steps = steps(args.steps, device, || {
@@ -146,15 +168,16 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
         timestep -= 1.0;
         read(&output)
     })?;
-    let passes = Passes::unet(size(&latents(args, samples)))?;
+    let passes = Passes::unet(&configs.unet, size(&latents(args, &configs, samples)))?;
     Ok(without_training(steps, passes.forward))
 }
 
 /// The VAE's halves, one after the other.
 fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
-    let vae = loader(&Configs::sd15()?, device).vae()?;
+    let configs = configs(args)?;
+    let vae = loader(&configs, device).vae()?;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
-    let latents = randn(&latents(args, args.batch), device)?;
+    let latents = randn(&latents(args, &configs, args.batch), device)?;
     let steps = steps(args.steps, device, || {
         halves.iter().try_for_each(|half| match half {
             Half::Encoder => read(&vae.encode(&picture)?.mean),
@@ -162,7 +185,7 @@ fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Ti
         })
     })?;
     let pictures = Size { samples: args.batch, pixels: args.res * args.res };
-    let operations: Result<f64> = halves.iter().map(|half| operations::vae(*half, pictures)).sum();
+    let operations: Result<f64> = halves.iter().map(|half| operations::vae(vae.config(), *half, pictures)).sum();
     Ok(without_training(steps, operations?))
 }
 
@@ -191,15 +214,20 @@ fn read(t: &Tensor) -> Result<()> {
 }
 
 /// The shape of the latents of `samples` pictures.
-fn latents(args: &BenchArgs, samples: usize) -> [usize; 4] {
-    let side = args.res / sd15::vae().downscale();
-    [samples, sd15::unet().in_channels, side, side]
+fn latents(args: &BenchArgs, configs: &Configs, samples: usize) -> [usize; 4] {
+    let side = args.res / configs.vae.downscale();
+    [samples, configs.unet.in_channels, side, side]
 }
 
-/// The shape of the hidden states of `samples` texts.
-fn hidden_states(samples: usize) -> [usize; 3] {
-    let text = sd15::text_encoder();
-    [samples, text.max_position_embeddings, text.hidden_size]
+/// What a family's text encoders make of `samples` texts.
+fn conditioning(unet: &UnetConfig, samples: usize, device: &Device) -> Result<Conditioning> {
+    let pooled = unet.text_time.map(|text_time| randn(&[samples, text_time.pooled_dim()], device)).transpose()?;
+    Ok(Conditioning { pooled, ..randn(&[samples, TOKENS, unet.cross_attention_dim], device)?.into() })
+}
+
+/// Of a picture that is not cropped.
+fn time_ids(args: &BenchArgs) -> TimeIds {
+    [args.res, args.res, 0, 0, args.res, args.res]
 }
 
 fn size([samples, _, height, width]: &[usize; 4]) -> Size {

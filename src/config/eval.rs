@@ -14,13 +14,15 @@ settings! {
         /// Denoising steps.
         steps: usize = 50 => whole(1..=1000);
         /// Scale of classifier-free guidance; 1 or less is off.
-        guidance_scale: f64 = 7.5 => at_least(0.0);
+        guidance_scale: f64 = 7.5 => at_least(0.0).usual("7.5, for SDXL 5.0");
         /// The denoising method.
-        sampler: Sampler = Sampler::Pndm => choice::<Sampler>();
+        sampler: Sampler = Sampler::Pndm => choice::<Sampler>().usual("\"pndm\", for SD 2 \"ddim\", for SDXL \"euler\"");
         /// Noise levels spread as Karras et al. do, where diffusers has that.
         karras: bool = false => flag();
         /// What guidance leads away from; may be empty.
         negative_prompt: String = String::new() => any_text();
+        /// SDXL: an empty negative prompt is zeros, as diffusers has it for none, and no encoded text.
+        force_zeros_for_empty_prompt: bool = true => flag();
         /// Width in pixels.
         width: usize = 512 => NoKey;
         /// Height in pixels.
@@ -43,7 +45,14 @@ settings! {
         /// Images of each prompt.
         images: usize = 1 => count(1).sampling();
         sample => Inner::Part(
-            &[("steps", "steps"), ("guidance_scale", "guidance_scale"), ("sampler", "sampler"), ("karras", "karras"), ("seed", "seed")],
+            &[
+                ("force_zeros_for_empty_prompt", "force_zeros_for_empty_prompt"),
+                ("steps", "steps"),
+                ("guidance_scale", "guidance_scale"),
+                ("sampler", "sampler"),
+                ("karras", "karras"),
+                ("seed", "seed"),
+            ],
             Affects::Sampling,
         );
         /// Optimizer steps between two evaluation losses; 0 is never.
@@ -61,6 +70,11 @@ impl SampleParams {
     /// Errors: a sampler or a number of steps that the schedule has not, Karras sigmas that the sampler has not.
     pub fn sampler_run(&self, schedule: &NoiseSchedule) -> Result<SamplerRun> {
         SamplerRun::spread(self.sampler, schedule, self.steps, self.karras)
+    }
+
+    /// Whether guidance leads away from zeros, where the model is Stable Diffusion XL.
+    pub fn zeros_for_no_negative_prompt(&self) -> bool {
+        self.force_zeros_for_empty_prompt && self.negative_prompt.is_empty()
     }
 
     /// Those of the image `index`, whose seed is so much further.

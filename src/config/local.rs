@@ -9,6 +9,9 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use super::Source;
 use crate::diffusion::NoiseSchedule;
+use crate::model::clip::ClipConfig;
+use crate::model::family::Family;
+use crate::model::unet::UnetConfig;
 
 /// The text of the `config.json` of the model's `part`, if it is on this machine.
 pub fn config(model: &Source, part: &str) -> Option<String> {
@@ -20,6 +23,25 @@ pub fn config(model: &Source, part: &str) -> Option<String> {
 pub fn schedule(model: &Source) -> Option<NoiseSchedule> {
     let name = "scheduler/scheduler_config.json";
     NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
+}
+
+/// What the model is: by its files, or for a repository by its name alone, so that a plan does not change with what was
+/// fetched.
+pub fn family(model: &Source) -> Family {
+    match model {
+        Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => Family::by_repo_name(repo),
+        Source::Path(_) | Source::Builtin(_) => of_files(model).unwrap_or(Family::Sd1),
+    }
+}
+
+/// What a model is whose configurations are on this machine and can be read.
+pub fn of_files(model: &Source) -> Option<Family> {
+    let unet = UnetConfig::parse(&config(model, "unet")?, Path::new("unet/config.json")).ok()?;
+    if unet.text_time.is_some() {
+        return Some(Family::Sdxl);
+    }
+    let text_encoder = ClipConfig::parse(&config(model, "text_encoder")?, Path::new("text_encoder/config.json"));
+    Some(text_encoder.map_or(Family::Sd1, |config| Family::Sd1.by_text_encoder(&config)))
 }
 
 /// The text of one of the model's small files, if it is on this machine.

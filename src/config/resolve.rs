@@ -7,8 +7,8 @@
 
 use super::keys::Visit;
 use super::{
-    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, Source, Unfit, about, local,
-    unfit_sampling,
+    Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, SampleParams, Source, Unfit,
+    about, local, unfit_sampling,
 };
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::{NoiseSchedule, Sampler};
@@ -75,6 +75,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
         plan.train.learning_rate = usual_learning_rate(&plan.adapter, &plan.objective);
     }
     images_while_training(&root.section("eval"), &mut plan);
+    family_sampling(&root, &mut plan);
     eval_sampler(&root.section("eval"), &mut plan);
     if !root.section("eval").has("prompts") {
         plan.eval.prompts = plan.dataset.prompt.iter().cloned().collect();
@@ -145,6 +146,24 @@ fn usual_learning_rate(adapter: &Adapter, objective: &Objective) -> f64 {
 fn images_while_training(s: &Section, plan: &mut Plan) {
     if !s.has("keep_weights") {
         plan.eval.keep_weights = matches!(plan.adapter, Adapter::Lora(_));
+    }
+}
+
+/// What is not said of sampling is as the family's pipeline has it.
+fn family_sampling(root: &Section, plan: &mut Plan) {
+    let (sampler, guidance_scale) = local::family(&plan.model).usual_sampling();
+    let usual = |s: &Section, sample: &mut SampleParams, [sampler_key, guidance_key]: [&str; 2]| {
+        if !s.has(sampler_key) {
+            sample.sampler = sampler;
+        }
+        if !s.has(guidance_key) {
+            sample.guidance_scale = guidance_scale;
+        }
+    };
+    usual(&root.section("eval"), &mut plan.eval.sample, ["sampler", "guidance_scale"]);
+    if let Objective::DreamBooth(prior) = &mut plan.objective {
+        let s = root.section("adapter").section("dreambooth");
+        usual(&s, &mut prior.class_sample, ["class_sampler", "class_guidance_scale"]);
     }
 }
 

@@ -25,5 +25,7 @@ pub use epochs::{Epochs, batches};
 pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
 pub use name::{shortened, slashed};
-pub use resize::{resize_short_side, resize_short_side_bicubic};
-pub use transform::{center_crop, center_crop_floor, crop, flip, from_tensor, random_crop, to_tensor};
+pub use resize::{resize_short_side, resize_short_side_bicubic, short_side_sides};
+pub use transform::{
+    center_corner, center_crop, center_crop_floor, crop, flip, from_tensor, random_corner, random_crop, to_tensor,
+};

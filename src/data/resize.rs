@@ -58,12 +58,13 @@ pub fn resize_short_side_bicubic(image: &Rgb, size: usize) -> Rgb {
 }
 
 fn short_side(image: &Rgb, size: usize, filter: Filter) -> Rgb {
-    let (width, height) = (image.width, image.height);
-    if width <= height {
-        resize(image, size, (size * height / width).max(1), filter)
-    } else {
-        resize(image, (size * width / height).max(1), size, filter)
-    }
+    let [height, width] = short_side_sides([image.height, image.width], size);
+    resize(image, width, height, filter)
+}
+
+/// Height and width that [`resize_short_side`] gives a picture of this height and width.
+pub fn short_side_sides([height, width]: [usize; 2], size: usize) -> [usize; 2] {
+    if width <= height { [(size * height / width).max(1), size] } else { [size, (size * width / height).max(1)] }
 }
 
 /// Resizes to exactly `width` x `height`, both at least 1. A side that stays is not filtered.

@@ -34,20 +34,34 @@ pub fn center_crop_floor(image: &Rgb, size: usize) -> Rgb {
 }
 
 fn middle(image: &Rgb, size: usize, half: fn(usize) -> usize) -> Rgb {
-    let offset = |side: usize| half(side.saturating_sub(size));
-    crop(image, offset(image.width), offset(image.height), size, size)
+    let [top, left] = corner([image.height, image.width], size, half);
+    crop(image, left, top, size, size)
 }
 
-/// A `size` x `size` square at a uniformly drawn place: first the row, then the column, one draw each. Nothing is drawn
-/// where only one place is possible.
+/// Top and left of [`center_crop`]'s square in a picture of this height and width.
+pub fn center_corner(sides: [usize; 2], size: usize) -> [usize; 2] {
+    corner(sides, size, half_to_even)
+}
+
+fn corner(sides: [usize; 2], size: usize, half: fn(usize) -> usize) -> [usize; 2] {
+    sides.map(|side| half(side.saturating_sub(size)))
+}
+
+/// A `size` x `size` square at a uniformly drawn place.
 pub fn random_crop(image: &Rgb, size: usize, generator: &mut Generator) -> Rgb {
+    let [top, left] = random_corner(image, size, generator);
+    crop(image, left, top, size, size)
+}
+
+/// Top and left of a `size` x `size` square at a uniformly drawn place: first the row, then the column, one draw each.
+/// Nothing is drawn where only one place is possible.
+pub fn random_corner(image: &Rgb, size: usize, generator: &mut Generator) -> [usize; 2] {
     if image.width <= size && image.height <= size {
-        return image.clone();
+        return [0, 0];
     }
     let mut draw = |side: usize| generator.randint((side.saturating_sub(size) + 1) as u64, 1)[0] as usize;
     let top = draw(image.height);
-    let left = draw(image.width);
-    crop(image, left, top, size, size)
+    [top, draw(image.width)]
 }
 
 /// The mirror image: left and right exchanged.

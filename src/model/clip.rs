@@ -1,8 +1,10 @@
-//! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel`.
+//! CLIP's text encoder (Radford et al. 2021): transformers' `CLIPTextModel` and
+//! `CLIPTextModelWithProjection`.
 //!
 //! In: token ids [B, tokens]. Out: the last hidden states after the final layer norm
-//! [B, tokens, width], which is what Stable Diffusion 1.x conditions on. Tensor names are
-//! transformers'.
+//! [B, tokens, width], which is what Stable Diffusion 1.x and 2.x condition on; or those before the
+//! last layer, and the whole text as one vector, which is what Stable Diffusion XL does. Tensor
+//! names are transformers'.
 
 use super::build::{Build, Parameters};
 use super::config::Config;
@@ -33,6 +35,8 @@ pub struct ClipConfig {
     pub layer_norm_eps: f64,
     /// What stands between the two feed-forward layers.
     pub hidden_act: Activation,
+    /// Width of the text as one vector; nothing where the model makes none.
+    pub projection_dim: Option<usize>,
 }
 
 /// The feed-forward activation.
@@ -40,8 +44,22 @@ pub struct ClipConfig {
 pub enum Activation {
     /// x · sigmoid(1.702 x): OpenAI's CLIP.
     QuickGelu,
-    /// The exact GELU: Stable Diffusion 2's OpenCLIP.
+    /// The exact GELU: OpenCLIP, of Stable Diffusion 2 and XL.
     Gelu,
+}
+
+/// Every text encoder's class.
+const CLASS: &str = "CLIPTextModel";
+/// The class of those whose texts are one vector too.
+const CLASS_WITH_PROJECTION: &str = "CLIPTextModelWithProjection";
+
+/// What Stable Diffusion XL reads of a text encoder.
+pub struct Penultimate {
+    /// What goes into the last layer, [B, tokens, width], without the final layer norm.
+    pub hidden_states: Tensor,
+    /// The last layer's state of the end token after the final layer norm, projected,
+    /// [B, `projection_dim`]; of an encoder with a projection.
+    pub pooled: Option<Tensor>,
 }
 
 impl ClipConfig {
@@ -52,10 +70,13 @@ impl ClipConfig {
 
     /// The same of the file's text.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        let c = Config::parse(text, file, "CLIPTextModel")?;
+        let c = Config::parse(text, file, &[CLASS, CLASS_WITH_PROJECTION])?;
         c.only("hidden_act", &[json!("quick_gelu"), json!("gelu")])?;
         let gelu = c.string("hidden_act", "quick_gelu")? == "gelu";
+        let has_projection = c.class() == Some(CLASS_WITH_PROJECTION);
+        let projection_dim = has_projection.then(|| c.size("projection_dim", Some(512))).transpose()?;
         let config = Self {
+            projection_dim,
             vocab_size: c.size("vocab_size", Some(49408))?,
             max_position_embeddings: c.size("max_position_embeddings", Some(77))?,
             hidden_size: c.size("hidden_size", Some(512))?,
@@ -69,6 +90,14 @@ impl ClipConfig {
             return Err(c.error("num_attention_heads", "must divide `hidden_size`"));
         }
         Ok(config)
+    }
+
+    /// Whether anything of [`Penultimate`] depends on the tensor of this name: without a projection nobody reads the last
+    /// layer.
+    pub fn penultimate_reads(&self, tensor: &str) -> bool {
+        let last = format!("text_model.encoder.layers.{}.", self.num_hidden_layers - 1);
+        self.projection_dim.is_some()
+            || !(tensor.starts_with(&last) || tensor.starts_with("text_model.final_layer_norm."))
     }
 }
 
@@ -122,6 +151,7 @@ pub struct ClipText {
     positions: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    text_projection: Option<Linear>,
 }
 
 impl ClipText {
@@ -130,6 +160,8 @@ impl ClipText {
     pub fn new(config: &ClipConfig, build: Build) -> Result<(Self, Parameters)> {
         let root = build.pp("text_model").over(Positions::Tokens);
         let embeddings = root.pp("embeddings");
+        let text_projection = build.pp("text_projection").over(Positions::Sample);
+        let projection = |width: usize| Linear::no_bias(&text_projection, config.hidden_size, width);
         let text = Self {
             config: config.clone(),
             tokens: embeddings.get(&[config.vocab_size, config.hidden_size], "token_embedding.weight")?,
@@ -139,6 +171,7 @@ impl ClipText {
                 .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), config))
                 .collect::<Result<_>>()?,
             norm: LayerNorm::new(&root.pp("final_layer_norm"), config.hidden_size, config.layer_norm_eps)?,
+            text_projection: config.projection_dim.map(projection).transpose()?,
         };
         Ok((text, build.finish()?))
     }
@@ -150,6 +183,27 @@ impl ClipText {
 
     /// Ids of B texts, each of the same length of at most `positions`, → [B, length, width].
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        self.norm.forward(&self.run(&self.layers, self.embed(ids)?)?)
+    }
+
+    /// The same texts as Stable Diffusion XL reads them.
+    pub fn penultimate(&self, ids: &[Vec<u32>]) -> Result<Penultimate> {
+        let layers = self.layers.len().saturating_sub(1);
+        let hidden_states = self.run(&self.layers[..layers], self.embed(ids)?)?;
+        let Some(projection) = &self.text_projection else { return Ok(Penultimate { hidden_states, pooled: None }) };
+        let last = self.norm.forward(&self.run(&self.layers[layers..], hidden_states.clone())?)?;
+        let pooled = projection.forward(&end_states(&last, ids)?)?;
+        Ok(Penultimate { hidden_states, pooled: Some(pooled) })
+    }
+
+    fn run(&self, layers: &[Layer], mut x: Tensor) -> Result<Tensor> {
+        for layer in layers {
+            x = layer.forward(&x, &self.config)?;
+        }
+        Ok(x)
+    }
+
+    fn embed(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
         let length = ids.first().map_or(0, Vec::len);
         let wrong =
             ids.iter().any(|i| i.len() != length) || length == 0 || length > self.config.max_position_embeddings;
@@ -162,10 +216,20 @@ impl ClipText {
                 "take tokenizer/ and text_encoder/ from the same repository; added tokens need their rows in the text encoder",
             ));
         }
-        let mut x = ops::embedding(ids, &self.tokens, &self.positions)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &self.config)?;
-        }
-        self.norm.forward(&x)
+        Ok(ops::embedding(ids, &self.tokens, &self.positions)?)
     }
+}
+
+/// Of each text's states [B, tokens, width] that of its end token, [B, width]: the first with the highest id, as
+/// transformers has it for configurations whose `eos_token_id` is 2.
+fn end_states(states: &Tensor, ids: &[Vec<u32>]) -> Result<Tensor> {
+    let (_, tokens, _) = states.dims3()?;
+    let of = |ids: &Vec<u32>| {
+        let highest = ids.iter().max();
+        let end = ids.iter().position(|id| Some(id) == highest);
+        (0..tokens).map(move |at| if Some(at) == end { 1f32 } else { 0.0 })
+    };
+    let chosen: Vec<f32> = ids.iter().flat_map(of).collect();
+    let chosen = Tensor::from_vec(chosen, (ids.len(), tokens, 1), states.device())?.to_dtype(states.dtype())?;
+    Ok(ops::composed(&[states], |t| t[0].broadcast_mul(&chosen)?.sum(1))?)
 }

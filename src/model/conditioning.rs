@@ -14,7 +14,7 @@ pub struct Conditioning {
     pub hidden_states: Tensor,
     /// The text as one vector [B, width], where the family has it.
     pub pooled: Option<Tensor>,
-    /// Sizes and crops [B, numbers], where the family has them.
+    /// The embedding of sizes and crops [B, numbers], where the family has them.
     pub time_ids: Option<Tensor>,
 }
 
@@ -48,6 +48,15 @@ impl Conditioning {
             pooled: optional(|part| part.pooled.as_ref())?,
             time_ids: optional(|part| part.time_ids.as_ref())?,
         })
+    }
+
+    /// The same with zeros in the place of every number.
+    pub fn zeros_like(&self) -> Result<Self> {
+        let mut zeros = self.clone();
+        for tensor in zeros.slots() {
+            *tensor = tensor.zeros_like()?;
+        }
+        Ok(zeros)
     }
 
     /// All samples `times` times.

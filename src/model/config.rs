@@ -22,19 +22,22 @@ impl Config {
         fs_err::read_to_string(file).map_err(|e| Error::input(e.to_string()))
     }
 
-    /// Parses the text and checks the class that it is for (`_class_name` of diffusers or
-    /// `architectures` of transformers), where it says one.
-    pub fn parse(text: &str, file: &Path, class: &str) -> Result<Self> {
+    /// Parses the text and checks that the class that it is for, where it says one, is one of
+    /// `classes`.
+    pub fn parse(text: &str, file: &Path, classes: &[&str]) -> Result<Self> {
         let config = Self::of_any_class(text, file)?;
-        let values = &config.values;
-        let said = values.get("_class_name").or_else(|| values.get("architectures").and_then(|a| a.get(0)));
-        if let Some(said) = said.and_then(Value::as_str)
-            && said != class
-        {
-            return Err(Error::input(format!("{}: the class is {said}, expected {class}", file.display()))
-                .hint("tunelab trains models of Stable Diffusion 1.x's classes"));
+        if let Some(said) = config.class().filter(|said| !classes.contains(said)) {
+            let expected = classes.join(" or ");
+            return Err(Error::input(format!("{}: the class is {said}, expected {expected}", file.display()))
+                .hint("tunelab trains models of the classes of Stable Diffusion 1.x, 2.x and XL"));
         }
         Ok(config)
+    }
+
+    /// The class that it is for: `_class_name` of diffusers, `architectures` of transformers.
+    pub fn class(&self) -> Option<&str> {
+        let named = self.values.get("_class_name");
+        named.or_else(|| self.values.get("architectures").and_then(|a| a.get(0))).and_then(Value::as_str)
     }
 
     /// Parses the text, whatever it is for.
@@ -146,7 +149,7 @@ impl Config {
     pub fn only(&self, key: &str, only: &[Value]) -> Result<()> {
         match self.value(key) {
             Some(v) if !only.contains(v) => {
-                let hint = "tunelab builds the options that Stable Diffusion 1.x and 2.x use";
+                let hint = "tunelab builds the options that Stable Diffusion 1.x, 2.x and XL use";
                 Err(self.error(key, format!("is {v}, which is not supported")).hint(hint))
             }
             _ => Ok(()),

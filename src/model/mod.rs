@@ -1,5 +1,5 @@
-//! The networks of Stable Diffusion 1.x: tokenizer, CLIP text encoder, VAE and UNet, with
-//! diffusers' tensor names.
+//! The networks of Stable Diffusion 1.x, 2.x and XL: tokenizer, CLIP text encoders, VAE and UNet, with
+//! diffusers' tensor names; and which of them a family consists of.
 //!
 //! In: a repository's `config.json` files and checked weights. Out: networks whose forward pass is
 //! built on `tunelab_ops`, each of which tells what it consists of. Every size comes from the
@@ -11,12 +11,15 @@ pub mod conditioning;
 pub mod config;
 pub mod describe;
 mod dtype;
+pub mod family;
 pub mod layers;
 pub mod lora;
 mod module;
 pub mod recompute;
 pub mod resnet;
 pub mod sd15;
+pub mod sd2;
+pub mod sdxl;
 pub mod targets;
 pub mod tokenizer;
 pub mod transformer;

@@ -32,6 +32,7 @@ pub fn unet() -> UnetConfig {
         flip_sin_to_cos: true,
         freq_shift: 0.0,
         use_linear_projection: false,
+        text_time: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub fn text_encoder() -> ClipConfig {
         num_attention_heads: 12,
         layer_norm_eps: 1e-5,
         hidden_act: Activation::QuickGelu,
+        projection_dim: None,
     }
 }
 

@@ -1,9 +1,10 @@
-//! The noise predictor: diffusers' `UNet2DConditionModel` as Stable Diffusion 1.x and 2.x configure
-//! it.
+//! The noise predictor: diffusers' `UNet2DConditionModel` as Stable Diffusion 1.x, 2.x and XL
+//! configure it.
 //!
-//! In: noisy latents [B, C, H, W], one timestep a sample, the text encoder's hidden states
-//! [B, M, width]. Out: the predicted noise (or velocity) [B, C, H, W]. Follows Rombach et al. 2022
-//! and diffusers' block structure and tensor names.
+//! In: noisy latents [B, C, H, W], one timestep a sample, the text encoders' hidden states
+//! [B, M, width], and for XL the text as one vector and the time ids. Out: the predicted noise (or
+//! velocity) [B, C, H, W]. Follows Rombach et al. 2022, Podell et al. 2023 and diffusers' block
+//! structure and tensor names.
 
 use super::build::{Build, Parameters};
 use super::conditioning::Conditioning;
@@ -20,7 +21,7 @@ use tunelab_ops::{self as ops, Padding};
 
 mod config;
 
-pub use config::UnetConfig;
+pub use config::{TIME_IDS, TextTime, TimeIds, UnetConfig};
 
 /// One level on the way down.
 struct Down {
@@ -40,6 +41,8 @@ pub struct Unet {
     conv_in: Conv2d,
     linear_1: Linear,
     linear_2: Linear,
+    /// Of the text's vector and the time ids.
+    add_embedding: Option<[Linear; 2]>,
     down: Vec<Down>,
     middle: [Arc<Stage>; 2],
     up: Vec<Up>,
@@ -58,11 +61,17 @@ impl Unet {
         let (levels, channels, temb) =
             (config.block_out_channels.len(), config.block_out_channels[0], config.temb_channels());
         let time_embedding = build.pp("time_embedding").over(Positions::Sample);
+        let add_embedding = build.pp("add_embedding").over(Positions::Sample);
+        let add_embedding = |text_time: TextTime| -> Result<[Linear; 2]> {
+            let first = Linear::new(&add_embedding.pp("linear_1"), text_time.input_dim, temb)?;
+            Ok([first, Linear::new(&add_embedding.pp("linear_2"), temb, temb)?])
+        };
         let unet = Self {
             config: config.clone(),
             conv_in: Conv2d::same3(&build.pp("conv_in"), config.in_channels, channels)?,
             linear_1: Linear::new(&time_embedding.pp("linear_1"), channels, temb)?,
             linear_2: Linear::new(&time_embedding.pp("linear_2"), temb, temb)?,
+            add_embedding: config.text_time.map(add_embedding).transpose()?,
             down: (0..levels).map(|i| Self::down(config, &build, i)).collect::<Result<_>>()?,
             middle: Self::middle(config, &build.pp("mid_block"))?,
             up: (0..levels).map(|i| Self::up(config, &build, i)).collect::<Result<_>>()?,
@@ -152,6 +161,15 @@ impl Unet {
         Ok(Tensor::from_vec(embedding, (timesteps.len(), channels), device)?)
     }
 
+    /// The sinusoidal embedding of the samples' time ids, [B, numbers] in f32: a model's that is conditioned on them; nothing
+    /// for any other.
+    pub fn time_ids_embedding(&self, time_ids: &[TimeIds], device: &Device) -> Result<Option<Tensor>> {
+        let Some(text_time) = self.config.text_time else { return Ok(None) };
+        let ids: Vec<f64> = time_ids.iter().flatten().map(|&id| id as f64).collect();
+        let embedding = sinusoids(&ids, text_time.time_embed_dim, &self.config);
+        Ok(Some(Tensor::from_vec(embedding, (time_ids.len(), text_time.time_ids_dim()), device)?))
+    }
+
     /// As [`Unet::forward`], of tensors alone.
     pub fn predict(
         &self,
@@ -168,7 +186,7 @@ impl Unet {
         let given = noisy_latents.dtype();
         let dtype = self.activations.unwrap_or(given);
         let (latents, text) = (&ops::cast(noisy_latents, dtype)?, &ops::cast(encoder_hidden_states, dtype)?);
-        let temb = self.temb(&timestep_embedding.to_dtype(dtype)?)?;
+        let temb = self.temb(&timestep_embedding.to_dtype(dtype)?, conditioning)?;
         let mut x = self.conv_in.forward(latents)?;
         let mut skips = vec![x.clone()];
         for level in &self.down {
@@ -200,9 +218,18 @@ impl Unet {
     }
 
     /// SiLU of the time embedding, which every residual block projects: [B, 4 · channels].
-    fn temb(&self, timestep_embedding: &Tensor) -> Result<Tensor> {
+    fn temb(&self, timestep_embedding: &Tensor, conditioning: &Conditioning) -> Result<Tensor> {
         let h = ops::silu(&self.linear_1.forward(timestep_embedding)?)?;
-        Ok(ops::silu(&self.linear_2.forward(&h)?)?)
+        let temb = self.linear_2.forward(&h)?;
+        let Some([linear_1, linear_2]) = &self.add_embedding else { return Ok(ops::silu(&temb)?) };
+        let (Some(pooled), Some(time_ids)) = (&conditioning.pooled, &conditioning.time_ids) else {
+            return Err(Error::run("the UNet wants the text as one vector and time ids"));
+        };
+        let dtype = temb.dtype();
+        let added = [ops::cast(pooled, dtype)?, ops::cast(time_ids, dtype)?];
+        let added = ops::composed(&[&added[0], &added[1]], |t| Tensor::cat(&[&t[0], &t[1]], 1))?;
+        let added = linear_2.forward(&ops::silu(&linear_1.forward(&added)?)?)?;
+        Ok(ops::silu(&ops::add(&temb, &added)?)?)
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: what was found or fetched. Out: each part's files by its name, and the one list of all files
 //! that can change a number, with their hashes as `run.json` records them.
 
-use super::Family;
+use super::{Family, SCHEDULER};
 use crate::data::slashed;
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
@@ -12,9 +12,6 @@ use crate::weights::{Part, PartName};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// The noise schedule's file, from the model's folder on.
-pub const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// Every file that can decide an id: what is read of a tokenizer's folder, fetched where it is
 /// there, and hashed.

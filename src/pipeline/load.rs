@@ -4,16 +4,16 @@
 //! In: [`ModelFiles`] or [`Configs`], a device, what is trained. Out: a [`Pipeline`], or one of its
 //! parts; every error names the file.
 
-use super::{Family, ModelFiles, Pipeline, TextEncoders, Tokenizers};
+use super::{ConditioningKind, Family, ModelFiles, Pipeline, TextEncoders, Tokenizers};
 use crate::diffusion::NoiseSchedule;
 use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::{ClipConfig, ClipText};
-use crate::model::sd15;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::unet::{Unet, UnetConfig};
+use crate::model::unet::{TextTime, Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
+use crate::model::{sd2, sd15, sdxl};
 use crate::weights::{Loader, PartName, Weights};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
@@ -40,15 +40,21 @@ pub struct Configs {
 }
 
 impl Configs {
-    /// Stable Diffusion 1.5's.
-    pub fn sd15() -> Result<Self> {
-        Ok(Self {
-            family: Family::Sd1,
-            unet: sd15::unet(),
-            vae: sd15::vae(),
-            text_encoders: BTreeMap::from([(PartName::TextEncoder, sd15::text_encoder())]),
-            schedule: sd15::schedule()?,
-        })
+    /// Those of a family's best known model: Stable Diffusion 1.5, 2.1 and XL's base.
+    pub fn of(family: Family) -> Result<Self> {
+        let (unet, vae, schedule) = match family {
+            Family::Sd1 => (sd15::unet(), sd15::vae(), sd15::schedule()?),
+            Family::Sd2 => (sd2::unet(), sd2::vae(), sd2::schedule()?),
+            Family::Sdxl => (sdxl::unet(), sdxl::vae(), sdxl::schedule()?),
+        };
+        let text_encoders = match family {
+            Family::Sd1 => vec![(PartName::TextEncoder, sd15::text_encoder())],
+            Family::Sd2 => vec![(PartName::TextEncoder, sd2::text_encoder())],
+            Family::Sdxl => {
+                vec![(PartName::TextEncoder, sdxl::text_encoder()), (PartName::TextEncoder2, sdxl::text_encoder_2())]
+            }
+        };
+        Ok(Self { family, unet, vae, text_encoders: text_encoders.into_iter().collect(), schedule })
     }
 }
 
@@ -98,26 +104,51 @@ impl<'a> PipelineLoader<'a> {
         let vae = self.vae()?;
         let (text_encoders, mut parameters) = self.text_encoders()?;
         parameters.insert(PartName::Unet, unet_parameters);
-        check_sizes(unet.config(), vae.config(), text_encoders.width())?;
+        self.check_sizes()?;
         let (family, tokenizers) = (self.family(), self.tokenizers()?);
         Ok(Pipeline { family, tokenizers, text_encoders, unet, vae, schedule, parameters })
     }
 
+    /// Errors if the parts do not belong together, by their configurations alone.
+    pub fn check_sizes(&self) -> Result<()> {
+        let family = self.family();
+        let text = family.text_encoders().map(|(part, _)| self.text_config(part)).collect::<Result<Vec<_>>>()?;
+        check_sizes(&self.unet_config()?, &self.vae_config()?, family.conditioning(), &text)
+    }
+
+    fn unet_config(&self) -> Result<UnetConfig> {
+        match self.source {
+            Source::Files(files) => UnetConfig::read(&files.part(PartName::Unet)?.config),
+            Source::Random(configs) => Ok(configs.unet.clone()),
+        }
+    }
+
+    fn vae_config(&self) -> Result<VaeConfig> {
+        match self.source {
+            Source::Files(files) => VaeConfig::read(&files.part(PartName::Vae)?.config),
+            Source::Random(configs) => Ok(configs.vae.clone()),
+        }
+    }
+
+    fn text_config(&self, part: PartName) -> Result<ClipConfig> {
+        match self.source {
+            Source::Files(files) => ClipConfig::read(&files.part(part)?.config),
+            Source::Random(configs) => {
+                let config = configs.text_encoders.get(&part);
+                Ok(config.ok_or_else(|| Error::run(format!("the sizes of the {part} are not known")))?.clone())
+            }
+        }
+    }
+
     /// The noise predictor.
     pub fn unet(&self) -> Result<(Unet, Parameters)> {
-        let config = match self.source {
-            Source::Files(files) => UnetConfig::read(&files.part(PartName::Unet)?.config)?,
-            Source::Random(configs) => configs.unet.clone(),
-        };
+        let config = self.unet_config()?;
         Unet::new(&config, self.build(PartName::Unet, |_| false)?.of_type(self.dtype))
     }
 
     /// The autoencoder.
     pub fn vae(&self) -> Result<Vae> {
-        let config = match self.source {
-            Source::Files(files) => VaeConfig::read(&files.part(PartName::Vae)?.config)?,
-            Source::Random(configs) => configs.vae.clone(),
-        };
+        let config = self.vae_config()?;
         Ok(Vae::new(&config, self.build(PartName::Vae, |_| false)?)?.0)
     }
 
@@ -134,13 +165,7 @@ impl<'a> PipelineLoader<'a> {
 
     /// One text encoder. Layers above those of its configuration are left in the file.
     pub fn text_encoder(&self, part: PartName) -> Result<(ClipText, Parameters)> {
-        let config = match self.source {
-            Source::Files(files) => ClipConfig::read(&files.part(part)?.config)?,
-            Source::Random(configs) => {
-                let config = configs.text_encoders.get(&part);
-                config.ok_or_else(|| Error::run(format!("the sizes of the {part} are not known")))?.clone()
-            }
-        };
+        let config = self.text_config(part)?;
         let above = |name: &str| text_layer(name).is_some_and(|layer| layer >= config.num_hidden_layers);
         ClipText::new(&config, self.build(part, above)?)
     }
@@ -205,11 +230,29 @@ fn text_layer(name: &str) -> Option<usize> {
 }
 
 /// Errors if the parts do not belong together: the sizes in which they meet must agree.
-pub fn check_sizes(unet: &UnetConfig, vae: &VaeConfig, text_width: usize) -> Result<()> {
+pub fn check_sizes(
+    unet: &UnetConfig,
+    vae: &VaeConfig,
+    kind: ConditioningKind,
+    text_encoders: &[ClipConfig],
+) -> Result<()> {
+    let text_width = text_encoders.iter().map(|config| config.hidden_size).sum();
+    let pooled_width = kind.pooled_width(text_encoders);
+    if unet.text_time.is_some() != pooled_width.is_some() {
+        let (has, lacks) = if pooled_width.is_some() { ("text encoders", "UNet") } else { ("UNet", "text encoders") };
+        return Err(Error::input(format!("the {has} are Stable Diffusion XL's, but the {lacks} are not"))
+            .hint("take all parts from the same repository"));
+    }
     let pairs = [
         ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
         ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
         ("unet cross_attention_dim", unet.cross_attention_dim, "text_encoder hidden_size", text_width),
+        (
+            "the UNet's width of the text as one vector",
+            unet.text_time.map_or(0, TextTime::pooled_dim),
+            "text_encoder_2 projection_dim",
+            pooled_width.unwrap_or(0),
+        ),
     ];
     let Some((a_name, a, b_name, b)) = pairs.iter().find(|(_, a, _, b)| a != b) else { return Ok(()) };
     let error = Error::input(format!("{a_name} is {a}, but {b_name} is {b}"));

@@ -4,15 +4,14 @@
 //! tokenizers, text encoders, UNet, VAE and noise schedule, and texts as [`Conditioning`] for the
 //! UNet.
 
-mod family;
 mod files;
 pub mod load;
 pub mod original_names;
 mod text;
 
 pub use crate::model::conditioning::Conditioning;
-pub use family::{ConditioningKind, Family, LoraPrefixes, PartKind, TokenizerKind};
-pub use files::{ModelFiles, SCHEDULER, TOKENIZER_FILES};
+pub use crate::model::family::{ConditioningKind, Family, LoraPrefixes, PartKind, SCHEDULER, TokenizerKind};
+pub use files::{ModelFiles, TOKENIZER_FILES};
 pub use load::{Configs, PipelineLoader};
 pub use text::{Ids, PromptEmbeds, TextEncoders, TokenIds, Tokenizers, tokenize};
 

@@ -4,6 +4,8 @@
 //! In: diffusers' names. Out: the original ones, by position: the levels and blocks of diffusers
 //! are numbered through there. Single-file checkpoints have these names, and some LoRA files.
 
+use std::collections::BTreeMap;
+
 /// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
 pub fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usize, &'a str)> {
     let (level, rest) = name.strip_prefix(blocks)?.split_once('.')?;
@@ -12,11 +14,40 @@ pub fn position<'a>(name: &'a str, blocks: &str) -> Option<(usize, &'a str, usiz
     Some((level.parse().ok()?, kind, index.parse().ok()?, rest))
 }
 
-/// The original name of a UNet tensor; `layers` are the residual blocks of each level.
-pub fn unet(name: &str, layers: &[usize]) -> Option<String> {
+/// What of a UNet decides the numbers in its original names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnetLevels {
+    /// Residual blocks of each level, from the finest on.
+    pub layers: Vec<usize>,
+    /// Whether each level of the way up has attention, from the coarsest on.
+    pub up_attention: Vec<bool>,
+}
+
+impl UnetLevels {
+    /// By the names of a UNet's tensors.
+    pub fn of_names<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let (mut layers, mut attention): (BTreeMap<usize, usize>, BTreeMap<usize, bool>) = Default::default();
+        for name in names {
+            if let Some((level, "resnets", block, _)) = position(name, "down_blocks.") {
+                let blocks = layers.entry(level).or_default();
+                *blocks = (*blocks).max(block + 1);
+            }
+            if let Some((level, kind, _, _)) = position(name, "up_blocks.") {
+                *attention.entry(level).or_default() |= kind == "attentions";
+            }
+        }
+        Self { layers: layers.into_values().collect(), up_attention: attention.into_values().collect() }
+    }
+}
+
+/// The original name of a UNet tensor.
+pub fn unet(name: &str, levels: &UnetLevels) -> Option<String> {
+    let layers = &levels.layers;
     let ends = [
         ("time_embedding.linear_1.", "time_embed.0."),
         ("time_embedding.linear_2.", "time_embed.2."),
+        ("add_embedding.linear_1.", "label_emb.0.0."),
+        ("add_embedding.linear_2.", "label_emb.0.2."),
         ("conv_in.", "input_blocks.0.0."),
         ("conv_norm_out.", "out.0."),
         ("conv_out.", "out.2."),
@@ -46,8 +77,11 @@ pub fn unet(name: &str, layers: &[usize]) -> Option<String> {
     match kind {
         "resnets" => Some(format!("output_blocks.{}.0.{}", first + index, resnet(rest)?)),
         "attentions" => Some(format!("output_blocks.{}.1.{rest}", first + index)),
-        // Behind the attention where the level has one; Stable Diffusion's coarsest has none.
-        _ => Some(format!("output_blocks.{}.{}.{rest}", first + blocks(level)? - 1, if level == 0 { 1 } else { 2 })),
+        // Behind the attention where the level has one.
+        _ => {
+            let place = 1 + usize::from(*levels.up_attention.get(level)?);
+            Some(format!("output_blocks.{}.{place}.{rest}", first + blocks(level)? - 1))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::weights::PartName;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
+use tunelab_ops as ops;
 
 /// The ids of one text, for each text encoder.
 pub type TokenIds = BTreeMap<PartName, Vec<u32>>;
@@ -87,23 +88,32 @@ impl TextEncoders {
         self.networks.get(&part).ok_or_else(|| Error::run(format!("the model has no {part}")))
     }
 
-    /// Width of the hidden states.
-    pub fn width(&self) -> usize {
-        match self.kind {
-            ConditioningKind::HiddenStates => self.networks.values().map(|clip| clip.config().hidden_size).sum(),
-        }
+    /// Whether the conditioning depends on a text encoder's tensor.
+    pub fn reads(&self, part: PartName, tensor: &str) -> bool {
+        self.kind.reads(tensor, self.networks.get(&part).map(ClipText::config))
     }
 
     /// The conditioning of some texts together.
     pub fn encode(&self, texts: &[&TokenIds]) -> Result<Conditioning> {
-        let one = |(part, clip): (&PartName, &ClipText)| {
+        let (mut hidden_states, mut pooled) = (Vec::new(), None);
+        for (part, clip) in &self.networks {
             let ids = texts.iter().map(|ids| ids.get(part).cloned()).collect::<Option<Vec<_>>>();
-            clip.forward(&ids.ok_or_else(|| Error::run(format!("a text has no ids for the {part}")))?)
-        };
-        let hidden_states = self.networks.iter().map(one).collect::<Result<Vec<Tensor>>>()?;
-        match self.kind {
-            ConditioningKind::HiddenStates => Ok(Tensor::cat(&hidden_states, 2)?.into()),
+            let ids = ids.ok_or_else(|| Error::run(format!("a text has no ids for the {part}")))?;
+            match self.kind {
+                ConditioningKind::HiddenStates => hidden_states.push(clip.forward(&ids)?),
+                ConditioningKind::Penultimate => {
+                    let made = clip.penultimate(&ids)?;
+                    hidden_states.push(made.hidden_states);
+                    pooled = made.pooled.or(pooled);
+                }
+            }
         }
+        let hidden_states: Vec<&Tensor> = hidden_states.iter().collect();
+        let hidden_states = match hidden_states[..] {
+            [only] => only.clone(),
+            _ => ops::composed(&hidden_states, |states| Tensor::cat(states, 2))?,
+        };
+        Ok(Conditioning { pooled, ..hidden_states.into() })
     }
 
     /// The conditioning of each text alone.

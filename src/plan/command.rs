@@ -16,6 +16,7 @@ use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::numbers::{bytes, counted, grouped};
+use crate::pipeline::PartKind;
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
@@ -107,21 +108,31 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
 pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     let networks = Networks::of(&plan.model)?;
     let mut lines: Vec<String> = plan.in_place().map(|note| format!("a stand-in: {note}")).into_iter().collect();
+    lines.push(parts(&networks));
     lines.extend([steps(plan), trained(&plan.adapter, &networks)]);
     // f16 is for cards only; of another type it is not known yet where it will be computed in.
     let on_card = plan.train.dtype == Dtype::F16;
     lines.extend(memory(plan, &estimate(plan, &networks, on_card)));
     if crate::config::local::config(&plan.model, "unet").is_none() {
-        lines.push("these lines assume Stable Diffusion 1.5: the model is not on this machine yet".into());
+        let family = networks.family.name();
+        lines.push(format!("these lines assume {family}: the model is not on this machine yet"));
     }
     lines.extend(note(plan).map(|note| format!("note: {note}")));
     lines.extend(class_images(&plan.objective));
-    lines.extend(downloads(plan, &networks)?);
+    lines.extend(downloads(plan, &networks));
     Ok(lines)
 }
 
+/// What the model is and consists of.
+fn parts(networks: &Networks) -> String {
+    let of = |part: &PartKind| format!("{} {}", part.name, grouped(networks.parameters(part.name)));
+    let parts: Vec<String> = networks.family.parts().iter().map(of).collect();
+    format!("model: {}, parameters of {}", networks.family.name(), parts.join(", "))
+}
+
 fn trained(adapter: &Adapter, networks: &Networks) -> String {
-    let Networks { unet, text_encoder, .. } = networks;
+    let Networks { unet, text_encoders, .. } = networks;
+    let several = text_encoders.len() > 1;
     let count = Trained::new(adapter, networks);
     let (all, total) = (grouped(unet.parameters()), grouped(count.total()));
     let with_text = count.text_encoder > 0;
@@ -129,15 +140,17 @@ fn trained(adapter: &Adapter, networks: &Networks) -> String {
     match &method.beside_weights {
         Some(beside) => {
             let of_text = match &method.text_encoder {
-                Trainable::Lora(config) => text_encoder.targeted(&config.targets).count(),
+                Trainable::Lora(config) => {
+                    text_encoders.values().map(|encoder| encoder.read.targeted(&config.targets).count()).sum()
+                }
                 Trainable::None | Trainable::Full => 0,
             };
             let modules = unet.targeted(method.targets()).count() + of_text;
             let of = if with_text {
                 format!(
-                    "{} of the UNet's {all} and of the text encoder's {}",
-                    total,
-                    grouped(text_encoder.parameters())
+                    "{total} of the UNet's {all} and of the {} {}",
+                    if several { "text encoders'" } else { "text encoder's" },
+                    grouped(text_encoders.values().map(|encoder| encoder.network.parameters()).sum::<usize>())
                 )
             } else {
                 format!("{total} of the UNet's {all}")
@@ -145,7 +158,8 @@ fn trained(adapter: &Adapter, networks: &Networks) -> String {
             format!("trains {of} parameters: {beside} beside {modules} modules")
         }
         None if with_text => {
-            let parts = format!("{} of the UNet and {} of the text encoder", all, grouped(count.text_encoder));
+            let text = if several { "text encoders" } else { "text encoder" };
+            let parts = format!("{all} of the UNet and {} of the {text}", grouped(count.text_encoder));
             format!("trains all {total} parameters: {parts}")
         }
         None => format!("trains all of the UNet's {all} parameters"),
@@ -214,12 +228,12 @@ fn class_count(objective: &Objective) -> usize {
     }
 }
 
-fn downloads(plan: &Plan, networks: &Networks) -> Result<Vec<String>> {
+fn downloads(plan: &Plan, networks: &Networks) -> Vec<String> {
     let mut lines = Vec::new();
-    let missing = local::missing_files(&plan.model);
+    let missing = local::missing_files(&plan.model, networks.family);
     if !missing.is_empty() {
-        let sizes = missing.iter().map(|file| usual_size(file, networks)).collect::<Result<Vec<u64>>>()?;
-        lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), bytes(sizes.iter().sum())));
+        let size = missing.iter().map(|file| usual_size(file, networks)).sum();
+        lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), bytes(size)));
         lines.extend(missing.iter().map(|file| format!("  {file}")));
     }
     if !plan.dataset.source.is_here() {
@@ -230,17 +244,14 @@ fn downloads(plan: &Plan, networks: &Networks) -> Result<Vec<String>> {
         let size = bytes(name.download_bytes());
         Some(format!("downloads {name} to measure the pictures, from Hugging Face ({repo}), about {size}"))
     }));
-    Ok(lines)
+    lines
 }
 
-/// The size of a file of Stable Diffusion 1.x in 32 bits; the small ones do not count.
-fn usual_size(file: &str, networks: &Networks) -> Result<u64> {
-    match file.split_once('/') {
-        Some((_, name)) if !name.ends_with(".safetensors") => Ok(0),
-        Some(("unet", _)) => Ok(FLOAT * networks.unet.parameters() as u64),
-        Some((part, _)) => networks::usual_bytes(part),
-        None => Ok(0),
-    }
+/// The size of a file of the model in 32 bits; the small ones do not count.
+fn usual_size(file: &str, networks: &Networks) -> u64 {
+    let is_of = |part: &&PartKind| file.strip_prefix(part.name.as_str()).is_some_and(|rest| rest.starts_with('/'));
+    let part = networks.family.parts().iter().find(is_of).filter(|_| file.ends_with(".safetensors"));
+    part.map_or(0, |part| FLOAT * networks.parameters(part.name) as u64)
 }
 
 fn place(source: &Source) -> String {

@@ -4,12 +4,12 @@
 //! The formula, in 32-bit floats but for what `train.dtype` shortens, the UNet's frozen weights
 //! everywhere and its activations on a card:
 //!
-//! - *weights*: UNet, VAE and text encoder as they are stored, and a LoRA's own;
+//! - *weights*: UNet, VAE and text encoders as they are stored, and a LoRA's own;
 //! - *gradients*: one number for each trained one; *moments*: what the optimizer keeps, two of
 //!   AdamW; *average*: one, if there is an EMA;
 //! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the
 //!   outputs of all the UNet's modules, which is about what the tape keeps (attention's maps are
-//!   computed again on the way back); the text encoder's likewise, if it is trained.
+//!   computed again on the way back); the text encoders' likewise, if they are trained.
 //!
 //! Gradient checkpointing keeps only what goes into each stage (a resnet and the transformer behind
 //! it, as [`crate::model::recompute`] has them: as much as the resnet's first norm puts out) and
@@ -34,7 +34,7 @@ use crate::train::optimizer::state_names;
 pub struct Trained {
     /// Of the UNet, or beside it.
     pub unet: usize,
-    /// Of the text encoder, or beside it.
+    /// Of the text encoders, or beside them.
     pub text_encoder: usize,
 }
 
@@ -47,9 +47,10 @@ impl Trained {
             Trainable::Lora(config) => config.rank * network.lora_parameters(&config.targets),
             Trainable::Full => network.parameters(),
         };
+        let text_encoders = networks.text_encoders.values();
         Self {
             unet: count(&method.unet, &networks.unet),
-            text_encoder: count(&method.text_encoder, &networks.text_encoder),
+            text_encoder: text_encoders.map(|encoder| count(&method.text_encoder, &encoder.read)).sum(),
         }
     }
 
@@ -97,7 +98,8 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     let samples = plan.train.batch_size as u64 * halves;
     let pixels = (plan.dataset.resolution / networks.downscale).pow(2);
     let sample = Sample { pixels, tokens: networks.tokens };
-    let of_text = if trained.text_encoder > 0 { sample.text_activations(&networks.text_encoder) } else { 0 };
+    let text_encoders = networks.text_encoders.values().filter(|_| trained.text_encoder > 0);
+    let of_text = text_encoders.map(|encoder| sample.text_activations(&encoder.read)).sum::<u64>();
     let stages = Stages::new(&networks.unet, sample);
     let bytes = |of_unet: u64| samples * (of_activation * of_unet + FLOAT * of_text);
     let (all, kept) = (bytes(stages.all()), bytes(stages.checkpointed()));

@@ -13,10 +13,9 @@ use crate::data::has_image_ending;
 use crate::metrics::EncoderName;
 use crate::pipeline::Family;
 
-/// The model's files that a run would download first; none of what is here.
-pub(super) fn missing_files(model: &Source) -> Vec<String> {
-    // What a model is that is not here is not known before it is asked for.
-    let files = Family::Sd1.usual_files();
+/// The files of a model of this family that a run would download first; none of what is here.
+pub(super) fn missing_files(model: &Source, family: Family) -> Vec<String> {
+    let files = family.usual_files();
     let Source::HuggingFace { repo, revision, .. } = model else {
         return if model.is_here() { Vec::new() } else { files };
     };

@@ -1,18 +1,21 @@
-//! What a plan has to know of its model's networks: their modules and sizes.
+//! What a plan has to know of its model's networks: their family, modules and sizes.
 //!
 //! In: where the model comes from. Out: [`Networks`], by the configs and files that are at hand,
-//! otherwise Stable Diffusion 1.5's.
+//! otherwise those of the best known model of its family, which for a model that is not here is
+//! taken from its repository's name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Source;
-use crate::config::local::config;
+use crate::config::local;
 use crate::error::Result;
 use crate::model::clip::ClipConfig;
-use crate::model::describe::Network;
-use crate::model::sd15;
+use crate::model::describe::{Module, Network};
 use crate::model::unet::UnetConfig;
 use crate::model::vae::VaeConfig;
+use crate::pipeline::{Configs, Family};
+use crate::weights::PartName;
 
 /// Bytes of a number in 32 bits.
 pub(super) const FLOAT: u64 = 4;
@@ -20,16 +23,38 @@ pub(super) const FLOAT: u64 = 4;
 /// The networks of a model.
 #[derive(Debug, Clone)]
 pub struct Networks {
+    /// What the model is.
+    pub family: Family,
     /// The noise predictor's modules.
     pub unet: Network,
-    /// The text encoder's modules.
-    pub text_encoder: Network,
+    /// The VAE's numbers.
+    pub vae_parameters: usize,
+    /// Each text encoder.
+    pub text_encoders: BTreeMap<PartName, TextEncoder>,
     /// Tokens of a caption, padding included.
     pub tokens: usize,
-    /// Bytes of the VAE and the text encoder.
+    /// Bytes of the VAE and the text encoders.
     pub others: u64,
     /// Pixels of a picture for one of its latents, in each direction.
     pub downscale: usize,
+}
+
+/// A text encoder of a model.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    /// All of its modules.
+    pub network: Network,
+    /// Those that the UNet's conditioning depends on.
+    pub read: Network,
+}
+
+impl TextEncoder {
+    fn new(family: Family, config: &ClipConfig) -> Result<Self> {
+        let network = config.describe()?;
+        let is_read = |module: &&Module| family.conditioning().reads(&format!("{}.", module.name), Some(config));
+        let read = Network { modules: network.modules.iter().filter(is_read).cloned().collect() };
+        Ok(Self { network, read })
+    }
 }
 
 impl Networks {
@@ -37,52 +62,93 @@ impl Networks {
     ///
     /// Errors: they are of a kind that is not built.
     pub fn of(model: &Source) -> Result<Self> {
-        let text_encoder = parsed(model, "text_encoder", ClipConfig::parse)?.unwrap_or_else(sd15::text_encoder);
-        // What is wrong with a VAE is told where it is loaded.
-        let vae = parsed(model, "vae", VaeConfig::parse).ok().flatten().unwrap_or_else(sd15::vae);
-        let bytes = |part: &str| bytes(model, part).map_or_else(|| usual_bytes(part), Ok);
-        let others = bytes("vae")? + bytes("text_encoder")?;
-        Self::new(&unet(model)?, &text_encoder, &vae, others)
+        let configs = configs(model)?;
+        let bytes = |part: PartName| bytes(model, part).map_or_else(|| usual_bytes(&configs, part), Ok);
+        let others = configs.text_encoders.keys().copied().chain([PartName::Vae]).map(bytes).sum::<Result<u64>>()?;
+        Self::new(&configs, others)
     }
 
-    /// Stable Diffusion 1.5's.
-    pub fn sd15() -> Result<Self> {
-        let others = usual_bytes("vae")? + usual_bytes("text_encoder")?;
-        Self::new(&sd15::unet(), &sd15::text_encoder(), &sd15::vae(), others)
+    /// Those of a family's best known model.
+    pub fn usual(family: Family) -> Result<Self> {
+        let configs = Configs::of(family)?;
+        let parts = configs.text_encoders.keys().copied().chain([PartName::Vae]);
+        let others = parts.map(|part| usual_bytes(&configs, part)).sum::<Result<u64>>()?;
+        Self::new(&configs, others)
     }
 
-    fn new(unet: &UnetConfig, text_encoder: &ClipConfig, vae: &VaeConfig, others: u64) -> Result<Self> {
+    fn new(configs: &Configs, others: u64) -> Result<Self> {
+        let tokens = configs.text_encoders.values().map(|config| config.max_position_embeddings).max();
+        let text_encoder =
+            |(part, config): (&PartName, &ClipConfig)| Ok((*part, TextEncoder::new(configs.family, config)?));
         Ok(Self {
-            unet: unet.describe()?,
-            text_encoder: text_encoder.describe()?,
-            tokens: text_encoder.max_position_embeddings,
+            family: configs.family,
+            unet: configs.unet.describe()?,
+            vae_parameters: configs.vae.describe()?.parameters(),
+            text_encoders: configs.text_encoders.iter().map(text_encoder).collect::<Result<_>>()?,
+            tokens: tokens.unwrap_or(0),
             others,
-            downscale: vae.downscale(),
+            downscale: configs.vae.downscale(),
         })
     }
+
+    /// Numbers in a part.
+    pub fn parameters(&self, part: PartName) -> usize {
+        match part {
+            PartName::Unet => self.unet.parameters(),
+            PartName::Vae => self.vae_parameters,
+            text => self.text_encoders.get(&text).map_or(0, |encoder| encoder.network.parameters()),
+        }
+    }
+}
+
+/// What the model is, as far as its files are here; by its repository's name otherwise.
+fn family(model: &Source) -> Family {
+    local::of_files(model).unwrap_or_else(|| local::family(model))
+}
+
+/// The sizes of the model's networks.
+fn configs(model: &Source) -> Result<Configs> {
+    let mut configs = Configs::of(family(model))?;
+    if let Some(unet) = parsed(model, PartName::Unet, UnetConfig::parse)? {
+        configs.unet = unet;
+    }
+    // What is wrong with a VAE is told where it is loaded.
+    if let Ok(Some(vae)) = parsed(model, PartName::Vae, VaeConfig::parse) {
+        configs.vae = vae;
+    }
+    for (part, config) in &mut configs.text_encoders {
+        if let Some(found) = parsed(model, *part, ClipConfig::parse)? {
+            *config = found;
+        }
+    }
+    Ok(configs)
 }
 
 /// The sizes of the model's UNet.
 pub(super) fn unet(model: &Source) -> Result<UnetConfig> {
-    Ok(parsed(model, "unet", UnetConfig::parse)?.unwrap_or_else(sd15::unet))
+    Ok(configs(model)?.unet)
 }
 
 /// The config of one part, if it is at hand.
-fn parsed<T>(model: &Source, part: &str, parse: fn(&str, &Path) -> Result<T>) -> Result<Option<T>> {
+fn parsed<T>(model: &Source, part: PartName, parse: fn(&str, &Path) -> Result<T>) -> Result<Option<T>> {
     let file = format!("{part}/config.json");
-    config(model, part).map(|text| parse(&text, Path::new(&file))).transpose()
+    local::config(model, part.as_str()).map(|text| parse(&text, Path::new(&file))).transpose()
 }
 
-/// The size in 32 bits of Stable Diffusion 1.5's `vae` or `text_encoder`.
-pub(super) fn usual_bytes(part: &str) -> Result<u64> {
-    let network = if part == "vae" { sd15::vae().describe() } else { sd15::text_encoder().describe() };
-    Ok(FLOAT * network?.parameters() as u64)
+/// The size in 32 bits of a part of these sizes.
+fn usual_bytes(configs: &Configs, part: PartName) -> Result<u64> {
+    let network = match (part, configs.text_encoders.get(&part)) {
+        (_, Some(config)) => config.describe()?,
+        (PartName::Unet, None) => configs.unet.describe()?,
+        (_, None) => configs.vae.describe()?,
+    };
+    Ok(FLOAT * network.parameters() as u64)
 }
 
 /// The size of one part's weights, if they are at hand.
-fn bytes(model: &Source, part: &str) -> Option<u64> {
+fn bytes(model: &Source, part: PartName) -> Option<u64> {
     let size = |file: &str| match model {
-        Source::Path(root) => Some(fs_err::metadata(root.join(part).join(file)).ok()?.len()),
+        Source::Path(root) => Some(fs_err::metadata(root.join(part.as_str()).join(file)).ok()?.len()),
         // Stored in 16 bits, computed in 32.
         Source::Builtin(builtin) => Some(2 * builtin.file(&format!("{part}/{file}"))?.len() as u64),
         Source::HuggingFace { .. } | Source::ModelScope { .. } => None,

@@ -28,7 +28,7 @@ impl ImageMetadata {
     /// The text for the keyword `parameters`.
     pub fn parameters(&self) -> String {
         let Self { prompt, params, stand_in } = self;
-        let SampleParams { negative_prompt, steps, sampler, karras, guidance_scale, seed, width, height } = params;
+        let SampleParams { negative_prompt, steps, sampler, karras, guidance_scale, seed, width, height, .. } = params;
         let karras = if *karras { " karras" } else { "" };
         let stand_in = stand_in.as_ref().map_or_else(String::new, |what| format!(", Stand-in: {what}"));
         let negative =

@@ -18,9 +18,7 @@ use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::unet::Unet;
 use crate::pipeline::load::passed_over;
-use crate::pipeline::{
-    Family, Ids, ModelFiles, Pipeline, PipelineLoader, PromptEmbeds, TextEncoders, Tokenizers, tokenize,
-};
+use crate::pipeline::{Family, Ids, ModelFiles, PipelineLoader, PromptEmbeds, TextEncoders, Tokenizers, tokenize};
 use crate::plan::{command, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
@@ -43,21 +41,22 @@ impl RunInputs {
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
         of.expect_run(&files.noise_schedule()?, judges, pictures.len());
-        let pipeline = PipelineLoader::of_files(&files, device)
+        let loader = PipelineLoader::of_files(&files, device)
             .training(trained(&adapter::method(&plan.adapter), files.family))
             .seed(plan.seed)
-            .dtype(plan.train.dtype)
-            .pipeline()?;
-        let total_parameters = pipeline.parameter_count();
+            .dtype(plan.train.dtype);
+        loader.check_sizes()?;
         let mut hashes = Hashes { model: files.hashes()?, ..hash_data(plan, &pictures) };
         // Before hours of work; the class images are not known yet.
         run.check_inputs(&hashes)?;
         let cache = Cache::new(run.path().with_file_name(CACHE_FOLDER));
-        let unet_parameters = pipeline.parameters(PartName::Unet)?.clone();
-        let Pipeline { tokenizers, text_encoders, mut unet, vae, schedule, mut parameters, .. } = pipeline;
-        parameters.remove(&PartName::Unet);
-        let texts = Texts::of_plan(plan, &pictures, &tokenizers, warn)?;
+        let texts = Texts::of_plan(plan, &pictures, &loader.tokenizers()?, warn)?;
+        // Those that are not trained are gone before the UNet comes: Stable Diffusion XL's are 3 GB.
+        let (text_encoders, parameters) = loader.text_encoders()?;
+        let of_texts: usize = parameters.values().map(Parameters::weight_count).sum();
         let texts = texts.encode(of, text_encoders, parameters, &hashes.model, &cache)?;
+        let ((mut unet, unet_parameters), vae, schedule) = (loader.unet()?, loader.vae()?, loader.schedule()?);
+        let total_parameters = of_texts + unet_parameters.weight_count() + vae.parameter_count();
 
         let vae_hash = hash_of_part(&hashes.model, PartName::Vae);
         let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };

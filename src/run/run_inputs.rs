@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::build::{Build, Parameters};
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::pipeline::original_names::UnetLevels;
 use crate::pipeline::{Ids, ModelFiles, PromptEmbeds};
 use crate::results::{Hashes, TrainingSummary};
 use crate::train::examples::Examples;
@@ -78,8 +79,11 @@ impl RunInputs {
             plan,
             files: &self.files,
             unet: &self.unet_parameters,
-            unet_layers: &self.unet.config().layers_per_block,
-            text_encoder: self.text_parameters.get(&PartName::TextEncoder),
+            unet_levels: UnetLevels {
+                layers: self.unet.config().layers_per_block.clone(),
+                up_attention: self.unet.config().up_attention.clone(),
+            },
+            text_encoders: &self.text_parameters,
             vae_levels: self.vae.config().block_out_channels.len(),
             schedule: &self.schedule,
             pictures: &self.pictures,
@@ -94,10 +98,16 @@ impl RunInputs {
         [(PartName::Unet, &self.unet_parameters)].into_iter().chain(text)
     }
 
-    /// The trained tensors of all networks, `unet.…` and `text_encoder.…`.
+    /// The trained tensors of all networks, `unet.…` and `text_encoder.…`, but for those of a text encoder that nobody reads: they
+    /// stay as they are.
     pub fn trained(&self) -> BTreeMap<String, Tensor> {
+        let is_read = |part: PartName, name: &str| match &self.texts {
+            TextConditioning::Trained(encoders, _) if part != PartName::Unet => encoders.reads(part, name),
+            _ => true,
+        };
         let named = |(part, parameters): (PartName, &Parameters)| {
-            parameters.trained().into_iter().map(move |(name, tensor)| (format!("{part}.{name}"), tensor))
+            let trained = parameters.trained().into_iter().filter(move |(name, _)| is_read(part, name));
+            trained.map(move |(name, tensor)| (format!("{part}.{name}"), tensor))
         };
         self.parameters().flat_map(named).collect()
     }

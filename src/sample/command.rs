@@ -49,6 +49,8 @@ impl Settings {
         };
         if let Some(negative) = &args.negative_prompt {
             settings.params.negative_prompt.clone_from(negative);
+            // diffusers encodes an empty text that is given, and takes zeros where none is.
+            settings.params.force_zeros_for_empty_prompt = false;
         }
         settings.params.seed = args.seed.unwrap_or(settings.params.seed);
         settings.images = args.images.unwrap_or(settings.images);

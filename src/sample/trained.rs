@@ -10,7 +10,6 @@ use crate::config::{Dtype, Plan, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::{ModelFiles, Pipeline, PipelineLoader};
 use crate::results::{Hashes, RunDir, RunRecord, SampleSet};
-use crate::weights::PartName;
 use candle_core::Device;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,7 +64,7 @@ pub fn check_base(record: &RunRecord, root: &Path, hashes: BTreeMap<String, Stri
 pub fn load(files: &ModelFiles, lora: Option<&(PathBuf, f64)>, device: &Device, dtype: Dtype) -> Result<Pipeline> {
     let pipeline = PipelineLoader::of_files(files, device).dtype(dtype).pipeline()?;
     let Some((file, scale)) = lora else { return Ok(pipeline) };
-    let modules = Modules::new(pipeline.parameters(PartName::Unet)?, pipeline.parameters(PartName::TextEncoder)?);
+    let modules = Modules::new(&pipeline.parameters);
     let adapters = lora_file::read(file, &modules, device, *scale)?;
-    pipeline.with_lora(adapters.into_iter().map(|(component, layers)| (component.part(), layers)).collect())
+    pipeline.with_lora(adapters)
 }

@@ -11,6 +11,7 @@ use crate::device;
 use crate::error::Result;
 use crate::hash;
 use crate::interrupt::Interrupt;
+use crate::model::unet::TimeIds;
 use crate::model::vae::{LatentDistribution, Vae};
 use crate::progress::Progress;
 use crate::random::Generator;
@@ -43,6 +44,10 @@ pub enum Role {
 struct Example {
     latents: Latents,
     caption: String,
+    /// Height and width of the file.
+    original: [usize; 2],
+    /// Top and left of the centre crop, in the resized picture.
+    center: [usize; 2],
 }
 
 /// Where the latents of one picture come from.
@@ -59,6 +64,9 @@ pub struct Batch {
     pub latents: Tensor,
     /// Their captions.
     pub captions: Vec<String>,
+    /// Their sizes and crops, as diffusers' scripts for Stable Diffusion XL have them: the file's size, the crop's place in the
+    /// resized picture (a mirrored picture's too), and the square that is trained on.
+    pub time_ids: Vec<TimeIds>,
 }
 
 /// The bars' titles while pictures become latents.
@@ -89,6 +97,7 @@ impl Batch {
         Ok(Self {
             latents: Tensor::cat(&[&instance.latents, &class.latents], 0)?,
             captions: [instance.captions.clone(), class.captions.clone()].concat(),
+            time_ids: [instance.time_ids.clone(), class.time_ids.clone()].concat(),
         })
     }
 }
@@ -106,7 +115,9 @@ impl Examples {
             } else {
                 Latents::Live(data::resize_short_side(&picture.image()?, dataset.resolution))
             };
-            examples.push(Example { latents, caption: picture.caption.clone() });
+            let original = [picture.height, picture.width];
+            let center = data::center_corner(data::short_side_sides(original, dataset.resolution), dataset.resolution);
+            examples.push(Example { latents, caption: picture.caption.clone(), original, center });
             bar.inc(1);
         }
         bar.finish();
@@ -145,20 +156,24 @@ impl Examples {
             Role::Class => Generator::stream(seed, &format!("class {name}"), draw),
         };
         let (mut flips, mut crops, mut normal) = (stream("flip"), stream("crop"), stream("latents"));
-        let mut latents = Vec::with_capacity(indices.len());
+        let (mut latents, mut corners) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
         for &i in indices {
+            let mut corner = self.pictures[i].center;
             let flipped = self.flip && flips.rand(1)[0] < 0.5;
             let sample = match &self.pictures[i].latents {
                 Latents::Cached(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
                 Latents::Live(resized) => {
-                    let square = data::random_crop(resized, self.resolution, &mut crops);
+                    corner = data::random_corner(resized, self.resolution, &mut crops);
+                    let [top, left] = corner;
+                    let square = data::crop(resized, left, top, self.resolution, self.resolution);
                     let square = if flipped { data::flip(&square) } else { square };
                     self.sample(&encode(&square, vae, &self.device)?, &mut normal)?
                 }
             };
             latents.push(sample);
+            corners.push(corner);
         }
-        let mut batch = self.batch_of(indices, &latents)?;
+        let mut batch = self.batch_of(indices, &latents, &corners)?;
         let dropped = stream("caption dropout").rand(indices.len());
         for (caption, _) in batch.captions.iter_mut().zip(dropped).filter(|(_, x)| f64::from(*x) < self.caption_dropout)
         {
@@ -176,7 +191,8 @@ impl Examples {
                 Latents::Live(resized) => encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean,
             });
         }
-        self.batch_of(indices, &latents)
+        let corners: Vec<_> = indices.iter().map(|&i| self.pictures[i].center).collect();
+        self.batch_of(indices, &latents, &corners)
     }
 
     /// mean + deviation · n, n standard normal.
@@ -185,9 +201,14 @@ impl Examples {
         Ok((&d.mean + (&d.std * n)?)?)
     }
 
-    fn batch_of(&self, indices: &[usize], latents: &[Tensor]) -> Result<Batch> {
+    fn batch_of(&self, indices: &[usize], latents: &[Tensor], corners: &[[usize; 2]]) -> Result<Batch> {
         let captions = indices.iter().map(|&i| self.pictures[i].caption.clone()).collect();
-        Ok(Batch { latents: (Tensor::cat(latents, 0)? * self.scaling_factor)?, captions })
+        let time_ids = |(&i, [top, left]): (&usize, &[usize; 2])| {
+            let [height, width] = self.pictures[i].original;
+            [height, width, *top, *left, self.resolution, self.resolution]
+        };
+        let time_ids = indices.iter().zip(corners).map(time_ids).collect();
+        Ok(Batch { latents: (Tensor::cat(latents, 0)? * self.scaling_factor)?, captions, time_ids })
     }
 }
 

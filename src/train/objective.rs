@@ -101,6 +101,8 @@ pub struct UnetBatch {
     pub huber_c: Option<Tensor>,
     /// Of the captions; nothing where the text encoder is trained, which makes it from them.
     pub conditioning: Option<Conditioning>,
+    /// The embedded sizes and crops [B, numbers], where the model is conditioned on them.
+    pub time_ids: Option<Tensor>,
     /// One a sample.
     pub captions: Vec<String>,
 }
@@ -108,9 +110,19 @@ pub struct UnetBatch {
 impl UnetBatch {
     /// Every tensor, in the one order that there is.
     fn slots(&mut self) -> Vec<&mut Tensor> {
-        let Self { noisy_latents, target, timestep_embedding, loss_weights, huber_c, conditioning, captions: _ } = self;
+        let Self {
+            noisy_latents,
+            target,
+            timestep_embedding,
+            loss_weights,
+            huber_c,
+            conditioning,
+            time_ids,
+            captions: _,
+        } = self;
         let mut slots = vec![noisy_latents, target, timestep_embedding, loss_weights];
         slots.extend(huber_c);
+        slots.extend(time_ids);
         slots.extend(conditioning.iter_mut().flat_map(Conditioning::slots));
         slots
     }
@@ -152,6 +164,7 @@ impl Predictor<'_> {
             loss_weights: Tensor::new(loss_weights, device)?,
             huber_c: huber_c.map(|c| Tensor::new(c, device)).transpose()?,
             conditioning,
+            time_ids: self.unet.time_ids_embedding(&batch.time_ids, device)?,
             captions: batch.captions.clone(),
         })
     }
@@ -180,6 +193,7 @@ impl Predictor<'_> {
             Some(conditioning) => conditioning.clone(),
             None => self.texts.of(&batch.captions)?,
         };
+        let conditioning = Conditioning { time_ids: batch.time_ids.clone(), ..conditioning };
         self.unet.predict(&batch.noisy_latents, &batch.timestep_embedding, &conditioning)
     }
 

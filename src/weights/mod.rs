@@ -35,6 +35,8 @@ pub enum PartName {
     Vae,
     /// CLIP's text model.
     TextEncoder,
+    /// Stable Diffusion XL's second text model, OpenCLIP's bigG.
+    TextEncoder2,
 }
 
 impl PartName {
@@ -44,6 +46,7 @@ impl PartName {
             Self::Unet => "unet",
             Self::Vae => "vae",
             Self::TextEncoder => "text_encoder",
+            Self::TextEncoder2 => "text_encoder_2",
         }
     }
 }

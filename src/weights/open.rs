@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 /// check.
 const BLOCK: usize = 1 << 18;
 
+/// The projection of a text encoder that has one.
+const TEXT_PROJECTION: &str = "text_projection.weight";
+
 /// The tensors of one part, checked but not yet read.
 #[derive(Debug)]
 pub struct Weights {
@@ -64,7 +67,7 @@ impl Weights {
         match part.name {
             PartName::Unet => Ok(weights),
             PartName::Vae => weights.with_old_attention_names(),
-            PartName::TextEncoder => Ok(weights.with_text_model_prefix()),
+            PartName::TextEncoder | PartName::TextEncoder2 => Ok(weights.with_text_model_prefix()),
         }
     }
 
@@ -90,14 +93,15 @@ impl Weights {
     }
 
     /// Gives CLIP's tensors the prefix `text_model.` that transformers before 5 wrote and
-    /// transformers 5 leaves out.
+    /// transformers 5 leaves out. The projection behind the text model has never had it.
     #[must_use]
     pub fn with_text_model_prefix(self) -> Self {
         const PREFIX: &str = "text_model.";
         if self.tensors.keys().any(|name| name.starts_with(PREFIX)) {
             return self;
         }
-        let tensors = self.tensors.into_iter().map(|(name, place)| (format!("{PREFIX}{name}"), place)).collect();
+        let prefixed = |name: String| if name == TEXT_PROJECTION { name } else { format!("{PREFIX}{name}") };
+        let tensors = self.tensors.into_iter().map(|(name, place)| (prefixed(name), place)).collect();
         Self { tensors, ..self }
     }
 

@@ -6,9 +6,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tunelab::adapter::file::{Component, Modules, Written, read, write_diffusers, write_kohya};
+use tunelab::adapter::file::{Modules, Written, read, write_diffusers, write_kohya};
 use tunelab::error::{Error, Kind};
 use tunelab::model::lora::{LoraLayer, LoraLayers, folded};
+use tunelab::pipeline::Family;
+use tunelab::pipeline::original_names::UnetLevels;
 use tunelab::weights::{PartName, Weights, write_safetensors};
 
 const QUERY: &str = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
@@ -16,10 +18,14 @@ const CONVOLUTION: &str = "mid_block.resnets.0.conv1";
 const TEXT_QUERY: &str = "text_model.encoder.layers.0.self_attn.q_proj";
 const RANK: usize = 3;
 
+fn levels() -> UnetLevels {
+    UnetLevels { layers: vec![2; 4], up_attention: vec![false, true, true, true] }
+}
+
 fn modules() -> Modules {
     let (_, unet) = loader(&model()).unet().unwrap();
     let (_, text) = loader(&model()).text_encoder(PartName::TextEncoder).unwrap();
-    Modules::new(&unet, &text)
+    Modules::new(&BTreeMap::from([(PartName::Unet, unet), (PartName::TextEncoder, text)]))
 }
 
 /// A linear module, one with a dot at its end, a convolution and a 1x1 convolution; alpha is not
@@ -38,7 +44,7 @@ fn layers() -> LoraLayers {
 }
 
 fn of_unet<'a>(layers: &'a LoraLayers, targets: &'a [String]) -> Written<'a> {
-    Written { component: Component::Unet, layers, targets }
+    Written { part: PartName::Unet, layers, targets }
 }
 
 /// Both networks in one file, as a run with `text_encoder = true` writes it.
@@ -48,14 +54,13 @@ fn adapters_of_the_text_encoder_are_written_and_read_in_both_namings() {
     let text = LoraLayer::from_tensors(randn(&[2, 24], 11), randn(&[24, 2], 12), 7.0, 1.0);
     let text = BTreeMap::from([(TEXT_QUERY.to_owned(), text)]);
     let (unet, targets) = (layers(), ["q_proj".to_owned()]);
-    let networks =
-        || [of_unet(&unet, &[]), Written { component: Component::TextEncoder, layers: &text, targets: &targets }];
+    let networks = || [of_unet(&unet, &[]), Written { part: PartName::TextEncoder, layers: &text, targets: &targets }];
     let [diffusers, kohya] = ["d", "k"].map(|name| folder.path().join(format!("{name}.safetensors")));
-    write_diffusers(&diffusers, &networks(), 0.0).unwrap();
-    write_kohya(&kohya, &networks(), &BTreeMap::new()).unwrap();
+    write_diffusers(&diffusers, Family::Sd1, &networks(), 0.0).unwrap();
+    write_kohya(&kohya, Family::Sd1, &levels(), &networks(), &BTreeMap::new()).unwrap();
     let read = |file| read(file, &modules(), &Device::Cpu, 1.0).unwrap();
     let (of_diffusers, of_kohya) = (read(&diffusers), read(&kohya));
-    for (component, layers) in [(Component::Unet, &unet), (Component::TextEncoder, &text)] {
+    for (component, layers) in [(PartName::Unet, &unet), (PartName::TextEncoder, &text)] {
         equal(&of_diffusers[&component], &folded(layers).unwrap());
         equal(&of_kohya[&component], layers);
         // So both draw the same bytes.
@@ -81,11 +86,11 @@ fn the_file_for_diffusers_is_read_again_bit_for_bit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("pytorch_lora_weights.safetensors");
     let targets = ["to_q", "to_out.0", "conv1", "proj_in"].map(str::to_owned);
-    write_diffusers(&file, &[of_unet(&layers(), &targets)], 0.25).unwrap();
+    write_diffusers(&file, Family::Sd1, &[of_unet(&layers(), &targets)], 0.25).unwrap();
     let adapters = read(&file, &modules(), &Device::Cpu, 1.0).unwrap();
-    equal(&adapters[&Component::Unet], &folded(&layers()).unwrap());
+    equal(&adapters[&PartName::Unet], &folded(&layers()).unwrap());
     assert_eq!(adapters.len(), 1);
-    let (up, query) = (values(&layers()[QUERY].lora_b), &adapters[&Component::Unet][QUERY]);
+    let (up, query) = (values(&layers()[QUERY].lora_b), &adapters[&PartName::Unet][QUERY]);
     let scale = (5.5 / RANK as f64) as f32;
     assert_eq!(values(&query.lora_b), up.iter().map(|v| v * scale).collect::<Vec<_>>(), "alpha / rank is in B");
 
@@ -110,9 +115,10 @@ fn names_and_metadata_are_those_of_a_file_that_diffusers_saved() {
     let folder = TempDir::new().unwrap();
     let theirs = Weights::open(&[fixture("lora/pytorch_lora_weights.safetensors")]).unwrap();
     let file = fixture("lora/pytorch_lora_weights.safetensors");
-    let layers = read(&file, &modules(), &Device::Cpu, 1.0).unwrap().remove(&Component::Unet).unwrap();
+    let layers = read(&file, &modules(), &Device::Cpu, 1.0).unwrap().remove(&PartName::Unet).unwrap();
     let ours = folder.path().join("ours.safetensors");
-    write_diffusers(&ours, &[of_unet(&layers, &["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned))], 0.0).unwrap();
+    let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned);
+    write_diffusers(&ours, Family::Sd1, &[of_unet(&layers, &targets)], 0.0).unwrap();
     let ours = Weights::open(&[ours]).unwrap();
     assert_eq!(ours.names().collect::<Vec<_>>(), theirs.names().collect::<Vec<_>>());
     let config = |w: &Weights| serde_json::from_str::<Value>(&w.metadata()["lora_adapter_metadata"]).unwrap();
@@ -131,8 +137,8 @@ fn the_file_in_kohyas_naming_is_read_again_bit_for_bit() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("kohya.safetensors");
     let metadata = BTreeMap::from([("ss_network_alpha".to_owned(), "5.5".to_owned())]);
-    write_kohya(&file, &[of_unet(&layers(), &[])], &metadata).unwrap();
-    equal(&read(&file, &modules(), &Device::Cpu, 1.0).unwrap()[&Component::Unet], &layers());
+    write_kohya(&file, Family::Sd1, &levels(), &[of_unet(&layers(), &[])], &metadata).unwrap();
+    equal(&read(&file, &modules(), &Device::Cpu, 1.0).unwrap()[&PartName::Unet], &layers());
 
     let written = Weights::open(std::slice::from_ref(&file)).unwrap();
     assert_eq!(written.metadata(), &metadata);
@@ -153,7 +159,7 @@ fn five_spellings_hold_one_lora() {
     let modules = modules();
     let of = |name: &str| {
         let file = fixture("lora").join(format!("{name}.safetensors"));
-        read(&file, &modules, &Device::Cpu, 1.0).unwrap().remove(&Component::Unet).unwrap()
+        read(&file, &modules, &Device::Cpu, 1.0).unwrap().remove(&PartName::Unet).unwrap()
     };
     let first = of("pytorch_lora_weights");
     equal(&of("kohya"), &first);
@@ -205,10 +211,10 @@ fn adapters_of_the_text_encoder_are_read() {
         let config = r#"{"text_encoder.lora_alpha": 7, "text_encoder.r": 2, "unet.lora_alpha": 3, "unet.r": 2}"#;
         let file = file_with(folder.path(), &both, &[("lora_adapter_metadata", config)]);
         let adapters = read(&file, &modules, &Device::Cpu, 1.0).unwrap();
-        let text = &adapters[&Component::TextEncoder];
+        let text = &adapters[&PartName::TextEncoder];
         assert_eq!(text.keys().collect::<Vec<_>>(), [TEXT_QUERY], "{module}");
         assert!(values(&text[TEXT_QUERY].lora_a) == values(&down) && values(&text[TEXT_QUERY].lora_b) == values(&up));
-        let alphas = [text[TEXT_QUERY].alpha, adapters[&Component::Unet][QUERY].alpha];
+        let alphas = [text[TEXT_QUERY].alpha, adapters[&PartName::Unet][QUERY].alpha];
         assert_eq!(alphas.map(f64::to_bits), [7.0_f64, 3.0].map(f64::to_bits), "each network has its own");
     }
 }
@@ -222,7 +228,7 @@ fn alpha_pattern_and_rslora_are_honoured() {
     let alpha = |config: &str| {
         let tensors = [(&*a, ones(&[4, 8])), (&*b, ones(&[8, 4]))];
         let file = file_with(folder.path(), &tensors, &[("lora_adapter_metadata", config)]);
-        read(&file, &modules, &Device::Cpu, 1.0).unwrap()[&Component::Unet][QUERY].alpha
+        read(&file, &modules, &Device::Cpu, 1.0).unwrap()[&PartName::Unet][QUERY].alpha
     };
     let is = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-12, "{got} instead of {wanted}");
     is(alpha(r#"{"unet.lora_alpha": 3}"#), 3.0);

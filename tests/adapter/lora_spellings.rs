@@ -9,12 +9,13 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tunelab::adapter::file::{Component, Modules, find, read};
+use tunelab::adapter::file::{Modules, find, read};
 use tunelab::config::SampleParams;
 use tunelab::diffusion::Sampler;
 use tunelab::error::{Kind, Result};
 use tunelab::interrupt::Interrupt;
 use tunelab::model::lora::{LoraLayers, folded};
+use tunelab::pipeline::original_names::{self, UnetLevels};
 use tunelab::pipeline::tokenize;
 use tunelab::progress::Progress;
 use tunelab::results::ImageMetadata;
@@ -69,7 +70,7 @@ const READ: [(&str, &str, usize, usize, Says); 24] = [
 fn modules() -> Modules {
     let (_, unet) = loader(&model()).unet().unwrap();
     let (_, text) = loader(&model()).text_encoder(PartName::TextEncoder).unwrap();
-    Modules::new(&unet, &text)
+    Modules::new(&BTreeMap::from([(PartName::Unet, unet), (PartName::TextEncoder, text)]))
 }
 
 fn lora_file(name: &str) -> PathBuf {
@@ -77,12 +78,8 @@ fn lora_file(name: &str) -> PathBuf {
 }
 
 /// A and B with alpha / rank in it, of a module of `adapter.safetensors`.
-fn wanted(adapter: &Tensors, component: Component, path: &str) -> [Tensor; 2] {
-    let name = match component {
-        Component::Unet => format!("unet.{path}"),
-        Component::TextEncoder => format!("text_encoder.{path}"),
-    };
-    let of = |end: &str| adapter[&format!("{name}.{end}.weight")].clone();
+fn wanted(adapter: &Tensors, part: PartName, path: &str) -> [Tensor; 2] {
+    let of = |end: &str| adapter[&format!("{part}.{path}.{end}.weight")].clone();
     [of("lora_A"), (of("lora_B") * (ALPHA / RANK)).unwrap()]
 }
 
@@ -93,7 +90,7 @@ fn every_spelling_is_the_same_adapter() {
         let adapters =
             read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap_or_else(|e| panic!("{spelling}: {e}"));
         let count = |component| adapters.get(&component).map_or(0, LoraLayers::len);
-        assert_eq!((count(Component::Unet), count(Component::TextEncoder)), (unet, text), "{spelling}");
+        assert_eq!((count(PartName::Unet), count(PartName::TextEncoder)), (unet, text), "{spelling}");
         for (component, layers) in &adapters {
             let alpha = if says == Nothing { RANK } else { ALPHA };
             assert!(layers.values().all(|layer| layer.alpha.to_bits() == alpha.to_bits()), "{spelling}: alpha");
@@ -110,10 +107,9 @@ fn every_spelling_is_the_same_adapter() {
 #[test]
 fn every_module_has_one_name_of_the_original_code() {
     let (_, unet) = loader(&model()).unet().unwrap();
-    let names: BTreeMap<String, String> = unet
-        .dims()
-        .map(|(name, _)| (tunelab::pipeline::original_names::unet(name, &[2, 2, 2, 2]).expect(name), name.clone()))
-        .collect();
+    let levels = UnetLevels::of_names(unet.dims().map(|(name, _)| name.as_str()));
+    let names: BTreeMap<String, String> =
+        unet.dims().map(|(name, _)| (original_names::unet(name, &levels).expect(name), name.clone())).collect();
     assert_eq!(names.len(), 686 + 2, "the fixture has two tensors more than Stable Diffusion 1.5");
 }
 
@@ -121,10 +117,9 @@ fn every_module_has_one_name_of_the_original_code() {
 fn draw(files_of_adapters: &[&str]) -> Vec<u8> {
     let files = model();
     let mut pipeline = loader(&files).pipeline().unwrap();
-    let modules = Modules::new(&pipeline.parameters[&PartName::Unet], &pipeline.parameters[&PartName::TextEncoder]);
+    let modules = Modules::new(&pipeline.parameters);
     for name in files_of_adapters {
         let adapters = read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap();
-        let adapters = adapters.into_iter().map(|(component, layers)| (component.part(), layers)).collect();
         pipeline = pipeline.with_lora(adapters).unwrap();
     }
     let ids = tokenize(&pipeline.tokenizers, ["a dog", "blurry"], &mut |text| panic!("{text}")).unwrap();
@@ -134,6 +129,7 @@ fn draw(files_of_adapters: &[&str]) -> Vec<u8> {
     let shot = ImageMetadata {
         prompt: "a dog".to_owned(),
         params: SampleParams {
+            force_zeros_for_empty_prompt: true,
             negative_prompt: "blurry".to_owned(),
             steps: 5,
             sampler: Sampler::Ddim,
@@ -180,7 +176,7 @@ fn patterns_are_regular_expressions_as_in_peft() {
         let layers = read(&lora_file(name), &modules, &Device::Cpu, 1.0).unwrap().remove(&component).unwrap();
         layers.into_iter().map(|(path, layer)| (path, (layer.rank(), layer.alpha))).collect::<BTreeMap<_, _>>()
     };
-    let unet = of("peft_patterns_unet", Component::Unet);
+    let unet = of("peft_patterns_unet", PartName::Unet);
     let block = "down_blocks.0.attentions.0.transformer_blocks.0";
     let at = |path: &str| unet[&format!("{block}.{path}")];
     // `o_q` is no whole end of a name, and of two patterns that fit the first counts.
@@ -191,7 +187,7 @@ fn patterns_are_regular_expressions_as_in_peft() {
     assert_eq!(unet["down_blocks.0.resnets.0.conv1"], (2, 7.0));
     assert_eq!(unet["down_blocks.0.attentions.0.proj_in"], (2, 7.0));
     assert_eq!(unet["conv_in"], (2, 3.0));
-    let text = of("peft_patterns_text_encoder", Component::TextEncoder);
+    let text = of("peft_patterns_text_encoder", PartName::TextEncoder);
     assert_eq!(text["text_model.encoder.layers.0.self_attn.q_proj"], (2, 5.0));
     assert_eq!(text["text_model.encoder.layers.1.mlp.fc1"], (1, 3.0));
 }
@@ -385,7 +381,7 @@ fn what_a_configuration_asks_for_and_is_not_read_is_refused_by_name() {
         }
         read(&file_with(folder.path(), &pair, &[]), &modules, &Device::Cpu, 1.0)
     };
-    let alpha = |config: &str| with(Some(config)).unwrap()[&Component::Unet][QUERY].alpha;
+    let alpha = |config: &str| with(Some(config)).unwrap()[&PartName::Unet][QUERY].alpha;
     let is = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-12, "{got} instead of {wanted}");
     is(alpha(r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 32, "bias": "none", "modules_to_save": null}"#), 32.0);
     is(alpha(r#"{"r": 4, "lora_alpha": 32, "use_rslora": true, "init_lora_weights": "gaussian"}"#), 64.0);

@@ -12,9 +12,11 @@ use tunelab::model::clip::ClipConfig;
 use tunelab::model::describe::plausible_target;
 use tunelab::model::sd15;
 use tunelab::model::unet::UnetConfig;
+use tunelab::pipeline::Family;
 use tunelab::plan::estimate::{Memory, Trained, estimate};
 use tunelab::plan::fit::{fit, needed};
 use tunelab::plan::networks::Networks;
+use tunelab::weights::PartName;
 
 /// The least that an experiment must say.
 const LEAST: &str = "model.repo = 'a/model'\ndataset.repo = 'a/set'\nadapter.lora = {}\n";
@@ -1060,7 +1062,7 @@ fn memory_is_near_what_a_run_takes() {
 }
 
 fn sd15() -> Networks {
-    Networks::sd15().unwrap_or_else(|e| panic!("{e}"))
+    Networks::usual(Family::Sd1).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn memory(text: &str, set: &[&str]) -> Memory {
@@ -1198,7 +1200,7 @@ fn dreambooth_passes_two_samples_for_each_photograph() {
 #[test]
 fn the_text_encoder_is_counted_from_its_config() {
     let networks = sd15();
-    let text = &networks.text_encoder;
+    let text = &networks.text_encoders[&PartName::TextEncoder].network;
     assert_eq!(
         (text.parameters(), text.targeted(&["q_proj", "k_proj", "v_proj", "out_proj"]).count()),
         (123_060_480, 48)

@@ -100,6 +100,7 @@ fn a_sample_says_what_made_it() {
     let shot = |prompt: &str| ImageMetadata {
         prompt: prompt.to_string(),
         params: SampleParams {
+            force_zeros_for_empty_prompt: true,
             negative_prompt: "blurry".to_string(),
             steps: 30,
             sampler: Sampler::Dpmpp2m,

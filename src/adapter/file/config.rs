@@ -4,12 +4,12 @@
 //! In: that JSON. Out: alpha of each module, as PEFT finds it. What it asks for and is not read is
 //! an error, by the key's name.
 
-use super::Component;
 use super::names::PEFT;
 use crate::error::{Error, Result};
-use crate::weights::Weights;
+use crate::weights::{PartName, Weights};
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// PEFT's own defaults (`LoraConfig`), for keys that are not written.
@@ -49,8 +49,8 @@ const BEGINNINGS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 pub(super) struct Configs {
     /// Of names without a network before them.
     bare: Option<Config>,
-    unet: Option<Config>,
-    text_encoder: Option<Config>,
+    /// Of each network.
+    parts: BTreeMap<PartName, Config>,
 }
 
 impl Configs {
@@ -59,10 +59,10 @@ impl Configs {
         if weights.names().any(|name| name.starts_with(PEFT))
             && let Some(bare) = beside(file)?
         {
-            return Ok(Self { bare: Some(bare), unet: None, text_encoder: None });
+            return Ok(Self { bare: Some(bare), parts: BTreeMap::new() });
         }
         let Some(text) = weights.metadata().get("lora_adapter_metadata") else {
-            return Ok(Self { bare: None, unet: None, text_encoder: None });
+            return Ok(Self { bare: None, parts: BTreeMap::new() });
         };
         let from = format!("{}: `lora_adapter_metadata`", file.display());
         let all = object(&from, text)?;
@@ -72,7 +72,11 @@ impl Configs {
             let keys = keys.filter(|(key, _)| !key.contains('.')).map(|(key, value)| (key.to_owned(), value.clone()));
             Config::parse(&from, &keys.collect())
         };
-        Ok(Self { bare: of("")?, unet: of("unet.")?, text_encoder: of("text_encoder.")? })
+        let mut parts = BTreeMap::new();
+        for part in [PartName::Unet, PartName::TextEncoder, PartName::TextEncoder2] {
+            parts.extend(of(&format!("{part}."))?.map(|config| (part, config)));
+        }
+        Ok(Self { bare: of("")?, parts })
     }
 
     /// alpha of a module of `file` that is spelled `prefix` and `module` there, such that its
@@ -80,12 +84,8 @@ impl Configs {
     ///
     /// Errors: the configuration says another rank, or is missing where PEFT's names say that there
     /// is one.
-    pub fn alpha(&self, file: &Path, component: Component, (prefix, module): (&str, &str), rank: usize) -> Result<f64> {
-        let of_network = match component {
-            Component::Unet => &self.unet,
-            Component::TextEncoder => &self.text_encoder,
-        };
-        match of_network.as_ref().or(self.bare.as_ref()) {
+    pub fn alpha(&self, file: &Path, part: PartName, (prefix, module): (&str, &str), rank: usize) -> Result<f64> {
+        match self.parts.get(&part).or(self.bare.as_ref()) {
             Some(config) => config.alpha(module, rank),
             None if prefix == PEFT => Err(Error::input(format!(
                 "{}: nothing says alpha, without which the strength of this LoRA is not known",

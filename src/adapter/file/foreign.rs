@@ -1,4 +1,4 @@
-//! Files that are no plain LoRA of Stable Diffusion 1.x, each refused as what it is.
+//! Files that are no plain LoRA of the model, each refused as what it is.
 //!
 //! In: the names in a file. Out: an error that says what the file is, by which tensor, and what can
 //! be done. What is read beside the plain form would draw something else without a word, so nothing
@@ -40,9 +40,12 @@ struct Kind {
 
 const MERGE: &str = "merge it into its base model with the program that made it, and give the result as --model in diffusers' \
     layout; or train a plain LoRA";
-const OTHER_BASE: &str = "take a LoRA that was trained for Stable Diffusion 1.x";
+const OTHER_BASE: &str = "take a LoRA that was trained for this model's family";
 const AS_MODEL: &str = "a whole model is given as --model, as a folder in diffusers' layout; for --lora take a file of low-rank \
     updates";
+
+/// What is read beside a model of that family, and refused beside any other.
+const OF_XL: &str = "a LoRA of SDXL";
 
 /// All kinds, the most telling mark first: a DoRA also has all that a LoRA has.
 const KINDS: [Kind; 22] = [
@@ -123,7 +126,7 @@ const KINDS: [Kind; 22] = [
             Has("transformer_blocks_1_"),
             Has("transformer_blocks.1."),
         ],
-        what: "a LoRA of SDXL",
+        what: OF_XL,
         hint: OTHER_BASE,
     },
     Kind {
@@ -146,12 +149,13 @@ const KINDS: [Kind; 22] = [
 
 /// Errors if a name in the file is of another kind than plain LoRA.
 pub(super) fn refuse(file: &Path, weights: &Weights, modules: &Modules) -> Result<()> {
-    for kind in &KINDS {
+    for kind in KINDS.iter().filter(|kind| kind.what != OF_XL || !modules.is_xl()) {
         let names: Vec<&str> = weights.names().filter(|name| kind.marks.iter().any(|mark| mark.fits(name))).collect();
         if !names.is_empty() {
             return Err(is_a(file, kind.what, &names).hint(kind.hint));
         }
     }
+    of_this_family(file, weights, modules)?;
     let own: Vec<&str> = weights.names().filter(|name| modules.has_weight(name)).collect();
     if !own.is_empty() {
         return Err(is_a(file, "the weights of a whole network", &own).hint(AS_MODEL));
@@ -161,6 +165,24 @@ pub(super) fn refuse(file: &Path, weights: &Weights, modules: &Modules) -> Resul
         [only] if !only.contains("lora") && is_embedding(weights.shape(only)) => {
             Err(is_a(file, "a textual inversion", &[only]).hint("embeddings are not read: take a LoRA"))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Errors if the LoRA's cross-attention reads texts of another width than the model's: then few of its modules are there.
+fn of_this_family(file: &Path, weights: &Weights, modules: &Modules) -> Result<()> {
+    let is_down = |name: &&str| {
+        let reads_text = ["attn2_to_k", "attn2.to_k", "attn2.processor.to_k"].iter().any(|part| name.contains(part));
+        reads_text && ["down.weight", "lora_A.weight", "lora_A.default.weight"].iter().any(|end| name.ends_with(end))
+    };
+    let Some(name) = weights.names().find(is_down) else { return Ok(()) };
+    let (ours, theirs) = (modules.text_width(), weights.shape(name).and_then(|shape| shape.get(1).copied()));
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::input(format!(
+            "{} does not fit the model: `{name}` reads texts of width {theirs}, and the model's are of width {ours}",
+            file.display()
+        ))
+        .hint(other_base("attn2.to_k", Some(theirs), Some(ours)))),
         _ => Ok(()),
     }
 }

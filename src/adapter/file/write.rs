@@ -5,11 +5,11 @@
 //! OneTrainer), so alpha / rank is multiplied into B there. The second says alpha in tensors, which
 //! every program that knows its names reads.
 
-use super::Component;
 use crate::error::{Error, Result};
 use crate::model::lora::{LoraLayer, LoraLayers};
+use crate::pipeline::original_names::{self, UnetLevels};
 use crate::pipeline::{Family, LoraPrefixes};
-use crate::weights::write_safetensors;
+use crate::weights::{PartName, write_safetensors};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::path::Path;
 /// The adapters of one network, to be written.
 pub struct Written<'a> {
     /// The network.
-    pub component: Component,
+    pub part: PartName,
     /// Its adapters.
     pub layers: &'a LoraLayers,
     /// The ends of their modules' names.
@@ -26,18 +26,17 @@ pub struct Written<'a> {
 }
 
 /// How names begin that belong to a network.
-fn prefixes(component: Component) -> Result<LoraPrefixes> {
-    let part = component.part();
-    Family::Sd1.lora_prefixes(part).ok_or_else(|| Error::run(format!("there is no LoRA of the {part}")))
+fn prefixes(family: Family, part: PartName) -> Result<LoraPrefixes> {
+    family.lora_prefixes(part).ok_or_else(|| Error::run(format!("there is no LoRA of the {part}")))
 }
 
 /// Writes adapters for diffusers and PEFT: `pytorch_lora_weights.safetensors`, with alpha / rank in
 /// B, and with the configuration in its header.
-pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Result<()> {
+pub fn write_diffusers(file: &Path, family: Family, networks: &[Written], dropout: f64) -> Result<()> {
     let mut config = Map::new();
     let mut tensors = BTreeMap::new();
-    for Written { component, layers, targets } in networks {
-        let prefix = prefixes(*component)?.diffusers;
+    for Written { part, layers, targets } in networks {
+        let prefix = prefixes(family, *part)?.diffusers;
         for (path, layer) in *layers {
             let layer = layer.folded()?;
             tensors.extend(layer.tensors().map(|(name, t)| (format!("{prefix}.{path}.{name}"), t.clone())));
@@ -68,12 +67,26 @@ pub fn write_diffusers(file: &Path, networks: &[Written], dropout: f64) -> Resul
 }
 
 /// Writes adapters in kohya's naming, with `.alpha`: for kohya, A1111, ComfyUI,
-/// stable-diffusion.cpp, OneTrainer and diffusers.
-pub fn write_kohya(file: &Path, networks: &[Written], metadata: &BTreeMap<String, String>) -> Result<()> {
+/// stable-diffusion.cpp, OneTrainer and diffusers. The UNet's modules have the names of its family's files, for which its
+/// `levels` are asked.
+pub fn write_kohya(
+    file: &Path,
+    family: Family,
+    levels: &UnetLevels,
+    networks: &[Written],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    for Written { component, layers, .. } in networks {
-        let prefix = prefixes(*component)?.kohya;
+    for Written { part, layers, .. } in networks {
+        let prefix = prefixes(family, *part)?.kohya;
         for (path, l) in *layers {
+            let original = || original_names::unet(&format!("{path}.weight"), levels);
+            let path = if family.lora_has_original_names() && *part == PartName::Unet {
+                let name = original().ok_or_else(|| Error::run(format!("`{path}` has no original name")))?;
+                name.trim_end_matches(".weight").to_owned()
+            } else {
+                path.clone()
+            };
             let module = format!("{prefix}{}", path.replace('.', "_"));
             tensors.insert(format!("{module}.lora_down.weight"), l.lora_a.clone());
             tensors.insert(format!("{module}.lora_up.weight"), l.lora_b.clone());

@@ -42,6 +42,37 @@ pub struct UnetConfig {
     pub freq_shift: f64,
     /// Linear projections around the transformers.
     pub use_linear_projection: bool,
+    /// What the text as one vector and the picture's sizes add to the time embedding: Stable Diffusion XL.
+    pub text_time: Option<TextTime>,
+}
+
+/// The `text_time` additions to the time embedding (Podell et al. 2023, section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextTime {
+    /// Sines and cosines of each of the time ids: `addition_time_embed_dim`.
+    pub time_embed_dim: usize,
+    /// Width of the text's vector and of all the time ids' sines and cosines together:
+    /// `projection_class_embeddings_input_dim`.
+    pub input_dim: usize,
+}
+
+/// How many sizes and crops there are.
+pub const TIME_IDS: usize = 6;
+
+/// Sizes and crops that a sample is conditioned on: original height and width, top and left of the crop, target height
+/// and width, all in pixels.
+pub type TimeIds = [usize; TIME_IDS];
+
+impl TextTime {
+    /// Numbers of a sample's embedded time ids.
+    pub fn time_ids_dim(self) -> usize {
+        self.time_embed_dim * TIME_IDS
+    }
+
+    /// Width of the text's vector.
+    pub fn pooled_dim(self) -> usize {
+        self.input_dim - self.time_ids_dim()
+    }
 }
 
 impl UnetConfig {
@@ -52,7 +83,7 @@ impl UnetConfig {
 
     /// The same of the file's text.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        let c = Config::parse(text, file, "UNet2DConditionModel")?;
+        let c = Config::parse(text, file, &["UNet2DConditionModel"])?;
         refuse_unbuilt(&c)?;
         let block_out_channels = c.sizes("block_out_channels", None, None)?;
         let n = block_out_channels.len();
@@ -73,6 +104,7 @@ impl UnetConfig {
             flip_sin_to_cos: c.flag("flip_sin_to_cos", true)?,
             freq_shift: c.number("freq_shift", 0.0)?,
             use_linear_projection: c.flag("use_linear_projection", false)?,
+            text_time: text_time(&c)?,
             block_out_channels,
         };
         if config.block_out_channels.iter().any(|w| w % config.norm_num_groups != 0)
@@ -123,9 +155,6 @@ fn refuse_unbuilt(c: &Config) -> Result<()> {
         "cross_attention_norm",
         "reverse_transformer_layers_per_block",
     ];
-    c.only("addition_embed_type", &[]).map_err(|e| {
-        e.hint("Stable Diffusion XL and its refiner have this; take a model of the Stable Diffusion 1.x kind")
-    })?;
     for key in absent {
         c.only(key, &[])?;
     }
@@ -144,6 +173,28 @@ fn refuse_unbuilt(c: &Config) -> Result<()> {
     c.only("resnet_out_scale_factor", &[json!(1), json!(1.0)])?;
     c.only("resnet_time_scale_shift", &[json!("default")])?;
     c.only("time_embedding_type", &[json!("positional")])
+}
+
+/// What Stable Diffusion XL adds to the time embedding.
+fn text_time(c: &Config) -> Result<Option<TextTime>> {
+    const KEY: &str = "addition_embed_type";
+    const INPUTS: &str = "projection_class_embeddings_input_dim";
+    c.only(KEY, &[json!("text_time")])?;
+    if c.string(KEY, "")?.is_empty() {
+        return Ok(None);
+    }
+    let text_time =
+        TextTime { time_embed_dim: c.size("addition_time_embed_dim", None)?, input_dim: c.size(INPUTS, None)? };
+    if !text_time.time_embed_dim.is_multiple_of(2) {
+        return Err(c.error("addition_time_embed_dim", "must be even"));
+    }
+    if text_time.input_dim <= text_time.time_ids_dim() {
+        let least = text_time.time_ids_dim();
+        return Err(c
+            .error(INPUTS, format!("must be more than {least}, six times `addition_time_embed_dim`"))
+            .hint("the refiner of Stable Diffusion XL has five sizes; take the base model"));
+    }
+    Ok(Some(text_time))
 }
 
 /// For each level whether it is the block with attention.

@@ -47,7 +47,7 @@ impl VaeConfig {
 
     /// The same of the file's text.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        let c = Config::parse(text, file, "AutoencoderKL")?;
+        let c = Config::parse(text, file, &["AutoencoderKL"])?;
         let block_out_channels = c.sizes("block_out_channels", None, None)?;
         for (key, kind) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
             if c.strings(key)? != vec![kind; block_out_channels.len()] {
