@@ -20,6 +20,7 @@ mod class_images;
 mod complete;
 #[cfg(unix)]
 mod cut;
+mod families;
 mod hub;
 mod inputs;
 mod metrics;
