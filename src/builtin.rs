@@ -1,11 +1,13 @@
 //! What the program carries with it: a miniature of Stable Diffusion, five pictures of one dog to
-//! train it on, and the judge of what it draws.
+//! train it on, the judge of what it draws, and what models in one file lack.
 //!
 //! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they
 //! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
 //! on them as on any other folder.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Something that is compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,9 @@ pub enum Builtin {
     Corgi,
     /// The classifier that says what the miniature's pictures show ([`crate::measure::judge`]).
     Judge,
+    /// What a model of Stable Diffusion 1.x in one file lacks of diffusers' layout: configurations,
+    /// CLIP's tokenizer, noise schedules.
+    Sd1,
 }
 
 /// One file: its path in the folder, with `/`, and its bytes.
@@ -48,6 +53,56 @@ static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.p
 /// Under the name that every encoder's weights have.
 static JUDGE: &[File] = &[("model.safetensors", include_bytes!("../assets/mini/judge.safetensors"))];
 
+/// The configurations by their paths in diffusers' layout, and a noise schedule for each kind of
+/// prediction.
+static SD1_CONFIGS: &[File] = files!(
+    "sd1",
+    "scheduler/scheduler_config.json",
+    "scheduler_v_prediction/scheduler_config.json",
+    "scheduler_zero_snr/scheduler_config.json",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "vae/config.json",
+);
+
+/// `OpenAI`'s vocabulary of CLIP, as pairs that are joined in this order.
+const MERGES: &str = include_str!("../assets/clip/merges.txt");
+
+/// `vocab.json`, which follows from the pairs: all bytes, all bytes at a word's end, then what each
+/// pair joins, then begin and end of a text.
+static VOCABULARY: LazyLock<String> = LazyLock::new(|| {
+    let bytes = byte_signs();
+    let ends = bytes.iter().map(|sign| format!("{sign}</w>"));
+    let joined = MERGES.lines().skip(1).map(|pair| pair.replace(' ', ""));
+    let tokens = bytes.iter().cloned().chain(ends).chain(joined);
+    let tokens = tokens.chain(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned));
+    let quoted = |token: String| token.replace('\\', "\\\\").replace('"', "\\\"");
+    let entries = tokens.enumerate().map(|(id, token)| format!("\"{}\":{id}", quoted(token)));
+    format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+});
+
+/// What stands for each byte: itself where it can be seen, in its order; then the others as the
+/// characters from 256 on (GPT-2's table).
+fn byte_signs() -> Vec<String> {
+    let seen: Vec<u32> = (33..=126).chain(161..=172).chain(174..=255).collect();
+    let is_seen: BTreeSet<u32> = seen.iter().copied().collect();
+    let others = (0..256).filter(|byte| !is_seen.contains(byte)).zip(256..).map(|(_, sign)| sign);
+    seen.iter().copied().chain(others).filter_map(char::from_u32).map(String::from).collect()
+}
+
+static SD1: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let clip: &[File] = &[
+        ("tokenizer/LICENSE", include_bytes!("../assets/clip/LICENSE")),
+        ("tokenizer/merges.txt", MERGES.as_bytes()),
+        ("tokenizer/special_tokens_map.json", include_bytes!("../assets/clip/special_tokens_map.json")),
+        ("tokenizer/tokenizer_config.json", include_bytes!("../assets/clip/tokenizer_config.json")),
+        ("tokenizer/vocab.json", VOCABULARY.as_bytes()),
+    ];
+    let mut files = [SD1_CONFIGS, clip].concat();
+    files.sort_unstable();
+    files
+});
+
 impl Builtin {
     /// What `model.builtin` may say.
     pub const MODELS: [(&'static str, Self); 1] = [("mini", Self::Mini)];
@@ -60,6 +115,7 @@ impl Builtin {
             Self::Mini => "mini",
             Self::Corgi => "corgi",
             Self::Judge => "judge",
+            Self::Sd1 => "sd1",
         }
     }
 
@@ -69,6 +125,7 @@ impl Builtin {
             Self::Mini => MINI,
             Self::Corgi => CORGI,
             Self::Judge => JUDGE,
+            Self::Sd1 => &SD1,
         }
     }
 

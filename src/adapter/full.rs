@@ -11,6 +11,7 @@ use crate::config::Full;
 use crate::diffusion::zero_terminal_snr_json;
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
+use crate::pipeline::ModelFiles;
 use crate::results::weights_name;
 use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -52,7 +53,7 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
     }
     // Last: with it the folder is a model.
-    let index = model_index(&files.root)?;
+    let index = model_index(files)?;
     out.write(MODEL_INDEX, |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
 }
 
@@ -68,20 +69,23 @@ fn scheduler(out: &mut WeightsFolder, trained: &TrainedModel) -> Result<()> {
 }
 
 /// The base model's index without what is not copied (safety checker and its like).
-fn model_index(root: &Path) -> Result<Value> {
+fn model_index(files: &ModelFiles) -> Result<Value> {
     let known = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
-    let path = root.join(MODEL_INDEX);
+    let path = files.root.join(MODEL_INDEX);
     let mut index: Map<String, Value> = if path.is_file() {
         let text = fs_err::read_to_string(&path)?;
         serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: not a JSON object", path.display())).cause(e))?
     } else {
+        let scheduler = fs_err::read_to_string(&files.scheduler_config)?;
+        let scheduler: Value = serde_json::from_str(&scheduler).unwrap_or_default();
+        let scheduler = scheduler["_class_name"].as_str().unwrap_or("PNDMScheduler");
         let kinds = [
             ("unet", ["diffusers", "UNet2DConditionModel"]),
             ("vae", ["diffusers", "AutoencoderKL"]),
             ("text_encoder", ["transformers", "CLIPTextModel"]),
             ("tokenizer", ["transformers", "CLIPTokenizer"]),
-            ("scheduler", ["diffusers", "PNDMScheduler"]),
+            ("scheduler", ["diffusers", scheduler]),
         ];
         kinds.into_iter().map(|(part, kind)| (part.to_owned(), json!(kind))).collect()
     };
@@ -99,9 +103,16 @@ fn model_index(root: &Path) -> Result<Value> {
 }
 
 /// Weights and configuration of a part that was not trained; shards keep their names and their
-/// index.
+/// index, a part of one file is written under diffusers' names.
 fn copy_part(out: &mut WeightsFolder, part: &Part, stem: &str) -> Result<()> {
     out.copy(&part.config, &format!("{}/config.json", part.name))?;
+    if part.original.is_some() {
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let tensors = single_file::load(part)?;
+        return out.write(&format!("{}/{stem}.safetensors", part.name), |path| {
+            write_safetensors(path, &tensors, &metadata)
+        });
+    }
     if let [only] = part.weights.as_slice() {
         return out.copy(only, &format!("{}/{stem}.safetensors", part.name));
     }

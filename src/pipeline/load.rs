@@ -184,7 +184,7 @@ impl<'a> PipelineLoader<'a> {
 /// layers of a text encoder above those of its config.json (which is how some leave out the last
 /// ones: "clip skip").
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = files.beside.clone().into_iter().collect();
     for part in files.parts.values() {
         notes.extend(Weights::open_part(part)?.passed_over(part.name));
     }

@@ -16,6 +16,7 @@ use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::numbers::{bytes, counted, grouped};
+use crate::weights::{PartName, SAFETENSORS};
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
@@ -238,8 +239,14 @@ fn usual_size(file: &str, networks: &Networks) -> Result<u64> {
     match file.split_once('/') {
         Some((_, name)) if !name.ends_with(".safetensors") => Ok(0),
         Some(("unet", _)) => Ok(FLOAT * networks.unet.parameters() as u64),
-        Some((part, _)) => networks::usual_bytes(part),
-        None => Ok(0),
+        Some((part, _)) if [PartName::Vae, PartName::TextEncoder].iter().any(|name| name.as_str() == part) => {
+            networks::usual_bytes(part)
+        }
+        // A model in one file, which most often is stored in 16 bits.
+        _ if file.ends_with(SAFETENSORS) => {
+            Ok((FLOAT * networks.unet.parameters() as u64 + networks.others) / 2)
+        }
+        _ => Ok(0),
     }
 }
 
@@ -252,5 +259,6 @@ fn place(source: &Source) -> String {
             format!("Hugging Face ({repo}) or ModelScope ({other})")
         }
         Source::ModelScope { repo, .. } => format!("ModelScope ({repo})"),
+        Source::SingleFile(single) => place(&single.at),
     }
 }

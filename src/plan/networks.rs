@@ -6,13 +6,15 @@
 use std::path::Path;
 
 use crate::config::Source;
-use crate::config::local::config;
+use crate::config::local::{config, single_file};
 use crate::error::Result;
 use crate::model::clip::ClipConfig;
 use crate::model::describe::Network;
 use crate::model::sd15;
 use crate::model::unet::UnetConfig;
 use crate::model::vae::VaeConfig;
+use crate::weights::Weights;
+use crate::weights::original::recognise;
 
 /// Bytes of a number in 32 bits.
 pub(super) const FLOAT: u64 = 4;
@@ -81,11 +83,24 @@ pub(super) fn usual_bytes(part: &str) -> Result<u64> {
 
 /// The size of one part's weights, if they are at hand.
 fn bytes(model: &Source, part: &str) -> Option<u64> {
+    if let Source::SingleFile(single) = model {
+        return of_single_file(&single_file(single)?, part);
+    }
     let size = |file: &str| match model {
         Source::Path(root) => Some(fs_err::metadata(root.join(part).join(file)).ok()?.len()),
         // Stored in 16 bits, computed in 32.
         Source::Builtin(builtin) => Some(2 * builtin.file(&format!("{part}/{file}"))?.len() as u64),
-        Source::HuggingFace { .. } | Source::ModelScope { .. } => None,
+        Source::HuggingFace { .. } | Source::ModelScope { .. } | Source::SingleFile(_) => None,
     };
     ["diffusion_pytorch_model.safetensors", "model.safetensors"].into_iter().find_map(size)
+}
+
+/// The same of a part of one file, in 32 bits.
+fn of_single_file(file: &Path, part: &str) -> Option<u64> {
+    let parts = recognise(file).ok()?.architecture.parts();
+    let (_, original) = parts.iter().find(|(name, _)| name.as_str() == part)?;
+    let weights = Weights::open(&[file.to_owned()]).ok()?;
+    let own = weights.names().filter(|name| name.starts_with(original.prefix()));
+    let sizes = own.filter_map(|name| weights.shape(name)).map(|shape| shape.iter().product::<usize>() as u64);
+    Some(FLOAT * sizes.sum::<u64>())
 }

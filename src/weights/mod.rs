@@ -2,11 +2,13 @@
 //!
 //! In: paths of safetensors files, the tensors that a network asks for. Out: tensors, or errors
 //! that name the file and the tensor. No other format is read: opening a pickle can run any code.
+//! Models in one file are read under diffusers' names ([`original`]).
 
 mod extras;
 mod header;
 mod loader;
 mod open;
+pub mod original;
 mod save;
 
 use std::fmt;
@@ -16,6 +18,9 @@ pub use header::is_pickle;
 pub use loader::{Loader, placeholder};
 pub use open::Weights;
 pub use save::write_safetensors;
+
+/// How the names of files end that are opened.
+pub const SAFETENSORS: &str = ".safetensors";
 
 /// How the names of files with weights end, those among them that are not opened.
 const ENDINGS: [&str; 5] = [".safetensors", ".ckpt", ".pt", ".pth", ".bin"];
@@ -65,4 +70,6 @@ pub struct Part {
     pub weights: Vec<PathBuf>,
     /// Whether only the float16 variant was there; it is widened on load.
     pub half: bool,
+    /// Which part of one file with all parts it is, if it is.
+    pub original: Option<original::Original>,
 }

@@ -17,6 +17,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::header::{Entry, Header, Stored};
+use super::original::{self, Original};
 use super::{Part, PartName, extras};
 use crate::error::{Error, Result};
 
@@ -36,6 +37,8 @@ pub struct Weights {
 struct Place {
     file: usize,
     entry: Entry,
+    /// A matrix that lies in the file the other way round.
+    transposed: bool,
 }
 
 impl Weights {
@@ -48,7 +51,7 @@ impl Weights {
         for (file, path) in files.iter().enumerate() {
             let header = Header::read(path)?;
             for (name, entry) in header.tensors {
-                if let Some(first) = weights.tensors.insert(name.clone(), Place { file, entry }) {
+                if let Some(first) = weights.tensors.insert(name.clone(), Place { file, entry, transposed: false }) {
                     return Err(twice(&name, &files[first.file], path));
                 }
             }
@@ -61,6 +64,9 @@ impl Weights {
     /// transformers use.
     pub fn open_part(part: &Part) -> Result<Self> {
         let weights = Self::open(&part.weights)?;
+        if let Some(original) = part.original {
+            return weights.with_new_names(original);
+        }
         match part.name {
             PartName::Unet => Ok(weights),
             PartName::Vae => weights.with_old_attention_names(),
@@ -99,6 +105,40 @@ impl Weights {
         }
         let tensors = self.tensors.into_iter().map(|(name, place)| (format!("{PREFIX}{name}"), place)).collect();
         Self { tensors, ..self }
+    }
+
+    /// The tensors of one part of a file with all parts, under diffusers' names. Their places in the
+    /// file are the same.
+    ///
+    /// Errors: two tensors would have one name, or a tensor has a shape that cannot be divided.
+    pub fn with_new_names(self, original: Original) -> Result<Self> {
+        let shapes = self.tensors.iter().map(|(name, place)| (name.as_str(), &place.entry.shape[..])).collect();
+        let mut tensors = BTreeMap::new();
+        let path = list(&self.files);
+        for (old, renamed) in original.names(&shapes) {
+            let Some(Place { file, entry, .. }) = self.tensors.get(old) else { continue };
+            let fits = "the file was merged wrongly: take another copy";
+            let views = original::views(entry, renamed).ok_or_else(|| {
+                Error::input(format!("{path}: `{old}` has the shape {:?}, which cannot be", entry.shape)).hint(fits)
+            })?;
+            for (name, entry, transposed) in views {
+                if tensors.insert(name.clone(), Place { file: *file, entry, transposed }).is_some() {
+                    return Err(Error::input(format!("{path}: two tensors stand for `{name}`, one of them is `{old}`"))
+                        .hint(fits));
+                }
+            }
+        }
+        Ok(Self { tensors, ..self })
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Whether tensors whose names begin so are stored in float16.
+    pub fn is_half(&self, prefix: &str) -> bool {
+        self.tensors.iter().any(|(name, place)| name.starts_with(prefix) && place.entry.dtype == Stored::F16)
     }
 
     /// The same without the tensors that `surplus` names.
@@ -144,11 +184,14 @@ impl Weights {
     /// Errors: no such tensor, stored as integers, NaN or infinity in it, or the file cannot be
     /// read.
     pub fn load(&self, name: &str, device: &Device, dtype: DType) -> Result<Tensor> {
-        let Some(Place { file, entry }) = self.tensors.get(name) else {
+        let Some(Place { file, entry, transposed }) = self.tensors.get(name) else {
             return Err(Error::input(format!("{}: there is no tensor `{name}`", list(&self.files))));
         };
         let values = read(&self.files[*file], name, entry)?;
-        let tensor = Tensor::from_vec(values, &entry.shape[..], device)?;
+        let tensor = match entry.shape[..] {
+            [rows, columns] if *transposed => Tensor::from_vec(values, (columns, rows), device)?.t()?.contiguous()?,
+            _ => Tensor::from_vec(values, &entry.shape[..], device)?,
+        };
         Ok(tensor.to_dtype(dtype)?)
     }
 
@@ -164,7 +207,7 @@ impl Weights {
             )));
         }
         match self.tensors.get(name) {
-            Some(Place { file, entry: Entry { dtype: Stored::Whole { bytes, signed }, start, .. } }) => {
+            Some(Place { file, entry: Entry { dtype: Stored::Whole { bytes, signed }, start, .. }, .. }) => {
                 let mut file = File::open(&self.files[*file])?;
                 file.seek(SeekFrom::Start(*start))?;
                 whole_number(&mut file, *bytes as usize, *signed)

@@ -105,7 +105,7 @@ fn single_files_are_fetched_once_and_what_a_repository_lacks_is_named() {
     let world = World::new(model());
     let find = |needed: &[&str], useful: &[&str]| {
         let found =
-            modelscope::find_files("some-one/small.sd", needed, useful, &world.hubs.modelscope, &world.progress);
+            modelscope::find_files(("some-one/small.sd", "master"), needed, useful, &world.hubs.modelscope, &world.progress);
         found.map_err(|failed| failed.error)
     };
     let dir = find(&["unet/config.json"], &["vae/config.json", "none.json"]).unwrap();
