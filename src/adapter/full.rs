@@ -109,9 +109,8 @@ fn copy_part(out: &mut WeightsFolder, part: &Part, stem: &str) -> Result<()> {
     if part.original.is_some() {
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let tensors = single_file::load(part)?;
-        return out.write(&format!("{}/{stem}.safetensors", part.name), |path| {
-            write_safetensors(path, &tensors, &metadata)
-        });
+        return out
+            .write(&format!("{}/{stem}.safetensors", part.name), |path| write_safetensors(path, &tensors, &metadata));
     }
     if let [only] = part.weights.as_slice() {
         return out.copy(only, &format!("{}/{stem}.safetensors", part.name));

@@ -35,7 +35,9 @@ impl Hubs {
     /// As [`find_model`], with these settings.
     pub fn find_model(&self, source: &Source, progress: &Progress) -> Result<ModelFiles> {
         let files = match source {
-            Source::SingleFile(single) => single_file::find(&self.find_file(single, progress)?, single.config.as_deref())?,
+            Source::SingleFile(single) => {
+                single_file::find(&self.find_file(single, progress)?, single.config.as_deref())?
+            }
             _ => self.find(source, progress, local::find, &hub::find_model, &modelscope::find_model)?,
         };
         for part in files.parts.values().filter(|part| part.half) {

@@ -100,11 +100,14 @@ fn incomplete(names: &BTreeSet<String>, place: &str, family: Family, missing: &[
     let single = names.iter().find(|n| !n.contains('/') && has_extension(n, &["safetensors", "ckpt"]));
     if let (Some(single), true) = (single, family.parts().iter().all(|p| in_folder(names, p.name).next().is_none())) {
         let remedy = if has_extension(single, &["safetensors"]) {
-            format!("name the file: {single} behind the folder under `path`, or with `file = \"{single}\"` beside `repo`")
+            format!(
+                "name the file: {single} behind the folder under `path`, or with `file = \"{single}\"` beside `repo`"
+            )
         } else {
             NOT_SAFETENSORS.to_owned()
         };
-        return Error::input(format!("{place}: holds a model in one file ({single}), not a diffusers folder")).hint(remedy);
+        return Error::input(format!("{place}: holds a model in one file ({single}), not a diffusers folder"))
+            .hint(remedy);
     }
     let error = Error::input(format!("{place}: not a complete diffusers folder; missing:\n  {}", missing.join("\n  ")));
     let pickles: Vec<_> = family

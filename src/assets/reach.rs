@@ -121,10 +121,9 @@ impl Reach {
 fn with_model<T>(source: &Source, ask: impl FnOnce([Has<'_>; 2]) -> T) -> T {
     let Source::SingleFile(single) = source else { return ask([&hub::has_model, &modelscope::has_model]) };
     let file: Vec<&str> = single.file.as_deref().into_iter().collect();
-    ask([
-        &|repo, revision, settings| hub::has_files(repo, revision, &file, settings),
-        &|repo, revision, settings| modelscope::has_files(repo, revision, &file, settings),
-    ])
+    ask([&|repo, revision, settings| hub::has_files(repo, revision, &file, settings), &|repo, revision, settings| {
+        modelscope::has_files(repo, revision, &file, settings)
+    }])
 }
 
 fn named(settings: &HubSettings) -> String {

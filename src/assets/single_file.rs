@@ -40,14 +40,7 @@ pub fn find(file: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     let parts: BTreeMap<_, _> =
         found.architecture.parts().iter().map(|&(name, original)| (name, part((name, original)))).collect();
     let tokenizers = family.text_encoders().map(|(part, tokenizer)| (part, folder.join(tokenizer.folder))).collect();
-    let files = ModelFiles {
-        family,
-        root: file.to_owned(),
-        parts,
-        tokenizers,
-        scheduler_config,
-        beside: found.beside,
-    };
+    let files = ModelFiles { family, root: file.to_owned(), parts, tokenizers, scheduler_config, beside: found.beside };
     if let Some(config) = config {
         check(&files, config, found.prediction)?;
     }

@@ -169,16 +169,17 @@ impl Written {
     }
 }
 
-const MODEL_PATH: &str = "A model's folder in diffusers' layout, or a model in one .safetensors file; wins over `repo` and `modelscope`.";
+const MODEL_PATH: &str =
+    "A model's folder in diffusers' layout, or a model in one .safetensors file; wins over `repo` and `modelscope`.";
 const FILE: &str = "The model in one .safetensors file of the repository, in place of its folders.";
-const CONFIG: &str =
-    "For a model in one file: a folder in diffusers' layout whose config.json files, tokenizer and scheduler go with it.";
+const CONFIG: &str = "For a model in one file: a folder in diffusers' layout whose config.json files, tokenizer and scheduler go with it.";
 
 /// The keys that count in a table, after complaints about those beside them.
 fn counting(s: &Section, role: Role) -> &'static [&'static str] {
     if s.has("builtin") {
         s.accept(&["revision"]);
-        for other in ["path", "repo", "modelscope"].into_iter().filter(|key| s.has(key)) {
+        let others = role.keys().iter().filter(|key| !["revision", "builtin"].contains(key) && s.has(key));
+        for other in others {
             s.reject(other, format!("`{other}` beside `builtin`: only one of them can count"), "leave one out");
         }
         return &["builtin"];
@@ -201,10 +202,13 @@ fn counting(s: &Section, role: Role) -> &'static [&'static str] {
 fn check(s: &Section, source: &Source) {
     match source {
         Source::SingleFile(single) => {
-            if let Some(file) = &single.file
-                && !file.to_lowercase().ends_with(SAFETENSORS)
-            {
-                s.reject("file", format!("`file`: {file} is no .safetensors file"), NOT_SAFETENSORS);
+            if let Some(file) = &single.file {
+                let is_plain = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(['\\', ':']);
+                if !file.split('/').all(is_plain) {
+                    s.reject("file", format!("`file`: {file:?} cannot be a file in a repository"), "");
+                } else if !file.to_lowercase().ends_with(SAFETENSORS) {
+                    s.reject("file", format!("`file`: {file} is no .safetensors file"), NOT_SAFETENSORS);
+                }
             }
             if let (Source::Path(path), None) = (&single.at, &single.file)
                 && let Err(error) = recognise(path)
@@ -213,7 +217,11 @@ fn check(s: &Section, source: &Source) {
             }
         }
         _ if s.has("config") => {
-            s.reject("config", "`config` goes with a model in one file, and this is a folder's or a repository's", "leave it out");
+            s.reject(
+                "config",
+                "`config` goes with a model in one file, and this is a folder's or a repository's",
+                "leave it out",
+            );
         }
         _ => {}
     }

@@ -89,8 +89,9 @@ impl Settings {
     /// Any model with diffusers' defaults.
     fn of_model(model: &str, args: &SampleArgs) -> Result<Self> {
         let lora = args.lora.as_ref().map(|path| lora_file::find(path)).transpose()?;
+        let model = Source::from_argument(model)?;
         Ok(Self {
-            model: Source::from_argument(model)?,
+            model: args.config.iter().try_fold(model, |model, config| model.with_config(config))?,
             lora: lora.map(|file| (file, args.lora_scale)),
             dtype: Dtype::F32,
             tf32: false,

@@ -31,6 +31,8 @@ pub struct Weights {
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, Place>,
     metadata: BTreeMap<String, String>,
+    /// Whether they are of one file with all parts, whose configurations came from elsewhere.
+    pub(super) is_single_file: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,8 @@ impl Weights {
     /// Errors name the file and say what it is when it is no safetensors file, how much is missing
     /// when it is cut off, and which tensor is stored twice.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
-        let mut weights = Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        let mut weights =
+            Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new(), is_single_file: false };
         for (file, path) in files.iter().enumerate() {
             let header = Header::read(path)?;
             for (name, entry) in header.tensors {
@@ -123,12 +126,14 @@ impl Weights {
             })?;
             for (name, entry, transposed) in views {
                 if tensors.insert(name.clone(), Place { file: *file, entry, transposed }).is_some() {
-                    return Err(Error::input(format!("{path}: two tensors stand for `{name}`, one of them is `{old}`"))
-                        .hint(fits));
+                    return Err(Error::input(format!(
+                        "{path}: two tensors stand for `{name}`, one of them is `{old}`"
+                    ))
+                    .hint(fits));
                 }
             }
         }
-        Ok(Self { tensors, ..self })
+        Ok(Self { tensors, is_single_file: true, ..self })
     }
 
     /// Whether there is nothing in it.

@@ -105,7 +105,8 @@ pub(super) fn views(entry: &Entry, renamed: Renamed) -> Option<Vec<View>> {
         (Renamed::Thirds(names), [rows, others @ ..]) if rows % 3 == 0 => {
             let shape: Vec<usize> = [rows / 3].into_iter().chain(others.iter().copied()).collect();
             let bytes = shape.iter().product::<usize>() as u64 * entry.dtype.bytes();
-            let third = |(index, name)| (name, Entry { start: entry.start + index * bytes, ..shaped(shape.clone()) }, false);
+            let third =
+                |(index, name)| (name, Entry { start: entry.start + index * bytes, ..shaped(shape.clone()) }, false);
             (0..).zip(names).map(third).collect()
         }
         (Renamed::Dropped, _) => Vec::new(),

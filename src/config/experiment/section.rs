@@ -191,7 +191,10 @@ impl<'a> Section<'a> {
         let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
         let written = base.join(&text);
         let fault = match fs_err::canonicalize(&written) {
-            Ok(path) if !path.is_dir() && !(model && is_safetensors(&text)) => "is a file, not a folder",
+            Ok(path) if model && !path.is_dir() && !is_safetensors(&text) => {
+                "is neither a folder nor a .safetensors file"
+            }
+            Ok(path) if !model && !path.is_dir() => "is a file, not a folder",
             Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
             Ok(path) => return Some(path),
             Err(_) => "does not exist",

@@ -104,7 +104,7 @@ fn table(keys: &Listing, path: &str, about: &str) -> Value {
     }
     // What is built in stands alone.
     if out["properties"]["builtin"].is_object() {
-        let others = ["path", "repo", "modelscope"].map(|other| json!({ "required": [other] }));
+        let others = ["path", "repo", "modelscope", "file", "config"].map(|other| json!({ "required": [other] }));
         out["dependencies"] = json!({ "builtin": { "not": { "anyOf": others } } });
     }
     out

@@ -167,7 +167,10 @@ mod tests {
             &[
                 ("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
                 ("label_emb.0.2.bias", "add_embedding.linear_2.bias"),
-                ("input_blocks.7.1.transformer_blocks.9.ff.net.2.bias", "down_blocks.2.attentions.0.transformer_blocks.9.ff.net.2.bias"),
+                (
+                    "input_blocks.7.1.transformer_blocks.9.ff.net.2.bias",
+                    "down_blocks.2.attentions.0.transformer_blocks.9.ff.net.2.bias",
+                ),
                 ("output_blocks.2.1.proj_in.weight", "up_blocks.0.attentions.2.proj_in.weight"),
                 ("output_blocks.2.2.conv.bias", "up_blocks.0.upsamplers.0.conv.bias"),
                 ("output_blocks.8.0.out_layers.3.bias", "up_blocks.2.resnets.2.conv2.bias"),
