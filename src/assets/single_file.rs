@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::builtin;
+use crate::config::experiment::NOT_SAFETENSORS;
 use crate::diffusion::{NoiseSchedule, PredictionType};
 use crate::error::{Error, Result};
 use crate::pipeline::{Family, ModelFiles, SCHEDULER};
@@ -22,14 +23,11 @@ use crate::weights::{Part, is_pickle};
 pub fn find(file: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     let found = recognise(file).map_err(|error| explain(file, error))?;
     let family = family(found.architecture);
-    let (folder, scheduler_config) = match config {
-        Some(folder) => (folder.to_owned(), folder.join(SCHEDULER)),
-        None => {
-            let folder = builtin::unpack(found.architecture.compiled_in())?;
-            let scheduler = folder.join(found.prediction.scheduler());
-            (folder, scheduler)
-        }
+    let (folder, scheduler) = match config {
+        Some(folder) => (folder.to_owned(), SCHEDULER),
+        None => (builtin::unpack(found.architecture.compiled_in())?, found.prediction.scheduler()),
     };
+    let scheduler_config = folder.join(scheduler);
     let part = |(name, original)| Part {
         name,
         config: folder.join(format!("{name}/config.json")),
@@ -60,7 +58,8 @@ fn check(files: &ModelFiles, config: &Path, prediction: Prediction) -> Result<()
         configs.filter(|path| !path.is_file()).map(|path| path.display().to_string()).collect();
     for folder in files.tokenizers.values() {
         let has = |name: &str| folder.join(name).is_file();
-        if !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
+        let is_there = has("tokenizer.json") || has("vocab.json") && has("merges.txt");
+        if !is_there {
             missing.push(format!("{}/tokenizer.json (or vocab.json and merges.txt)", folder.display()));
         }
     }
@@ -80,5 +79,5 @@ fn check(files: &ModelFiles, config: &Path, prediction: Prediction) -> Result<()
 
 /// Pickles have their own way out.
 fn explain(file: &Path, error: Error) -> Error {
-    if is_pickle(file).unwrap_or(false) { error.also(crate::config::experiment::NOT_SAFETENSORS) } else { error }
+    if is_pickle(file).unwrap_or(false) { error.hint(NOT_SAFETENSORS) } else { error }
 }

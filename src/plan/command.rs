@@ -243,7 +243,7 @@ fn usual_size(file: &str, networks: &Networks) -> Result<u64> {
             networks::usual_bytes(part)
         }
         // A model in one file, which most often is stored in 16 bits.
-        _ if file.ends_with(SAFETENSORS) => Ok((FLOAT * networks.unet.parameters() as u64 + networks.others) / 2),
+        _ if file.ends_with(SAFETENSORS) => Ok(FLOAT / 2 * networks.unet.parameters() as u64 + networks.others / 2),
         _ => Ok(0),
     }
 }

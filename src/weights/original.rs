@@ -119,11 +119,14 @@ mod tests {
     use super::super::header::Stored;
     use super::*;
 
+    /// Name, shape, place, and whether it is transposed.
+    type Shown = (String, Vec<usize>, u64, bool);
+
     fn entry(shape: &[usize]) -> Entry {
         Entry { dtype: Stored::F16, shape: shape.to_vec(), start: 100 }
     }
 
-    fn shown(shape: &[usize], renamed: Renamed) -> Option<Vec<(String, Vec<usize>, u64, bool)>> {
+    fn shown(shape: &[usize], renamed: Renamed) -> Option<Vec<Shown>> {
         let shown = |(name, entry, transposed): View| (name, entry.shape, entry.start, transposed);
         Some(views(&entry(shape), renamed)?.into_iter().map(shown).collect())
     }

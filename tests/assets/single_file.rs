@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tunelab::assets::{find_model, single_file};
 use tunelab::builtin::Builtin;
 use tunelab::config::Source;
 use tunelab::diffusion::PredictionType;
+use tunelab::hash::sha256;
 use tunelab::model::clip::ClipConfig;
 use tunelab::model::sd15;
 use tunelab::model::tokenizer::Tokenizer;
@@ -30,6 +30,9 @@ pub struct Stored {
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
+
+/// Names and shapes.
+type Shapes<'s> = &'s [(&'s str, &'s [usize])];
 
 /// The tensors of a file, and the metadata of its header.
 #[derive(Clone, Default)]
@@ -86,7 +89,7 @@ impl Tensors {
     }
 
     /// Zeros of these shapes.
-    fn zeros(shapes: &[(&str, &[usize])]) -> Self {
+    fn zeros(shapes: Shapes) -> Self {
         let mut tensors = Self::default();
         for (name, shape) in shapes {
             tensors.add(name, shape, Dtype::F32);
@@ -105,12 +108,10 @@ impl Tensors {
 
     /// As `make.py` does it.
     fn digest(&self) -> String {
-        let mut whole = Sha256::new();
-        for (name, Stored { shape, bytes, .. }) in &self.tensors {
-            whole.update(format!("{name} {shape:?} "));
-            whole.update(bytes);
-        }
-        whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let whole = |(name, Stored { shape, bytes, .. }): (&String, &Stored)| {
+            [format!("{name} {shape:?} ").as_bytes(), bytes].concat()
+        };
+        sha256(&self.tensors.iter().flat_map(whole).collect::<Vec<u8>>())
     }
 
     pub fn write(&self, path: &Path) {
@@ -219,7 +220,9 @@ fn files_as_they_are_in_the_world() {
 fn markers_and_metadata_say_what_is_predicted() {
     let of = |markers: &[&str], metadata: Option<&str>| {
         let mut file = Tensors::small();
-        markers.iter().for_each(|name| file.add(name, &[0], Dtype::F32));
+        for name in markers {
+            file.add(name, &[0], Dtype::F32);
+        }
         file.metadata.extend(metadata.map(|said| ("modelspec.prediction_type".to_owned(), said.to_owned())));
         let dir = tempfile::tempdir().unwrap();
         file.write(&dir.path().join("dream.safetensors"));
@@ -343,7 +346,7 @@ fn everything_else_is_refused_by_its_name() {
     let deeper = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight";
     let label = "model.diffusion_model.label_emb.0.0.weight";
     let clip = "cond_stage_model.transformer.text_model.final_layer_norm.bias";
-    let cases: &[(&str, &[(&str, &[usize])])] = &[
+    let cases: &[(&str, Shapes)] = &[
         ("Stable Diffusion 2.x", &[(unet, &[320, 4, 3, 3]), (to_k, &[320, 1024])]),
         (
             "Stable Diffusion 2.x",

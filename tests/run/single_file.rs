@@ -46,10 +46,10 @@ fn it_trains_and_draws_as_the_folder_does() {
     }
     assert_eq!(hashes, &json(&world, "results/file/inputs.json")["model"]);
     assert!(hashes["tokenizer/merges.txt"].is_string() && hashes["scheduler/scheduler_config.json"].is_string());
-    let lora = world.read("results/file/weights/file.safetensors");
-    let named = lora.windows(17).any(|bytes| bytes == b"dream.safetensors");
-    assert!(named, "the LoRA says what it was trained on");
-
+    let lora = world.path("results/file/weights/file.safetensors");
+    let lora = tunelab::weights::Weights::open(&[lora]).expect("a LoRA file");
+    assert_eq!(lora.metadata()["ss_sd_model_name"], "dream.safetensors");
+    assert_eq!(lora.metadata()["ss_new_sd_model_hash"], sha256);
     // The stored plan is an experiment of its own.
     let plan = world.text("results/file/plan.toml");
     assert!(plan.contains("dream.safetensors\"") && plan.contains("config = \""), "{plan}");
