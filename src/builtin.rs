@@ -1,11 +1,13 @@
 //! What the program carries with it: a miniature of Stable Diffusion, five pictures of one dog to
-//! train it on, and the judge of what it draws.
+//! train it on, the judge of what it draws, and what models in one file lack.
 //!
 //! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they
 //! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
 //! on them as on any other folder.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Something that is compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,13 @@ pub enum Builtin {
     Corgi,
     /// The classifier that says what the miniature's pictures show ([`crate::measure::judge`]).
     Judge,
+    /// What a model of Stable Diffusion 1.x in one file lacks of diffusers' layout: configurations,
+    /// CLIP's tokenizer, noise schedules.
+    Sd1,
+    /// The same of Stable Diffusion 2.x; the UNet's in two sizes of picture.
+    Sd2,
+    /// The same of Stable Diffusion XL's base model.
+    Sdxl,
 }
 
 /// One file: its path in the folder, with `/`, and its bytes.
@@ -48,6 +57,110 @@ static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.p
 /// Under the name that every encoder's weights have.
 static JUDGE: &[File] = &[("model.safetensors", include_bytes!("../assets/mini/judge.safetensors"))];
 
+/// The configurations by their paths in diffusers' layout, and a noise schedule for each kind of
+/// prediction.
+static SD1_CONFIGS: &[File] = files!(
+    "sd1",
+    "scheduler/scheduler_config.json",
+    "scheduler_v_prediction/scheduler_config.json",
+    "scheduler_zero_snr/scheduler_config.json",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "vae/config.json",
+);
+
+/// `OpenAI`'s vocabulary of CLIP, as pairs that are joined in this order.
+const MERGES: &str = include_str!("../assets/clip/merges.txt");
+
+/// `vocab.json`, which follows from the pairs: all bytes, all bytes at a word's end, then what each
+/// pair joins, then begin and end of a text.
+static VOCABULARY: LazyLock<String> = LazyLock::new(|| {
+    let bytes = byte_signs();
+    let ends = bytes.iter().map(|sign| format!("{sign}</w>"));
+    let joined = MERGES.lines().skip(1).map(|pair| pair.replace(' ', ""));
+    let tokens = bytes.iter().cloned().chain(ends).chain(joined);
+    let tokens = tokens.chain(["<|startoftext|>", "<|endoftext|>"].map(str::to_owned));
+    let quoted = |token: String| token.replace('\\', "\\\\").replace('"', "\\\"");
+    let entries = tokens.enumerate().map(|(id, token)| format!("\"{}\":{id}", quoted(token)));
+    format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+});
+
+/// What stands for each byte: itself where it can be seen, in its order; then the others as the
+/// characters from 256 on (GPT-2's table).
+fn byte_signs() -> Vec<String> {
+    let seen: Vec<u32> = (33..=126).chain(161..=172).chain(174..=255).collect();
+    let is_seen: BTreeSet<u32> = seen.iter().copied().collect();
+    let others = (0..256).filter(|byte| !is_seen.contains(byte)).zip(256..).map(|(_, sign)| sign);
+    seen.iter().copied().chain(others).filter_map(char::from_u32).map(String::from).collect()
+}
+
+static SD2_CONFIGS: &[File] = files!(
+    "sd2",
+    "scheduler/scheduler_config.json",
+    "scheduler_v_prediction/scheduler_config.json",
+    "scheduler_zero_snr/scheduler_config.json",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "unet_768/config.json",
+    "vae/config.json",
+);
+
+static SDXL_CONFIGS: &[File] = files!(
+    "sdxl",
+    "scheduler/scheduler_config.json",
+    "scheduler_v_prediction/scheduler_config.json",
+    "scheduler_zero_snr/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder_2/config.json",
+    "unet/config.json",
+    "vae/config.json",
+);
+
+/// The files of one tokenizer.
+type TokenizerFiles = [File; 5];
+
+/// CLIP's tokenizer in this folder, with what its texts are padded with.
+macro_rules! tokenizer {
+    ($folder:literal, $special_tokens_map:literal) => {
+        [
+            (concat!($folder, "/LICENSE"), &include_bytes!("../assets/clip/LICENSE")[..]),
+            (concat!($folder, "/merges.txt"), MERGES.as_bytes()),
+            (
+                concat!($folder, "/special_tokens_map.json"),
+                &include_bytes!(concat!("../assets/clip/", $special_tokens_map))[..],
+            ),
+            (concat!($folder, "/tokenizer_config.json"), &include_bytes!("../assets/clip/tokenizer_config.json")[..]),
+            (concat!($folder, "/vocab.json"), VOCABULARY.as_bytes()),
+        ]
+    };
+}
+
+/// Stable Diffusion 1.x pads with the end token.
+fn clip_tokenizer() -> TokenizerFiles {
+    tokenizer!("tokenizer", "special_tokens_map.json")
+}
+
+/// 2.x pads with the first word, "!", as `OpenCLIP` does.
+fn open_clip_tokenizer() -> TokenizerFiles {
+    tokenizer!("tokenizer", "special_tokens_map_open_clip.json")
+}
+
+/// So does the second encoder of XL.
+fn open_clip_tokenizer_2() -> TokenizerFiles {
+    tokenizer!("tokenizer_2", "special_tokens_map_open_clip.json")
+}
+
+fn with_tokenizers(configs: &[File], tokenizers: &[TokenizerFiles]) -> Vec<File> {
+    let mut files: Vec<File> = configs.iter().chain(tokenizers.iter().flatten()).copied().collect();
+    files.sort_unstable();
+    files
+}
+
+static SD1: LazyLock<Vec<File>> = LazyLock::new(|| with_tokenizers(SD1_CONFIGS, &[clip_tokenizer()]));
+static SD2: LazyLock<Vec<File>> = LazyLock::new(|| with_tokenizers(SD2_CONFIGS, &[open_clip_tokenizer()]));
+static SDXL: LazyLock<Vec<File>> =
+    LazyLock::new(|| with_tokenizers(SDXL_CONFIGS, &[clip_tokenizer(), open_clip_tokenizer_2()]));
+
 impl Builtin {
     /// What `model.builtin` may say.
     pub const MODELS: [(&'static str, Self); 1] = [("mini", Self::Mini)];
@@ -60,6 +173,9 @@ impl Builtin {
             Self::Mini => "mini",
             Self::Corgi => "corgi",
             Self::Judge => "judge",
+            Self::Sd1 => "sd1",
+            Self::Sd2 => "sd2",
+            Self::Sdxl => "sdxl",
         }
     }
 
@@ -69,6 +185,9 @@ impl Builtin {
             Self::Mini => MINI,
             Self::Corgi => CORGI,
             Self::Judge => JUDGE,
+            Self::Sd1 => &SD1,
+            Self::Sd2 => &SD2,
+            Self::Sdxl => &SDXL,
         }
     }
 

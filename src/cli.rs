@@ -432,10 +432,14 @@ pub struct SampleArgs {
     /// (0: the base model), or `best`, as `metrics.best_by` found it.
     #[arg(long, value_name = "N|best", allow_negative_numbers = true, value_parser = step_choice, conflicts_with = "model")]
     pub step: Option<StepChoice>,
-    /// A model instead of a run: a folder, a repository `owner/name` on Hugging Face, or
-    /// `builtin:mini`.
-    #[arg(long, value_name = "DIR_OR_REPO")]
+    /// A model instead of a run: a folder, a model in one .safetensors file, a repository
+    /// `owner/name` on Hugging Face, or `builtin:mini`.
+    #[arg(long, value_name = "DIR_OR_FILE_OR_REPO")]
     pub model: Option<String>,
+    /// For a --model in one file: a folder in diffusers' layout whose config.json files, tokenizer
+    /// and scheduler go with it, in place of those that are compiled in.
+    #[arg(long, value_name = "DIR", conflicts_with = "run_dir", requires = "model")]
+    pub config: Option<PathBuf>,
     /// A LoRA for --model: a .safetensors file in diffusers', PEFT's or kohya's form, or the folder
     /// that it lies in.
     #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run_dir", requires = "model")]

@@ -42,8 +42,8 @@
 //! | [`diffusion`] | noise schedule, training targets, samplers: pure numbers |
 //! | [`metrics`] | subject and prompt fidelity as formulas: pure numbers |
 //! | [`cli`] | the command line, and how wide a terminal is; `completions` and `man` |
-//! | [`builtin`] | the miniature model, its pictures and the judge of what it draws, compiled in |
-//! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written |
+//! | [`builtin`] | the miniature model, its pictures, the judge of what it draws, and what models in one file lack, compiled in |
+//! | [`weights`] | safetensors files: every claim of a header checked, tensors read and written; models in one file ([`weights::original`]) |
 //! | [`model`] | the networks: tokenizer, text encoder, VAE, UNet, LoRA layers, under diffusers' tensor names; each describes itself ([`model::describe`]) |
 //! | [`config`] | what a person writes: TOML and `--set`, every key stated once, plans and their comparison; `init`, `keys` and `schema` |
 //! | [`data`] | photograph → tensor, captions, order of an epoch, the cache |

@@ -6,6 +6,7 @@ mod huggingface;
 mod modelscope;
 mod saving;
 pub mod server;
+pub mod single_file;
 mod weights;
 
 use std::collections::BTreeMap;

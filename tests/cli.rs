@@ -229,6 +229,7 @@ fn plan_and_check_go_through_variants_and_folders() {
     ok experiments/lora_vs_sft.toml (2 variants)
     ok experiments/prior.toml (6 variants)
     ok experiments/sft_dog.toml
+    ok experiments/single_file.toml
     ");
     let output = tunelab(&["check", "src"]);
     assert_eq!(output.status.code(), Some(2));

@@ -4,8 +4,10 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tunelab::assets::local;
+use tunelab::model::family::Family;
 use tunelab::pipeline::{ModelFiles, PipelineLoader};
 use tunelab::random::Generator;
+use tunelab::weights::PartName;
 
 /// Tensors by name.
 pub type Tensors = HashMap<String, Tensor>;
@@ -65,4 +67,25 @@ pub fn close(ours: &Tensor, reference: &Tensor, what: &str) {
 pub fn within(ours: &Tensor, reference: &Tensor, limit: f64, what: &str) {
     let difference = relative(ours, reference);
     assert!(difference < limit, "{what}: differs by {difference:.2e}");
+}
+
+/// Stable Diffusion 1.5's networks.
+pub mod sd15 {
+    use super::{Family, PartName};
+    use tunelab::model::clip::ClipConfig;
+    use tunelab::model::published;
+    use tunelab::model::unet::UnetConfig;
+    use tunelab::model::vae::VaeConfig;
+
+    pub fn unet() -> UnetConfig {
+        published::unet(Family::Sd1).unwrap()
+    }
+
+    pub fn vae() -> VaeConfig {
+        published::vae(Family::Sd1).unwrap()
+    }
+
+    pub fn text_encoder() -> ClipConfig {
+        published::text_encoder(Family::Sd1, PartName::TextEncoder).unwrap()
+    }
 }

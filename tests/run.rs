@@ -29,6 +29,7 @@ mod refusals;
 mod resume;
 mod sampling;
 mod several;
+mod single_file;
 mod stand_in;
 mod steps;
 mod tensorboard;

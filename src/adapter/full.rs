@@ -11,7 +11,7 @@ use crate::config::Full;
 use crate::diffusion::zero_terminal_snr_json;
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
-use crate::pipeline::{Family, PartKind};
+use crate::pipeline::{Family, ModelFiles, PartKind};
 use crate::results::weights_name;
 use crate::weights::{Part, PartName, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -57,7 +57,7 @@ pub fn save(out: &mut WeightsFolder, full: &Full, trained: &TrainedModel) -> Res
         out.write(&weights_name(&trained.plan.name), |file| single_file::write(file, trained))?;
     }
     // Last: with it the folder is a model.
-    let index = model_index(files.family, &files.root)?;
+    let index = model_index(files)?;
     out.write(MODEL_INDEX, |path| Ok(fs_err::write(path, format!("{index:#}\n"))?))
 }
 
@@ -73,13 +73,17 @@ fn scheduler(out: &mut WeightsFolder, trained: &TrainedModel) -> Result<()> {
 }
 
 /// The base model's index without what is not copied (safety checker and its like).
-fn model_index(family: Family, root: &Path) -> Result<Value> {
+fn model_index(files: &ModelFiles) -> Result<Value> {
+    let family = files.family;
     let tokenizers = family.text_encoders().map(|(_, kind)| (kind.folder, ["transformers", kind.class]));
     let library = |part: &PartKind| if part.tokenizer.is_some() { "transformers" } else { "diffusers" };
     let parts = family.parts().iter().map(|part| (part.name.as_str(), [library(part), part.class]));
+    let scheduler = fs_err::read_to_string(&files.scheduler_config)?;
+    let scheduler: Value = serde_json::from_str(&scheduler).unwrap_or_default();
+    let scheduler = scheduler["_class_name"].as_str().unwrap_or("PNDMScheduler");
     let kinds: BTreeMap<&str, [&str; 2]> =
-        parts.chain(tokenizers).chain([("scheduler", ["diffusers", "PNDMScheduler"])]).collect();
-    let path = root.join(MODEL_INDEX);
+        parts.chain(tokenizers).chain([("scheduler", ["diffusers", scheduler])]).collect();
+    let path = files.root.join(MODEL_INDEX);
     let mut index: Map<String, Value> = if path.is_file() {
         let text = fs_err::read_to_string(&path)?;
         serde_json::from_str(&text)
@@ -106,9 +110,15 @@ fn model_index(family: Family, root: &Path) -> Result<Value> {
 }
 
 /// Weights and configuration of a part that was not trained; shards keep their names and their
-/// index.
+/// index, a part of one file is written under diffusers' names.
 fn copy_part(out: &mut WeightsFolder, part: &Part, stem: &str) -> Result<()> {
     out.copy(&part.config, &format!("{}/config.json", part.name))?;
+    if part.original.is_some() {
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let tensors = single_file::load(part)?;
+        return out
+            .write(&format!("{}/{stem}.safetensors", part.name), |path| write_safetensors(path, &tensors, &metadata));
+    }
     if let [only] = part.weights.as_slice() {
         return out.copy(only, &format!("{}/{stem}.safetensors", part.name));
     }

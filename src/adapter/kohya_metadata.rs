@@ -69,6 +69,9 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("modelspec.title", plan.name.clone()),
         ("modelspec.resolution", format!("{side}x{side}")),
     ];
+    if let Some(sha256) = trained.file_sha256 {
+        entries.push(("ss_new_sd_model_hash", sha256.to_owned()));
+    }
     if t.zero_terminal_snr {
         entries.push(("ss_zero_terminal_snr", "True".to_owned()));
     }

@@ -71,7 +71,7 @@ fn translated(name: &str, new: Option<String>) -> Result<String> {
 }
 
 /// All tensors of a part that was not trained.
-fn load(part: &Part) -> Result<BTreeMap<String, Tensor>> {
+pub(super) fn load(part: &Part) -> Result<BTreeMap<String, Tensor>> {
     let weights = Weights::open_part(part)?;
     let names: Vec<String> = weights.names().map(str::to_owned).collect();
     let one = |name: String| {

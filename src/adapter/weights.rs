@@ -19,6 +19,8 @@ pub struct TrainedModel<'a> {
     pub plan: &'a Plan,
     /// The base model's files.
     pub files: &'a ModelFiles,
+    /// SHA-256 of the base model's file, if it is one file.
+    pub file_sha256: Option<&'a str>,
     /// The UNet's tensors.
     pub unet: &'a Parameters,
     /// What decides the numbers in the original names of the UNet's tensors.

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use super::settings::{HubSettings, Hubs};
 use super::web::Tried;
-use super::{hub, local, modelscope};
-use crate::config::Source;
+use super::{hub, local, modelscope, single_file};
+use crate::config::{FileSource, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
 
 /// ModelScope's name for what is `main` elsewhere.
-pub(super) const MASTER: &str = "master";
+pub const MASTER: &str = "master";
 
 /// Finds the model's files, fetching what is not there; settings from the environment.
 pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {
@@ -29,12 +29,17 @@ pub fn find_dataset(source: &Source, progress: &Progress) -> Result<PathBuf> {
 }
 
 /// One hub's way to find something: repository, revision, settings, progress.
-type Find<T> = fn(&str, &str, &HubSettings, &Progress) -> Tried<T>;
+type Find<'f, T> = &'f dyn Fn(&str, &str, &HubSettings, &Progress) -> Tried<T>;
 
 impl Hubs {
     /// As [`find_model`], with these settings.
     pub fn find_model(&self, source: &Source, progress: &Progress) -> Result<ModelFiles> {
-        let files = self.find(source, progress, local::find, hub::find_model, modelscope::find_model)?;
+        let files = match source {
+            Source::SingleFile(single) => {
+                single_file::find(&self.find_file(single, progress)?, single.config.as_deref())?
+            }
+            _ => self.find(source, progress, local::find, &hub::find_model, &modelscope::find_model)?,
+        };
         for part in files.parts.values().filter(|part| part.half) {
             progress.line(format!("{}: only float16 weights are there; they are widened to float32", part.name));
         }
@@ -43,7 +48,22 @@ impl Hubs {
 
     /// As [`find_dataset`], with these settings.
     pub fn find_dataset(&self, source: &Source, progress: &Progress) -> Result<PathBuf> {
-        self.find(source, progress, folder, hub::find_dataset, modelscope::find_dataset)
+        self.find(source, progress, folder, &hub::find_dataset, &modelscope::find_dataset)
+    }
+
+    /// The file of a model in one file, fetched where it is not here.
+    fn find_file(&self, single: &FileSource, progress: &Progress) -> Result<PathBuf> {
+        let Some(file) = single.file.as_deref() else {
+            return self.find(&single.at, progress, |path| Ok(path.to_owned()), &away, &away);
+        };
+        let in_huggingface = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
+            hub::find_files(repo, revision, &[file], &[], settings, progress)
+        };
+        let in_modelscope = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
+            modelscope::find_files((repo, revision), &[file], &[], settings, progress)
+        };
+        let folder = self.find(&single.at, progress, |path| Ok(path.to_owned()), &in_huggingface, &in_modelscope)?;
+        Ok(folder.join(file))
     }
 
     fn find<T>(
@@ -57,6 +77,7 @@ impl Hubs {
         match source {
             Source::Path(path) => here(path),
             Source::Builtin(builtin) => here(&super::builtin::unpack(*builtin)?),
+            Source::SingleFile(single) => self.find(&single.at, progress, here, huggingface, modelscope),
             Source::ModelScope { repo, revision } => {
                 modelscope(repo, revision, &self.modelscope, progress).map_err(|f| f.error)
             }
@@ -79,6 +100,11 @@ impl Hubs {
             }
         }
     }
+}
+
+/// A repository of which no file is named.
+fn away(repo: &str, _: &str, _: &HubSettings, _: &Progress) -> Tried<PathBuf> {
+    Err(Error::input(format!("{repo}: nothing says which file of it the model is")).hint("add `file`").into())
 }
 
 fn both(first: Error, second: &Error) -> Error {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use super::family;
-pub(super) use crate::config::experiment::SINGLE_FILE;
+use crate::config::experiment::NOT_SAFETENSORS;
 use crate::error::{Error, Result};
 use crate::pipeline::{Family, PartKind, SCHEDULER, TOKENIZER_FILES};
 use crate::weights::PartName;
@@ -99,8 +99,15 @@ fn is_shard(name: &str, dir: &str, stem: &str, variant: &str) -> bool {
 fn incomplete(names: &BTreeSet<String>, place: &str, family: Family, missing: &[String]) -> Error {
     let single = names.iter().find(|n| !n.contains('/') && has_extension(n, &["safetensors", "ckpt"]));
     if let (Some(single), true) = (single, family.parts().iter().all(|p| in_folder(names, p.name).next().is_none())) {
-        return Error::input(format!("{place}: holds a single-file checkpoint ({single}), not a diffusers folder"))
-            .hint(SINGLE_FILE);
+        let remedy = if has_extension(single, &["safetensors"]) {
+            format!(
+                "name the file: {single} behind the folder under `path`, or with `file = \"{single}\"` beside `repo`"
+            )
+        } else {
+            NOT_SAFETENSORS.to_owned()
+        };
+        return Error::input(format!("{place}: holds a model in one file ({single}), not a diffusers folder"))
+            .hint(remedy);
     }
     let error = Error::input(format!("{place}: not a complete diffusers folder; missing:\n  {}", missing.join("\n  ")));
     let pickles: Vec<_> = family

@@ -10,14 +10,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::family;
-use super::layout::{self, Chosen, MODEL_INDEX, SINGLE_FILE, stays_inside};
+use super::layout::{self, Chosen, MODEL_INDEX, stays_inside};
+use super::single_file;
 use crate::error::{Error, Result};
 use crate::model::clip::ClipConfig;
 use crate::pipeline::{Family, ModelFiles, SCHEDULER};
-use crate::weights::{Part, PartName, Weights};
+use crate::weights::{Part, PartName};
 
-/// Finds the parts of the model in `root`.
+/// Finds the parts of the model in `root`, which may be one file.
 pub fn find(root: &Path) -> Result<ModelFiles> {
+    if root.is_file() {
+        return single_file::find(root, None);
+    }
     let names = names(root)?;
     if names.contains(MODEL_INDEX) {
         check_classes(&root.join(MODEL_INDEX))?;
@@ -34,6 +38,7 @@ pub fn find(root: &Path) -> Result<ModelFiles> {
         parts,
         tokenizers: tokenizers.collect(),
         scheduler_config: root.join(SCHEDULER),
+        beside: None,
     })
 }
 
@@ -58,35 +63,11 @@ fn names(root: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn read_dir(dir: &Path) -> Result<fs_err::ReadDir> {
-    if dir.is_file() {
-        return Err(not_a_folder(dir));
-    }
     fs_err::read_dir(dir).map_err(|e| {
         Error::input(format!("{}: the model's folder cannot be read", dir.display()))
             .cause(e)
             .hint("give the folder that holds model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/")
     })
-}
-
-/// The refusal of a file in a folder's place, which says what it is.
-fn not_a_folder(file: &Path) -> Error {
-    let name = file.display();
-    match Weights::open(&[file.to_owned()]) {
-        Ok(weights) if weights.names().any(is_of_lora) => {
-            Error::input(format!("{name}: a LoRA file, but a diffusers folder is needed"))
-                .hint("give the model that it was trained on, and this file beside it with --lora")
-        }
-        Ok(_) => {
-            Error::input(format!("{name}: a single-file checkpoint, which is a file, but a diffusers folder is needed"))
-                .hint(SINGLE_FILE)
-        }
-        Err(what) => what.context(format!("{name}: a file, but a diffusers folder is needed")).also(SINGLE_FILE),
-    }
-}
-
-/// Whether a tensor is one of an adapter's, in any of the usual spellings.
-fn is_of_lora(name: &str) -> bool {
-    ["lora_", ".lora", "_lora"].iter().any(|part| name.contains(part))
 }
 
 /// What `model_index.json` says of one component: its library and its class.
@@ -132,7 +113,7 @@ fn part(root: &Path, name: PartName, chosen: &Chosen) -> Result<Part> {
         None => chosen.files.iter().map(|f| root.join(f)).collect(),
         Some(index) => shards(&root.join(index))?,
     };
-    Ok(Part { name, config: root.join(name.as_str()).join("config.json"), weights, half: chosen.half })
+    Ok(Part { name, config: root.join(name.as_str()).join("config.json"), weights, half: chosen.half, original: None })
 }
 
 #[derive(Deserialize)]

@@ -16,9 +16,10 @@ mod own;
 mod pictures;
 mod reach;
 mod settings;
+pub mod single_file;
 mod web;
 
-pub use find::{find_dataset, find_model};
+pub use find::{MASTER, find_dataset, find_model};
 pub use reach::Reach;
 pub use settings::{Hub, HubSettings, Hubs, Token};
 pub use web::{Failed, Tried};

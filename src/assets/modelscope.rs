@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::download::{Wanted, fetch};
-use super::find::MASTER;
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
@@ -54,16 +53,16 @@ pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress
     Ok(remote.dir)
 }
 
-/// Finds `needed` files and those of `useful` that the model `repo` has, from the cache or from ModelScope; gives the folder
-/// that they lie in.
+/// Finds `needed` files and those of `useful` that the model `repo` has at a revision, from the cache or from ModelScope;
+/// gives the folder that they lie in.
 pub fn find_files(
-    repo: &str,
+    (repo, revision): (&str, &str),
     needed: &[&str],
     useful: &[&str],
     settings: &HubSettings,
     progress: &Progress,
 ) -> Tried<PathBuf> {
-    let remote = Remote::new(repo, MASTER, "models", settings)?;
+    let remote = Remote::new(repo, revision, "models", settings)?;
     if layout::has_files(&remote.dir, needed) {
         return Ok(remote.dir);
     }
@@ -75,8 +74,8 @@ pub fn find_files(
 }
 
 /// Whether the cache holds these files, so that [`find_files`] asks nobody.
-pub(super) fn has_files(repo: &str, needed: &[&str], settings: &HubSettings) -> bool {
-    Remote::new(repo, MASTER, "models", settings).is_ok_and(|remote| layout::has_files(&remote.dir, needed))
+pub(super) fn has_files(repo: &str, revision: &str, needed: &[&str], settings: &HubSettings) -> bool {
+    Remote::new(repo, revision, "models", settings).is_ok_and(|remote| layout::has_files(&remote.dir, needed))
 }
 
 /// Whether the cache holds all of the model, so that [`find_model`] asks nobody.

@@ -26,7 +26,7 @@ pub struct Reach {
 }
 
 /// Whether a hub's cache holds all of a repository at a revision.
-type Has = fn(&str, &str, &HubSettings) -> bool;
+type Has<'f> = &'f dyn Fn(&str, &str, &HubSettings) -> bool;
 
 impl Reach {
     /// Nobody has been asked yet.
@@ -38,9 +38,11 @@ impl Reach {
     /// cannot be reached`.
     pub fn obstacle(&self, plan: &Plan) -> Option<String> {
         let told = |what: &str, silent: String| format!("{what} not on this machine, and {silent}");
-        let model = self.silent(&plan.model, hub::has_model, modelscope::has_model);
+        let model = with_model(&plan.model, |[in_huggingface, in_modelscope]| {
+            self.silent(&plan.model, in_huggingface, in_modelscope)
+        });
         model.map(|silent| told("the model is", silent)).or_else(|| {
-            let pictures = self.silent(&plan.dataset.source, hub::has_dataset, modelscope::has_dataset);
+            let pictures = self.silent(&plan.dataset.source, &hub::has_dataset, &modelscope::has_dataset);
             pictures.map(|silent| told("the pictures are", silent))
         })
     }
@@ -55,7 +57,7 @@ impl Reach {
     ) -> Option<String> {
         let Hubs { huggingface, modelscope } = &self.hubs;
         let in_modelscope =
-            |second: &str| modelscope::has_files(second, needed, modelscope) || self.modelscope_answers();
+            |second: &str| modelscope::has_files(second, MASTER, needed, modelscope) || self.modelscope_answers();
         let had = hub::has_files(repo, revision, needed, huggingface)
             || self.huggingface_answers()
             || second.is_some_and(in_modelscope);
@@ -64,17 +66,18 @@ impl Reach {
 
     /// Whether the model can be had without a network.
     pub fn has_model(&self, source: &Source) -> bool {
-        self.has(source, hub::has_model, modelscope::has_model)
+        with_model(source, |[in_huggingface, in_modelscope]| self.has(source, in_huggingface, in_modelscope))
     }
 
     /// Whether the pictures can be had without a network.
     pub fn has_dataset(&self, source: &Source) -> bool {
-        self.has(source, hub::has_dataset, modelscope::has_dataset)
+        self.has(source, &hub::has_dataset, &modelscope::has_dataset)
     }
 
     fn has(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> bool {
         match source {
-            Source::Path(path) => path.is_dir(),
+            Source::Path(path) => path.exists(),
+            Source::SingleFile(single) => self.has(&single.at, in_huggingface, in_modelscope),
             Source::Builtin(_) => true,
             Source::ModelScope { repo, revision } => in_modelscope(repo, revision, &self.hubs.modelscope),
             Source::HuggingFace { repo, revision, .. } => in_huggingface(repo, revision, &self.hubs.huggingface),
@@ -86,6 +89,7 @@ impl Reach {
         let Hubs { huggingface, modelscope } = &self.hubs;
         match source {
             Source::Path(_) | Source::Builtin(_) => None,
+            Source::SingleFile(single) => self.silent(&single.at, in_huggingface, in_modelscope),
             Source::ModelScope { repo, revision } => {
                 let had = in_modelscope(repo, revision, modelscope) || self.modelscope_answers();
                 (!had).then(|| modelscope.silence())
@@ -111,6 +115,15 @@ impl Reach {
     fn modelscope_answers(&self) -> bool {
         *self.modelscope.get_or_init(|| Web::answers(&self.hubs.modelscope, PATIENCE))
     }
+}
+
+/// Asks with what the caches must hold of a model: all of its parts, or its one file.
+fn with_model<T>(source: &Source, ask: impl FnOnce([Has<'_>; 2]) -> T) -> T {
+    let Source::SingleFile(single) = source else { return ask([&hub::has_model, &modelscope::has_model]) };
+    let file: Vec<&str> = single.file.as_deref().into_iter().collect();
+    ask([&|repo, revision, settings| hub::has_files(repo, revision, &file, settings), &|repo, revision, settings| {
+        modelscope::has_files(repo, revision, &file, settings)
+    }])
 }
 
 fn named(settings: &HubSettings) -> String {

@@ -104,23 +104,35 @@ pub fn text(encoder: &ClipConfig, samples: usize) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{sd15, sdxl};
+    use crate::model::family::Family;
+    use crate::model::published;
+    use crate::weights::PartName;
 
     /// What PyTorch's `FlopCounterMode` counts in diffusers' modules, for one picture of 256 x 256,
     /// in GFLOP.
     #[test]
     fn operations_are_those_of_stable_diffusion() {
-        let unet = Passes::unet(&sd15::unet(), Batch { samples: 1, pixels: 32 * 32 }).unwrap();
+        let unet = Passes::unet(&published::unet(Family::Sd1).unwrap(), Batch { samples: 1, pixels: 32 * 32 }).unwrap();
         let near =
             |ours: f64, gflop: f64| assert!((ours / 1e9 - gflop).abs() < 0.01 * gflop, "{ours:e}, not {gflop}e9");
         near(unet.forward, 180.106);
         near(unet.inputs + unet.weights, 357.236);
         let picture = Batch { samples: 1, pixels: 256 * 256 };
-        near(vae(&sd15::vae(), Half::Encoder, picture).unwrap(), 272.722);
-        near(vae(&sd15::vae(), Half::Decoder, picture).unwrap(), 622.187);
+        near(vae(&published::vae(Family::Sd1).unwrap(), Half::Encoder, picture).unwrap(), 272.722);
+        near(vae(&published::vae(Family::Sd1).unwrap(), Half::Decoder, picture).unwrap(), 622.187);
         // At 512 and 1024 px, by the sizes of the layers (a multiplication and an addition are two).
-        near(Passes::unet(&sdxl::unet(), Batch { samples: 1, pixels: 64 * 64 }).unwrap().forward, 1589.0);
-        near(Passes::unet(&sdxl::unet(), Batch { samples: 1, pixels: 128 * 128 }).unwrap().forward, 6761.0);
+        near(
+            Passes::unet(&published::unet(Family::Sdxl).unwrap(), Batch { samples: 1, pixels: 64 * 64 })
+                .unwrap()
+                .forward,
+            1589.0,
+        );
+        near(
+            Passes::unet(&published::unet(Family::Sdxl).unwrap(), Batch { samples: 1, pixels: 128 * 128 })
+                .unwrap()
+                .forward,
+            6761.0,
+        );
     }
 
     /// By hand, for each token of each layer: four projections, the feed-forward layers, scores and
@@ -128,6 +140,9 @@ mod tests {
     #[test]
     fn operations_of_the_text_encoder_are_counted_as_by_hand() {
         let layer: usize = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * 77 * 768;
-        assert_eq!(text(&sd15::text_encoder(), 3).unwrap().to_bits(), ((2 * 3 * 77 * 12 * layer) as f64).to_bits());
+        assert_eq!(
+            text(&published::text_encoder(Family::Sd1, PartName::TextEncoder).unwrap(), 3).unwrap().to_bits(),
+            ((2 * 3 * 77 * 12 * layer) as f64).to_bits()
+        );
     }
 }

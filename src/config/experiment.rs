@@ -50,7 +50,7 @@ pub(crate) use foreign::is_settings;
 use overlay::Rivals;
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::{Reader, similar};
-pub use section::SINGLE_FILE;
+pub use section::NOT_SAFETENSORS;
 pub(crate) use section::{Section, is_repository};
 use stand_in::Trees;
 use sweep::Combination;

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::Source;
+use super::{FileSource, Source};
 use crate::diffusion::NoiseSchedule;
 use crate::model::clip::ClipConfig;
-use crate::model::family::Family;
+use crate::model::family::{Family, SCHEDULER};
 use crate::model::unet::UnetConfig;
+use crate::weights::original::recognise;
 
 /// The text of the `config.json` of the model's `part`, if it is on this machine.
 pub fn config(model: &Source, part: &str) -> Option<String> {
@@ -21,8 +22,26 @@ pub fn config(model: &Source, part: &str) -> Option<String> {
 /// The model's noise schedule, if it is on this machine and can be read: what is wrong with it is
 /// told where it is loaded.
 pub fn schedule(model: &Source) -> Option<NoiseSchedule> {
-    let name = "scheduler/scheduler_config.json";
-    NoiseSchedule::from_config(&text(model, name)?, Path::new(name)).ok()
+    NoiseSchedule::from_config(&text(model, SCHEDULER)?, Path::new(SCHEDULER)).ok()
+}
+
+/// The file of a model in one file, if it is on this machine.
+pub fn single_file(single: &FileSource) -> Option<PathBuf> {
+    match (&single.at, &single.file) {
+        (Source::Path(path), _) => Some(path.clone()),
+        (Source::HuggingFace { repo, revision, .. }, Some(file)) => cached(repo, revision, RepoType::Model, file),
+        _ => None,
+    }
+}
+
+/// What goes with a model in one file: from its folder, or compiled in.
+fn beside(single: &FileSource, name: &str) -> Option<String> {
+    let found = recognise(&single_file(single)?).ok()?;
+    if let Some(folder) = &single.config {
+        return fs_err::read_to_string(folder.join(name)).ok();
+    }
+    let bytes = found.family.compiled_in().file(found.compiled_in_name(name))?;
+    String::from_utf8(bytes.to_vec()).ok()
 }
 
 /// What the model is: by its files, or for a repository by its name alone, so that a plan does not change with what was
@@ -30,7 +49,8 @@ pub fn schedule(model: &Source) -> Option<NoiseSchedule> {
 pub fn family(model: &Source) -> Family {
     match model {
         Source::HuggingFace { repo, .. } | Source::ModelScope { repo, .. } => Family::by_repo_name(repo),
-        Source::Path(_) | Source::Builtin(_) => of_files(model).unwrap_or(Family::Sd1),
+        Source::SingleFile(single) if !single.at.is_here() => family(&single.at),
+        Source::Path(_) | Source::Builtin(_) | Source::SingleFile(_) => of_files(model).unwrap_or(Family::Sd1),
     }
 }
 
@@ -47,6 +67,7 @@ pub fn of_files(model: &Source) -> Option<Family> {
 /// The text of one of the model's small files, if it is on this machine.
 fn text(model: &Source, name: &str) -> Option<String> {
     let file = match model {
+        Source::SingleFile(single) => return beside(single, name),
         // As a plan has it whose folder is not there.
         Source::Path(root) if root.as_os_str().is_empty() => return None,
         Source::Path(root) => root.join(name),

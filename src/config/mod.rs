@@ -42,7 +42,7 @@ pub use metrics::{EncoderPaths, Metrics};
 pub use optimizer::{AdamW, Optimizer};
 pub use sampling::{Unfit, unfit_sampling};
 use source::Role;
-pub use source::Source;
+pub use source::{FileSource, Source};
 pub use train::{Length, Loss, LrScheduler, Train};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the

@@ -1,15 +1,17 @@
 //! Where files come from: the model or the images.
 //!
 //! In: `[model]` or `[dataset]`, or what `--model` names. Out: a [`Source`], which says what to
-//! fetch, if anything.
+//! fetch, if anything. A model in one file on this machine is looked at here: what it is, is said
+//! with the key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::experiment::{Section, is_repository};
-use super::keys::{Key, Named, Stated, Visit, folder, one_of, repository, text};
+use super::experiment::{NOT_SAFETENSORS, Section, is_repository};
+use super::keys::{Key, Named, Stated, Visit, folder, folder_or_model, one_of, repository, text};
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
-use crate::weights::has_weights_ending;
+use crate::weights::original::recognise;
+use crate::weights::{SAFETENSORS, has_weights_ending};
 
 /// Where files come from: the model or the images.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,20 @@ pub enum Source {
     },
     /// Compiled into this program.
     Builtin(Builtin),
+    /// A model in one file.
+    SingleFile(Box<FileSource>),
+}
+
+/// Where a model in one file comes from, and what it lacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileSource {
+    /// The file, or the repository that has it.
+    pub at: Source,
+    /// Its name in the repository; none for a file on this machine.
+    pub file: Option<String>,
+    /// A folder in diffusers' layout whose configurations, tokenizer and scheduler go with it, in
+    /// place of those that are compiled in.
+    pub config: Option<PathBuf>,
 }
 
 /// What a source is of.
@@ -50,12 +66,24 @@ struct Written {
     repo: Option<String>,
     revision: Option<String>,
     modelscope: Option<String>,
+    file: Option<String>,
+    config: Option<PathBuf>,
     builtin: Option<Builtin>,
 }
 
 const KEYS: [&str; 5] = ["path", "repo", "revision", "modelscope", "builtin"];
 
+/// Those of a model.
+const MODEL_KEYS: [&str; 7] = ["path", "repo", "file", "revision", "modelscope", "config", "builtin"];
+
 impl Role {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Model => &MODEL_KEYS,
+            Self::Dataset => &KEYS,
+        }
+    }
+
     fn builtin(self) -> Key {
         let names = |all: &[(&'static str, Builtin)]| one_of(&all.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         let (key, doc) = match self {
@@ -90,15 +118,24 @@ impl Written {
                 Self { modelscope: Some(repo), revision: Some(revision), ..Self::default() }
             }
             Source::Builtin(builtin) => Self { builtin: Some(builtin), ..Self::default() },
+            Source::SingleFile(single) => {
+                let FileSource { at, file, config } = *single;
+                Self { file, config, ..Self::new(&at) }
+            }
         }
     }
 
     fn key(&mut self, name: &str, role: Role, visit: &mut Visit) {
         match name {
             "path" => {
-                let doc = "A folder (a model's in diffusers' layout); wins over `repo` and `modelscope`.";
-                visit.key(folder().named("path", doc), &mut self.path);
+                let key = match role {
+                    Role::Model => folder_or_model().named("path", MODEL_PATH),
+                    Role::Dataset => folder().named("path", "A folder; wins over `repo` and `modelscope`."),
+                };
+                visit.key(key, &mut self.path);
             }
+            "file" => visit.key(text().named("file", FILE), &mut self.file),
+            "config" => visit.key(folder().named("config", CONFIG).usual("what is compiled in"), &mut self.config),
             "repo" => visit.key(repository().named("repo", "A repository on Hugging Face."), &mut self.repo),
             "revision" => {
                 let doc = "Branch, tag or commit of `repo`, or of `modelscope` where there is no `repo`.";
@@ -113,49 +150,98 @@ impl Written {
     }
 
     fn source(self) -> Source {
-        let Self { path, repo, revision, modelscope, builtin } = self;
+        let Self { path, repo, revision, modelscope, file, config, builtin } = self;
         let or = |usual: &str| revision.clone().unwrap_or_else(|| usual.into());
-        match (builtin, path, repo, modelscope) {
+        let file = file.filter(|_| path.is_none());
+        let is_file = file.is_some() || path.as_ref().is_some_and(|path| path.is_file());
+        let at = match (builtin, path, repo, modelscope) {
             (Some(builtin), ..) => Source::Builtin(builtin),
             (_, Some(path), ..) => Source::Path(path),
             (_, _, Some(repo), modelscope) => Source::HuggingFace { repo, revision: or("main"), modelscope },
             (_, _, None, Some(repo)) => Source::ModelScope { repo, revision: or("master") },
             (_, _, None, None) => Source::nowhere(),
+        };
+        match at {
+            Source::Builtin(_) => at,
+            _ if is_file => Source::SingleFile(Box::new(FileSource { at, file, config })),
+            _ => at,
         }
     }
 }
+
+const MODEL_PATH: &str =
+    "A model's folder in diffusers' layout, or a model in one .safetensors file; wins over `repo` and `modelscope`.";
+const FILE: &str = "The model in one .safetensors file of the repository, in place of its folders.";
+const CONFIG: &str = "For a model in one file: a folder in diffusers' layout whose config.json files, tokenizer and scheduler go with it.";
 
 /// The keys that count in a table, after complaints about those beside them.
 fn counting(s: &Section, role: Role) -> &'static [&'static str] {
     if s.has("builtin") {
         s.accept(&["revision"]);
-        for other in ["path", "repo", "modelscope"].into_iter().filter(|key| s.has(key)) {
+        let others = role.keys().iter().filter(|key| !["revision", "builtin"].contains(key) && s.has(key));
+        for other in others {
             s.reject(other, format!("`{other}` beside `builtin`: only one of them can count"), "leave one out");
         }
         return &["builtin"];
     }
+    let is_model = matches!(role, Role::Model);
     if s.has("path") {
         s.accept(&["repo", "modelscope", "revision"]);
-        return &["path"];
+        if is_model {
+            s.accept(&["file"]);
+        }
+        return if is_model { &["path", "config"] } else { &["path"] };
     }
     if !s.has("repo") && !s.has("modelscope") {
         s.missing(role.missing(), "`path`, `repo`, `modelscope` or `builtin`");
     }
-    &["revision", "repo", "modelscope"]
+    if is_model { &["revision", "repo", "modelscope", "file", "config"] } else { &["revision", "repo", "modelscope"] }
+}
+
+/// Complaints about a model in one file: what it is, or that it is none.
+fn check(s: &Section, source: &Source) {
+    match source {
+        Source::SingleFile(single) => {
+            if let Some(file) = &single.file {
+                let is_plain = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(['\\', ':']);
+                if !file.split('/').all(is_plain) {
+                    s.reject("file", format!("`file`: {file:?} cannot be a file in a repository"), "");
+                } else if !file.to_lowercase().ends_with(SAFETENSORS) {
+                    s.reject("file", format!("`file`: {file} is no .safetensors file"), NOT_SAFETENSORS);
+                }
+            }
+            if let (Source::Path(path), None) = (&single.at, &single.file)
+                && let Err(error) = recognise(path)
+            {
+                s.reject("path", format!("`path`: {}", error.line()), error.remedy().unwrap_or_default());
+            }
+        }
+        _ if s.has("config") => {
+            s.reject(
+                "config",
+                "`config` goes with a model in one file, and this is a folder's or a repository's",
+                "leave it out",
+            );
+        }
+        _ => {}
+    }
 }
 
 impl Stated<Source> for Role {
     fn state(self, _name: &'static str, _doc: &'static str, field: &mut Source, visit: &mut Visit) {
         let (mut written, keys): (_, &[&str]) = match (visit.section(), &field) {
             (Some(section), _) => (Written::default(), counting(section, self)),
-            _ if visit.lists() => (Written::default(), &KEYS),
+            _ if visit.lists() => (Written::default(), self.keys()),
             (None, Source::ModelScope { .. }) => (Written::new(field), &["modelscope", "revision"]),
-            (None, _) => (Written::new(field), &KEYS),
+            (None, _) => (Written::new(field), self.keys()),
         };
         for key in keys {
             written.key(key, self, visit);
         }
         *field = written.source();
+        if let (Self::Model, Some(section)) = (self, visit.section()) {
+            check(section, field);
+        }
     }
 }
 
@@ -163,6 +249,36 @@ impl Source {
     /// As a plan has it whose source is not known.
     pub(super) fn nowhere() -> Self {
         Self::Path(PathBuf::new())
+    }
+
+    /// A model in one file on this machine.
+    pub fn of_file(path: PathBuf) -> Self {
+        Self::SingleFile(Box::new(FileSource { at: Self::Path(path), file: None, config: None }))
+    }
+
+    /// The same with the configurations, the tokenizer and the scheduler of a folder.
+    ///
+    /// Errors: it is no single file, or there is no such folder.
+    pub fn with_config(self, config: &Path) -> Result<Self> {
+        let Self::SingleFile(single) = self else {
+            return Err(Error::input("a configuration goes with a model in one file").hint("leave it out"));
+        };
+        let folder = fs_err::canonicalize(config).ok().filter(|path| path.is_dir());
+        let folder = folder.ok_or_else(|| Error::input(format!("{}: there is no such folder", config.display())))?;
+        Ok(Self::SingleFile(Box::new(FileSource { config: Some(folder), ..*single })))
+    }
+
+    /// The same where it was found: a repository's as the folder or file on this machine.
+    #[must_use]
+    pub fn found_at(&self, root: &Path) -> Self {
+        match self {
+            _ if self.is_here() => self.clone(),
+            Self::SingleFile(single) => {
+                let at = Self::Path(root.to_path_buf());
+                Self::SingleFile(Box::new(FileSource { at, file: None, config: single.config.clone() }))
+            }
+            _ => Self::Path(root.to_path_buf()),
+        }
     }
 
     /// What `--model` names: `builtin:mini`, a folder or file that exists, otherwise a repository
@@ -173,14 +289,12 @@ impl Source {
         if let Some(name) = text.strip_prefix("builtin:") {
             return Self::builtin_model(name);
         }
-        // A file is named for what it is where its folder would be read.
         if let Ok(path) = fs_err::canonicalize(text) {
-            return Ok(Self::Path(path));
+            return Ok(if path.is_file() { Self::of_file(path) } else { Self::Path(path) });
         }
         if has_weights_ending(text) {
-            return Err(Error::input(format!("no model: there is no file {text:?}")).hint(
-                "give a folder in diffusers' layout or a repository's `owner/name`; single files are not read yet",
-            ));
+            return Err(Error::input(format!("no model: there is no file {text:?}"))
+                .hint("give a model in one file, a folder in diffusers' layout or a repository's `owner/name`"));
         }
         if is_repository(text) {
             return Ok(Self::HuggingFace { repo: text.into(), revision: "main".into(), modelscope: None });
@@ -203,11 +317,19 @@ impl Source {
             Self::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             Self::HuggingFace { repo, .. } | Self::ModelScope { repo, .. } => repo.clone(),
             Self::Builtin(builtin) => builtin.to_string(),
+            Self::SingleFile(single) => match &single.file {
+                Some(file) => format!("{}/{file}", single.at.short()),
+                None => single.at.short(),
+            },
         }
     }
 
     /// Is it on this machine by its very nature, so that no hub is ever asked?
     pub fn is_here(&self) -> bool {
-        matches!(self, Self::Path(_) | Self::Builtin(_))
+        match self {
+            Self::Path(_) | Self::Builtin(_) => true,
+            Self::SingleFile(single) => single.at.is_here(),
+            Self::HuggingFace { .. } | Self::ModelScope { .. } => false,
+        }
     }
 }

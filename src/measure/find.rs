@@ -10,7 +10,7 @@ use candle_core::Device;
 use super::encoder::Encoder;
 use super::files::{CONFIG, WEIGHTS};
 use crate::assets::builtin::unpack;
-use crate::assets::{Hubs, Tried, hub, modelscope};
+use crate::assets::{Hubs, MASTER, Tried, hub, modelscope};
 use crate::builtin::Builtin;
 use crate::error::Result;
 use crate::hash::sha256_of_file;
@@ -54,7 +54,7 @@ pub fn find(name: EncoderName, folder: Option<&Path>, progress: &Progress) -> Tr
     let (hubs, needed) = (Hubs::from_env(), needed_files(name));
     match (hub::find_files(repo, revision, &needed, useful, &hubs.huggingface, progress), name.modelscope()) {
         (Err(failed), Some(second)) if failed.unreachable => {
-            let dir = modelscope::find_files(second, &needed, useful, &hubs.modelscope, progress)?;
+            let dir = modelscope::find_files((second, MASTER), &needed, useful, &hubs.modelscope, progress)?;
             Ok(FoundEncoder { name, dir, source: format!("{second} on ModelScope") })
         }
         (found, _) => Ok(FoundEncoder { name, dir: found?, source: format!("{repo} at {revision}") }),

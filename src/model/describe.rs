@@ -8,8 +8,9 @@
 
 use super::build::Build;
 use super::clip::{ClipConfig, ClipText};
+use super::family::Family;
 use super::module::Requests;
-use super::sd15;
+use super::published;
 use super::targets;
 use super::unet::{Unet, UnetConfig};
 use super::vae::{Vae, VaeConfig};
@@ -52,7 +53,7 @@ impl VaeConfig {
 ///
 /// Errors: it cannot; with the names that can.
 pub fn plausible_target(target: &str) -> std::result::Result<(), BTreeSet<String>> {
-    let unet = sd15::unet().describe().map_err(|_| BTreeSet::new())?;
+    let unet = published::unet(Family::Sd1).and_then(|config| config.describe()).map_err(|_| BTreeSet::new())?;
     let adapted = || unet.modules.iter().filter(|module| module.takes_lora());
     if adapted().any(|module| targets::matches(&module.name, target)) {
         return Ok(());

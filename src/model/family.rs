@@ -6,21 +6,13 @@
 
 use super::clip::{Activation, ClipConfig};
 use crate::diffusion::{PredictionType, Sampler};
+
+use crate::builtin::Builtin;
+pub use crate::weights::Family;
 use crate::weights::PartName;
 
 /// The noise schedule's file, from the model's folder on.
 pub const SCHEDULER: &str = "scheduler/scheduler_config.json";
-
-/// Which networks a model has, and how they work together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Stable Diffusion 1.x: OpenAI's CLIP, and its hidden states alone for the UNet.
-    Sd1,
-    /// Stable Diffusion 2.x: the same with OpenCLIP's ViT-H.
-    Sd2,
-    /// Stable Diffusion XL's base model: two text encoders, and sizes.
-    Sdxl,
-}
 
 /// What of the texts goes to the UNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +119,15 @@ impl Family {
             Self::Sd1 => "Stable Diffusion 1.x",
             Self::Sd2 => "Stable Diffusion 2.x",
             Self::Sdxl => "Stable Diffusion XL",
+        }
+    }
+
+    /// What the program has of it beside weights: configurations of its best known model, tokenizers, noise schedules.
+    pub const fn compiled_in(self) -> Builtin {
+        match self {
+            Self::Sd1 => Builtin::Sd1,
+            Self::Sd2 => Builtin::Sd2,
+            Self::Sdxl => Builtin::Sdxl,
         }
     }
 

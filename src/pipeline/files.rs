@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::hash::sha256_of_file;
 use crate::weights::{Part, PartName};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Every file that can decide an id: what is read of a tokenizer's folder, fetched where it is
@@ -29,7 +29,7 @@ pub const TOKENIZER_FILES: [&str; 6] = [
 pub struct ModelFiles {
     /// What the model is.
     pub family: Family,
-    /// The folder that holds `model_index.json`.
+    /// The folder that holds `model_index.json`, or the one file with all parts.
     pub root: PathBuf,
     /// Configuration and weights of each part.
     pub parts: BTreeMap<PartName, Part>,
@@ -38,6 +38,8 @@ pub struct ModelFiles {
     pub tokenizers: BTreeMap<PartName, PathBuf>,
     /// [`SCHEDULER`].
     pub scheduler_config: PathBuf,
+    /// What lies in a model's one file and is no part of it, in a line.
+    pub beside: Option<String>,
 }
 
 impl ModelFiles {
@@ -79,6 +81,12 @@ impl ModelFiles {
 
     /// SHA-256 of every file that [`ModelFiles::inputs`] lists, by its name there.
     pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
-        self.inputs().into_par_iter().map(|(name, path)| Ok((name, sha256_of_file(&path)?))).collect()
+        let inputs = self.inputs();
+        // One file may hold all parts.
+        let paths: BTreeSet<&PathBuf> = inputs.iter().map(|(_, path)| path).collect();
+        let hashes: Result<BTreeMap<&PathBuf, String>> =
+            paths.into_par_iter().map(|path| Ok((path, sha256_of_file(path)?))).collect();
+        let hashes = hashes?;
+        Ok(inputs.iter().map(|(name, path)| (name.clone(), hashes[path].clone())).collect())
     }
 }

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::clip::{ClipConfig, ClipText};
+use crate::model::published;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::{TextTime, Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
-use crate::model::{sd2, sd15, sdxl};
 use crate::weights::{Loader, PartName, Weights};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
@@ -42,19 +42,14 @@ pub struct Configs {
 impl Configs {
     /// Those of a family's best known model: Stable Diffusion 1.5, 2.1 and XL's base.
     pub fn of(family: Family) -> Result<Self> {
-        let (unet, vae, schedule) = match family {
-            Family::Sd1 => (sd15::unet(), sd15::vae(), sd15::schedule()?),
-            Family::Sd2 => (sd2::unet(), sd2::vae(), sd2::schedule()?),
-            Family::Sdxl => (sdxl::unet(), sdxl::vae(), sdxl::schedule()?),
-        };
-        let text_encoders = match family {
-            Family::Sd1 => vec![(PartName::TextEncoder, sd15::text_encoder())],
-            Family::Sd2 => vec![(PartName::TextEncoder, sd2::text_encoder())],
-            Family::Sdxl => {
-                vec![(PartName::TextEncoder, sdxl::text_encoder()), (PartName::TextEncoder2, sdxl::text_encoder_2())]
-            }
-        };
-        Ok(Self { family, unet, vae, text_encoders: text_encoders.into_iter().collect(), schedule })
+        let text_encoder = |(part, _)| Ok((part, published::text_encoder(family, part)?));
+        Ok(Self {
+            family,
+            unet: published::unet(family)?,
+            vae: published::vae(family)?,
+            text_encoders: family.text_encoders().map(text_encoder).collect::<Result<_>>()?,
+            schedule: published::schedule(family)?,
+        })
     }
 }
 
@@ -209,7 +204,7 @@ impl<'a> PipelineLoader<'a> {
 /// layers of a text encoder above those of its config.json (which is how some leave out the last
 /// ones: "clip skip").
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = files.beside.clone().into_iter().collect();
     for part in files.parts.values() {
         notes.extend(Weights::open_part(part)?.passed_over(part.name));
     }
@@ -217,7 +212,9 @@ pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
         let part = files.part(name)?;
         let layers = ClipConfig::read(&part.config)?.num_hidden_layers;
         let there = Weights::open_part(part)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
-        if there > layers {
+        // A file of Stable Diffusion 2 has the layer that its texts are not read from.
+        let is_usual = part.original.is_some() && files.family == Family::Sd2 && there == layers + 1;
+        if there > layers && !is_usual {
             notes.push(format!("{name}: {there} layers, of which config.json takes the first {layers}"));
         }
     }

@@ -2,7 +2,8 @@
 //! Rombach et al. 2022).
 //!
 //! In: diffusers' names. Out: the original ones, by position: the levels and blocks of diffusers
-//! are numbered through there. Single-file checkpoints have these names, and some LoRA files.
+//! are numbered through there. Single-file checkpoints have these names, and some LoRA files. The
+//! other way is [`crate::weights::original`].
 
 use std::collections::BTreeMap;
 

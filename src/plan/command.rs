@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::numbers::{bytes, counted, grouped};
 use crate::pipeline::PartKind;
+use crate::weights::SAFETENSORS;
 
 /// `tunelab check FILE…`: every problem of every file; a folder stands for the experiments in it.
 ///
@@ -249,9 +250,15 @@ fn downloads(plan: &Plan, networks: &Networks) -> Vec<String> {
 
 /// The size of a file of the model in 32 bits; the small ones do not count.
 fn usual_size(file: &str, networks: &Networks) -> u64 {
+    if !file.ends_with(SAFETENSORS) {
+        return 0;
+    }
     let is_of = |part: &&PartKind| file.strip_prefix(part.name.as_str()).is_some_and(|rest| rest.starts_with('/'));
-    let part = networks.family.parts().iter().find(is_of).filter(|_| file.ends_with(".safetensors"));
-    part.map_or(0, |part| FLOAT * networks.parameters(part.name) as u64)
+    match networks.family.parts().iter().find(is_of) {
+        Some(part) => FLOAT * networks.parameters(part.name) as u64,
+        // A model in one file, which most often is stored in 16 bits.
+        None => FLOAT / 2 * networks.unet.parameters() as u64 + networks.others / 2,
+    }
 }
 
 fn place(source: &Source) -> String {
@@ -263,5 +270,6 @@ fn place(source: &Source) -> String {
             format!("Hugging Face ({repo}) or ModelScope ({other})")
         }
         Source::ModelScope { repo, .. } => format!("ModelScope ({repo})"),
+        Source::SingleFile(single) => place(&single.at),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::estimate::{Memory, estimate};
 use super::networks::Networks;
 use crate::adapter;
-use crate::config::{Dtype, Plan, Source};
+use crate::config::{Dtype, Plan};
 use crate::device::CardMemory;
 use crate::error::{Error, Result};
 use crate::numbers::bytes;
@@ -17,8 +17,7 @@ use crate::numbers::bytes;
 ///
 /// Errors: the model's UNet or text encoder is of a kind that is not counted.
 pub fn needed(plan: &Plan, model: &Path) -> Result<Memory> {
-    let model = if plan.model.is_here() { plan.model.clone() } else { Source::Path(model.to_path_buf()) };
-    Ok(estimate(plan, &Networks::of(&model)?, true))
+    Ok(estimate(plan, &Networks::of(&plan.model.found_at(model))?, true))
 }
 
 /// A warning, if less than what is needed is free.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hf_hub::RepoType;
 
-use crate::config::local::cached;
+use crate::config::local::{cached, single_file};
 use crate::config::{Plan, Source};
 use crate::data::has_image_ending;
 use crate::metrics::EncoderName;
@@ -16,6 +16,10 @@ use crate::pipeline::Family;
 /// The files of a model of this family that a run would download first; none of what is here.
 pub(super) fn missing_files(model: &Source, family: Family) -> Vec<String> {
     let files = family.usual_files();
+    if let Source::SingleFile(single) = model {
+        let file = single.file.clone().filter(|_| single_file(single).is_none());
+        return file.into_iter().collect();
+    }
     let Source::HuggingFace { repo, revision, .. } = model else {
         return if model.is_here() { Vec::new() } else { files };
     };
@@ -41,7 +45,7 @@ pub(super) fn pictures(dataset: &Source) -> Option<usize> {
         Source::Builtin(builtin) => {
             Some(builtin.files().iter().filter(|(path, _)| is_picture(Path::new(path))).count())
         }
-        Source::HuggingFace { .. } | Source::ModelScope { .. } => None,
+        Source::HuggingFace { .. } | Source::ModelScope { .. } | Source::SingleFile(_) => None,
     }
 }
 

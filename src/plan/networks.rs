@@ -15,7 +15,8 @@ use crate::model::describe::{Module, Network};
 use crate::model::unet::UnetConfig;
 use crate::model::vae::VaeConfig;
 use crate::pipeline::{Configs, Family};
-use crate::weights::PartName;
+use crate::weights::original::recognise;
+use crate::weights::{PartName, Weights};
 
 /// Bytes of a number in 32 bits.
 pub(super) const FLOAT: u64 = 4;
@@ -147,11 +148,24 @@ fn usual_bytes(configs: &Configs, part: PartName) -> Result<u64> {
 
 /// The size of one part's weights, if they are at hand.
 fn bytes(model: &Source, part: PartName) -> Option<u64> {
+    if let Source::SingleFile(single) = model {
+        return of_single_file(&local::single_file(single)?, part);
+    }
     let size = |file: &str| match model {
         Source::Path(root) => Some(fs_err::metadata(root.join(part.as_str()).join(file)).ok()?.len()),
         // Stored in 16 bits, computed in 32.
         Source::Builtin(builtin) => Some(2 * builtin.file(&format!("{part}/{file}"))?.len() as u64),
-        Source::HuggingFace { .. } | Source::ModelScope { .. } => None,
+        Source::HuggingFace { .. } | Source::ModelScope { .. } | Source::SingleFile(_) => None,
     };
     ["diffusion_pytorch_model.safetensors", "model.safetensors"].into_iter().find_map(size)
+}
+
+/// The same of a part of one file, in 32 bits.
+fn of_single_file(file: &Path, part: PartName) -> Option<u64> {
+    let parts = recognise(file).ok()?.parts;
+    let (_, original) = parts.iter().find(|(name, _)| *name == part)?;
+    let weights = Weights::open(&[file.to_owned()]).ok()?;
+    let own = weights.names().filter(|name| name.starts_with(original.prefix()));
+    let sizes = own.filter_map(|name| weights.shape(name)).map(|shape| shape.iter().product::<usize>() as u64);
+    Some(FLOAT * sizes.sum::<u64>())
 }

@@ -78,6 +78,7 @@ impl RunInputs {
         TrainedModel {
             plan,
             files: &self.files,
+            file_sha256: self.file_sha256(),
             unet: &self.unet_parameters,
             unet_levels: UnetLevels {
                 layers: self.unet.config().layers_per_block.clone(),
@@ -90,6 +91,13 @@ impl RunInputs {
             class_images: self.class.as_ref().map_or(0, |(class, _)| class.len()),
             ending,
         }
+    }
+
+    /// SHA-256 of the base model's file, if it is one file.
+    fn file_sha256(&self) -> Option<&str> {
+        self.files.parts.get(&PartName::Unet)?.original?;
+        let file = |name: &str| name.starts_with("unet/") && !name.ends_with("config.json");
+        self.hashes.model.iter().find(|(name, _)| file(name)).map(|(_, sha256)| sha256.as_str())
     }
 
     /// The tensors of every network that may be trained.

@@ -8,6 +8,7 @@ use super::{ImageGenerator, check_base, load, trained_model};
 use crate::adapter::file as lora_file;
 use crate::assets;
 use crate::cli::{SampleArgs, StepChoice};
+use crate::config::local;
 use crate::config::{Dtype, Plan, SampleParams, Source};
 use crate::data::Rgb;
 use crate::device;
@@ -88,17 +89,20 @@ impl Settings {
         })
     }
 
-    /// Any model with diffusers' defaults.
+    /// Any model with its pipeline's defaults.
     fn of_model(model: &str, args: &SampleArgs) -> Result<Self> {
         let lora = args.lora.as_ref().map(|path| lora_file::find(path)).transpose()?;
+        let model = Source::from_argument(model)?;
+        let model = args.config.iter().try_fold(model, |model, config| model.with_config(config))?;
+        let (sampler, guidance_scale) = local::family(&model).usual_sampling();
         Ok(Self {
-            model: Source::from_argument(model)?,
+            model,
             lora: lora.map(|file| (file, args.lora_scale)),
             dtype: Dtype::F32,
             tf32: false,
             zero_terminal_snr: false,
             trained_on: None,
-            params: SampleParams { seed: 0, ..SampleParams::default() },
+            params: SampleParams { seed: 0, sampler, guidance_scale, ..SampleParams::default() },
             images: 1,
             size: None,
             stand_in: None,

@@ -91,8 +91,11 @@ impl Loader {
         section(&mut text, "missing", &missing);
         section(&mut text, "of another shape", &misshapen);
         section(&mut text, "not expected", &unexpected);
-        let error = Error::input(text)
-            .hint("the config.json and the weights must come from the same model: take both from one repository again");
+        let error = Error::input(text).hint(if weights.is_single_file {
+            "this model has other sizes than its family's: give a folder with its own config.json files as `config`"
+        } else {
+            "the config.json and the weights must come from the same model: take both from one repository again"
+        });
         let embedding = state.misshapen.keys().find(|name| name.ends_with(EMBEDDING));
         let rows = embedding.and_then(|name| weights.shape(name)?.first());
         Err(match rows {

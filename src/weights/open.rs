@@ -17,6 +17,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::header::{Entry, Header, Stored};
+use super::original::{self, Original};
 use super::{Part, PartName, extras};
 use crate::error::{Error, Result};
 
@@ -33,12 +34,16 @@ pub struct Weights {
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, Place>,
     metadata: BTreeMap<String, String>,
+    /// Whether they are of one file with all parts, whose configurations came from elsewhere.
+    pub(super) is_single_file: bool,
 }
 
 #[derive(Debug)]
 struct Place {
     file: usize,
     entry: Entry,
+    /// A matrix that lies in the file the other way round.
+    transposed: bool,
 }
 
 impl Weights {
@@ -47,11 +52,12 @@ impl Weights {
     /// Errors name the file and say what it is when it is no safetensors file, how much is missing
     /// when it is cut off, and which tensor is stored twice.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
-        let mut weights = Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        let mut weights =
+            Self { files: files.to_vec(), tensors: BTreeMap::new(), metadata: BTreeMap::new(), is_single_file: false };
         for (file, path) in files.iter().enumerate() {
             let header = Header::read(path)?;
             for (name, entry) in header.tensors {
-                if let Some(first) = weights.tensors.insert(name.clone(), Place { file, entry }) {
+                if let Some(first) = weights.tensors.insert(name.clone(), Place { file, entry, transposed: false }) {
                     return Err(twice(&name, &files[first.file], path));
                 }
             }
@@ -64,6 +70,9 @@ impl Weights {
     /// transformers use.
     pub fn open_part(part: &Part) -> Result<Self> {
         let weights = Self::open(&part.weights)?;
+        if let Some(original) = part.original {
+            return weights.with_new_names(original);
+        }
         match part.name {
             PartName::Unet => Ok(weights),
             PartName::Vae => weights.with_old_attention_names(),
@@ -103,6 +112,42 @@ impl Weights {
         let prefixed = |name: String| if name == TEXT_PROJECTION { name } else { format!("{PREFIX}{name}") };
         let tensors = self.tensors.into_iter().map(|(name, place)| (prefixed(name), place)).collect();
         Self { tensors, ..self }
+    }
+
+    /// The tensors of one part of a file with all parts, under diffusers' names. Their places in the
+    /// file are the same.
+    ///
+    /// Errors: two tensors would have one name, or a tensor has a shape that cannot be divided.
+    pub fn with_new_names(self, original: Original) -> Result<Self> {
+        let shapes = self.tensors.iter().map(|(name, place)| (name.as_str(), &place.entry.shape[..])).collect();
+        let mut tensors = BTreeMap::new();
+        let path = list(&self.files);
+        for (old, renamed) in original.names(&shapes) {
+            let Some(Place { file, entry, .. }) = self.tensors.get(old) else { continue };
+            let fits = "the file was merged wrongly: take another copy";
+            let views = original::views(entry, renamed).ok_or_else(|| {
+                Error::input(format!("{path}: `{old}` has the shape {:?}, which cannot be", entry.shape)).hint(fits)
+            })?;
+            for (name, entry, transposed) in views {
+                if tensors.insert(name.clone(), Place { file: *file, entry, transposed }).is_some() {
+                    return Err(Error::input(format!(
+                        "{path}: two tensors stand for `{name}`, one of them is `{old}`"
+                    ))
+                    .hint(fits));
+                }
+            }
+        }
+        Ok(Self { tensors, is_single_file: true, ..self })
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Whether tensors whose names begin so are stored in float16.
+    pub fn is_half(&self, prefix: &str) -> bool {
+        self.tensors.iter().any(|(name, place)| name.starts_with(prefix) && place.entry.dtype == Stored::F16)
     }
 
     /// The same without the tensors that `surplus` names.
@@ -148,11 +193,14 @@ impl Weights {
     /// Errors: no such tensor, stored as integers, NaN or infinity in it, or the file cannot be
     /// read.
     pub fn load(&self, name: &str, device: &Device, dtype: DType) -> Result<Tensor> {
-        let Some(Place { file, entry }) = self.tensors.get(name) else {
+        let Some(Place { file, entry, transposed }) = self.tensors.get(name) else {
             return Err(Error::input(format!("{}: there is no tensor `{name}`", list(&self.files))));
         };
         let values = read(&self.files[*file], name, entry)?;
-        let tensor = Tensor::from_vec(values, &entry.shape[..], device)?;
+        let tensor = match entry.shape[..] {
+            [rows, columns] if *transposed => Tensor::from_vec(values, (columns, rows), device)?.t()?.contiguous()?,
+            _ => Tensor::from_vec(values, &entry.shape[..], device)?,
+        };
         Ok(tensor.to_dtype(dtype)?)
     }
 
@@ -168,7 +216,7 @@ impl Weights {
             )));
         }
         match self.tensors.get(name) {
-            Some(Place { file, entry: Entry { dtype: Stored::Whole { bytes, signed }, start, .. } }) => {
+            Some(Place { file, entry: Entry { dtype: Stored::Whole { bytes, signed }, start, .. }, .. }) => {
                 let mut file = File::open(&self.files[*file])?;
                 file.seek(SeekFrom::Start(*start))?;
                 whole_number(&mut file, *bytes as usize, *signed)

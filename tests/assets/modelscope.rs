@@ -104,8 +104,13 @@ fn a_data_set_of_two_pages_comes_as_its_pictures_and_then_asks_for_nothing() {
 fn single_files_are_fetched_once_and_what_a_repository_lacks_is_named() {
     let world = World::new(model());
     let find = |needed: &[&str], useful: &[&str]| {
-        let found =
-            modelscope::find_files("some-one/small.sd", needed, useful, &world.hubs.modelscope, &world.progress);
+        let found = modelscope::find_files(
+            ("some-one/small.sd", "master"),
+            needed,
+            useful,
+            &world.hubs.modelscope,
+            &world.progress,
+        );
         found.map_err(|failed| failed.error)
     };
     let dir = find(&["unet/config.json"], &["vae/config.json", "none.json"]).unwrap();

@@ -31,7 +31,7 @@ fn with_header(header: &str, data: usize) -> Vec<u8> {
 }
 
 fn part(name: PartName, weights: PathBuf) -> Part {
-    Part { name, config: PathBuf::new(), weights: vec![weights], half: false }
+    Part { name, config: PathBuf::new(), weights: vec![weights], half: false, original: None }
 }
 
 #[test]

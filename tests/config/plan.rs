@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
+use crate::fixture::sd15;
 use insta::assert_snapshot;
 use tunelab::config::{Adapter, Dtype, Length, LrScheduler, Objective, Optimizer, Plan, PlanDiff, Planned, Source};
 use tunelab::device::CardMemory;
 use tunelab::diffusion::{HuberSchedule, LossFunction, Sampler};
 use tunelab::model::clip::ClipConfig;
 use tunelab::model::describe::plausible_target;
-use tunelab::model::sd15;
 use tunelab::model::unet::UnetConfig;
 use tunelab::pipeline::Family;
 use tunelab::plan::estimate::{Memory, Trained, estimate};

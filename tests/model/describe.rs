@@ -8,7 +8,7 @@ use tunelab::model::build::{Build, Parameters, Trainable};
 use tunelab::model::clip::{Activation, ClipConfig, ClipText};
 use tunelab::model::describe::{Kind, Module, Network, Positions};
 use tunelab::model::lora::LoraConfig;
-use tunelab::model::sd15;
+use crate::fixture::sd15;
 use tunelab::model::unet::{Unet, UnetConfig};
 use tunelab::model::vae::{Vae, VaeConfig};
 

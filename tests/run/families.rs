@@ -140,15 +140,9 @@ fn sd2_is_trained_and_named_in_its_files() {
     assert_eq!(metadata(&world, kohya, "modelspec.architecture"), "stable-diffusion-v2-768-v/lora");
     let plan = world.text("results/f/plan.toml");
     assert!(plan.contains("sampler = \"ddim\"") && plan.contains("class_sampler = \"ddim\""), "{plan}");
-    world.done(&[
-        "run",
-        "f.toml",
-        "--set",
-        "name=all",
-        "--set",
-        "adapter.dreambooth={class_prompt='a dog', class_images=2, class_steps=2, full={single_file=true}}",
-    ]);
-    let single = names(&world, "results/all/weights/all.safetensors");
+    let world = self::world("sd2", "full = { single_file = true }");
+    world.done(&["run", "f.toml"]);
+    let single = names(&world, "results/f/weights/f.safetensors");
     let layers = |name: &&String| name.ends_with(".attn.in_proj_weight");
     assert_eq!(single.iter().filter(layers).count(), 4, "three, and one for readers that build all of OpenCLIP");
 }

@@ -23,8 +23,9 @@ pub(super) enum Rivals {
 
 /// By table: groups of keys of which only one group can count, and whether that holds for arguments
 /// too.
-const RIVALS: [(&str, &[&[&str]], Rivals); 6] = [
-    ("model", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
+const RIVALS: [(&str, &[&[&str]], Rivals); 7] = [
+    ("model", &[&["path"], &["repo", "modelscope", "file"], &["builtin"]], Rivals::Argument),
+    ("model", &[&["config"], &["builtin"]], Rivals::Argument),
     ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
     ("train", &[&["epochs"], &["steps"]], Rivals::Argument),
     ("adapter", &[&["lora"], &["full"], &["dreambooth"]], Rivals::Variant),

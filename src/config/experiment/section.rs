@@ -12,11 +12,11 @@ use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
 use crate::config::keys::kind::Kind;
 use crate::config::keys::value::Setting;
-use crate::weights::has_weights_ending;
+use crate::weights::{SAFETENSORS, has_weights_ending};
 
-/// What to do about a model in one file.
-pub const SINGLE_FILE: &str = "single files are not read yet: the diffusers layout is needed (unet/, vae/, text_encoder/, \
-     tokenizer/, scheduler/); in Python, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes it";
+/// What to do about a model in a file that is not opened.
+pub const NOT_SAFETENSORS: &str = "only .safetensors files are opened, because a pickle can run any code; in Python, \
+     `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes a folder of it that is read";
 
 /// One table of the experiment, there or not.
 pub(crate) struct Section<'a> {
@@ -66,7 +66,8 @@ impl<'a> Section<'a> {
             Kind::Texts => Setting::Texts(self.texts(key)?),
             Kind::Choice(names) => Setting::Text(self.choice(key, names)?),
             Kind::Choices(names) => Setting::Texts(self.choices(key, names)?),
-            Kind::Folder => Setting::Text(self.folder(key)?.to_str()?.into()),
+            Kind::Folder => Setting::Text(self.folder(key, false)?.to_str()?.into()),
+            Kind::FolderOrModel => Setting::Text(self.folder(key, true)?.to_str()?.into()),
             Kind::Repository => Setting::Text(self.repository(key)?),
         })
     }
@@ -181,16 +182,19 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A folder that exists, as an absolute path without links; relative ones start at the file's
-    /// folder, or for `--set` at the working folder.
-    fn folder(&self, key: &str) -> Option<PathBuf> {
+    /// A folder that exists, or also a model's file if `model`, as an absolute path without links;
+    /// relative ones start at the file's folder, or for `--set` at the working folder.
+    fn folder(&self, key: &str, model: bool) -> Option<PathBuf> {
         let text = self.text(key)?;
         let entry = self.entry(key)?;
         let file = &self.reader.experiment.file;
         let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
         let written = base.join(&text);
         let fault = match fs_err::canonicalize(&written) {
-            Ok(path) if !path.is_dir() => "is a file, not a folder",
+            Ok(path) if model && !path.is_dir() && !is_safetensors(&text) => {
+                "is neither a folder nor a .safetensors file"
+            }
+            Ok(path) if !model && !path.is_dir() => "is a file, not a folder",
             Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
             Ok(path) => return Some(path),
             Err(_) => "does not exist",
@@ -198,7 +202,7 @@ impl<'a> Section<'a> {
         let label = match &text {
             text if text.starts_with('~') => "`~` means nothing here: write the whole path",
             text if text.contains(char::is_control) => SINGLE_QUOTES,
-            text if written.is_file() && has_weights_ending(text) => SINGLE_FILE,
+            text if model && written.is_file() && has_weights_ending(text) => NOT_SAFETENSORS,
             _ => "",
         };
         let subject = if written.is_file() { "" } else { "the folder " };
@@ -352,6 +356,10 @@ impl<'a> Section<'a> {
     fn problem(&self, at: Place, message: String, label: String) {
         self.reader.push(Problem::new(at, message).label(label));
     }
+}
+
+fn is_safetensors(name: &str) -> bool {
+    name.to_lowercase().ends_with(SAFETENSORS)
 }
 
 /// A text with its control characters as TOML writes them: `\n`, `\t`, `\b`.

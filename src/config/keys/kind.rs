@@ -31,6 +31,8 @@ pub enum Kind {
     Choices(Vec<&'static str>),
     /// A folder that exists.
     Folder,
+    /// A folder that exists, or a model in one file.
+    FolderOrModel,
     /// A repository's `owner/name`.
     Repository,
 }

@@ -182,6 +182,11 @@ pub(super) fn folder() -> Key {
     Key::new(Kind::Folder)
 }
 
+/// A folder that exists, or a model in one file.
+pub(super) fn folder_or_model() -> Key {
+    Key::new(Kind::FolderOrModel)
+}
+
 /// A repository's `owner/name`.
 pub(super) fn repository() -> Key {
     Key::new(Kind::Repository)

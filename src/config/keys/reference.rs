@@ -161,6 +161,7 @@ fn kind(kind: &Kind) -> String {
             format!("list of {}", names.join(", "))
         }
         Kind::Folder => "folder".into(),
+        Kind::FolderOrModel => "folder or .safetensors file".into(),
         Kind::Repository => "repository's owner/name".into(),
     }
 }

@@ -104,7 +104,7 @@ fn table(keys: &Listing, path: &str, about: &str) -> Value {
     }
     // What is built in stands alone.
     if out["properties"]["builtin"].is_object() {
-        let others = ["path", "repo", "modelscope"].map(|other| json!({ "required": [other] }));
+        let others = ["path", "repo", "modelscope", "file", "config"].map(|other| json!({ "required": [other] }));
         out["dependencies"] = json!({ "builtin": { "not": { "anyOf": others } } });
     }
     out
@@ -150,7 +150,7 @@ fn kind(kind: &Kind) -> Value {
         }),
         Kind::Number(low, high) => number(*low, *high),
         Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Text | Kind::Folder => json!({ "type": "string", "pattern": r"\S" }),
+        Kind::Text | Kind::Folder | Kind::FolderOrModel => json!({ "type": "string", "pattern": r"\S" }),
         Kind::AnyText => json!({ "type": "string" }),
         Kind::Texts => {
             json!({ "type": "array", "items": { "type": "string", "pattern": r"\S" }, "uniqueItems": true })
