@@ -7,6 +7,7 @@ mod modelscope;
 mod saving;
 pub mod server;
 pub mod single_file;
+mod single_file_families;
 mod weights;
 
 use std::collections::BTreeMap;
