@@ -9,6 +9,7 @@
 //! | missing folder, empty folder | `refusals::pictures` | `data::dataset::missing_and_empty_folders_are_named`, `assets::folders::a_folder_that_is_not_there_is_named` |
 //! | text file named .jpg, truncated JPEG, huge dimensions in a PNG header | `refusals::pictures` | `data::dataset::everything_wrong_is_in_one_error` |
 //! | truncated or non-safetensors weights, header that claims more bytes than the file has, NaN in weights | `refusals::weights` | `assets::weights` |
+//! | one file with another model, without all parts, damaged, pickled | `single_file::check_and_plan_know_what_it_is` | `assets::single_file` |
 //! | parts that do not belong together, broken config.json, missing tokenizer | `refusals::model_folders` | `assets::folders` |
 //! | LoRA file for another shape | `sampling::lora_files_that_do_not_fit_are_refused` | |
 //! | unreachable hub, 401/404 from the hub | `hub::refusals_name_the_repository` | `assets::huggingface`, `assets::modelscope` |
