@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Plan, Planned, resolve};
+use super::resolve::{self, Resolved};
+use super::{Plan, Planned};
 use crate::config::experiment::{Experiment, is_settings};
 use crate::error::{Error, Result};
 
@@ -16,8 +17,8 @@ use crate::error::{Error, Result};
 pub struct Loaded {
     /// As it was named, or found in a folder that was named.
     pub file: PathBuf,
-    /// Its plans, or all its problems.
-    pub plans: Result<Vec<Planned>>,
+    /// All its problems, if it has any.
+    pub error: Option<Error>,
     /// Each variant's name, if it has one, and its plan or its own problems; nothing, where the
     /// file as a whole cannot be read.
     pub variants: Vec<(Option<String>, Result<Planned>)>,
@@ -26,9 +27,17 @@ pub struct Loaded {
 impl Loaded {
     fn new(file: PathBuf, set: &[String]) -> Self {
         match Experiment::load(&file, set, &Plan::keys().spellings()) {
-            Ok(found) => Self { file, plans: resolve::resolve(&found), variants: resolve::resolve_each(&found) },
-            Err(error) => Self { file, plans: Err(error), variants: Vec::new() },
+            Ok(found) => {
+                let Resolved { error, variants } = resolve::resolve_each(&found);
+                Self { file, error, variants }
+            }
+            Err(error) => Self { file, error: Some(error), variants: Vec::new() },
         }
+    }
+
+    /// The plans of the variants that have no problem.
+    pub fn plans(&self) -> impl Iterator<Item = &Planned> {
+        self.variants.iter().filter_map(|(_, planned)| planned.as_ref().ok())
     }
 }
 
@@ -83,9 +92,9 @@ fn is_anothers(file: &Path) -> bool {
 pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
     let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     let mut errors = Vec::new();
-    for Loaded { file, variants, .. } in loaded {
-        let planned = variants.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        for plan in planned.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
+    for of in loaded {
+        let file = &of.file;
+        for plan in of.plans().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
             if let Some(other) = names.insert(plan.name.to_lowercase(), file) {
                 let is_one = file == other;
                 let (file, other, name) = (file.display(), other.display(), &plan.name);

@@ -16,42 +16,64 @@ use crate::error::{Error, Result};
 use crate::metrics::EncoderName;
 use crate::model::describe::plausible_target;
 use clap::ValueEnum;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
 ///
 /// Errors: all problems of all variants.
 pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Planned>> {
+    let Resolved { error, variants } = resolve_each(variants);
+    error.map_or_else(|| Ok(variants.into_iter().filter_map(|(_, planned)| planned.ok()).collect()), Err)
+}
+
+/// A file's variants, each resolved once.
+pub(super) struct Resolved {
+    /// All problems of all variants.
+    pub error: Option<Error>,
+    /// Each variant's name, if it has one, and its plan or its own problems.
+    pub variants: Vec<(Option<String>, Result<Planned>)>,
+}
+
+/// As [`resolve`], each variant apart too.
+pub(super) fn resolve_each(variants: &[Experiment]) -> Resolved {
+    let schedules = Schedules::default();
     let mut problems = Vec::new();
-    let mut found = Vec::new();
-    for experiment in variants {
-        match one(experiment) {
-            Ok(planned) => found.push(planned),
-            Err(more) => problems.extend(more),
-        }
-    }
-    match variants.first() {
-        Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
-        _ => Ok(found),
-    }
-}
-
-/// As [`resolve`], each variant apart, with its name if it has one.
-pub(super) fn resolve_each(variants: &[Experiment]) -> Vec<(Option<String>, Result<Planned>)> {
     let apart = |experiment: &Experiment| {
-        let told = |problems| -> Error { report(problems, &experiment.texts) };
-        (experiment.variant.clone(), one(experiment).map_err(told))
+        let planned = one(experiment, &schedules).map_err(|own| {
+            problems.extend(own.iter().cloned());
+            report(own, &experiment.texts)
+        });
+        (experiment.variant.clone(), planned)
     };
-    variants.iter().map(apart).collect()
+    let resolved: Vec<_> = variants.iter().map(apart).collect();
+    let first = variants.first().filter(|_| !problems.is_empty());
+    Resolved { error: first.map(|experiment| report(problems, &experiment.texts)), variants: resolved }
 }
 
-fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
+/// The schedules of the models that a file's variants name: each is read once.
+#[derive(Default)]
+struct Schedules(RefCell<Vec<(Source, Option<Rc<NoiseSchedule>>)>>);
+
+impl Schedules {
+    fn of(&self, model: &Source) -> Option<Rc<NoiseSchedule>> {
+        if let Some((_, known)) = self.0.borrow().iter().find(|(other, _)| other == model) {
+            return known.clone();
+        }
+        let read = local::schedule(model).map(Rc::new);
+        self.0.borrow_mut().push((model.clone(), read.clone()));
+        read
+    }
+}
+
+fn one(experiment: &Experiment, schedules: &Schedules) -> std::result::Result<Planned, Vec<Problem>> {
     if !experiment.problems.is_empty() {
         return Err(experiment.problems.clone());
     }
     let mut problems = Vec::new();
     let mut read = |tree| {
         let reader = Reader::new(experiment, tree);
-        let plan = plan(&reader, experiment);
+        let plan = plan(&reader, experiment, schedules);
         problems.extend(reader.finish());
         plan
     };
@@ -60,7 +82,7 @@ fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
     if problems.is_empty() { Ok(Planned { plan, stand_in }) } else { Err(problems) }
 }
 
-fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
+fn plan(reader: &Reader, experiment: &Experiment, schedules: &Schedules) -> Plan {
     let stem = experiment.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut plan = Plan::unwritten(stem.unwrap_or_else(|| "experiment".into()));
     plan.visit(&mut Visit::read(reader.root()));
@@ -81,7 +103,7 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
     }
     metrics(&root.section("metrics"), &mut plan);
     (plan.eval.sample.width, plan.eval.sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
-    if let Some(schedule) = local::schedule(&plan.model) {
+    if let Some(schedule) = schedules.of(&plan.model) {
         sampling(&root, &schedule, &plan);
     }
     figures(&root);

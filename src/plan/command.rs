@@ -11,7 +11,7 @@ use super::networks::{self, FLOAT, Networks};
 use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
-use crate::config::files::{self, Loaded};
+use crate::config::files;
 use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
@@ -27,15 +27,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let loaded = files::load(&args.files, &args.set, &mut |note| say(format!("note: {note}")))?;
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
-    for Loaded { file, plans, .. } in loaded {
-        for note in notes_of(plans.as_deref().unwrap_or_default()) {
-            // A closed stderr must not hide the exit code.
-            let _ = writeln!(io::stderr(), "warning: {}: {note}", file.display());
+    for of in loaded {
+        let file = of.file.display();
+        if let Some(error) = of.error {
+            failures.push(error);
+            continue;
         }
-        match plans {
-            Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
-            Ok(_) => print(&format!("ok {}\n", file.display()))?,
-            Err(error) => failures.push(error),
+        notes_of(of.plans()).into_iter().for_each(|note| say(format!("warning: {file}: {note}")));
+        match of.variants.len() {
+            0 | 1 => print(&format!("ok {file}\n"))?,
+            many => print(&format!("ok {file} ({many} variants)\n"))?,
         }
     }
     if failures.len() == 1 {
@@ -51,10 +52,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
 }
 
 /// The notes on all of a file's plans, each once.
-fn notes_of(plans: &[Planned]) -> Vec<String> {
+fn notes_of<'a>(plans: impl Iterator<Item = &'a Planned>) -> Vec<String> {
+    // A note is about these two, and most of a sweep's plans have the same.
+    let mut seen: Vec<(&Source, Vec<String>)> = Vec::new();
     let mut notes: Vec<String> = Vec::new();
-    for plan in plans.iter().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
-        notes.extend(note(plan).filter(|note| !notes.contains(note)));
+    for plan in plans.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
+        let about = (&plan.model, adapter::method(&plan.adapter).targets().to_vec());
+        if !seen.contains(&about) {
+            notes.extend(note(plan).filter(|note| !notes.contains(note)));
+            seen.push(about);
+        }
     }
     notes
 }

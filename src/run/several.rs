@@ -89,7 +89,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can
 /// be run, the file's one error.
-fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
+fn waiting(Loaded { file, error, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
     let alone = |planned: Planned| Ok(Planned { plan: planned.stand_in(&file)?, stand_in: None });
     let place = |variant: Option<String>| {
         let name = variant.map_or_else(|| "a variant".to_owned(), |name| format!("variant {name}"));
@@ -102,7 +102,7 @@ fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Wait
     if waiting.iter().any(|(_, planned)| planned.is_ok()) {
         return waiting;
     }
-    let error = plans.err().or_else(|| waiting.pop()?.1.err());
+    let error = error.or_else(|| waiting.pop()?.1.err());
     error.map(|error| (file, Err(error))).into_iter().collect()
 }
 
