@@ -39,6 +39,8 @@ Examples:
   tunelab run experiments/lora_dog.toml --set train.epochs=2 --set name=short
   tunelab run a.toml b.toml --set model.path=/models/sd15 --device cuda:1
   tunelab run experiments/
+  tunelab run experiments/sweep_lora.toml --jobs 2
+  tunelab run sweep.toml --device cuda:0,cuda:1
 
 The results of a.toml are in results/a, those of its [[variant]] x in results/a-x.
 Where no hub can be reached and the model or the pictures are not on this machine, the experiment's [stand_in] is run,
@@ -46,8 +48,12 @@ into results/a-stand-in, and says so.
 A finished run is not run again; if only [eval]'s pictures have changed, they are drawn again; --force starts over.";
 
 const PLAN_EXAMPLES: &str = "\
-Example:
-  tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16";
+Examples:
+  tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16
+  tunelab plan experiments/sweep_lora.toml
+  tunelab plan experiments/sweep_lora.toml --only sweep_lora-lr1e-3-rank4-seed1
+
+Of a [sweep] its runs are listed, with their steps, and the time that they take as finished runs of this machine tell.";
 
 const SAMPLE_EXAMPLES: &str = "\
 Examples:
@@ -279,9 +285,15 @@ pub struct RunArgs {
     /// Write an event file for TensorBoard into each run's folder `tb/`, as the key log.tensorboard.
     #[arg(long)]
     pub tensorboard: bool,
-    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal; of several, one run at once on each.
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "auto")]
+    pub device: Vec<DeviceChoice>,
+    /// So many runs at once, each in a process of its own; as many as there are devices if not given.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1, 256))]
+    pub jobs: Option<usize>,
+    /// Only this run of the files' variants and sweeps, by its name. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
     /// Start over, even if the results are there already.
     #[arg(long)]
     pub force: bool,
@@ -291,6 +303,9 @@ pub struct RunArgs {
     /// Never run a stand-in: a hub that cannot be reached is an error.
     #[arg(long)]
     pub no_stand_in: bool,
+    /// This process is one of another's `--jobs`, which says on stdin what to run.
+    #[arg(long, hide = true)]
+    pub job: bool,
 }
 
 /// Arguments of `tunelab bench`.
@@ -385,6 +400,12 @@ pub struct PlanArgs {
     /// Print its stand-in instead.
     #[arg(long)]
     pub stand_in: bool,
+    /// Only this run of its variants or of its sweep, with its whole plan. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// The folder of finished runs, by which the time is estimated and what is done already is known.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 /// Arguments of `tunelab keys`.

@@ -52,13 +52,13 @@ use fs_err as fs;
 
 use crate::data::Rgb;
 use crate::error::{Error, Result};
-use crate::lock::Locked;
+use lock::Held;
 
 pub use drawn::Drawn;
 pub use files::{write_atomic, write_with};
 pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
-pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
+pub use machine::{Gpu, Machine, memory_mib, memory_now_mib, peak_memory_mib, reset_peak_rss};
 pub use metrics_csv::{MetricsRow, metrics_csv};
 pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 pub use names::{run_folder, sample_name, slug, weights_name};
@@ -92,7 +92,7 @@ const WARNINGS_JSON: &str = "warnings.json";
 pub struct RunDir {
     path: PathBuf,
     /// Of a run that is written to; clones share it.
-    _lock: Option<Arc<Locked>>,
+    _lock: Option<Arc<Held>>,
 }
 
 impl RunDir {

@@ -6,12 +6,13 @@
 use std::io::{self, Write};
 
 use super::estimate::{Memory, Trained, estimate};
+use super::listing;
 use super::local;
 use super::networks::{self, FLOAT, Networks};
 use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
-use crate::config::files;
+use crate::config::files::{self, Loaded};
 use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
@@ -83,12 +84,22 @@ pub fn note(plan: &Plan) -> Option<String> {
 }
 
 /// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or
-/// those of their stand-ins.
+/// those of their stand-ins; of a sweep the list of its runs.
 ///
-/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where
-/// it is asked for.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, no stand-in where
+/// it is asked for, or no run of a name that `--only` gives.
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let planned = Planned::load_all(&args.file, &args.set)?;
+    let loaded = Loaded::of(args.file.clone(), &args.set);
+    if let Some(error) = loaded.error {
+        return Err(error);
+    }
+    let sweep = loaded.sweep.filter(|_| args.only.is_empty());
+    let planned = files::only(loaded.variants.into_iter().filter_map(|(_, planned)| planned.ok()), &args.only)?;
+    if let Some(sweep) = sweep {
+        let itself = |planned: Planned| if args.stand_in { planned.stand_in(&args.file) } else { Ok(planned.plan) };
+        let plans = planned.into_iter().map(itself).collect::<Result<Vec<_>>>()?;
+        return print(&listing::list(&sweep, &plans, &args.results)?);
+    }
     let several = planned.len() > 1;
     let mut texts = Vec::new();
     for planned in planned {
@@ -191,6 +202,17 @@ fn class_images(objective: &Objective) -> Option<String> {
         counted(dreambooth.class_sample.steps, "step"),
         dreambooth.class_sample.sampler
     ))
+}
+
+/// Optimizer steps, where that is known before the pictures are here.
+pub(super) fn total_steps(plan: &Plan) -> Option<usize> {
+    match plan.train.length {
+        Length::Steps(steps) => Some(steps),
+        Length::Epochs(_) => {
+            let pictures = local::pictures(&plan.dataset.source)?;
+            Some(plan.train.total_steps(pictures.max(class_count(&plan.objective))))
+        }
+    }
 }
 
 fn steps(plan: &Plan) -> String {

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use tunelab_ops::weight::products_in_bf16;
 
 /// Beside the runs: latents, conditioning and class images by content, shared by all of them.
-const CACHE_FOLDER: &str = ".cache";
+pub(super) const CACHE_FOLDER: &str = ".cache";
 
 impl RunInputs {
     /// Finds, fetches, checks, hashes and encodes. `judges` will measure the images.
@@ -69,7 +69,7 @@ impl RunInputs {
                 let (base, _) = Unet::new(unet.config(), base)?;
                 let generator = of.image_generator(&base, &vae, &schedule);
                 let embeds = &texts.eval_embeds;
-                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, cache.root(), warn)?;
+                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, &cache, warn)?;
                 data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
                 hashes.class = hash_pictures(&found);
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
