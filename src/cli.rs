@@ -92,6 +92,8 @@ Examples:
   tunelab table --all
   tunelab table --json | jq -r '.[] | [.name, .seconds_per_step] | @tsv'
   tunelab table results/lora_dog results/sft_dog
+  tunelab table --group-by train.learning_rate,adapter.lora.rank --best eval_loss_last
+  tunelab table --group-by auto --columns eval_loss_last --json
 
 Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder, with all columns and rows by name.
 2.00× under a number: it is twice that of the baseline. What is equal in all rows is said once, below.
@@ -137,6 +139,7 @@ Examples:
   tunelab plot
   tunelab plot results/lora_dog results/sft_dog -o compared.svg
   tunelab plot --eval --log -o evaluation.png
+  tunelab plot --metric eval_loss_last --by train.learning_rate,adapter.lora.rank -o heat.svg
 
 The figure is 3.4 inches wide with 8-point letters: it fits a paper's column as it is. PNG is 600 pixels an inch.";
 
@@ -551,6 +554,13 @@ pub struct TableArgs {
     /// to the smallest.
     #[arg(long, value_name = "KEY|-KEY", allow_hyphen_values = true)]
     pub sort: Option<String>,
+    /// A row for each group of runs that are equal in these keys, with mean and deviation over all others, such as seeds; `auto`
+    /// takes every key in which they differ but the seed.
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',', conflicts_with_all = ["baseline", "sort", "all"])]
+    pub group_by: Vec<String>,
+    /// Say which run is the best by this column, and of groups which one by its mean.
+    #[arg(long, value_name = "METRIC", conflicts_with = "json")]
+    pub best: Option<String>,
     /// Every column that says something, in as many blocks as it takes.
     #[arg(long, conflicts_with = "json")]
     pub all: bool,
@@ -647,6 +657,13 @@ pub struct PlotArgs {
     /// The figure; its ending says the form. DIR/loss.png and DIR/loss.svg if not given.
     #[arg(short, long, value_name = "FILE.png|FILE.svg")]
     pub output: Option<PathBuf>,
+    /// In place of losses over steps this column of the table over keys, mean and deviation over all else: of one key a line, of two
+    /// a heat map.
+    #[arg(long, value_name = "METRIC", requires = "by", conflicts_with_all = ["log", "smoothing", "eval", "loss"])]
+    pub metric: Option<String>,
+    /// The keys, one or two.
+    #[arg(long, value_name = "KEY[,KEY]", value_delimiter = ',', requires = "metric")]
+    pub by: Vec<String>,
     /// Logarithmic loss axes.
     #[arg(long)]
     pub log: bool,

@@ -21,6 +21,8 @@
 //!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
 //!
+//! Beside the runs, `NAME.sweep/sweep.json` says what a `[sweep]` stated.
+//!
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a
 //! time, so that a run that fails keeps all before it. A folder that holds another plan, or that no
 //! run wrote, is never touched, and of `samples/` nothing but what a run drew is removed.
@@ -41,6 +43,7 @@ mod progress_record;
 mod record;
 mod sample_set;
 mod samples;
+mod sweep_record;
 mod tensorboard;
 mod timing;
 mod training_summary;
@@ -67,6 +70,7 @@ pub use png::{ImageMetadata, read_text, write_figure, write_png};
 pub use progress_record::{PROGRESS_JSON, ProgressFile, RunProgressRecord, RunState};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;
+pub use sweep_record::{sweep_folder, sweeps, write_sweep};
 pub use tensorboard::{EventFile, TENSORBOARD};
 pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};
 pub use training_summary::TrainingSummary;

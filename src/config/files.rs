@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::resolve::{self, Resolved};
 use super::{Plan, Planned};
 use crate::config::experiment::{Experiment, is_settings, similar};
@@ -27,7 +29,7 @@ pub struct Loaded {
 }
 
 /// What a `[sweep]` states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The experiment's name, with which every run's begins.
     pub name: String,
@@ -38,7 +40,7 @@ pub struct Sweep {
 }
 
 /// One run of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweptRun {
     /// Its name.
     pub name: String,

@@ -11,15 +11,17 @@ use crate::adapter;
 use crate::assets::{Hubs, Reach};
 use crate::cli::output::print;
 use crate::cli::{DeviceChoice, RunArgs};
-use crate::config::files::{self, Loaded};
+use crate::config::files::{self, Loaded, Sweep};
 use crate::config::{Plan, Planned};
 use crate::device::{self, Threads};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::numbers::counted;
 use crate::progress::Progress;
+use crate::report::runs::Runs;
+use crate::report::sweep::Swept;
 use crate::report::table::{self, Table};
-use crate::results::{LOSS_CSV, METRICS_CSV, Opened, RunDir, run_folder};
+use crate::results::{LOSS_CSV, METRICS_CSV, Opened, RunDir, run_folder, sweep_folder, write_sweep};
 use crate::train::checkpoint::Checkpoint;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -94,6 +96,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if !args.only.is_empty() {
         files::only(loaded.iter().flat_map(Loaded::plans).cloned(), &args.only)?;
     }
+    let sweeps: Vec<Sweep> = loaded.iter().filter_map(|of| of.sweep.clone()).collect();
     let mut queue: Vec<Waiting> = loaded.into_iter().flat_map(|file| waiting(file, args)).collect();
     // Problems are told before hours of work.
     queue.sort_by_key(|(_, plan)| plan.is_ok());
@@ -118,9 +121,28 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Some(jobs) => jobs.work_through(&room, queue)?,
         None => room.work_through(queue),
     };
+    let swept = sweeps.iter().try_for_each(|sweep| write_swept(sweep, &args.results, &progress));
     let shown = room.newest.take().map_or(Ok(()), |table| print(&table::to_terminal(&table)));
     // What became of the experiments matters more than a terminal that is gone.
-    close(lines, args, &progress).and(shown)
+    close(lines, args, &progress).and(swept).and(shown)
+}
+
+/// What came of a sweep, as far as its runs are finished.
+fn write_swept(sweep: &Sweep, results: &Path, progress: &Progress) -> Result<()> {
+    let finished = Runs::read(results, &mut |_| {}).map(|runs| runs.finished).unwrap_or_default();
+    let Some(swept) = Swept::of(sweep, &finished) else { return Ok(()) };
+    write_sweep(results, sweep)?;
+    swept.write(results)?;
+    let folder = results.join(sweep_folder(&sweep.name));
+    let best: Vec<String> = swept.best()?.into_iter().map(|line| format!("\n  {line}")).collect();
+    progress.line(format!(
+        "\n{} of the sweep {} in {}{}",
+        counted(swept.count(), "run"),
+        sweep.name,
+        folder.display(),
+        best.concat()
+    ));
+    Ok(())
 }
 
 /// The experiments of a file, those that `--only` names; with `--stand-in` its stand-ins in their place. Where
