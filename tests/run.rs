@@ -22,6 +22,8 @@ mod complete;
 mod cut;
 mod hub;
 mod inputs;
+#[cfg(unix)]
+mod jobs;
 mod metrics;
 mod mini;
 mod refusals;

@@ -77,16 +77,16 @@ impl Sum {
     }
 
     fn steps(&self, all: usize) -> String {
-        let mut text = format!("{} in all", counted(self.steps, "step"));
-        if self.unknown > 0 {
-            text += &format!(" but for {}, whose pictures are not here yet", counted(self.unknown, "run"));
-        }
-        if self.done == all {
-            text += "; all runs are done";
-        } else if self.done > 0 {
-            text += &format!("; {} with {} done", counted(self.done, "run"), counted(self.done_steps, "step"));
-        }
-        text
+        let unknown = match self.unknown {
+            0 => String::new(),
+            unknown => format!(" but for {}, whose pictures are not here yet", counted(unknown, "run")),
+        };
+        let done = match self.done {
+            0 => String::new(),
+            done if done == all => "; all runs are done".to_owned(),
+            done => format!("; {} with {} done", counted(done, "run"), counted(self.done_steps, "step")),
+        };
+        format!("{} in all{unknown}{done}", counted(self.steps, "step"))
     }
 
     fn time(&self, all: usize, results: &Path) -> String {

@@ -56,9 +56,11 @@ impl<'a> Swept<'a> {
         self.runs.iter().map(|(run, _)| *run).collect()
     }
 
-    /// The keys that tell groups apart.
+    /// The keys that tell groups apart; not one that plans have under another name by now.
     fn keys(&self) -> Vec<String> {
-        self.sweep.keys.iter().filter(|key| *key != SEED).cloned().collect()
+        let plans: Vec<_> = self.runs.iter().map(|(run, _)| flat(&run.plan)).collect();
+        let is_known = |key: &&String| *key != SEED && plans.iter().any(|plan| plan.contains_key(*key));
+        self.sweep.keys.iter().filter(is_known).cloned().collect()
     }
 
     /// The runs of each `[[variant]]`, or all.

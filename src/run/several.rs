@@ -121,10 +121,14 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Some(jobs) => jobs.work_through(&room, queue)?,
         None => room.work_through(queue),
     };
-    let swept = sweeps.iter().try_for_each(|sweep| write_swept(sweep, &args.results, &progress));
+    for sweep in &sweeps {
+        if let Err(error) = write_swept(sweep, &args.results, &progress) {
+            progress.warn(format!("what came of the sweep {} is not written: {}", sweep.name, error.line()));
+        }
+    }
     let shown = room.newest.take().map_or(Ok(()), |table| print(&table::to_terminal(&table)));
     // What became of the experiments matters more than a terminal that is gone.
-    close(lines, args, &progress).and(swept).and(shown)
+    close(lines, args, &progress).and(shown)
 }
 
 /// What came of a sweep, as far as its runs are finished.
