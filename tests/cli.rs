@@ -364,7 +364,7 @@ fn run_refuses_a_wrong_experiment_before_anything_else() {
 #[test]
 fn a_bad_device_is_explained() {
     assert_snapshot!(stderr(&tunelab(&["run", "x.toml", "--device", "cuda:one"])), @r"
-    error: invalid value 'cuda:one' for '--device <DEVICE>': use auto, cpu, cuda, cuda:N or metal
+    error: invalid value 'cuda:one' for '--device <DEVICE,…>': use auto, cpu, cuda, cuda:N or metal
 
     For more information, try '--help'.
     ");

@@ -246,7 +246,10 @@ mod tests {
         let path = folder.path().join("a.owner");
         let told = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&told);
-        let held = Owner::take_with(&path, PACE, move || drop(count.fetch_add(1, Ordering::Relaxed))).unwrap().unwrap();
+        let lost = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let held = Owner::take_with(&path, PACE, lost).unwrap().unwrap();
         let others = line("another/boot/ 1 1", 3);
         fs::write(&path, &others).unwrap();
         thread::sleep(Duration::from_millis(100));

@@ -34,7 +34,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             failures.push(error);
             continue;
         }
-        notes_of(of.plans()).into_iter().for_each(|note| say(format!("warning: {file}: {note}")));
+        for note in notes_of(of.plans()) {
+            say(format!("warning: {file}: {note}"));
+        }
         match of.variants.len() {
             0 | 1 => print(&format!("ok {file}\n"))?,
             many => print(&format!("ok {file} ({many} variants)\n"))?,
@@ -96,9 +98,20 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     let sweep = loaded.sweep.filter(|_| args.only.is_empty());
     let planned = files::only(loaded.variants.into_iter().filter_map(|(_, planned)| planned.ok()), &args.only)?;
     if let Some(sweep) = sweep {
+        let other = planned.first().and_then(|planned| {
+            let stand_in = planned.stand_in.as_ref().filter(|_| args.stand_in || !planned.plan.model.is_here());
+            stand_in.and_then(Plan::in_place)
+        });
+        let note = other.map(|other| {
+            if args.stand_in {
+                format!("a stand-in: {other}")
+            } else {
+                format!("where no hub can be reached: {other} (tunelab plan --stand-in)")
+            }
+        });
         let itself = |planned: Planned| if args.stand_in { planned.stand_in(&args.file) } else { Ok(planned.plan) };
         let plans = planned.into_iter().map(itself).collect::<Result<Vec<_>>>()?;
-        return print(&listing::list(&sweep, &plans, &args.results)?);
+        return print(&listing::list(&sweep, &plans, note, &args.results)?);
     }
     let several = planned.len() > 1;
     let mut texts = Vec::new();

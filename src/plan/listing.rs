@@ -1,6 +1,6 @@
 //! The runs of a sweep, for `tunelab plan`.
 //!
-//! In: what the sweep states, the plans of its runs, the results folder. Out: lines: the first runs by name with their steps and
+//! In: what the sweep states, the plans of its runs, what is to be said of stand-ins, the results folder. Out: lines: the first runs by name with their steps and
 //! whether they are done, how many more there are, all their steps, and how long they will take.
 
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ struct Sum {
 ///
 /// # Errors
 /// The results folder holds a record that cannot be read.
-pub(super) fn list(sweep: &Sweep, plans: &[Plan], results: &Path) -> Result<String> {
+pub(super) fn list(sweep: &Sweep, plans: &[Plan], note: Option<String>, results: &Path) -> Result<String> {
     let mut paces = Paces::read(results);
     let mut sum = Sum::default();
     let mut out = format!("{} of {}: {}\n", counted(plans.len(), "run"), sweep.name, sweep.keys.join(" × "));
@@ -57,6 +57,7 @@ pub(super) fn list(sweep: &Sweep, plans: &[Plan], results: &Path) -> Result<Stri
     }
     let _ = writeln!(out, "{}", sum.steps(plans.len()));
     let _ = writeln!(out, "{}", sum.time(plans.len(), results));
+    out.extend(note.map(|note| format!("{note}\n")));
     Ok(out)
 }
 

@@ -103,12 +103,11 @@ fn groups(args: &TableArgs, best: Option<Measure>, progress: &Progress) -> Resul
 fn plot_metric(args: &PlotArgs, metric: &str, progress: &Progress) -> Result<()> {
     let measure = Measure::named(metric)?;
     let keys: Vec<String> = args.by.iter().map(|key| key.trim().to_owned()).collect();
-    let files = match &args.output {
-        Some(file) => vec![file.clone()],
-        None => {
-            let stem = format!("{metric}-by-{}", keys.join("-"));
-            ["png", "svg"].map(|ending| args.results.join(format!("{stem}.{ending}"))).to_vec()
-        }
+    let files = if let Some(file) = &args.output {
+        vec![file.clone()]
+    } else {
+        let stem = format!("{metric}-by-{}", keys.join("-"));
+        ["png", "svg"].map(|ending| args.results.join(format!("{stem}.{ending}"))).to_vec()
     };
     files.iter().try_for_each(|file| file_format(file).map(drop))?;
     let runs = chosen(&args.run_dirs, &args.results, progress)?;

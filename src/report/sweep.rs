@@ -220,7 +220,10 @@ pub fn best_group(grouped: &Grouped, measure: Measure) -> Option<String> {
     }
     let (group, spread) = grouped.best(measure)?;
     let words = spread.words(measure.decimals());
-    Some(format!("best mean by {}: {}, {words} ({})", measure.heading(), group.words(&grouped.keys), group.over()))
+    if grouped.keys.is_empty() {
+        return Some(format!("mean of {}: {words}, {}", measure.heading(), group.over()));
+    }
+    Some(format!("best mean by {}: {}, {words}, {}", measure.heading(), group.words(&grouped.keys), group.over()))
 }
 
 fn capital(text: &str) -> String {

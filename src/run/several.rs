@@ -104,18 +104,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
         return close(queue.into_iter().map(failed_already).collect(), args, &progress);
     }
     let jobs = Jobs::of(args, queue.len());
-    let device = match &jobs {
-        // Each job opens its own.
-        Some(_) => Device::Cpu,
-        None => {
-            let device::Opened { device, why } =
-                device::open(args.device.first().copied().unwrap_or(DeviceChoice::Auto))?;
-            if let Some(why) = why {
-                progress.line(why);
-            }
-            device
-        }
-    };
+    // Each job opens its own.
+    let mut device = Device::Cpu;
+    if jobs.is_none() {
+        let opened = device::open(args.device.first().copied().unwrap_or(DeviceChoice::Auto))?;
+        opened.why.iter().for_each(|why| progress.line(why));
+        device = opened.device;
+    }
     let room = Room::new(args, device, &progress, &interrupt);
     let lines = match jobs {
         Some(jobs) => jobs.work_through(&room, queue)?,

@@ -122,6 +122,13 @@ impl<'a> HeatLayout<'a> {
         LINE * names + 4.0 + MARGIN
     }
 
+    /// The name of the rows; of a key that is longer than they are high its last word.
+    fn y_name(&self) -> Result<&str> {
+        let name = self.map.y.name.as_str();
+        let is_long = text_width(name)? > self.cell.1 * self.map.cells.len() as f64;
+        Ok(name.rsplit('.').next().filter(|_| is_long).unwrap_or(name))
+    }
+
     fn shade(&self, value: f64) -> [u8; 3] {
         let (low, high) = self.range;
         color(if high > low { (value - low) / (high - low) } else { 0.5 })
@@ -184,7 +191,7 @@ impl Canvas for HeatLayout<'_> {
         }
         say(&map.x.name, &centered, f64::midpoint(self.left, end.0), end.1 + 3.0 + LINE * 1.5)?;
         let turned = surface.words().transform(FontTransform::Rotate270).pos(Pos::new(HPos::Center, VPos::Top));
-        area.draw_text(&map.y.name, &turned, at(MARGIN, f64::midpoint(top, end.1))).map_err(failed)?;
+        area.draw_text(self.y_name()?, &turned, at(MARGIN, f64::midpoint(top, end.1))).map_err(failed)?;
         self.legend(area, (top, end), surface)?;
         area.present().map_err(failed)
     }

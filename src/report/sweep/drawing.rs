@@ -3,7 +3,7 @@
 //! In: runs, a measure, keys. Out: of one key with numbers a line through the means with their deviations, over a logarithmic axis
 //! where the values are spaced so; of two, or of one with other values, a heat map with the means in its cells.
 
-use super::grouped::{Grouped, compare};
+use super::grouped::{Grouped, compare, short};
 use super::measure::Measure;
 use super::spread::Spread;
 use crate::error::{Error, Result};
@@ -57,11 +57,12 @@ fn line(points: &[(f64, Spread)], measure: Measure, key: &str) -> Figure {
     let mean: Vec<(f64, f64)> = points.iter().map(|(at, spread)| (*at, spread.mean)).collect();
     let bars = points.iter().filter_map(ends).map(|ends| curve(ends.to_vec(), 0.8, None));
     let mut curves: Vec<Curve> = bars.collect();
+    let what = if curves.is_empty() { "" } else { "\nmean ± deviation" };
     let shown = curves.iter().flat_map(|curve| &curve.points).chain(&mean).map(|point| point.1).collect::<Vec<_>>();
     curves.push(curve(mean.clone(), 1.1, Some((Marker::Disc, mean))));
     let x = Axis::around(values.iter().copied(), 0.06, is_geometric(&values));
     let y = Axis::around(shown.into_iter(), 0.08, false);
-    let panel = Panel { x: Named::new(key, x), y: Named::new(measure.heading(), y), curves };
+    let panel = Panel { x: Named::new(key, x), y: Named::new(format!("{}{what}", measure.heading()), y), curves };
     Figure { shape: Shape::Wide, panels: vec![panel] }
 }
 
@@ -113,17 +114,9 @@ fn heat(means: &[(&[String], Spread)], measure: Measure, [across, up]: [&str; 2]
         title: format!("{}{of}; {}", measure.heading(), measure.direction()),
         x: Labels { name: across.to_owned(), values: columns.iter().map(|value| short(value)).collect() },
         y: Labels { name: up.to_owned(), values: rows.iter().map(|value| short(value)).collect() },
-        best: measure.best(means.iter().map(|(_, spread)| ((), spread.mean))).map(|(_, mean)| mean),
+        best: measure.best(means.iter().map(|(_, spread)| ((), spread.mean))).map(|((), mean)| mean),
         cells,
         decimals: measure.decimals(),
-    }
-}
-
-/// `0.0001` → `1e-4`, as a sweep's names have it.
-fn short(value: &str) -> String {
-    match value.parse::<f64>() {
-        Ok(number) if number != 0.0 && (number.abs() < 1e-2 || number.abs() >= 1e6) => format!("{number:e}"),
-        _ => value.to_owned(),
     }
 }
 

@@ -72,6 +72,7 @@ impl<'a> Grouped<'a> {
         found.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| compare_all(&a.1, &b.1)));
         let measures = if measures.is_empty() { Measure::of(runs) } else { measures.to_vec() };
         let group = |(stand_in, values, members): (bool, Vec<String>, Vec<usize>)| {
+            // Whatever the groups are told apart by.
             let by_seed = members.iter().all(|at| {
                 let others = |plan: &BTreeMap<String, String>| {
                     plan.iter()
@@ -109,7 +110,7 @@ impl<'a> Grouped<'a> {
             let spreads = spreads.map(|(measure, spread)| {
                 spread.as_ref().map_or_else(|| NONE.to_owned(), |spread| spread.words(measure.decimals()))
             });
-            group.values.iter().cloned().chain([group.over()]).chain(spreads).collect()
+            group.values.iter().map(|value| short(value)).chain([group.over()]).chain(spreads).collect()
         };
         (headings, self.groups.iter().map(row).collect())
     }
@@ -189,7 +190,11 @@ impl Group<'_> {
 
     /// `train.learning_rate 0.001, adapter.lora.rank 8`.
     pub fn words(&self, keys: &[String]) -> String {
-        keys.iter().zip(&self.values).map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
+        keys.iter()
+            .zip(&self.values)
+            .map(|(key, value)| format!("{key} {}", short(value)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -211,6 +216,14 @@ fn unknown(key: &str, plans: &[BTreeMap<String, String>]) -> Error {
     let near = ending.first().copied().or_else(|| similar(key, &keys));
     let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
     Error::input(format!("no run has a key `{key}`")).hint(format!("{near}`tunelab keys` explains every key"))
+}
+
+/// `0.0001` → `1e-4`, as a sweep's names have it.
+pub fn short(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if number != 0.0 && (number.abs() < 1e-2 || number.abs() >= 1e6) => format!("{number:e}"),
+        _ => value.to_owned(),
+    }
 }
 
 /// Numbers by their size, other values by their letters.
