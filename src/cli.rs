@@ -39,6 +39,8 @@ Examples:
   tunelab run experiments/lora_dog.toml --set train.epochs=2 --set name=short
   tunelab run a.toml b.toml --set model.path=/models/sd15 --device cuda:1
   tunelab run experiments/
+  tunelab run experiments/sweep_lora.toml --jobs 2
+  tunelab run sweep.toml --device cuda:0,cuda:1
 
 The results of a.toml are in results/a, those of its [[variant]] x in results/a-x.
 Where no hub can be reached and the model or the pictures are not on this machine, the experiment's [stand_in] is run,
@@ -46,8 +48,12 @@ into results/a-stand-in, and says so.
 A finished run is not run again; if only [eval]'s pictures have changed, they are drawn again; --force starts over.";
 
 const PLAN_EXAMPLES: &str = "\
-Example:
-  tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16";
+Examples:
+  tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16
+  tunelab plan experiments/sweep_lora.toml
+  tunelab plan experiments/sweep_lora.toml --only sweep_lora-lr1e-3-rank4-seed1
+
+Of a [sweep] its runs are listed, with their steps, and the time that they take as finished runs of this machine tell.";
 
 const SAMPLE_EXAMPLES: &str = "\
 Examples:
@@ -86,6 +92,8 @@ Examples:
   tunelab table --all
   tunelab table --json | jq -r '.[] | [.name, .seconds_per_step] | @tsv'
   tunelab table results/lora_dog results/sft_dog
+  tunelab table --group-by train.learning_rate,adapter.lora.rank --best eval_loss_last
+  tunelab table --group-by auto --columns eval_loss_last --json
 
 Without RUN_DIRs also writes table.md, table.csv and table.tex into the results folder, with all columns and rows by name.
 2.00× under a number: it is twice that of the baseline. What is equal in all rows is said once, below.
@@ -131,6 +139,7 @@ Examples:
   tunelab plot
   tunelab plot results/lora_dog results/sft_dog -o compared.svg
   tunelab plot --eval --log -o evaluation.png
+  tunelab plot --metric eval_loss_last --by train.learning_rate,adapter.lora.rank -o heat.svg
 
 The figure is 3.4 inches wide with 8-point letters: it fits a paper's column as it is. PNG is 600 pixels an inch.";
 
@@ -279,9 +288,15 @@ pub struct RunArgs {
     /// Write an event file for TensorBoard into each run's folder `tb/`, as the key log.tensorboard.
     #[arg(long)]
     pub tensorboard: bool,
-    /// Where to compute: auto, cpu, cuda, cuda:N or metal.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal; of several, one run at once on each.
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "auto")]
+    pub device: Vec<DeviceChoice>,
+    /// So many runs at once, each in a process of its own; as many as there are devices if not given.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1, 256))]
+    pub jobs: Option<usize>,
+    /// Only this run of the files' variants and sweeps, by its name. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
     /// Start over, even if the results are there already.
     #[arg(long)]
     pub force: bool,
@@ -291,6 +306,9 @@ pub struct RunArgs {
     /// Never run a stand-in: a hub that cannot be reached is an error.
     #[arg(long)]
     pub no_stand_in: bool,
+    /// This process is one of another's `--jobs`, which says on stdin what to run.
+    #[arg(long, hide = true)]
+    pub job: bool,
 }
 
 /// Arguments of `tunelab bench`.
@@ -410,6 +428,12 @@ pub struct PlanArgs {
     /// Print its stand-in instead.
     #[arg(long)]
     pub stand_in: bool,
+    /// Only this run of its variants or of its sweep, with its whole plan. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// The folder of finished runs, by which the time is estimated and what is done already is known.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
 }
 
 /// Arguments of `tunelab keys`.
@@ -559,6 +583,13 @@ pub struct TableArgs {
     /// to the smallest.
     #[arg(long, value_name = "KEY|-KEY", allow_hyphen_values = true)]
     pub sort: Option<String>,
+    /// A row for each group of runs that are equal in these keys, with mean and deviation over all others, such as seeds; `auto`
+    /// takes every key in which they differ but the seed.
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',', conflicts_with_all = ["baseline", "sort", "all"])]
+    pub group_by: Vec<String>,
+    /// Say which run is the best by this column, and of groups which one by its mean.
+    #[arg(long, value_name = "METRIC", conflicts_with = "json")]
+    pub best: Option<String>,
     /// Every column that says something, in as many blocks as it takes.
     #[arg(long, conflicts_with = "json")]
     pub all: bool,
@@ -655,6 +686,13 @@ pub struct PlotArgs {
     /// The figure; its ending says the form. DIR/loss.png and DIR/loss.svg if not given.
     #[arg(short, long, value_name = "FILE.png|FILE.svg")]
     pub output: Option<PathBuf>,
+    /// In place of losses over steps this column of the table over keys, mean and deviation over all else: of one key a line, of two
+    /// a heat map.
+    #[arg(long, value_name = "METRIC", requires = "by", conflicts_with_all = ["log", "smoothing", "eval", "loss"])]
+    pub metric: Option<String>,
+    /// The keys, one or two.
+    #[arg(long, value_name = "KEY[,KEY]", value_delimiter = ',', requires = "metric")]
+    pub by: Vec<String>,
     /// Logarithmic loss axes.
     #[arg(long)]
     pub log: bool,

@@ -6,8 +6,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What kind of failure this is; decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The input is wrong: a file, key, image, weight or argument. Exit code 2.
     Input,
@@ -19,7 +21,7 @@ pub enum Kind {
 
 /// The signal that asked to stop. A shell gives a process that a signal ended 128 and its number as exit code: so does this program,
 /// though it ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// SIGHUP, a terminal that is closed: 129.
     HangUp,
@@ -52,8 +54,8 @@ impl Stop {
     }
 }
 
-/// An error with its message, its causes (outermost first) and a remedy.
-#[derive(Debug, Clone)]
+/// An error with its message, its causes (outermost first) and a remedy; one process can tell it to another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Error {
     kind: Kind,
     message: String,

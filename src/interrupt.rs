@@ -43,6 +43,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks to stop as the signal `by` would, unless something asked before.
+    pub fn ask(&self, by: Stop) {
+        // Whoever asked first is the reason.
+        let _ = self.0.compare_exchange(0, by.exit_code(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// What asked to stop, if something did.
     pub fn requested(&self) -> Option<Stop> {
         let code = self.0.load(Ordering::Relaxed);
@@ -60,6 +66,11 @@ impl Interrupt {
 /// to a hub, a download.
 pub fn check_process() -> Result<()> {
     LISTENING.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Ok(()), Interrupt::check)
+}
+
+/// Asks this process to stop, as the signal `by` would, if it listens.
+pub fn ask_process(by: Stop) {
+    LISTENING.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|interrupt| interrupt.ask(by));
 }
 
 /// Hears the signals one by one.

@@ -34,7 +34,7 @@
 //! |---|---|
 //! | [`error`] | the one error type: message, causes, hint, exit code |
 //! | [`numbers`] | numbers as people read them: digits in groups, plurals, bytes, durations |
-//! | [`lock`] | a file that one process alone writes to |
+//! | [`lock`] | a file that one process alone writes to, and one that says who has something where there are no locks |
 //! | [`interrupt`] | Ctrl-C and signals as a value that a loop asks between two steps |
 //! | [`progress`] | one bar for a run, plain lines where there is no terminal; stderr only; how long the rest takes |
 //! | [`hash`] | SHA-256 of bytes, of files and of lists of texts |
@@ -50,14 +50,14 @@
 //! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
 //! | [`assets`] | models and data sets found, fetched or unpacked, checked |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
-//! | [`report`] | curve, grid, table, page: pure functions of the results tree; `table`, `diff`, `plot` and `report` |
+//! | [`report`] | curve, grid, table, sweeps, page: pure functions of the results tree; `table`, `diff`, `plot` and `report` |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
-//! | [`plan`] | what a plan trains and needs: counts, memory, files; `check` and `plan` |
+//! | [`plan`] | what a plan trains and needs: counts, memory, files, time; `check` and `plan` |
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
-//! | [`run`] | the recipe; `run` |
+//! | [`run`] | the recipe; `run`, several at once too |
 //! | [`serve`] | the page of the results tree, over HTTP, with the runs under way; `serve` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
 //!

@@ -2,13 +2,20 @@
 //!
 //! In: a path. Out: the file there, made if need be, with a lock on it, which is given back when it is dropped or the process
 //! ends, however it ends. Locks keep out those who ask; on SMB and on Windows nobody else can read or write the file either, not
-//! even this process through another handle.
+//! even this process through another handle. Where a file system has no locks, or none that other machines see (`mounts`), a file that
+//! says who has it takes their place (`owner`).
+
+mod mounts;
+mod owner;
 
 use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 
 use fs_err::{File, OpenOptions};
+
+pub use mounts::locks_are_local;
+pub use owner::{BEAT, DEAD, Owner};
 
 /// Others are kept out while it lives.
 #[derive(Debug)]

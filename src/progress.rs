@@ -4,11 +4,12 @@
 //! In: titles, totals and counts. Out: on a terminal a bar with count, speed (`it/s`, or `s/it`
 //! where that is slower than one), time left and a message such as the loss; elsewhere a line at
 //! the start, at most one a minute, and one at the end. `bar` is one piece of work, `whole` the run
-//! that its pieces belong to, `estimate` how far that run is, `taskbar` what a terminal shows of it.
+//! that its pieces belong to, `jobs` the bar of several runs in other processes, `estimate` how far that run is, `taskbar` what a terminal shows of it.
 //! Nothing here goes to stdout, and no number here goes into a result.
 
 mod bar;
 mod estimate;
+mod jobs;
 mod taskbar;
 mod whole;
 
@@ -21,6 +22,7 @@ use indicatif::MultiProgress;
 pub use bar::Bar;
 use bar::Unit;
 pub use estimate::{Phase, RunProgress, Work};
+pub use jobs::JobsBar;
 pub use whole::{Ended, Snapshot, WholeRun};
 
 /// Between two plain lines of one piece of work: a log of days stays readable.

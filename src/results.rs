@@ -21,6 +21,8 @@
 //!   run.json               written last; it names weights and images: all there, the run is finished
 //! ```
 //!
+//! Beside the runs, `NAME.sweep/sweep.json` says what a `[sweep]` stated.
+//!
 //! Files appear under a temporary name and are renamed; only the logs grow in place, a row at a
 //! time, so that a run that fails keeps all before it. A folder that holds another plan, or that no
 //! run wrote, is never touched, and of `samples/` nothing but what a run drew is removed.
@@ -41,6 +43,7 @@ mod progress_record;
 mod record;
 mod sample_set;
 mod samples;
+mod sweep_record;
 mod tensorboard;
 mod timing;
 mod training_summary;
@@ -52,13 +55,13 @@ use fs_err as fs;
 
 use crate::data::Rgb;
 use crate::error::{Error, Result};
-use crate::lock::Locked;
+use lock::Held;
 
 pub use drawn::Drawn;
 pub use files::{write_atomic, write_with};
 pub use hashes::Hashes;
 pub use logs::{EVAL_CSV, LOSS_CSV, LossLog, LossRow};
-pub use machine::{Gpu, Machine, memory_now_mib, peak_memory_mib, reset_peak_rss};
+pub use machine::{Gpu, Machine, memory_mib, memory_now_mib, peak_memory_mib, reset_peak_rss};
 pub use metrics_csv::{MetricsRow, metrics_csv};
 pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 pub use names::{run_folder, sample_name, slug, weights_name};
@@ -67,6 +70,7 @@ pub use png::{ImageMetadata, read_text, write_figure, write_png};
 pub use progress_record::{PROGRESS_JSON, ProgressFile, RunProgressRecord, RunState};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;
+pub use sweep_record::{sweep_folder, sweeps, write_sweep};
 pub use tensorboard::{EventFile, TENSORBOARD};
 pub use timing::{ElapsedSoFar, TIMING_CSV, Timing};
 pub use training_summary::TrainingSummary;
@@ -92,7 +96,7 @@ const WARNINGS_JSON: &str = "warnings.json";
 pub struct RunDir {
     path: PathBuf,
     /// Of a run that is written to; clones share it.
-    _lock: Option<Arc<Locked>>,
+    _lock: Option<Arc<Held>>,
 }
 
 impl RunDir {

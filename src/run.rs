@@ -1,13 +1,16 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
-//! command, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
+//! command, `jobs` through several at once, each in a process of its own (`job`), `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
+//! finished run's are still the same, `class_images` and `base_images` make what runs share, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
 //! `next` what to look at, `events` the event file for TensorBoard, `resample` draws again.
 
+mod base_images;
 mod class_images;
 mod events;
 mod inputs;
+mod job;
+mod jobs;
 mod metrics;
 mod next;
 mod phases;
@@ -41,6 +44,7 @@ use crate::sample::ImageGenerator;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluation::Evaluation;
 use crate::train::trainer::Trainer;
+use base_images::BaseImages;
 use candle_core::Device;
 use run_inputs::RunInputs;
 use std::time::Instant;
@@ -114,7 +118,8 @@ impl<'a> Experiment<'a> {
             // Before the first step: full fine-tuning changes these very weights.
             let base = inputs.base_unet()?;
             let generator = self.image_generator(&base, &inputs.vae, &inputs.schedule);
-            sampling += self.sample(SampleSet::Base, &generator, &inputs.eval_embeds)?;
+            let shared = BaseImages::new(self, &inputs.hashes.model);
+            sampling += self.sample_sharing(SampleSet::Base, &generator, &inputs.eval_embeds, Some(&shared))?;
         }
         let mut trained = self.train(&inputs, &eval_unet)?;
         sampling += trained.sampling;
@@ -287,6 +292,17 @@ impl<'a> Experiment<'a> {
 
     /// Draws every evaluation prompt that is not drawn yet; returns the seconds that it took.
     fn sample(&self, set: SampleSet, generator: &ImageGenerator, embeds: &PromptEmbeds) -> Result<f64> {
+        self.sample_sharing(set, generator, embeds, None)
+    }
+
+    /// As [`Self::sample`], with images that other runs have drawn, or will need.
+    fn sample_sharing(
+        &self,
+        set: SampleSet,
+        generator: &ImageGenerator,
+        embeds: &PromptEmbeds,
+        shared: Option<&BaseImages>,
+    ) -> Result<f64> {
         let begun = Instant::now();
         let eval = &self.plan.eval;
         let prompts = self.plan.drawn_prompts();
@@ -305,8 +321,17 @@ impl<'a> Experiment<'a> {
                 let params = eval.sample.nth(index);
                 let shot = ImageMetadata { prompt: prompt.clone(), params, stand_in: self.plan.in_place() };
                 let (positive, negative) = (&embeds[prompt], &embeds[&eval.sample.negative_prompt]);
-                let image = generator.generate(&shot, eval.sample.sampler, positive, negative, &bar)?;
-                self.run.write_sample(set, index, &image, &shot)?;
+                let draw = || {
+                    let image = generator.generate(&shot, eval.sample.sampler, positive, negative, &bar)?;
+                    self.run.write_sample(set, index, &image, &shot)
+                };
+                match shared {
+                    Some(shared) if shared.get(&shot, &self.run.sample_path(set, prompt, index), draw)? => {
+                        bar.skip(unet_calls as u64);
+                    }
+                    Some(_) => {}
+                    None => draw()?,
+                }
             }
         }
         bar.finish();

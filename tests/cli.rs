@@ -228,12 +228,57 @@ fn plan_and_check_go_through_variants_and_folders() {
     ok experiments/lora_rank.toml (3 variants)
     ok experiments/lora_vs_sft.toml (2 variants)
     ok experiments/prior.toml (6 variants)
+    ok experiments/sd21_lora_dog.toml
+    ok experiments/sdxl_lora_dog.toml
     ok experiments/sft_dog.toml
     ok experiments/single_file.toml
+    ok experiments/sweep_lora.toml (18 variants)
     ");
     let output = tunelab(&["check", "src"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(stderr(&output), "error: the folder src holds no experiment (*.toml)\n");
+}
+
+const SWEPT: &str = "model.builtin = 'mini'\n[dataset]\nbuiltin = 'corgi'\nresolution = 64\n[adapter.lora]\nrank = 4\n\
+                     [train]\nepochs = 2\n[sweep]\n";
+
+#[test]
+fn plan_lists_the_runs_of_a_sweep() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = write(folder.path(), "s.toml", &format!("{SWEPT}train.learning_rate = [1e-4, 1e-3]\nseed = '1..30'\n"));
+    let results = folder.path().join("results").display().to_string();
+    let output = tunelab(&["plan", &file, "--results", &results]);
+    let text = stdout(&output).replace(folder.path().to_str().expect("UTF-8"), "HERE");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 44, "{text}");
+    assert_eq!(lines[0], "60 runs of s: train.learning_rate × seed");
+    assert_eq!(lines[1], "  s-lr1e-4-seed1    10 steps");
+    assert_eq!(lines[40], "  s-lr1e-3-seed10   10 steps");
+    assert_eq!(
+        lines[41..],
+        [
+            "  … and 20 more",
+            "600 steps in all",
+            "how long that takes is not known yet: no finished run of this machine in HERE/results is like these"
+        ]
+    );
+    let output = tunelab(&["plan", &file, "--only", "s-lr1e-3-seed10"]);
+    let plan = stdout(&output);
+    assert!(plan.contains("name = \"s-lr1e-3-seed10\"") && plan.contains("# 10 steps of 1 picture"), "{plan}");
+    let output = tunelab(&["plan", &file, "--only", "s-lr1e-3-sed10"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean s-lr1e-3-seed10?"), "{}", stderr(&output));
+}
+
+/// It took 90 seconds when every run described the UNet for each of its targets.
+#[test]
+fn the_longest_sweep_is_checked_in_seconds() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = write(folder.path(), "s.toml", &format!("{SWEPT}train.batch_size = [1, 2, 4, 8]\nseed = '1..2500'\n"));
+    let begun = std::time::Instant::now();
+    let output = tunelab(&["check", &file]);
+    assert_eq!(stdout(&output), format!("ok {file} (10000 variants)\n"), "{}", stderr(&output));
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -322,7 +367,7 @@ fn run_refuses_a_wrong_experiment_before_anything_else() {
 #[test]
 fn a_bad_device_is_explained() {
     assert_snapshot!(stderr(&tunelab(&["run", "x.toml", "--device", "cuda:one"])), @r"
-    error: invalid value 'cuda:one' for '--device <DEVICE>': use auto, cpu, cuda, cuda:N or metal
+    error: invalid value 'cuda:one' for '--device <DEVICE,…>': use auto, cpu, cuda, cuda:N or metal
 
     For more information, try '--help'.
     ");

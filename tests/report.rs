@@ -11,6 +11,7 @@ mod pages;
 mod plots;
 mod records;
 mod run_dir;
+mod sweeps;
 mod tables;
 mod writing;
 

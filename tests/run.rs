@@ -24,6 +24,8 @@ mod cut;
 mod families;
 mod hub;
 mod inputs;
+#[cfg(unix)]
+mod jobs;
 mod metrics;
 mod mini;
 mod refusals;

@@ -53,7 +53,7 @@ pub(crate) use reader::{Reader, similar};
 pub use section::NOT_SAFETENSORS;
 pub(crate) use section::{Section, is_repository};
 use stand_in::Trees;
-use sweep::Combination;
+use sweep::{Combination, Combinations};
 pub(crate) use tree::{Entry, Place, Table, Text, Value};
 use variants::Variant;
 
@@ -72,6 +72,10 @@ pub struct Experiment {
     pub(crate) root: Table,
     /// The variant's name, where the file states several.
     pub(crate) variant: Option<String>,
+    /// Where the file has a `[sweep]`, the keys that it gives values.
+    pub(crate) swept: Rc<[String]>,
+    /// The name of the `[[variant]]` alone, without the sweep's combination.
+    pub(crate) named_variant: Option<String>,
     /// The tree of what stands in for it where its model or pictures cannot be had.
     pub(crate) stand_in: Option<Table>,
 }
@@ -110,8 +114,9 @@ impl Experiment {
             }
         }
         let variants = variants::take(&mut base, &mut arguments, &mut problems);
-        let combinations = sweep::take(&mut base, &mut arguments, &mut problems);
+        let Combinations { keys, all: combinations } = sweep::take(&mut base, &mut arguments, &mut problems);
         let shared: Rc<[Text]> = texts.into();
+        let keys: Rc<[String]> = keys.into();
         let experiment = |variant: std::result::Result<Variant, Problem>, (combination, swept): &Combination| {
             let (variant, over, mut problems) = match variant {
                 Ok((variant, over)) => (variant, over, Vec::new()),
@@ -122,12 +127,14 @@ impl Experiment {
             // What is swept is the last word but for arguments, which cannot say the same keys.
             let last: Vec<Table> = [swept].into_iter().chain(&arguments).cloned().collect();
             let Trees { own, stand_in } = stand_in::part(&root, &last, &mut problems);
+            let named_variant = variant.clone();
             let variant = match (variant, combination.as_str()) {
                 (variant, "") => variant,
                 (None, combination) => Some(combination.to_owned()),
                 (Some(variant), combination) => Some(format!("{variant}-{combination}")),
             };
-            Self { file: file.into(), texts: Rc::clone(&shared), problems, root: own, variant, stand_in }
+            let (texts, swept) = (Rc::clone(&shared), Rc::clone(&keys));
+            Self { file: file.into(), texts, problems, root: own, variant, swept, named_variant, stand_in }
         };
         let all =
             variants.iter().flat_map(|variant| combinations.iter().map(move |combination| (variant, combination)));

@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Plan, Planned, resolve};
-use crate::config::experiment::{Experiment, is_settings};
+use serde::{Deserialize, Serialize};
+
+use super::resolve::{self, Resolved};
+use super::{Plan, Planned};
+use crate::config::experiment::{Experiment, is_settings, similar};
 use crate::error::{Error, Result};
 
 /// A file and what it says: one plan, or one for each variant, with their stand-ins.
@@ -16,19 +19,71 @@ use crate::error::{Error, Result};
 pub struct Loaded {
     /// As it was named, or found in a folder that was named.
     pub file: PathBuf,
-    /// Its plans, or all its problems.
-    pub plans: Result<Vec<Planned>>,
+    /// All its problems, if it has any.
+    pub error: Option<Error>,
     /// Each variant's name, if it has one, and its plan or its own problems; nothing, where the
     /// file as a whole cannot be read.
     pub variants: Vec<(Option<String>, Result<Planned>)>,
+    /// What its `[sweep]` states, if it has one and all is right with it.
+    pub sweep: Option<Sweep>,
+}
+
+/// What a `[sweep]` states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The experiment's name, with which every run's begins.
+    pub name: String,
+    /// The paths of the keys that are given values, in the order of the names' parts.
+    pub keys: Vec<String>,
+    /// Its runs.
+    pub runs: Vec<SweptRun>,
+}
+
+/// One run of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweptRun {
+    /// Its name.
+    pub name: String,
+    /// The name of what stands in for it, if anything does.
+    pub stand_in: Option<String>,
+    /// The `[[variant]]` that it belongs to, if the file has any.
+    pub variant: Option<String>,
 }
 
 impl Loaded {
-    fn new(file: PathBuf, set: &[String]) -> Self {
+    /// Reads a file.
+    pub fn of(file: PathBuf, set: &[String]) -> Self {
         match Experiment::load(&file, set, &Plan::keys().spellings()) {
-            Ok(found) => Self { file, plans: resolve::resolve(&found), variants: resolve::resolve_each(&found) },
-            Err(error) => Self { file, plans: Err(error), variants: Vec::new() },
+            Ok(found) => {
+                let Resolved { error, variants } = resolve::resolve_each(&found);
+                let sweep = if error.is_none() { Sweep::of(&found, &variants) } else { None };
+                Self { file, error, variants, sweep }
+            }
+            Err(error) => Self { file, error: Some(error), variants: Vec::new(), sweep: None },
         }
+    }
+
+    /// The plans of the variants that have no problem.
+    pub fn plans(&self) -> impl Iterator<Item = &Planned> {
+        self.variants.iter().filter_map(|(_, planned)| planned.as_ref().ok())
+    }
+}
+
+impl Sweep {
+    fn of(experiments: &[Experiment], variants: &[(Option<String>, Result<Planned>)]) -> Option<Self> {
+        let (first, (variant, planned)) = (experiments.first()?, variants.first()?);
+        if first.swept.is_empty() {
+            return None;
+        }
+        let behind = format!("-{}", variant.as_deref()?);
+        let name = planned.as_ref().ok()?.plan.name.strip_suffix(&behind)?.to_owned();
+        let run = |(of, (_, planned)): (&Experiment, &(_, Result<Planned>))| {
+            let Planned { plan, stand_in } = planned.as_ref().ok()?;
+            let stand_in = stand_in.as_ref().map(|plan| plan.name.clone());
+            Some(SweptRun { name: plan.name.clone(), stand_in, variant: of.named_variant.clone() })
+        };
+        let runs = experiments.iter().zip(variants).filter_map(run).collect();
+        Some(Self { name, keys: first.swept.to_vec(), runs })
     }
 }
 
@@ -44,10 +99,29 @@ pub fn load(paths: &[PathBuf], set: &[String], note: &mut dyn FnMut(String)) -> 
     for file in files.into_iter().flatten() {
         let same = fs_err::canonicalize(&file).unwrap_or_else(|_| file.clone());
         if seen.insert(same) {
-            loaded.push(Loaded::new(file, set));
+            loaded.push(Loaded::of(file, set));
         }
     }
     Ok(loaded)
+}
+
+/// Those of the experiments that have one of the names, their stand-ins' among them; all, where no name is given.
+///
+/// # Errors
+/// Wrong input: there is none of such a name; the hint has the nearest.
+pub fn only(planned: impl Iterator<Item = Planned>, names: &[String]) -> Result<Vec<Planned>> {
+    let mut planned: Vec<Planned> = planned.collect();
+    let is_called = |of: &Planned, name: &String| {
+        of.plan.name == *name || of.stand_in.as_ref().is_some_and(|stand_in| stand_in.name == *name)
+    };
+    if let Some(unknown) = names.iter().find(|name| !planned.iter().any(|of| is_called(of, name))) {
+        let all: Vec<&str> = planned.iter().map(|of| of.plan.name.as_str()).collect();
+        let near = similar(unknown, &all).map_or_else(String::new, |near| format!("did you mean {near}? "));
+        return Err(Error::input(format!("there is no run called {unknown}"))
+            .hint(format!("{near}`tunelab plan FILE` lists the runs of a file")));
+    }
+    planned.retain(|of| names.is_empty() || names.iter().any(|name| is_called(of, name)));
+    Ok(planned)
 }
 
 /// The files that a path stands for. A results folder stays itself: reading it says what to name in
@@ -83,9 +157,9 @@ fn is_anothers(file: &Path) -> bool {
 pub fn clashes(loaded: &[Loaded]) -> Vec<Error> {
     let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     let mut errors = Vec::new();
-    for Loaded { file, variants, .. } in loaded {
-        let planned = variants.iter().filter_map(|(_, planned)| planned.as_ref().ok());
-        for plan in planned.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
+    for of in loaded {
+        let file = &of.file;
+        for plan in of.plans().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
             if let Some(other) = names.insert(plan.name.to_lowercase(), file) {
                 let is_one = file == other;
                 let (file, other, name) = (file.display(), other.display(), &plan.name);

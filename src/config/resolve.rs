@@ -15,43 +15,73 @@ use crate::diffusion::{NoiseSchedule, Sampler};
 use crate::error::{Error, Result};
 use crate::metrics::EncoderName;
 use crate::model::describe::plausible_target;
+use crate::model::family::Family;
 use clap::ValueEnum;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Checks everything and fills in the defaults, for each of a file's variants and its stand-in.
 ///
 /// Errors: all problems of all variants.
 pub(super) fn resolve(variants: &[Experiment]) -> Result<Vec<Planned>> {
+    let Resolved { error, variants } = resolve_each(variants);
+    error.map_or_else(|| Ok(variants.into_iter().filter_map(|(_, planned)| planned.ok()).collect()), Err)
+}
+
+/// A file's variants, each resolved once.
+pub(super) struct Resolved {
+    /// All problems of all variants.
+    pub error: Option<Error>,
+    /// Each variant's name, if it has one, and its plan or its own problems.
+    pub variants: Vec<(Option<String>, Result<Planned>)>,
+}
+
+/// As [`resolve`], each variant apart too.
+pub(super) fn resolve_each(variants: &[Experiment]) -> Resolved {
+    let models = Models::default();
     let mut problems = Vec::new();
-    let mut found = Vec::new();
-    for experiment in variants {
-        match one(experiment) {
-            Ok(planned) => found.push(planned),
-            Err(more) => problems.extend(more),
-        }
-    }
-    match variants.first() {
-        Some(experiment) if !problems.is_empty() => Err(report(problems, &experiment.texts)),
-        _ => Ok(found),
-    }
-}
-
-/// As [`resolve`], each variant apart, with its name if it has one.
-pub(super) fn resolve_each(variants: &[Experiment]) -> Vec<(Option<String>, Result<Planned>)> {
     let apart = |experiment: &Experiment| {
-        let told = |problems| -> Error { report(problems, &experiment.texts) };
-        (experiment.variant.clone(), one(experiment).map_err(told))
+        let planned = one(experiment, &models).map_err(|own| {
+            problems.extend(own.iter().cloned());
+            report(own, &experiment.texts)
+        });
+        (experiment.variant.clone(), planned)
     };
-    variants.iter().map(apart).collect()
+    let resolved: Vec<_> = variants.iter().map(apart).collect();
+    let first = variants.first().filter(|_| !problems.is_empty());
+    Resolved { error: first.map(|experiment| report(problems, &experiment.texts)), variants: resolved }
 }
 
-fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
+/// The models that a file's variants name: each is looked at once.
+#[derive(Default)]
+struct Models(RefCell<Vec<(Source, Model)>>);
+
+/// What of a model decides what a plan may say, and its defaults.
+#[derive(Clone)]
+struct Model {
+    family: Family,
+    schedule: Option<Rc<NoiseSchedule>>,
+}
+
+impl Models {
+    fn of(&self, source: &Source) -> Model {
+        if let Some((_, known)) = self.0.borrow().iter().find(|(other, _)| other == source) {
+            return known.clone();
+        }
+        let model = Model { family: local::family(source), schedule: local::schedule(source).map(Rc::new) };
+        self.0.borrow_mut().push((source.clone(), model.clone()));
+        model
+    }
+}
+
+fn one(experiment: &Experiment, models: &Models) -> std::result::Result<Planned, Vec<Problem>> {
     if !experiment.problems.is_empty() {
         return Err(experiment.problems.clone());
     }
     let mut problems = Vec::new();
     let mut read = |tree| {
         let reader = Reader::new(experiment, tree);
-        let plan = plan(&reader, experiment);
+        let plan = plan(&reader, experiment, models);
         problems.extend(reader.finish());
         plan
     };
@@ -60,7 +90,7 @@ fn one(experiment: &Experiment) -> std::result::Result<Planned, Vec<Problem>> {
     if problems.is_empty() { Ok(Planned { plan, stand_in }) } else { Err(problems) }
 }
 
-fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
+fn plan(reader: &Reader, experiment: &Experiment, models: &Models) -> Plan {
     let stem = experiment.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut plan = Plan::unwritten(stem.unwrap_or_else(|| "experiment".into()));
     plan.visit(&mut Visit::read(reader.root()));
@@ -75,14 +105,15 @@ fn plan(reader: &Reader, experiment: &Experiment) -> Plan {
         plan.train.learning_rate = usual_learning_rate(&plan.adapter, &plan.objective);
     }
     images_while_training(&root.section("eval"), &mut plan);
-    family_sampling(&root, &mut plan);
+    let model = models.of(&plan.model);
+    family_sampling(&root, model.family, &mut plan);
     eval_sampler(&root.section("eval"), &mut plan);
     if !root.section("eval").has("prompts") {
         plan.eval.prompts = plan.dataset.prompt.iter().cloned().collect();
     }
     metrics(&root.section("metrics"), &mut plan);
     (plan.eval.sample.width, plan.eval.sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
-    if let Some(schedule) = local::schedule(&plan.model) {
+    if let Some(schedule) = model.schedule {
         sampling(&root, &schedule, &plan);
     }
     figures(&root);
@@ -150,8 +181,8 @@ fn images_while_training(s: &Section, plan: &mut Plan) {
 }
 
 /// What is not said of sampling is as the family's pipeline has it.
-fn family_sampling(root: &Section, plan: &mut Plan) {
-    let (sampler, guidance_scale) = local::family(&plan.model).usual_sampling();
+fn family_sampling(root: &Section, family: Family, plan: &mut Plan) {
+    let (sampler, guidance_scale) = family.usual_sampling();
     let usual = |s: &Section, sample: &mut SampleParams, [sampler_key, guidance_key]: [&str; 2]| {
         if !s.has(sampler_key) {
             sample.sampler = sampler;

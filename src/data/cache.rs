@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use candle_core::safetensors::Load;
 use candle_core::{Device, Tensor};
@@ -17,9 +19,22 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::hash::hex;
+use crate::interrupt::check_process;
+use crate::lock::Locked;
 
 /// Where the header keeps the hash.
 const HASH_FIELD: &str = "sha256";
+
+/// What takes no longer is waited for without a word.
+const SILENT: Duration = Duration::from_secs(2);
+/// Between two looks whether another process has made an entry.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// While it lives, no other process makes the same entries.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: Locked,
+}
 
 /// A cache folder. Nothing is created before the first [`Cache::put`].
 #[derive(Debug, Clone)]
@@ -55,6 +70,31 @@ impl Cache {
         }
     }
 
+    /// Waits until nobody else makes entries of this kind from the same things, named by `group`; what others have made
+    /// meanwhile is there then. Where there are no locks nobody waits: the same is made twice and put in place whole.
+    ///
+    /// # Errors
+    /// The cache cannot be written, or this process was asked to stop.
+    pub fn turn(&self, kind: &str, group: &str) -> Result<Turn> {
+        let locks = self.root.join("locks");
+        fs_err::create_dir_all(&locks)?;
+        let path = locks.join(format!("{kind}-{}", group.get(..16).unwrap_or(group)));
+        let (begun, mut told) = (Instant::now(), false);
+        loop {
+            if let Some(lock) = Locked::open(&path)? {
+                return Ok(Turn { _lock: lock });
+            }
+            if !told && begun.elapsed() > SILENT {
+                // Nobody may be listening any more, which is no reason to stop.
+                let _ =
+                    writeln!(stderr(), "note: waiting for another tunelab, which makes {kind} that this one needs too");
+                told = true;
+            }
+            check_process()?;
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// Writes an entry whole or not at all. Fails with the file's name where the disk is full or cannot be written.
     pub fn put(&self, kind: &str, key: &str, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let file = self.file(kind, key);
@@ -62,7 +102,8 @@ impl Cache {
         let bytes = safetensors::serialize(tensors, Some(header))
             .map_err(|e| Error::run(format!("cannot make the cache entry `{}`", file.display())).cause(e))?;
         fs_err::create_dir_all(self.root.join(kind))?;
-        let unfinished = file.with_extension(format!("{}.tmp", std::process::id()));
+        // Processes of two machines may have one number.
+        let unfinished = file.with_extension(format!("{}-{}.tmp", std::process::id(), nanoseconds()));
         let written = fs_err::write(&unfinished, &bytes).and_then(|()| fs_err::rename(&unfinished, &file));
         if written.is_err() {
             // What is half written must not fill the disk further; that it could not be written is the error to tell.
@@ -79,6 +120,10 @@ impl Cache {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+fn nanoseconds() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos())
 }
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Tensor>, String> {

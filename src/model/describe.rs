@@ -16,6 +16,7 @@ use super::unet::{Unet, UnetConfig};
 use super::vae::{Vae, VaeConfig};
 use crate::error::Result;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 pub use super::module::{Kind, Module, Network, Positions};
 
@@ -53,18 +54,22 @@ impl VaeConfig {
 ///
 /// Errors: it cannot; with the names that can.
 pub fn plausible_target(target: &str) -> std::result::Result<(), BTreeSet<String>> {
-    let unet = published::unet(Family::Sd1).and_then(|config| config.describe()).map_err(|_| BTreeSet::new())?;
-    let adapted = || unet.modules.iter().filter(|module| module.takes_lora());
-    if adapted().any(|module| targets::matches(&module.name, target)) {
+    // A sweep asks this for every target of every run.
+    static ADAPTED: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let unet = published::unet(Family::Sd1).and_then(|config| config.describe());
+        let modules = unet.map(|unet| unet.modules).unwrap_or_default();
+        modules.into_iter().filter(Module::takes_lora).map(|module| module.name).collect()
+    });
+    if ADAPTED.iter().any(|name| targets::matches(name, target)) {
         return Ok(());
     }
-    let ends: BTreeSet<String> = adapted().map(|module| ending(module).to_owned()).collect();
+    let ends: BTreeSet<String> = ADAPTED.iter().map(|name| ending(name).to_owned()).collect();
     if ends.iter().any(|end| target.ends_with(&format!(".{end}"))) { Ok(()) } else { Err(ends) }
 }
 
 /// The last part of a name, with the part before it where the last is a number: `to_out.0`.
-fn ending(module: &Module) -> &str {
+fn ending(name: &str) -> &str {
     let numbered = |c: char| c.is_ascii_digit() || c == '.';
-    let word = module.name.trim_end_matches(numbered);
-    word.rfind('.').map_or(module.name.as_str(), |at| &module.name[at + 1..])
+    let word = name.trim_end_matches(numbered);
+    word.rfind('.').map_or(name, |at| &name[at + 1..])
 }

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use super::estimate::{Memory, Trained, estimate};
+use super::listing;
 use super::local;
 use super::networks::{self, FLOAT, Networks};
 use crate::adapter;
@@ -29,15 +30,18 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let loaded = files::load(&args.files, &args.set, &mut |note| say(format!("note: {note}")))?;
     let mut failures = files::clashes(&loaded);
     let count = loaded.len();
-    for Loaded { file, plans, .. } in loaded {
-        for note in notes_of(plans.as_deref().unwrap_or_default()) {
-            // A closed stderr must not hide the exit code.
-            let _ = writeln!(io::stderr(), "warning: {}: {note}", file.display());
+    for of in loaded {
+        let file = of.file.display();
+        if let Some(error) = of.error {
+            failures.push(error);
+            continue;
         }
-        match plans {
-            Ok(plans) if plans.len() > 1 => print(&format!("ok {} ({} variants)\n", file.display(), plans.len()))?,
-            Ok(_) => print(&format!("ok {}\n", file.display()))?,
-            Err(error) => failures.push(error),
+        for note in notes_of(of.plans()) {
+            say(format!("warning: {file}: {note}"));
+        }
+        match of.variants.len() {
+            0 | 1 => print(&format!("ok {file}\n"))?,
+            many => print(&format!("ok {file} ({many} variants)\n"))?,
         }
     }
     if failures.len() == 1 {
@@ -53,10 +57,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
 }
 
 /// The notes on all of a file's plans, each once.
-fn notes_of(plans: &[Planned]) -> Vec<String> {
+fn notes_of<'a>(plans: impl Iterator<Item = &'a Planned>) -> Vec<String> {
+    // A note is about these two, and most of a sweep's plans have the same.
+    let mut seen: Vec<(&Source, Vec<String>)> = Vec::new();
     let mut notes: Vec<String> = Vec::new();
-    for plan in plans.iter().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
-        notes.extend(note(plan).filter(|note| !notes.contains(note)));
+    for plan in plans.flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in)) {
+        let about = (&plan.model, adapter::method(&plan.adapter).targets().to_vec());
+        if !seen.contains(&about) {
+            notes.extend(note(plan).filter(|note| !notes.contains(note)));
+            seen.push(about);
+        }
     }
     notes
 }
@@ -78,12 +88,33 @@ pub fn note(plan: &Plan) -> Option<String> {
 }
 
 /// `tunelab plan FILE`: the resolved plan with what it amounts to, or that of each variant, or
-/// those of their stand-ins.
+/// those of their stand-ins; of a sweep the list of its runs.
 ///
-/// Errors: the file's problems, a model folder whose UNet is of another kind, or no stand-in where
-/// it is asked for.
+/// Errors: the file's problems, a model folder whose UNet is of another kind, no stand-in where
+/// it is asked for, or no run of a name that `--only` gives.
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let planned = Planned::load_all(&args.file, &args.set)?;
+    let loaded = Loaded::of(args.file.clone(), &args.set);
+    if let Some(error) = loaded.error {
+        return Err(error);
+    }
+    let sweep = loaded.sweep.filter(|_| args.only.is_empty());
+    let planned = files::only(loaded.variants.into_iter().filter_map(|(_, planned)| planned.ok()), &args.only)?;
+    if let Some(sweep) = sweep {
+        let other = planned.first().and_then(|planned| {
+            let stand_in = planned.stand_in.as_ref().filter(|_| args.stand_in || !planned.plan.model.is_here());
+            stand_in.and_then(Plan::in_place)
+        });
+        let note = other.map(|other| {
+            if args.stand_in {
+                format!("a stand-in: {other}")
+            } else {
+                format!("where no hub can be reached: {other} (tunelab plan --stand-in)")
+            }
+        });
+        let itself = |planned: Planned| if args.stand_in { planned.stand_in(&args.file) } else { Ok(planned.plan) };
+        let plans = planned.into_iter().map(itself).collect::<Result<Vec<_>>>()?;
+        return print(&listing::list(&sweep, &plans, note, &args.results)?);
+    }
     let several = planned.len() > 1;
     let mut texts = Vec::new();
     for planned in planned {
@@ -199,6 +230,17 @@ fn class_images(objective: &Objective) -> Option<String> {
         counted(dreambooth.class_sample.steps, "step"),
         dreambooth.class_sample.sampler
     ))
+}
+
+/// Optimizer steps, where that is known before the pictures are here.
+pub(super) fn total_steps(plan: &Plan) -> Option<usize> {
+    match plan.train.length {
+        Length::Steps(steps) => Some(steps),
+        Length::Epochs(_) => {
+            let pictures = local::pictures(&plan.dataset.source)?;
+            Some(plan.train.total_steps(pictures.max(class_count(&plan.objective))))
+        }
+    }
 }
 
 fn steps(plan: &Plan) -> String {

@@ -247,7 +247,7 @@ impl Progress {
     }
 
     /// Shows progress in a terminal's tab or taskbar.
-    fn show_beside(&self, shown: Shown) {
+    pub(super) fn show_beside(&self, shown: Shown) {
         if let Mode::Terminal { taskbar: true, .. } = self.mode {
             // Nobody may be listening any more.
             let _ = stderr().write_all(shown.sequence().as_bytes());

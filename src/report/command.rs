@@ -10,14 +10,17 @@ use crate::cli::terminal;
 use crate::cli::{PlotArgs, ReportArgs, TableArgs};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::results::{LOSS_CSV, PLAN_TOML, write_atomic, write_figure};
+use crate::results::{LOSS_CSV, PLAN_TOML, sweeps, write_atomic, write_figure};
 
 use super::fidelity;
-use super::figure::{Figure, PIXELS_PER_INCH};
+use super::figure::{Drawing, PIXELS_PER_INCH};
 use super::losses::Losses;
 use super::page;
 use super::plot::{self, LossKind, PlotOptions};
 use super::runs::{Run, Runs};
+use super::sweep::grouped::{Grouped, differing};
+use super::sweep::measure::Measure;
+use super::sweep::{Swept, best_group, best_run, drawing};
 use super::table::{Field, Table, View, to_json, to_text};
 
 /// `tunelab table`: of the runs named, or of the whole tree, whose `table.{md,csv,tex}` it then
@@ -27,6 +30,11 @@ use super::table::{Field, Table, View, to_json, to_text};
 /// Wrong input: no finished run there, no such baseline or column, or a results folder that takes no
 /// files: then the table is printed all the same.
 pub fn table(args: &TableArgs) -> Result<()> {
+    let progress = Progress::from_env();
+    let best = args.best.as_deref().map(Measure::named).transpose()?;
+    if !args.group_by.is_empty() {
+        return groups(args, best, &progress);
+    }
     let fields = args.columns.iter().map(|key| Field::named(key.trim())).collect::<Result<Vec<_>>>()?;
     let shown = |table: &Table| -> Result<String> {
         let table = match &args.sort {
@@ -42,16 +50,70 @@ pub fn table(args: &TableArgs) -> Result<()> {
     };
     if !args.run_dirs.is_empty() {
         let runs = args.run_dirs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
-        return print(&shown(&Table::new(&runs, args.baseline.as_deref())?)?);
+        print(&shown(&Table::new(&runs, args.baseline.as_deref())?)?)?;
+        return tell_best(&runs.iter().collect::<Vec<_>>(), best);
     }
-    let progress = Progress::from_env();
-    let table = Table::new(&finished(&args.results, &progress)?.finished, args.baseline.as_deref())?;
+    let runs = finished(&args.results, &progress)?.finished;
+    let table = Table::new(&runs, args.baseline.as_deref())?;
     print(&shown(&table)?)?;
+    tell_best(&runs.iter().collect::<Vec<_>>(), best)?;
     let printed_only =
         |e: Error| Error::input(format!("{}; to print a table and write nothing, name its runs", e.line()));
     table.write(&args.results).map_err(printed_only)?;
     let files = ["md", "csv", "tex"].map(|ending| args.results.join(format!("table.{ending}")));
     tell_written(&progress, &files);
+    Ok(())
+}
+
+/// The runs that are named, or all that are finished.
+fn chosen(run_dirs: &[PathBuf], results: &Path, progress: &Progress) -> Result<Vec<Run>> {
+    match run_dirs {
+        [] => Ok(finished(results, progress)?.finished),
+        named => named.iter().map(|path| Run::open(path)).collect(),
+    }
+}
+
+fn tell_best(runs: &[&Run], best: Option<Measure>) -> Result<()> {
+    let Some(measure) = best else { return Ok(()) };
+    let told =
+        best_run(runs, measure).ok_or_else(|| Error::input(format!("none of these runs has {}", measure.key())))?;
+    print(&format!("{told}\n"))
+}
+
+/// `tunelab table --group-by`: it writes nothing.
+fn groups(args: &TableArgs, best: Option<Measure>, progress: &Progress) -> Result<()> {
+    let mut measures = args.columns.iter().map(|key| Measure::named(key.trim())).collect::<Result<Vec<_>>>()?;
+    measures.extend(best.filter(|best| !measures.is_empty() && !measures.contains(best)));
+    let runs = chosen(&args.run_dirs, &args.results, progress)?;
+    let runs: Vec<&Run> = runs.iter().collect();
+    let keys = match args.group_by.as_slice() {
+        [auto] if auto == "auto" => differing(&runs),
+        keys => keys.iter().map(|key| key.trim().to_owned()).collect(),
+    };
+    let grouped = Grouped::new(&runs, &keys, &measures)?;
+    print(&if args.json { grouped.to_json() } else { grouped.to_text() })?;
+    tell_best(&runs, best)?;
+    match best.and_then(|measure| best_group(&grouped, measure)) {
+        Some(told) => print(&format!("{told}\n")),
+        None => Ok(()),
+    }
+}
+
+/// `tunelab plot --metric`: of the runs named, or of all.
+fn plot_metric(args: &PlotArgs, metric: &str, progress: &Progress) -> Result<()> {
+    let measure = Measure::named(metric)?;
+    let keys: Vec<String> = args.by.iter().map(|key| key.trim().to_owned()).collect();
+    let files = if let Some(file) = &args.output {
+        vec![file.clone()]
+    } else {
+        let stem = format!("{metric}-by-{}", keys.join("-"));
+        ["png", "svg"].map(|ending| args.results.join(format!("{stem}.{ending}"))).to_vec()
+    };
+    files.iter().try_for_each(|file| file_format(file).map(drop))?;
+    let runs = chosen(&args.run_dirs, &args.results, progress)?;
+    let drawing = drawing::draw(&runs.iter().collect::<Vec<_>>(), measure, &keys)?;
+    files.iter().try_for_each(|file| write(file, &drawing))?;
+    tell_written(progress, &files);
     Ok(())
 }
 
@@ -62,6 +124,9 @@ pub fn table(args: &TableArgs) -> Result<()> {
 /// Wrong input: a folder without losses, or an output that is neither PNG nor SVG.
 pub fn plot(args: &PlotArgs) -> Result<()> {
     let progress = Progress::from_env();
+    if let Some(metric) = &args.metric {
+        return plot_metric(args, metric, &progress);
+    }
     let files = match &args.output {
         Some(file) => vec![file.clone()],
         None => ["png", "svg"].map(|ending| args.results.join(format!("loss.{ending}"))).to_vec(),
@@ -78,6 +143,7 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
         _ => LossKind::Both,
     };
     let figure = plot::draw(&runs, PlotOptions { losses, log: args.log, smoothing: args.smoothing })?;
+    let figure = Drawing::Curves(figure);
     files.iter().try_for_each(|file| write(file, &figure))?;
     tell_written(&progress, &files);
     Ok(())
@@ -97,12 +163,16 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let losses = readable(runs.finished.iter().map(|run| run.path.as_path()), &progress);
     if !losses.is_empty() {
         let figure = plot::draw(&losses, PlotOptions { losses: LossKind::Both, log: false, smoothing: None })?;
+        let figure = Drawing::Curves(figure);
         let figures = ["png", "svg"].map(|ending| results.join(format!("loss.{ending}")));
         figures.iter().try_for_each(|file| write(file, &figure))?;
     }
     // A run draws its own figure; trees of earlier versions may lack it.
     for run in runs.finished.iter().filter(|run| !run.path.join("metrics.png").is_file()) {
         run.record.metrics.iter().try_for_each(|metrics| fidelity::write(&run.path, metrics))?;
+    }
+    for sweep in sweeps(results) {
+        Swept::of(&sweep, &runs.finished).map_or(Ok(()), |swept| swept.write(results).map(drop))?;
     }
     let written = page::write(results, &runs, &table, args.single_file)?;
     let written: Vec<PathBuf> = written.into_iter().map(|name| results.join(name)).collect();
@@ -168,7 +238,7 @@ fn file_format(file: &Path) -> Result<FileFormat> {
     }
 }
 
-fn write(file: &Path, figure: &Figure) -> Result<()> {
+fn write(file: &Path, figure: &Drawing) -> Result<()> {
     match file_format(file)? {
         FileFormat::Png => write_figure(file, &figure.to_image()?, PIXELS_PER_INCH),
         FileFormat::Svg => write_atomic(file, figure.to_svg()?.as_bytes()),

@@ -1,4 +1,4 @@
-//! Losses over steps, and metrics, as a figure for one column of a paper, drawn with plotters.
+//! Losses over steps, metrics, and what came of sweeps, as a figure for one column of a paper, drawn with plotters.
 //!
 //! In: panels of curves; neighbors with the same x axis have it once. Out: an image, or SVG text; both 3.4 inches wide with
 //! words about 8 points high, so that they go into a two-column page as they are. Legends are above
@@ -6,6 +6,7 @@
 //! turns them into plotters' whole units.
 
 mod axis;
+mod heat;
 mod line;
 mod surface;
 
@@ -20,9 +21,11 @@ use crate::error::Result;
 use super::losses::Point;
 
 pub use axis::Axis;
+pub use heat::{HeatCell, HeatMap, Labels};
 pub use line::{Curve, Marker};
 pub use surface::{PIXELS_PER_INCH, Surface};
 
+use heat::HeatLayout;
 use surface::{INK, OVERSAMPLING, failed, register_font, text_width};
 
 /// A column of most two-column papers.
@@ -96,17 +99,19 @@ impl Named {
     }
 }
 
-impl Figure {
-    /// The figure as pixels, [`PIXELS_PER_INCH`] of them.
-    ///
-    /// # Errors
-    /// plotters cannot draw it.
-    pub fn to_image(&self) -> Result<Rgb> {
-        let layout = Layout::new(self)?;
-        let (width, height) = layout.size(self, Surface::Pixels);
+/// What can be drawn as pixels and as SVG.
+trait Canvas {
+    /// The width and height in plotters' units.
+    fn size(&self, surface: Surface) -> (u32, u32);
+
+    /// Draws it on an area of that size.
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, surface: Surface) -> Result<()>;
+
+    fn to_image(&self) -> Result<Rgb> {
+        let (width, height) = self.size(Surface::Pixels);
         let mut pixels = vec![255; 3 * width as usize * height as usize];
         let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        layout.draw(self, &area, Surface::Pixels)?;
+        self.draw(&area, Surface::Pixels)?;
         drop(area);
         let large = image::RgbImage::from_raw(width, height, pixels).ok_or_else(|| failed("its size is wrong"))?;
         let (width, height) = (width / OVERSAMPLING, height / OVERSAMPLING);
@@ -114,16 +119,11 @@ impl Figure {
         Ok(Rgb { width: width as usize, height: height as usize, pixels })
     }
 
-    /// The figure as SVG text of the same size on paper.
-    ///
-    /// # Errors
-    /// plotters cannot draw it.
-    pub fn to_svg(&self) -> Result<String> {
-        let layout = Layout::new(self)?;
-        let (width, height) = layout.size(self, Surface::Svg);
+    fn to_svg(&self) -> Result<String> {
+        let (width, height) = self.size(Surface::Svg);
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        layout.draw(self, &area, Surface::Svg)?;
+        self.draw(&area, Surface::Svg)?;
         drop(area);
         // plotters writes the number of units as the size, which would be CSS pixels.
         let [across, down] = [width, height].map(|units| f64::from(units) / PIXELS_PER_INCH);
@@ -132,6 +132,73 @@ impl Figure {
             format!("width=\"{across:.3}in\" height=\"{down:.3}in\""),
         );
         Ok(svg.replacen(&units, &inches, 1))
+    }
+}
+
+impl Figure {
+    /// The figure as pixels, [`PIXELS_PER_INCH`] of them.
+    ///
+    /// # Errors
+    /// plotters cannot draw it.
+    pub fn to_image(&self) -> Result<Rgb> {
+        Laid { layout: Layout::new(self)?, figure: self }.to_image()
+    }
+
+    /// The figure as SVG text of the same size on paper.
+    ///
+    /// # Errors
+    /// plotters cannot draw it.
+    pub fn to_svg(&self) -> Result<String> {
+        Laid { layout: Layout::new(self)?, figure: self }.to_svg()
+    }
+}
+
+/// Curves, or a heat map.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drawing {
+    /// Curves.
+    Curves(Figure),
+    /// A heat map.
+    Heat(HeatMap),
+}
+
+impl Drawing {
+    /// As [`Figure::to_image`].
+    ///
+    /// # Errors
+    /// plotters cannot draw it.
+    pub fn to_image(&self) -> Result<Rgb> {
+        match self {
+            Self::Curves(figure) => figure.to_image(),
+            Self::Heat(map) => HeatLayout::new(map)?.to_image(),
+        }
+    }
+
+    /// As [`Figure::to_svg`].
+    ///
+    /// # Errors
+    /// plotters cannot draw it.
+    pub fn to_svg(&self) -> Result<String> {
+        match self {
+            Self::Curves(figure) => figure.to_svg(),
+            Self::Heat(map) => HeatLayout::new(map)?.to_svg(),
+        }
+    }
+}
+
+/// A figure with its layout.
+struct Laid<'a> {
+    layout: Layout,
+    figure: &'a Figure,
+}
+
+impl Canvas for Laid<'_> {
+    fn size(&self, surface: Surface) -> (u32, u32) {
+        self.layout.size(self.figure, surface)
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, surface: Surface) -> Result<()> {
+        self.layout.draw(self.figure, area, surface)
     }
 }
 

@@ -18,5 +18,6 @@ pub mod page;
 pub mod plot;
 pub mod runs;
 pub mod settings;
+pub mod sweep;
 pub mod table;
 pub mod text;

@@ -17,12 +17,14 @@ mod single_file;
 
 use std::path::Path;
 
+use crate::config::files::Sweep;
 use crate::error::Result;
 use crate::numbers::{counted, duration_with_tenths};
-use crate::results::write_atomic;
+use crate::results::{sweeps, write_atomic};
 
 use super::document::{Block, Grid, Image, encode, to_markdown};
 use super::runs::{Folder, Run, Runs};
+use super::sweep::Swept;
 use super::table::{Table, to_cells, to_page};
 pub use finding::{Finding, findings};
 use groups::{captioned, groups, shared_by};
@@ -75,6 +77,7 @@ impl Page {
             findings: findings(finished),
             grids: images(finished),
             table: to_page(table, &folders, true),
+            sweeps: swept(results, finished),
             curves: drawing(results),
             figures: figures(finished),
             differences: settings::differences(finished),
@@ -112,6 +115,7 @@ pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     };
     out.extend(part("Pictures", images(finished)));
     out.extend(table_blocks(table));
+    out.extend(part("Sweeps", swept(results, finished)));
     out.extend(part("Curves", curves(results, finished)));
     out.extend(part("What differs", settings::differences(finished)));
     out.extend(part("Fidelity by prompt", fidelity::blocks(finished)));
@@ -121,6 +125,12 @@ pub fn blocks(results: &Path, runs: &Runs, table: &Table) -> Vec<Block> {
     out.extend(part("Environment", environment::blocks(finished)));
     out.extend(part("To repeat it", commands::blocks(finished)));
     out
+}
+
+/// What came of each sweep; one that cannot be told is left out.
+fn swept(results: &Path, finished: &[Run]) -> Vec<Block> {
+    let told = |sweep: &Sweep| Swept::of(sweep, finished)?.blocks(results).ok();
+    sweeps(results).iter().filter_map(told).flatten().collect()
 }
 
 fn answer(finding: Finding) -> Vec<Block> {

@@ -47,6 +47,11 @@ pub struct Gpu {
 }
 
 impl Machine {
+    /// NVIDIA's graphics processors of this computer; empty where there is none.
+    pub fn cards() -> Vec<Gpu> {
+        gpus()
+    }
+
     /// Looks at this computer. Starts `nvidia-smi` where there is one, so it may take a second.
     pub fn detect() -> Self {
         Self {
@@ -57,10 +62,16 @@ impl Machine {
             cpu_features: cpu_features(),
             simd: Some(tunelab_ops::simd::current().to_string()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: memory_mib(),
+            memory_mib: total_memory_mib(),
             gpus: gpus(),
         }
     }
+}
+
+/// All memory of this computer, and what a program could have of it now, MiB (Linux).
+pub fn memory_mib() -> Option<[f64; 2]> {
+    let of = |key| kib_field("/proc/meminfo", key);
+    Some([of("MemTotal")?, of("MemAvailable")?])
 }
 
 /// The memory that this process has in use now, MiB (Linux).
@@ -118,7 +129,7 @@ fn cpu_features() -> Vec<String> {
     Vec::new()
 }
 
-fn memory_mib() -> Option<f64> {
+fn total_memory_mib() -> Option<f64> {
     let mac = || Some(output("sysctl", &["-n", "hw.memsize"])?.parse::<f64>().ok()? / 1024.0 / 1024.0);
     kib_field("/proc/meminfo", "MemTotal").or_else(mac)
 }

@@ -48,7 +48,14 @@ pub fn sample_name(set: SampleSet, prompt: &str, index: usize) -> String {
 pub fn run_folder(name: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     let harmless = !name.is_empty() && name.len() <= 120 && !name.starts_with(['.', '-']) && !name.ends_with('.');
-    if harmless && name.chars().all(plain) && !is_reserved(name) && !TAKEN.contains(&name.to_lowercase().as_str()) {
+    // What came of a sweep lies in such a folder.
+    let is_sweeps = name.to_lowercase().ends_with(".sweep");
+    if harmless
+        && !is_sweeps
+        && name.chars().all(plain)
+        && !is_reserved(name)
+        && !TAKEN.contains(&name.to_lowercase().as_str())
+    {
         return name.to_string();
     }
     let readable: String = name.chars().map(|c| if plain(c) { c } else { '-' }).take(SLUG_CHARS).collect();

@@ -7,11 +7,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fs_err as fs;
 
 use super::inputs::INPUTS_JSON;
-use super::lock::lock;
+use super::lock::{DYING, lock};
 use super::names::run_folder;
 use super::{
     CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, PROGRESS_JSON, RESAMPLING_JSON, RUN_JSON, RunDir,
@@ -75,13 +76,34 @@ impl RunDir {
     /// Wrong input: the folder holds another plan, files that are no run's, another process writes
     /// there now, or `results` cannot be written.
     pub fn open(results: &Path, name: &str, plan_toml: &str, force: bool) -> Result<Opened> {
+        Self::open_if_free(results, name, plan_toml, force, DYING)?.ok_or_else(|| {
+            let path = results.join(run_folder(name));
+            Error::input(format!("{} is being written by another tunelab", path.display()))
+                .hint("wait until that one ends, or give this one another --results folder")
+        })
+    }
+
+    /// As [`RunDir::open`]; `None` if another process writes there for longer than `patience`.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`], but for that.
+    pub fn open_if_free(
+        results: &Path,
+        name: &str,
+        plan_toml: &str,
+        force: bool,
+        patience: Duration,
+    ) -> Result<Option<Opened>> {
         let path = results.join(run_folder(name));
         fs::create_dir_all(&path).map_err(|e| unwritable(results, e))?;
-        let Some(lock) = lock(results, &run_folder(name)).map_err(|e| unwritable(results, e))? else {
-            return Err(Error::input(format!("{} is being written by another tunelab", path.display()))
-                .hint("wait until that one ends, or give this one another --results folder"));
-        };
-        let run = Self { path, _lock: Some(Arc::new(lock)) };
+        let lock = lock(results, &run_folder(name), patience).map_err(|e| unwritable(results, e))?;
+        let Some(lock) = lock else { return Ok(None) };
+        Self { path, _lock: Some(Arc::new(lock)) }.found(results, plan_toml, force).map(Some)
+    }
+
+    /// What is in the folder of a run that is locked.
+    fn found(self, results: &Path, plan_toml: &str, force: bool) -> Result<Opened> {
+        let run = self;
         match run.stored_plan()? {
             Some(stored) if force => run.clear(&stored, plan_toml)?,
             Some(stored) if PlanDiff::of(&stored, plan_toml) == PlanDiff::Training && run.holds_only_its_plan()? => {

@@ -16,7 +16,7 @@
 use super::Experiment;
 use super::phases::CLASS_PICTURES;
 use crate::config::{DreamBooth, Dtype};
-use crate::data::{self, Picture};
+use crate::data::{self, Cache, Picture};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::hash;
@@ -42,15 +42,22 @@ pub fn find(
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
     model: &BTreeMap<String, String>,
-    cache: &Path,
+    cache: &Cache,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
     if let Some(own) = &prior.class_path {
         return data::load_dataset(own, Some(&prior.class_prompt), of.plan.dataset.skip_broken, warn);
     }
-    let folder = cache.join("class_images").join(key(of, prior, model));
-    let missing: Vec<usize> = (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect();
-    make(of, prior, generator, embeds, &folder, &missing)?;
+    let key = key(of, prior, model);
+    let folder = cache.root().join("class_images").join(&key);
+    let missing = || (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect::<Vec<_>>();
+    if missing().is_empty() {
+        of.progress.leave_out(CLASS_PICTURES);
+    } else {
+        let _turn = cache.turn("class_images", &key)?;
+        // Another process may have made them meanwhile.
+        make(of, prior, generator, embeds, &folder, &missing())?;
+    }
     data::load_pictures(&folder, (0..prior.class_images).map(name), &prior.class_prompt)
 }
 

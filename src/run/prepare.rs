@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use tunelab_ops::weight::products_in_bf16;
 
 /// Beside the runs: latents, conditioning and class images by content, shared by all of them.
-const CACHE_FOLDER: &str = ".cache";
+pub(super) const CACHE_FOLDER: &str = ".cache";
 
 impl RunInputs {
     /// Finds, fetches, checks, hashes and encodes. `judges` will measure the images.
@@ -68,7 +68,7 @@ impl RunInputs {
                 let (base, _) = Unet::new(unet.config(), base)?;
                 let generator = of.image_generator(&base, &vae, &schedule);
                 let embeds = &texts.eval_embeds;
-                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, cache.root(), warn)?;
+                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, &cache, warn)?;
                 data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
                 hashes.class = hash_pictures(&found);
                 Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
@@ -106,10 +106,13 @@ impl RunInputs {
 fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> Result<()> {
     let Experiment { plan, device, progress, .. } = *of;
     // A model that cannot be counted is refused where it is loaded.
-    if let (Some(card), Ok(memory)) = (device::card_memory(device), fit::needed(plan, &files.root))
-        && let Some(short) = fit::fit(plan, &memory, card)?
-    {
-        warn(short);
+    if let Ok(memory) = fit::needed(plan, &files.root, !device.is_cpu()) {
+        let short = match (device::card_memory(device), fit::HostMemory::now()) {
+            (Some(card), _) => fit::fit(plan, &memory, card)?,
+            (None, Some(host)) if device.is_cpu() => fit::fit_host(plan, &memory, &host)?,
+            (None, _) => None,
+        };
+        short.into_iter().for_each(&mut *warn);
     }
     command::note(plan).into_iter().for_each(&mut *warn);
     let schedule = files.noise_schedule()?;

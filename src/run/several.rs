@@ -1,62 +1,90 @@
-//! The `tunelab run` command: every experiment of every file, one after the other.
+//! The `tunelab run` command: every experiment of every file, one after the other, or several at once (`jobs`).
 //!
 //! In: its arguments. Out: a folder of results for each, the table of all, and where there are
 //! several a closing summary on stderr. An experiment that fails does not stop the others; the exit
 //! code is that of the worst.
 
 use super::inputs::Inputs;
-use super::{Experiment, next};
+use super::jobs::Jobs;
+use super::{Experiment, job, next};
 use crate::adapter;
 use crate::assets::{Hubs, Reach};
-use crate::cli::RunArgs;
 use crate::cli::output::print;
-use crate::config::files::{self, Loaded};
+use crate::cli::{DeviceChoice, RunArgs};
+use crate::config::files::{self, Loaded, Sweep};
 use crate::config::{Plan, Planned};
 use crate::device::{self, Threads};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::numbers::counted;
 use crate::progress::Progress;
+use crate::report::runs::Runs;
+use crate::report::sweep::Swept;
 use crate::report::table::{self, Table};
-use crate::results::{LOSS_CSV, METRICS_CSV, Opened, RunDir, run_folder};
+use crate::results::{LOSS_CSV, METRICS_CSV, Opened, RunDir, run_folder, sweep_folder, write_sweep};
 use crate::train::checkpoint::Checkpoint;
 use candle_core::Device;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-/// What became of an experiment; with the table of all runs, where it has a new row.
-enum Outcome {
-    Done(Table),
-    DrawnAgain(Table),
+/// What became of an experiment.
+pub(super) enum Outcome {
+    Done,
+    DrawnAgain,
     AlreadyDone,
     NotRun,
+    /// Another process has it.
+    Taken,
     Failed(Error),
 }
 
+/// What is done about a run that another process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum IfTaken {
+    /// It is an error.
+    Refuse,
+    /// Others come first.
+    PassOver,
+    /// It is waited for: it may be done then, or not, if that process ended before its end.
+    Wait,
+}
+
+/// What is said of a run that has nothing left to do.
+const FINISHED: &str = "finished already with this plan (--force runs it again)";
+
+/// Between two looks at a run that another process has.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// An experiment's folder (its file and variant, if those could not be read), what became of it,
 /// and whether it is a stand-in.
-struct Line {
-    place: PathBuf,
-    outcome: Outcome,
-    stand_in: bool,
+pub(super) struct Line {
+    pub place: PathBuf,
+    pub outcome: Outcome,
+    pub stand_in: bool,
 }
 
 /// An experiment before its turn: its file and variant, and its plan or what is wrong.
-type Waiting = (PathBuf, Result<Planned>);
+pub(super) type Waiting = (PathBuf, Result<Planned>);
 
 /// What is to be run; `why` where it is a stand-in.
-struct Chosen {
-    plan: Plan,
-    why: Option<String>,
+pub(super) struct Chosen {
+    pub plan: Plan,
+    pub why: Option<String>,
 }
 
-/// `tunelab run`: every experiment in order.
+/// `tunelab run`: every experiment in order, or several at once.
 ///
 /// Errors: the only experiment's own, an interrupt, two experiments of one name (then nothing is
 /// run), or how many failed.
 pub fn run(args: &RunArgs) -> Result<()> {
+    if args.job {
+        return job::run(args);
+    }
     let interrupt = Interrupt::install()?;
     let progress = Progress::from_env();
     let asked = args.tensorboard.then(|| "log.tensorboard=true".to_owned());
@@ -65,89 +93,168 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if let Some(error) = files::clashes(&loaded).into_iter().next() {
         return Err(error);
     }
-    let mut queue: Vec<Waiting> = loaded.into_iter().flat_map(|file| waiting(file, args.stand_in)).collect();
+    if !args.only.is_empty() {
+        files::only(loaded.iter().flat_map(Loaded::plans).cloned(), &args.only)?;
+    }
+    let sweeps: Vec<Sweep> = loaded.iter().filter_map(|of| of.sweep.clone()).collect();
+    let mut queue: Vec<Waiting> = loaded.into_iter().flat_map(|file| waiting(file, args)).collect();
     // Problems are told before hours of work.
     queue.sort_by_key(|(_, plan)| plan.is_ok());
     if queue.iter().all(|(_, plan)| plan.is_err()) {
         return close(queue.into_iter().map(failed_already).collect(), args, &progress);
     }
-    let device::Opened { device, why } = device::open(args.device)?;
-    if let Some(why) = why {
-        progress.line(why);
+    let jobs = Jobs::of(args, queue.len());
+    // Each job opens its own.
+    let mut device = Device::Cpu;
+    if jobs.is_none() {
+        let opened = device::open(args.device.first().copied().unwrap_or(DeviceChoice::Auto))?;
+        opened.why.iter().for_each(|why| progress.line(why));
+        device = opened.device;
     }
-    let reach = Reach::new(Hubs::from_env());
-    // It was said before anything else.
-    let warnings = Threads::from_env().warning.into_iter().collect();
-    let told = RefCell::default();
-    let inputs = Inputs::default();
-    let room = Room { args, device, reach, inputs, progress: &progress, interrupt: &interrupt, warnings, told };
-    let lines = room.work_through(queue);
-    let shown = show_table(&lines);
+    let room = Room::new(args, device, &progress, &interrupt);
+    let lines = match jobs {
+        Some(jobs) => jobs.work_through(&room, queue)?,
+        None => room.work_through(queue),
+    };
+    for sweep in &sweeps {
+        if let Err(error) = write_swept(sweep, &args.results, &progress) {
+            progress.warn(format!("what came of the sweep {} is not written: {}", sweep.name, error.line()));
+        }
+    }
+    let shown = room.newest.take().map_or(Ok(()), |table| print(&table::to_terminal(&table)));
     // What became of the experiments matters more than a terminal that is gone.
     close(lines, args, &progress).and(shown)
 }
 
-/// The experiments of a file; with `stand_in` its stand-ins in their place. Where none of them can
-/// be run, the file's one error.
-fn waiting(Loaded { file, plans, variants }: Loaded, stand_in: bool) -> Vec<Waiting> {
+/// What came of a sweep, as far as its runs are finished.
+fn write_swept(sweep: &Sweep, results: &Path, progress: &Progress) -> Result<()> {
+    let finished = Runs::read(results, &mut |_| {}).map(|runs| runs.finished).unwrap_or_default();
+    let Some(swept) = Swept::of(sweep, &finished) else { return Ok(()) };
+    write_sweep(results, sweep)?;
+    swept.write(results)?;
+    let folder = results.join(sweep_folder(&sweep.name));
+    let best: Vec<String> = swept.best()?.into_iter().map(|line| format!("\n  {line}")).collect();
+    progress.line(format!(
+        "\n{} of the sweep {} in {}{}",
+        counted(swept.count(), "run"),
+        sweep.name,
+        folder.display(),
+        best.concat()
+    ));
+    Ok(())
+}
+
+/// The experiments of a file, those that `--only` names; with `--stand-in` its stand-ins in their place. Where
+/// none of them can be run, the file's one error.
+fn waiting(Loaded { file, error, variants, .. }: Loaded, args: &RunArgs) -> Vec<Waiting> {
     let alone = |planned: Planned| Ok(Planned { plan: planned.stand_in(&file)?, stand_in: None });
     let place = |variant: Option<String>| {
         let name = variant.map_or_else(|| "a variant".to_owned(), |name| format!("variant {name}"));
         PathBuf::from(format!("{} ({name})", file.display()))
     };
     let one = |(variant, planned): (_, Result<Planned>)| {
-        (place(variant), if stand_in { planned.and_then(alone) } else { planned })
+        (place(variant), if args.stand_in { planned.and_then(alone) } else { planned })
     };
-    let mut waiting: Vec<Waiting> = variants.into_iter().map(one).collect();
-    if waiting.iter().any(|(_, planned)| planned.is_ok()) {
+    let is_asked = |(_, planned): &(_, Result<Planned>)| {
+        let is_called = |plan: &Plan| args.only.contains(&plan.name);
+        let planned = planned.as_ref().ok();
+        args.only.is_empty()
+            || planned.is_some_and(|of| is_called(&of.plan) || of.stand_in.as_ref().is_some_and(is_called))
+    };
+    let mut waiting: Vec<Waiting> = variants.into_iter().filter(is_asked).map(one).collect();
+    if !args.only.is_empty() || waiting.iter().any(|(_, planned)| planned.is_ok()) {
         return waiting;
     }
-    let error = plans.err().or_else(|| waiting.pop()?.1.err());
+    let error = error.or_else(|| waiting.pop()?.1.err());
     error.map(|error| (file, Err(error))).into_iter().collect()
 }
 
-fn failed_already((place, plan): Waiting) -> Line {
+pub(super) fn failed_already((place, plan): Waiting) -> Line {
     Line { place, outcome: plan.err().map_or(Outcome::NotRun, Outcome::Failed), stand_in: false }
 }
 
 /// What all experiments share.
-struct Room<'a> {
-    args: &'a RunArgs,
-    device: Device,
+pub(super) struct Room<'a> {
+    pub args: &'a RunArgs,
+    pub device: Device,
     reach: Reach,
     inputs: Inputs,
-    progress: &'a Progress,
-    interrupt: &'a Interrupt,
+    pub progress: &'a Progress,
+    pub interrupt: &'a Interrupt,
     /// What was warned of before any experiment.
     warnings: Vec<String>,
     /// What was said of stand-ins.
     told: RefCell<BTreeSet<String>>,
+    /// The table of all runs, once it has a new row.
+    pub newest: RefCell<Option<Table>>,
 }
 
-impl Room<'_> {
+impl<'a> Room<'a> {
+    pub fn new(args: &'a RunArgs, device: Device, progress: &'a Progress, interrupt: &'a Interrupt) -> Self {
+        Self {
+            args,
+            device,
+            reach: Reach::new(Hubs::from_env()),
+            inputs: Inputs::default(),
+            progress,
+            interrupt,
+            // It was said before anything else.
+            warnings: Threads::from_env().warning.into_iter().collect(),
+            told: RefCell::default(),
+            newest: RefCell::default(),
+        }
+    }
+
+    /// One after the other; those that another process has last.
     fn work_through(&self, queue: Vec<Waiting>) -> Vec<Line> {
         let all = queue.len();
+        let if_taken = if all > 1 { IfTaken::PassOver } else { IfTaken::Refuse };
         let mut lines: Vec<Line> = Vec::new();
+        let mut later = Vec::new();
         for (index, (file, planned)) in queue.into_iter().enumerate() {
             let turn = (index + 1, all);
             let stopped = lines.iter().any(Line::is_interrupted);
             let line = match planned {
                 Ok(planned) if stopped => self.line(&planned.plan, Outcome::NotRun),
-                Ok(planned) => self.take_turn(planned, turn),
+                Ok(planned) => {
+                    let line = self.take_turn(planned.clone(), turn, if_taken);
+                    if matches!(line.outcome, Outcome::Taken) {
+                        self.tell_taken(&line.place);
+                        later.push((index, planned));
+                    }
+                    line
+                }
                 Err(error) => {
                     self.head(&file, turn);
                     Line { place: file, outcome: Outcome::Failed(error), stand_in: false }
                 }
             };
-            if let (Outcome::Failed(error), true) = (&line.outcome, all > 1) {
-                self.progress.line(error.to_string());
-            }
+            self.tell_failure(&line, all);
             lines.push(line);
+        }
+        for (index, planned) in later {
+            lines[index] = if lines.iter().any(Line::is_interrupted) {
+                self.line(&planned.plan, Outcome::NotRun)
+            } else {
+                self.take_turn(planned, (index + 1, all), IfTaken::Wait)
+            };
+            self.tell_failure(&lines[index], all);
         }
         lines
     }
 
-    fn take_turn(&self, planned: Planned, turn: (usize, usize)) -> Line {
+    /// Says that a run is another process's, for now.
+    pub fn tell_taken(&self, place: &Path) {
+        self.progress.line(format!("{}: another tunelab has this run, so others come first", place.display()));
+    }
+
+    fn tell_failure(&self, line: &Line, all: usize) {
+        if let (Outcome::Failed(error), true) = (&line.outcome, all > 1) {
+            self.progress.line(error.to_string());
+        }
+    }
+
+    fn take_turn(&self, planned: Planned, turn: (usize, usize), if_taken: IfTaken) -> Line {
         let name = planned.plan.name.clone();
         self.progress.keep_warnings(&self.warnings);
         let Chosen { plan, why } = match self.interrupt.check().and_then(|()| self.choose(planned)) {
@@ -156,13 +263,13 @@ impl Room<'_> {
         };
         self.head(&self.place(&plan.name), turn);
         self.tell_stand_in(&plan, why.as_deref());
-        let outcome = self.one(&plan, why.as_deref()).unwrap_or_else(Outcome::Failed);
+        let outcome = self.one(&plan, why.as_deref(), if_taken).unwrap_or_else(Outcome::Failed);
         self.line(&plan, outcome)
     }
 
     /// Says what stands in for what, and why, once in a command: the folders' names and the summary
     /// mark every stand-in.
-    fn tell_stand_in(&self, plan: &Plan, why: Option<&str>) {
+    pub fn tell_stand_in(&self, plan: &Plan, why: Option<&str>) {
         let Some((what, why)) = plan.in_place().zip(why) else { return };
         let sentence = format!("stand-in: {what}, because {why}");
         let mut told = self.told.borrow_mut();
@@ -190,17 +297,17 @@ impl Room<'_> {
         }
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub fn place(&self, name: &str) -> PathBuf {
         self.args.results.join(run_folder(name))
     }
 
-    fn line(&self, plan: &Plan, outcome: Outcome) -> Line {
+    pub fn line(&self, plan: &Plan, outcome: Outcome) -> Line {
         Line { place: self.place(&plan.name), outcome, stand_in: plan.stands_in_for.is_some() }
     }
 
     /// The experiment itself; or its stand-in, where its model is on a hub and the model or the
     /// pictures cannot be had. What is done already needs neither.
-    fn choose(&self, Planned { plan, stand_in }: Planned) -> Result<Chosen> {
+    pub fn choose(&self, Planned { plan, stand_in }: Planned) -> Result<Chosen> {
         if plan.stands_in_for.is_some() {
             let why = if self.args.stand_in { "--stand-in was given" } else { "its plan says so" };
             return Ok(Chosen { plan, why: Some(why.to_owned()) });
@@ -221,7 +328,51 @@ impl Room<'_> {
         }
     }
 
-    fn one(&self, plan: &Plan, why: Option<&str>) -> Result<Outcome> {
+    /// Whether a run is finished, with nothing left to draw or to measure.
+    pub fn is_finished(&self, plan: &Plan, why: Option<&str>) -> Result<bool> {
+        let plan_toml = plan.to_toml();
+        if self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan_toml)? {
+            return Ok(false);
+        }
+        let opened = RunDir::open_if_free(&self.args.results, &plan.name, &plan_toml, false, Duration::ZERO)?;
+        let Some(Opened::Finished(run)) = opened else { return Ok(false) };
+        let compared = self.inputs.compare(&run, plan, &self.reach, self.progress)?;
+        let experiment = Experiment::new(plan, why, &run, &self.device, self.progress, self.interrupt, &self.reach);
+        if experiment.find_new_judges()?.is_some() {
+            return Ok(false);
+        }
+        let note = compared.map_or_else(String::new, |note| format!("; {note}"));
+        self.progress.line(format!("{}: {FINISHED}{note}", run.path().display()));
+        experiment.log_finished()?;
+        run.forget_progress();
+        Ok(true)
+    }
+
+    /// The run's folder, once no other process has it.
+    fn open(&self, plan: &Plan, if_taken: IfTaken) -> Result<Option<Opened>> {
+        let (results, plan_toml) = (&self.args.results, plan.to_toml());
+        if if_taken == IfTaken::Refuse {
+            return RunDir::open(results, &plan.name, &plan_toml, self.args.force).map(Some);
+        }
+        // What another process has just done is not done again.
+        let force = self.args.force && if_taken != IfTaken::Wait;
+        let open = || RunDir::open_if_free(results, &plan.name, &plan_toml, force, Duration::ZERO);
+        let mut opened = open()?;
+        if opened.is_some() || if_taken == IfTaken::PassOver {
+            return Ok(opened);
+        }
+        let place = self.place(&plan.name);
+        self.progress.line(format!("{}: waiting for the other tunelab that has this run", place.display()));
+        while opened.is_none() {
+            self.interrupt.check()?;
+            thread::sleep(LOOK_AGAIN);
+            opened = open()?;
+        }
+        Ok(opened)
+    }
+
+    /// Runs it, as far as that is not done yet.
+    pub fn one(&self, plan: &Plan, why: Option<&str>, if_taken: IfTaken) -> Result<Outcome> {
         // What is finished may stand where its type cannot be computed.
         if let Err(error) = device::check(&self.device, &plan.train, adapter::method(&plan.adapter).trains_weights())
             && (self.args.force || !RunDir::is_done(&self.args.results, &plan.name, &plan.to_toml())?)
@@ -229,7 +380,7 @@ impl Room<'_> {
             return Err(error);
         }
         device::prepare(&self.device, plan.train.tf32);
-        let opened = RunDir::open(&self.args.results, &plan.name, &plan.to_toml(), self.args.force)?;
+        let Some(opened) = self.open(plan, if_taken)? else { return Ok(Outcome::Taken) };
         let compared = match &opened {
             Opened::Resample(run)
             | Opened::Remeasure(run)
@@ -262,14 +413,23 @@ impl Room<'_> {
                 Outcome::DrawnAgain
             }
             Opened::Fresh(_) | Opened::Unfinished(_) | Opened::MissingWeights(..) => {
-                experiment.run().map(|()| Outcome::Done)?
+                experiment.run()?;
+                Outcome::Done
             }
         };
-        // After each, so that a failure later on leaves no stale table.
-        let table = table::write(&self.args.results, &mut |text| progress.warn(text))?;
+        if !self.args.job {
+            self.write_table()?;
+        }
         progress.line(format!("results in {place}{}", mark(plan.stands_in_for.is_some())));
         self.list(&run.record()?.warnings);
-        Ok(outcome(table))
+        Ok(outcome)
+    }
+
+    /// Writes the table of all runs: after each, so that a failure later on leaves no stale one.
+    pub fn write_table(&self) -> Result<()> {
+        let table = table::write(&self.args.results, &mut |text| self.progress.warn(text))?;
+        self.newest.replace(Some(table));
+        Ok(())
     }
 }
 
@@ -300,22 +460,13 @@ fn news(opened: &Opened) -> Result<(&RunDir, String)> {
             (run, format!("{what}, so the pictures are measured again"))
         }
         Opened::MissingPictures(run, what) => (run, format!("{what}, so only the pictures are drawn again")),
-        Opened::Finished(run) => (run, "finished already with this plan (--force runs it again)".to_owned()),
+        Opened::Finished(run) => (run, FINISHED.to_owned()),
     })
 }
 
 /// Behind the folder of a stand-in.
 fn mark(stand_in: bool) -> &'static str {
     if stand_in { " (STAND-IN)" } else { "" }
-}
-
-/// The newest table on stdout, if anything is new.
-fn show_table(lines: &[Line]) -> Result<()> {
-    let newest = lines.iter().rev().find_map(|line| match &line.outcome {
-        Outcome::Done(table) | Outcome::DrawnAgain(table) => Some(table),
-        _ => None,
-    });
-    newest.map_or(Ok(()), |table| print(&table::to_terminal(table)))
 }
 
 /// What to look at now, of every run that is there.
@@ -360,7 +511,7 @@ fn summary(lines: &[Line]) -> String {
 }
 
 impl Line {
-    fn is_interrupted(&self) -> bool {
+    pub fn is_interrupted(&self) -> bool {
         matches!(&self.outcome, Outcome::Failed(error) if error.is_interrupted())
     }
 
@@ -372,15 +523,15 @@ impl Line {
 impl Outcome {
     /// Whether there is a finished run.
     fn is_there(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::DrawnAgain(_) | Self::AlreadyDone)
+        matches!(self, Self::Done | Self::DrawnAgain | Self::AlreadyDone)
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Done(_) => "done",
-            Self::DrawnAgain(_) => "drawn again",
+            Self::Done => "done",
+            Self::DrawnAgain => "drawn again",
             Self::AlreadyDone => "already done",
-            Self::NotRun => "not run",
+            Self::NotRun | Self::Taken => "not run",
             Self::Failed(error) if error.is_interrupted() => "interrupted",
             Self::Failed(_) => "failed",
         }

@@ -216,6 +216,13 @@ fn encode(square: &Rgb, vae: &Vae, device: &Device) -> Result<LatentDistribution
     vae.encode(&data::to_tensor(square)?.unsqueeze(0)?.to_device(device)?)
 }
 
+/// What an earlier run, or another one now, has computed.
+fn kept(from: &Sources, key: &str) -> Result<Option<LatentDistribution>> {
+    let Some(found) = from.cache.get("latents", key)? else { return Ok(None) };
+    let (Some(mean), Some(std)) = (found.get("mean"), found.get("std")) else { return Ok(None) };
+    Ok(Some(LatentDistribution { mean: mean.to_device(from.device)?, std: std.to_device(from.device)? }))
+}
+
 /// The distribution of the centre crop's latents, and of its mirror image's if flips are wanted.
 fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result<Vec<LatentDistribution>> {
     let sides: &[bool] = if dataset.random_flip { &[false, true] } else { &[false] };
@@ -226,11 +233,13 @@ fn encode_cached(picture: &Picture, dataset: &Dataset, from: &Sources) -> Result
         let side = if flipped { "flipped" } else { "plain" };
         let how = device::arithmetic(from.device);
         let key = hash::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &resolution, side]);
-        if let Some(found) = from.cache.get("latents", &key)?
-            && let (Some(mean), Some(std)) = (found.get("mean"), found.get("std"))
-        {
-            let (mean, std) = (mean.to_device(from.device)?, std.to_device(from.device)?);
-            distributions.push(LatentDistribution { mean, std });
+        if let Some(found) = kept(from, &key)? {
+            distributions.push(found);
+            continue;
+        }
+        let _turn = from.cache.turn("latents", from.vae_hash)?;
+        if let Some(found) = kept(from, &key)? {
+            distributions.push(found);
             continue;
         }
         let plain: &Rgb = match &square {

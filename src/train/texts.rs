@@ -26,11 +26,12 @@ pub fn encode_cached(
 ) -> Result<PromptEmbeds> {
     let one = |ids: &TokenIds| -> Result<Conditioning> {
         let key = cache_key(hashes, ids, device);
-        if let Some(mut found) = cache.get("text", &key)?
-            && let Some(states) = found.remove("states")
-        {
-            let pooled = found.remove("pooled").map(|pooled| pooled.to_device(device)).transpose()?;
-            return Ok(Conditioning { pooled, ..states.to_device(device)?.into() });
+        if let Some(found) = kept(cache, &key, device)? {
+            return Ok(found);
+        }
+        let _turn = cache.turn("text", &hash::key(&hashes.values().map(String::as_str).collect::<Vec<_>>()))?;
+        if let Some(found) = kept(cache, &key, device)? {
+            return Ok(found);
         }
         let made = encoders.encode(&[ids])?;
         let pooled = made.pooled.iter().map(|pooled| ("pooled".to_owned(), pooled.clone()));
@@ -39,6 +40,14 @@ pub fn encode_cached(
         Ok(made)
     };
     ids.iter().map(|(text, ids)| Ok((text.clone(), one(ids)?))).collect()
+}
+
+/// What an earlier run, or another one now, has computed.
+fn kept(cache: &Cache, key: &str, device: &Device) -> Result<Option<Conditioning>> {
+    let Some(mut found) = cache.get("text", key)? else { return Ok(None) };
+    let Some(states) = found.remove("states") else { return Ok(None) };
+    let pooled = found.remove("pooled").map(|pooled| pooled.to_device(device)).transpose()?;
+    Ok(Some(Conditioning { pooled, ..states.to_device(device)?.into() }))
 }
 
 /// Of all that decides the numbers: each encoder's weights and its ids.

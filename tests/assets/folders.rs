@@ -171,7 +171,6 @@ fn models_of_other_families_are_refused_by_name() {
         refused(&files)
     };
     for (pipeline, name) in [
-        ("StableDiffusionXLPipeline", "this is Stable Diffusion XL, which is not supported"),
         ("StableDiffusionXLImg2ImgPipeline", "the refiner of Stable Diffusion XL"),
         ("StableDiffusionXLInpaintPipeline", "an inpainting model of Stable Diffusion XL"),
         ("StableDiffusion3Pipeline", "Stable Diffusion 3"),
@@ -190,12 +189,20 @@ fn models_of_other_families_are_refused_by_name() {
         refused(&files)
     };
     for (text, name) in [
-        (with("text_encoder_2/config.json", &[]), "this is Stable Diffusion XL,"),
         (with("text_encoder_2/config.json", &["text_encoder/"]), "the refiner of Stable Diffusion XL"),
         (with("transformer/config.json", &["unet/"]), "Stable Diffusion 3, Flux"),
     ] {
-        assert!(text.contains(name) && text.contains("hint: take a Stable Diffusion 1.x model"), "{text}");
+        assert!(
+            text.contains(name) && text.contains("hint: take a model of Stable Diffusion 1.x, 2.x or XL"),
+            "{text}"
+        );
     }
+    // A second text encoder makes it Stable Diffusion XL, of which the rest is missing.
+    let text = with("text_encoder_2/config.json", &[]);
+    assert!(text.contains("not a complete diffusers folder"), "{text}");
+    assert!(text.contains("text_encoder_2/model.safetensors") && text.contains("tokenizer_2/tokenizer.json"), "{text}");
+    let text = class("StableDiffusionXLPipeline");
+    assert!(text.contains("text_encoder_2 is not there, supported is CLIPTextModelWithProjection"), "{text}");
 }
 
 #[test]
@@ -203,11 +210,11 @@ fn unsupported_classes_are_named() {
     let mut files = model();
     let index = String::from_utf8(files["model_index.json"].clone()).unwrap();
     let index = index
-        .replace("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+        .replace("StableDiffusionPipeline", "StableDiffusionUpscalePipeline")
         .replace("AutoencoderKL", "AutoencoderTiny");
     files.insert("model_index.json".into(), index.into_bytes());
     let text = refused(&files);
-    assert!(text.contains("StableDiffusionXLPipeline") && text.contains("vae is AutoencoderTiny"), "{text}");
+    assert!(text.contains("StableDiffusionUpscalePipeline") && text.contains("vae is AutoencoderTiny"), "{text}");
     assert!(!text.contains("unet is"), "{text}");
 }
 

@@ -185,7 +185,8 @@ fn a_projection_lies_either_way() {
         let (_dir, files) = found(&file, "sdxl");
         let weights = Weights::open_part(&files.parts[&tunelab::weights::PartName::TextEncoder2]).unwrap();
         let loaded = weights.load("text_projection.weight", &Device::Cpu, DType::F32).unwrap();
-        let at = |row: usize, column: usize| -> f32 { loaded.get(row).unwrap().get(column).unwrap().to_scalar().unwrap() };
+        let at =
+            |row: usize, column: usize| -> f32 { loaded.get(row).unwrap().get(column).unwrap().to_scalar().unwrap() };
         (at(0, 2), at(2, 0))
     };
     assert_eq!(projection(0.0218, -0.0037), (0.0, 7.0), "Stability's is turned round");

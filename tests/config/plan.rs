@@ -14,7 +14,7 @@ use tunelab::model::describe::plausible_target;
 use tunelab::model::unet::UnetConfig;
 use tunelab::pipeline::Family;
 use tunelab::plan::estimate::{Memory, Trained, estimate};
-use tunelab::plan::fit::{fit, needed};
+use tunelab::plan::fit::{HostMemory, fit, fit_host, needed};
 use tunelab::plan::networks::Networks;
 use tunelab::weights::PartName;
 
@@ -1133,7 +1133,7 @@ fn a_run_beyond_the_card_is_refused_and_one_beyond_what_is_free_is_warned_of() {
 #[test]
 fn what_a_card_needs_is_counted_from_the_models_folder() {
     let plan = good(LEAST, &["model={path='tests/fixtures/model'}", "dataset.resolution=64"]);
-    let memory = needed(&plan, Path::new("tests/fixtures/model")).unwrap_or_else(|e| panic!("{e}"));
+    let memory = needed(&plan, Path::new("tests/fixtures/model"), true).unwrap_or_else(|e| panic!("{e}"));
     let file = |part: &str| {
         let folder = Path::new("tests/fixtures/model").join(part);
         let names = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
@@ -1232,4 +1232,28 @@ fn a_plan_counts_the_transformer_blocks_of_its_model() {
     let unet = Networks::of(&Source::Path(dir.path().to_owned())).unwrap_or_else(|e| panic!("{e}")).unet;
     assert_eq!(unet.targeted(&["to_q"]).count(), 2 * sd15().unet.targeted(&["to_q"]).count());
     assert_eq!(unet, wanted.describe().unwrap_or_else(|e| panic!("{e}")));
+}
+
+/// Full fine-tuning of Stable Diffusion XL is 41 GB of weights, gradients and moments: said before it begins.
+#[test]
+fn a_run_that_this_machine_cannot_hold_is_refused_before_it_begins() {
+    let networks = Networks::usual(Family::Sdxl).unwrap_or_else(|e| panic!("{e}"));
+    let plan = good(FULL, &["dataset.resolution=512"]);
+    let memory = estimate(&plan, &networks, false);
+    let gib = |n: u64| n << 30;
+    let error = fit_host(&plan, &memory, &HostMemory { total: gib(24), free: gib(20) }).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        error.exit_code() == 2 && text.contains("need about") && text.contains("this machine has 25.8 GB"),
+        "{text}"
+    );
+    assert!(text.contains("train a LoRA in place of all weights"), "{text}");
+    let told = |host| fit_host(&plan, &memory, &host).unwrap_or_else(|e| panic!("{e}"));
+    let short = told(HostMemory { total: gib(64), free: gib(20) }).unwrap_or_default();
+    assert!(short.contains("are free: should it run out"), "{short}");
+    assert_eq!(told(HostMemory { total: gib(128), free: gib(100) }), None);
+    // Beside frozen weights of half the size it fits.
+    let lora = good(LEAST, &["dataset.resolution=512", "train.dtype='bf16'", "train.gradient_checkpointing=true"]);
+    let memory = estimate(&lora, &networks, false);
+    assert!(memory.total() < gib(9), "{}", memory.total());
 }

@@ -27,6 +27,15 @@ const SHORT: [(&str, &str); 3] =
 /// A combination: its name, and what it lays over the experiment.
 pub(super) type Combination = (String, Table);
 
+/// What the table states.
+#[derive(Default)]
+pub(super) struct Combinations {
+    /// The paths of the keys, in the order of the names' parts; none where there is no sweep.
+    pub keys: Vec<String>,
+    /// Every combination; one without a name that lays nothing over the experiment where there is no sweep.
+    pub all: Vec<Combination>,
+}
+
 /// One key's value, or several that go together.
 type Point = Vec<Setting>;
 
@@ -43,19 +52,20 @@ struct Skip {
     keys: Vec<(Vec<String>, Vec<Entry>)>,
 }
 
-/// Takes the sweep out of the tree, with what arguments say of it: all its combinations, or one without a name that lays nothing
-/// over the experiment where there is no sweep. What is wrong goes to `problems`.
-pub(super) fn take(base: &mut Table, arguments: &mut [Table], problems: &mut Vec<Problem>) -> Vec<Combination> {
+/// Takes the sweep out of the tree, with what arguments say of it. What is wrong goes to `problems`.
+pub(super) fn take(base: &mut Table, arguments: &mut [Table], problems: &mut Vec<Problem>) -> Combinations {
     for argument in arguments.iter_mut() {
         if let Some(mut entry) = argument.remove(SWEEP) {
             keep_places(&mut entry, base.get(SWEEP));
             lay(base, Table::from([(SWEEP.to_owned(), entry)]), Rivals::Argument);
         }
     }
-    let Some(entry) = base.remove(SWEEP) else { return vec![(String::new(), Table::new())] };
+    let Some(entry) = base.remove(SWEEP) else {
+        return Combinations { keys: Vec::new(), all: vec![(String::new(), Table::new())] };
+    };
     let combinations = expand(entry, problems);
     for argument in arguments.iter() {
-        if let Some((_, swept)) = combinations.first() {
+        if let Some((_, swept)) = combinations.all.first() {
             refuse_set(argument, swept, "", problems);
         }
     }
@@ -89,10 +99,10 @@ fn refuse_set(argument: &Table, swept: &Table, above: &str, problems: &mut Vec<P
 }
 
 /// All combinations.
-fn expand(entry: Entry, problems: &mut Vec<Problem>) -> Vec<Combination> {
+fn expand(entry: Entry, problems: &mut Vec<Problem>) -> Combinations {
     let Value::Table(mut table) = entry.value else {
         problems.push(Problem::new(entry.key, "`sweep` must be a table").label("write [sweep]"));
-        return Vec::new();
+        return Combinations::default();
     };
     let before = problems.len();
     let zips = list_of_tables(table.remove("zip"), "zip", problems);
@@ -126,7 +136,7 @@ fn expand(entry: Entry, problems: &mut Vec<Problem>) -> Vec<Combination> {
         problems.push(Problem::new(entry.key.clone(), message).label("take fewer values, or zip them"));
     }
     if problems.len() > before {
-        return Vec::new();
+        return Combinations::default();
     }
     let axes: Vec<Vec<Point>> = axes.into_iter().map(|(_, points)| points).collect();
     let (combinations, used) = product(&axes, &skips);
@@ -348,8 +358,8 @@ fn canonical(value: &Value) -> String {
 }
 
 /// Each combination with its name, and as a table.
-fn named(combinations: &[Point]) -> Vec<Combination> {
-    let Some(first) = combinations.first() else { return Vec::new() };
+fn named(combinations: &[Point]) -> Combinations {
+    let Some(first) = combinations.first() else { return Combinations::default() };
     let paths: Vec<&[String]> = first.iter().map(|setting| setting.path.as_slice()).collect();
     let keys: Vec<String> = paths.iter().map(|path| key_name(path, &paths)).collect();
     let one = |combination: &Point| {
@@ -364,7 +374,8 @@ fn named(combinations: &[Point]) -> Vec<Combination> {
         }
         (parts.join("-"), table)
     };
-    combinations.iter().map(one).collect()
+    let all = combinations.iter().map(one).collect();
+    Combinations { keys: paths.iter().map(|path| path.join(".")).collect(), all }
 }
 
 /// The key's last word; of keys with the same one the whole path.

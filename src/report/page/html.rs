@@ -45,6 +45,8 @@ pub struct Page {
     pub grids: Vec<Block>,
     /// The table.
     pub table: Markup,
+    /// What came of each sweep.
+    pub sweeps: Vec<Block>,
     /// The curves of all runs as SVG, and each run's own.
     pub curves: Option<String>,
     /// Each run's own figures.
@@ -104,6 +106,9 @@ impl Page {
                         (self.answers())
                         (self.pictures())
                         @if !self.findings.is_empty() { section #table { h2 { "Table" } (self.table) } }
+                        @if !self.sweeps.is_empty() {
+                            section #sweeps { h2 { "Sweeps" } @for block in &self.sweeps { (self.block(block)) } }
+                        }
                         (self.curves())
                         @if !self.differences.is_empty() {
                             section #differences { h2 { "What differs" } @for block in &self.differences { (self.block(block)) } }
@@ -144,6 +149,7 @@ impl Page {
                 nav.contents {
                     a href="#pictures" { "Pictures" }
                     @if !self.findings.is_empty() { a href="#table" { "Table" } }
+                    @if !self.sweeps.is_empty() { a href="#sweeps" { "Sweeps" } }
                     a href="#curves" { "Curves" }
                     @if !self.differences.is_empty() { a href="#differences" { "What differs" } }
                     @if !self.details.is_empty() { a href="#details" { "Details" } }

@@ -16,7 +16,12 @@ use super::html::Page;
 
 /// Puts the images into the page of `runs`, which lies in `results`.
 pub(super) fn inline(results: &Path, runs: &[Run], page: &mut Page) -> Result<()> {
-    let blocks = page.grids.iter().chain(&page.figures).chain(page.details.iter().flat_map(|(_, blocks)| blocks));
+    let blocks = page
+        .grids
+        .iter()
+        .chain(&page.sweeps)
+        .chain(&page.figures)
+        .chain(page.details.iter().flat_map(|(_, blocks)| blocks));
     let shown = blocks.filter_map(|block| if let Block::Image(image) = block { Some(shown(image)) } else { None });
     let figures = shown.map(|path| Ok((path.to_owned(), data_link(&results.join(path))?)));
     page.images = figures.collect::<Result<_>>()?;

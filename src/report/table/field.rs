@@ -70,6 +70,24 @@ impl Field {
         other.unwrap_or(column.key)
     }
 
+    /// Its name for readers; what only the CSV has is called as there.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Value(at) => COLUMNS[at].heading.unwrap_or(COLUMNS[at].key),
+            Self::Base(_) | Self::Ratio(_) => self.key(),
+        }
+    }
+
+    /// Whether readers see it in the table.
+    pub fn is_shown(self) -> bool {
+        matches!(self, Self::Value(at) if COLUMNS[at].heading.is_some())
+    }
+
+    /// Whether it is what images were measured to be after training.
+    pub fn is_metric(self) -> bool {
+        matches!(self, Self::Value(at) if COLUMNS[at].base.is_some())
+    }
+
     /// All digits, nothing added; empty where nothing is known.
     pub fn exact(self, row: &Row) -> String {
         match self {

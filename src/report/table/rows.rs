@@ -75,7 +75,7 @@ impl Table {
 
 impl Row {
     /// A run's row, without ratios.
-    fn of_run(run: &Run) -> Self {
+    pub fn of_run(run: &Run) -> Self {
         let kind = if run.record.stand_in.is_some() { Kind::StandIn } else { Kind::Run };
         Self::new(kind, &Subject::Run(run))
     }

@@ -132,7 +132,7 @@ fn is_compared(table: &Table) -> bool {
 
 fn said_once(table: &Table, same: &[Field]) -> Option<String> {
     let first = table.rows.first()?;
-    let words = |field: &Field| Some(format!("{} {}", heading(*field), field.rounded(first)?));
+    let words = |field: &Field| Some(format!("{} {}", field.heading(), field.rounded(first)?));
     let words: Vec<String> = same.iter().filter_map(words).collect();
     (!words.is_empty()).then(|| format!("The same in all: {}.", words.join("; ")))
 }
@@ -169,14 +169,6 @@ fn left_out_note(fields: &[Field]) -> Option<String> {
             keys.join(", ")
         )
     })
-}
-
-/// What a column is called; what only the CSV has is called as there.
-fn heading(field: Field) -> &'static str {
-    match field {
-        Field::Value(at) => COLUMNS[at].heading.unwrap_or(COLUMNS[at].key),
-        Field::Base(_) | Field::Ratio(_) => field.key(),
-    }
 }
 
 /// How wide the names are where room is short: a third of it, or as much more, up to a half, as it
@@ -216,14 +208,14 @@ impl Printed {
         };
         let mut printed = Self::sized(field, table.rows.iter().map(cell).collect());
         if printed.heading.iter().any(|line| width(line) > most) {
-            printed.heading = wrapped(heading(field), most);
+            printed.heading = wrapped(field.heading(), most);
             printed.width = printed.widest();
         }
         printed
     }
 
     fn sized(field: Field, cells: Vec<(String, String)>) -> Self {
-        let mut printed = Self { field, heading: vec![heading(field).to_owned()], cells, width: 0 };
+        let mut printed = Self { field, heading: vec![field.heading().to_owned()], cells, width: 0 };
         printed.width = printed.widest();
         printed
     }
