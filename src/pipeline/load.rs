@@ -14,7 +14,7 @@ use crate::model::published;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::{TextTime, Unet, UnetConfig};
 use crate::model::vae::{Vae, VaeConfig};
-use crate::weights::{Loader, PartName, Weights};
+use crate::weights::{Loader, PartName, TEXT_PROJECTION, Weights};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 
@@ -206,7 +206,9 @@ impl<'a> PipelineLoader<'a> {
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     let mut notes: Vec<String> = files.beside.clone().into_iter().collect();
     for part in files.parts.values() {
-        notes.extend(Weights::open_part(part)?.passed_over(part.name));
+        let projects = part.name == PartName::TextEncoder2;
+        let weights = Weights::open_part(part)?.without(|name| projects && name == TEXT_PROJECTION);
+        notes.extend(weights.passed_over(part.name));
     }
     for (name, _) in files.family.text_encoders() {
         let part = files.part(name)?;

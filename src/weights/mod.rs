@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 pub use header::is_pickle;
 pub use loader::{Loader, placeholder};
-pub use open::Weights;
+pub use open::{TEXT_PROJECTION, Weights};
 pub use save::write_safetensors;
 
 /// How the names of files end that are opened.

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 const BLOCK: usize = 1 << 18;
 
 /// The projection of a text encoder that has one.
-const TEXT_PROJECTION: &str = "text_projection.weight";
+pub const TEXT_PROJECTION: &str = "text_projection.weight";
 
 /// The tensors of one part, checked but not yet read.
 #[derive(Debug)]
