@@ -179,7 +179,7 @@ Examples:
   tunelab bench full --res 512 --checkpointing
   tunelab bench sample --json
 
-The networks have Stable Diffusion 1.5's shapes and random weights. One step before those that are timed is not counted.
+The networks have the shapes of Stable Diffusion 1.5 (--family sd2, sdxl: 2.1, XL) and random weights. One step before those that are timed is not counted.
 GFLOP are those of the matrix products, convolutions and attention that a step needs; the peak that they are compared with is the
 fastest of some matrix products on this machine.";
 
