@@ -41,7 +41,10 @@ fn a_line_of_json_says_what_was_measured() {
 fn what_is_measured_is_said_in_words_too() {
     let output = bench(&["text", "--steps", "1", "--device", "cpu"]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(output.status.success() && text.starts_with("text of sd15, 256 x 256, batch of 1, f32, on cpu\n"), "{text}");
+    assert!(
+        output.status.success() && text.starts_with("text of sd15, 256 x 256, batch of 1, f32, on cpu\n"),
+        "{text}"
+    );
     assert!(text.contains(" s for each text (median of 1: ") && text.contains(" GFLOP/s: "), "{text}");
 }
 

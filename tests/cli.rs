@@ -131,11 +131,12 @@ fn plan_prints_an_experiment_with_what_it_amounts_to() {
     let wanted = Plan::load(Path::new("experiments/lora_dog.toml"), &set).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(format!("{about}\n\n{plan}"), wanted.to_toml());
     assert_snapshot!(comments, @r#"
+    # model: Stable Diffusion 1.x, parameters of unet 859,520,964, vae 83,653,863, text_encoder 123,060,480
     # 9 steps of 1 picture
     # trains 797,184 of the UNet's 859,520,964 parameters: LoRA of rank 4 beside 128 modules
     # memory, estimated: 4.6 GB (weights 4.3 GB, gradients 3.2 MB, moments 6.4 MB, activations 0.3 GB)
     # train.gradient_checkpointing would save 0.3 GB of activations, for about a third more time
-    # these lines assume Stable Diffusion 1.5: the model is not on this machine yet
+    # these lines assume Stable Diffusion 1.x: the model is not on this machine yet
     # downloads the model from Hugging Face (stable-diffusion-v1-5/stable-diffusion-v1-5) or ModelScope (AI-ModelScope/stable-diffusion-v1-5), about 4.3 GB:
     #   unet/config.json
     #   unet/diffusion_pytorch_model.safetensors
@@ -164,6 +165,7 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
         lines.join("\n") + "\n" + classes
     };
     assert_snapshot!(comments(&["experiments/sft_dog.toml"]), @r"
+    # model: Stable Diffusion 1.x, parameters of unet 859,520,964, vae 83,653,863, text_encoder 123,060,480
     # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
     # trains all of the UNet's 859,520,964 parameters
     # memory, estimated: 14.9 GB (weights 4.3 GB, gradients 3.4 GB, moments 6.9 GB, activations 0.3 GB)
@@ -178,12 +180,14 @@ fn plan_says_what_full_fine_tuning_and_dreambooth_need() {
         "train.gradient_checkpointing=true",
     ];
     assert_snapshot!(comments(&[&["experiments/sft_dog.toml"][..], &more].concat()), @r"
+    # model: Stable Diffusion 1.x, parameters of unet 859,520,964, vae 83,653,863, text_encoder 123,060,480
     # 100 epochs in steps of 1 picture; how many steps is known once the pictures are here
     # trains all 982,581,444 parameters: 859,520,964 of the UNet and 123,060,480 of the text encoder
     # memory, estimated: 20.1 GB (weights 4.3 GB, gradients 3.9 GB, moments 7.9 GB, average 3.9 GB, activations 95.8 MB)
     # gradient checkpointing saves 0.3 GB of activations, for about a third more time
     ");
     assert_snapshot!(comments(&["experiments/dreambooth_dog.toml", "--set", "adapter.dreambooth.lora.text_encoder=true"]), @r#"
+    # model: Stable Diffusion 1.x, parameters of unet 859,520,964, vae 83,653,863, text_encoder 123,060,480
     # 20 epochs in steps of 1 picture and as many class images; how many steps is known once the pictures are here
     # trains 1,092,096 of the UNet's 859,520,964 and of the text encoder's 123,060,480 parameters: LoRA of rank 4 beside 176 modules
     # memory, estimated: 5.0 GB (weights 4.3 GB, gradients 4.4 MB, moments 8.7 MB, activations 0.7 GB)
@@ -297,7 +301,7 @@ fn plan_counts_the_pictures_and_the_models_own_parameters() {
     let none = "metrics.encoders=[]";
     let output = tunelab(&["plan", "experiments/lora_dog.toml", "--set", &model, "--set", &data, "--set", none]);
     let text = stdout(&output);
-    assert!(text.contains("\n\n# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
+    assert!(text.contains("\n# 300 steps of 1 picture: 100 epochs over 3 pictures\n# trains "), "{text}");
     // By hand, for rank 4: three attentions of width 32 and one of 64, each (2·4 widths × 2) − 2 widths + 2 × 16 wide.
     let widths = 3 * (14 * 32 + 32) + (14 * 64 + 32);
     assert!(text.contains(&format!("trains {},{:03} of", 4 * widths / 1000, 4 * widths % 1000)), "{text}");

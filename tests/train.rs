@@ -7,6 +7,7 @@ mod lr;
 mod objective;
 mod optimizer;
 mod overfit;
+mod time_ids;
 mod trainer;
 
 use crate::fixture::{fixture, loader, model, randn, values};

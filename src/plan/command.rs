@@ -1,7 +1,7 @@
 //! The commands that only look: `tunelab check` and `tunelab plan`.
 //!
-//! In: their arguments. Out: on stdout an `ok` line for each good file, or the resolved plan as
-//! TOML with what it amounts to as comments.
+//! In: their arguments. Out: on stdout an `ok` line for each good file (what it needs is said on
+//! stderr), or the resolved plan as TOML with what it amounts to as comments.
 
 use std::io::{self, Write};
 
@@ -40,7 +40,12 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             say(format!("warning: {file}: {note}"));
         }
         match of.variants.len() {
-            0 | 1 => print(&format!("ok {file}\n"))?,
+            0 | 1 => {
+                print(&format!("ok {file}\n"))?;
+                // A model that cannot be counted is refused where it is loaded.
+                let lines = of.plans().next().and_then(|planned| needs(&planned.plan).ok());
+                lines.into_iter().flatten().for_each(|line| say(format!("   {line}")));
+            }
             many => print(&format!("ok {file} ({many} variants)\n"))?,
         }
     }
@@ -54,6 +59,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         0 => Ok(()),
         bad => Err(Error::input(format!("{bad} of {count} experiments have problems"))),
     }
+}
+
+/// What a model is, what of it is trained, and what that needs, a line each.
+fn needs(plan: &Plan) -> Result<Vec<String>> {
+    let networks = Networks::of(&plan.model)?;
+    let [memory, _] = memory(plan, &estimate(plan, &networks, plan.train.dtype == Dtype::F16));
+    let mut lines = vec![parts(&networks), trained(&plan.adapter, &networks), memory];
+    // The files themselves are for `plan` to list.
+    lines.extend(downloads(plan, &networks).into_iter().filter(|line| !line.starts_with(' ')));
+    Ok(lines)
 }
 
 /// The notes on all of a file's plans, each once.

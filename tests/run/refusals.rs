@@ -119,7 +119,7 @@ fn model_folders() {
     broken_model(&world, unet, |b| b.truncate(40), &[unet]);
     broken_model(&world, unet, replace("\"act_fn\": \"silu\"", "\"act_fn\": \"gelu\""), &[unet, "act_fn", "gelu"]);
     let wider = replace("\"cross_attention_dim\": 24", "\"cross_attention_dim\": 32");
-    broken_model(&world, unet, wider, &["attn2.to_k", "32"]);
+    broken_model(&world, unet, wider, &["cross_attention_dim is 32", "hidden_size is 24"]);
     broken_model(&world, "scheduler/scheduler_config.json", |b| b.truncate(9), &["scheduler_config.json"]);
     broken_model(&world, "tokenizer/vocab.json", |b| b.truncate(99), &["vocab.json"]);
     fs::remove_file(world.model().join("tokenizer/merges.txt")).expect("writable");
