@@ -414,6 +414,9 @@ pub struct CheckArgs {
     /// Replace one key of each experiment first. May be repeated.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
+    /// Say of each good file too what its model is, what its first run trains, and what that needs.
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 /// Arguments of `tunelab plan`.

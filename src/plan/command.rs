@@ -1,7 +1,7 @@
 //! The commands that only look: `tunelab check` and `tunelab plan`.
 //!
-//! In: their arguments. Out: on stdout an `ok` line for each good file (what it needs is said on
-//! stderr), or the resolved plan as TOML with what it amounts to as comments.
+//! In: their arguments. Out: on stdout an `ok` line for each good file (with what it needs, where
+//! that is asked for), or the resolved plan as TOML with what it amounts to as comments.
 
 use std::io::{self, Write};
 
@@ -40,13 +40,12 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             say(format!("warning: {file}: {note}"));
         }
         match of.variants.len() {
-            0 | 1 => {
-                print(&format!("ok {file}\n"))?;
-                // A model that cannot be counted is refused where it is loaded.
-                let lines = of.plans().next().and_then(|planned| needs(&planned.plan).ok());
-                lines.into_iter().flatten().for_each(|line| say(format!("   {line}")));
-            }
+            0 | 1 => print(&format!("ok {file}\n"))?,
             many => print(&format!("ok {file} ({many} variants)\n"))?,
+        }
+        if let Some(first) = of.plans().next().filter(|_| args.verbose) {
+            let lines: Vec<String> = needs(&first.plan)?.iter().map(|line| format!("   {line}\n")).collect();
+            print(&lines.concat())?;
         }
     }
     if failures.len() == 1 {
@@ -67,7 +66,12 @@ fn needs(plan: &Plan) -> Result<Vec<String>> {
     let [memory, _] = memory(plan, &estimate(plan, &networks, plan.train.dtype == Dtype::F16));
     let mut lines = vec![parts(&networks), trained(&plan.adapter, &networks), memory];
     // The files themselves are for `plan` to list.
-    lines.extend(downloads(plan, &networks).into_iter().filter(|line| !line.starts_with(' ')));
+    lines.extend(
+        downloads(plan, &networks)
+            .into_iter()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line.trim_end_matches(':').to_owned()),
+    );
     Ok(lines)
 }
 

@@ -125,8 +125,9 @@ fn the_reference_says_what_is_asked_for() {
       How the result is looked at.
     steps = 50
         Denoising steps. Whole number from 1 to 1000.
-    sampler = "pndm"
-        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m", "heun", "euler", "unipc".
+    sampler
+        The denoising method. "pndm", "ddim", "euler_a", "dpmpp_2m", "heun", "euler", "unipc"; default:
+        "pndm", for SD 2 "ddim", for SDXL "euler".
     seed = 42
         Seed of the first image; the others count up from it. Whole number from 0.
     "#);

@@ -205,5 +205,11 @@ fn a_plan_says_what_a_family_is_and_needs() {
         "Stable Diffusion 2.x",
         &["unet 865,910,724", "text_encoder 340,387,840", "trains 829,952", "sampler = \"ddim\""],
     );
+    let said = world.done(&["check", "-v", "p.toml"]).out;
+    for part in
+        ["ok p.toml\n", "model: Stable Diffusion 2.x", "trains 829,952", "memory, estimated", "downloads the model"]
+    {
+        assert!(said.contains(part), "no {part} in\n{said}");
+    }
     plan("a/model", "Stable Diffusion 1.x", &["unet 859,520,964", "trains 797,184", "sampler = \"pndm\""]);
 }
