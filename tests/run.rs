@@ -30,6 +30,8 @@ mod refusals;
 mod resume;
 mod sampling;
 mod several;
+#[cfg(unix)]
+mod slurm;
 mod stand_in;
 mod steps;
 mod tensorboard;
