@@ -51,6 +51,9 @@ if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! comm
 fi
 
 stop
+# Another one may be here.
+port=16817
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 2)); done
 node=$(hostname -s)
 mkdir -p "$dir/state" "$dir/spool"
 chmod 755 "$dir"
@@ -66,8 +69,8 @@ mkdir -p "$dir/cgroup"
 cat > "$dir/slurm.conf" <<CONF
 ClusterName=one
 SlurmctldHost=$node(127.0.0.1)
-SlurmctldPort=${SLURM_ONE_NODE_PORT:-16817}
-SlurmdPort=$((${SLURM_ONE_NODE_PORT:-16817} + 1))
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
@@ -90,9 +93,7 @@ MpiDefault=none
 ReturnToService=2
 JobRequeue=1
 KillWait=5
-OverTimeLimit=0
-MaxArraySize=${SLURM_ONE_NODE_MAX_ARRAY:-1001}
-NodeName=$node NodeAddr=127.0.0.1 CPUs=${SLURM_ONE_NODE_CPUS:-2} RealMemory=4096 State=UNKNOWN
+NodeName=$node NodeAddr=127.0.0.1 CPUs=2 RealMemory=4096 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 cat > "$dir/env" <<ENV

@@ -36,7 +36,7 @@ wait_for() { # SECONDS WHAT COMMAND…
     done
 }
 is() { [ "$(state "$1" "$2")" = "$3" ]; }
-has_steps() { [ "$(wc -l < "results/$1/loss.csv" 2>/dev/null || echo 0)" -gt "$2" ]; }
+has_steps() { [ "$(cat "results/$1/loss.csv" 2>/dev/null | wc -l)" -gt "$2" ]; }
 job_of() { squeue --noheader --array --format '%F_%K|%j|%T' | sed -n "s/^\(.*_$1\)|tunelab-$2-.*|RUNNING\$/\1/p"; }
 queue_is_empty() { [ -z "$(squeue --noheader)" ]; }
 

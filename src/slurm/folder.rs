@@ -137,13 +137,14 @@ impl Folder {
         write_atomic(&path, text.as_bytes())
     }
 
-    /// The places of all runs that were ever submitted, each with the last array's job.
+    /// The places of all runs that were ever submitted, each with its last job, as `scancel` takes it.
     pub fn submitted(&self) -> HashMap<usize, String> {
         let text = fs::read_to_string(self.path.join("submitted.txt")).unwrap_or_default();
         let line = |line: &str| {
             let mut words = line.split(' ');
-            let (job, offset, indices) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?);
-            Some(indices::places(offset, indices).map(move |place| (place, job.clone())).collect::<Vec<_>>())
+            let (job, offset, indices) = (words.next()?, words.next()?.parse::<usize>().ok()?, words.next()?);
+            let of = |place: usize| (place, format!("{job}_{}", place - offset));
+            Some(indices::places(offset, indices).map(of).collect::<Vec<_>>())
         };
         text.lines().filter_map(line).flatten().collect()
     }
@@ -193,6 +194,6 @@ mod tests {
         folder.note_submitted("12", &array(0, "1")).unwrap();
         let submitted = folder.submitted();
         let job = |place: usize| submitted.get(&place).map(String::as_str);
-        assert_eq!([0, 1, 2, 3, 1001].map(job), [Some("7"), Some("12"), None, Some("7"), Some("9")]);
+        assert_eq!([0, 1, 2, 3, 1001].map(job), [Some("7_0"), Some("12_1"), None, Some("7_3"), Some("9_1")]);
     }
 }

@@ -3,6 +3,7 @@
 //! In: what its folder holds, what its job said, what the queue has of it. Out: a [`RunStatus`]. The folder tells more than the
 //! queue, which forgets; without a queue what the folder says last is believed for a minute.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use crate::config::Plan;
 use crate::error::{Result, Stop};
 use crate::numbers::{counted, duration, grouped};
 use crate::plan::command::total_steps;
-use crate::results::{LOSS_CSV, RunDir, RunProgressRecord, run_folder};
+use crate::results::{LOSS_CSV, PLAN_TOML, RunDir, RunProgressRecord, run_folder};
 use crate::train::checkpoint::Checkpoint;
 
 /// A run that writes its progress every two seconds and was silent for so long is not at work, where the queue says so too.
@@ -116,7 +117,7 @@ impl RunStatus {
             job: None,
             phase: None,
             step: None,
-            steps: total_steps(plan),
+            steps: total_steps(&submitted(plan, &text)),
             seconds_left: None,
             detail: String::new(),
             last_lines: Vec::new(),
@@ -242,6 +243,12 @@ impl RunStatus {
         let gap = if self.detail.is_empty() || words.is_empty() { "" } else { ", " };
         self.detail = format!("{}{gap}{words}", self.detail);
     }
+}
+
+/// What was submitted, where the file has changed since.
+fn submitted<'a>(plan: &'a Plan, text: &str) -> Cow<'a, Plan> {
+    let other = (plan.to_toml() != text).then(|| Plan::parse(text, Path::new(PLAN_TOML), &[]).ok()).flatten();
+    other.map_or(Cow::Borrowed(plan), Cow::Owned)
 }
 
 /// The phase whose units are steps.

@@ -230,7 +230,10 @@ fn what_is_wrong_is_said_before_anything_is_queued() {
     world.write("b.toml", world.text("a.toml").replace("rank = 2", "rank = 0"));
     world.write("c.toml", world.text("a.toml").replace("'dog'", "'cats'"));
     world.write("d.toml", world.text("a.toml").replace("alpha", "alhpa"));
-    cluster.refused(&["submit", "a.toml", "b.toml", "d.toml"], &["b.toml", "alhpa", "2 problems, so nothing is submitted"]);
+    cluster.refused(
+        &["submit", "a.toml", "b.toml", "d.toml"],
+        &["b.toml", "alhpa", "2 problems, so nothing is submitted"],
+    );
     cluster.refused(&["submit", "c.toml"], &["cats"]);
     cluster.refused(&["submit", "a.toml", "--stand-in"], &["has no [stand_in] table"]);
     cluster.refused(&["submit", "a.toml", "--sbatch", "array=1"], &["submit decides --array itself"]);
@@ -239,9 +242,16 @@ fn what_is_wrong_is_said_before_anything_is_queued() {
     world.write("fake/refuse", "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition name specified\n");
     cluster.refused(
         &["submit", "a.toml", "--partition", "nope"],
-        &["Slurm refuses the jobs", "caused by: invalid partition specified: nope; Batch job", "hint: there is --partition cpu, gpu"],
+        &[
+            "Slurm refuses the jobs",
+            "caused by: invalid partition specified: nope; Batch job",
+            "hint: there is --partition cpu, gpu",
+        ],
     );
-    world.write("fake/refuse", "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)\n");
+    world.write(
+        "fake/refuse",
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)\n",
+    );
     let said = cluster.tunelab(&["submit", "a.toml"]);
     assert_eq!(said.code, Some(1));
     said.has(&["Slurm does not answer", "Unable to contact slurm controller"]);
@@ -269,7 +279,9 @@ fn a_large_sweep_is_several_arrays_of_one_script() {
     let (name, script) = (cluster.job_name(), "F/job.sh");
     let calls = cluster.calls();
     assert_eq!(calls[0], format!("--parsable --array=0-2%2 {script}"));
-    let second = format!("--parsable --array=0-2%2 --job-name={name}+3 --output=F/logs/%a+3.log --dependency=afterany:101 {script}");
+    let second = format!(
+        "--parsable --array=0-2%2 --job-name={name}+3 --output=F/logs/%a+3.log --dependency=afterany:101 {script}"
+    );
     assert_eq!(calls[1], second);
     assert!(calls[2].contains("--array=0%2 ") && calls[2].contains("+6"), "{}", calls[2]);
     assert_eq!(calls[3], "--parsable --dependency=afterany:101:102:103 F/report.sh");
@@ -305,7 +317,7 @@ fn status_tells_failed_from_interrupted_and_needs_no_slurm() {
     let said = cluster.done(&["status", "a.toml"]);
     for part in [
         "a: 4 runs: 1 interrupted, 2 failed, 1 not run",
-        "job 101 is not in the queue and left no log here",
+        "job 101_0 is not in the queue and left no log here",
         "a-seed2 said last:",
         "holds notes.txt, which no run wrote",
         "slurmstepd: error: oom",
