@@ -103,18 +103,19 @@ pub fn fit_jobs<'a>(
     let whose = if computes_on_card { "each GPU" } else { "this machine" };
     let needed = at_once(each);
     let told = format!("{each} runs at once need about {} of memory, as estimated", bytes(needed));
-    let fitting = |room: u64| (1..each).rev().find(|count| at_once(*count) <= room).unwrap_or(1);
+    let fitting = |room: u64| match (1..each).rev().find(|count| at_once(*count) <= room) {
+        Some(count) => format!("{count} at once would fit"),
+        None => "even one alone needs more".to_owned(),
+    };
     if needed > memory.total && each > 1 {
-        return Err(Error::input(format!("{told}, and {whose} has {}", bytes(memory.total)))
-            .hint(format!("{} at once would fit", fitting(memory.total))));
+        return Err(
+            Error::input(format!("{told}, and {whose} has {}", bytes(memory.total))).hint(fitting(memory.total))
+        );
     }
     let short = needed > memory.free && each > 1;
     Ok(short.then(|| {
         let free = bytes(memory.free);
-        format!(
-            "{told}, and {free} are free: should it run out, take fewer --jobs ({} would fit)",
-            fitting(memory.free)
-        )
+        format!("{told}, and {free} are free: should it run out, take fewer --jobs ({})", fitting(memory.free))
     }))
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use tunelab::config::files::{Sweep, SweptRun};
 use tunelab::report::runs::Run;
 use tunelab::report::sweep::Swept;
-use tunelab::report::sweep::grouped::{Grouped, differing};
+use tunelab::report::sweep::grouped::{Group, Grouped, differing};
 use tunelab::report::sweep::measure::{Better, Measure};
 use tunelab::results::write_sweep;
 
@@ -94,7 +94,7 @@ fn groups_have_numpys_means_and_deviations_and_say_where_there_is_one_seed() {
     );
     // Over ranks too it is no more a matter of seeds.
     let by_rate = Grouped::new(&all, &keys(&BOTH[..1]), &[loss]).unwrap();
-    assert_eq!(by_rate.groups.iter().map(|group| group.over()).collect::<Vec<_>>(), ["3 runs", "6 runs"]);
+    assert_eq!(by_rate.groups.iter().map(Group::over).collect::<Vec<_>>(), ["3 runs", "6 runs"]);
     assert_eq!(differing(&all), ["adapter.lora.alpha", "adapter.lora.rank", "train.learning_rate"]);
     let error = Grouped::new(&all, &keys(&["rank"]), &[]).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("did you mean adapter.lora.rank?"), "{error}");

@@ -78,6 +78,11 @@ fn what_is_wrong_with_one_stops_no_other_and_is_told_as_of_one_alone() {
     ]);
     assert_eq!(said.err.matches("\n  done ").count(), 2, "{}", said.err);
     world.refused(&["run", "a.toml", "--only", "a-seed4"], &["there is no run called a-seed4", "did you mean a-seed"]);
+    // Batches that no machine has the memory for.
+    let large = ["adapter.lora.rank=2", "dataset.resolution=2048", "train.batch_size=4096"];
+    let sets = large.iter().flat_map(|set| ["--set", set]);
+    let args: Vec<&str> = ["run", "a.toml", "--jobs", "3"].into_iter().chain(sets).collect();
+    world.refused(&args, &["3 runs at once need about", "of memory, as estimated, and this machine has"]);
     world.refused(&["run", "--job", "-"], &["--job is for tunelab's own use"]);
 }
 
