@@ -25,8 +25,6 @@ It reads the results folder, and asks squeue where there is one. interrupted: no
 and it goes on from its last checkpoint.";
 
 /// Arguments of `tunelab submit`.
-// Each flag is an option of its own that a person types.
-#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Args)]
 pub struct SubmitArgs {
     /// Experiments, or folders of them.

@@ -17,7 +17,7 @@ use crate::config::Plan;
 use crate::error::{Result, Stop};
 use crate::numbers::{counted, duration, grouped};
 use crate::plan::command::total_steps;
-use crate::results::{LOSS_CSV, PLAN_TOML, RunDir, RunProgressRecord, run_folder};
+use crate::results::{LOSS_CSV, PLAN_TOML, RunDir, RunProgressRecord, RunState, run_folder};
 use crate::train::checkpoint::Checkpoint;
 
 /// A run that writes its progress every two seconds and was silent for so long is not at work, where the queue says so too.
@@ -181,7 +181,6 @@ impl RunStatus {
         seen: &Seen,
         is_asked: bool,
     ) {
-        use crate::results::RunState;
         let patience = if is_asked && log.is_some() { SILENT } else { SILENT_WITHOUT_QUEUE };
         if record.as_ref().is_some_and(|record| record.state == RunState::Running && !is_silent(record, patience)) {
             return self.at_work(record);

@@ -90,7 +90,8 @@ fn table(name: &str, runs: &[RunStatus], columns: usize) -> String {
         let head = format!("{GAP}{}", cells.join(GAP));
         let room = columns.saturating_sub(width(&head) + GAP.len());
         let detail = shortened(&run.detail, room);
-        let _ = writeln!(out, "{}", format!("{head}{GAP}{detail}").trim_end());
+        let line = format!("{head}{GAP}{detail}");
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     for run in runs.iter().filter(|run| !run.last_lines.is_empty()) {
         let _ = writeln!(out, "\n{}", shortened(&format!("{} said last:", run.run), columns));
