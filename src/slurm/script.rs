@@ -115,14 +115,14 @@ child=
 if [ "$code" = @USER@ ]; then
     turns=$folder/stuck-$place
     if [ "$(seen)" = "$before" ]; then echo >>"$turns"; else rm -f "$turns"; fi
-    if [ "$(wc -l <"$turns" 2>/dev/null || echo 0)" -ge 3 ]; then
+    if [ "$(cat "$turns" 2>/dev/null | wc -l)" -ge 3 ]; then
         rm -f "$turns"
         say "error: three turns have added nothing: the time limit is too short, submit with a longer --time"
         code=1
     else
         say "$run @AGAIN@"
         # Slurm ends this script, and starts it again.
-        scontrol requeue "$SLURM_JOB_ID" && sleep 300
+        if scontrol requeue "$SLURM_JOB_ID"; then sleep 300; exit "$code"; fi
         say "error: the job could not be queued again; \`tunelab submit\` does it"
     fi
 fi
