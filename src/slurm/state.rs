@@ -92,12 +92,21 @@ pub(super) struct RunStatus {
     pub last_lines: Vec<String>,
 }
 
+/// What the queue has of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum InQueue<'a> {
+    /// It cannot be asked.
+    Unknown,
+    /// No job.
+    Nothing,
+    Job(&'a Queued),
+}
+
 /// Where a run is looked for.
 pub(super) struct Seen<'a> {
     pub results: &'a Path,
     pub folder: &'a Folder,
-    /// The run's job in the queue; `None` where the queue cannot be asked.
-    pub queue: Option<Option<&'a Queued>>,
+    pub queue: InQueue<'a>,
     /// The job that it was submitted with last.
     pub submitted: Option<&'a str>,
 }
@@ -131,20 +140,21 @@ impl RunStatus {
         let record = RunProgressRecord::read(&path);
         let has_begun = path.join(LOSS_CSV).is_file();
         match seen.queue {
-            Some(Some(queued)) if queued.is_running => {
+            InQueue::Job(queued) if queued.is_running => {
                 status.at_work(record.filter(|record| !is_silent(record, SILENT_WITHOUT_QUEUE)));
                 if queued.seconds > UNSEEN && log.is_none() {
                     status.detail = format!("nothing that it writes is seen here: {}", not_shared(seen));
                 }
                 status.job = Some(queued.job.clone());
             }
-            Some(Some(queued)) => {
+            InQueue::Job(queued) => {
                 status.state = if has_begun { State::Requeued } else { State::Queued };
                 status.job = Some(queued.job.clone());
                 status.keep(&path);
                 status.say(&queued.reason);
             }
-            queue => status.without_job(&path, record, log.as_deref(), seen, queue.is_some()),
+            InQueue::Nothing => status.without_job(&path, record, log.as_deref(), seen, true),
+            InQueue::Unknown => status.without_job(&path, record, log.as_deref(), seen, false),
         }
         Ok(status)
     }
@@ -152,7 +162,7 @@ impl RunStatus {
     fn at_work(&mut self, record: Option<RunProgressRecord>) {
         self.state = State::Running;
         let Some(record) = record else {
-            self.detail = "starting".to_owned();
+            self.say("starting");
             return;
         };
         if record.phase == TRAINING {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::client;
 use super::folder::Folder;
 use super::queue::{self, FORMAT};
-use super::state::{RunStatus, Seen, State};
+use super::state::{InQueue, RunStatus, Seen, State};
 use super::submit::{load, name_of};
 use crate::cli::StatusArgs;
 use crate::cli::output::print;
@@ -37,7 +37,10 @@ pub fn status(args: &StatusArgs) -> Result<()> {
         let submitted = folder.submitted();
         let status = |plan: &Plan| {
             let place = folder.place(&plan.name);
-            let queue = queued.as_ref().map(|queued| place.and_then(|place| queued.get(&place)));
+            let queue = match &queued {
+                None => InQueue::Unknown,
+                Some(queued) => place.and_then(|place| queued.get(&place)).map_or(InQueue::Nothing, InQueue::Job),
+            };
             let submitted = place.and_then(|place| submitted.get(&place)).map(String::as_str);
             RunStatus::of(plan, &Seen { results: &args.results, folder: &folder, queue, submitted })
         };

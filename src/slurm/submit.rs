@@ -188,7 +188,8 @@ impl Wanted {
         let missing: Vec<usize> = self.missing.iter().map(|(place, _)| *place).collect();
         let arrays = indices::arrays(&missing, largest);
         let others = [(self.done, "done"), (self.queued, "queued already")].into_iter().filter(|(count, _)| *count > 0);
-        let others: String = others.map(|(count, what)| format!("{count} {what}, ")).collect();
+        let others: Vec<String> = others.map(|(count, what)| format!("{count} {what}, ")).collect();
+        let others = others.concat();
         let head = format!("{name}: {}: {others}", counted(all, "run"));
         let Some(first) = arrays.first() else {
             progress.line(format!("{head}nothing to submit"));
@@ -277,7 +278,9 @@ fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> 
             continue;
         }
         seen.push(both);
-        if !(reach.has_model(both.0) && reach.has_dataset(both.1)) && !(both.0.is_here() && both.1.is_here()) {
+        // A folder that is not there is no hub's.
+        let is_here = reach.has_model(both.0) && reach.has_dataset(both.1) || both.0.is_here() && both.1.is_here();
+        if !is_here {
             if let Some(why) = reach.obstacle(plan) {
                 progress.warn(format!("the nodes must fetch what {} needs: {why}", plan.name));
                 continue;
