@@ -4,6 +4,7 @@
 //! ends the process with exit code 2, as a wrong experiment does. What the keys of an experiment
 //! mean, `tunelab keys` says: they are stated in [`crate::config::keys`].
 
+mod cluster;
 pub mod command;
 pub mod output;
 pub mod terminal;
@@ -18,11 +19,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use cluster::{StatusArgs, SubmitArgs, seconds as cluster_seconds};
+
 use crate::diffusion::Sampler;
 use crate::metrics::EncoderName;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 a run failed, 2 the input is wrong; stopped by a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+Exit codes: 0 done, 1 a run failed, 2 the input is wrong; stopped by a signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
+138 SIGUSR1.
 
 Environment:
   HF_HOME, HF_ENDPOINT, HF_TOKEN              cache, mirror and token for Hugging Face
@@ -226,6 +230,12 @@ pub enum Command {
     /// Run experiments and write their results.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Hand the runs that are missing to Slurm, and the report after them.
+    #[command(after_help = cluster::SUBMIT_EXAMPLES)]
+    Submit(SubmitArgs),
+    /// Say of every run whether it is queued, running, done, interrupted or failed.
+    #[command(after_help = cluster::STATUS_EXAMPLES)]
+    Status(StatusArgs),
     /// Say every problem of every file; needs no model.
     Check(CheckArgs),
     /// Print the resolved experiment as TOML, with steps, parameters, memory and downloads as
@@ -297,6 +307,9 @@ pub struct RunArgs {
     /// Only this run of the files' variants and sweeps, by its name. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
+    /// Wait for a run that another tunelab has, in place of an error.
+    #[arg(long)]
+    pub wait: bool,
     /// Start over, even if the results are there already.
     #[arg(long)]
     pub force: bool,

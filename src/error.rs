@@ -29,11 +29,13 @@ pub enum Stop {
     Interrupt,
     /// SIGTERM, from `kill`, docker stop, a batch system or systemd: 143.
     Terminate,
+    /// SIGUSR1, from a batch system some time before it ends a job that will be run again: 138.
+    User,
 }
 
 impl Stop {
     /// Every signal that is listened to.
-    pub const ALL: [Self; 3] = [Self::HangUp, Self::Interrupt, Self::Terminate];
+    pub const ALL: [Self; 4] = [Self::HangUp, Self::Interrupt, Self::Terminate, Self::User];
 
     /// The process exit code.
     pub fn exit_code(self) -> u8 {
@@ -41,6 +43,7 @@ impl Stop {
             Self::HangUp => 129,
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::User => 138,
         }
     }
 
@@ -50,6 +53,7 @@ impl Stop {
             Self::HangUp => "SIGHUP",
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::User => "SIGUSR1",
         }
     }
 }
@@ -77,11 +81,11 @@ impl Error {
         Self::new(Kind::Run, message)
     }
 
-    /// Asked to stop: exit code 129, 130 or 143.
+    /// Asked to stop: exit code 129, 130, 138 or 143.
     pub fn interrupted(by: Stop) -> Self {
         let message = match by {
             Stop::Interrupt => "interrupted".to_owned(),
-            Stop::HangUp | Stop::Terminate => format!("interrupted by {}", by.name()),
+            Stop::HangUp | Stop::Terminate | Stop::User => format!("interrupted by {}", by.name()),
         };
         Self::new(Kind::Interrupted(by), message)
     }

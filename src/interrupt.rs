@@ -1,7 +1,7 @@
 //! A signal that asks to stop, as a value that the loop asks between two steps.
 //!
-//! In: Ctrl-C (SIGINT), SIGTERM (`kill`, docker stop, batch systems, systemd) and SIGHUP (a
-//! terminal that is closed). Out: the first one asks the run to stop where nothing is lost; a
+//! In: Ctrl-C (SIGINT), SIGTERM (`kill`, docker stop, batch systems, systemd), SIGUSR1 (batch systems
+//! before a time limit) and SIGHUP (a terminal that is closed). Out: the first one asks the run to stop where nothing is lost; a
 //! second one ends the process at once. Either way the exit code is that of the signal. What was
 //! ignored when the program began, as `nohup` leaves it to, stays ignored.
 
@@ -107,7 +107,7 @@ impl Listener {
 fn tell(heard: Heard, by: Stop) {
     let again = match by {
         Stop::Interrupt => "press Ctrl-C again",
-        Stop::HangUp | Stop::Terminate => "a second signal is needed",
+        Stop::HangUp | Stop::Terminate | Stop::User => "a second signal is needed",
     };
     match heard {
         // stderr may be closed, which is no reason to fail.
@@ -122,12 +122,13 @@ mod system {
     use std::io::{self, IsTerminal};
     use std::thread;
 
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     use signal_hook::iterator::Signals;
 
     use crate::error::Stop;
 
-    const SIGNALS: [(i32, Stop); 3] = [(SIGHUP, Stop::HangUp), (SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)];
+    const SIGNALS: [(i32, Stop); 4] =
+        [(SIGHUP, Stop::HangUp), (SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate), (SIGUSR1, Stop::User)];
 
     /// Calls `heard` with each signal, in a thread of its own.
     pub fn listen(mut heard: impl FnMut(Stop) + Send + 'static) -> io::Result<()> {
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_first_signal_is_remembered_by_every_clone_and_a_second_one_ends_at_once() {
-        for (first, code) in [(Stop::HangUp, 129), (Stop::Interrupt, 130), (Stop::Terminate, 143)] {
+        for (first, code) in [(Stop::HangUp, 129), (Stop::Interrupt, 130), (Stop::Terminate, 143), (Stop::User, 138)] {
             let interrupt = Interrupt::default();
             let asked_by_the_loop = interrupt.clone();
             assert!(asked_by_the_loop.check().is_ok());

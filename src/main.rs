@@ -12,7 +12,7 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{self, Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, config, measure, plan, report, run, sample, serve};
+use tunelab::{bench, config, measure, plan, report, run, sample, serve, slurm};
 use tunelab_ops::candle_threads::compute_in_the_callers_thread;
 use tunelab_ops::memory::Memory;
 use tunelab_ops::simd;
@@ -62,6 +62,8 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => config::init::init(&args),
         Command::Run(args) => run::run(&args),
+        Command::Submit(args) => slurm::submit(&args),
+        Command::Status(args) => slurm::status(&args),
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
         Command::Sample(args) => sample::command(&args),

@@ -33,6 +33,8 @@ mod resume;
 mod sampling;
 mod several;
 mod single_file;
+#[cfg(unix)]
+mod slurm;
 mod stand_in;
 mod steps;
 mod tensorboard;

@@ -252,7 +252,7 @@ fn class_images(objective: &Objective) -> Option<String> {
 }
 
 /// Optimizer steps, where that is known before the pictures are here.
-pub(super) fn total_steps(plan: &Plan) -> Option<usize> {
+pub fn total_steps(plan: &Plan) -> Option<usize> {
     match plan.train.length {
         Length::Steps(steps) => Some(steps),
         Length::Epochs(_) => {

@@ -29,7 +29,7 @@ pub(super) fn missing_files(model: &Source, family: Family) -> Vec<String> {
 }
 
 /// The encoders that a run would download first.
-pub(super) fn missing_encoders(plan: &Plan) -> Vec<EncoderName> {
+pub(crate) fn missing_encoders(plan: &Plan) -> Vec<EncoderName> {
     let is_missing = |name: &EncoderName| {
         let repo = name.repo().filter(|_| plan.metrics.paths.get(*name).is_none());
         repo.is_some_and(|(repo, revision)| cached(repo, revision, RepoType::Model, "model.safetensors").is_none())

@@ -208,7 +208,11 @@ impl<'a> Room<'a> {
     /// One after the other; those that another process has last.
     fn work_through(&self, queue: Vec<Waiting>) -> Vec<Line> {
         let all = queue.len();
-        let if_taken = if all > 1 { IfTaken::PassOver } else { IfTaken::Refuse };
+        let if_taken = match (all, self.args.wait) {
+            (2.., _) => IfTaken::PassOver,
+            (_, true) => IfTaken::Wait,
+            (_, false) => IfTaken::Refuse,
+        };
         let mut lines: Vec<Line> = Vec::new();
         let mut later = Vec::new();
         for (index, (file, planned)) in queue.into_iter().enumerate() {
