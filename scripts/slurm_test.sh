@@ -20,7 +20,7 @@ cd "$work"
 export COLUMNS=110 RAYON_NUM_THREADS=1
 sweep=$here/../experiments/sweep_lora.toml
 # Longer than a minute's limit lets it be; checkpoints are made when it is asked to stop.
-sed -e '/^\[sweep\]/,$d' -e 's/steps = 60/steps = 500/' "$sweep" > slow.toml
+sed -e '/^\[sweep\]/,$d' -e 's/steps = 60/steps = 700/' "$sweep" > slow.toml
 # Short, so that a job of the sweep takes some seconds and all of them a minute.
 sweep_set=(--set train.steps=40 --set metrics.encoders=[])
 
