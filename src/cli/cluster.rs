@@ -40,7 +40,7 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub stand_in: bool,
     /// The partition; the cluster's default if not given.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = word)]
     pub partition: Option<String>,
     /// The time limit of a job, as sbatch has it: minutes, H:MM:SS or D-HH:MM:SS. A run that takes longer goes on in another.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -52,7 +52,7 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
     /// Memory of a job, as sbatch has it: 16G.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = word)]
     pub mem: Option<String>,
     /// So many jobs at once, at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -113,6 +113,14 @@ fn time(text: &str) -> Result<String, String> {
         .ok_or_else(|| "use minutes (90), H:MM:SS or D-HH:MM:SS, a minute at least".to_owned())
 }
 
+/// What a line of a batch script can hold: sbatch reads quotes in it as a shell does.
+fn word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_control() || ['"', '\'', '\\'].contains(&c)) {
+        return Err("use one line without quotes and backslashes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// What submit decides itself is not another's to say.
 fn option(text: &str) -> Result<String, String> {
     let text = text.trim_start_matches('-');
@@ -120,9 +128,7 @@ fn option(text: &str) -> Result<String, String> {
     if key.is_empty() || !key.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
         return Err("use an option's long name, as account=lab".to_owned());
     }
-    if value.is_some_and(|value| value.chars().any(char::is_control)) {
-        return Err("its value must be one line".to_owned());
-    }
+    value.map_or(Ok(()), |value| word(value).map(drop))?;
     match key {
         "array" | "job-name" | "output" | "error" | "open-mode" | "requeue" | "no-requeue" | "signal" | "wrap"
         | "parsable" | "test-only" | "wait" | "dependency" => Err(format!("submit decides --{key} itself")),

@@ -37,6 +37,9 @@ pub struct Sweep {
     pub keys: Vec<String>,
     /// Its runs.
     pub runs: Vec<SweptRun>,
+    /// Those whose folder holds the results of another plan, of before the file was changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outdated: Vec<String>,
 }
 
 /// One run of a sweep.
@@ -83,7 +86,7 @@ impl Sweep {
             Some(SweptRun { name: plan.name.clone(), stand_in, variant: of.named_variant.clone() })
         };
         let runs = experiments.iter().zip(variants).filter_map(run).collect();
-        Some(Self { name, keys: first.swept.to_vec(), runs })
+        Some(Self { name, keys: first.swept.to_vec(), runs, outdated: Vec::new() })
     }
 }
 

@@ -33,10 +33,11 @@ pub struct Swept<'a> {
 }
 
 impl<'a> Swept<'a> {
-    /// Those of the tree's runs that are of the sweep; stand-ins only where none of its own runs is finished. `None` where
-    /// none is.
+    /// Those of the tree's runs that are of the sweep as it is stated now; stand-ins only where none of its own runs is
+    /// finished. `None` where none is.
     pub fn of(sweep: &'a Sweep, finished: &'a [Run]) -> Option<Self> {
-        let find = |name: &str| finished.iter().find(|run| run.name() == name);
+        let is_current = |name: &str| !sweep.outdated.iter().any(|outdated| outdated == name);
+        let find = |name: &str| finished.iter().find(|run| run.name() == name && is_current(name));
         let own = sweep.runs.iter().filter_map(|run| Some((find(&run.name)?, run.variant.as_deref())));
         let mut runs: Vec<_> = own.collect();
         if runs.is_empty() {

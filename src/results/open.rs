@@ -212,6 +212,13 @@ impl RunDir {
         Ok(run.is_finished() && run.missing() == [None, None] && run.stored_plan()?.is_some_and(same))
     }
 
+    /// Whether `results` holds a run of this name that was trained by another plan: [`Self::open`] would refuse it.
+    pub fn is_of_another_plan(results: &Path, name: &str, plan_toml: &str) -> Result<bool> {
+        let run = Self { path: results.join(run_folder(name)), _lock: None };
+        let is_other = |stored: String| PlanDiff::of(&stored, plan_toml) == PlanDiff::Training;
+        Ok(run.path.is_dir() && run.stored_plan()?.is_some_and(is_other) && !run.holds_only_its_plan()?)
+    }
+
     /// Removes all that a run wrote; its record goes early and its plan last, so that a cut leaves
     /// an unfinished run.
     fn clear(&self, stored: &str, plan_toml: &str) -> Result<()> {

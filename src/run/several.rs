@@ -96,7 +96,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if !args.only.is_empty() {
         files::only(loaded.iter().flat_map(Loaded::plans).cloned(), &args.only)?;
     }
-    let sweeps: Vec<Sweep> = loaded.iter().filter_map(|of| of.sweep.clone()).collect();
+    let sweeps: Vec<(Sweep, Vec<Stated>)> = loaded.iter().filter_map(swept).collect();
     let mut queue: Vec<Waiting> = loaded.into_iter().flat_map(|file| waiting(file, args)).collect();
     // Problems are told before hours of work.
     queue.sort_by_key(|(_, plan)| plan.is_ok());
@@ -116,14 +116,40 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Some(jobs) => jobs.work_through(&room, queue)?,
         None => room.work_through(queue),
     };
-    for sweep in &sweeps {
-        if let Err(error) = write_swept(sweep, &args.results, &progress) {
+    for (mut sweep, stated) in sweeps {
+        let results = &args.results;
+        sweep.outdated = stated.iter().filter(|of| of.is_outdated(results)).map(|of| of.name.clone()).collect();
+        if let Err(error) = write_swept(&sweep, results, &progress) {
             progress.warn(format!("what came of the sweep {} is not written: {}", sweep.name, error.line()));
         }
     }
     let shown = room.newest.take().map_or(Ok(()), |table| print(&table::to_terminal(&table)));
     // What became of the experiments matters more than a terminal that is gone.
     close(lines, args, &progress).and(shown)
+}
+
+/// What a file states of one run of its sweep.
+struct Stated {
+    name: String,
+    plan_toml: String,
+}
+
+impl Stated {
+    fn of(plan: &Plan) -> Self {
+        Self { name: plan.name.clone(), plan_toml: plan.to_toml() }
+    }
+
+    /// Whether its folder holds the results of another plan; one that cannot be read is told of elsewhere.
+    fn is_outdated(&self, results: &Path) -> bool {
+        RunDir::is_of_another_plan(results, &self.name, &self.plan_toml).unwrap_or(false)
+    }
+}
+
+/// The sweep of a file, and what it states of each run and its stand-in.
+fn swept(of: &Loaded) -> Option<(Sweep, Vec<Stated>)> {
+    let sweep = of.sweep.clone()?;
+    let plans = of.plans().flat_map(|planned| [&planned.plan].into_iter().chain(&planned.stand_in));
+    Some((sweep, plans.map(Stated::of).collect()))
 }
 
 /// What came of a sweep, as far as its runs are finished.
@@ -135,13 +161,22 @@ fn write_swept(sweep: &Sweep, results: &Path, progress: &Progress) -> Result<()>
     let folder = results.join(sweep_folder(&sweep.name));
     let best: Vec<String> = swept.best()?.into_iter().map(|line| format!("\n  {line}")).collect();
     progress.line(format!(
-        "\n{} of the sweep {} in {}{}",
+        "\n{} of the sweep {} in {}{}{}",
         counted(swept.count(), "run"),
         sweep.name,
         folder.display(),
+        left_out(sweep),
         best.concat()
     ));
     Ok(())
+}
+
+/// What is said of runs that are no part of what came of a sweep.
+fn left_out(sweep: &Sweep) -> String {
+    match sweep.outdated.len() {
+        0 => String::new(),
+        n => format!("; left out: {} with the results of another plan", counted(n, "run")),
+    }
 }
 
 /// The experiments of a file, those that `--only` names; with `--stand-in` its stand-ins in their place. Where

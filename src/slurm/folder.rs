@@ -152,7 +152,7 @@ impl Folder {
     /// Refuses what the list cannot hold.
     pub fn check(&self) -> Result<()> {
         let text = self.path.display().to_string();
-        if text.contains(['\n', '"', '\\']) {
+        if text.contains(['\n', '"', '\'', '\\']) {
             return Err(Error::input(format!("a batch script cannot name {text}"))
                 .hint("give --results a folder without quotes, backslashes and line ends in its name"));
         }

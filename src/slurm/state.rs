@@ -136,6 +136,13 @@ impl RunStatus {
             status.step = status.steps;
             return Ok(status);
         }
+        if matches!(seen.queue, InQueue::Nothing | InQueue::Unknown)
+            && RunDir::is_of_another_plan(seen.results, &plan.name, &text)?
+        {
+            status.state = State::Failed;
+            status.say("holds the results of another plan: run it with --force, or give another --results folder");
+            return Ok(status);
+        }
         let log = place.and_then(|place| seen.folder.log(place));
         let record = RunProgressRecord::read(&path);
         let has_begun = path.join(LOSS_CSV).is_file();

@@ -46,7 +46,7 @@ fn tree() -> tempfile::TempDir {
         stated.extend((1..=3).map(run));
     }
     let keys = ["train.learning_rate", "adapter.lora.rank", "seed"].map(str::to_owned).to_vec();
-    write_sweep(folder.path(), &Sweep { name: "s".into(), keys, runs: stated }).unwrap();
+    write_sweep(folder.path(), &Sweep { name: "s".into(), keys, runs: stated, outdated: Vec::new() }).unwrap();
     folder
 }
 

@@ -183,3 +183,22 @@ fn two_commands_at_once_share_one_results_folder() {
         }
     }
 }
+
+/// A file that was changed between two commands: what its runs were before is no part of its sweep.
+#[test]
+fn runs_of_another_plan_are_no_part_of_what_came_of_a_sweep() {
+    let world = swept("1..2");
+    world.done(&["run", "a.toml"]);
+    world.write("a.toml", world.text("a.toml").replace("steps = 6", "steps = 3").replace("'1..2'", "'1..3'"));
+    let said = world.tunelab(&["run", "a.toml"]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    said.has(&["1 run of the sweep a in", "; left out: 2 runs with the results of another plan"]);
+    let csv = world.text("results/a.sweep/sweep.csv");
+    assert!(csv.contains("\na-seed3,3,") && csv.lines().count() == 2, "{csv}");
+    world.done(&["report"]);
+    assert_eq!(world.text("results/a.sweep/sweep.csv"), csv, "the same of the tree alone");
+    let status = world.done(&["status", "a.toml"]).out;
+    assert!(status.contains("1 done, 2 failed") && status.contains("holds the results of another plan"), "{status}");
+    world.done(&["run", "a.toml", "--force"]);
+    assert_eq!(world.text("results/a.sweep/sweep.csv").lines().count(), 4);
+}
