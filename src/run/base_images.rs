@@ -1,8 +1,8 @@
 //! The base model's images of the evaluation prompts: drawn by the first run that needs them, and copied by all others.
 //!
 //! In: the run, its model's hashes. Out: an image's file in the run's folder, as the run alone would have drawn it. What decides its
-//! bytes is in the name of the file that is kept, in the cache: model, types, schedule, and the text that the image carries (prompt,
-//! sampler, steps, guidance, seed, size, and what it stands in for). One that is damaged is drawn again.
+//! bytes is in the name of the file that is kept, in the cache: model, types, schedule, every setting of sampling, and the text that the
+//! image carries. One that is damaged is drawn again.
 
 use super::Experiment;
 use super::prepare::CACHE_FOLDER;
@@ -53,7 +53,8 @@ impl BaseImages {
 
     /// Puts the image of `shot` into `file`: the one that is kept, or what `draw` puts there; whether it was kept.
     pub(super) fn get(&self, shot: &ImageMetadata, file: &Path, draw: impl FnOnce() -> Result<()>) -> Result<bool> {
-        let key = hash::key(&[&self.model, &shot.parameters()]);
+        // Not all settings are in the text; whoever adds one need not think of this.
+        let key = hash::key(&[&self.model, &shot.parameters(), &format!("{:?}", shot.params)]);
         let kept = self.cache.root().join(KIND).join(format!("{key}.png"));
         if copy(&kept, file)? {
             return Ok(true);

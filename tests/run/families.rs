@@ -79,6 +79,20 @@ fn a_lora_of_sdxl_is_written_in_both_namings_and_drawn_with() {
     assert!(world.read("e/a-sks-dog/0.png") != world.read("d/a-sks-dog/0.png"));
 }
 
+/// The base model's images are kept for all runs; what they are kept by has every setting in it.
+#[test]
+fn another_kind_of_no_negative_prompt_draws_other_base_images() {
+    let world = world("sdxl", "lora = { rank = 2 }");
+    world.done(&["run", "f.toml"]);
+    let base = || world.read("results/f/samples/base/a-sks-dog/0.png");
+    let zeros = base();
+    world.done(&["run", "f.toml", "--set", "eval.force_zeros_for_empty_prompt=false"]);
+    let encoded = base();
+    assert!(encoded != zeros, "drawn anew, not copied");
+    world.done(&["run", "f.toml"]);
+    assert!(base() == zeros);
+}
+
 #[test]
 fn a_run_of_sdxl_goes_on_from_its_checkpoint() {
     let world = world("sdxl", "lora = { rank = 2, text_encoder = true }");
