@@ -13,9 +13,10 @@ mod trainer;
 use crate::fixture::{fixture, loader, model, randn, values};
 use candle_core::Device;
 use std::collections::BTreeMap;
+use std::path::Path;
 use tempfile::TempDir;
 use tunelab::config::{AdamW, Dataset, Dtype, Length, LrScheduler, Optimizer, Source, Train};
-use tunelab::data::{Cache, load_dataset};
+use tunelab::data::{Cache, Picture, load_dataset};
 use tunelab::diffusion::{LossFunction, NoiseSchedule};
 use tunelab::error::Result;
 use tunelab::interrupt::Interrupt;
@@ -139,7 +140,12 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
         caption_dropout,
         skip_broken: false,
     };
-    let cache = Cache::new(folder.path().join("cache"));
+    (encoded(vae, folder.path(), &pictures, &dataset), TextConditioning::Cached(texts))
+}
+
+/// Pictures ready for training; what is kept of them lies in `folder`.
+fn encoded(vae: &Vae, folder: &Path, pictures: &[Picture], dataset: &Dataset) -> Examples {
+    let cache = Cache::new(folder.join("cache"));
     let progress = Progress::hidden();
     let interrupt = Interrupt::default();
     let sources = Sources {
@@ -150,7 +156,7 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
         progress: &progress,
         interrupt: &interrupt,
     };
-    (Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap(), TextConditioning::Cached(texts))
+    Examples::new(pictures, Role::Instance, dataset, &sources).unwrap()
 }
 
 #[test]

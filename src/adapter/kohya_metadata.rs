@@ -15,9 +15,8 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
     let side = plan.dataset.resolution;
     let family = trained.files.family;
     let prediction = trained.schedule.prediction_type();
-    // kohya's SDXL script writes neither of its own flags for SD 2.
     let v2 = if family == Family::Sd2 { "True" } else { "False" };
-    // For those of Stability's layout kohya names their repository.
+    // As kohya has it, whose names of XL are those of Stability's own code.
     let implementation =
         if family == Family::Sdxl { "https://github.com/Stability-AI/generative-models" } else { "diffusers" };
     let mut captions: BTreeMap<&str, usize> = BTreeMap::new();

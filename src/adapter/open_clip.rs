@@ -5,17 +5,10 @@
 //! Diffusion does not use it.
 
 use crate::error::{Error, Result};
-use candle_core::{Device, Tensor};
+use crate::weights::TEXT_PROJECTION;
+use crate::weights::original::text::LAYER;
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
-
-/// Ends of a layer's names.
-const IN_LAYER: [(&str, &str); 5] = [
-    ("layer_norm1.", "ln_1."),
-    ("layer_norm2.", "ln_2."),
-    ("mlp.fc1.", "mlp.c_fc."),
-    ("mlp.fc2.", "mlp.c_proj."),
-    ("self_attn.out_proj.", "attn.out_proj."),
-];
 
 /// What queries, keys and values are scaled by before texts and pictures are compared, in Stability's files.
 const LOGIT_SCALE: f32 = 4.6055;
@@ -43,7 +36,7 @@ pub(super) fn of_sd2(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<Stri
         .collect();
     renamed.extend(more);
     let width = renamed.get("ln_final.weight").map_or(0, Tensor::elem_count);
-    renamed.insert("text_projection".to_owned(), Tensor::ones((width, width), candle_core::DType::F32, &Device::Cpu)?);
+    renamed.insert("text_projection".to_owned(), Tensor::ones((width, width), DType::F32, &Device::Cpu)?);
     renamed.insert("logit_scale".to_owned(), Tensor::new(1f32, &Device::Cpu)?);
     Ok(renamed)
 }
@@ -51,7 +44,7 @@ pub(super) fn of_sd2(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<Stri
 fn renamed(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let mut renamed = BTreeMap::new();
     for (name, tensor) in tensors {
-        if name == "text_projection.weight" {
+        if name == TEXT_PROJECTION {
             renamed.insert("text_projection".to_owned(), tensor.t()?.contiguous()?);
         } else if let Some(new) = one(name) {
             renamed.insert(new, tensor.clone());
@@ -79,8 +72,8 @@ fn one(name: &str) -> Option<String> {
         return Some(format!("ln_final.{rest}"));
     }
     let (layer, rest) = rest.strip_prefix("encoder.layers.")?.split_once('.')?;
-    let new = IN_LAYER.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
-    Some(format!("transformer.resblocks.{layer}.{new}"))
+    let original = LAYER.iter().find_map(|(original, new)| Some(format!("{original}{}", rest.strip_prefix(new)?)))?;
+    Some(format!("transformer.resblocks.{layer}.{original}"))
 }
 
 /// Layer and `weight` or `bias` of the queries' projection, with which keys and values go.

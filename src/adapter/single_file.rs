@@ -11,6 +11,7 @@ use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::pipeline::Family;
 use crate::pipeline::original_names::{position, unet};
+use crate::weights::original::vae::ATTENTION;
 use crate::weights::{Part, PartName, Weights, write_safetensors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -98,10 +99,9 @@ fn vae(name: &str, levels: usize) -> Option<String> {
         return Some(format!("{side}.mid.block_{}.{}", index.parse::<usize>().ok()? + 1, vae_resnet(rest)));
     }
     if let Some(rest) = rest.strip_prefix("mid_block.attentions.0.") {
-        let parts =
-            [("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."), ("to_v.", "v."), ("to_out.0.", "proj_out.")];
-        let new = parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
-        return Some(format!("{side}.mid.attn_1.{new}"));
+        let original =
+            ATTENTION.iter().find_map(|(original, new)| Some(format!("{original}{}", rest.strip_prefix(new)?)))?;
+        return Some(format!("{side}.mid.attn_1.{original}"));
     }
     if let Some((level, kind, index, rest)) = position(rest, "down_blocks.") {
         return match kind {

@@ -205,15 +205,16 @@ impl<'a> PipelineLoader<'a> {
 /// ones: "clip skip").
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     let mut notes: Vec<String> = files.beside.clone().into_iter().collect();
-    for part in files.parts.values() {
-        let projects = part.name == PartName::TextEncoder2;
-        let weights = Weights::open_part(part)?.without(|name| projects && name == TEXT_PROJECTION);
-        notes.extend(weights.passed_over(part.name));
-    }
-    for (name, _) in files.family.text_encoders() {
-        let part = files.part(name)?;
-        let layers = ClipConfig::read(&part.config)?.num_hidden_layers;
-        let there = Weights::open_part(part)?.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
+    let is_text = |part: &PartName| files.family.text_encoders().any(|(name, _)| name == *part);
+    for (name, part) in &files.parts {
+        let weights = Weights::open_part(part)?;
+        if !is_text(name) {
+            notes.extend(weights.passed_over(*name));
+            continue;
+        }
+        let ClipConfig { num_hidden_layers: layers, projection_dim, .. } = ClipConfig::read(&part.config)?;
+        let there = weights.names().filter_map(text_layer).max().map_or(0, |last| last + 1);
+        notes.extend(weights.without(|name| projection_dim.is_some() && name == TEXT_PROJECTION).passed_over(*name));
         // A file of Stable Diffusion 2 has the layer that its texts are not read from.
         let is_usual = part.original.is_some() && files.family == Family::Sd2 && there == layers + 1;
         if there > layers && !is_usual {

@@ -5,6 +5,7 @@
 //! are numbered through there. Single-file checkpoints have these names, and some LoRA files. The
 //! other way is [`crate::weights::original`].
 
+use crate::weights::original::unet::{ENDS, RESNET};
 use std::collections::BTreeMap;
 
 /// `down_blocks.1.resnets.0.conv1.weight` → `1`, `resnets`, `0`, `conv1.weight`.
@@ -44,18 +45,10 @@ impl UnetLevels {
 /// The original name of a UNet tensor.
 pub fn unet(name: &str, levels: &UnetLevels) -> Option<String> {
     let layers = &levels.layers;
-    let ends = [
-        ("time_embedding.linear_1.", "time_embed.0."),
-        ("time_embedding.linear_2.", "time_embed.2."),
-        ("add_embedding.linear_1.", "label_emb.0.0."),
-        ("add_embedding.linear_2.", "label_emb.0.2."),
-        ("conv_in.", "input_blocks.0.0."),
-        ("conv_norm_out.", "out.0."),
-        ("conv_out.", "out.2."),
-        ("mid_block.attentions.0.", "middle_block.1."),
-    ];
-    if let Some((rest, new)) = ends.iter().find_map(|(old, new)| Some((name.strip_prefix(old)?, new))) {
-        return Some(format!("{new}{rest}"));
+    let outside =
+        |(original, new): &(&str, &str)| Some(format!("{original}.{}", name.strip_prefix(new)?.strip_prefix('.')?));
+    if let Some(original) = ENDS.iter().find_map(outside) {
+        return Some(original);
     }
     if let Some(rest) = name.strip_prefix("mid_block.resnets.") {
         let (index, rest) = rest.split_once('.')?;
@@ -87,13 +80,5 @@ pub fn unet(name: &str, levels: &UnetLevels) -> Option<String> {
 }
 
 fn resnet(rest: &str) -> Option<String> {
-    let parts = [
-        ("norm1.", "in_layers.0."),
-        ("conv1.", "in_layers.2."),
-        ("time_emb_proj.", "emb_layers.1."),
-        ("norm2.", "out_layers.0."),
-        ("conv2.", "out_layers.3."),
-        ("conv_shortcut.", "skip_connection."),
-    ];
-    parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
+    RESNET.iter().find_map(|(original, new)| Some(format!("{original}{}", rest.strip_prefix(new)?)))
 }

@@ -63,33 +63,31 @@ impl Networks {
     ///
     /// Errors: they are of a kind that is not built.
     pub fn of(model: &Source) -> Result<Self> {
-        let configs = configs(model)?;
-        let bytes = |part: PartName| bytes(model, part).map_or_else(|| usual_bytes(&configs, part), Ok);
-        let others = configs.text_encoders.keys().copied().chain([PartName::Vae]).map(bytes).sum::<Result<u64>>()?;
-        Self::new(&configs, others)
+        Self::new(&configs(model)?, |part| bytes(model, part))
     }
 
     /// Those of a family's best known model.
     pub fn usual(family: Family) -> Result<Self> {
-        let configs = Configs::of(family)?;
-        let parts = configs.text_encoders.keys().copied().chain([PartName::Vae]);
-        let others = parts.map(|part| usual_bytes(&configs, part)).sum::<Result<u64>>()?;
-        Self::new(&configs, others)
+        Self::new(&Configs::of(family)?, |_| None)
     }
 
-    fn new(configs: &Configs, others: u64) -> Result<Self> {
+    /// `bytes` of a part that is at hand; any other's are those of its numbers in 32 bits.
+    fn new(configs: &Configs, bytes: impl Fn(PartName) -> Option<u64>) -> Result<Self> {
         let tokens = configs.text_encoders.values().map(|config| config.max_position_embeddings).max();
         let text_encoder =
             |(part, config): (&PartName, &ClipConfig)| Ok((*part, TextEncoder::new(configs.family, config)?));
-        Ok(Self {
+        let networks = Self {
             family: configs.family,
             unet: configs.unet.describe()?,
             vae_parameters: configs.vae.describe()?.parameters(),
             text_encoders: configs.text_encoders.iter().map(text_encoder).collect::<Result<_>>()?,
             tokens: tokens.unwrap_or(0),
-            others,
+            others: 0,
             downscale: configs.vae.downscale(),
-        })
+        };
+        let others = networks.text_encoders.keys().copied().chain([PartName::Vae]);
+        let size = |part| bytes(part).unwrap_or_else(|| FLOAT * networks.parameters(part) as u64);
+        Ok(Self { others: others.map(size).sum(), ..networks })
     }
 
     /// Numbers in a part.
@@ -102,14 +100,9 @@ impl Networks {
     }
 }
 
-/// What the model is, as far as its files are here; by its repository's name otherwise.
-fn family(model: &Source) -> Family {
-    local::of_files(model).unwrap_or_else(|| local::family(model))
-}
-
 /// The sizes of the model's networks.
 fn configs(model: &Source) -> Result<Configs> {
-    let mut configs = Configs::of(family(model))?;
+    let mut configs = Configs::of(local::of_files(model).unwrap_or_else(|| local::family(model)))?;
     if let Some(unet) = parsed(model, PartName::Unet, UnetConfig::parse)? {
         configs.unet = unet;
     }
@@ -134,16 +127,6 @@ pub(super) fn unet(model: &Source) -> Result<UnetConfig> {
 fn parsed<T>(model: &Source, part: PartName, parse: fn(&str, &Path) -> Result<T>) -> Result<Option<T>> {
     let file = format!("{part}/config.json");
     local::config(model, part.as_str()).map(|text| parse(&text, Path::new(&file))).transpose()
-}
-
-/// The size in 32 bits of a part of these sizes.
-fn usual_bytes(configs: &Configs, part: PartName) -> Result<u64> {
-    let network = match (part, configs.text_encoders.get(&part)) {
-        (_, Some(config)) => config.describe()?,
-        (PartName::Unet, None) => configs.unet.describe()?,
-        (_, None) => configs.vae.describe()?,
-    };
-    Ok(FLOAT * network.parameters() as u64)
 }
 
 /// The size of one part's weights, if they are at hand.

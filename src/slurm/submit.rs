@@ -19,13 +19,13 @@ use crate::assets::{self, Hubs, Reach};
 use crate::cli::SubmitArgs;
 use crate::cli::output::print;
 use crate::config::files::{self, Loaded};
-use crate::config::{Plan, PlanDiff, Source};
+use crate::config::{Plan, Source};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::numbers::counted;
 use crate::plan::local;
 use crate::progress::Progress;
-use crate::results::{CHECKPOINTS, LOSS_CSV, RUN_JSON, RunDir, run_folder, write_atomic, write_sweep};
+use crate::results::{RunDir, run_folder, write_atomic, write_sweep};
 
 /// An experiment, and what is to be submitted of it.
 struct Wanted {
@@ -234,9 +234,8 @@ impl Wanted {
 
 /// Refuses a run whose job would find another plan's results.
 fn check_folder(results: &Path, plan: &Plan, text: &str) -> Result<()> {
-    let path = results.join(run_folder(&plan.name));
-    let has_something = [RUN_JSON, LOSS_CSV, CHECKPOINTS].iter().any(|name| path.join(name).exists());
-    if has_something && RunDir::existing(&path)?.change_to(text)? == PlanDiff::Training {
+    if RunDir::is_of_another_plan(results, &plan.name, text)? {
+        let path = results.join(run_folder(&plan.name));
         return Err(Error::input(format!("{} holds the results of another plan", path.display())).hint(
             "give another --results folder, rename the experiment's file, or move that folder away; \
              compare the plan.toml there with what `tunelab plan` prints",

@@ -7,9 +7,9 @@
 //! the file. What a family's file consists of is one row of `parts` in `recognise`.
 
 mod recognise;
-mod text;
-mod unet;
-mod vae;
+pub(crate) mod text;
+pub(crate) mod unet;
+pub(crate) mod vae;
 
 use std::collections::BTreeMap;
 

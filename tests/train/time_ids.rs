@@ -1,18 +1,15 @@
 //! What Stable Diffusion XL is told of a photograph's size and crop, as diffusers' `train_text_to_image_lora_sdxl.py` has it:
 //! the file's height and width, top and left of the crop in the resized picture, the square's sides.
 
-use super::SEED;
+use super::{SEED, encoded};
 use crate::fixture::{loader, model};
-use candle_core::Device;
 use tempfile::TempDir;
 use tunelab::config::{Dataset, Source};
-use tunelab::data::{Cache, Rgb, load_dataset};
-use tunelab::interrupt::Interrupt;
+use tunelab::data::{Rgb, load_dataset};
 use tunelab::model::unet::TimeIds;
 use tunelab::model::vae::Vae;
-use tunelab::progress::Progress;
 use tunelab::results::write_png;
-use tunelab::train::examples::{Batch, Examples, Role, Sources};
+use tunelab::train::examples::{Batch, Examples};
 
 /// Pictures of these widths and heights, as a dataset of 64 px.
 fn examples(vae: &Vae, sides: &[(usize, usize)], center_crop: bool) -> Examples {
@@ -31,17 +28,7 @@ fn examples(vae: &Vae, sides: &[(usize, usize)], center_crop: bool) -> Examples 
         caption_dropout: 0.0,
         skip_broken: false,
     };
-    let (cache, progress, interrupt) =
-        (Cache::new(folder.path().join("cache")), Progress::hidden(), Interrupt::default());
-    let sources = Sources {
-        vae,
-        vae_hash: "the fixture's",
-        cache: &cache,
-        device: &Device::Cpu,
-        progress: &progress,
-        interrupt: &interrupt,
-    };
-    Examples::new(&pictures, Role::Instance, &dataset, &sources).unwrap()
+    encoded(vae, folder.path(), &pictures, &dataset)
 }
 
 #[test]

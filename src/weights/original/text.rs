@@ -12,6 +12,15 @@ pub(super) fn clip(name: &str) -> Renamed {
     Renamed::As(if lacks_level { format!("text_model.{name}") } else { name.to_owned() })
 }
 
+/// Inside a layer of `OpenCLIP`'s.
+pub(crate) const LAYER: [(&str, &str); 5] = [
+    ("ln_1.", "layer_norm1."),
+    ("ln_2.", "layer_norm2."),
+    ("mlp.c_fc.", "mlp.fc1."),
+    ("mlp.c_proj.", "mlp.fc2."),
+    ("attn.out_proj.", "self_attn.out_proj."),
+];
+
 /// `OpenCLIP`'s.
 pub(super) fn open_clip(name: &str, projection: Projection) -> Option<Renamed> {
     let whole = match name {
@@ -37,14 +46,7 @@ pub(super) fn open_clip(name: &str, projection: Projection) -> Option<Renamed> {
     if let Some(end @ ("weight" | "bias")) = rest.strip_prefix("attn.in_proj_") {
         return Some(Renamed::Thirds(["q", "k", "v"].map(|third| format!("{layer}.self_attn.{third}_proj.{end}"))));
     }
-    let parts = [
-        ("ln_1.", "layer_norm1."),
-        ("ln_2.", "layer_norm2."),
-        ("mlp.c_fc.", "mlp.fc1."),
-        ("mlp.c_proj.", "mlp.fc2."),
-        ("attn.out_proj.", "self_attn.out_proj."),
-    ];
-    let new = parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
+    let new = LAYER.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
     Some(Renamed::As(format!("{layer}.{new}")))
 }
 

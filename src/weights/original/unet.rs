@@ -19,8 +19,8 @@ pub(super) struct Blocks {
 const IN: &str = "input_blocks.";
 const OUT: &str = "output_blocks.";
 
-/// Layers outside the blocks.
-const ENDS: [(&str, &str); 8] = [
+/// Layers outside the blocks, each with diffusers' name.
+pub(crate) const ENDS: [(&str, &str); 8] = [
     ("time_embed.0", "time_embedding.linear_1"),
     ("time_embed.2", "time_embedding.linear_2"),
     ("label_emb.0.0", "add_embedding.linear_1"),
@@ -89,16 +89,18 @@ fn position(ends: &BTreeSet<usize>, index: usize, first: usize) -> (usize, usize
     (before.len(), index - before.last().map_or(0, |end| end + 1))
 }
 
+/// Inside a residual block.
+pub(crate) const RESNET: [(&str, &str); 6] = [
+    ("in_layers.0.", "norm1."),
+    ("in_layers.2.", "conv1."),
+    ("emb_layers.1.", "time_emb_proj."),
+    ("out_layers.0.", "norm2."),
+    ("out_layers.3.", "conv2."),
+    ("skip_connection.", "conv_shortcut."),
+];
+
 fn resnet(rest: &str) -> Option<String> {
-    let parts = [
-        ("in_layers.0.", "norm1."),
-        ("in_layers.2.", "conv1."),
-        ("emb_layers.1.", "time_emb_proj."),
-        ("out_layers.0.", "norm2."),
-        ("out_layers.3.", "conv2."),
-        ("skip_connection.", "conv_shortcut."),
-    ];
-    parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
+    RESNET.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))
 }
 
 /// The layers around a transformer in the form that the network has; files have either.

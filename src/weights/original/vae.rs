@@ -6,6 +6,10 @@
 
 use super::Renamed;
 
+/// Inside the attention.
+pub(crate) const ATTENTION: [(&str, &str); 5] =
+    [("norm.", "group_norm."), ("q.", "to_q."), ("k.", "to_k."), ("v.", "to_v."), ("proj_out.", "to_out.0.")];
+
 /// The decoder's levels.
 pub(super) fn levels<'n>(names: impl Iterator<Item = &'n str>) -> usize {
     let level = |name: &str| Some(name.strip_prefix("decoder.up.")?.split_once('.')?.0.parse::<usize>().ok()? + 1);
@@ -42,9 +46,7 @@ fn new_name(name: &str, levels: usize) -> Option<String> {
         }
     }
     if let Some(rest) = rest.strip_prefix("mid.attn_1.") {
-        let parts =
-            [("norm.", "group_norm."), ("q.", "to_q."), ("k.", "to_k."), ("v.", "to_v."), ("proj_out.", "to_out.0.")];
-        let new = parts.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
+        let new = ATTENTION.iter().find_map(|(old, new)| Some(format!("{new}{}", rest.strip_prefix(old)?)))?;
         return Some(format!("{side}.mid_block.attentions.0.{new}"));
     }
     let (way, rest) = rest.split_once('.')?;
