@@ -2,9 +2,9 @@
 //!
 //! In: a path. Out: the file there, made by nobody else (`O_EXCL`, which network file systems keep), with host, process and a count
 //! in it that grows every [`BEAT`]; or the word that another has it. Whoever does not grow it for [`DEAD`] by the file server's own
-//! clock has died; so has a process of this machine that is not there any more. What a dead one left is renamed first, which one
-//! alone can do, and looked at again before it is removed. An owner that finds another's file in its place has lost what it had,
-//! and is told so.
+//! clock has died; so has a process of this machine that is not there any more. Of those that find it dead, one can make the file
+//! that says who comes after it; that one looks at the dead one's file again and renames its own over it, so that there is always
+//! one in its place. An owner that finds another's file there has lost what it had, and is told so.
 
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Owner {
         let name = format!("{} {} {}", place(), process::id(), now().as_nanos());
         if !make(path, &name)? {
             let Some(left) = read(path)? else { return Ok(None) };
-            if !is_dead(path, &left, dead)? || !clear(path, &left, &name)? || !make(path, &name)? {
+            if !is_dead(path, &left, dead)? || !replace(path, &left, &name, dead)? {
                 return Ok(None);
             }
         }
@@ -158,20 +158,25 @@ fn is_dead(path: &Path, left: &str, dead: Duration) -> io::Result<bool> {
     }
 }
 
-/// Moves aside what a dead owner left; whether it was that, and this process that did.
-fn clear(path: &Path, left: &str, name: &str) -> io::Result<bool> {
-    let aside = path.with_extension(format!("dead-{}", name.replace([' ', '/'], "-")));
-    match fs::rename(path, &aside) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        renamed => renamed?,
+/// Puts `name` in the place of a dead owner, whose file's text was `left`; whether it was this one that did.
+fn replace(path: &Path, left: &str, name: &str, dead: Duration) -> io::Result<bool> {
+    let dead_name = left.rsplit_once(' ').map_or("", |(name, _)| name);
+    let successor = path.with_extension(format!("after-{}", dead_name.replace([' ', '/', '.'], "-")));
+    if !make(&successor, name)? {
+        // Another is about to, or died over it: then one comes after that one by the same rule.
+        let Some(other) = read(&successor)? else { return Ok(false) };
+        if !is_dead(&successor, &other, dead)? || !replace(&successor, &other, name, dead)? {
+            return Ok(false);
+        }
     }
-    let is_dead = read(&aside)?.as_deref() == Some(left);
-    if !is_dead {
-        // Somebody was faster and is at work: it gets its file back, unless yet another has taken its place.
-        let _ = fs::hard_link(&aside, path);
+    // While the successor's file is there, nobody else replaces this dead one's; before, somebody may have.
+    let is_there = read(path)?.as_deref() == Some(left) && is_dead(path, left, dead)?;
+    if is_there {
+        fs::rename(&successor, path)?;
+    } else {
+        fs::remove_file(&successor)?;
     }
-    fs::remove_file(&aside)?;
-    Ok(is_dead)
+    Ok(is_there)
 }
 
 /// This machine since it was started, and the space in which its processes have their numbers: one word.
@@ -228,15 +233,25 @@ mod tests {
 
     #[test]
     fn of_many_that_find_a_dead_one_one_takes_it() {
-        for _ in 0..20 {
+        for round in 0..60 {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.owner");
-            fs::write(&path, line(&format!("{} 4294967295 1", place()), 3)).unwrap();
+            let dead = format!("{} 4294967295 1", place());
+            fs::write(&path, line(&dead, 3)).unwrap();
+            if round % 2 == 1 {
+                // Who came after it died before it was done.
+                let successor = path.with_extension(format!("after-{}", dead.replace([' ', '/', '.'], "-")));
+                fs::write(successor, line(&format!("{} 4294967295 2", place()), 0)).unwrap();
+            }
+            let lost = || panic!("it is nobody else's");
             let taken: Vec<_> = thread::scope(|scope| {
-                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Owner::take_with(&path, PACE, || ()))).collect();
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Owner::take_with(&path, PACE, lost))).collect();
                 threads.into_iter().filter_map(|thread| thread.join().unwrap().unwrap()).collect()
             });
-            assert!(taken.len() <= 1, "{taken:?}");
+            assert_eq!(taken.len(), 1, "{taken:?}");
+            assert!(is_of(&fs::read_to_string(&path).unwrap(), &taken[0].name));
+            drop(taken);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays");
         }
     }
 
