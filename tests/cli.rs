@@ -610,7 +610,7 @@ fn instructions_that_the_processor_lacks_or_nobody_knows_are_refused() {
         (output.status.code(), stderr(&output))
     };
     let best = Simd::detect();
-    for simd in Simd::ALL {
+    for &simd in Simd::ALL {
         let (code, said) = check(simd.name());
         if simd <= best {
             assert_eq!((code, said), (Some(0), String::new()), "{simd}");

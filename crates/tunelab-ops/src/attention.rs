@@ -6,14 +6,13 @@
 //! projections, so no transposed copy is made. On the host, and on a CUDA card for heads of up to
 //! 160 values, the N x M matrix is never written as a whole: some queries at a time, and backward
 //! computes their probabilities again. On the host there are three bodies: `portable` for any
-//! processor, `avx512`, and `bf16` for products of bf16.
+//! processor, `query_blocks`, and `bf16` for products of bf16.
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
 mod operands;
 mod portable;
+mod query_blocks;
 
 use crate::cpu::host;
 use crate::cpu::uninit_output::par_fill;
@@ -22,8 +21,7 @@ use crate::cuda;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm_bf16::unit::Unit;
 use crate::shapes::{AttentionMask, AttentionShape, MatmulPrecision};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::Avx512;
+use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor, bail};
 use operands::{HeadGradients, Operands};
@@ -88,8 +86,8 @@ enum Body {
     /// Products of rounded values.
     #[cfg(target_arch = "x86_64")]
     Bf16(Unit),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    /// In blocks of queries, in f32.
+    QueryBlocks(Vectors),
     Portable,
 }
 
@@ -101,19 +99,14 @@ impl Body {
         if let Some(unit) = Unit::detect().filter(|_| precision == MatmulPrecision::Bf16) {
             return Self::Bf16(unit);
         }
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = Avx512::detect() {
-            return Self::Avx512(simd);
-        }
-        Self::Portable
+        Vectors::detect().map_or(Self::Portable, Self::QueryBlocks)
     }
 
     fn forward(self, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16(unit) => bf16::forward(unit, sizes, q, k, v),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => avx512::forward(simd, sizes, q, k, v),
+            Self::QueryBlocks(vectors) => with_isa!(vectors, isa => query_blocks::forward(isa, sizes, q, k, v)),
             Self::Portable => portable::forward(sizes, q, k, v),
         }
     }
@@ -122,8 +115,9 @@ impl Body {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16(unit) => bf16::backward_head(unit, sizes, operands, i),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => avx512::backward_head(simd, sizes, operands, i),
+            Self::QueryBlocks(vectors) => {
+                with_isa!(vectors, isa => query_blocks::backward_head(isa, sizes, operands, i))
+            }
             Self::Portable => portable::backward_head(sizes, operands, i),
         }
     }

@@ -4,55 +4,39 @@
 //! [`crate::weight`].
 //!
 //! Four bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's
-//! algorithm (`winograd`, AVX-512), 3x3 filters straight from the image for few channels
-//! (`direct_3x3`, AVX-512), products of the weight and panels of patches (`implicit_gemm`,
-//! AVX-512), and for any processor products of the weight and columns of patches (`im2col`).
+//! algorithm (`winograd`), 3x3 filters straight from the image for few channels
+//! (`direct_3x3`), products of the weight and panels of patches (`implicit_gemm`), and for any processor products of the weight and columns of patches (`im2col`).
 //! Backward computes each gradient only where it is wanted; x is kept for the weight's alone.
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "results are not cleared before all of them is written")
-)]
+#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
-#[cfg(target_arch = "x86_64")]
 mod direct_3x3;
 mod im2col;
-#[cfg(target_arch = "x86_64")]
 mod implicit_gemm;
-#[cfg(target_arch = "x86_64")]
 mod winograd;
 
 use crate::cpu::host;
-#[cfg(target_arch = "x86_64")]
 use crate::cpu::uninit_output::fill_uninit;
 use crate::cpu::vector_math::sum_of;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::gemm::operand::Values;
 use crate::shapes::{ConvShape, Padding};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::Avx512;
-use crate::simd::vectorize;
+use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{Result, Tensor};
-#[cfg(target_arch = "x86_64")]
 use direct_3x3::Direction;
-#[cfg(target_arch = "x86_64")]
 use half::bf16;
 use rayon::prelude::*;
-#[cfg(target_arch = "x86_64")]
 use winograd::{FilterValue, Filters};
 
 /// Fewer result channels than this are computed straight from the image.
-#[cfg(target_arch = "x86_64")]
 const DIRECT_MAX_OUTPUTS: usize = 128;
 /// From this many pixels on the gradient of a weight is computed in panels.
-#[cfg(target_arch = "x86_64")]
 const IMPLICIT_GEMM_MIN_PIXELS: usize = 256;
 /// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4
 /// pixels on (in f32: what would have to be upcast as a whole otherwise takes it always), and
 /// pixels and results, which pays from this many channels on.
-#[cfg(target_arch = "x86_64")]
 const WINOGRAD_MIN_TILES: usize = 2;
-#[cfg(target_arch = "x86_64")]
 const WINOGRAD_MIN_CHANNELS: usize = 32;
 
 /// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
@@ -98,7 +82,6 @@ fn portable(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, p
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl ConvShape {
     /// The images of `channels` channels that `direct_3x3` might convolve.
     fn direct_images(&self, channels: usize) -> Option<direct_3x3::Images> {
@@ -117,17 +100,16 @@ impl ConvShape {
 pub(crate) fn forward(g: &ConvShape, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
     let n = g.batch * g.o * g.pixels_out();
     match algorithm(g, g.c, g.o) {
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::Direct(simd, x_of) => {
-            add_to_zeros(n, |y| direct_3x3::conv(simd, x_of, x, w, Direction::Forward, b, y))
+        ConvAlgorithm::Direct(vectors, x_of) => {
+            add_to_zeros(n, |y| with_isa!(vectors, isa => direct_3x3::conv(isa, x_of, x, w, Direction::Forward, b, y)))
         }
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::Winograd(simd, x_of) => {
-            winograd_conv(simd, x_of, x, Filters { values: w, inputs: g.c, flipped: false }, b)
+        ConvAlgorithm::Winograd(vectors, x_of) => {
+            winograd_conv(vectors, x_of, x, Filters { values: w, inputs: g.c, flipped: false }, b)
         }
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: the result is a product.
-        ConvAlgorithm::ImplicitGemm(simd) => unsafe { fill_uninit(n, |y| implicit_gemm::forward(simd, g, x, w, b, y)) },
+        ConvAlgorithm::ImplicitGemm(vectors) => unsafe {
+            fill_uninit(n, |y| with_isa!(vectors, isa => implicit_gemm::forward(isa, g, x, w.into(), b, y)))
+        },
         ConvAlgorithm::Im2col => add_to_zeros(n, |y| im2col::forward(g, x, w, b, y)),
     }
 }
@@ -144,18 +126,16 @@ pub(crate) fn backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
     let n = g.batch * g.c * g.pixels_in();
     let dx = match algorithm(g, g.o, g.c) {
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::Direct(simd, dy_of) => {
-            add_to_zeros(n, |dx| direct_3x3::conv(simd, dy_of, &dy, &w, Direction::Backward, None, dx))
+        ConvAlgorithm::Direct(vectors, dy_of) => add_to_zeros(
+            n,
+            |dx| with_isa!(vectors, isa => direct_3x3::conv(isa, dy_of, &dy, &w, Direction::Backward, None, dx)),
+        ),
+        ConvAlgorithm::Winograd(vectors, dy_of) => {
+            winograd_conv(vectors, dy_of, &dy, Filters { values: &w[..], inputs: g.c, flipped: true }, None)
         }
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::Winograd(simd, dy_of) => {
-            winograd_conv(simd, dy_of, &dy, Filters { values: &w[..], inputs: g.c, flipped: true }, None)
-        }
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: the result is a product.
-        ConvAlgorithm::ImplicitGemm(simd) if implicit_gemm::supports_backward_x(g) => unsafe {
-            fill_uninit(n, |dx| implicit_gemm::backward_x(simd, g, &w, &dy, dx))
+        ConvAlgorithm::ImplicitGemm(vectors) if implicit_gemm::supports_backward_x(g) => unsafe {
+            fill_uninit(n, |dx| with_isa!(vectors, isa => implicit_gemm::backward_x(isa, g, Values::F32(&w), &dy, dx)))
         },
         _ => add_to_zeros(n, |dx| im2col::backward_x(g, &w, &dy, dx)),
     };
@@ -163,9 +143,8 @@ pub(crate) fn backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<
 }
 
 /// Images of all channels that the filters lead to.
-#[cfg(target_arch = "x86_64")]
 fn winograd_conv<T: FilterValue>(
-    simd: Avx512,
+    vectors: Vectors,
     of: winograd::Images,
     x: &[f32],
     filters: Filters<T>,
@@ -173,34 +152,47 @@ fn winograd_conv<T: FilterValue>(
 ) -> Vec<f32> {
     let n = of.values(filters.sizes().0);
     // SAFETY: every pixel of the result is one of a tile's.
-    unsafe { fill_uninit(n, |y| winograd::convolve(simd, of, x, filters, bias, y)) }
+    unsafe { fill_uninit(n, |y| with_isa!(vectors, isa => winograd::convolve(isa, of, x, filters, bias, y))) }
 }
 
 /// A convolution whose weight is bf16 and is upcast while it is used.
-#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(crate) struct Upcast {
-    simd: Avx512,
-    inputs: usize,
-    images: winograd::Images,
+    vectors: Vectors,
+    g: ConvShape,
+    /// None for a kernel of one pixel.
+    winograd: Option<winograd::Images>,
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Upcast {
-    /// If this is one that Winograd's algorithm computes, forward and backward.
+    /// If this is one that Winograd's algorithm computes, forward and backward, or one of single
+    /// pixels.
     pub(crate) fn new(g: ConvShape) -> Option<Self> {
         let images = winograd::Images { samples: g.batch, height: g.h, width: g.w };
         let many = g.c >= WINOGRAD_MIN_CHANNELS && g.o >= WINOGRAD_MIN_CHANNELS && images.tiles() > 0;
-        let simd = Avx512::detect().filter(|_| g.keeps_size() && many)?;
-        Some(Self { simd, inputs: g.c, images })
+        let winograd = Some(images).filter(|_| g.keeps_size() && many);
+        let vectors = Vectors::detect().filter(|_| winograd.is_some() || g.is_pointwise())?;
+        Some(Self { vectors, g, winograd })
     }
 
     pub(crate) fn forward(&self, x: &[f32], w: &[bf16], b: Option<&[f32]>) -> Vec<f32> {
-        winograd_conv(self.simd, self.images, x, Filters { values: w, inputs: self.inputs, flipped: false }, b)
+        let g = &self.g;
+        if let Some(images) = self.winograd {
+            return winograd_conv(self.vectors, images, x, Filters { values: w, inputs: g.c, flipped: false }, b);
+        }
+        let forward = |y: &mut [_]| with_isa!(self.vectors, isa => implicit_gemm::forward(isa, g, x, w.into(), b, y));
+        // SAFETY: the result is a product.
+        unsafe { fill_uninit(g.batch * g.o * g.pixels_out(), forward) }
     }
 
     pub(crate) fn backward_x(&self, w: &[bf16], dy: &[f32]) -> Vec<f32> {
-        winograd_conv(self.simd, self.images, dy, Filters { values: w, inputs: self.inputs, flipped: true }, None)
+        let g = &self.g;
+        if let Some(images) = self.winograd {
+            return winograd_conv(self.vectors, images, dy, Filters { values: w, inputs: g.c, flipped: true }, None);
+        }
+        let back = |dx: &mut [_]| with_isa!(self.vectors, isa => implicit_gemm::backward_x(isa, g, w.into(), dy, dx));
+        // SAFETY: the result is a product.
+        unsafe { fill_uninit(g.batch * g.c * g.pixels_in(), back) }
     }
 }
 
@@ -208,10 +200,12 @@ impl Upcast {
 fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
     let dw = add_to_zeros(g.o * g.patch(), |dw| match weight_gradient_algorithm(g) {
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::Direct(simd, x_of) => direct_3x3::weight_gradient(simd, x_of, &x, &dy, dw),
-        #[cfg(target_arch = "x86_64")]
-        ConvAlgorithm::ImplicitGemm(simd) => implicit_gemm::backward_weight(simd, g, &x, &dy, dw),
+        ConvAlgorithm::Direct(vectors, x_of) => {
+            with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw))
+        }
+        ConvAlgorithm::ImplicitGemm(vectors) => {
+            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy, dw))
+        }
         _ => im2col::backward_weight(g, &x, &dy, dw),
     });
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
@@ -220,44 +214,37 @@ fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
 /// How the convolution is computed: what is fastest depends on its sizes and on the processor.
 enum ConvAlgorithm {
     /// Straight from the image.
-    #[cfg(target_arch = "x86_64")]
-    Direct(Avx512, direct_3x3::Images),
+    Direct(Vectors, direct_3x3::Images),
     /// By Winograd's algorithm.
-    #[cfg(target_arch = "x86_64")]
-    Winograd(Avx512, winograd::Images),
+    Winograd(Vectors, winograd::Images),
     /// As a product of the weight and patches in panels.
-    #[cfg(target_arch = "x86_64")]
-    ImplicitGemm(Avx512),
+    ImplicitGemm(Vectors),
     /// As a product of the weight and patches in columns, on any processor.
     Im2col,
 }
 
 /// The way from images of `from` channels to images of `to`.
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one way"))]
 fn algorithm(g: &ConvShape, from: usize, to: usize) -> ConvAlgorithm {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
+    if let Some(vectors) = Vectors::detect() {
         // A panel is packed for all result channels at once, which does not pay for few of them.
         if let Some(images) = g.direct_images(from).filter(|x| to < DIRECT_MAX_OUTPUTS && x.supported()) {
-            return ConvAlgorithm::Direct(simd, images);
+            return ConvAlgorithm::Direct(vectors, images);
         }
         let images = g.winograd_images(from).filter(|_| to >= DIRECT_MAX_OUTPUTS);
-        return images.map_or(ConvAlgorithm::ImplicitGemm(simd), |images| ConvAlgorithm::Winograd(simd, images));
+        return images.map_or(ConvAlgorithm::ImplicitGemm(vectors), |images| ConvAlgorithm::Winograd(vectors, images));
     }
     ConvAlgorithm::Im2col
 }
 
 /// The way to the gradient of the weight.
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one way"))]
 fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
+    if let Some(vectors) = Vectors::detect() {
         if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
-            return ConvAlgorithm::Direct(simd, x);
+            return ConvAlgorithm::Direct(vectors, x);
         }
         // From few pixels the product is narrow, and the gemm crate's packing pays.
         if g.pixels_out() >= IMPLICIT_GEMM_MIN_PIXELS && !g.is_pointwise() {
-            return ConvAlgorithm::ImplicitGemm(simd);
+            return ConvAlgorithm::ImplicitGemm(vectors);
         }
     }
     ConvAlgorithm::Im2col
@@ -281,10 +268,11 @@ fn backward_bias(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
     host::tensor((0..g.o).into_par_iter().map(sum).collect(), g.o)
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
+    use crate::simd::isa::Isa;
 
     /// Batch, channels, height and width, result channels, kernel, stride, padding.
     type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
@@ -305,23 +293,28 @@ mod tests {
 
     #[test]
     fn implicit_gemm_equals_im2col() {
-        let Some(simd) = Avx512::detect() else { return };
+        for vectors in Vectors::all() {
+            with_isa!(vectors, isa => equals_im2col(isa));
+        }
+    }
+
+    fn equals_im2col<S: Isa>(isa: S) {
         for (batch, c, (h, w), o, kernel, stride, padding) in CASES {
             let g = ConvShape::new((batch, c, h, w), (o, c, kernel, kernel), stride, padding).unwrap();
             let what = format!("{batch} x {c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}, {padding:?}");
             let (x, weight, b) = (values(batch * c * h * w, 1), values(o * g.patch(), 2), values(o, 3));
             let dy = values(batch * o * g.pixels_out(), 4);
             let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-            implicit_gemm::forward(simd, &g, &x, &weight, Some(&b), &mut ours);
+            implicit_gemm::forward(isa, &g, &x, Values::F32(&weight), Some(&b), &mut ours);
             im2col::forward(&g, &x, &weight, Some(&b), &mut other);
             close(&ours, &other, &format!("y of {what}"));
             let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
-            implicit_gemm::backward_weight(simd, &g, &x, &dy, &mut ours);
+            implicit_gemm::backward_weight(isa, &g, &x, &dy, &mut ours);
             im2col::backward_weight(&g, &x, &dy, &mut other);
             close(&ours, &other, &format!("dW of {what}"));
             if implicit_gemm::supports_backward_x(&g) {
                 let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-                implicit_gemm::backward_x(simd, &g, &weight, &dy, &mut ours);
+                implicit_gemm::backward_x(isa, &g, Values::F32(&weight), &dy, &mut ours);
                 im2col::backward_x(&g, &weight, &dy, &mut other);
                 close(&ours, &other, &format!("dx of {what}"));
             }

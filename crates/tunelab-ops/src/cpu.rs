@@ -4,12 +4,10 @@
 pub(crate) mod buffer;
 #[cfg(test)]
 pub(crate) mod checks;
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod disjoint_output;
 pub(crate) mod host;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod line_buffer;
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod prefetch;
 pub(crate) mod uninit_output;
 pub(crate) mod vector_math;

@@ -8,10 +8,8 @@ use crate::cpu::uninit_output::UninitOutput;
 use crate::cpu::uninit_output::par_fill;
 #[cfg(feature = "cuda")]
 use crate::cuda;
-#[cfg(target_arch = "x86_64")]
 use crate::gemm::transpose;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::Avx512;
+use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand};
 use candle_core::{Result, Tensor, bail};
 
@@ -74,9 +72,8 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
 
 /// The first 16 values of 16 rows, `row` apart, as columns.
 fn transposed_16x16(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
-        return transpose::transposed_16x16(simd, values, row);
+    if let Some(vectors) = Vectors::detect() {
+        return with_isa!(vectors, isa => transpose::transposed_16x16(isa, values, row));
     }
     std::array::from_fn(|column| std::array::from_fn(|i| values[i * row + column]))
 }

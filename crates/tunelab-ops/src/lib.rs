@@ -19,16 +19,19 @@
 //! "gemm" is the `gemm` crate's product, which takes the best instructions that the processor has,
 //! whatever the set in use.
 //!
-//! | operation | portable | AVX2 | AVX-512 | AVX-512 BF16 | AMX | CUDA |
-//! |---|---|---|---|---|---|---|
-//! | [`linear()`] | gemm | | `gemm::avx512` (a wide weight's gradient: gemm) | | | cuBLASLt |
-//! | [`conv2d()`] | im2col + gemm | | Winograd, direct 3x3, implicit GEMM (few pixels' weight gradient: im2col + gemm) | | | cuDNN |
-//! | [`attention()`] | loops + gemm | | `attention::avx512` | `attention::bf16`¹ | `attention::bf16`¹ | own kernels² |
-//! | frozen [`Weight`] in bf16, linear and 1x1 | upcast to f32 | | | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
-//! | frozen [`Weight`] in bf16, 3x3 | upcast to f32 | | upcast in Winograd's transform | | `gemm_bf16` | cuDNN |
-//! | [`group_norm()`], [`layer_norm()`], activations, sums, [`adamw`] | loops | loops | loops | | | own kernels |
-//! | [`to_rows`], [`to_image`] | plain Rust | | transposes in registers | | | own kernels |
-//! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | | | own kernels |
+//! | operation | portable | AVX2, NEON, AVX-512 | AVX-512 BF16 | AMX | CUDA |
+//! |---|---|---|---|---|---|
+//! | [`linear()`] | gemm | `gemm::blocked` (a wide weight's gradient: gemm) | | | cuBLASLt |
+//! | [`conv2d()`] | im2col + gemm | Winograd, direct 3x3, implicit GEMM (few pixels' weight gradient: im2col + gemm) | | | cuDNN |
+//! | [`attention()`] | loops + gemm | `attention::query_blocks` | `attention::bf16`¹ | `attention::bf16`¹ | own kernels² |
+//! | frozen [`Weight`] in bf16, linear and 1x1 | upcast to f32 | upcast block by block in `gemm::blocked` | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
+//! | frozen [`Weight`] in bf16, 3x3 | upcast to f32 | upcast in Winograd's transform | | `gemm_bf16` | cuDNN |
+//! | [`group_norm()`], [`layer_norm()`], activations, sums, [`adamw`] | loops | loops | | | own kernels |
+//! | [`to_rows`], [`to_image`] | plain Rust | transposes in registers | | | own kernels |
+//! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | | own kernels |
+//!
+//! The kernels of the third column are written once, for vectors of 16 values (`simd::isa`): one
+//! register of AVX-512, two of AVX2, four of NEON.
 //!
 //! ¹ Where [`MatmulPrecision::Bf16`] is asked for; otherwise in f32. ² For heads of up to 160
 //! values.
@@ -38,10 +41,10 @@
 //! | room | what it holds |
 //! |---|---|
 //! | a file of an operation's name | the function, its backward, and the choice of a body |
-//! | [`simd`] | the set of instructions in use, and the witnesses that kernels ask for |
+//! | [`simd`] | the set of instructions in use, the witnesses that kernels ask for, and the vectors that they are written in |
 //! | `shapes` | sizes and switches that an operation and its bodies share; imports nothing of ours |
 //! | `cpu` | host tensors as slices, memory for results, buffers, scalar functions, prefetching |
-//! | `gemm` | products in f32: the crate's, and our own in AVX-512 with packing and micro-kernel |
+//! | `gemm` | products in f32: the crate's, and our own with packing and micro-kernel |
 //! | `gemm_bf16` | products in bf16 with sums in f32: tile registers or vectors |
 //! | `conv2d`, `attention`, `linear`, `adamw` | the bodies of these operations |
 //! | `cuda` | the bodies on CUDA cards, and CUDA graphs |

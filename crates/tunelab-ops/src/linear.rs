@@ -5,28 +5,22 @@
 //!
 //! Backward: dx = dy W, dW = dyᵀ x, db = Σ dy, each only where it is wanted. x is kept for the
 //! weight's gradient alone.
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "results are not cleared before all of them is written")
-)]
+#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
+mod blocked;
 
 use crate::cpu::host;
-#[cfg(target_arch = "x86_64")]
 use crate::cpu::uninit_output::fill_uninit;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::gemm::operand::Values;
 use crate::gemm::portable::{Dst, Mat, Threads, gemm};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::Avx512;
+use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
 
 /// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in
 /// panels: the gemm crate's kernels take many at a time.
-#[cfg(target_arch = "x86_64")]
 const NARROW: usize = 32;
 
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
@@ -41,11 +35,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
     let b = bias.as_ref().map(host::values).transpose()?;
-    let (y, shape) = forward(&host::values(&x)?, x.shape(), &host::values(&weight)?, b.as_deref())?;
+    let (y, shape) = forward(&host::values(&x)?, x.shape(), Values::F32(&host::values(&weight)?), b.as_deref())?;
     let (dims, w, kept) = (x.dims().to_vec(), weight.clone(), tracked(&weight).then(|| x.clone()));
     node(y, shape, [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
         Ok([
-            dx.then(|| host::tensor(backward_x(&w, dy)?, dims)).transpose()?,
+            dx.then(|| host::tensor(backward_x(Values::F32(&host::values(&w)?), w.dims2()?, dy)?, dims)).transpose()?,
             kept.map(|x| backward_weight(&x, w.dims2()?, &host::values(dy)?)).transpose()?,
             db.then(|| backward_bias(w.dim(0)?, dy)).transpose()?,
         ])
@@ -71,7 +65,7 @@ pub(crate) fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
     dims
 }
 
-pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
+pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: Values, b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
     let inner = x_shape.dim(D::Minus1)?;
     let (m, n) = (x.len() / inner, w.len() / inner);
     if n * inner != w.len() {
@@ -81,22 +75,20 @@ pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: &[f32], b: Option<&[f32]>) 
 }
 
 /// x Wᵀ + b, with x [m, k] and W [n, k].
-fn forward_rows((m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
+fn forward_rows((m, n, k): (usize, usize, usize), x: &[f32], w: Values, b: Option<&[f32]>) -> Vec<f32> {
+    if let Some(vectors) = Vectors::detect() {
         // SAFETY: a product writes all of its result.
-        return unsafe { fill_uninit(m * n, |y| avx512::multiply(simd, y, (m, n, k), x, w, b)) };
+        return with_isa!(vectors, isa => unsafe { fill_uninit(m * n, |y| blocked::multiply(isa, y, (m, n, k), x, w, b)) });
     }
     let mut y = vec![0.0; m * n];
-    multiply(&mut y, (m, n, k), x, w, b);
+    multiply(&mut y, (m, n, k), x, &w.in_f32(), b);
     y
 }
 
 /// y += x Wᵀ, with x [m, k] and W [n, k].
 pub(crate) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
-        return avx512::multiply_onto(simd, y, (m, n, k), x, w);
+    if let Some(vectors) = Vectors::detect() {
+        return with_isa!(vectors, isa => blocked::multiply_onto(isa, y, (m, n, k), x, w.into()));
     }
     multiply(y, (m, n, k), x, w, None);
 }
@@ -121,25 +113,22 @@ fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], 
 }
 
 /// dx = dy W
-pub(crate) fn backward_x(weight: &Tensor, dy: &Tensor) -> Result<Vec<f32>> {
-    let (n, k) = weight.dims2()?;
-    let m = dy.elem_count() / n;
-    let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
+pub(crate) fn backward_x(w: Values, (n, k): (usize, usize), dy: &Tensor) -> Result<Vec<f32>> {
+    let (m, dy) = (dy.elem_count() / n, host::values(dy)?);
+    if let Some(vectors) = Vectors::detect() {
         // SAFETY: a product writes all of its result.
-        return Ok(unsafe { fill_uninit(m * k, |dx| avx512::multiply_back(simd, dx, (m, n, k), &dy, &w)) });
+        let dx = with_isa!(vectors, isa => unsafe { fill_uninit(m * k, |dx| blocked::multiply_back(isa, dx, (m, n, k), &dy, w)) });
+        return Ok(dx);
     }
     let mut dx = vec![0.0; m * k];
-    multiply_back(&mut dx, (m, n, k), &dy, &w);
+    multiply_back(&mut dx, (m, n, k), &dy, &w.in_f32());
     Ok(dx)
 }
 
 /// dx += dy W, with dy [m, n] and W [n, k].
 pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect() {
-        return avx512::multiply_back_onto(simd, dx, (m, n, k), dy, w);
+    if let Some(vectors) = Vectors::detect() {
+        return with_isa!(vectors, isa => blocked::multiply_back_onto(isa, dx, (m, n, k), dy, w.into()));
     }
     gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
 }
@@ -148,10 +137,9 @@ pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), 
 pub(crate) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
     let x = host::values(x)?;
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = Avx512::detect().filter(|_| n.min(k) < NARROW) {
+    if let Some(vectors) = Vectors::detect().filter(|_| n.min(k) < NARROW) {
         // SAFETY: a product writes all of its result.
-        let dw = unsafe { fill_uninit(n * k, |dw| avx512::multiply_weight(simd, dw, (m, n, k), &x, dy)) };
+        let dw = with_isa!(vectors, isa => unsafe { fill_uninit(n * k, |dw| blocked::multiply_weight(isa, dw, (m, n, k), &x, dy)) });
         return host::tensor(dw, (n, k));
     }
     let mut dw = vec![0.0; n * k];
@@ -171,16 +159,23 @@ fn backward_bias(n: usize, dy: &Tensor) -> Result<Tensor> {
     host::tensor(db, n)
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
+    use crate::simd::isa::Isa;
+    use half::bf16;
 
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns
     /// to be shared out by them.
     #[test]
-    fn linear_in_avx512_equals_the_gemm_crate() {
-        let Some(simd) = Avx512::detect() else { return };
+    fn linear_in_our_kernels_equals_the_gemm_crate() {
+        for vectors in Vectors::all() {
+            with_isa!(vectors, isa => equals_the_gemm_crate(isa));
+        }
+    }
+
+    fn equals_the_gemm_crate<S: Isa>(isa: S) {
         for (m, n, k) in
             [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
         {
@@ -188,34 +183,46 @@ mod tests {
             for b in [Some(&b[..]), None] {
                 let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
                 multiply(&mut crates, (m, n, k), &x, &w, b);
-                avx512::multiply(simd, &mut ours, (m, n, k), &x, &w, b);
+                blocked::multiply(isa, &mut ours, (m, n, k), &x, Values::F32(&w), b);
                 close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
             }
             let (mut ours, mut crates) = (vec![0.0; m * k], vec![0.0; m * k]);
             multiply_back(&mut crates, (m, n, k), &dy, &w);
-            avx512::multiply_back(simd, &mut ours, (m, n, k), &dy, &w);
+            blocked::multiply_back(isa, &mut ours, (m, n, k), &dy, Values::F32(&w));
             close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
+            // A weight in bf16 gives the sums of its upcast values, to the bit.
+            let rounded: Vec<bf16> = w.iter().map(|v| bf16::from_f32(*v)).collect();
+            let upcast: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
+            let both = [Values::Bf16(&rounded), Values::F32(&upcast)];
+            let [half, full] = both.map(|w| {
+                let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
+                blocked::multiply(isa, &mut y, (m, n, k), &x, w, Some(&b));
+                blocked::multiply_back(isa, &mut dx, (m, n, k), &dy, w);
+                [y, dx]
+            });
+            assert!(half == full, "bf16 at {m} x {n} x {k}");
             let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
             multiply_weight(&mut crates, (m, n, k), &x, &dy);
-            avx512::multiply_weight(simd, &mut ours, (m, n, k), &x, &dy);
+            blocked::multiply_weight(isa, &mut ours, (m, n, k), &x, &dy);
             close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
         }
     }
 
     #[test]
-    fn linear_in_avx512_does_not_depend_on_the_number_of_threads() {
-        let Some(simd) = Avx512::detect() else { return };
-        for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
-            let (x, w) = (values(m * k, 1), values(n * k, 2));
-            let run = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut y = vec![0.0; m * n];
-                pool.install(|| avx512::multiply(simd, &mut y, (m, n, k), &x, &w, None));
-                y
-            };
-            let one = run(1);
-            assert_eq!(one, run(2));
-            assert_eq!(one, run(5));
+    fn linear_in_our_kernels_does_not_depend_on_the_number_of_threads() {
+        for vectors in Vectors::all() {
+            for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
+                let (x, w) = (values(m * k, 1), values(n * k, 2));
+                let run = |threads: usize| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    let mut y = vec![0.0; m * n];
+                    pool.install(|| with_isa!(vectors, isa => blocked::multiply(isa, &mut y, (m, n, k), &x, Values::F32(&w), None)));
+                    y
+                };
+                let one = run(1);
+                assert_eq!(one, run(2));
+                assert_eq!(one, run(5));
+            }
         }
     }
 }

@@ -10,20 +10,31 @@
 //! | set | what the CPU kernels use |
 //! |---|---|
 //! | `portable` | what every processor of the architecture has (SSE2, NEON); none of our kernels |
-//! | `avx2` | loops in AVX2 with FMA; no AVX-512 in this crate |
+//! | `neon` | kernels in NEON (ARM's 64-bit processors alone) |
+//! | `avx2` | kernels in AVX2 with FMA |
 //! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where there is that |
 //! | `amx` | products of bf16 on tile registers |
 //!
-//! The matrix products of the `gemm` crate, which `portable` and `avx2` go through and some shapes
-//! of the others too, are not ours to choose: it takes the best instructions that the processor
-//! has, AVX-512 and FMA included, and offers no way to say otherwise; candle's own products are
-//! its too. On a processor without AVX-512 `avx2` is exact, and `portable` still has FMA in there.
+//! The matrix products of the `gemm` crate, which `portable` goes through and some shapes of the
+//! others too, are not ours to choose: it takes the best instructions that the processor has,
+//! AVX-512 and FMA included, and offers no way to say otherwise; candle's own products are its too.
+//! On a processor without AVX-512 `avx2` is exact, and `portable` still has FMA in there.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Amx, Avx512, Avx512Bf16};
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Amx, Avx2, Avx512, Avx512Bf16};
 
 /// The environment variable that names the set.
 pub const VARIABLE: &str = "TUNELAB_SIMD";
@@ -33,6 +44,8 @@ pub const VARIABLE: &str = "TUNELAB_SIMD";
 pub enum Simd {
     /// What every processor of the architecture has.
     Portable,
+    /// NEON.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512, with its products of bf16 where there are some, but no tile registers.
@@ -42,21 +55,29 @@ pub enum Simd {
 }
 
 impl Simd {
-    /// All sets, the smallest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
+    /// All sets of this architecture, the smallest first.
+    #[cfg(target_arch = "x86_64")]
+    pub const ALL: &'static [Self] = &[Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
+    /// All sets of this architecture, the smallest first.
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: &'static [Self] = &[Self::Portable, Self::Neon];
+    /// All sets of this architecture.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub const ALL: &'static [Self] = &[Self::Portable];
 
     /// The largest set that this processor has and that the system lets this process use.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         return x86::detect();
         #[cfg(not(target_arch = "x86_64"))]
-        Self::Portable
+        Self::ALL[Self::ALL.len() - 1]
     }
 
     /// Its name, as the variable has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
@@ -107,14 +128,67 @@ fn from_environment() -> Simd {
 /// The set that is asked for on a processor whose largest one is `best`. Nothing asks for that.
 fn resolve(asked: Option<&str>, best: Simd) -> Result<Simd, String> {
     let Some(asked) = asked.map(str::trim).filter(|asked| !asked.is_empty()) else { return Ok(best) };
-    let there = Simd::ALL.map(Simd::name)[..=best as usize].join(", ");
-    let remedy = format!("this processor has {there}; unset {VARIABLE} to use {best}");
-    match Simd::ALL.into_iter().find(|simd| simd.name() == asked) {
+    let there: Vec<&str> = Simd::ALL.iter().filter(|simd| **simd <= best).map(|simd| simd.name()).collect();
+    let remedy = format!("this processor has {}; unset {VARIABLE} to use {best}", there.join(", "));
+    match Simd::ALL.iter().copied().find(|simd| simd.name() == asked) {
         Some(simd) if simd <= best => Ok(simd),
         Some(_) => Err(format!("{VARIABLE}={asked}: this processor or system lacks these instructions; {remedy}")),
         None => Err(format!("{VARIABLE}={asked} is no set of instructions; {remedy}")),
     }
 }
+
+/// The instructions that kernels in f32 are compiled for and use, of the set in use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Vectors {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+}
+
+/// A witness that kernels in NEON are asked for; every processor of the architecture has it.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neon(());
+
+impl Vectors {
+    /// The widest; `None` where the set in use has none of them.
+    #[inline]
+    pub(crate) fn detect() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return Avx512::detect().map(Self::Avx512).or_else(|| Avx2::detect().map(Self::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        return (current() >= Simd::Neon).then_some(Self::Neon(Neon(())));
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        None
+    }
+
+    /// All that the set in use has, for tests.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return Avx512::detect().map(Self::Avx512).into_iter().chain(Avx2::detect().map(Self::Avx2)).collect();
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::detect().into_iter().collect()
+    }
+}
+
+/// Computes something with the witness of the instructions that [`Vectors`] says.
+macro_rules! with_isa {
+    ($vectors:expr, $isa:ident => $body:expr) => {
+        match $vectors {
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Vectors::Avx512($isa) => $body,
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Vectors::Avx2($isa) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::simd::Vectors::Neon($isa) => $body,
+        }
+    };
+}
+pub(crate) use with_isa;
 
 /// Runs a loop with the widest vector instructions of the set in use. The loop must be written so
 /// that the compiler can vectorize it, in a closure marked `#[inline(always)]`: it is compiled once
@@ -152,6 +226,10 @@ mod x86 {
 
     use super::{Simd, current};
 
+    /// A witness that this process may use AVX2 with FMA.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Avx2(());
+
     /// A witness that this process may use AVX-512 (its foundation). Whoever holds one can call
     /// what needs the instructions.
     #[derive(Debug, Clone, Copy)]
@@ -166,11 +244,26 @@ mod x86 {
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Amx(Avx512Bf16);
 
+    impl Avx2 {
+        /// If the set in use has it.
+        #[inline]
+        pub(crate) fn detect() -> Option<Self> {
+            (current() >= Simd::Avx2).then_some(Self(()))
+        }
+    }
+
     impl Avx512 {
         /// If the set in use has it.
         #[inline]
         pub(crate) fn detect() -> Option<Self> {
             (current() >= Simd::Avx512).then_some(Self(()))
+        }
+
+        /// In a function that is compiled for it and was entered by a witness.
+        #[target_feature(enable = "avx512f")]
+        #[inline]
+        pub(crate) fn here() -> Self {
+            Self(())
         }
     }
 
@@ -237,67 +330,5 @@ mod x86 {
     #[cfg(not(target_os = "linux"))]
     fn permitted() -> bool {
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_set_is_chosen_by_its_name_and_nothing_chooses_the_best() {
-        for best in Simd::ALL {
-            for nothing in [None, Some(""), Some(" ")] {
-                assert_eq!(resolve(nothing, best), Ok(best));
-            }
-            for simd in Simd::ALL {
-                assert_eq!(resolve(Some(simd.name()), best).ok(), (simd <= best).then_some(simd), "{simd} of {best}");
-            }
-        }
-        assert_eq!(resolve(Some(" avx2 "), Simd::Amx), Ok(Simd::Avx2));
-    }
-
-    #[test]
-    fn what_the_processor_lacks_and_unknown_words_are_refused_with_the_remedy() {
-        assert_eq!(
-            resolve(Some("avx512"), Simd::Avx2).unwrap_err(),
-            "TUNELAB_SIMD=avx512: this processor or system lacks these instructions; \
-             this processor has portable, avx2; unset TUNELAB_SIMD to use avx2"
-        );
-        assert_eq!(
-            resolve(Some("neon"), Simd::Portable).unwrap_err(),
-            "TUNELAB_SIMD=neon is no set of instructions; this processor has portable; unset TUNELAB_SIMD to use portable"
-        );
-    }
-
-    /// The set in use is what the environment of the tests asks for, and is chosen once.
-    #[test]
-    fn the_set_in_use_stays() {
-        let simd = current();
-        assert_eq!(choose(Some(simd.name())), Ok(simd));
-        if simd != Simd::Portable {
-            assert!(choose(Some("portable")).unwrap_err().contains("is in use already"));
-        }
-        assert!(simd <= Simd::detect());
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn witnesses_follow_the_set_in_use() {
-        assert_eq!(Avx512::detect().is_some(), current() >= Simd::Avx512);
-        assert!(Avx512Bf16::detect().is_none() || current() >= Simd::Avx512);
-        assert_eq!(Amx::detect().is_some(), current() == Simd::Amx);
-    }
-
-    /// A loop gives the same numbers, to the bit, whatever it is compiled for.
-    #[test]
-    fn vectorized_loops_equal_plain_ones() {
-        let x: Vec<f32> = (0..1000).map(|i| i as f32 * 0.37 - 120.0).collect();
-        let mut y = vec![0.0; x.len()];
-        vectorize(
-            #[inline(always)]
-            || y.iter_mut().zip(&x).for_each(|(y, x)| *y = x * x * 0.3 + x),
-        );
-        assert!(y.iter().zip(&x).all(|(y, x)| y.to_bits() == (x * x * 0.3 + x).to_bits()));
     }
 }

@@ -17,13 +17,13 @@
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
 )]
 
-#[cfg(target_arch = "x86_64")]
 use crate::conv2d::Upcast;
 use crate::cpu::host;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::uninit_output::fill_uninit;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::gemm::operand::Values;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm_bf16;
 #[cfg(target_arch = "x86_64")]
@@ -163,12 +163,12 @@ impl Weight {
             }
             host::tensor(values, (m, rank))
         };
-        let low = times(linear::forward(&host::values(&x)?, x.shape(), &host::values(&lora_a)?, None)?.0)?;
+        let low = times(linear::forward(&host::values(&x)?, x.shape(), Values::F32(&host::values(&lora_a)?), None)?.0)?;
         linear::forward_onto(&mut y, (m, n, rank), &host::values(&low)?, &host::values(&lora_b)?);
         let kept = tracked(&lora_a).then(|| x.clone());
         node(y, shape, [&x, &lora_a.clone(), &lora_b.clone()], move |dy, [dx, _, dlora_b]| {
             // The gradient of the values between A and B, with the factor.
-            let dlow = times(linear::backward_x(&lora_b, dy)?)?;
+            let dlow = times(linear::backward_x(Values::F32(&host::values(&lora_b)?), lora_b.dims2()?, dy)?)?;
             let dlow = host::values(&dlow)?;
             let dx = dx.then(|| {
                 let mut dx = weight.backward_x(dy)?;
@@ -193,8 +193,13 @@ impl Weight {
             let y = unsafe { fill_uninit(m * n, |y| gemm_bf16::linear::multiply(y, m, &xs, weight, b.as_deref())) };
             return Ok((y, linear::with_last(x.dims(), n).into()));
         }
+        if let Self::Half(values) = self
+            && values.dtype() == DType::BF16
+        {
+            return linear::forward(&xs, x.shape(), Values::Bf16(&host::values_of(values)?), b.as_deref());
+        }
         let values = operand(&self.values()?)?;
-        linear::forward(&xs, x.shape(), &host::values(&values)?, b.as_deref())
+        linear::forward(&xs, x.shape(), Values::F32(&host::values(&values)?), b.as_deref())
     }
 
     /// dy W in host memory.
@@ -207,7 +212,13 @@ impl Weight {
                 fill_uninit(m * weight.inputs(), |dx| gemm_bf16::linear::multiply_back(dx, m, &dys, weight))
             });
         }
-        linear::backward_x(&operand(&self.values()?)?, dy)
+        if let Self::Half(values) = self
+            && values.dtype() == DType::BF16
+        {
+            return linear::backward_x(Values::Bf16(&host::values_of(values)?), values.dims2()?, dy);
+        }
+        let values = operand(&self.values()?)?;
+        linear::backward_x(Values::F32(&host::values(&values)?), values.dims2()?, dy)
     }
 
     /// Convolution; see [`conv2d`](super::conv2d()). A bias beside a rounded weight is frozen too.
@@ -262,7 +273,6 @@ impl Weight {
     fn upcast_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
         let b = bias.as_ref().map(host::values).transpose()?;
-        #[cfg(target_arch = "x86_64")]
         if let Self::Half(values) = self
             && let Some(upcast) = Upcast::new(ConvShape::new(x.dims4()?, values.dims4()?, stride, padding)?)
         {

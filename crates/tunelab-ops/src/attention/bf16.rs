@@ -15,21 +15,21 @@
     reason = "vector instructions are called by name, on slices whose sizes are checked; tasks write elements of their own"
 )]
 
-use crate::attention::avx512::exponentials;
 use crate::attention::operands::{HeadGradients, Operands};
+use crate::attention::query_blocks::exponentials;
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{CacheLine, LINE_BYTES, LineBuffer};
 use crate::cpu::prefetch::Prefetch;
 use crate::cpu::uninit_output::fill_uninit;
-use crate::gemm::columns::LANES;
-use crate::gemm::transpose::{transpose_into, transpose_registers};
+use crate::gemm::transpose::transpose_into;
 use crate::gemm_bf16::kernel::block;
 use crate::gemm_bf16::operand::{Accumulators, BLOCK, Operand, Steps, TILE};
 use crate::gemm_bf16::pack::{load_padded, pack_pairs, pack_row, to_line};
 use crate::gemm_bf16::unit::{ConfiguredUnit, Unit};
 use crate::shapes::AttentionShape;
 use crate::simd::Avx512;
+use crate::simd::isa::{Isa, LANES};
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
@@ -136,7 +136,7 @@ impl<'a> Head<'a> {
                     let [low, high] = [2 * n, 2 * n + 1].map(|n| self.vector(tile * TILE + i, n));
                     _mm512_castsi512_ps(pack_row(low, high))
                 });
-                for (out, column) in out.iter_mut().zip(&transpose_registers(&rows)) {
+                for (out, column) in out.iter_mut().zip(&Avx512::here().transpose(&rows)) {
                     *out = to_line(_mm512_castps_si512(*column));
                 }
             }
@@ -162,7 +162,7 @@ impl<'a> Head<'a> {
                     let row = first + query_block * BLOCK + 2 * pair;
                     _mm512_castsi512_ps(pack_pairs(self.vector(row, n), self.vector(row + 1, n)))
                 });
-                for (i, column) in transpose_registers(&rows).iter().enumerate() {
+                for (i, column) in Avx512::here().transpose(&rows).iter().enumerate() {
                     out[i * lines + query_block] = to_line(_mm512_castps_si512(*column));
                 }
             }
@@ -212,8 +212,7 @@ fn weights(
     scores(on, of, rows, columns, sizes.scale() * std::f32::consts::LOG2_E, out);
     let mut scales = [0.0; BLOCK];
     for (row, (scale, p)) in scales.iter_mut().zip(out.chunks_exact_mut(of.scores)).enumerate() {
-        // SAFETY: the unit is a witness of AVX-512, and behind the keys is a vector more.
-        *scale = 1.0 / unsafe { exponentials(p, sizes.visible_keys(first + row)) };
+        *scale = 1.0 / exponentials(on.unit().avx512(), p, sizes.visible_keys(first + row));
     }
     scales
 }
@@ -294,7 +293,7 @@ pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], 
     unsafe { fill_uninit(sizes.batch * sizes.queries * sizes.width(), write) }
 }
 
-/// dq, dk, dv of sample and head `i`; see [`avx512`](super::avx512::backward_head).
+/// dq, dk, dv of sample and head `i`; see [`query_blocks`](super::query_blocks::backward_head).
 pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let Operands { q, k, v, dy, wanted } = operands;
     let of = Lengths::of(sizes);
@@ -424,14 +423,14 @@ fn add(sums: &Accumulators, (there, first): (usize, usize), out: &mut [f32], row
 /// The transpose of a gradient of k or v, [d, keys]; empty if it is not wanted.
 struct Across {
     /// The witness that its methods call AVX-512 by.
-    _simd: Avx512,
+    simd: Avx512,
     of: Lengths,
     sums: Vec<f32>,
 }
 
 impl Across {
     fn new(simd: Avx512, of: &Lengths, wanted: bool) -> Self {
-        Self { _simd: simd, of: *of, sums: vec![0.0; if wanted { of.row * BLOCK * of.keys } else { 0 }] }
+        Self { simd, of: *of, sums: vec![0.0; if wanted { of.row * BLOCK * of.keys } else { 0 }] }
     }
 
     /// Adds what `query_blocks` query blocks of queries from `first` on contribute: their rows'
@@ -471,8 +470,8 @@ impl Across {
         for key in (0..keys).step_by(LANES) {
             for value in (0..row).step_by(LANES) {
                 let (rows, out) = (&self.sums[value * keys + key..], &mut out[key * row + value..]);
-                // SAFETY: `_simd` is a witness of AVX-512; 16 rows of 16 values lie inside both.
-                unsafe { transpose_into(rows, keys, (LANES, LANES), out, row) };
+                // SAFETY: 16 rows of 16 values lie inside both.
+                unsafe { transpose_into(self.simd, rows, keys, (LANES, LANES), out, row) };
             }
         }
         out
@@ -482,7 +481,7 @@ impl Across {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::avx512;
+    use crate::attention::query_blocks;
     use crate::cpu::checks::values;
     use crate::shapes::AttentionMask;
     use half::bf16;
@@ -514,7 +513,7 @@ mod tests {
             };
             near(
                 &forward(unit, &sizes, &q, &k, &v),
-                &avx512::forward(unit.avx512(), &sizes, &q, &k, &v),
+                &query_blocks::forward(unit.avx512(), &sizes, &q, &k, &v),
                 &format!("y of {what}"),
             );
             for wanted in [[true, true], [true, false], [false, true]] {
@@ -522,7 +521,7 @@ mod tests {
                 for i in 0..batch * heads {
                     let (ours, theirs) = (
                         backward_head(unit, &sizes, operands, i),
-                        avx512::backward_head(unit.avx512(), &sizes, operands, i),
+                        query_blocks::backward_head(unit.avx512(), &sizes, operands, i),
                     );
                     for (which, rows) in [queries, keys, keys].into_iter().enumerate() {
                         let of_rows = |of: &HeadGradients| -> Vec<f32> {

@@ -1,5 +1,4 @@
-//! Convolution as a product of the weight, where it lies, and the image's patches in panels
-//! (AVX-512).
+//! Convolution as a product of the weight, where it lies, and the image's patches in panels.
 //!
 //! In: images, weight and dy as slices. Out: y, dx or dW.
 //!
@@ -9,12 +8,13 @@
 
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
-use crate::gemm::avx512::{Bias, Lhs, Output, is_skinny, matmul};
+use crate::gemm::blocked::{Bias, Lhs, Output, is_skinny, matmul};
 use crate::gemm::columns::Columns;
+use crate::gemm::operand::Values;
 use crate::gemm::pack::{Rhs, Rows};
 use crate::gemm::patches::{Padded, PatchRows, Patches, Window};
 use crate::shapes::ConvShape;
-use crate::simd::Avx512;
+use crate::simd::isa::Isa;
 
 /// Taps of the kernels that can be turned.
 const FLIPPED: (usize, usize) = (3, 3);
@@ -37,11 +37,11 @@ fn window(g: &ConvShape) -> Window {
 }
 
 /// y = W · patches + b
-pub(super) fn forward<'y>(
-    simd: Avx512,
+pub(super) fn forward<'y, S: Isa>(
+    isa: S,
     g: &ConvShape,
     x: &[f32],
-    w: &[f32],
+    w: Values,
     b: Option<&[f32]>,
     y: impl Into<DisjointOutput<'y>>,
 ) {
@@ -50,28 +50,28 @@ pub(super) fn forward<'y>(
     let weight = Lhs::rows(w, g.patch());
     let bias = b.map_or(Bias::None, Bias::PerRow);
     if g.is_pointwise() {
-        let x = Rhs::Rows(Rows { values: x, columns, segment: g.c * g.pixels_in() });
-        return matmul(simd, y, (g.o, g.c), columns, weight, &x, bias);
+        let x = Rhs::Rows(Rows { values: x.into(), columns, segment: g.c * g.pixels_in() });
+        return matmul(isa, y, (g.o, g.c), columns, weight, &x, bias);
     }
     let mut scratch = Scratch::new();
     let patches = Rhs::Patches(Patches { of: padded(g, x, &mut scratch), window: window(g) });
-    matmul(simd, y, (g.o, g.patch()), columns, weight, &patches, bias);
+    matmul(isa, y, (g.o, g.patch()), columns, weight, &patches, bias);
 }
 
 /// dx = the turned kernels · patches of dy
-pub(super) fn backward_x<'y>(simd: Avx512, g: &ConvShape, w: &[f32], dy: &[f32], dx: impl Into<DisjointOutput<'y>>) {
+pub(super) fn backward_x<'y, S: Isa>(isa: S, g: &ConvShape, w: Values, dy: &[f32], dx: impl Into<DisjointOutput<'y>>) {
     let dx = dx.into();
     let columns = Columns { segments: g.batch, width: g.pixels_in() };
     if g.is_pointwise() && g.batch == 1 && is_skinny(g.pixels_in(), g.o, g.c) {
         // Few pixels: dxᵀ = dyᵀ W, so that the weight passes row by row.
         let weight = Rhs::Rows(Rows { values: w, columns: Columns::one(g.c), segment: 0 });
-        let dy = Lhs::transposed(dy, g.pixels_out());
+        let dy = Lhs::transposed(dy.into(), g.pixels_out());
         let size = (g.pixels_in(), g.o);
-        return matmul(simd, Output::Transposed(dx), size, Columns::one(g.c), dy, &weight, Bias::None);
+        return matmul(isa, Output::Transposed(dx), size, Columns::one(g.c), dy, &weight, Bias::None);
     }
     if g.is_pointwise() {
-        let dy = Rhs::Rows(Rows { values: dy, columns, segment: g.o * g.pixels_out() });
-        return matmul(simd, Output::Rows(dx), (g.c, g.o), columns, Lhs::transposed(w, g.c), &dy, Bias::None);
+        let dy = Rhs::Rows(Rows { values: dy.into(), columns, segment: g.o * g.pixels_out() });
+        return matmul(isa, Output::Rows(dx), (g.c, g.o), columns, Lhs::transposed(w, g.c), &dy, Bias::None);
     }
     let before = g.kh - 1 - g.pad;
     let (height, width) = (g.h + g.kh - 1, g.w + g.kw - 1);
@@ -82,7 +82,7 @@ pub(super) fn backward_x<'y>(simd: Avx512, g: &ConvShape, w: &[f32], dy: &[f32],
     let taps = g.kh * g.kw;
     let weight = Lhs { values: w, row: taps, step: g.patch(), taps };
     matmul(
-        simd,
+        isa,
         Output::Rows(dx),
         (g.c, g.o * taps),
         columns,
@@ -93,14 +93,14 @@ pub(super) fn backward_x<'y>(simd: Avx512, g: &ConvShape, w: &[f32], dy: &[f32],
 }
 
 /// dW = Σ dy · patchesᵀ
-pub(super) fn backward_weight(simd: Avx512, g: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn backward_weight<S: Isa>(isa: S, g: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let mut scratch = Scratch::new();
     let of = padded(g, x, &mut scratch);
     let image = of.values.len() / g.batch;
     for (sample, (values, dy)) in of.values.chunks(image).zip(dy.chunks(g.o * g.pixels_out())).enumerate() {
         let patches = Rhs::PatchRows(PatchRows { of: Padded { values, ..of }, window: window(g) });
         let dw = if sample == 0 { Output::Rows(dw.into()) } else { Output::Accumulate(dw) };
-        let dy = Lhs::rows(dy, g.pixels_out());
-        matmul(simd, dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, Bias::None);
+        let dy = Lhs::rows(dy.into(), g.pixels_out());
+        matmul(isa, dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, Bias::None);
     }
 }

@@ -1,4 +1,4 @@
-//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3) (AVX-512): 36
+//! 3x3 convolution between zeros, with stride 1, by Winograd's algorithm F(4x4, 3x3): 36
 //! multiplications for 16 pixels where there were 144.
 //!
 //! In: images and filters as slices. Out: the result's images.
@@ -28,22 +28,22 @@ mod small_tiles;
 mod tests;
 mod tiling;
 
-use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, TILES, WIDE, room};
-use crate::conv2d::winograd::filter_transform::{COLUMNS, Pieces};
+use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, room, wide};
+use crate::conv2d::winograd::filter_transform::Pieces;
 pub(super) use crate::conv2d::winograd::filter_transform::{FilterValue, Filters};
 use crate::conv2d::winograd::output_transform::Sums;
 pub(super) use crate::conv2d::winograd::tiling::Images;
-use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES, Tiling};
+use crate::conv2d::winograd::tiling::{PLANES, Tiling};
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::{LANES, split_range};
-use crate::simd::Avx512;
+use crate::gemm::columns::split_range;
+use crate::simd::isa::{Isa, LANES};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Result channels of a task at most.
-const MAX_ROWS: usize = WIDE * LANES;
+const MAX_ROWS: usize = 3 * LANES;
 /// Channels that are summed in one go at most.
 const MAX_DEPTH: usize = 32;
 /// Vectors of 16 tiles of a task at most.
@@ -54,8 +54,8 @@ const MAX_VALUES: usize = 4 << 20;
 const PLANE_GAP: usize = LANES;
 
 /// y [S, m, h, w] = x [S, k, h, w] * filters + bias
-pub(super) fn convolve<'y, T: FilterValue>(
-    simd: Avx512,
+pub(super) fn convolve<'y, S: Isa, T: FilterValue>(
+    isa: S,
     of: Images,
     x: &[f32],
     filters: Filters<T>,
@@ -73,7 +73,7 @@ pub(super) fn convolve<'y, T: FilterValue>(
     let chunk = vectors.div_ceil(vectors.div_ceil(MAX_CHUNK));
     let most = if tiling.tiles() <= small_tiles::MAX_TILES { small_tiles::DEPTH } else { MAX_DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
-    let job = Job { _simd: simd, tiling, filters, bias, m, k, depth, chunk };
+    let job = Job { isa, tiling, filters, bias, m, k, depth, chunk };
     // Parts of whole vectors of rows, of which two threads get equally many.
     let parts = m.div_ceil(MAX_ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
     let rows = |i: usize| {
@@ -88,15 +88,17 @@ pub(super) fn convolve<'y, T: FilterValue>(
         let pixels = scratch.first(chunks * job.pixels());
         pixels.par_chunks_mut(job.piece()).enumerate().with_max_len(1).for_each(|(i, out)| {
             let depths = job.depths(i % job.blocks());
-            // SAFETY: `simd` is a witness of AVX-512.
-            unsafe { tiling.transform_input(x, (k, depths), tiles(i / job.blocks()), out, job.vector()) };
+            isa.run(
+                #[inline(always)]
+                || tiling.transform_input(isa, x, (k, depths), tiles(i / job.blocks()), out, job.vector()),
+            );
         });
         let pixels = &*pixels;
         if tiling.tiles() <= small_tiles::MAX_TILES {
             let packed = packed.first(job.blocks() * job.packed());
             packed.par_chunks_mut(job.packed()).enumerate().with_max_len(1).for_each(|(i, out)| {
                 let (pixels, depth) = (&pixels[i * job.piece()..][..job.piece()], job.depths(i).len());
-                for group in small_tiles::groups(tiling.tiles()) {
+                for group in small_tiles::groups::<S>(tiling.tiles()) {
                     let out = &mut out[group.start * PLANES * job.depth..group.end * PLANES * job.depth];
                     small_tiles::packed(pixels, depth, &group, out);
                 }
@@ -114,9 +116,8 @@ pub(super) fn convolve<'y, T: FilterValue>(
 }
 
 /// One convolution.
-struct Job<'a, T> {
-    /// The witness that its methods call AVX-512 by.
-    _simd: Avx512,
+struct Job<'a, S, T> {
+    isa: S,
     tiling: Tiling,
     filters: Filters<'a, T>,
     bias: Option<&'a [f32]>,
@@ -128,7 +129,7 @@ struct Job<'a, T> {
     chunk: usize,
 }
 
-impl<T: FilterValue> Job<'_, T> {
+impl<S: Isa, T: FilterValue> Job<'_, S, T> {
     /// Blocks of k.
     fn blocks(&self) -> usize {
         self.k.div_ceil(self.depth)
@@ -162,8 +163,8 @@ impl<T: FilterValue> Job<'_, T> {
     /// The results of some channels in all tiles, which are few.
     fn small_tiles(&self, rows: Range<usize>, pixels: &[f32], y: DisjointOutput) {
         let tiles = self.tiling.tiles();
-        let (mut halves, mut sums) = (Scratch::new(), Scratch::new());
-        let halves = halves.first(INPUT_TILE * COLUMNS * LANES * self.depth);
+        let (mut filters, mut sums) = (Scratch::new(), Scratch::new());
+        let filters = filters.first(small_tiles::filters::<S>(self.depth));
         let sums = sums.first(PLANES * tiles * LANES);
         let of_group = |group: &Range<usize>| group.start * PLANES * LANES..group.end * PLANES * LANES;
         for first in rows.clone().step_by(LANES) {
@@ -178,23 +179,35 @@ impl<T: FilterValue> Job<'_, T> {
                 let pixels = &pixels[block * self.packed()..][..self.packed()];
                 let steps = depths.len();
                 let mut prefetch = coming.all();
-                let lines = prefetch.share(INPUT_TILE * steps * small_tiles::groups(tiles).count());
-                // SAFETY: `_simd` is a witness of AVX-512.
-                unsafe { self.filters.halves(&some, &depths, halves) };
-                for group in small_tiles::groups(tiles) {
+                let lines = prefetch.share(small_tiles::times::<S>(steps) * small_tiles::groups::<S>(tiles).count());
+                self.isa.run(
+                    #[inline(always)]
+                    || match small_tiles::halfway::<S>() {
+                        true => self.filters.halves(self.isa, &some, &depths, filters),
+                        false => self.filters.planes(self.isa, &some, &depths, filters),
+                    },
+                );
+                for group in small_tiles::groups::<S>(tiles) {
                     let (tiles, pixels) = (group.len(), &pixels[group.start * PLANES * self.depth..]);
                     let sums = &mut sums[of_group(&group)];
-                    let block = small_tiles::Block { halves, pixels, steps, tiles, sums, first: block == 0 };
-                    // SAFETY: `_simd` is a witness of AVX-512.
-                    unsafe { block.sum(&mut prefetch, lines) };
+                    let block = small_tiles::Block { filters, pixels, steps, tiles, sums, first: block == 0 };
+                    self.isa.run(
+                        #[inline(always)]
+                        || block.sum(self.isa, &mut prefetch, lines),
+                    );
                 }
             }
             let bias = self.biases(&some);
-            for group in small_tiles::groups(tiles) {
+            for group in small_tiles::groups::<S>(tiles) {
                 let sums = Sums { values: &sums[of_group(&group)], tile: LANES, plane: group.len() * LANES };
-                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
-                // these channels' pixels.
-                unsafe { self.tiling.transform_output(sums, &bias, group, (first, some.len(), self.m), y.first()) };
+                self.isa.run(
+                    #[inline(always)]
+                    // SAFETY: y was measured; no other task has these channels' pixels.
+                    || unsafe {
+                        let channels = (first, some.len(), self.m);
+                        self.tiling.transform_output(self.isa, sums, &bias, group, channels, y.first());
+                    },
+                );
             }
         }
     }
@@ -216,8 +229,10 @@ impl<T: FilterValue> Job<'_, T> {
         let (filters, sums) = (filters.first(room(self.depth) * width), sums.first(PLANES * plane));
         for block in 0..self.blocks() {
             let depths = self.depths(block);
-            // SAFETY: `_simd` is a witness of AVX-512.
-            unsafe { self.filters.transform(&rows, &depths, filters) };
+            self.isa.run(
+                #[inline(always)]
+                || self.filters.transform(self.isa, &rows, &depths, filters),
+            );
             let coming = self.filters.pieces(&rows, &self.depths(block + 1));
             let pixels = &pixels[block * self.piece()..][..self.piece()];
             self.sum(depths.len(), tiles.len(), (filters, width), pixels, (sums, plane, block == 0), coming);
@@ -229,9 +244,15 @@ impl<T: FilterValue> Job<'_, T> {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
                 let tiles = first..self.tiling.tiles().min(first + LANES);
-                // SAFETY: `_simd` is a witness of AVX-512, and y was measured; no other task has
-                // these channels' pixels in these tiles.
-                unsafe { self.tiling.transform_output(sums, &bias, tiles, (channel, count, self.m), y.first()) };
+                self.isa.run(
+                    #[inline(always)]
+                    // SAFETY: y was measured; no other task has these channels' pixels in these
+                    // tiles.
+                    || unsafe {
+                        let channels = (channel, count, self.m);
+                        self.tiling.transform_output(self.isa, sums, &bias, tiles, channels, y.first());
+                    },
+                );
             }
         }
     }
@@ -247,39 +268,39 @@ impl<T: FilterValue> Job<'_, T> {
         (sums, plane, first): (&mut [f32], usize, bool),
         coming: Pieces,
     ) {
-        let halves = tiles.div_ceil(TILES);
-        let share = coming.count.div_ceil(PLANES * width.div_ceil(WIDE * LANES) * halves).min(PREFETCHES - 1);
+        let most = wide::<S>() * LANES;
+        let of_vector = |vector| groups::<S>(LANES.min(tiles - vector * LANES)).map(move |group| (vector, group));
+        let groups: Vec<_> = (0..tiles.div_ceil(LANES)).flat_map(of_vector).collect();
+        let share = coming.count.div_ceil(PLANES * width.div_ceil(most) * groups.len()).min(PREFETCHES - 1);
         let mut coming = coming.lines(depth.div_ceil(STEPS));
         let at = |vector: usize, number: usize| &pixels[vector * self.vector() + number * STEPS * LANES..];
         for number in 0..PLANES {
-            for row in (0..width).step_by(WIDE * LANES) {
-                let wide = (width - row).min(WIDE * LANES) / LANES;
-                for half in 0..halves {
-                    let (vector, second) = (half * TILES / LANES, half * TILES % LANES);
+            for row in (0..width).step_by(most) {
+                let wide = (width - row).min(most) / LANES;
+                for (vector, group) in &groups {
                     let mut prefetch = [Prefetch::NONE; PREFETCHES];
                     for (prefetch, coming) in prefetch.iter_mut().skip(1).zip((&mut coming).take(share)) {
                         *prefetch = coming;
                     }
-                    if second == 0 {
+                    if group.start == 0 {
                         // The pixels that are needed next come from the third cache.
-                        let last = half + 2 >= halves;
-                        let next = number + usize::from(last && row + WIDE * LANES >= width);
+                        let last = vector + 1 == tiles.div_ceil(LANES);
+                        let next = number + usize::from(last && row + most >= width);
                         let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
                         prefetch[0] = Prefetch::new(at, room(STEPS) * LANES, STEPS, 1);
                     }
                     let block = Block {
                         filters: &filters[row * room(depth) + number * STEPS * wide * LANES..],
                         wide,
-                        pixels: &at(vector, number)[second..],
-                        tiles: TILES.min(tiles - half * TILES),
+                        pixels: &at(*vector, number)[group.start..],
+                        tiles: group.len(),
                         steps: depth,
-                        sums: &mut sums[number * plane + half * TILES * width + row..],
+                        sums: &mut sums[number * plane + (vector * LANES + group.start) * width + row..],
                         tile: width,
                         first,
                         prefetch: &prefetch,
                     };
-                    // SAFETY: `_simd` is a witness of AVX-512.
-                    unsafe { block.sum() };
+                    block.sum(self.isa);
                 }
             }
         }

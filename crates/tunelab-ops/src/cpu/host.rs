@@ -63,6 +63,10 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 
 /// A host tensor of bf16 in f32.
 pub(crate) fn upcast(t: &Tensor) -> Result<Tensor> {
-    let values = par_map(&values_of::<bf16>(t)?, |value| f32::from_bits(u32::from(value.to_bits()) << 16));
-    tensor(values, t.dims())
+    tensor(upcast_values(&values_of(t)?), t.dims())
+}
+
+/// Values of bf16 in f32.
+pub(crate) fn upcast_values(values: &[bf16]) -> Vec<f32> {
+    par_map(values, |value| f32::from_bits(u32::from(value.to_bits()) << 16))
 }

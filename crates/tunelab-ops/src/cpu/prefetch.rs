@@ -5,8 +5,6 @@
 //! distance that the caller knows ([`Prefetch::fetch_at`]). No result depends on any of them.
 #![expect(unsafe_code, reason = "to ask for a cache line is an instruction that is called by name")]
 
-use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-
 /// Values of f32 in a cache line.
 const LINE: usize = 16;
 
@@ -40,6 +38,7 @@ impl Prefetch {
     }
 
     /// Where the run begins, and its number of lines, for a loop in assembly.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn run(&self) -> (*const f32, usize) {
         (self.at, self.lines)
     }
@@ -54,9 +53,7 @@ impl Prefetch {
     pub(crate) fn fetch_next<const NEAR: bool>(&mut self, lines: usize) {
         let lines = lines.min(self.left);
         for _ in 0..lines {
-            let at = self.at.wrapping_add(self.line * LINE).cast();
-            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
-            unsafe { if NEAR { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } };
+            ask::<NEAR>(self.at.wrapping_add(self.line * LINE));
             self.line += 1;
             if self.line == self.lines {
                 self.line = 0;
@@ -71,18 +68,39 @@ impl Prefetch {
     pub(crate) fn fetch_run(&self, run: usize) {
         let at = self.at.wrapping_add(run * self.stride);
         for line in 0..self.lines {
-            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line * LINE).cast()) };
+            ask::<true>(at.wrapping_add(line * LINE));
         }
     }
 
     /// Asks for the run's lines `bytes` further on, into the second cache.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn fetch_at(&self, bytes: usize) {
         let at = self.at.wrapping_byte_add(bytes);
         for line in 0..self.lines {
-            // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * LINE).cast()) };
+            ask::<false>(at.wrapping_add(line * LINE));
         }
     }
+}
+
+/// Asks for a line, into the nearest cache or the second.
+#[inline(always)]
+fn ask<const NEAR: bool>(at: *const f32) {
+    // SAFETY: a prefetch reads nothing that the program sees, and may name any address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        if NEAR { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        if NEAR {
+            std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, preserves_flags, readonly));
+        } else {
+            std::arch::asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, preserves_flags, readonly));
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }

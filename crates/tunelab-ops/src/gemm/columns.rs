@@ -2,10 +2,8 @@
 //!
 //! In: segments and their width. Out: where a vector's columns are.
 
+use crate::simd::isa::LANES;
 use std::ops::Range;
-
-/// Values in a vector.
-pub(crate) const LANES: usize = 16;
 
 /// The columns of C and B: `segments` times `width`, each segment of whole vectors.
 #[derive(Clone, Copy)]

@@ -1,24 +1,13 @@
-//! The sums of a few rows and up to three vectors of columns of a product, which stay in registers
-//! (AVX-512).
+//! The sums of a few rows and up to three vectors of columns of a product, which stay in registers.
 //!
 //! In: rows of A where they lie, a packed panel of B. Out: an output tile of C.
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
-)]
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::LANES;
-use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_set1_ps, _mm512_setzero_ps,
-};
+use crate::simd::isa::{Isa, LANES};
 
-/// Rows of a tile at most: with three vectors of columns, 24 sums, three columns' and one row's
-/// register are in use.
-pub(crate) const MR: usize = 8;
-/// Vectors of columns of a tile at most.
-pub(crate) const NR_VECTORS: usize = 3;
+/// Vectors of columns of a tile at most, for any instructions.
+pub(crate) const MAX_VECTORS: usize = 3;
 /// Steps between which cache lines are asked for.
 const STEPS: usize = LANES;
 
@@ -28,7 +17,7 @@ pub(crate) enum Init<'a> {
     Zero,
     Accumulate,
     PerRow(&'a [f32]),
-    PerColumn([&'a [f32]; NR_VECTORS]),
+    PerColumn([&'a [f32]; MAX_VECTORS]),
 }
 
 /// A few rows and vectors of columns, for a block of k.
@@ -43,10 +32,10 @@ pub(crate) struct OutputTile<'a> {
     pub b: &'a [f32],
     /// Where the first row's sums go, for each vector; those of the next row are `out_row` values
     /// further on.
-    pub out: [*mut f32; NR_VECTORS],
+    pub out: [*mut f32; MAX_VECTORS],
     pub out_row: usize,
     /// Which of a vector's columns there are.
-    pub masks: [u16; NR_VECTORS],
+    pub masks: [u16; MAX_VECTORS],
     pub init: Init<'a>,
 }
 
@@ -57,16 +46,17 @@ pub(crate) fn times(steps: usize, taps: usize) -> usize {
 
 /// `OutputTile::sum` for the number of rows of this moment.
 macro_rules! sum_of_rows {
-    ($m:expr, $vectors:literal, $taps:literal, $tile:expr, $prefetch:expr, $lines:expr) => {
+    ($isa:ident, $m:expr, $vectors:literal, $taps:literal, $tile:expr, $prefetch:expr, $lines:expr) => {
         match $m {
-            1 => $tile.sum::<1, $vectors, $taps>($prefetch, $lines),
-            2 => $tile.sum::<2, $vectors, $taps>($prefetch, $lines),
-            3 => $tile.sum::<3, $vectors, $taps>($prefetch, $lines),
-            4 => $tile.sum::<4, $vectors, $taps>($prefetch, $lines),
-            5 => $tile.sum::<5, $vectors, $taps>($prefetch, $lines),
-            6 => $tile.sum::<6, $vectors, $taps>($prefetch, $lines),
-            7 => $tile.sum::<7, $vectors, $taps>($prefetch, $lines),
-            _ => $tile.sum::<MR, $vectors, $taps>($prefetch, $lines),
+            1 => $tile.sum::<S, 1, $vectors, $taps>($isa, $prefetch, $lines),
+            2 => $tile.sum::<S, 2, $vectors, $taps>($isa, $prefetch, $lines),
+            3 => $tile.sum::<S, 3, $vectors, $taps>($isa, $prefetch, $lines),
+            4 => $tile.sum::<S, 4, $vectors, $taps>($isa, $prefetch, $lines),
+            5 => $tile.sum::<S, 5, $vectors, $taps>($isa, $prefetch, $lines),
+            6 => $tile.sum::<S, 6, $vectors, $taps>($isa, $prefetch, $lines),
+            7 if S::TILE.0 >= 7 => $tile.sum::<S, 7, $vectors, $taps>($isa, $prefetch, $lines),
+            8 if S::TILE.0 >= 8 => $tile.sum::<S, 8, $vectors, $taps>($isa, $prefetch, $lines),
+            _ => unreachable!("a tile has no more rows"),
         }
     };
 }
@@ -75,52 +65,71 @@ impl OutputTile<'_> {
     /// Sums `m` rows, of steps of 1 or 9 `taps`, and now and then asks for so many `lines`.
     ///
     /// # Safety
-    /// AVX-512 is there; `a` has `m` rows of `steps` steps, `out` as many rows of the vectors'
-    /// columns, and `b` a panel.
-    #[target_feature(enable = "avx512f")]
-    pub(crate) unsafe fn run(&self, (m, vectors, taps): (usize, usize, usize), prefetch: &mut Prefetch, lines: usize) {
-        // SAFETY: AVX-512, the rows of A and C and the panel of B are there, says the caller.
-        unsafe {
-            match (vectors, taps) {
-                (1, 1) => sum_of_rows!(m, 1, 1, self, prefetch, lines),
-                (2, 1) => sum_of_rows!(m, 2, 1, self, prefetch, lines),
-                (_, 1) => sum_of_rows!(m, 3, 1, self, prefetch, lines),
-                (1, _) => sum_of_rows!(m, 1, 9, self, prefetch, lines),
-                (2, _) => sum_of_rows!(m, 2, 9, self, prefetch, lines),
-                (_, _) => sum_of_rows!(m, 3, 9, self, prefetch, lines),
-            }
-        }
+    /// `a` has `m` rows of `steps` steps, `out` as many rows of the vectors' columns, and `b` a
+    /// panel; rows and vectors are no more than a tile of these instructions has.
+    pub(crate) unsafe fn run<S: Isa>(
+        &self,
+        isa: S,
+        (m, vectors, taps): (usize, usize, usize),
+        prefetch: &mut Prefetch,
+        lines: usize,
+    ) {
+        isa.run(
+            #[inline(always)]
+            // SAFETY: the rows of A and C and the panel of B are there, says the caller.
+            || unsafe {
+                match (vectors, taps) {
+                    (1, 1) => sum_of_rows!(isa, m, 1, 1, self, prefetch, lines),
+                    (1, _) => sum_of_rows!(isa, m, 1, 9, self, prefetch, lines),
+                    (2, 1) if S::TILE.1 >= 2 => sum_of_rows!(isa, m, 2, 1, self, prefetch, lines),
+                    (2, _) if S::TILE.1 >= 2 => sum_of_rows!(isa, m, 2, 9, self, prefetch, lines),
+                    (3, 1) if S::TILE.1 >= 3 => sum_of_rows!(isa, m, 3, 1, self, prefetch, lines),
+                    (3, _) if S::TILE.1 >= 3 => sum_of_rows!(isa, m, 3, 9, self, prefetch, lines),
+                    _ => unreachable!("a tile has no more vectors"),
+                }
+            },
+        );
     }
 
     /// M rows, N vectors of columns, steps of T taps.
     ///
     /// # Safety
-    /// AVX-512 is there; `a` has M rows of `steps` steps of T taps, `out` M rows of N vectors, and
-    /// `b` a panel of N.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn sum<const M: usize, const N: usize, const T: usize>(&self, prefetch: &mut Prefetch, lines: usize) {
-        let mut sums = [[_mm512_setzero_ps(); N]; M];
-        let (mut a, mut b, mut left) = (self.a, self.b.as_ptr(), self.steps);
-        let (row, step) = (self.row, self.step);
-        // SAFETY: AVX-512 is there, A has M rows of so many steps, B so many vectors and C M rows
-        // of the masks' columns, says the caller.
+    /// `a` has M rows of `steps` steps of T taps, `out` M rows of N vectors, and `b` a panel of N.
+    #[inline(always)]
+    unsafe fn sum<S: Isa, const M: usize, const N: usize, const T: usize>(
+        &self,
+        isa: S,
+        prefetch: &mut Prefetch,
+        lines: usize,
+    ) {
+        let mut sums = [[isa.zero(); N]; M];
+        let (mut b, mut left, step) = (self.b.as_ptr(), self.steps, self.step);
+        let mut rows = [self.a; M];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = self.a.wrapping_add(i * self.row);
+        }
+        let mut at = 0;
+        // SAFETY: A has M rows of so many steps, B so many vectors and C M rows of the masks'
+        // columns, says the caller.
         unsafe {
             while left > 0 {
                 let now = if T == 1 { left.min(STEPS) } else { 1 };
                 prefetch.fetch_next::<false>(lines);
                 for _ in 0..now {
                     for tap in 0..T {
-                        let columns: [__m512; N] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * LANES)));
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm512_set1_ps(*a.add(i * row + T - 1 - tap));
+                        let mut columns = [isa.zero(); N];
+                        for (j, column) in columns.iter_mut().enumerate() {
+                            *column = isa.load(b.add(j * LANES));
+                        }
+                        for (row, sums) in rows.iter().zip(&mut sums) {
+                            let a = isa.splat(*row.wrapping_add(at).add(T - 1 - tap));
                             for (sum, column) in sums.iter_mut().zip(columns) {
-                                *sum = _mm512_fmadd_ps(a, column, *sum);
+                                *sum = isa.fma(a, column, *sum);
                             }
                         }
                         b = b.wrapping_add(N * LANES);
                     }
-                    a = a.wrapping_add(step);
+                    at += step;
                 }
                 left -= now;
             }
@@ -129,11 +138,11 @@ impl OutputTile<'_> {
                     let (at, mask) = (self.out[j].wrapping_add(i * self.out_row), self.masks[j]);
                     let sum = match self.init {
                         Init::Zero => sum,
-                        Init::Accumulate => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, at)),
-                        Init::PerRow(bias) => _mm512_add_ps(sum, _mm512_set1_ps(bias[i])),
-                        Init::PerColumn(bias) => _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias[j].as_ptr())),
+                        Init::Accumulate => isa.add(sum, isa.load_or(isa.zero(), mask, at)),
+                        Init::PerRow(bias) => isa.add(sum, isa.splat(bias[i])),
+                        Init::PerColumn(bias) => isa.add(sum, isa.load_or(isa.zero(), mask, bias[j].as_ptr())),
                     };
-                    _mm512_mask_storeu_ps(at, mask, sum);
+                    isa.store_masked(at, mask, sum);
                 }
             }
         }

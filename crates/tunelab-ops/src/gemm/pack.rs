@@ -1,18 +1,15 @@
-//! The right operands of a product, packed in panels of vectors of columns (AVX-512).
+//! The right operands of a product, packed in panels of vectors of columns.
 //!
 //! In: matrices as they lie, or patches of images. Out: for each row of B the values of a panel's
 //! columns, side by side.
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
-)]
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use super::columns::{Columns, LANES};
+use super::columns::Columns;
+use super::operand::{Values, upcast};
 use super::patches::{PatchRows, Patches};
 use super::transpose::transpose_into;
 use crate::cpu::prefetch::Prefetch;
-use crate::simd::Avx512;
-use std::arch::x86_64::{_mm512_loadu_ps, _mm512_storeu_ps};
+use crate::simd::isa::{Isa, LANES};
 use std::ops::Range;
 
 /// B [k, n], which is packed in panels before it is used.
@@ -26,10 +23,10 @@ pub(crate) enum Rhs<'a> {
 impl Rhs<'_> {
     /// Packs rows `k` of a panel of vectors, each of 16 columns of one segment, with zeros behind
     /// its last column: for each row 16 values of each vector.
-    pub(crate) fn pack(&self, simd: Avx512, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+    pub(crate) fn pack<S: Isa>(&self, isa: S, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
         match self {
-            Self::Rows(b) => b.pack(simd, k, vectors, out),
-            Self::Transposed(b) => b.pack(simd, k, vectors, out),
+            Self::Rows(b) => b.pack(isa, k, vectors, out),
+            Self::Transposed(b) => b.pack(isa, k, vectors, out),
             Self::Patches(b) => b.pack(k, vectors, out),
             Self::PatchRows(b) => b.pack(k, vectors, out),
         }
@@ -40,8 +37,8 @@ impl Rhs<'_> {
     pub(crate) fn prefetch(&self, k: Range<usize>, vectors: Range<usize>) -> Prefetch {
         match self {
             Self::Rows(b) if b.columns.segments == 1 => {
-                let at = k.start * b.columns.width + vectors.start * LANES;
-                Prefetch::new(b.values.as_ptr().wrapping_add(at), b.columns.width, vectors.len(), k.len())
+                let (at, of) = b.values.place(k.start * b.columns.width + vectors.start * LANES);
+                Prefetch::new(at, of(b.columns.width), of(vectors.len()), k.len())
             }
             _ => Prefetch::NONE,
         }
@@ -51,30 +48,40 @@ impl Rhs<'_> {
 /// B as it lies: row k of a segment is `row` values from k · `row` on, segments `segment` values
 /// apart.
 pub(crate) struct Rows<'a> {
-    pub values: &'a [f32],
+    pub values: Values<'a>,
     pub columns: Columns,
     pub segment: usize,
 }
 
 impl Rows<'_> {
-    fn pack(&self, simd: Avx512, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+    fn pack<S: Isa>(&self, isa: S, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
         let width = vectors.len() * LANES;
         let ((segment, first, _), (end, last, n)) = (self.columns.of(vectors.start), self.columns.of(vectors.end - 1));
         if segment == end && last + n == first + width {
             // The panel's columns lie side by side.
-            let rows = &self.values[segment * self.segment + k.start * self.columns.width + first..];
-            return match vectors.len() {
-                1 => copy::<1>(simd, rows, self.columns.width, out),
-                2 => copy::<2>(simd, rows, self.columns.width, out),
-                _ => copy::<3>(simd, rows, self.columns.width, out),
+            let (at, row) = (segment * self.segment + k.start * self.columns.width + first, self.columns.width);
+            return match self.values {
+                Values::F32(values) => match vectors.len() {
+                    1 => copy::<S, 1>(isa, &values[at..], row, out),
+                    2 => copy::<S, 2>(isa, &values[at..], row, out),
+                    _ => copy::<S, 3>(isa, &values[at..], row, out),
+                },
+                Values::Bf16(values) => {
+                    for (out, row) in out.chunks_exact_mut(width).zip(values[at..].chunks(row)) {
+                        upcast(isa, &row[..width], out);
+                    }
+                }
             };
         }
         for (i, vector) in vectors.enumerate() {
             let (segment, first, n) = self.columns.of(vector);
-            let rows = &self.values[segment * self.segment + first..];
             for (k, out) in k.clone().zip(out.chunks_exact_mut(width)) {
-                let out = &mut out[i * LANES..][..LANES];
-                out[..n].copy_from_slice(&rows[k * self.columns.width..][..n]);
+                let (at, out) =
+                    (segment * self.segment + first + k * self.columns.width, &mut out[i * LANES..][..LANES]);
+                match self.values {
+                    Values::F32(values) => out[..n].copy_from_slice(&values[at..][..n]),
+                    Values::Bf16(values) => upcast(isa, &values[at..][..n], &mut out[..n]),
+                }
                 out[n..].fill(0.0);
             }
         }
@@ -82,35 +89,33 @@ impl Rows<'_> {
 }
 
 /// The first N vectors of as many rows as `out` has room for.
-fn copy<const N: usize>(_: Avx512, rows: &[f32], row: usize, out: &mut [f32]) {
+fn copy<S: Isa, const N: usize>(isa: S, rows: &[f32], row: usize, out: &mut [f32]) {
     let count = out.len() / (N * LANES);
     assert!((count == 0 || (count - 1) * row + N * LANES <= rows.len()), "pack: too few values");
-    // SAFETY: a witness of AVX-512 was given, and the rows were measured.
-    unsafe { copy_vectors::<N>(rows.as_ptr(), row, out) };
-}
-
-/// # Safety
-/// AVX-512 is there, and so are as many rows as `out` has room for.
-#[target_feature(enable = "avx512f")]
-unsafe fn copy_vectors<const N: usize>(mut rows: *const f32, row: usize, out: &mut [f32]) {
-    for out in out.chunks_exact_mut(N * LANES) {
-        for i in 0..N {
-            // SAFETY: N vectors of this row are there, says the caller, and `out` is as many long.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(i * LANES), _mm512_loadu_ps(rows.add(i * LANES))) };
-        }
-        rows = rows.wrapping_add(row);
-    }
+    isa.run(
+        #[inline(always)]
+        || {
+            let mut at = rows.as_ptr();
+            for out in out.chunks_exact_mut(N * LANES) {
+                for i in 0..N {
+                    // SAFETY: N vectors of this row are there, as measured, and `out` is as many long.
+                    unsafe { isa.store(out.as_mut_ptr().add(i * LANES), isa.load(at.add(i * LANES))) };
+                }
+                at = at.wrapping_add(row);
+            }
+        },
+    );
 }
 
 /// B is the transpose of what lies there: column j is `row` values from j · `row` on.
 pub(crate) struct Transposed<'a> {
-    pub values: &'a [f32],
+    pub values: Values<'a>,
     pub row: usize,
     pub columns: usize,
 }
 
 impl Transposed<'_> {
-    fn pack(&self, _: Avx512, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
+    fn pack<S: Isa>(&self, isa: S, k: Range<usize>, vectors: Range<usize>, out: &mut [f32]) {
         let width = vectors.len() * LANES;
         assert!(k.end <= self.row && self.columns * self.row <= self.values.len(), "pack: too few values");
         for (i, vector) in vectors.enumerate() {
@@ -122,10 +127,19 @@ impl Transposed<'_> {
             for first in k.clone().step_by(LANES) {
                 let length = LANES.min(k.end - first);
                 let out = &mut out[(first - k.start) * width + i * LANES..][..(length - 1) * width + LANES];
-                let rows = &self.values[vector * LANES * self.row + first..][..(n - 1) * self.row + length];
-                // SAFETY: a witness of AVX-512 was given; n rows of `length` values lie inside
-                // `rows`, as many rows of 16 inside `out`.
-                unsafe { transpose_into(rows, self.row, (n, length), out, width) };
+                let at = vector * LANES * self.row + first;
+                let mut upcasted = [[0.0; LANES]; LANES];
+                let (rows, row) = match self.values {
+                    Values::F32(values) => (&values[at..][..(n - 1) * self.row + length], self.row),
+                    Values::Bf16(values) => {
+                        for (row, out) in values[at..].chunks(self.row).zip(&mut upcasted).take(n) {
+                            upcast(isa, &row[..length], &mut out[..length]);
+                        }
+                        (&*upcasted.as_flattened(), LANES)
+                    }
+                };
+                // SAFETY: n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.
+                unsafe { transpose_into(isa, rows, row, (n, length), out, width) };
             }
         }
     }

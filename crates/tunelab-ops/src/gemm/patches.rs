@@ -3,8 +3,9 @@
 //! In: images, copied between their borders of zeros. Out: panels of patches as columns, or as
 //! rows.
 
-use super::columns::{Columns, LANES};
+use super::columns::Columns;
 use crate::cpu::buffer::Scratch;
+use crate::simd::isa::LANES;
 use rayon::prelude::*;
 use std::ops::Range;
 

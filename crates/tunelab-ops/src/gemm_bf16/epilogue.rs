@@ -7,10 +7,10 @@
 )]
 
 use crate::cpu::disjoint_output::DisjointOutput;
-use crate::gemm::transpose::transpose_registers;
 use crate::gemm_bf16::grid::Run;
 use crate::gemm_bf16::operand::{Accumulators, TILE};
 use crate::simd::Avx512;
+use crate::simd::isa::Isa;
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
@@ -23,7 +23,7 @@ impl Accumulators {
     fn tile(&self, row: usize, column: usize, transposed: bool) -> [__m512; TILE] {
         // SAFETY: rows of 32 are aligned, and so are their halves.
         let rows = std::array::from_fn(|i| unsafe { _mm512_load_ps(self.0[row + i][column..].as_ptr()) });
-        if transposed { transpose_registers(&rows) } else { rows }
+        if transposed { Avx512::here().transpose(&rows) } else { rows }
     }
 }
 

@@ -8,11 +8,11 @@
 )]
 
 use crate::cpu::line_buffer::{CacheLine, LineBuffer, ZERO_LINE};
-use crate::gemm::transpose::transpose_registers;
 use crate::gemm_bf16::grid::Grid;
 use crate::gemm_bf16::operand::{BLOCK, TILE};
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
-use crate::simd::Avx512Bf16;
+use crate::simd::isa::Isa;
+use crate::simd::{Avx512, Avx512Bf16};
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
@@ -140,7 +140,7 @@ fn transposed(of: impl Fn(usize) -> (__m512, __m512)) -> [CacheLine; TILE] {
         let (even, odd) = of(pair);
         _mm512_castsi512_ps(pack_pairs(even, odd))
     });
-    let columns = transpose_registers(&rows);
+    let columns = Avx512::here().transpose(&rows);
     std::array::from_fn(|i| to_line(_mm512_castps_si512(columns[i])))
 }
 
@@ -188,7 +188,7 @@ pub(super) fn columns(_: Avx512Bf16, buffer: &mut LineBuffer, x: &[f32], (m, k):
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn columns_of<'a>(row: impl Fn(usize) -> Option<&'a [f32]>, lines: &mut [CacheLine]) {
     let rows = std::array::from_fn(|i| row(i).map_or(_mm512_setzero_ps(), |row| _mm512_castsi512_ps(rounded(row))));
-    for (out, column) in lines.iter_mut().zip(&transpose_registers(&rows)) {
+    for (out, column) in lines.iter_mut().zip(&Avx512::here().transpose(&rows)) {
         *out = to_line(_mm512_castps_si512(*column));
     }
 }

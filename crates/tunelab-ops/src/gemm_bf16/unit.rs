@@ -71,7 +71,7 @@ impl ConfiguredUnit {
 
     /// Which one it is.
     #[inline]
-    pub(super) fn unit(&self) -> Unit {
+    pub(crate) fn unit(&self) -> Unit {
         self.unit
     }
 }

@@ -1,26 +1,29 @@
-//! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes
-//! (AVX-512).
+//! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes.
 //!
 //! In: transformed filters and pixels. Out: sums, plane by plane.
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
-)]
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::tiling::PLANES;
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::LANES;
-use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-};
+use crate::gemm::columns::split_range;
+use crate::simd::isa::{Isa, LANES};
+use std::ops::Range;
 
 /// Vectors of rows that are summed together at most.
-pub(super) const WIDE: usize = 3;
-/// Tiles that are summed together: with three vectors of rows, 24 sums, three filters' and one
-/// pixel's register are in use.
-pub(super) const TILES: usize = 8;
-/// The same for images that have no more.
-const FEW_TILES: usize = 4;
+pub(super) const fn wide<S: Isa>() -> usize {
+    S::TILE.1
+}
+
+/// The tiles of a vector that are summed together: with few registers in groups that are as large as
+/// one another, else in whole ones and a rest.
+pub(super) fn groups<S: Isa>(tiles: usize) -> impl Iterator<Item = Range<usize>> {
+    let groups = tiles.div_ceil(S::TILE.0);
+    (0..groups).map(move |i| match S::TILE {
+        (_, 1) => split_range(0..tiles, groups, i),
+        (most, _) => i * most..tiles.min((i + 1) * most),
+    })
+}
+
 /// Steps that lie together: the planes of so many follow one another, so that what is transformed
 /// goes to few pages.
 pub(super) const STEPS: usize = 8;
@@ -61,35 +64,47 @@ pub(super) struct Block<'a> {
 
 impl Block<'_> {
     /// Adds the products of all steps to the sums.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn sum(self) {
+    #[inline(always)]
+    pub(super) fn sum<S: Isa>(self, isa: S) {
+        // With many registers four tiles take as long as one; those behind the last count nothing.
+        let tiles = if S::TILE.1 == 1 { self.tiles } else { self.tiles.next_multiple_of(4) };
         assert!(
-            self.filters.len() >= place(self.steps - 1, self.wide * LANES) + self.wide * LANES
-                && self.pixels.len() >= place(self.steps - 1, LANES) + TILES
-                && self.sums.len() >= (TILES - 1) * self.tile + self.wide * LANES,
+            self.wide <= wide::<S>()
+                && self.filters.len() >= place(self.steps - 1, self.wide * LANES) + self.wide * LANES
+                && (1..=S::TILE.0).contains(&tiles)
+                && self.pixels.len() >= place(self.steps - 1, LANES) + tiles
+                && self.sums.len() >= (tiles - 1) * self.tile + self.wide * LANES,
             "winograd: a block is too small"
         );
-        // SAFETY: this function needs AVX-512 itself, and all was measured.
-        unsafe {
-            match (self.wide, self.tiles <= FEW_TILES) {
-                (1, false) => self.of::<1, TILES>(),
-                (2, false) => self.of::<2, TILES>(),
-                (_, false) => self.of::<WIDE, TILES>(),
-                (1, true) => self.of::<1, FEW_TILES>(),
-                (2, true) => self.of::<2, FEW_TILES>(),
-                (_, true) => self.of::<WIDE, FEW_TILES>(),
-            }
-        }
+        isa.run(
+            #[inline(always)]
+            // SAFETY: all was measured.
+            || unsafe {
+                match (self.wide, tiles) {
+                    (1, 1) => self.of::<S, 1, 1>(isa),
+                    (1, 2) => self.of::<S, 1, 2>(isa),
+                    (1, 3) => self.of::<S, 1, 3>(isa),
+                    (1, 4) => self.of::<S, 1, 4>(isa),
+                    (1, 5) => self.of::<S, 1, 5>(isa),
+                    (1, 6) => self.of::<S, 1, 6>(isa),
+                    (1, _) if S::TILE.1 > 1 => self.of::<S, 1, 8>(isa),
+                    (2, 4) if wide::<S>() >= 2 => self.of::<S, 2, 4>(isa),
+                    (2, _) if wide::<S>() >= 2 => self.of::<S, 2, 8>(isa),
+                    (3, 4) if wide::<S>() >= 3 => self.of::<S, 3, 4>(isa),
+                    (3, _) if wide::<S>() >= 3 => self.of::<S, 3, 8>(isa),
+                    _ => unreachable!("there are no more tiles and vectors of rows"),
+                }
+            },
+        );
     }
 
     /// # Safety
-    /// AVX-512 is there, and there are N vectors of filters and T pixels for each step.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn of<const N: usize, const T: usize>(self) {
-        let mut sums = [[_mm512_setzero_ps(); N]; T];
-        // SAFETY: AVX-512, N vectors of filters and T pixels of each step and the sums are there,
-        // says the caller.
+    /// There are N vectors of filters and T pixels for each step.
+    #[inline(always)]
+    unsafe fn of<S: Isa, const N: usize, const T: usize>(self, isa: S) {
+        let mut sums = [[isa.zero(); N]; T];
+        // SAFETY: N vectors of filters and T pixels of each step and the sums are there, says the
+        // caller.
         unsafe {
             let (mut filters, mut pixels) = (self.filters.as_ptr(), self.pixels.as_ptr());
             let (mut left, mut group) = (self.steps, 0);
@@ -99,11 +114,14 @@ impl Block<'_> {
                     prefetch.fetch_run(group);
                 }
                 for _ in 0..now {
-                    let rows: [__m512; N] = std::array::from_fn(|j| _mm512_loadu_ps(filters.add(j * LANES)));
+                    let mut rows = [isa.zero(); N];
+                    for (j, row) in rows.iter_mut().enumerate() {
+                        *row = isa.load(filters.add(j * LANES));
+                    }
                     for (tile, sums) in sums.iter_mut().enumerate() {
-                        let pixel = _mm512_set1_ps(*pixels.add(tile));
+                        let pixel = isa.splat(*pixels.add(tile));
                         for (sum, row) in sums.iter_mut().zip(rows) {
-                            *sum = _mm512_fmadd_ps(pixel, row, *sum);
+                            *sum = isa.fma(pixel, row, *sum);
                         }
                     }
                     filters = filters.wrapping_add(N * LANES);
@@ -117,7 +135,7 @@ impl Block<'_> {
             for (tile, sums) in sums.into_iter().enumerate() {
                 for (j, sum) in sums.into_iter().enumerate() {
                     let at = self.sums.as_mut_ptr().add(tile * self.tile + j * LANES);
-                    _mm512_storeu_ps(at, if self.first { sum } else { _mm512_add_ps(sum, _mm512_loadu_ps(at)) });
+                    isa.store(at, if self.first { sum } else { isa.add(sum, isa.load(at)) });
                 }
             }
         }

@@ -4,23 +4,14 @@
 //! In: a block of a weight's filters. Out: their 36 planes, or the half of the transform.
 //!
 //! Plane 6 i + j holds element (i, j).
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
-)]
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::conv2d::winograd::batched_gemm::{STEPS, WIDE, place, room};
+use crate::conv2d::winograd::batched_gemm::{STEPS, place, room, wide};
 use crate::conv2d::winograd::interpolation_points::{A, A2, B, B2};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::LANES;
+use crate::simd::isa::{Isa, LANES};
 use half::bf16;
-use std::arch::x86_64::{
-    __m512, _mm_loadu_ps, _mm256_set_epi64x, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps128_ps512,
-    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_insertf32x4, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
-};
 use std::ops::Range;
 
 /// Taps of a filter.
@@ -33,31 +24,23 @@ pub(in crate::conv2d) trait FilterValue: Copy + Default + Sync {
     /// Four values at each of four places, in the order of the places.
     ///
     /// # Safety
-    /// AVX-512 is there, and these values may be read.
-    unsafe fn quarters(at: [*const Self; 4]) -> __m512;
+    /// These values may be read.
+    unsafe fn quarters<S: Isa>(isa: S, at: [*const Self; 4]) -> S::F32;
 }
 
 impl FilterValue for f32 {
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn quarters(at: [*const Self; 4]) -> __m512 {
-        // SAFETY: AVX-512 and four values at each place are there, says the caller.
-        unsafe {
-            let v = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
-            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at[1]));
-            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at[2]));
-            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at[3]))
-        }
+    #[inline(always)]
+    unsafe fn quarters<S: Isa>(isa: S, at: [*const Self; 4]) -> S::F32 {
+        // SAFETY: four values at each place are there, says the caller.
+        unsafe { isa.load_quarters(at) }
     }
 }
 
 impl FilterValue for bf16 {
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn quarters(at: [*const Self; 4]) -> __m512 {
-        // SAFETY: four values, 64 bits, are at each place, says the caller.
-        let [a, b, c, d] = at.map(|at| unsafe { at.cast::<i64>().read_unaligned() });
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_set_epi64x(d, c, b, a))))
+    #[inline(always)]
+    unsafe fn quarters<S: Isa>(isa: S, at: [*const Self; 4]) -> S::F32 {
+        // SAFETY: four values at each place are there, says the caller.
+        unsafe { isa.upcast_quarters(at) }
     }
 }
 
@@ -96,87 +79,107 @@ impl<T: FilterValue> Filters<'_, T> {
 
     /// Transforms a block of the matrix. For each group of three vectors of rows `out` gets, for
     /// each of eight columns, the vectors plane by plane, with 0 behind the last row.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn transform(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+    #[inline(always)]
+    pub(super) fn transform<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
         let vectors = rows.len().div_ceil(LANES);
         // In the order in which the weight lies in memory.
         if self.flipped {
             for step in 0..depths.len() {
                 for vector in 0..vectors {
-                    self.vector(rows, depths, (vector, step), out);
+                    self.vector(isa, rows, depths, (vector, step), out);
                 }
             }
         } else {
             for vector in 0..vectors {
                 for step in 0..depths.len() {
-                    self.vector(rows, depths, (vector, step), out);
+                    self.vector(isa, rows, depths, (vector, step), out);
                 }
             }
         }
     }
 
     /// The same for a vector of rows of one column.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn vector(&self, rows: &Range<usize>, depths: &Range<usize>, (vector, step): (usize, usize), out: &mut [f32]) {
+    #[inline(always)]
+    fn vector<S: Isa>(
+        &self,
+        isa: S,
+        rows: &Range<usize>,
+        depths: &Range<usize>,
+        (vector, step): (usize, usize),
+        out: &mut [f32],
+    ) {
         let (row, column) = self.apart();
         let vectors = rows.len().div_ceil(LANES);
         let first = rows.start + vector * LANES;
         let count = LANES.min(rows.end - first);
-        let (group, within) = (vector / WIDE, vector % WIDE);
-        let wide = WIDE.min(vectors - group * WIDE);
+        let (group, within) = (vector / wide::<S>(), vector % wide::<S>());
+        let wide = wide::<S>().min(vectors - group * wide::<S>());
         let filters = &self.values[first * row + (depths.start + step) * column..][..(count - 1) * row + TAPS];
-        let at = group * WIDE * LANES * room(depths.len()) + place(step, wide * LANES) + within * LANES;
+        let at = group * self::wide::<S>() * LANES * room(depths.len()) + place(step, wide * LANES) + within * LANES;
         let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
         if count < LANES {
             let whole = whole(filters, row, count);
-            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the
-            // slices.
-            unsafe { self.turned_or_not(&whole, TAPS, wide, out) };
+            // SAFETY: 16 filters and all planes lie inside the slices.
+            unsafe { self.turned_or_not(isa, &whole, TAPS, wide, out) };
         } else {
-            // SAFETY: this function needs AVX-512 itself; 16 filters and all planes lie inside the
-            // slices.
-            unsafe { self.turned_or_not(filters, row, wide, out) };
+            // SAFETY: 16 filters and all planes lie inside the slices.
+            unsafe { self.turned_or_not(isa, filters, row, wide, out) };
         }
     }
 
     /// Transforms 16 filters to planes of `wide` vectors.
     ///
     /// # Safety
-    /// AVX-512 is there, and so are 16 filters that are `row` apart and all planes.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn turned_or_not(&self, filters: &[T], row: usize, wide: usize, out: &mut [f32]) {
-        // SAFETY: AVX-512, 16 filters and all planes are there, says the caller.
+    /// There are 16 filters that are `row` apart and all planes.
+    #[inline(always)]
+    unsafe fn turned_or_not<S: Isa>(&self, isa: S, filters: &[T], row: usize, wide: usize, out: &mut [f32]) {
+        // SAFETY: 16 filters and all planes are there, says the caller.
         unsafe {
-            match (self.flipped, wide) {
-                (false, 1) => transform::<T, false, 1>(filters, row, out),
-                (false, 2) => transform::<T, false, 2>(filters, row, out),
-                (false, _) => transform::<T, false, WIDE>(filters, row, out),
-                (true, 1) => transform::<T, true, 1>(filters, row, out),
-                (true, 2) => transform::<T, true, 2>(filters, row, out),
-                (true, _) => transform::<T, true, WIDE>(filters, row, out),
+            match wide {
+                1 => transform(isa, self.flipped, filters, row, out, STEPS * LANES),
+                2 if self::wide::<S>() >= 2 => transform(isa, self.flipped, filters, row, out, STEPS * 2 * LANES),
+                3 if self::wide::<S>() >= 3 => transform(isa, self.flipped, filters, row, out, STEPS * 3 * LANES),
+                _ => unreachable!("there are no more vectors of rows"),
+            }
+        }
+    }
+
+    /// Transforms a block of up to 16 rows to planes, each of a vector for each column of the block.
+    #[inline(always)]
+    pub(super) fn planes<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+        let (row, column) = self.apart();
+        let apart = depths.len() * LANES;
+        assert!(rows.len() <= LANES && out.len() >= PLANES * apart, "winograd: too little room for filters");
+        for (step, depth) in depths.clone().enumerate() {
+            let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
+            let out = &mut out[step * LANES..];
+            // SAFETY: 16 filters are there, and `out` was measured.
+            unsafe {
+                if rows.len() < LANES {
+                    transform(isa, self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
+                } else {
+                    transform(isa, self.flipped, filters, row, out, apart);
+                }
             }
         }
     }
 
     /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets,
     /// for each column of the block, three vectors.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn halves(&self, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+    #[inline(always)]
+    pub(super) fn halves<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
         let (row, column) = self.apart();
         let apart = depths.len() * COLUMNS * LANES;
         assert!(rows.len() <= LANES && out.len() >= INPUT_TILE * apart, "winograd: too little room for filters");
         for (step, depth) in depths.clone().enumerate() {
             let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
             let out = &mut out[step * COLUMNS * LANES..];
-            // SAFETY: this function needs AVX-512 itself; 16 filters are there, and `out` was
-            // measured.
+            // SAFETY: 16 filters are there, and `out` was measured.
             unsafe {
                 if rows.len() < LANES {
-                    half(self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
+                    half(isa, self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
                 } else {
-                    half(self.flipped, filters, row, out, apart);
+                    half(isa, self.flipped, filters, row, out, apart);
                 }
             }
         }
@@ -217,19 +220,26 @@ impl Pieces {
     }
 }
 
-/// Transforms 16 filters, rotated by 180 degrees or not, to planes of W vectors.
+/// Transforms 16 filters, rotated by 180 degrees or not, to planes that are `apart` values from one
+/// another.
 ///
 /// # Safety
-/// AVX-512 is there; there are 16 filters and all planes.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn transform<T: FilterValue, const FLIP: bool, const W: usize>(filters: &[T], row: usize, out: &mut [f32]) {
-    // SAFETY: AVX-512, 16 filters and all planes are there, says the caller.
+/// There are 16 filters and all planes.
+#[inline(always)]
+unsafe fn transform<S: Isa, T: FilterValue>(
+    isa: S,
+    flip: bool,
+    filters: &[T],
+    row: usize,
+    out: &mut [f32],
+    apart: usize,
+) {
+    // SAFETY: 16 filters and all planes are there, says the caller.
     unsafe {
         // G g, then its rows times Gᵀ.
-        for (i, row) in rows(columns(FLIP, filters, row)).into_iter().enumerate() {
-            for (j, value) in apply_g(row).into_iter().enumerate() {
-                _mm512_storeu_ps(out.as_mut_ptr().add((INPUT_TILE * i + j) * STEPS * W * LANES), value);
+        for (i, row) in rows(isa, columns(isa, flip, filters, row)).into_iter().enumerate() {
+            for (j, value) in apply_g(isa, row).into_iter().enumerate() {
+                isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * apart), value);
             }
         }
     }
@@ -239,15 +249,14 @@ unsafe fn transform<T: FilterValue, const FLIP: bool, const W: usize>(filters: &
 /// another.
 ///
 /// # Safety
-/// AVX-512 is there; there are 16 filters and all rows.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn half<T: FilterValue>(flip: bool, filters: &[T], row: usize, out: &mut [f32], apart: usize) {
-    // SAFETY: AVX-512, 16 filters and all rows are there, says the caller.
+/// There are 16 filters and all rows.
+#[inline(always)]
+unsafe fn half<S: Isa, T: FilterValue>(isa: S, flip: bool, filters: &[T], row: usize, out: &mut [f32], apart: usize) {
+    // SAFETY: 16 filters and all rows are there, says the caller.
     unsafe {
-        for (i, row) in rows(columns(flip, filters, row)).into_iter().enumerate() {
+        for (i, row) in rows(isa, columns(isa, flip, filters, row)).into_iter().enumerate() {
             for (j, value) in row.into_iter().enumerate() {
-                _mm512_storeu_ps(out.as_mut_ptr().add(i * apart + j * LANES), value);
+                isa.store(out.as_mut_ptr().add(i * apart + j * LANES), value);
             }
         }
     }
@@ -256,28 +265,26 @@ unsafe fn half<T: FilterValue>(flip: bool, filters: &[T], row: usize, out: &mut 
 /// The columns of 16 filters that are `row` apart, rotated by 180 degrees or not.
 ///
 /// # Safety
-/// AVX-512 is there, and so are 16 filters.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn columns<T: FilterValue>(flip: bool, filters: &[T], row: usize) -> [[__m512; 3]; COLUMNS] {
-    // SAFETY: AVX-512 and 16 filters of nine taps are there, says the caller.
+/// There are 16 filters.
+#[inline(always)]
+unsafe fn columns<S: Isa, T: FilterValue>(isa: S, flip: bool, filters: &[T], row: usize) -> [[S::F32; 3]; COLUMNS] {
+    // SAFETY: 16 filters of nine taps are there, says the caller.
     unsafe {
         let at = [0, 4, 8, 12].map(|filter| filters.as_ptr().add(filter * row));
-        let [a, b, c, d] = four(at, row);
-        let [e, f, g, h] = four(at.map(|at| at.add(4)), row);
-        let [_, _, _, i] = four(at.map(|at| at.add(5)), row);
+        let [a, b, c, d] = four(isa, at, row);
+        let [e, f, g, h] = four(isa, at.map(|at| at.add(4)), row);
+        let [_, _, _, i] = four(isa, at.map(|at| at.add(5)), row);
         if flip { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] }
     }
 }
 
 /// The rows of G g.
-#[target_feature(enable = "avx512f")]
-#[inline]
+#[inline(always)]
 #[expect(clippy::large_types_passed_by_value, reason = "they are registers")]
-fn rows(columns: [[__m512; 3]; COLUMNS]) -> [[__m512; COLUMNS]; INPUT_TILE] {
+fn rows<S: Isa>(isa: S, columns: [[S::F32; 3]; COLUMNS]) -> [[S::F32; COLUMNS]; INPUT_TILE] {
     let mut rows = [columns[0]; INPUT_TILE];
     for (j, column) in columns.into_iter().enumerate() {
-        for (row, value) in rows.iter_mut().zip(apply_g(column)) {
+        for (row, value) in rows.iter_mut().zip(apply_g(isa, column)) {
             row[j] = value;
         }
     }
@@ -285,37 +292,23 @@ fn rows(columns: [[__m512; 3]; COLUMNS]) -> [[__m512; COLUMNS]; INPUT_TILE] {
 }
 
 /// G g of one column.
-#[target_feature(enable = "avx512f")]
-#[inline]
-pub(super) fn apply_g([a, b, c]: [__m512; 3]) -> [__m512; INPUT_TILE] {
-    let [p, p2, q, q2] = [A, A2, B, B2].map(|v| _mm512_set1_ps(v));
-    let (near, far) = (_mm512_fmadd_ps(p2, c, a), _mm512_fmadd_ps(q2, c, a));
-    [
-        a,
-        _mm512_fmadd_ps(p, b, near),
-        _mm512_fnmadd_ps(p, b, near),
-        _mm512_fmadd_ps(q, b, far),
-        _mm512_fnmadd_ps(q, b, far),
-        c,
-    ]
+#[inline(always)]
+pub(super) fn apply_g<S: Isa>(isa: S, [a, b, c]: [S::F32; 3]) -> [S::F32; INPUT_TILE] {
+    let (p, p2, q, q2) = (isa.splat(A), isa.splat(A2), isa.splat(B), isa.splat(B2));
+    let (near, far) = (isa.fma(p2, c, a), isa.fma(q2, c, a));
+    [a, isa.fma(p, b, near), isa.fnma(p, b, near), isa.fma(q, b, far), isa.fnma(q, b, far), c]
 }
 
 /// Four taps of 16 filters that are `row` apart: those of every fourth filter lie at `at`.
 ///
 /// # Safety
-/// AVX-512 is there, and these values may be read.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn four<T: FilterValue>(at: [*const T; 4], row: usize) -> [__m512; 4] {
-    // SAFETY: AVX-512 and four taps of 16 filters are there, says the caller.
-    let r: [__m512; 4] = std::array::from_fn(|j| unsafe { T::quarters(at.map(|at| at.add(j * row))) });
-    let low = [_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpacklo_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));
-    let high = [_mm512_unpackhi_ps(r[0], r[1]), _mm512_unpackhi_ps(r[2], r[3])].map(|v| _mm512_castps_pd(v));
-    [
-        _mm512_unpacklo_pd(low[0], low[1]),
-        _mm512_unpackhi_pd(low[0], low[1]),
-        _mm512_unpacklo_pd(high[0], high[1]),
-        _mm512_unpackhi_pd(high[0], high[1]),
-    ]
-    .map(|v| _mm512_castpd_ps(v))
+/// These values may be read.
+#[inline(always)]
+unsafe fn four<S: Isa, T: FilterValue>(isa: S, at: [*const T; 4], row: usize) -> [S::F32; 4] {
+    let mut rows = [isa.zero(); 4];
+    for (j, values) in rows.iter_mut().enumerate() {
+        // SAFETY: four taps of 16 filters are there, says the caller.
+        *values = unsafe { T::quarters(isa, at.map(|at| at.add(j * row))) };
+    }
+    isa.transpose_quarters(rows)
 }

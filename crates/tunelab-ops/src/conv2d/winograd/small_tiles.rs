@@ -1,40 +1,55 @@
 //! Few tiles: the products of all planes, with filters that are transformed halfway, along their
-//! columns, and finished in registers when they are used (AVX-512).
+//! columns, and finished in registers when they are used.
 //!
 //! In: filters transformed halfway, transformed pixels. Out: sums, plane by plane.
 //!
 //! For many tiles it pays to store a transformed filter's 36 values; for few they would be written
 //! and read about as often as they are multiplied. So here 18 are, in a block that stays in the
 //! nearest cache, and each row of planes is summed on its own: what a step contributes to six
-//! planes of up to four tiles is made from three vectors.
-#![expect(
-    unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
-)]
+//! planes of up to four tiles is made from three vectors. Few registers do not hold these sums:
+//! there the block has all 36 values, and each plane is summed on its own.
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room};
 use crate::conv2d::winograd::filter_transform::{COLUMNS, apply_g};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::{LANES, split_range};
-use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-};
+use crate::gemm::columns::split_range;
+use crate::simd::isa::{Isa, LANES};
 use std::ops::Range;
 
-/// Channels that are summed in one go at most: their filters, 18 KiB, stay in the nearest cache.
+/// Whether filters are transformed halfway: where registers hold the sums of six planes.
+pub(super) const fn halfway<S: Isa>() -> bool {
+    S::TILE.1 > 1
+}
+
+/// Channels that are summed in one go at most: their filters, 18 KiB, stay in the nearest cache, and
+/// 36 KiB are read in order. With fewer the sums of all have larger errors.
 pub(super) const DEPTH: usize = 16;
+
+/// Values of the filters of 16 rows and so many channels.
+pub(super) const fn filters<S: Isa>(depth: usize) -> usize {
+    (if halfway::<S>() { INPUT_TILE * COLUMNS } else { PLANES }) * LANES * depth
+}
+
 /// Tiles of a group at most: with six planes 24 sums, a column's three registers and four factors
-/// are in use.
-const GROUP_TILES: usize = 4;
-/// Tiles for which filters are transformed halfway at most. Two groups pass the same filters; for
-/// four it is slower.
+/// are in use; with one plane, a product's tile.
+const fn group_tiles<S: Isa>() -> usize {
+    if halfway::<S>() { 4 } else { S::TILE.0 }
+}
+
+/// Tiles that are computed so at most. Two groups pass the same filters; for four it is slower.
 pub(super) const MAX_TILES: usize = 8;
 
 /// The groups that so many tiles are summed in.
-pub(super) fn groups(tiles: usize) -> impl Iterator<Item = Range<usize>> {
-    let groups = tiles.div_ceil(GROUP_TILES);
+pub(super) fn groups<S: Isa>(tiles: usize) -> impl Iterator<Item = Range<usize>> {
+    let groups = tiles.div_ceil(group_tiles::<S>());
     (0..groups).map(move |i| split_range(0..tiles, groups, i))
+}
+
+/// How many times lines are asked for while a group is summed.
+pub(super) fn times<S: Isa>(steps: usize) -> usize {
+    if halfway::<S>() { INPUT_TILE * steps } else { PLANES }
 }
 
 /// The transformed pixels of a group of tiles, of which
@@ -60,8 +75,8 @@ pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &m
 /// What a block of channels contributes to 16 rows' sums: for each plane those of `tiles` tiles, 16
 /// values each.
 pub(super) struct Block<'a> {
-    /// The filters, [`halves`](super::Filters::halves).
-    pub halves: &'a [f32],
+    /// The filters, [`halves`](super::Filters::halves) or [`planes`](super::Filters::planes).
+    pub filters: &'a [f32],
     /// The pixels, [`packed`].
     pub pixels: &'a [f32],
     pub steps: usize,
@@ -74,32 +89,90 @@ pub(super) struct Block<'a> {
 impl Block<'_> {
     /// Adds the products of all steps to the sums, and asks for `lines` lines of what comes at each
     /// of them.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn sum(self, prefetch: &mut Prefetch, lines: usize) {
+    #[inline(always)]
+    pub(super) fn sum<S: Isa>(self, isa: S, prefetch: &mut Prefetch, lines: usize) {
         let (steps, tiles) = (self.steps, self.tiles);
         assert!(
-            (1..=GROUP_TILES).contains(&tiles)
-                && self.halves.len() >= INPUT_TILE * COLUMNS * LANES * steps
+            (1..=group_tiles::<S>()).contains(&tiles)
+                && self.filters.len() >= filters::<S>(steps)
                 && self.pixels.len() >= PLANES * tiles * steps
                 && self.sums.len() >= PLANES * tiles * LANES,
             "winograd: a block is too small"
         );
+        if !halfway::<S>() {
+            for plane in 0..PLANES {
+                prefetch.fetch_next::<true>(lines);
+                let plane = Plane {
+                    filters: self.filters[plane * steps * LANES..].as_ptr(),
+                    pixels: self.pixels[plane * tiles..].as_ptr(),
+                    sums: self.sums[plane * tiles * LANES..].as_mut_ptr(),
+                    steps,
+                    first: self.first,
+                };
+                // SAFETY: all was measured.
+                unsafe {
+                    match tiles {
+                        1 => plane.sum::<S, 1>(isa),
+                        2 => plane.sum::<S, 2>(isa),
+                        3 => plane.sum::<S, 3>(isa),
+                        4 => plane.sum::<S, 4>(isa),
+                        5 => plane.sum::<S, 5>(isa),
+                        _ => plane.sum::<S, 6>(isa),
+                    }
+                }
+            }
+            return;
+        }
         for i in 0..INPUT_TILE {
             let row = Row {
-                halves: self.halves[i * steps * COLUMNS * LANES..].as_ptr(),
+                halves: self.filters[i * steps * COLUMNS * LANES..].as_ptr(),
                 pixels: self.pixels[INPUT_TILE * i * tiles..].as_ptr(),
                 sums: self.sums[INPUT_TILE * i * tiles * LANES..].as_mut_ptr(),
                 steps,
                 first: self.first,
             };
-            // SAFETY: this function needs AVX-512 itself, and all was measured.
+            // SAFETY: all was measured.
             unsafe {
                 match tiles {
-                    1 => row.sum::<1>(prefetch, lines),
-                    2 => row.sum::<2>(prefetch, lines),
-                    3 => row.sum::<3>(prefetch, lines),
-                    _ => row.sum::<GROUP_TILES>(prefetch, lines),
+                    1 => row.sum::<S, 1>(isa, prefetch, lines),
+                    2 => row.sum::<S, 2>(isa, prefetch, lines),
+                    3 => row.sum::<S, 3>(isa, prefetch, lines),
+                    _ => row.sum::<S, 4>(isa, prefetch, lines),
                 }
+            }
+        }
+    }
+}
+
+/// A plane.
+struct Plane {
+    filters: *const f32,
+    pixels: *const f32,
+    sums: *mut f32,
+    steps: usize,
+    first: bool,
+}
+
+impl Plane {
+    /// # Safety
+    /// There are filters and pixels of all steps, and the sums of T tiles.
+    #[inline(always)]
+    unsafe fn sum<S: Isa, const T: usize>(self, isa: S) {
+        let mut sums = [isa.zero(); T];
+        // SAFETY: filters and pixels of all steps and the sums of T tiles are there, says the caller.
+        unsafe {
+            let (mut filters, mut pixels) = (self.filters, self.pixels);
+            for _ in 0..self.steps {
+                let filter = isa.load(filters);
+                for (t, value) in sums.iter_mut().enumerate() {
+                    *value = isa.fma(isa.splat(*pixels.add(t)), filter, *value);
+                }
+                filters = filters.wrapping_add(LANES);
+                pixels = pixels.wrapping_add(PLANES * T);
+            }
+            for (t, value) in sums.into_iter().enumerate() {
+                let at = self.sums.add(t * LANES);
+                isa.store(at, if self.first { value } else { isa.add(value, isa.load(at)) });
             }
         }
     }
@@ -116,22 +189,23 @@ struct Row {
 
 impl Row {
     /// # Safety
-    /// AVX-512 is there, and so are halves and pixels of all steps, and the sums of T tiles.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn sum<const T: usize>(self, prefetch: &mut Prefetch, lines: usize) {
+    /// There are halves and pixels of all steps, and the sums of T tiles.
+    #[inline(always)]
+    unsafe fn sum<S: Isa, const T: usize>(self, isa: S, prefetch: &mut Prefetch, lines: usize) {
         let sum = |j: usize, t: usize| self.sums.wrapping_add((j * T + t) * LANES);
-        let mut sums = [[_mm512_setzero_ps(); T]; INPUT_TILE];
-        // SAFETY: AVX-512, halves and pixels of all steps and the sums of T tiles are there, says
-        // the caller.
+        let mut sums = [[isa.zero(); T]; INPUT_TILE];
+        // SAFETY: halves and pixels of all steps and the sums of T tiles are there, says the caller.
         unsafe {
             let (mut halves, mut pixels) = (self.halves, self.pixels);
             for _ in 0..self.steps {
                 prefetch.fetch_next::<true>(lines);
-                let column: [__m512; COLUMNS] = std::array::from_fn(|i| _mm512_loadu_ps(halves.add(i * LANES)));
-                for (j, (filter, sums)) in apply_g(column).into_iter().zip(&mut sums).enumerate() {
+                let mut column = [isa.zero(); COLUMNS];
+                for (i, value) in column.iter_mut().enumerate() {
+                    *value = isa.load(halves.add(i * LANES));
+                }
+                for (j, (filter, sums)) in apply_g(isa, column).into_iter().zip(&mut sums).enumerate() {
                     for (t, value) in sums.iter_mut().enumerate() {
-                        *value = _mm512_fmadd_ps(_mm512_set1_ps(*pixels.add(j * T + t)), filter, *value);
+                        *value = isa.fma(isa.splat(*pixels.add(j * T + t)), filter, *value);
                     }
                 }
                 halves = halves.wrapping_add(COLUMNS * LANES);
@@ -141,7 +215,7 @@ impl Row {
             for (j, sums) in sums.into_iter().enumerate() {
                 for (t, value) in sums.into_iter().enumerate() {
                     let at = sum(j, t);
-                    _mm512_storeu_ps(at, if self.first { value } else { _mm512_add_ps(value, _mm512_loadu_ps(at)) });
+                    isa.store(at, if self.first { value } else { isa.add(value, isa.load(at)) });
                 }
             }
         }

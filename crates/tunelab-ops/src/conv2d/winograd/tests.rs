@@ -1,10 +1,11 @@
 //! Against the products of columns, and against sums in f64.
 
+use crate::conv2d::im2col;
 use crate::conv2d::winograd::{Filters, Images, convolve};
-use crate::conv2d::{im2col, implicit_gemm};
 use crate::cpu::checks::{close, values};
 use crate::shapes::{ConvShape, Padding};
-use crate::simd::Avx512;
+use crate::simd::isa::Isa;
+use crate::simd::{Vectors, with_isa};
 use half::bf16;
 
 /// Samples, channels, height and width, result channels.
@@ -44,17 +45,22 @@ fn images((samples, _, (height, width), _): Case) -> Images {
 
 #[test]
 fn winograd_equals_im2col() {
-    let Some(simd) = Avx512::detect() else { return };
+    for vectors in Vectors::all() {
+        with_isa!(vectors, isa => winograd_equals_im2col_in(isa));
+    }
+}
+
+fn winograd_equals_im2col_in<S: Isa>(isa: S) {
     for case @ (samples, c, (h, w), o) in CASES {
         let (g, of) = (shape(case), images(case));
         let (x, weight, b) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
         let dy = values(samples * o * h * w, 4);
         let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-        convolve(simd, of, &x, Filters { values: &weight[..], inputs: c, flipped: false }, Some(&b), &mut ours);
+        convolve(isa, of, &x, Filters { values: &weight[..], inputs: c, flipped: false }, Some(&b), &mut ours);
         im2col::forward(&g, &x, &weight, Some(&b), &mut other);
         close(&ours, &other, &format!("y of {case:?}"));
         let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-        convolve(simd, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut ours);
+        convolve(isa, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut ours);
         im2col::backward_x(&g, &weight, &dy, &mut other);
         close(&ours, &other, &format!("dx of {case:?}"));
     }
@@ -63,7 +69,12 @@ fn winograd_equals_im2col() {
 /// The sums are those of the upcast values, to the bit.
 #[test]
 fn filters_in_bf16_are_upcast() {
-    let Some(simd) = Avx512::detect() else { return };
+    for vectors in Vectors::all() {
+        with_isa!(vectors, isa => filters_in_bf16_are_upcast_in(isa));
+    }
+}
+
+fn filters_in_bf16_are_upcast_in<S: Isa>(isa: S) {
     for case @ (samples, c, (h, w), o) in CASES {
         let rounded: Vec<bf16> = values(o * c * 9, 2).into_iter().map(bf16::from_f32).collect();
         let widened: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
@@ -71,8 +82,8 @@ fn filters_in_bf16_are_upcast() {
             let (from, to) = if flipped { (o, c) } else { (c, o) };
             let x = values(samples * from * h * w, 1);
             let [mut ours, mut other] = [(); 2].map(|()| vec![f32::NAN; samples * to * h * w]);
-            convolve(simd, images(case), &x, Filters { values: &rounded[..], inputs: c, flipped }, None, &mut ours);
-            convolve(simd, images(case), &x, Filters { values: &widened[..], inputs: c, flipped }, None, &mut other);
+            convolve(isa, images(case), &x, Filters { values: &rounded[..], inputs: c, flipped }, None, &mut ours);
+            convolve(isa, images(case), &x, Filters { values: &widened[..], inputs: c, flipped }, None, &mut other);
             assert!(ours == other, "{case:?}, flipped: {flipped}");
         }
     }
@@ -80,14 +91,19 @@ fn filters_in_bf16_are_upcast() {
 
 #[test]
 fn results_do_not_depend_on_threads() {
-    let Some(simd) = Avx512::detect() else { return };
+    for vectors in Vectors::all() {
+        with_isa!(vectors, isa => results_do_not_depend_on_threads_in(isa));
+    }
+}
+
+fn results_do_not_depend_on_threads_in<S: Isa>(isa: S) {
     for case @ (samples, c, (h, w), o) in [(2, 100, (24, 20), 150), (2, 70, (8, 8), 150)] {
         let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
         let y = |threads: usize| {
             let mut y = vec![f32::NAN; samples * o * h * w];
             let filters = Filters { values: &weight[..], inputs: c, flipped: false };
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| convolve(simd, images(case), &x, filters, None, &mut y));
+            pool.install(|| convolve(isa, images(case), &x, filters, None, &mut y));
             y
         };
         assert_eq!(y(1), y(3));
@@ -98,12 +114,17 @@ fn results_do_not_depend_on_threads() {
 /// of plain products.
 #[test]
 fn errors_are_close_to_those_of_products() {
-    let Some(simd) = Avx512::detect() else { return };
+    for vectors in Vectors::all() {
+        with_isa!(vectors, isa => errors_are_close_to_those_of_products_in(isa));
+    }
+}
+
+fn errors_are_close_to_those_of_products_in<S: Isa>(isa: S) {
     for case @ (_, c, (h, w), o) in [(1, 320, (32, 32), 320), (1, 640, (16, 16), 320), (1, 1280, (8, 8), 320)] {
         let (x, weight) = (values(c * h * w, 1), values(o * c * 9, 2));
-        let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![f32::NAN; o * h * w]);
-        convolve(simd, images(case), &x, Filters { values: &weight[..], inputs: c, flipped: false }, None, &mut ours);
-        implicit_gemm::forward(simd, &shape(case), &x, &weight, None, &mut plain);
+        let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![0.0; o * h * w]);
+        convolve(isa, images(case), &x, Filters { values: &weight[..], inputs: c, flipped: false }, None, &mut ours);
+        im2col::forward(&shape(case), &x, &weight, None, &mut plain);
         let exact = |at: usize| {
             let (o, row, column) = (at / (h * w), at / w % h, at % w);
             let mut sum = 0.0;

@@ -1,15 +1,15 @@
-//! Attention with AVX-512: query blocks of 24 queries against all keys of a head, whose scores stay
+//! Attention in our own kernels: query blocks of 24 queries against all keys of a head, whose scores stay
 //! in the second cache.
 //!
 //! In: q, k, v and dy as slices. Out: y, or a head's gradients.
 //!
 //! Keys (and, backward, values) are packed once for each head: in panels of 32, transposed, for
 //! scores; as rows of whole vectors for weighted sums. All products go through one kernel, which
-//! holds a few rows and up to five vectors of columns of the result in registers. Rows and keys
+//! holds a few rows and vectors of columns of the result in registers. Rows and keys
 //! that are not there are zeros, and so is all that they add to a gradient.
 #![expect(
     unsafe_code,
-    reason = "vector instructions are called by name, on pointers into slices whose sizes are checked; tasks write elements of their own"
+    reason = "values are loaded and stored through pointers into slices whose sizes are checked; tasks write elements of their own"
 )]
 
 use crate::attention::operands::{HeadGradients, Operands};
@@ -17,18 +17,13 @@ use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::uninit_output::fill_uninit;
 use crate::cpu::vector_math::sum_of_pairs;
-use crate::gemm::avx512::Lhs;
-use crate::gemm::columns::{LANES, split_range};
+use crate::gemm::blocked::Lhs;
+use crate::gemm::columns::split_range;
 use crate::gemm::pack::{Rhs, Transposed};
 use crate::shapes::AttentionShape;
-use crate::simd::Avx512;
+use crate::simd::isa::{ALL, Isa, LANES, first_lanes};
 use crate::simd::vectorize;
 use rayon::prelude::*;
-use std::arch::x86_64::{
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_loadu_ps, _mm512_maskz_scalef_ps, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
-};
 use std::mem::MaybeUninit;
 
 /// Queries of a query block: a multiple of every number of rows that the kernel takes at a time.
@@ -37,8 +32,11 @@ const QUERY_BLOCK: usize = 24;
 const KEY_PANEL: usize = 2 * LANES;
 /// Tasks at least that the queries of a sample are split into, if there are enough.
 const TASKS: usize = 8;
-/// Vectors of columns that the kernel takes at a time at most.
-const MAX_VECTORS: usize = 5;
+/// Vectors of columns that the kernel takes at a time at most: with many registers, as many as a
+/// head of 80 values has.
+const fn max_vectors<S: Isa>() -> usize {
+    if S::TILE.1 == 1 { 1 } else { 5 }
+}
 
 /// 2ʳ for r within 1/2 of 0, from the highest power on: (ln 2)ᵏ / k!; the next term is below 6e-9.
 #[expect(clippy::excessive_precision, reason = "the constants are the exact ones, rounded by the compiler")]
@@ -81,10 +79,45 @@ impl Lengths {
 
 /// [rows, heads · d] of one sample, for head `head` in panels of 32 rows: for each of the d columns
 /// 32 values.
-fn pack_panels(simd: Avx512, sizes: &AttentionShape, t: &[f32], head: usize, out: &mut [f32]) {
-    let transposed = Rhs::Transposed(Transposed { values: t, row: sizes.width(), columns: sizes.keys });
+fn pack_panels<S: Isa>(isa: S, sizes: &AttentionShape, t: &[f32], head: usize, out: &mut [f32]) {
+    let transposed = Rhs::Transposed(Transposed { values: t.into(), row: sizes.width(), columns: sizes.keys });
     for (number, out) in out.chunks_exact_mut(sizes.d * KEY_PANEL).enumerate() {
-        transposed.pack(simd, head * sizes.d..(head + 1) * sizes.d, 2 * number..2 * number + 2, out);
+        transposed.pack(isa, head * sizes.d..(head + 1) * sizes.d, 2 * number..2 * number + 2, out);
+    }
+}
+
+/// The vectors of rows that are summed over: from a row's to the next row's, and from a vector of a
+/// row to the next one. Where few are summed at a time they are stored one behind the other, so
+/// that memory is read in order.
+#[derive(Clone, Copy)]
+struct Stride {
+    row: usize,
+    vector: usize,
+}
+
+impl Stride {
+    /// Of all keys.
+    fn of_keys<S: Isa>(of: &Lengths, keys: usize) -> Self {
+        if max_vectors::<S>() == 1 { Self { row: LANES, vector: keys * LANES } } else { Self::rows(of) }
+    }
+
+    /// Of rows that lie as they are.
+    fn rows(of: &Lengths) -> Self {
+        Self { row: of.row, vector: LANES }
+    }
+}
+
+/// All rows of [rows, heads · d] of one sample, for head `head`, as [`multiply`] sums over them.
+fn pack_summed<S: Isa>(sizes: &AttentionShape, of: &Lengths, t: &[f32], head: usize, out: &mut [f32]) {
+    if max_vectors::<S>() > 1 {
+        return pack_rows(sizes, t, (head, 0), of.row, out);
+    }
+    for (vector, out) in out.chunks_exact_mut(sizes.keys * LANES).enumerate() {
+        let (first, n) = (vector * LANES, LANES.min(sizes.d - vector * LANES));
+        for (out, row) in out.chunks_exact_mut(LANES).zip(t.chunks_exact(sizes.width())) {
+            out[..n].copy_from_slice(&row[head * sizes.d + first..][..n]);
+            out[n..].fill(0.0);
+        }
     }
 }
 
@@ -108,64 +141,81 @@ enum Store {
     Added,
 }
 
-/// `c` = or += a · b, with a of one tap: c [rows, columns], rows `c_row` apart; b [k, columns],
-/// rows `b_row` apart. Rows are a multiple of 8 and, with two vectors of columns, of 12 where they
-/// are a query block; columns are whole vectors.
-fn multiply(
-    _: Avx512,
+/// `c` = or += a · b, with a of one tap: c [rows, columns], rows `c_row` apart; b [k, columns]. Rows are a multiple of 8; columns are whole vectors.
+fn multiply<S: Isa>(
+    isa: S,
     (c, c_row): (&mut [f32], usize),
     (rows, columns, k): (usize, usize, usize),
-    a: Lhs,
-    (b, b_row): (&[f32], usize),
+    a: Lhs<&[f32]>,
+    (b, stride): (&[f32], Stride),
     store: Store,
 ) {
     assert!(a.taps == 1 && rows.is_multiple_of(8) && columns.is_multiple_of(LANES) && k > 0);
-    assert!((rows - 1) * c_row + columns <= c.len() && (k - 1) * b_row + columns <= b.len());
+    assert!(
+        (rows - 1) * c_row + columns <= c.len()
+            && (k - 1) * stride.row + (columns / LANES - 1) * stride.vector + LANES <= b.len()
+    );
     assert!((rows - 1) * a.row + (k - 1) * a.step < a.values.len());
-    let vectors = columns / LANES;
-    let groups = vectors.div_ceil(MAX_VECTORS);
+    let (vectors, few_registers) = (columns / LANES, max_vectors::<S>() == 1);
+    let groups = vectors.div_ceil(max_vectors::<S>());
     for group in 0..groups {
         let some = split_range(0..vectors, groups, group);
-        let (c, b) = (&mut c[some.start * LANES..], &b[some.start * LANES..]);
-        // SAFETY: a witness of AVX-512 was given, and all rows and columns lie inside the slices,
-        // as asserted.
-        unsafe {
-            match some.len() {
-                1 => micro_kernel::<8, 1>(c, c_row, rows, k, a, b, b_row, store),
-                2 if rows.is_multiple_of(12) => micro_kernel::<12, 2>(c, c_row, rows, k, a, b, b_row, store),
-                2 => micro_kernel::<8, 2>(c, c_row, rows, k, a, b, b_row, store),
-                3 => micro_kernel::<8, 3>(c, c_row, rows, k, a, b, b_row, store),
-                4 => micro_kernel::<4, 4>(c, c_row, rows, k, a, b, b_row, store),
-                _ => micro_kernel::<4, 5>(c, c_row, rows, k, a, b, b_row, store),
-            }
-        }
+        let (c, b, b_row) = (&mut c[some.start * LANES..], &b[some.start * stride.vector..], stride.row);
+        isa.run(
+            #[inline(always)]
+            // SAFETY: all rows and columns lie inside the slices, as asserted.
+            || unsafe {
+                match some.len() {
+                    1 if few_registers && rows.is_multiple_of(6) => {
+                        micro_kernel::<S, 6, 1>(isa, c, c_row, rows, k, a, b, b_row, store);
+                    }
+                    1 if few_registers => micro_kernel::<S, 4, 1>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    _ if few_registers => unreachable!("vectors are taken one by one"),
+                    1 => micro_kernel::<S, 8, 1>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    2 if rows.is_multiple_of(12) => {
+                        micro_kernel::<S, 12, 2>(isa, c, c_row, rows, k, a, b, b_row, store);
+                    }
+                    2 => micro_kernel::<S, 8, 2>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    3 => micro_kernel::<S, 8, 3>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    4 => micro_kernel::<S, 4, 4>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    _ => micro_kernel::<S, 4, 5>(isa, c, c_row, rows, k, a, b, b_row, store),
+                }
+            },
+        );
     }
 }
 
 /// The kernel: R rows of V vectors at a time.
-#[target_feature(enable = "avx512f")]
+///
+/// # Safety
+/// Rows and columns lie inside the slices.
+#[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a product of strided matrices has as many")]
-unsafe fn micro_kernel<const R: usize, const V: usize>(
+unsafe fn micro_kernel<S: Isa, const R: usize, const V: usize>(
+    isa: S,
     c: &mut [f32],
     c_row: usize,
     rows: usize,
     k: usize,
-    a: Lhs,
+    a: Lhs<&[f32]>,
     b: &[f32],
     b_row: usize,
     store: Store,
 ) {
     for first in (0..rows).step_by(R) {
-        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        let mut sums = [[isa.zero(); V]; R];
         let (mut left, mut right) = (a.values.as_ptr().wrapping_add(first * a.row), b.as_ptr());
         for _ in 0..k {
             // SAFETY: the caller has seen to it that rows and columns lie inside the slices.
             unsafe {
-                let columns: [_; V] = std::array::from_fn(|v| _mm512_loadu_ps(right.add(v * LANES)));
+                let mut columns = [isa.zero(); V];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = isa.load(right.add(v * LANES));
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let value = _mm512_set1_ps(*left.add(i * a.row));
+                    let value = isa.splat(*left.add(i * a.row));
                     for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = _mm512_fmadd_ps(value, column, *sum);
+                        *sum = isa.fma(value, column, *sum);
                     }
                 }
             }
@@ -177,10 +227,10 @@ unsafe fn micro_kernel<const R: usize, const V: usize>(
                 // SAFETY: 16 values are there.
                 unsafe {
                     let value = match store {
-                        Store::Scaled(scale) => _mm512_mul_ps(sum, _mm512_set1_ps(scale)),
-                        Store::Added => _mm512_add_ps(_mm512_loadu_ps(at), sum),
+                        Store::Scaled(scale) => isa.mul(sum, isa.splat(scale)),
+                        Store::Added => isa.add(isa.load(at), sum),
                     };
-                    _mm512_storeu_ps(at, value);
+                    isa.store(at, value);
                 }
             }
         }
@@ -188,8 +238,8 @@ unsafe fn micro_kernel<const R: usize, const V: usize>(
 }
 
 /// A query block's rows [24, d] times the panels' columns: [24, keys].
-fn scores(
-    simd: Avx512,
+fn scores<S: Isa>(
+    isa: S,
     sizes: &AttentionShape,
     of: &Lengths,
     query_block: &[f32],
@@ -201,11 +251,11 @@ fn scores(
     for (number, panel) in panels.chunks_exact(sizes.d * KEY_PANEL).enumerate() {
         let out = &mut out[number * KEY_PANEL..];
         multiply(
-            simd,
+            isa,
             (out, of.scores),
             (QUERY_BLOCK, KEY_PANEL, sizes.d),
             left,
-            (panel, KEY_PANEL),
+            (panel, Stride { row: KEY_PANEL, vector: LANES }),
             Store::Scaled(scale),
         );
     }
@@ -214,8 +264,8 @@ fn scores(
 /// Weights of all keys for a query block of queries, from `first` on: [24, scores], zeros behind
 /// the last key that a query may look at. Returns what each row is to be multiplied with, so that
 /// it sums to 1.
-fn weights(
-    simd: Avx512,
+fn weights<S: Isa>(
+    isa: S,
     sizes: &AttentionShape,
     of: &Lengths,
     query_block: &[f32],
@@ -223,51 +273,50 @@ fn weights(
     first: usize,
     out: &mut [f32],
 ) -> [f32; QUERY_BLOCK] {
-    scores(simd, sizes, of, query_block, panels, sizes.scale() * std::f32::consts::LOG2_E, out);
+    scores(isa, sizes, of, query_block, panels, sizes.scale() * std::f32::consts::LOG2_E, out);
     let mut scales = [0.0; QUERY_BLOCK];
     for (row, (scale, p)) in scales.iter_mut().zip(out.chunks_exact_mut(of.scores)).enumerate() {
-        // SAFETY: `simd` is a witness of AVX-512, and behind the keys is a vector more.
-        *scale = 1.0 / unsafe { exponentials(p, sizes.visible_keys(first + row)) };
+        *scale = 1.0 / exponentials(isa, p, sizes.visible_keys(first + row));
     }
     scales
 }
 
 /// The first `n` values v to 2^(v - the largest), those behind them to zeros. Returns the sum.
-#[target_feature(enable = "avx512f")]
-pub(super) fn exponentials(row: &mut [f32], n: usize) -> f32 {
-    const NEAREST: i32 = 8; // to an integer, without an exception
+pub(super) fn exponentials<S: Isa>(isa: S, row: &mut [f32], n: usize) -> f32 {
     let (whole, rest) = (n / LANES, n % LANES);
     assert!(n + LANES <= row.len() && row.len().is_multiple_of(LANES));
-    let first = row.as_mut_ptr();
-    let mask = ((1u32 << rest) - 1) as u16;
-    // SAFETY: all vectors lie inside the row, as asserted.
-    unsafe {
-        let mut top = _mm512_mask_loadu_ps(_mm512_set1_ps(f32::NEG_INFINITY), mask, first.add(whole * LANES));
-        for i in 0..whole {
-            top = _mm512_max_ps(top, _mm512_loadu_ps(first.add(i * LANES)));
-        }
-        let top = _mm512_set1_ps(_mm512_reduce_max_ps(top));
-        let mut sums = _mm512_setzero_ps();
-        for i in 0..=whole {
-            let x = _mm512_sub_ps(_mm512_loadu_ps(first.add(i * LANES)), top);
-            let exponent = _mm512_roundscale_ps::<NEAREST>(x);
-            let r = _mm512_sub_ps(x, exponent);
-            let mut p = _mm512_set1_ps(POWERS[0]);
-            for c in &POWERS[1..] {
-                p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(*c));
+    let (first, mask) = (row.as_mut_ptr(), first_lanes(rest));
+    let sum = isa.run(
+        #[inline(always)]
+        // SAFETY: all vectors lie inside the row, as asserted.
+        || unsafe {
+            let mut top = isa.load_or(isa.splat(f32::NEG_INFINITY), mask, first.add(whole * LANES));
+            for i in 0..whole {
+                top = isa.max(top, isa.load(first.add(i * LANES)));
             }
-            let there = if i < whole { u16::MAX } else { mask };
-            let p = _mm512_maskz_scalef_ps(there, p, exponent);
-            sums = _mm512_add_ps(sums, p);
-            _mm512_storeu_ps(first.add(i * LANES), p);
-        }
-        row[(whole + 1) * LANES..].fill(0.0);
-        _mm512_reduce_add_ps(sums)
-    }
+            let top = isa.splat(isa.reduce_max(top));
+            let mut sums = isa.zero();
+            for i in 0..=whole {
+                let x = isa.sub(isa.load(first.add(i * LANES)), top);
+                let exponent = isa.round(x);
+                let r = isa.sub(x, exponent);
+                let mut p = isa.splat(POWERS[0]);
+                for c in &POWERS[1..] {
+                    p = isa.fma(p, r, isa.splat(*c));
+                }
+                let p = isa.times_power_of_two(if i < whole { ALL } else { mask }, p, exponent);
+                sums = isa.add(sums, p);
+                isa.store(first.add(i * LANES), p);
+            }
+            isa.reduce_add(sums)
+        },
+    );
+    row[(whole + 1) * LANES..].fill(0.0);
+    sum
 }
 
 /// softmax(q kᵀ / √d) v.
-pub(super) fn forward(simd: Avx512, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+pub(super) fn forward<S: Isa>(isa: S, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
     let of = Lengths::of(sizes);
     let (panels, rows) = (of.panels(sizes.d), of.rows(sizes.keys));
     let [mut k_packed, mut v_packed] = [(); 2].map(|()| Scratch::new());
@@ -277,8 +326,8 @@ pub(super) fn forward(simd: Avx512, sizes: &AttentionShape, q: &[f32], k: &[f32]
     let pack = k_packed.par_chunks_exact_mut(panels).zip(v_packed.par_chunks_exact_mut(rows)).enumerate();
     pack.for_each(|(i, (panels, rows))| {
         let (b, head) = (i / sizes.heads, i % sizes.heads);
-        pack_panels(simd, sizes, &k[b * sample..][..sample], head, panels);
-        pack_rows(sizes, &v[b * sample..][..sample], (head, 0), of.row, rows);
+        pack_panels(isa, sizes, &k[b * sample..][..sample], head, panels);
+        pack_summed::<S>(sizes, &of, &v[b * sample..][..sample], head, rows);
     });
     let (k_packed, v_packed) = (&*k_packed, &*v_packed);
     let width = sizes.width();
@@ -294,10 +343,10 @@ pub(super) fn forward(simd: Avx512, sizes: &AttentionShape, q: &[f32], k: &[f32]
             let i = b * sizes.heads + head;
             for first in (begin..sizes.queries.min(begin + each)).step_by(QUERY_BLOCK) {
                 pack_rows(sizes, q, (head, first), of.row, query_block);
-                let scales = weights(simd, sizes, &of, query_block, &k_packed[i * panels..][..panels], first, p);
-                let left = Lhs::rows(p, of.scores);
-                let rows = (&v_packed[i * rows..][..rows], of.row);
-                multiply(simd, (sums, of.row), (QUERY_BLOCK, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
+                let scales = weights(isa, sizes, &of, query_block, &k_packed[i * panels..][..panels], first, p);
+                let left = Lhs::rows(&*p, of.scores);
+                let rows = (&v_packed[i * rows..][..rows], Stride::of_keys::<S>(&of, sizes.keys));
+                multiply(isa, (sums, of.row), (QUERY_BLOCK, of.row, sizes.keys), left, rows, Store::Scaled(1.0));
                 let there = sums.chunks_exact(of.row).zip(scales).take(sizes.queries - first);
                 for (query, (sums, scale)) in there.enumerate() {
                     let at = (b * sizes.queries + first + query) * width + head * sizes.d;
@@ -317,7 +366,7 @@ pub(super) fn forward(simd: Avx512, sizes: &AttentionShape, q: &[f32], k: &[f32]
 
 /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP) / √d, dQ = dS
 /// K, dK = dSᵀ Q.
-pub(super) fn backward_head(simd: Avx512, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
+pub(super) fn backward_head<S: Isa>(isa: S, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let (b, head) = (i / sizes.heads, i % sizes.heads);
     let of = Lengths::of(sizes);
     let Operands { q, k, v, dy, wanted } = operands;
@@ -329,22 +378,22 @@ pub(super) fn backward_head(simd: Avx512, sizes: &AttentionShape, operands: Oper
     let k_rows = k_rows.first(of.rows(sizes.keys));
     let [p, ds] = [p, ds].map(|s| s.first(QUERY_BLOCK * of.scores));
     let [query_block, dy_block, scaled] = [query_block, dy_block, scaled].map(|s| s.first(of.rows(QUERY_BLOCK)));
-    pack_panels(simd, sizes, k, head, k_panels);
-    pack_panels(simd, sizes, v, head, v_panels);
-    pack_rows(sizes, k, (head, 0), of.row, k_rows);
+    pack_panels(isa, sizes, k, head, k_panels);
+    pack_panels(isa, sizes, v, head, v_panels);
+    pack_summed::<S>(sizes, &of, k, head, k_rows);
     let query_blocks = sizes.queries.next_multiple_of(QUERY_BLOCK);
     let mut dq = vec![0.0; if wanted[0] { of.rows(query_blocks) } else { 0 }];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { of.rows(of.keys) } else { 0 }]);
     // dk or dv += leftᵀ · right, for the query block's queries.
     let add = |sums: &mut [f32], left: &[f32], right: &[f32]| {
         let left = Lhs::transposed(left, of.scores);
-        multiply(simd, (sums, of.row), (of.keys, of.row, QUERY_BLOCK), left, (right, of.row), Store::Added);
+        multiply(isa, (sums, of.row), (of.keys, of.row, QUERY_BLOCK), left, (right, Stride::rows(&of)), Store::Added);
     };
     for first in (0..sizes.queries).step_by(QUERY_BLOCK) {
         pack_rows(sizes, q, (head, first), of.row, query_block);
         pack_rows(sizes, dy, (head, first), of.row, dy_block);
-        let scales = weights(simd, sizes, &of, query_block, k_panels, first, p);
-        scores(simd, sizes, &of, dy_block, v_panels, 1.0, ds);
+        let scales = weights(isa, sizes, &of, query_block, k_panels, first, p);
+        scores(isa, sizes, &of, dy_block, v_panels, 1.0, ds);
         if wanted[1] {
             for ((to, from), scale) in scaled.chunks_exact_mut(of.row).zip(dy_block.chunks_exact(of.row)).zip(scales) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
@@ -364,14 +413,14 @@ pub(super) fn backward_head(simd: Avx512, sizes: &AttentionShape, operands: Oper
             },
         );
         if wanted[0] {
-            let left = Lhs::rows(ds, of.scores);
+            let left = Lhs::rows(&*ds, of.scores);
             let out = &mut dq[of.rows(first)..];
             multiply(
-                simd,
+                isa,
                 (out, of.row),
                 (QUERY_BLOCK, of.row, sizes.keys),
                 left,
-                (k_rows, of.row),
+                (k_rows, Stride::of_keys::<S>(&of, sizes.keys)),
                 Store::Scaled(1.0),
             );
         }

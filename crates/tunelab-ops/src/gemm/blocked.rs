@@ -1,12 +1,10 @@
-//! The matrix products of convolutions and linear maps, in f32 with AVX-512: C = A · B, over C, or
-//! with a bias.
+//! The matrix products of convolutions and linear maps, in f32: C = A · B, over C, or with a bias.
 //!
 //! In: A where it lies, B to be packed, C to be written. Out: C.
 //!
 //! A [m, k] is read where it lies, an element at a time, each spread over a vector; B [k, n] is
-//! packed block by block in panels of up to 48 columns (`Rhs`: rows, transposed rows or patches of
-//! an image), so a weight is never copied whole. A `tile` of 8 rows and 48 columns of C stays in
-//! registers while a block of k passes, and asks for what the next block reads of the weight
+//! packed block by block in panels of a few vectors of columns (`Rhs`: rows, transposed rows or patches of
+//! an image), so a weight is never copied whole. A tile of C ([`Isa::TILE`]) stays in registers while a block of k passes, and asks for what the next block reads of the weight
 //! (`prefetch`). C may be stored as its transpose, so that whichever operand is the larger can be
 //! the one that is read where it lies. C and B may consist of segments (the samples of a batch),
 //! whose columns are side by side. Blocks depend on the shapes alone, so each number is summed in
@@ -17,20 +15,19 @@
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm::columns::{Columns, LANES, split_range};
-use crate::gemm::micro_kernel::{Init, MR, NR_VECTORS, OutputTile, times};
+use crate::gemm::columns::{Columns, split_range};
+use crate::gemm::micro_kernel::{Init, MAX_VECTORS, OutputTile, times};
+use crate::gemm::operand::{Values, upcast};
 use crate::gemm::pack::Rhs;
 use crate::gemm::transpose::store_transposed;
-use crate::simd::Avx512;
+use crate::simd::isa::{ALL, Isa, LANES, first_lanes};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The length of a block of k at most: a tile's rows of A stay in the nearest cache.
-const KC: usize = 512;
-/// The same where each task packs its own columns of B: no more of it waits for memory than the
+/// The length of a block of k at most where each task packs its own columns of B: no more of it waits for memory than the
 /// first block.
 const KC_SHORT: usize = 256;
-/// Vectors of columns in a group at most: with `KC`, a part of B that stays in the second cache.
+/// Vectors of columns in a group at most: with [`Isa::KC`], a part of B that stays in the second cache.
 const NC_VECTORS: usize = 12;
 /// Pieces of work at least, where there is enough to share out.
 const TASKS: usize = 8;
@@ -48,36 +45,65 @@ pub(crate) fn is_skinny(m: usize, n: usize, k: usize) -> bool {
 /// A [m, k], where it lies: element (i, s · taps + t) is at i · row + s · step + taps - 1 - t. The
 /// taps are those of a kernel rotated by 180 degrees; without any, taps is 1.
 #[derive(Clone, Copy)]
-pub(crate) struct Lhs<'a> {
-    pub values: &'a [f32],
+pub(crate) struct Lhs<V> {
+    pub values: V,
     pub row: usize,
     pub step: usize,
     pub taps: usize,
 }
 
-impl<'a> Lhs<'a> {
+impl<V> Lhs<V> {
     /// A row-major matrix with rows of `row` values.
-    pub(crate) fn rows(values: &'a [f32], row: usize) -> Self {
+    pub(crate) fn rows(values: V, row: usize) -> Self {
         Self { values, row, step: 1, taps: 1 }
     }
 
     /// The transpose of a row-major matrix with rows of `row` values.
-    pub(crate) fn transposed(values: &'a [f32], row: usize) -> Self {
+    pub(crate) fn transposed(values: V, row: usize) -> Self {
         Self { values, row: 1, step: row, taps: 1 }
     }
+}
 
+impl Lhs<Values<'_>> {
     /// Where row i begins in block `k`.
-    fn at(&self, i: usize, k: usize) -> *const f32 {
-        self.values.as_ptr().wrapping_add(i * self.row + k / self.taps * self.step)
+    fn at(&self, i: usize, k: usize) -> usize {
+        i * self.row + k / self.taps * self.step
     }
 
-    /// The cache lines of `rows` rows from `at` on, for `steps` steps.
-    fn lines(&self, at: *const f32, rows: usize, steps: usize) -> Prefetch {
+    /// The cache lines of `rows` rows from value `at` on, for `steps` steps.
+    fn lines(&self, at: usize, rows: usize, steps: usize) -> Prefetch {
+        let (at, of) = self.values.place(at);
         match (self.taps, self.step) {
-            (1, 1) => Prefetch::new(at, self.row, steps.div_ceil(LANES), rows),
-            (1, step) => Prefetch::new(at, step, 1, steps),
-            (taps, step) => Prefetch::new(at, step, (rows * taps).div_ceil(LANES), steps),
+            (1, 1) => Prefetch::new(at, of(self.row), of(steps).div_ceil(LANES), rows),
+            (1, step) => Prefetch::new(at, of(step), 1, steps),
+            (taps, step) => Prefetch::new(at, of(step), of(rows * taps).div_ceil(LANES), steps),
         }
+    }
+
+    /// `m` rows from the `first` on, for `steps` steps from `k` on, as f32: where they lie, or in
+    /// `room`.
+    fn rows_in_f32<S: Isa>(
+        &self,
+        isa: S,
+        (first, m): (usize, usize),
+        (k, steps): (usize, usize),
+        room: &mut [f32],
+    ) -> (*const f32, usize, usize) {
+        let at = self.at(first, k);
+        let values = match self.values {
+            Values::F32(values) => return (values.as_ptr().wrapping_add(at), self.row, self.step),
+            Values::Bf16(values) => &values[at..],
+        };
+        for (i, room) in room.chunks_exact_mut(steps).take(m).enumerate() {
+            if self.step == 1 {
+                upcast(isa, &values[i * self.row..][..steps], room);
+            } else {
+                for (value, room) in values[i * self.row..].iter().step_by(self.step).zip(room) {
+                    *room = value.to_f32();
+                }
+            }
+        }
+        (room.as_ptr(), steps, 1)
     }
 }
 
@@ -107,7 +133,15 @@ pub(crate) enum Bias<'a> {
 ///
 /// # Panics
 /// If an operand does not hold what the sizes say, which is a fault of the calling operation.
-pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns, a: Lhs, b: &Rhs, bias: Bias) {
+pub(crate) fn matmul<S: Isa>(
+    isa: S,
+    c: Output,
+    (m, k): (usize, usize),
+    n: Columns,
+    a: Lhs<Values>,
+    b: &Rhs,
+    bias: Bias,
+) {
     let vectors = n.vectors();
     if m * vectors == 0 {
         return;
@@ -121,6 +155,7 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
     assert!(k > 0 && steps * a.taps == k, "matmul: k is no multiple of the taps");
     assert_eq!(c.len(), n.segments * m * n.width, "matmul: C has another size");
     assert!((m - 1) * a.row + (steps - 1) * a.step + a.taps <= a.values.len(), "matmul: A is too small");
+    assert!(a.taps == 1 || matches!(a.values, Values::F32(_)), "matmul: taps are not upcast");
     assert!(!transposed || n.segments == 1, "matmul: segments are not transposed");
     match bias {
         Bias::PerRow(bias) => assert!(!accumulate && bias.len() == m, "matmul: the bias has another size"),
@@ -133,10 +168,10 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
     let groups = vectors.div_ceil(NC_VECTORS);
     let apart = groups >= TASKS || (vectors >= 2 * TASKS && vectors * LANES * k > LARGE);
     // Blocks of k of equal length, a multiple of the taps and, without any, of the vectors.
-    let most = if apart { KC_SHORT } else { KC };
+    let most = if apart { KC_SHORT } else { S::KC };
     let unit = if a.taps == 1 { LANES } else { a.taps };
     let block = k.div_ceil(k.div_ceil(most)).next_multiple_of(unit);
-    let gemm = Gemm { simd, c, transposed, accumulate, m, k, n, a, bias, block };
+    let gemm = Gemm { isa, c, transposed, accumulate, m, k, n, a, bias, block };
     if apart {
         // Enough groups of columns: each task packs its own.
         let groups = groups.next_multiple_of(TASKS);
@@ -151,9 +186,9 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
     let group = |i: usize| split_range(0..vectors, groups, i);
     let mut packed = Scratch::new();
     let packed = packed.first(vectors * LANES * k);
-    pack(simd, b, (0..groups).flat_map(|i| panels(group(i))), (k, block), packed, small);
+    pack(isa, b, (0..groups).flat_map(|i| panels::<S>(group(i))), (k, block), packed, small);
     let packed = &*packed;
-    let unit = if transposed { LANES } else { MR };
+    let unit = if transposed { LANES } else { S::TILE.0 };
     let units = m.div_ceil(unit);
     let parts = (2 * TASKS).div_ceil(groups).min(units);
     share(parts * groups, small, |task| {
@@ -165,14 +200,14 @@ pub(crate) fn matmul(simd: Avx512, c: Output, (m, k): (usize, usize), n: Columns
 }
 
 /// The panels of a group.
-fn panels(group: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let n = group.len().div_ceil(NR_VECTORS);
+fn panels<S: Isa>(group: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let n = group.len().div_ceil(S::TILE.1);
     (0..n).map(move |i| split_range(group.clone(), n, i))
 }
 
 /// Packs all of B: for each panel all of k.
-fn pack(
-    simd: Avx512,
+fn pack<S: Isa>(
+    isa: S,
     b: &Rhs,
     panels: impl Iterator<Item = Range<usize>>,
     (k, block): (usize, usize),
@@ -187,7 +222,7 @@ fn pack(
         pieces.extend(values.chunks_mut(width * block).enumerate().map(|(i, out)| (panel.clone(), i * block, out)));
     }
     let pack =
-        |(panel, first, out): (Range<usize>, usize, &mut [f32])| b.pack(simd, first..k.min(first + block), panel, out);
+        |(panel, first, out): (Range<usize>, usize, &mut [f32])| b.pack(isa, first..k.min(first + block), panel, out);
     if here {
         pieces.into_iter().for_each(pack);
     } else {
@@ -213,15 +248,15 @@ enum Packed<'a> {
 }
 
 /// One product.
-struct Gemm<'a> {
-    simd: Avx512,
+struct Gemm<'a, S> {
+    isa: S,
     c: DisjointOutput<'a>,
     transposed: bool,
     accumulate: bool,
     m: usize,
     k: usize,
     n: Columns,
-    a: Lhs<'a>,
+    a: Lhs<Values<'a>>,
     bias: Bias<'a>,
     /// The length of a block of k.
     block: usize,
@@ -236,7 +271,7 @@ struct Block<'a> {
     skip: usize,
 }
 
-impl Gemm<'_> {
+impl<S: Isa> Gemm<'_, S> {
     /// The product of some rows and a group of columns.
     fn task(&self, rows: Range<usize>, group: Range<usize>, b: &Packed) {
         let width = group.len() * LANES;
@@ -251,10 +286,10 @@ impl Gemm<'_> {
                     self.block(rows.clone(), group.clone(), &block, sums, None);
                 }
                 Packed::PerBlock(b, next) => {
-                    for panel in panels(group.clone()) {
+                    for panel in panels::<S>(group.clone()) {
                         let at = (panel.start - group.start) * LANES * self.block;
                         let out = &mut packed[at..][..panel.len() * LANES * k.len()];
-                        b.pack(self.simd, k.clone(), panel, out);
+                        b.pack(self.isa, k.clone(), panel, out);
                     }
                     let prefetch = match k.end {
                         end if end < self.k => b.prefetch(end..self.k.min(end + self.block), group.clone()),
@@ -272,9 +307,8 @@ impl Gemm<'_> {
                     let counts = (LANES.min(rows.len() - row), LANES.min(self.n.width - first - column));
                     let out = (first + column) * self.m + rows.start + row;
                     let out = self.c.at(out, (counts.1 - 1) * self.m + counts.0);
-                    // SAFETY: `simd` is a witness of AVX-512; this part of C was measured, and no
-                    // other task has it.
-                    unsafe { store_transposed(&sums[row * width + column..], width, counts, out, self.m) };
+                    // SAFETY: this part of C was measured, and no other task has it.
+                    unsafe { store_transposed(self.isa, &sums[row * width + column..], width, counts, out, self.m) };
                 }
             }
         }
@@ -292,12 +326,20 @@ impl Gemm<'_> {
     ) {
         let (a, k) = (self.a, &block.k);
         let (steps, width) = (k.len() / a.taps, group.len() * LANES);
-        let times = times(steps, a.taps) * group.len().div_ceil(NR_VECTORS);
-        let lines = prefetch.as_ref().map(|prefetch| prefetch.share(times * rows.len().div_ceil(MR)));
+        let times = times(steps, a.taps) * group.len().div_ceil(S::TILE.1);
+        let lines = prefetch.as_ref().map(|prefetch| prefetch.share(times * rows.len().div_ceil(S::TILE.0)));
+        let mut room = Scratch::new();
+        let room = room.first(if matches!(a.values, Values::F32(_)) { 0 } else { S::TILE.0 * steps });
+        let panels: Vec<(usize, usize, [_; MAX_VECTORS])> = panels::<S>(group.clone())
+            .map(|panel| {
+                let of = |i| if i < panel.len() { self.n.of(panel.start + i) } else { (0, 0, 0) };
+                (panel.len(), (panel.start - group.start) * LANES, std::array::from_fn(of))
+            })
+            .collect();
         let mut first = rows.start;
         while first < rows.end {
             let left = rows.end - first;
-            let m = left.div_ceil(left.div_ceil(MR));
+            let m = left.div_ceil(left.div_ceil(S::TILE.0));
             let mut next = match (first + m < rows.end, k.end < self.k) {
                 _ if prefetch.is_some() => Prefetch::NONE,
                 (true, _) => a.lines(a.at(first + m, k.start), m, steps),
@@ -306,18 +348,16 @@ impl Gemm<'_> {
             };
             let lines = lines.unwrap_or(next.share(times));
             let prefetch = prefetch.as_mut().unwrap_or(&mut next);
-            for panel in panels(group.clone()) {
-                let (wide, column) = (panel.len(), (panel.start - group.start) * LANES);
-                let columns: [_; NR_VECTORS] =
-                    std::array::from_fn(|i| if i < wide { self.n.of(panel.start + i) } else { (0, 0, 0) });
+            let (at, row, step) = a.rows_in_f32(self.isa, (first, m), (k.start, steps), room);
+            for &(wide, column, columns) in &panels {
                 let (out, out_row, masks) = if self.transposed {
                     let sums = &mut sums[(first - rows.start) * width + column..][..(m - 1) * width + wide * LANES];
                     let sums = sums.as_mut_ptr();
-                    (std::array::from_fn(|i| sums.wrapping_add(i * LANES)), width, [u16::MAX; NR_VECTORS])
+                    (std::array::from_fn(|i| sums.wrapping_add(i * LANES)), width, [ALL; MAX_VECTORS])
                 } else {
                     let row = |segment: usize| (segment * self.m + first) * self.n.width;
                     let out = columns.map(|(segment, at, _)| self.c.first().wrapping_add(row(segment) + at));
-                    (out, self.n.width, columns.map(|(_, _, n)| ((1u32 << n) - 1) as u16))
+                    (out, self.n.width, columns.map(|(_, _, n)| first_lanes(n)))
                 };
                 let init = match self.bias {
                     _ if self.accumulate || k.start > 0 => Init::Accumulate,
@@ -326,12 +366,10 @@ impl Gemm<'_> {
                     Bias::PerColumn(bias) => Init::PerColumn(columns.map(|(_, at, n)| &bias[at..at + n])),
                 };
                 let b = &block.packed[column * block.length + block.skip * wide * LANES..][..k.len() * wide * LANES];
-                let (row, step) = (a.row, a.step);
-                let tile = OutputTile { steps, a: a.at(first, k.start), row, step, b, out, out_row, masks, init };
-                // SAFETY: `simd` is a witness of AVX-512, and `matmul` measured A and C; the rows
-                // and columns of this tile lie inside them, no other task has them, and the panel
-                // and the sums were measured above.
-                unsafe { tile.run((m, wide, a.taps), prefetch, lines) };
+                let tile = OutputTile { steps, a: at, row, step, b, out, out_row, masks, init };
+                // SAFETY: `matmul` measured A and C; the rows and columns of this tile lie inside
+                // them, no other task has them, and the panel and the sums were measured above.
+                unsafe { tile.run(self.isa, (m, wide, a.taps), prefetch, lines) };
             }
             first += m;
         }

@@ -1,0 +1,109 @@
+//! What kernels are written in: 16 values of f32 at a time, whatever the registers' width.
+//!
+//! In and out: values in registers. A kernel is written once, for any [`Isa`]; its witness gives
+//! the operations: one register of AVX-512, two of AVX2. A kernel's functions are all marked
+//! `#[inline(always)]`, and so is the closure that calls them by [`Isa::run`], which is compiled
+//! for the instructions.
+#![expect(unsafe_code, reason = "values are loaded and stored through pointers")]
+
+use half::bf16;
+
+/// Values in a vector.
+pub(crate) const LANES: usize = 16;
+
+/// All of a vector's values.
+pub(crate) const ALL: u16 = u16::MAX;
+
+/// The mask of a vector's first `n` values, 16 at most.
+#[inline(always)]
+pub(crate) fn first_lanes(n: usize) -> u16 {
+    ((1u32 << n) - 1) as u16
+}
+
+/// A witness of instructions, and the operations that they are. What is loaded and stored through a
+/// pointer must be there, but for the lanes that a mask leaves out.
+pub(crate) trait Isa: Copy + Send + Sync + 'static {
+    /// Sixteen values.
+    type F32: Copy;
+
+    /// Rows of a product's tile at most, and vectors of columns: as many sums as there are registers
+    /// for, beside a row of B and a value of A.
+    const TILE: (usize, usize);
+    /// The length of a block of k at most: a tile's operands stay in the nearest cache.
+    const KC: usize;
+
+    /// Runs what is compiled for these instructions.
+    fn run<R>(self, kernel: impl FnOnce() -> R) -> R;
+
+    fn splat(self, value: f32) -> Self::F32;
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// a · b + c
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// c - a · b
+    fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// To the nearest whole number.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// a · 2ⁿ where the mask says so, 0 elsewhere, for whole n of 0 or below. What is smaller than
+    /// normal numbers are may be 0.
+    fn times_power_of_two(self, mask: u16, a: Self::F32, n: Self::F32) -> Self::F32;
+    fn reduce_add(self, a: Self::F32) -> f32;
+    fn reduce_max(self, a: Self::F32) -> f32;
+
+    /// The transpose of 16 rows of 16. It is best read by reference: to iterate over it by value
+    /// copies it first.
+    fn transpose(self, rows: &[Self::F32; LANES]) -> [Self::F32; LANES];
+    /// In each quarter of the vectors, the transpose of four rows of four.
+    fn transpose_quarters(self, rows: [Self::F32; 4]) -> [Self::F32; 4];
+    /// Of 64 values every fourth, from each of the first four on.
+    fn every_fourth(self, values: [Self::F32; 4]) -> [Self::F32; 4];
+
+    /// # Safety
+    /// 16 values are there.
+    unsafe fn load(self, at: *const f32) -> Self::F32;
+    /// # Safety
+    /// The mask's values are there; the others are those of `other`.
+    unsafe fn load_or(self, other: Self::F32, mask: u16, at: *const f32) -> Self::F32;
+    /// Two halves, four quarters or eight pairs from as many places.
+    ///
+    /// # Safety
+    /// Eight values are at each place.
+    unsafe fn load_halves(self, at: [*const f32; 2]) -> Self::F32;
+    /// # Safety
+    /// Four values are at each place.
+    unsafe fn load_quarters(self, at: [*const f32; 4]) -> Self::F32;
+    /// # Safety
+    /// Two values are at each place.
+    unsafe fn load_pairs(self, at: [*const f32; 8]) -> Self::F32;
+    /// # Safety
+    /// A value is at each of the places from `at` on.
+    unsafe fn gather(self, at: *const f32, places: &[i32; LANES]) -> Self::F32;
+    /// 16 values of bf16.
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn upcast(self, at: *const bf16) -> Self::F32;
+    /// # Safety
+    /// Four values are at each place.
+    unsafe fn upcast_quarters(self, at: [*const bf16; 4]) -> Self::F32;
+
+    /// # Safety
+    /// There is room for 16 values.
+    unsafe fn store(self, at: *mut f32, a: Self::F32);
+    /// # Safety
+    /// There is room for the mask's values.
+    unsafe fn store_masked(self, at: *mut f32, mask: u16, a: Self::F32);
+    /// # Safety
+    /// There is room for eight values at each place.
+    unsafe fn store_halves(self, at: [*mut f32; 2], a: Self::F32);
+    /// # Safety
+    /// There is room for four values at each place.
+    unsafe fn store_quarters(self, at: [*mut f32; 4], a: Self::F32);
+
+    #[inline(always)]
+    fn zero(self) -> Self::F32 {
+        self.splat(0.0)
+    }
+}
