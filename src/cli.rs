@@ -35,7 +35,10 @@ Environment:
   COLUMNS                                     how wide tables are; else as the terminal, or 100 columns where there is none
   NO_COLOR                                    no colours
   RAYON_NUM_THREADS                           threads on the CPU, at most four for each core; results do not depend on it
-  TUNELAB_SIMD                                instructions of the CPU kernels: portable, avx2, avx512, amx (default: the best)";
+  TUNELAB_SIMD                                instructions of the CPU kernels: portable, avx2, avx512, amx, neon (default: the best)";
+
+/// Types of the UNet's frozen weights.
+const DTYPES: [&str; 3] = ["f32", "bf16", "f16"];
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -349,7 +352,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub checkpointing: bool,
     /// The type of the UNet's frozen weights.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16", "f16"])]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = DTYPES)]
     pub dtype: String,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
@@ -517,6 +520,9 @@ pub struct SampleArgs {
     /// Height in pixels, a multiple of 8.
     #[arg(long, value_name = "H", allow_negative_numbers = true, value_parser = side, requires = "width")]
     pub height: Option<usize>,
+    /// The type of the UNet's frozen weights; the run's own, or f32, if not given.
+    #[arg(long, value_name = "TYPE", value_parser = DTYPES)]
+    pub dtype: Option<String>,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,

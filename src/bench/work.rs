@@ -99,8 +99,7 @@ fn loader<'a>(configs: &'a Configs, device: &'a Device) -> PipelineLoader<'a> {
 
 /// The type of the UNet's frozen weights, and on a CUDA device of its activations.
 fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
-    let named = Dtype::NAMES.iter().find(|(name, _)| *name == args.dtype);
-    let dtype = named.map_or(Dtype::F32, |(_, dtype)| *dtype);
+    let dtype = Dtype::named(&args.dtype).unwrap_or(Dtype::F32);
     let all = args.work == BenchWork::Full;
     let has =
         matches!(args.work, BenchWork::Lora | BenchWork::Dreambooth | BenchWork::Sample) || (all && device.is_cuda());

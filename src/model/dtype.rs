@@ -22,6 +22,11 @@ pub enum Dtype {
 impl Dtype {
     /// Every case by its name.
     pub const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("bf16", Self::Bf16), ("f16", Self::F16)];
+
+    /// The case of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, dtype)| *dtype)
+    }
 }
 
 impl fmt::Display for Dtype {

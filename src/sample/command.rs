@@ -129,8 +129,13 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         progress.line(why);
     }
     device::prepare(&device, settings.tf32);
+    let asked = args.dtype.as_deref().and_then(Dtype::named);
+    if let Some(asked) = asked {
+        device::check_type(&device, asked, false).map_err(|error| error.context("--dtype"))?;
+    }
     // A run may have been computed on another device.
-    let dtype = device::check_type(&device, settings.dtype, false).map_or(Dtype::F32, |()| settings.dtype);
+    let own = device::check_type(&device, settings.dtype, false).map_or(Dtype::F32, |()| settings.dtype);
+    let dtype = asked.unwrap_or(own);
     let files = assets::find_model(&settings.model, &progress)?;
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files.root, files.hashes()?))?;
     passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));

@@ -151,3 +151,45 @@ fn join(sizes: &AttentionShape, parts: &[HeadGradients], which: usize, rows: usi
     });
     host::tensor(all, (sizes.batch, rows, sizes.width()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::checks::{close, values};
+
+    /// Heads that fill vectors and that do not, rests of query blocks and of panels of keys, keys
+    /// that a query may not look at.
+    #[test]
+    fn query_blocks_equal_products_of_the_gemm_crate() {
+        for (batch, queries, keys, heads, d, mask) in [
+            (1, 5, 7, 1, 3, AttentionMask::None),
+            (2, 50, 77, 3, 40, AttentionMask::None),
+            (1, 24, 64, 2, 80, AttentionMask::None),
+            (1, 70, 33, 2, 160, AttentionMask::None),
+            (1, 130, 257, 1, 64, AttentionMask::None),
+            (2, 77, 77, 2, 20, AttentionMask::Causal),
+        ] {
+            let sizes = AttentionShape { batch, queries, keys, heads, d, mask };
+            let width = heads * d;
+            let (q, dy) = (values(batch * queries * width, 1), values(batch * queries * width, 2));
+            let (k, v) = (values(batch * keys * width, 3), values(batch * keys * width, 4));
+            let y = portable::forward(&sizes, &q, &k, &v);
+            let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted: [true; 2] };
+            for vectors in Vectors::all() {
+                let what = format!("{vectors:?} at {sizes:?}");
+                let body = Body::QueryBlocks(vectors);
+                close(&body.forward(&sizes, &q, &k, &v), &y, &what);
+                for i in 0..batch * heads {
+                    let ours = body.backward_head(&sizes, operands, i);
+                    let theirs = portable::backward_head(&sizes, operands, i);
+                    for (which, rows) in [queries, keys, keys].into_iter().enumerate() {
+                        let there = |of: &HeadGradients| -> Vec<f32> {
+                            of.of[which].chunks(of.row).take(rows).flat_map(|row| row[..d].to_vec()).collect()
+                        };
+                        close(&there(&ours), &there(&theirs), &format!("gradient {which} of {what}"));
+                    }
+                }
+            }
+        }
+    }
+}

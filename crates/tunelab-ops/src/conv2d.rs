@@ -320,4 +320,57 @@ mod tests {
             }
         }
     }
+
+    /// Widths of quarters, halves and whole vectors; one and more tiles of channels; several
+    /// samples.
+    #[test]
+    fn direct_3x3_equals_im2col() {
+        for vectors in Vectors::all() {
+            with_isa!(vectors, isa => direct_equals_im2col(isa));
+        }
+    }
+
+    fn direct_equals_im2col<S: Isa>(isa: S) {
+        for (batch, c, (h, w), o) in [(2, 5, (4, 4), 3), (1, 7, (6, 8), 17), (3, 9, (5, 16), 29), (1, 33, (7, 48), 11)]
+        {
+            let g = ConvShape::new((batch, c, h, w), (o, c, 3, 3), 1, Padding::same(1)).unwrap();
+            let what = format!("{batch} x {c} x {h} x {w} to {o}");
+            let (x, weight, b) = (values(batch * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
+            let dy = values(batch * o * h * w, 4);
+            let of = |channels| g.direct_images(channels).filter(direct_3x3::Images::supported).unwrap();
+            let (mut ours, mut other) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
+            direct_3x3::conv(isa, of(c), &x, &weight, Direction::Forward, Some(&b), &mut ours);
+            im2col::forward(&g, &x, &weight, Some(&b), &mut other);
+            close(&ours, &other, &format!("y of {what}"));
+            let (mut ours, mut other) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            direct_3x3::conv(isa, of(o), &dy, &weight, Direction::Backward, None, &mut ours);
+            im2col::backward_x(&g, &weight, &dy, &mut other);
+            close(&ours, &other, &format!("dx of {what}"));
+            if of(c).supports_weight_gradient(o) {
+                let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
+                direct_3x3::weight_gradient(isa, of(c), &x, &dy, &mut ours);
+                im2col::backward_weight(&g, &x, &dy, &mut other);
+                close(&ours, &other, &format!("dW of {what}"));
+            }
+        }
+    }
+
+    /// A weight in bf16 gives what its upcast values give, to the bit.
+    #[test]
+    fn pointwise_weights_in_bf16_are_upcast() {
+        let Some(vectors) = Vectors::detect() else { return };
+        for (batch, c, (h, w), o) in [(1, 33, (3, 5), 40), (2, 40, (16, 16), 33), (1, 320, (4, 4), 64)] {
+            let g = ConvShape::new((batch, c, h, w), (o, c, 1, 1), 1, Padding::same(0)).unwrap();
+            let rounded: Vec<bf16> = values(o * c, 2).into_iter().map(bf16::from_f32).collect();
+            let widened: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
+            let (x, b, dy) = (values(batch * c * h * w, 1), values(o, 3), values(batch * o * h * w, 4));
+            let upcast = Upcast::new(g).unwrap();
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            with_isa!(vectors, isa => {
+                implicit_gemm::forward(isa, &g, &x, Values::F32(&widened), Some(&b), &mut y);
+                implicit_gemm::backward_x(isa, &g, Values::F32(&widened), &dy, &mut dx);
+            });
+            assert!(upcast.forward(&x, &rounded, Some(&b)) == y && upcast.backward_x(&rounded, &dy) == dx);
+        }
+    }
 }

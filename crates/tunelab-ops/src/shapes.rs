@@ -112,7 +112,7 @@ pub enum MatmulPrecision {
 }
 
 /// All sizes of one attention.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct AttentionShape {
     pub(crate) batch: usize,
     pub(crate) queries: usize,

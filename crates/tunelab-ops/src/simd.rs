@@ -30,11 +30,16 @@ mod avx512;
 pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod peak;
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Amx, Avx2, Avx512, Avx512Bf16};
+
+pub use peak::peak;
 
 /// The environment variable that names the set.
 pub const VARIABLE: &str = "TUNELAB_SIMD";
@@ -146,6 +151,8 @@ pub(crate) enum Vectors {
     Avx2(Avx2),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
+    #[cfg(test)]
+    Plain(plain::Plain),
 }
 
 /// A witness that kernels in NEON are asked for; every processor of the architecture has it.
@@ -165,13 +172,14 @@ impl Vectors {
         None
     }
 
-    /// All that the set in use has, for tests.
+    /// All that the set in use has, and plain arrays, for tests.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        return Avx512::detect().map(Self::Avx512).into_iter().chain(Avx2::detect().map(Self::Avx2)).collect();
+        let there = [Avx512::detect().map(Self::Avx512), Avx2::detect().map(Self::Avx2)];
         #[cfg(not(target_arch = "x86_64"))]
-        Self::detect().into_iter().collect()
+        let there = [Self::detect()];
+        there.into_iter().flatten().chain([Self::Plain(plain::Plain)]).collect()
     }
 }
 
@@ -185,6 +193,8 @@ macro_rules! with_isa {
             $crate::simd::Vectors::Avx2($isa) => $body,
             #[cfg(target_arch = "aarch64")]
             $crate::simd::Vectors::Neon($isa) => $body,
+            #[cfg(test)]
+            $crate::simd::Vectors::Plain($isa) => $body,
         }
     };
 }
