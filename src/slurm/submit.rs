@@ -289,9 +289,8 @@ fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> 
                 continue;
             }
         }
-        let data = both.1.parts();
-        let data =
-            data.iter().map(|part| assets::find_dataset(&part.source, progress).map(drop)).collect::<Result<()>>();
+        let parts = both.1.parts();
+        let data = parts.iter().try_for_each(|part| assets::find_dataset(&part.source, progress).map(drop));
         problems.push(data.and(assets::find_model(both.0, progress).map(drop)));
     }
     all_or_errors(problems.into_iter())?;

@@ -555,7 +555,10 @@ fn kohyas_folders_are_named_with_what_to_do() {
     let (problem, text) = error(&files, Some("a dog"));
     assert_has(problem.message(), &["2 problems"]);
     assert_has(&text, &["`10_corgi dog/` is a folder as kohya's scripts have them, whose pictures count 10 times"]);
-    assert_has(&text, &["`2_cat/`", "2 times", "hint: where there is one such folder, set `path` in [dataset] to it"]);
+    assert_has(
+        &text,
+        &["`2_cat/`", "2 times", "hint: make each such folder a source: [[dataset.sources]] with its `path`"],
+    );
     assert!(!text.contains("skip_broken"), "{text}");
     let (pictures, warnings) = load(folder(&files).path(), Some("a dog"), true);
     assert_has(&pictures.unwrap_err().to_string(), &["holds no pictures"]);

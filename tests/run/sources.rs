@@ -211,6 +211,7 @@ fn judged(world: &World, set: &str, prompt: &str, animal: &str, coat: usize) -> 
 
 /// The corgi and a pink cat: each instance prompt gives its subject, the class prompts stay what they were.
 #[test]
+#[ignore = "four minutes of a processor: cargo test --test main -- --ignored two_subjects"]
 fn two_subjects_do_not_become_one() {
     let world = World::new();
     let pink = COATS.iter().position(|coat| *coat == "pink").expect("a coat");
@@ -235,9 +236,9 @@ fn two_subjects_do_not_become_one() {
     let cat = judged(&world, "tuned", "a zwx cat", "cat", pink);
     let (dogs, cats) =
         (judged(&world, "tuned", "a dog", "dog", SUBJECTS_COAT), judged(&world, "tuned", "a cat", "cat", pink));
-    println!("of 16, (animal, subject, coats): sks dog {dog:?}, zwx cat {cat:?}, dog {dogs:?}, cat {cats:?}");
-    assert!(dog.1 >= 10 && cat.1 >= 10, "each prompt gives its subject: {dog:?} {cat:?}");
-    assert!(dogs.1 <= 4 && cats.1 <= 6, "the classes are not the subjects: {dogs:?} {cats:?}");
+    println!("of 8, (animal, subject, coats): sks dog {dog:?}, zwx cat {cat:?}, dog {dogs:?}, cat {cats:?}");
+    assert!(dog.1 >= 4 && cat.1 >= 6, "each prompt gives its subject: {dog:?} {cat:?}");
+    assert!(dogs.1 <= 2 && cats.1 <= 3, "the classes are not the subjects: {dogs:?} {cats:?}");
     assert!(dogs.2 >= 3 && cats.2 >= 3, "and stay varied: {dogs:?} {cats:?}");
     let of = rows(&world, "sources.csv");
     let names: std::collections::BTreeSet<&str> = of[1..].iter().map(|row| row[1].as_str()).collect();
@@ -285,9 +286,33 @@ checkpoint_every = 0
 [eval]
 prompts = ['a sks dog', 'a zwx cat', 'a dog', 'a cat']
 compare_base = false
-images = 16
+images = 8
 steps = 15
 guidance_scale = 4.5
 sampler = 'dpmpp_2m'
 every = 0
 ";
+
+/// With two chunks a long prompt is read whole, and `sample` reads it as the run did; with one its end is cut, and told.
+#[test]
+fn a_long_prompt_is_read_in_chunks_for_training_and_drawing() {
+    let long = format!("{}dog", "a very big ".repeat(30));
+    let world = World::new();
+    let text = world.text("a.toml").replace("prompts = ['a dog', 'a cat']", &format!("prompts = ['{long}']"));
+    world.write("a.toml", text.replace("prompt = 'a dog'", &format!("prompt = '{long}'")));
+    let said = world.done(&["run", "a.toml", "--set", "text.chunks=2"]);
+    assert!(!said.err.contains("too long"), "{}", said.err);
+    let cut = world.done(&["run", "a.toml", "--set", "name=cut"]);
+    cut.has(&["is too long for the text encoder"]);
+    let picture = |run: &str, set: &str| {
+        let folder = format!("results/{run}/samples/{set}");
+        let name = tree(&world.path(&folder)).into_iter().find(|name| name.ends_with(".png")).expect("a picture");
+        load_image(&world.path(&format!("{folder}/{name}"))).expect("a picture")
+    };
+    for set in ["base", "tuned"] {
+        assert!(picture("a", set) != picture("cut", set), "{set}: its end counts");
+    }
+    world.done(&["sample", "results/a", "--prompt", &long, "-o", "drawn"]);
+    let name = tree(&world.path("drawn")).into_iter().find(|name| name.ends_with("/0.png")).expect("a picture");
+    assert!(load_image(&world.path(&format!("drawn/{name}"))).expect("a picture") == picture("a", "tuned"));
+}
