@@ -496,6 +496,9 @@ pub struct SampleArgs {
     /// What to lead away from.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub negative_prompt: Option<String>,
+    /// Chunks of 75 tokens that long prompts are read in; the run's, or 1 (what is longer is cut).
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1, 8))]
+    pub text_chunks: Option<usize>,
     /// Seed of each prompt's first picture.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,

@@ -1,7 +1,7 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
 //! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
-//! command, `jobs` through several at once, each in a process of its own (`job`), `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
+//! command, `jobs` through several at once, each in a process of its own (`job`), `sources` finds and loads the photographs, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
 //! finished run's are still the same, `class_images` and `base_images` make what runs share, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
 //! `next` what to look at, `events` the event file for TensorBoard, `resample` draws again.
 
@@ -19,6 +19,7 @@ mod record;
 mod resample;
 mod run_inputs;
 mod several;
+mod sources;
 
 pub use several::run;
 
@@ -158,12 +159,17 @@ impl<'a> Experiment<'a> {
             self.progress.line(format!("going on after step {}", checkpoint.step));
         }
         let mut log = LossLog::resume(self.run, trainer.done(), inputs.class.is_some())?;
+        if let Some(names) = inputs.source_names() {
+            log = log.with_sources(self.run, trainer.done(), names)?;
+        }
         let total = trainer.total();
         let parameters = counted(trainer.trained_parameters(), "parameter");
         let (pictures, steps) = (counted(inputs.pictures.len(), "picture"), counted(total, "step"));
         self.progress.line(format!("training {parameters} on {pictures} for {steps}"));
         if let Some(evaluation) = evaluation.as_ref().filter(|_| trainer.done() == 0) {
-            log.evaluation(0, trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?)?;
+            let losses = trainer.with_ema_weights(|| evaluation.losses(eval_predictor))?;
+            log.evaluation(0, Evaluation::mean(&losses))?;
+            log.source_evaluations(0, &losses)?;
         }
         let bar = self.progress.bar(phases::TRAINING, total as u64);
         bar.skip(trainer.done() as u64);
@@ -193,13 +199,16 @@ impl<'a> Experiment<'a> {
                 total_seconds: self.total_seconds(),
             };
             log.step(&row, &took)?;
+            log.sources(row.step, trainer.source_losses().iter().map(|of| (of.samples, of.sum)))?;
             trained.events.as_mut().map_or(Ok(()), |events| events.step(&row, &took))?;
             bar.set_message(format!("loss {:.4}", row.loss));
             bar.inc(1);
             let due = |every: usize| every > 0 && (row.step % every == 0 || row.step == total);
             if let Some(evaluation) = evaluation.as_ref().filter(|_| due(every)) {
-                let loss = trainer.with_ema_weights(|| evaluation.loss(eval_predictor))?;
+                let losses = trainer.with_ema_weights(|| evaluation.losses(eval_predictor))?;
+                let loss = Evaluation::mean(&losses);
                 log.evaluation(row.step, loss)?;
+                log.source_evaluations(row.step, &losses)?;
                 trained.events.as_mut().map_or(Ok(()), |events| events.evaluation(row.step, loss))?;
             }
             stop = self.interrupt.check();

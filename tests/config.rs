@@ -4,6 +4,7 @@ mod init;
 mod keys;
 mod plan;
 mod readme;
+mod sources;
 mod stand_in;
 mod sweep;
 mod variants;

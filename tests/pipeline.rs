@@ -1,6 +1,7 @@
 //! A model as a whole: its files by part, its networks, and what goes from its text encoders to the UNet.
 
 mod families;
+mod long_prompts;
 
 use crate::fixture::{loader, model, randn, values};
 use candle_core::{Device, Tensor};

@@ -35,6 +35,7 @@ mod several;
 mod single_file;
 #[cfg(unix)]
 mod slurm;
+mod sources;
 mod stand_in;
 mod steps;
 mod tensorboard;

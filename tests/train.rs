@@ -28,6 +28,7 @@ use tunelab::progress::Progress;
 use tunelab::results::LossRow;
 use tunelab::train::evaluation::Evaluation;
 use tunelab::train::examples::{Examples, Role, Sources};
+use tunelab::train::items::Items;
 use tunelab::train::objective::Predictor;
 use tunelab::train::texts::TextConditioning;
 use tunelab::train::trainer::{Trainer, TrainerInputs};
@@ -74,6 +75,7 @@ impl Bench {
             vae: &self.vae,
             examples: &self.examples,
             class: None,
+            items: Items::of(self.examples.len(), 0),
             train,
             ema_decay: None,
             seed: SEED,
@@ -139,6 +141,7 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
         random_flip,
         caption_dropout,
         skip_broken: false,
+        ..Dataset::default()
     };
     (encoded(vae, folder.path(), &pictures, &dataset), TextConditioning::Cached(texts))
 }

@@ -60,7 +60,10 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("ss_noise_offset", t.noise_offset.to_string()),
         ("ss_min_snr_gamma", t.snr_gamma.map_or("None".to_owned(), |g| g.to_string())),
         ("ss_prior_loss_weight", prior_loss_weight),
-        ("ss_cache_latents", if plan.dataset.center_crop { "True" } else { "False" }.to_owned()),
+        (
+            "ss_cache_latents",
+            if plan.dataset.parts().iter().all(|part| part.center_crop) { "True" } else { "False" }.to_owned(),
+        ),
         ("ss_tag_frequency", json!({ plan.name.as_str(): captions }).to_string()),
         ("modelspec.sai_model_spec", "1.0.0".to_owned()),
         ("modelspec.architecture", format!("{}/lora", family.architecture(prediction))),

@@ -44,10 +44,10 @@ fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
     has_image_ending(name) || file == "metadata.jsonl" || file == "metadata.csv"
 }
 
-/// A caption's name without its ending, `.txt` or kohya's `.caption` in any case.
+/// A caption's name without its ending, `.txt`, kohya's `.caption` or ai-toolkit's `.json` in any case.
 fn caption_stem(name: &str) -> Option<&str> {
     let (stem, ending) = name.rsplit_once('.')?;
-    ["txt", "caption"].iter().any(|caption| ending.eq_ignore_ascii_case(caption)).then_some(stem)
+    ["txt", "caption", "json"].iter().any(|caption| ending.eq_ignore_ascii_case(caption)).then_some(stem)
 }
 
 /// Whether there is a picture in `dir` or below.

@@ -12,7 +12,7 @@ use super::find::MASTER;
 use super::settings::{HubSettings, Hubs};
 use super::web::Web;
 use super::{hub, modelscope};
-use crate::config::{Plan, Source};
+use crate::config::{Dataset, Plan, Source};
 
 /// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the
 /// network is forbidden.
@@ -42,7 +42,8 @@ impl Reach {
             self.silent(&plan.model, in_huggingface, in_modelscope)
         });
         model.map(|silent| told("the model is", silent)).or_else(|| {
-            let pictures = self.silent(&plan.dataset.source, &hub::has_dataset, &modelscope::has_dataset);
+            let silent = |source: &Source| self.silent(source, &hub::has_dataset, &modelscope::has_dataset);
+            let pictures = plan.dataset.parts().iter().find_map(|part| silent(&part.source));
             pictures.map(|silent| told("the pictures are", silent))
         })
     }
@@ -70,8 +71,8 @@ impl Reach {
     }
 
     /// Whether the pictures can be had without a network.
-    pub fn has_dataset(&self, source: &Source) -> bool {
-        self.has(source, &hub::has_dataset, &modelscope::has_dataset)
+    pub fn has_dataset(&self, dataset: &Dataset) -> bool {
+        dataset.parts().iter().all(|part| self.has(&part.source, &hub::has_dataset, &modelscope::has_dataset))
     }
 
     fn has(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> bool {

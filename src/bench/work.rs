@@ -128,11 +128,8 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
         TextConditioning::Cached(BTreeMap::from([(CAPTION.to_owned(), conditioning(&configs.unet, 1, device)?)]));
     let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None, loss: LossFunction::L2 };
     let latents = latents(args, &configs, samples);
-    let batch = Batch {
-        latents: randn(&latents, device)?,
-        captions: vec![CAPTION.to_owned(); samples],
-        time_ids: vec![time_ids(args); samples],
-    };
+    let captions = vec![CAPTION.to_owned(); samples];
+    let batch = Batch::new(randn(&latents, device)?, captions, vec![time_ids(args); samples]);
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
@@ -140,7 +137,7 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
         let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
         step += 1;
         let batch = predictor.prepare(&batch, &sample)?;
-        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, 1.0)?;
+        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
         optimizer.step(&passed.gradients, 1e-4, 1.0)?;
         passed.losses.iter().try_for_each(read)
     })?;

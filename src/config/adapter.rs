@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::eval::SampleParams;
 use super::keys::{
-    Affects, Inner, Keys, Visit, above, at_least, between, count, flag, folder, settings, share, text, texts, whole,
+    Affects, Each, Inner, Keys, Visit, above, at_least, between, count, flag, folder, settings, share, text, texts,
+    whole,
 };
 
 /// What is trained.
@@ -61,7 +62,7 @@ settings! {
     /// Prior preservation: loss = instance + `prior_loss_weight` · class (Ruiz et al. 2023).
     /// `dataset.prompt` is the instance prompt.
     pub struct DreamBooth {
-        /// What the class images show, such as "a dog".
+        /// What the class images show, such as "a dog"; where there are `subjects`, each says its own.
         class_prompt: String = String::new() => text();
         /// How many class images the base model draws.
         class_images: usize = 100 => count(1), unless |own: &Self| own.class_path.is_some();
@@ -81,6 +82,22 @@ settings! {
         );
         /// Class images that are drawn at once; it may change how they are rounded.
         class_batch_size: usize = 4 => count(1);
+        /// Several subjects in place of one.
+        subjects: Vec<Subject> = Vec::new() => Each;
+    }
+}
+
+settings! {
+    /// One of several subjects: images, what they are called, and what its class images show.
+    pub struct Subject {
+        /// The `name` of the one of `[[dataset.sources]]` that has its images.
+        source: String = String::new() => text();
+        /// The instance prompt, such as "a sks dog".
+        prompt: Option<String> = None => text().usual("that of its source");
+        /// What its class images show, such as "a dog"; those of one class are drawn once.
+        class_prompt: String = String::new() => text();
+        /// The `name` of a source with `prior = true`, whose images are its class images; none are drawn then.
+        class_source: Option<String> = None => text();
     }
 }
 

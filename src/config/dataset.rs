@@ -2,7 +2,9 @@
 //!
 //! In: what the table says. Out: settings, whose keys are stated here.
 
-use super::keys::{flag, multiple, settings, share, text};
+use super::captions::CaptionRules;
+use super::data_source::DataSource;
+use super::keys::{Each, Inner, flag, multiple, settings, share, text};
 use super::source::{Role, Source};
 
 settings! {
@@ -22,5 +24,9 @@ settings! {
         caption_dropout: f64 = 0.0 => share();
         /// Leave out files that are no images, with a warning; false: they are an error.
         skip_broken: bool = false => flag();
+        /// How captions become what the model is told.
+        captions: CaptionRules = CaptionRules::default() => Inner::Table;
+        /// Several folders in place of one.
+        sources: Vec<DataSource> = Vec::new() => Each;
     }
 }

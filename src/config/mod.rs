@@ -7,8 +7,10 @@
 
 mod about;
 mod adapter;
+mod captions;
 pub mod command;
 mod compare;
+mod data_source;
 mod dataset;
 mod eval;
 pub mod experiment;
@@ -21,8 +23,11 @@ mod log;
 mod metrics;
 pub mod optimizer;
 mod resolve;
+mod resolve_data;
 mod sampling;
 mod source;
+mod subjects;
+mod text;
 mod train;
 
 use std::path::Path;
@@ -31,8 +36,10 @@ use crate::config::experiment::Experiment;
 use crate::error::{Error, Result};
 pub use crate::model::Dtype;
 pub use about::about;
-pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective};
+pub use adapter::{Adapter, DreamBooth, Full, Lora, Objective, Subject};
+pub use captions::{CaptionFrom, CaptionLines, CaptionRules, TRIGGER};
 pub use compare::{PlanDiff, rename_old_keys};
+pub use data_source::{DataPart, DataSource};
 pub use dataset::Dataset;
 pub use eval::{Eval, SampleParams};
 pub use figures::{Original, Reference};
@@ -43,6 +50,8 @@ pub use optimizer::{AdamW, Optimizer};
 pub use sampling::{Unfit, unfit_sampling};
 use source::Role;
 pub use source::{FileSource, Source};
+pub use subjects::{ClassPart, Group};
+pub use text::Text;
 pub use train::{Length, Loss, LrScheduler, Train};
 
 /// The longest name of a run, in bytes: of the 255 that file systems take, what is left beside the
@@ -65,6 +74,8 @@ pub struct Plan {
     pub model: Source,
     /// The photographs and how they become tensors.
     pub dataset: Dataset,
+    /// How texts are read.
+    pub text: Text,
     /// What is trained.
     pub adapter: Adapter,
     /// How a batch and its loss are formed.
@@ -134,7 +145,7 @@ impl Plan {
 
     /// This plan as the stand-in for `original`.
     fn in_place_of(self, original: &Self) -> Self {
-        let (model, dataset) = (original.model.short(), original.dataset.source.short());
+        let (model, dataset) = (original.model.short(), original.dataset.short());
         let original = Original { experiment: original.name.clone(), model, dataset };
         Self { name: format!("{}{STAND_IN_ENDING}", self.name), stands_in_for: Some(original), ..self }
     }
@@ -143,7 +154,7 @@ impl Plan {
     /// is the experiment's own.
     pub fn in_place(&self) -> Option<String> {
         let Original { model, dataset, .. } = self.stands_in_for.as_ref()?;
-        let (own_model, own_dataset) = (self.model.short(), self.dataset.source.short());
+        let (own_model, own_dataset) = (self.model.short(), self.dataset.short());
         Some(format!("{own_model} with {own_dataset} in place of {model} with {dataset}"))
     }
 
@@ -174,6 +185,7 @@ impl Plan {
             seed: 42,
             model: Source::nowhere(),
             dataset: Dataset::default(),
+            text: Text::default(),
             adapter: Adapter::Lora(Lora::default()),
             objective: Objective::Captions,
             train: Train::default(),
@@ -194,6 +206,7 @@ impl Plan {
         visit.key(natural().named("seed", SEED), &mut self.seed);
         visit.table("model", "The model that is fine-tuned.", |v| Role::Model.state("", "", &mut self.model, v));
         visit.table("dataset", Dataset::ABOUT, |v| self.dataset.keys(v));
+        visit.table("text", Text::ABOUT, |v| self.text.keys(v));
         visit.table("adapter", "What is trained: one of the tables in this one.", |v| {
             adapter::keys(&mut self.adapter, &mut self.objective, v);
         });

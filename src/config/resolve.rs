@@ -6,6 +6,7 @@
 //! 1.
 
 use super::keys::Visit;
+use super::resolve_data::data;
 use super::{
     Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, SampleParams, Source, Unfit,
     about, local, unfit_sampling,
@@ -98,9 +99,7 @@ fn plan(reader: &Reader, experiment: &Experiment, models: &Models) -> Plan {
     let root = reader.root();
     plan.name = name(&root, &plan.name, experiment);
     adapter(&root.section("adapter"), &mut plan);
-    if matches!(plan.objective, Objective::DreamBooth(_)) && !root.section("dataset").has("prompt") {
-        root.section("dataset").missing("what DreamBooth calls its subject", "`prompt`, such as \"a sks dog\"");
-    }
+    data(&root, &mut plan);
     if !root.section("train").has("learning_rate") {
         plan.train.learning_rate = usual_learning_rate(&plan.adapter, &plan.objective);
     }
@@ -108,9 +107,6 @@ fn plan(reader: &Reader, experiment: &Experiment, models: &Models) -> Plan {
     let model = models.of(&plan.model);
     family_sampling(&root, model.family, &mut plan);
     eval_sampler(&root.section("eval"), &mut plan);
-    if !root.section("eval").has("prompts") {
-        plan.eval.prompts = plan.dataset.prompt.iter().cloned().collect();
-    }
     metrics(&root.section("metrics"), &mut plan);
     (plan.eval.sample.width, plan.eval.sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
     if let Some(schedule) = model.schedule {
@@ -154,9 +150,6 @@ fn targets(s: &Section, Lora { targets, .. }: &Lora) {
 }
 
 fn dreambooth(s: &Section) {
-    if !s.has("class_prompt") {
-        s.missing("what the class images show", "`class_prompt`, such as \"a dog\"");
-    }
     if s.has("class_path") && s.has("class_images") {
         let message =
             "`class_images` says how many pictures are made, and with `class_path` none is: all in it are used";
@@ -224,12 +217,19 @@ fn metrics(s: &Section, plan: &mut Plan) {
         };
     }
     if let Objective::DreamBooth(prior) = &plan.objective {
+        // Of several subjects, what all have in common.
+        let (class, instance) = match &prior.subjects[..] {
+            [] => (prior.class_prompt.clone(), plan.dataset.prompt.clone()),
+            [first, others @ ..] if others.iter().all(|other| other.class_prompt == first.class_prompt) => {
+                (first.class_prompt.clone(), None)
+            }
+            _ => <_>::default(),
+        };
         if !s.has("class_prompt") {
-            plan.metrics.class_prompt.clone_from(&prior.class_prompt);
+            plan.metrics.class_prompt.clone_from(&class);
         }
         if !s.has("identifier") {
-            let instance = plan.dataset.prompt.as_deref().unwrap_or_default();
-            plan.metrics.identifier = identifier(instance, &prior.class_prompt);
+            plan.metrics.identifier = identifier(&instance.unwrap_or_default(), &class);
         }
     }
     if plan.metrics.class_prompt.trim().is_empty() {

@@ -185,6 +185,13 @@ fn counting(s: &Section, role: Role) -> &'static [&'static str] {
         return &["builtin"];
     }
     let is_model = matches!(role, Role::Model);
+    if !is_model && s.has_tables("sources") {
+        s.accept(role.keys());
+        for key in role.keys().iter().filter(|key| s.has(key)) {
+            s.reject(key, format!("`{key}` beside `sources`, which say where the images come from"), "leave one out");
+        }
+        return &[];
+    }
     if s.has("path") {
         s.accept(&["repo", "modelscope", "revision"]);
         if is_model {
@@ -229,9 +236,10 @@ fn check(s: &Section, source: &Source) {
 
 impl Stated<Source> for Role {
     fn state(self, _name: &'static str, _doc: &'static str, field: &mut Source, visit: &mut Visit) {
-        let (mut written, keys): (_, &[&str]) = match (visit.section(), &field) {
+        let (mut written, keys): (_, &[&str]) = match (visit.section(), &*field) {
             (Some(section), _) => (Written::default(), counting(section, self)),
             _ if visit.lists() => (Written::default(), self.keys()),
+            (None, _) if *field == Source::nowhere() => (Written::default(), &[]),
             (None, Source::ModelScope { .. }) => (Written::new(field), &["modelscope", "revision"]),
             (None, _) => (Written::new(field), self.keys()),
         };

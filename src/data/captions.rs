@@ -1,8 +1,9 @@
-//! Where captions are written: a table for the whole folder, or a text file beside each picture.
+//! Where captions are written: a table for the whole folder, a file beside each picture, or the picture's name.
 //!
 //! `metadata.jsonl` holds one object a line, `metadata.csv` a header line and then rows; both name a picture in `file_name`
-//! (relative, with `/` or `\`) and describe it in `text`, as the hub's `ImageFolder` has it. `x.txt` or `x.caption` holds the
-//! caption of `x.jpg`.
+//! (relative, with `/` or `\`) and describe it in `text`, as the hub's `ImageFolder` has it; in JSON a list of texts is several
+//! captions. `metadata.json` is kohya's: an object whose names are pictures. `x.txt` or `x.caption` holds the caption of `x.jpg`, or
+//! one a line, `x.json` holds it as ai-toolkit has it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::folder::{METADATA, METADATA_CSV};
+use super::caption_json;
+use super::folder::{IMAGE_ENDINGS, METADATA, METADATA_CSV, METADATA_JSON, has_image_ending};
 use super::name::{key, shortened, slashed as name};
 use super::quotes;
 use super::text;
+use crate::config::CaptionLines;
 use crate::error::{Error, Result};
 
 /// The columns of a table.
@@ -31,18 +34,18 @@ const MAX_COLUMNS: usize = 10;
 /// One row of a caption table.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Line in the file, from 1.
+    /// Line in the file, from 1; in kohya's, which of the entries.
     pub line: u64,
     /// The picture, as the row spells it.
     pub path: PathBuf,
-    /// Trimmed and not empty; `None` where captions were not asked for.
-    pub text: Option<String>,
+    /// Trimmed and not empty, one or several; none where captions were not asked for.
+    pub texts: Vec<String>,
 }
 
 /// A folder's caption table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// `metadata.jsonl` or `metadata.csv`.
+    /// One of [`METADATA`].
     pub file: &'static str,
     /// By the key of the picture's name.
     pub rows: BTreeMap<String, Row>,
@@ -58,8 +61,8 @@ impl Table {
         let file = match present[..] {
             [] => return Ok(None),
             [file] => file,
-            _ => {
-                let names = METADATA.join("` and `");
+            ref several => {
+                let names = several.join("` and `");
                 return Err(Error::input(format!("`{}` holds both `{names}`", base.display())).hint("keep one of them"));
             }
         };
@@ -77,27 +80,39 @@ impl Table {
     fn add_lines(&mut self, base: &Path, content: &str, texts: bool, problems: &mut Vec<String>) {
         let lines = match self.file {
             METADATA_CSV => csv_lines(content, texts),
+            METADATA_JSON => kohya_lines(base, content, texts),
             _ => Ok(json_lines(content, texts)),
         };
         let lines = lines.unwrap_or_else(|(line, reason)| vec![(line, Err(reason))]);
         for (line, row) in lines {
-            if let Err(reason) = row.and_then(|(name, text)| self.add(base, line, &name, text)) {
+            if let Err(reason) = row.and_then(|(name, texts)| self.add(base, line, &name, texts)) {
                 self.is_whole = false;
-                problems.push(format!("`{}` line {line}: {reason}", self.file));
+                problems.push(format!("`{}` {}: {reason}", self.file, self.place(line)));
             }
         }
     }
 
-    fn add(&mut self, base: &Path, line: u64, written: &str, text: Option<String>) -> std::result::Result<(), String> {
+    /// `line 3`, or `entry 3` of kohya's.
+    pub(super) fn place(&self, line: u64) -> String {
+        format!("{} {line}", if self.file == METADATA_JSON { "entry" } else { "line" })
+    }
+
+    fn add(
+        &mut self,
+        base: &Path,
+        line: u64,
+        written: &str,
+        texts: Option<Vec<String>>,
+    ) -> std::result::Result<(), String> {
         let path = picture_path(base, written).ok_or_else(|| {
             format!("the file name `{}` must be a relative path inside the folder, without `..`", shortened(written))
         })?;
         let shown = shortened(&name(&path));
-        if text.as_deref() == Some("") {
+        if texts.as_ref().is_some_and(|texts| texts.is_empty() || texts.iter().any(String::is_empty)) {
             return Err(format!("`{shown}` has an empty caption"));
         }
-        match self.rows.insert(key(&path), Row { line, path, text }) {
-            Some(first) => Err(format!("`{shown}` already has a row in line {}", first.line)),
+        match self.rows.insert(key(&path), Row { line, path, texts: texts.unwrap_or_default() }) {
+            Some(first) => Err(format!("`{shown}` already has a row in {}", self.place(first.line))),
             None => Ok(()),
         }
     }
@@ -115,8 +130,8 @@ fn picture_path(base: &Path, written: &str) -> Option<PathBuf> {
     is_inside.then(|| parts().collect())
 }
 
-/// A line's number, and its file name and caption or what is wrong with it.
-type Line = (u64, std::result::Result<(String, Option<String>), String>);
+/// A line's number, and its file name and captions or what is wrong with it.
+type Line = (u64, std::result::Result<(String, Option<Vec<String>>), String>);
 
 /// A line and what is wrong with it, so that the others cannot be told.
 type Fault = (u64, String);
@@ -126,19 +141,47 @@ fn json_lines(content: &str, texts: bool) -> Vec<Line> {
     lines.map(|(index, line)| (index as u64 + 1, json_line(line, texts))).collect()
 }
 
-fn json_line(line: &str, texts: bool) -> std::result::Result<(String, Option<String>), String> {
+fn json_line(line: &str, texts: bool) -> std::result::Result<(String, Option<Vec<String>>), String> {
     let value: Value = serde_json::from_str(line).map_err(|e| not_json(&e))?;
     if !value.is_object() {
         return Err("not a JSON object, as {\"file_name\": …, \"text\": …}".to_owned());
     }
     let Fields(fields) = serde_json::from_str(line).map_err(|e| not_json(&e))?;
     let field = |key: &str| match fields.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
-        [(_, Value::String(text))] => Ok(text.trim().to_owned()),
+        [(_, Value::String(text))] => Ok(vec![text.trim().to_owned()]),
+        [(_, value @ Value::Array(_))] if key == TEXT => caption_json::texts(key, value),
         [_] => Err(format!("`{key}` must be a string")),
         [] => Err(missing_column(key, fields.iter().map(|(name, _)| name.as_str()))),
         _ => Err(format!("`{key}` is there more than once")),
     };
-    Ok((field(FILE_NAME)?, if texts { Some(field(TEXT)?) } else { None }))
+    Ok((field(FILE_NAME)?.concat(), if texts { Some(field(TEXT)?) } else { None }))
+}
+
+/// kohya's names are a picture's path, whole on the machine that wrote it or relative, or that without its ending.
+fn kohya_lines(base: &Path, content: &str, texts: bool) -> std::result::Result<Vec<Line>, Fault> {
+    let entries = caption_json::kohya(content).map_err(|reason| (1, reason))?;
+    let line = |(i, (name, captions)): (usize, caption_json::Entry)| {
+        let named = |captions| (kohya_name(base, &name), captions);
+        let row = match captions {
+            Ok(captions) => Ok(named(texts.then_some(captions))),
+            Err(_) if !texts => Ok(named(None)),
+            Err(reason) => Err(format!("`{}` {reason}", shortened(&name))),
+        };
+        (i as u64 + 1, row)
+    };
+    Ok(entries.into_iter().enumerate().map(line).collect())
+}
+
+fn kohya_name(base: &Path, written: &str) -> String {
+    let slashed = written.replace('\\', "/");
+    let is_whole = slashed.starts_with('/') || slashed.as_bytes().get(1) == Some(&b':');
+    let name = if is_whole { slashed.rsplit('/').next().unwrap_or_default() } else { &slashed };
+    if has_image_ending(name) {
+        return name.to_owned();
+    }
+    let endings = IMAGE_ENDINGS.iter().flat_map(|ending| [(*ending).to_owned(), ending.to_uppercase()]);
+    let mut names = endings.map(|ending| format!("{name}.{ending}"));
+    names.find(|name| base.join(name).is_file()).unwrap_or_else(|| name.to_owned())
 }
 
 fn not_json(error: &serde_json::Error) -> String {
@@ -192,7 +235,7 @@ fn csv_lines(content: &str, texts: bool) -> std::result::Result<Vec<Line>, Fault
     let records = reader.into_records().map(|record| match record {
         Ok(record) => (
             record.position().map_or(0, csv::Position::line),
-            Ok((cell(&record, name), text.map(|text| cell(&record, text)))),
+            Ok((cell(&record, name), text.map(|text| vec![cell(&record, text)]))),
         ),
         Err(e) => (e.position().map_or(0, csv::Position::line), Err(csv_reason(&e))),
     });
@@ -222,10 +265,18 @@ fn missing_column<'a>(key: &str, found: impl Iterator<Item = &'a str>) -> String
     }
 }
 
-/// The caption in a text file beside a picture: the whole file, white space and line ends collapsed to single spaces, which
-/// is what the tokenizer would do; `None` if it is empty. The error is the rest of a sentence that begins with the file's name.
-pub(super) fn read_side_car(path: &Path) -> std::result::Result<Option<String>, String> {
+/// The captions in a file beside a picture; none, if it is empty. White space is collapsed to single spaces, which is what the
+/// tokenizer would do. The error is the rest of a sentence that begins with the file's name.
+pub(super) fn read_side_car(path: &Path, lines: CaptionLines) -> std::result::Result<Vec<String>, String> {
     let text = text::read(path, MAX_CAPTION)?;
-    let caption = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(Some(caption).filter(|caption| !caption.is_empty()))
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+        return Ok(caption_json::beside(&text)?.iter().map(|text| one_line(text)).collect());
+    }
+    let mut all = text.lines().map(one_line).filter(|line| !line.is_empty());
+    Ok(match lines {
+        CaptionLines::Join => Some(one_line(&text)).filter(|caption| !caption.is_empty()).into_iter().collect(),
+        CaptionLines::First => all.next().into_iter().collect(),
+        CaptionLines::Each => all.collect(),
+    })
 }

@@ -3,8 +3,10 @@
 //! Captions, first that applies:
 //! 1. `prompt` of the experiment, for every picture. The experiment's file is what a reader of the results sees, so what it
 //!    says is what is trained; captions that lie in the folder are then not used, and a warning says so.
-//! 2. the folder's `metadata.jsonl` or `metadata.csv`;
-//! 3. the `.txt` or `.caption` file beside each picture; where there are both, neither wins.
+//! 2. what `from` of `[dataset.captions]` names; left open, first that is there:
+//! 3. the folder's `metadata.jsonl`, `metadata.csv` or kohya's `metadata.json`;
+//! 4. the `.txt` or `.caption` file beside each picture; where there are both, neither wins;
+//! 5. the `.json` file beside each picture.
 //!
 //! Names are one name however Unicode spells them. With a table, pictures may lie in folders below; without one they must lie in
 //! the folder itself. All that is wrong with a folder is reported in one error. `skip_broken` leaves out what cannot be used as a
@@ -13,13 +15,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::captions::{Row, Table, read_side_car};
-use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder};
+use super::folder::{CAPTION_ENDINGS, Entries, JSON, METADATA, is_caption, pictures_folder};
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
 use super::name::{key, listed, shortened, slashed as name};
+use super::wording::Wordings;
+use crate::config::{CaptionFrom, CaptionRules, TRIGGER};
 use crate::error::{Error, Result};
 use crate::hash::sha256;
 
@@ -32,9 +37,8 @@ const UNCAPTIONED_HINT: &str = "set `prompt` in [dataset], or give each picture 
                                 `x.caption` beside `x.jpg`";
 
 /// The remedy for folders as kohya's scripts have them.
-const REPEATS_HINT: &str = "where there is one such folder, set `path` in [dataset] to it, and `epochs` in [train] to as many times \
-                            more as its name's number says; pictures of several go into one folder, those that are to count more \
-                            often as copies of other names";
+const REPEATS_HINT: &str = "make each such folder a source: [[dataset.sources]] with its `path`, a `prompt` or captions, and `repeats` as \
+                            its name's number says";
 
 /// One picture of a dataset: checked, hashed and captioned. Its pixels are decoded when they are asked for, so a folder of
 /// any size fits in memory.
@@ -42,8 +46,12 @@ const REPEATS_HINT: &str = "where there is one such folder, set `path` in [datas
 pub struct Picture {
     /// Relative to the folder of the pictures.
     pub path: PathBuf,
-    /// What the model is told about it; never empty, unless the experiment's prompt is.
+    /// What its source is called, where there are several.
+    pub source: Option<Arc<str>>,
+    /// What the model is told about it where nothing is drawn; never empty, unless the experiment's prompt is.
     pub caption: String,
+    /// All that the model may be told about it.
+    pub wordings: Wordings,
     /// Of the file's bytes, in lower-case hexadecimal.
     pub sha256: String,
     /// Upright, in pixels.
@@ -54,6 +62,12 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// As one of several sources' pictures.
+    #[must_use]
+    pub fn of_source(self, source: Option<Arc<str>>) -> Self {
+        Self { source, ..self }
+    }
+
     /// Where it lies.
     pub fn file(&self) -> &Path {
         &self.file
@@ -72,7 +86,8 @@ impl Picture {
     /// Its name in the folder, for records: with `/` on every system, and other than every other picture's whatever bytes the
     /// names have.
     pub fn name(&self) -> String {
-        name(&self.path)
+        let own = name(&self.path);
+        self.source.as_ref().map_or_else(|| own.clone(), |source| format!("{source}/{own}"))
     }
 }
 
@@ -105,9 +120,26 @@ pub fn load_dataset(
     skip_broken: bool,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
+    load_captioned(root, prompt, &CaptionRules::default(), skip_broken, warn)
+}
+
+/// As [`load_dataset`], with rules for the captions.
+pub fn load_captioned(
+    root: &Path,
+    prompt: Option<&str>,
+    rules: &CaptionRules,
+    skip_broken: bool,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<Picture>> {
     let base = pictures_folder(root, warn)?;
     let mut problems = Problems::default();
-    let table = Table::read(&base, prompt.is_none(), &mut problems.fatal)?;
+    let is_in_table = prompt.is_none() && matches!(rules.from, CaptionFrom::Any | CaptionFrom::Metadata);
+    let table = Table::read(&base, is_in_table, &mut problems.fatal)?;
+    if table.is_none() && prompt.is_none() && rules.from == CaptionFrom::Metadata {
+        let names = METADATA.join("`, `");
+        return Err(Error::input(format!("the dataset folder `{}` has none of `{names}`", base.display()))
+            .hint("put it there, or say another `from` in [dataset.captions]"));
+    }
     let mut entries = Entries::list(&base, table.is_some())?;
     let rows = || table.iter().flat_map(|table| table.rows.values());
     entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
@@ -116,26 +148,48 @@ pub fn load_dataset(
     if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }
-    let captions = Captions { prompt, table: table.as_ref(), side_cars: &side_cars };
+    let captions = Captions { prompt, rules, table: table.as_ref(), side_cars: &side_cars };
     if let Some((used, unused)) = captions.unused() {
         warn(format!("{used}; {unused} in `{}` are not used", base.display()));
     }
+    let shared = Arc::new(rules.clone());
+    let mut with_trigger = 0;
     let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path), path)).collect();
     let mut pictures = Vec::new();
     for (result, path) in checked {
         match result.map(|content| (content, captions.of(&base, &path))) {
             Err(reason) => problems.broken.push(format!("`{}` {reason}", name(&path))),
-            Ok((content, Ok(caption))) => pictures.push(content.into_picture(&base, path, caption)),
+            Ok((content, Ok(found))) => {
+                with_trigger += usize::from(found.iter().any(|text| text.contains(TRIGGER)));
+                pictures.push(content.into_picture(&base, path, Wordings::new(&found, &shared)));
+            }
             Ok((_, Err(Lack::None(reason)))) => problems.uncaptioned.push(reason),
             Ok((_, Err(Lack::Unusable(reason)))) => problems.fatal.push(reason),
         }
     }
     problems.report(&base, skip_broken, warn)?;
+    if let Some(warning) = trigger_warning(prompt, rules, with_trigger) {
+        warn(warning);
+    }
     if pictures.is_empty() {
         return Err(Error::input(format!("the dataset folder `{}` holds no pictures", base.display()))
             .hint("put PNG, JPEG or WebP files into it, or set `path` in [dataset] to the folder that has them"));
     }
     Ok(pictures)
+}
+
+/// A trigger that no caption asks for, or captions that ask for one that there is not.
+fn trigger_warning(prompt: Option<&str>, rules: &CaptionRules, with_trigger: usize) -> Option<String> {
+    match (&rules.trigger, with_trigger) {
+        (Some(trigger), 0) if prompt.is_none_or(|prompt| !prompt.contains(trigger)) => Some(format!(
+            "no caption has `{TRIGGER}`, so “{trigger}” comes nowhere; `prefix` would put it before every caption"
+        )),
+        (None, found @ 1..) => Some(format!(
+            "the captions of {found} picture(s) have `{TRIGGER}`, which stays as it is: `trigger` of [dataset.captions] says no word \
+             for it"
+        )),
+        _ => None,
+    }
 }
 
 /// The pictures `paths` in the folder `base`, and no others, each with this caption.
@@ -144,7 +198,7 @@ pub fn load_dataset(
 /// One of them is missing or no picture.
 pub fn load_pictures(base: &Path, paths: impl IntoIterator<Item = PathBuf>, caption: &str) -> Result<Vec<Picture>> {
     let load = |path: PathBuf| match check(base, &path) {
-        Ok(content) => Ok(content.into_picture(base, path, caption.to_owned())),
+        Ok(content) => Ok(content.into_picture(base, path, Wordings::of(caption))),
         Err(reason) => Err(Error::run(format!("`{}` {reason}", base.join(path).display()))),
     };
     paths.into_iter().map(load).collect()
@@ -239,8 +293,8 @@ fn missing_files(table: &Table, images: &[PathBuf]) -> Vec<String> {
         }
     };
     let sentence = |(key, row): (&String, &Row)| {
-        let (file, line, shown) = (table.file, row.line, shortened(&name(&row.path)));
-        format!("`{file}` line {line}: the file `{shown}` does not exist{}", reason(key, row))
+        let (file, place, shown) = (table.file, table.place(row.line), shortened(&name(&row.path)));
+        format!("`{file}` {place}: the file `{shown}` does not exist{}", reason(key, row))
     };
     missing.map(sentence).collect()
 }
@@ -253,9 +307,18 @@ struct Content {
 }
 
 impl Content {
-    fn into_picture(self, base: &Path, path: PathBuf, caption: String) -> Picture {
+    fn into_picture(self, base: &Path, path: PathBuf, wordings: Wordings) -> Picture {
         let Self { sha256, width, height } = self;
-        Picture { file: base.join(&path), path, caption, sha256, width, height }
+        Picture {
+            file: base.join(&path),
+            path,
+            source: None,
+            caption: wordings.first(),
+            wordings,
+            sha256,
+            width,
+            height,
+        }
     }
 }
 
@@ -271,44 +334,77 @@ fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
 /// Where captions come from.
 struct Captions<'a> {
     prompt: Option<&'a str>,
+    rules: &'a CaptionRules,
     table: Option<&'a Table>,
     side_cars: &'a SideCars,
 }
 
 impl Captions<'_> {
-    /// What says the captions instead of others that are there too, as a sentence; and the others, as the subject of one.
-    fn unused(&self) -> Option<(String, String)> {
-        let used = match (self.prompt, self.table) {
-            (Some(_), _) => "`prompt` of [dataset] is used for every picture".to_owned(),
-            (None, Some(table)) => format!("the captions of `{}` are used", table.file),
-            (None, None) => return None,
-        };
-        let unused = match (self.prompt.and(self.table), self.side_cars.len()) {
-            (Some(table), _) => format!("the captions of `{}`", table.file),
-            (None, 0) => return None,
-            (None, n) => {
-                let endings = CAPTION_ENDINGS.map(|ending| {
-                    let is_used = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-                    self.side_cars.values().flatten().any(is_used).then(|| format!("`.{ending}`"))
-                });
-                let endings = endings.into_iter().flatten().collect::<Vec<_>>().join(" and ");
-                format!("the captions of {n} {endings} file(s)")
-            }
-        };
-        Some((used, unused))
+    /// The table, if captions come from it.
+    fn used_table(&self) -> Option<&Table> {
+        let is_used = self.prompt.is_none() && matches!(self.rules.from, CaptionFrom::Any | CaptionFrom::Metadata);
+        self.table.filter(|_| is_used)
     }
 
-    /// The caption of one picture, or why it has none. Of what a faulty table may hide nothing is said.
-    fn of(&self, base: &Path, path: &Path) -> std::result::Result<String, Lack> {
+    /// Whether captions may come from files of this ending.
+    fn reads(&self, ending: &str) -> bool {
+        match self.rules.from {
+            _ if self.prompt.is_some() || self.used_table().is_some() => false,
+            CaptionFrom::Any => true,
+            CaptionFrom::Txt => ending == "txt",
+            CaptionFrom::Caption => ending == "caption",
+            CaptionFrom::Json => ending == JSON,
+            CaptionFrom::Metadata | CaptionFrom::FileName => false,
+        }
+    }
+
+    /// What says the captions instead of others that are there too, as a sentence; and the others, as the subject of one.
+    fn unused(&self) -> Option<(String, String)> {
+        let used = match (self.prompt, self.used_table(), self.rules.from) {
+            (Some(_), ..) => "`prompt` of [dataset] is used for every picture".to_owned(),
+            (None, Some(table), _) => format!("the captions of `{}` are used", table.file),
+            (None, None, CaptionFrom::Any | CaptionFrom::Metadata) => return None,
+            (None, None, CaptionFrom::FileName) => "the file names are the captions".to_owned(),
+            (None, None, CaptionFrom::Txt) => "the captions of `.txt` files are used".to_owned(),
+            (None, None, CaptionFrom::Caption) => "the captions of `.caption` files are used".to_owned(),
+            (None, None, CaptionFrom::Json) => "the captions of `.json` files are used".to_owned(),
+        };
+        if let Some(table) = self.table.filter(|_| self.used_table().is_none()) {
+            return Some((used, format!("the captions of `{}`", table.file)));
+        }
+        let is_of = |path: &PathBuf, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+        let unread = CAPTION_ENDINGS.into_iter().filter(|ending| !self.reads(ending));
+        let counts: Vec<(String, usize)> = unread
+            .map(|ending| (ending, self.side_cars.values().flatten().filter(|path| is_of(path, ending)).count()))
+            .filter(|(_, count)| *count > 0)
+            .map(|(ending, count)| (format!("`.{ending}`"), count))
+            .collect();
+        let n: usize = counts.iter().map(|(_, count)| count).sum();
+        let endings = counts.into_iter().map(|(ending, _)| ending).collect::<Vec<_>>().join(" and ");
+        (n > 0).then(|| (used, format!("the captions of {n} {endings} file(s)")))
+    }
+
+    /// The captions of one picture, or why it has none. Of what a faulty table may hide nothing is said.
+    fn of(&self, base: &Path, path: &Path) -> std::result::Result<Vec<String>, Lack> {
         if let Some(prompt) = self.prompt {
-            return Ok(prompt.to_owned());
+            return Ok(vec![prompt.to_owned()]);
         }
-        if let Some(table) = self.table {
-            let text = table.rows.get(&key(path)).and_then(|row| row.text.clone());
+        if let Some(table) = self.used_table() {
+            let texts = table.rows.get(&key(path)).map(|row| row.texts.clone());
             let lack = || Lack::None(format!("`{}` has no row in `{}`", name(path), table.file));
-            return if table.is_whole { text.ok_or_else(lack) } else { Ok(text.unwrap_or_default()) };
+            let texts = if table.is_whole { texts.ok_or_else(lack)? } else { texts.unwrap_or_default() };
+            return Ok(if texts.is_empty() { vec![String::new()] } else { texts });
         }
-        let text = match self.side_cars.get(&stem(path)).map_or(&[][..], Vec::as_slice) {
+        if self.rules.from == CaptionFrom::FileName {
+            return from_name(path);
+        }
+        let beside = self.side_cars.get(&stem(path)).map_or(&[][..], Vec::as_slice);
+        let ending = |path: &Path| path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let mut read: Vec<PathBuf> = beside.iter().filter(|path| self.reads(&ending(path))).cloned().collect();
+        if read.len() > 1 {
+            read.retain(|path| ending(path) != JSON);
+        }
+        let text = match &read[..] {
             [] => return Err(Lack::None(format!("`{}` has no caption", name(path)))),
             [text] => text,
             texts => {
@@ -319,11 +415,23 @@ impl Captions<'_> {
                 )));
             }
         };
-        match read_side_car(&base.join(text)) {
-            Ok(Some(caption)) => Ok(caption),
-            Ok(None) => Err(Lack::None(format!("`{}` is an empty caption", name(text)))),
+        match read_side_car(&base.join(text), self.rules.lines) {
+            Ok(captions) if captions.is_empty() => Err(Lack::None(format!("`{}` is an empty caption", name(text)))),
+            Ok(captions) => Ok(captions),
             Err(reason) => Err(Lack::Unusable(format!("`{}` {reason}", name(text)))),
         }
+    }
+}
+
+/// A picture's name as its caption: without the ending, `_` as a space.
+fn from_name(path: &Path) -> std::result::Result<Vec<String>, Lack> {
+    let stem = path.file_stem().unwrap_or_default().to_str();
+    let stem = stem.ok_or_else(|| Lack::Unusable(format!("`{}`: this name is no text", name(path))))?;
+    let caption = stem.replace('_', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    if caption.is_empty() {
+        Err(Lack::None(format!("`{}`: nothing is in this name", name(path))))
+    } else {
+        Ok(vec![caption])
     }
 }
 

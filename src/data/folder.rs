@@ -15,7 +15,10 @@ use super::name::listed;
 use crate::error::{Error, Result};
 
 /// The caption tables that are read; a folder has at most one.
-pub(super) const METADATA: [&str; 2] = ["metadata.jsonl", METADATA_CSV];
+pub(super) const METADATA: [&str; 3] = ["metadata.jsonl", METADATA_CSV, METADATA_JSON];
+
+/// The one of them that kohya's scripts write.
+pub(super) const METADATA_JSON: &str = "metadata.json";
 
 /// The one of them that has columns.
 pub(super) const METADATA_CSV: &str = "metadata.csv";
@@ -187,8 +190,11 @@ fn is_caption_beside(file: &Path, names: &BTreeSet<std::ffi::OsString>) -> bool 
     is_caption(file) && names.iter().any(|name| is_its_picture(name))
 }
 
-/// Endings of a caption's file; the second is kohya's.
-pub(super) const CAPTION_ENDINGS: [&str; 2] = ["txt", "caption"];
+/// Endings of a caption's file; the second is kohya's, the third ai-toolkit's.
+pub(super) const CAPTION_ENDINGS: [&str; 3] = ["txt", "caption", JSON];
+
+/// The ending of captions that count only where no other lies beside the picture: such files may hold anything.
+pub(super) const JSON: &str = "json";
 
 /// Whether a file holds a caption, by its ending in any case.
 pub(super) fn is_caption(path: &Path) -> bool {

@@ -1,10 +1,12 @@
 //! From photographs to tensors: the folder of pictures, their captions, the transforms, and what is kept on disk.
 //!
-//! In: a folder of image files (with one prompt, with `metadata.jsonl`/`metadata.csv`, or with `.txt` and `.caption` files). Out:
+//! In: a folder of image files (with one prompt, with a table such as `metadata.jsonl`, with `.txt`, `.caption` or
+//! `.json` files, or named as what they show). Out:
 //! [`Picture`]s in a fixed order, decoded and resized exactly as Pillow and torchvision do it, as `[3, H, W]` tensors in
 //! [-1, 1]; the [`Cache`] of what is computed from them once; and the order in which each epoch visits them.
 
 mod cache;
+mod caption_json;
 mod captions;
 mod dataset;
 mod epochs;
@@ -18,9 +20,10 @@ mod quotes;
 mod resize;
 mod text;
 mod transform;
+mod wording;
 
 pub use cache::Cache;
-pub use dataset::{Picture, load_dataset, load_pictures};
+pub use dataset::{Picture, load_captioned, load_dataset, load_pictures};
 pub use epochs::{Epochs, batches};
 pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
@@ -29,3 +32,4 @@ pub use resize::{resize_short_side, resize_short_side_bicubic, short_side_sides}
 pub use transform::{
     center_corner, center_crop, center_crop_floor, crop, flip, from_tensor, random_corner, random_crop, to_tensor,
 };
+pub use wording::Wordings;

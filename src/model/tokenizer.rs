@@ -1,5 +1,7 @@
 //! CLIP's byte-pair tokenizer: prompt to token ids of fixed length.
 //!
+//! Longer texts may be read in several chunks, as kohya's scripts cut them.
+//!
 //! In: a repository's `tokenizer` folder, with `tokenizer.json` or with `vocab.json` and
 //! `merges.txt`. Out: for each prompt begin token, text, end token and padding, always the model's
 //! length (77), and the text that did not fit. The pipeline and the handling of special and of
@@ -21,7 +23,7 @@ const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|
 /// A prompt as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// Begin, text, end, padding: as many ids as [`Tokenizer::len`] says.
+    /// Begin, text, end, padding: as many ids as [`Tokenizer::len`] says, for each chunk.
     pub ids: Vec<u32>,
     /// The end of the prompt, if it did not fit.
     pub cut: Option<String>,
@@ -32,6 +34,7 @@ pub struct Encoded {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     len: usize,
+    chunks: usize,
     begin: u32,
     end: u32,
     pad: u32,
@@ -62,7 +65,13 @@ impl Tokenizer {
             inner.token_to_id(token).ok_or_else(|| Error::run(format!("the token \"{token}\" was not added")))
         };
         let (begin, end, pad) = (id(&tokens.begin)?, id(&tokens.end)?, id(&tokens.pad)?);
-        Ok(Self { len: tokens.len, begin, end, pad, inner })
+        Ok(Self { len: tokens.len, chunks: 1, begin, end, pad, inner })
+    }
+
+    /// The same, which reads a text in so many chunks.
+    #[must_use]
+    pub fn with_chunks(self, chunks: usize) -> Self {
+        Self { chunks: chunks.max(1), ..self }
     }
 
     /// The number of ids of every encoded prompt.
@@ -77,14 +86,42 @@ impl Tokenizer {
             .inner
             .encode(prompt, false)
             .map_err(|e| Error::input(format!("the prompt \"{prompt}\" cannot be tokenized")).cause(e))?;
-        let room = self.len - 2;
+        let room = (self.len - 2) * self.chunks;
         let text = encoding.get_ids();
         let mut ids = vec![self.begin];
         ids.extend(text.iter().take(room));
         ids.push(self.end);
-        ids.resize(self.len, self.pad);
+        ids.resize(room + 2, self.pad);
+        if self.chunks > 1 {
+            ids = self.chunked(&ids);
+        }
         let cut = encoding.get_offsets().get(room).and_then(|(start, _)| prompt.get(*start..));
         Ok(Encoded { ids, cut: cut.map(|text| text.trim().to_string()) })
+    }
+}
+
+impl Tokenizer {
+    /// One long text's ids as chunks: each has the begin token, its share, and the long text's last id, which is the end token where
+    /// no padding is left. A chunk that would have none ends with it, and one of padding alone begins with it.
+    fn chunked(&self, ids: &[u32]) -> Vec<u32> {
+        let last = ids.last().copied().unwrap_or(self.end);
+        let body = ids.get(1..ids.len() - 1).unwrap_or_default();
+        let chunk = |share: &[u32]| {
+            let mut chunk = [&[self.begin], share, &[last]].concat();
+            if let [.., before, end] = &mut chunk[..]
+                && *before != self.end
+                && *before != self.pad
+            {
+                *end = self.end;
+            }
+            if let [_, first, ..] = &mut chunk[..]
+                && *first == self.pad
+            {
+                *first = self.end;
+            }
+            chunk
+        };
+        body.chunks(self.len - 2).flat_map(chunk).collect()
     }
 }
 

@@ -49,6 +49,13 @@ impl Pipeline {
         self.parameters.get(&part).ok_or_else(|| Error::run(format!("the model has no {part} with tensors")))
     }
 
+    /// The same, which reads texts in so many chunks.
+    #[must_use]
+    pub fn with_text_chunks(self, chunks: usize) -> Self {
+        let tokenizers = self.tokenizers.with_chunks(chunks);
+        Self { tokenizers, text_encoders: self.text_encoders.with_chunks(chunks), ..self }
+    }
+
     /// Numbers in all networks.
     pub fn parameter_count(&self) -> usize {
         self.parameters.values().map(Parameters::weight_count).sum::<usize>() + self.vae.parameter_count()

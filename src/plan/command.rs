@@ -13,7 +13,7 @@ use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
 use crate::config::files::{self, Loaded};
-use crate::config::{Adapter, DreamBooth, Dtype, Length, Objective, Plan, Planned, Source};
+use crate::config::{Adapter, ClassPart, DataPart, Dtype, Length, Objective, Plan, Planned, Source};
 use crate::error::{Error, Result};
 use crate::model::build::Trainable;
 use crate::numbers::{bytes, counted, grouped};
@@ -169,7 +169,9 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
         lines.push(format!("these lines assume {family}: the model is not on this machine yet"));
     }
     lines.extend(note(plan).map(|note| format!("note: {note}")));
-    lines.extend(class_images(&plan.objective));
+    lines.extend(captions(plan, &networks));
+    lines.extend(sources(plan));
+    lines.extend(class_images(plan));
     lines.extend(downloads(plan, &networks));
     Ok(lines)
 }
@@ -236,41 +238,75 @@ fn memory(plan: &Plan, memory: &Memory) -> [String; 2] {
     [format!("memory, estimated: {} ({})", bytes(memory.total()), shown.join(", ")), checkpointing]
 }
 
-fn class_images(objective: &Objective) -> Option<String> {
-    let Objective::DreamBooth(dreambooth) = objective else { return None };
-    if let Some(path) = &dreambooth.class_path {
-        let found = local::pictures_in(path).unwrap_or(0);
-        return Some(format!("class images: {} in {}, none is made", counted(found, "picture"), path.display()));
-    }
-    Some(format!(
-        "class images: {} of {:?} in {} of {}, unless they are here",
-        grouped(dreambooth.class_images),
-        dreambooth.class_prompt,
-        counted(dreambooth.class_sample.steps, "step"),
-        dreambooth.class_sample.sampler
-    ))
+/// What it costs that tags are drawn.
+fn captions(plan: &Plan, networks: &Networks) -> Option<String> {
+    let encoders = networks.text_encoders.values();
+    let size = FLOAT * encoders.map(|encoder| encoder.network.parameters() as u64).sum::<u64>();
+    plan.dataset.parts().iter().any(|part| part.rules.draws_tags()).then(|| {
+        format!(
+            "captions: tags are drawn, so texts are encoded when they come, one for each picture of a step, and the text encoders' {} \
+             stay in memory",
+            bytes(size)
+        )
+    })
+}
+
+/// Each source, where there are several.
+fn sources(plan: &Plan) -> Vec<String> {
+    let line = |part: &DataPart| {
+        let name = part.name.as_ref()?;
+        let count = local::pictures(&part.source).map(|count| counted(count, "picture"));
+        let mut told = count.unwrap_or_else(|| "pictures that are not counted yet".to_owned());
+        if part.repeats > 1 {
+            told = format!("{told}, each {} times", part.repeats);
+        }
+        if part.weight.total_cmp(&1.0).is_ne() {
+            told = format!("{told}, loss times {}", part.weight);
+        }
+        if part.prior {
+            told += ", as class images";
+        }
+        let prompt = part.prompt.as_ref().map_or_else(|| "their captions".to_owned(), |prompt| format!("{prompt:?}"));
+        Some(format!("source “{name}”: {told}, with {prompt}"))
+    };
+    plan.dataset.parts().iter().filter_map(line).collect()
+}
+
+fn class_images(plan: &Plan) -> Vec<String> {
+    let Objective::DreamBooth(dreambooth) = &plan.objective else { return Vec::new() };
+    let line = |part: ClassPart| match part {
+        ClassPart::Folder(path, _) => {
+            let found = local::pictures_in(&path).unwrap_or(0);
+            Some(format!("class images: {} in {}, none is made", counted(found, "picture"), path.display()))
+        }
+        ClassPart::Drawn(prompt) => Some(format!(
+            "class images: {} of {prompt:?} in {} of {}, unless they are here",
+            grouped(dreambooth.class_images),
+            counted(dreambooth.class_sample.steps, "step"),
+            dreambooth.class_sample.sampler
+        )),
+        ClassPart::Part(_) => None,
+    };
+    plan.class_parts().into_iter().filter_map(line).collect()
 }
 
 /// Optimizer steps, where that is known before the pictures are here.
 pub fn total_steps(plan: &Plan) -> Option<usize> {
     match plan.train.length {
         Length::Steps(steps) => Some(steps),
-        Length::Epochs(_) => {
-            let pictures = local::pictures(&plan.dataset.source)?;
-            Some(plan.train.total_steps(pictures.max(class_count(&plan.objective))))
-        }
+        Length::Epochs(_) => Some(plan.train.total_steps(epoch_len(plan)?)),
     }
 }
 
 fn steps(plan: &Plan) -> String {
     let batch = counted(plan.train.batch_size * plan.train.gradient_accumulation, "picture");
     let beside = if matches!(plan.objective, Objective::DreamBooth(_)) { " and as many class images" } else { "" };
-    match (plan.train.length, local::pictures(&plan.dataset.source)) {
+    match (plan.train.length, epoch_len(plan)) {
         (Length::Steps(steps), _) => format!("{} of {batch}{beside}", counted(steps, "step")),
-        (Length::Epochs(epochs), Some(pictures)) => {
-            let longest = pictures.max(class_count(&plan.objective));
+        (Length::Epochs(epochs), Some(longest)) => {
+            let pictures = plan.epoch_len(|part| local::pictures(&part.source), |_| Some(0));
             let steps = counted(plan.train.total_steps(longest), "step");
-            let over = if longest > pictures { "class image" } else { "picture" };
+            let over = if pictures.is_some_and(|pictures| longest > pictures) { "class image" } else { "picture" };
             format!("{steps} of {batch}{beside}: {} over {}", counted(epochs, "epoch"), counted(longest, over))
         }
         (Length::Epochs(epochs), None) => {
@@ -280,14 +316,17 @@ fn steps(plan: &Plan) -> String {
     }
 }
 
-/// Class images that an epoch goes through: it lasts until the longer of the two sets is through,
-/// as in diffusers.
-fn class_count(objective: &Objective) -> usize {
-    match objective {
-        Objective::Captions => 0,
-        Objective::DreamBooth(DreamBooth { class_path: Some(path), .. }) => local::pictures_in(path).unwrap_or(0),
-        Objective::DreamBooth(dreambooth) => dreambooth.class_images,
-    }
+/// What an epoch goes through, if all pictures are here.
+fn epoch_len(plan: &Plan) -> Option<usize> {
+    let Plan { objective, .. } = plan;
+    let class = |part: &ClassPart| {
+        Some(match (part, objective) {
+            (ClassPart::Folder(path, _), _) => local::pictures_in(path).unwrap_or(0),
+            (_, Objective::DreamBooth(dreambooth)) => dreambooth.class_images,
+            (_, Objective::Captions) => 0,
+        })
+    };
+    plan.epoch_len(|part| local::pictures(&part.source), class)
 }
 
 fn downloads(plan: &Plan, networks: &Networks) -> Vec<String> {
@@ -298,8 +337,8 @@ fn downloads(plan: &Plan, networks: &Networks) -> Vec<String> {
         lines.push(format!("downloads the model from {}, about {}:", place(&plan.model), bytes(size)));
         lines.extend(missing.iter().map(|file| format!("  {file}")));
     }
-    if !plan.dataset.source.is_here() {
-        lines.push(format!("downloads the pictures from {}, unless they are here", place(&plan.dataset.source)));
+    for part in plan.dataset.parts().iter().filter(|part| !part.source.is_here()) {
+        lines.push(format!("downloads the pictures from {}, unless they are here", place(&part.source)));
     }
     lines.extend(local::missing_encoders(plan).into_iter().filter_map(|name| {
         let (repo, _) = name.repo()?;

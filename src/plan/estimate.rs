@@ -97,7 +97,8 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
     let pixels = (plan.dataset.resolution / networks.downscale).pow(2);
-    let sample = Sample { pixels, tokens: networks.tokens };
+    // Each chunk has a begin and an end, which are read, and of which the UNet sees one.
+    let sample = Sample { pixels, tokens: networks.tokens * plan.text.chunks };
     let text_encoders = networks.text_encoders.values().filter(|_| trained.text_encoder > 0);
     let of_text = text_encoders.map(|encoder| sample.text_activations(&encoder.read)).sum::<u64>();
     let stages = Stages::new(&networks.unet, sample);

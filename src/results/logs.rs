@@ -3,7 +3,8 @@
 //! In: a step's numbers. Out: `loss.csv` (step, epoch, loss, lr, `grad_norm`) and `eval.csv` (step,
 //! `eval_loss`), which a rerun repeats byte for byte, and [`timing.csv`](super::timing), which
 //! nothing compares. Losses are written with as many digits as it takes to read the same number
-//! back.
+//! back. Where images come from several sources, `sources.csv` (step, source, samples, loss) and
+//! `eval_sources.csv` (step, source, `eval_loss`) say the same of each.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,10 @@ use super::timing::{self, TIMING_CSV, Timing};
 pub const LOSS_CSV: &str = "loss.csv";
 /// The evaluation losses.
 pub const EVAL_CSV: &str = "eval.csv";
+/// Where there are several sources of images, the losses of each in each step.
+pub const SOURCES_CSV: &str = "sources.csv";
+/// And their evaluation losses.
+pub const EVAL_SOURCES_CSV: &str = "eval_sources.csv";
 
 /// `loss.csv`'s; the last two with prior preservation only.
 const LOSS_COLUMNS: [&str; 7] = ["step", "epoch", "loss", "lr", "grad_norm", "instance_loss", "prior_loss"];
@@ -40,12 +45,21 @@ pub struct LossRow {
     pub parts: Option<[f32; 2]>,
 }
 
-/// The three logs of a run, open for rows.
+/// The logs of each source, open for rows.
+#[derive(Debug)]
+struct SourceLogs {
+    names: Vec<String>,
+    loss: Log,
+    eval: Log,
+}
+
+/// The logs of a run, open for rows.
 #[derive(Debug)]
 pub struct LossLog {
     loss: Log,
     eval: Log,
     timing: Log,
+    sources: Option<SourceLogs>,
 }
 
 impl LossLog {
@@ -57,6 +71,7 @@ impl LossLog {
             loss: log(LOSS_CSV, &LOSS_COLUMNS[..if parts { 7 } else { 5 }])?,
             eval: log(EVAL_CSV, &["step", "eval_loss"])?,
             timing: log(TIMING_CSV, &timing::COLUMNS)?,
+            sources: None,
         })
     }
 
@@ -71,13 +86,49 @@ impl LossLog {
             let old = fs::read_to_string(&path).map_err(|e| short(run, name, step).cause(e))?;
             Log::resume(&path, &old, step)
         };
-        let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing: resume_timing(run.path(), step)? };
+        let timing = resume_timing(run.path(), step)?;
+        let logs = Self { loss: log(LOSS_CSV)?, eval: log(EVAL_CSV)?, timing, sources: None };
         let text = fs::read_to_string(run.path().join(LOSS_CSV))?;
         // A header, and one row a step.
         if text.lines().count() != step + 1 {
             return Err(short(run, LOSS_CSV, step));
         }
         Ok(logs)
+    }
+
+    /// Also with the logs of each source, which have these names.
+    pub fn with_sources(mut self, run: &RunDir, step: usize, names: Vec<String>) -> Result<Self> {
+        let log = |name, columns: &[&str]| {
+            let path = run.path().join(name);
+            match fs::read_to_string(&path) {
+                Ok(old) if step > 0 => Log::resume(&path, &old, step),
+                Err(e) if step > 0 => Err(short(run, name, step).cause(e)),
+                _ => Log::create(&path, columns),
+            }
+        };
+        let loss = log(SOURCES_CSV, &["step", "source", "samples", "loss"])?;
+        let eval = log(EVAL_SOURCES_CSV, &["step", "source", "eval_loss"])?;
+        self.sources = Some(SourceLogs { names, loss, eval });
+        Ok(self)
+    }
+
+    /// Adds what the sources' samples, (how many, the sum of their losses), had in a step; nothing of a source that had none.
+    pub fn sources(&mut self, step: usize, losses: impl Iterator<Item = (usize, f64)>) -> Result<()> {
+        let Some(SourceLogs { names, loss, .. }) = &mut self.sources else { return Ok(()) };
+        for (name, (samples, sum)) in names.iter().zip(losses).filter(|(_, (samples, _))| *samples > 0) {
+            let mean = (sum / samples as f64) as f32;
+            loss.row(&[step.to_string(), name.clone(), samples.to_string(), mean.to_string()])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the evaluation loss of each source.
+    pub fn source_evaluations(&mut self, step: usize, losses: &[f64]) -> Result<()> {
+        let Some(SourceLogs { names, eval, .. }) = &mut self.sources else { return Ok(()) };
+        for (name, loss) in names.iter().zip(losses) {
+            eval.row(&[step.to_string(), name.clone(), (*loss as f32).to_string()])?;
+        }
+        Ok(())
     }
 
     /// Adds a step: its numbers and what it took.

@@ -15,15 +15,17 @@ use super::inputs::INPUTS_JSON;
 use super::lock::{DYING, lock};
 use super::names::run_folder;
 use super::{
-    CHECKPOINTS, EVAL_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, PROGRESS_JSON, RESAMPLING_JSON, RUN_JSON, RunDir,
-    TENSORBOARD, TIMING_CSV, WARNINGS_JSON, files, samples,
+    CHECKPOINTS, EVAL_CSV, EVAL_SOURCES_CSV, LOSS_CSV, METRICS_CSV, PLAN_TOML, PROGRESS_JSON, RESAMPLING_JSON,
+    RUN_JSON, RunDir, SOURCES_CSV, TENSORBOARD, TIMING_CSV, WARNINGS_JSON, files, samples,
 };
 use crate::config::PlanDiff;
 use crate::error::{Error, Result, is_full};
 
 /// Everything a run may write but its samples, as `--force` removes it; whatever else lies in the
 /// folder stays.
-const WRITTEN: [&str; 20] = [
+const WRITTEN: [&str; 22] = [
+    SOURCES_CSV,
+    EVAL_SOURCES_CSV,
     RUN_JSON,
     INPUTS_JSON,
     RESAMPLING_JSON,

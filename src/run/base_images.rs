@@ -47,6 +47,9 @@ impl BaseImages {
             train.tf32,
             simd::current()
         );
+        // One chunk is as it was when there was no other.
+        let chunks = Some(of.plan.text.chunks).filter(|chunks| *chunks > 1);
+        let how = chunks.map_or(how.clone(), |chunks| format!("{how} {chunks} chunks"));
         let model = hash::key(&[VERSION, &hash::key(&model), device::arithmetic(of.device), &how]);
         Self { cache: Cache::new(of.run.path().with_file_name(CACHE_FOLDER)), model }
     }

@@ -1,7 +1,6 @@
-//! The class images of prior preservation (Ruiz et al. 2023): made by the base model, or the user's
-//! own.
+//! The class images of prior preservation (Ruiz et al. 2023) that the base model makes.
 //!
-//! In: the plan's class prompt, number and sampling settings. Out: the pictures, captioned with the
+//! In: a class prompt of the plan, number and sampling settings. Out: the pictures, captioned with the
 //! class prompt. Images that are made lie in a folder named by the hash of everything that makes
 //! them: model, prompt, sampler, steps, guidance, size, seed and batch size. So they are made once,
 //! shared by all experiments that ask for the same, topped up where more are asked for, and never
@@ -34,21 +33,17 @@ const VERSION: &str = "7";
 /// The text chunk with the hash of the picture's pixels.
 const PIXELS: &str = "pixels";
 
-/// The class images, found or made. `embeds` holds the conditioning of the class prompt and of the
-/// empty prompt.
+/// The class images of this class prompt, found or made. `embeds` holds its conditioning and that of
+/// the empty prompt.
 pub fn find(
     of: &Experiment,
-    prior: &DreamBooth,
+    (prior, prompt): (&DreamBooth, &str),
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
     model: &BTreeMap<String, String>,
     cache: &Cache,
-    warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
-    if let Some(own) = &prior.class_path {
-        return data::load_dataset(own, Some(&prior.class_prompt), of.plan.dataset.skip_broken, warn);
-    }
-    let key = key(of, prior, model);
+    let key = key(of, prior, prompt, model);
     let folder = cache.root().join("class_images").join(&key);
     let missing = || (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect::<Vec<_>>();
     if missing().is_empty() {
@@ -56,9 +51,9 @@ pub fn find(
     } else {
         let _turn = cache.turn("class_images", &key)?;
         // Another process may have made them meanwhile.
-        make(of, prior, generator, embeds, &folder, &missing())?;
+        make(of, (prior, prompt), generator, embeds, &folder, &missing())?;
     }
-    data::load_pictures(&folder, (0..prior.class_images).map(name), &prior.class_prompt)
+    data::load_pictures(&folder, (0..prior.class_images).map(name), prompt)
 }
 
 /// Whether the picture is there as it was drawn.
@@ -69,7 +64,7 @@ fn is_whole(file: &Path) -> bool {
 }
 
 /// The name of the folder: a hash of everything that decides how the pictures look.
-fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) -> String {
+fn key(of: &Experiment, prior: &DreamBooth, prompt: &str, model: &BTreeMap<String, String>) -> String {
     let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
     // Rounded weights draw other pictures, and each way of using them others again.
     let rounding = match of.plan.train.dtype {
@@ -80,7 +75,7 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
     let settings = [
         VERSION.to_owned(),
         hash::key(&model),
-        prior.class_prompt.clone(),
+        prompt.to_owned(),
         prior.class_sample.sampler.to_string(),
         prior.class_sample.steps.to_string(),
         prior.class_sample.guidance_scale.to_string(),
@@ -88,7 +83,9 @@ fn key(of: &Experiment, prior: &DreamBooth, model: &BTreeMap<String, String>) ->
         prior.class_batch_size.to_string(),
         of.plan.dataset.resolution.to_string(),
     ];
-    hash::key(&settings.iter().chain([&rounding]).map(String::as_str).collect::<Vec<_>>())
+    // One chunk is as it was when there was no other.
+    let chunks = Some(of.plan.text.chunks).filter(|chunks| *chunks > 1).map(|chunks| format!("{chunks} chunks"));
+    hash::key(&settings.iter().chain([&rounding]).chain(&chunks).map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Picture `index`; the names sort as the numbers do.
@@ -99,7 +96,7 @@ fn name(index: usize) -> PathBuf {
 /// Draws every batch that has one of the pictures `missing`, and writes these.
 fn make(
     of: &Experiment,
-    prior: &DreamBooth,
+    (prior, class_prompt): (&DreamBooth, &str),
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
     folder: &Path,
@@ -110,7 +107,7 @@ fn make(
         return Ok(());
     }
     let unknown = || Error::run("the class prompt was not prepared");
-    let prompt = embeds.get(&prior.class_prompt).ok_or_else(unknown)?;
+    let prompt = embeds.get(class_prompt).ok_or_else(unknown)?;
     let negative = embeds.get("").ok_or_else(unknown)?;
     let size = prior.class_batch_size;
     let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
@@ -122,7 +119,7 @@ fn make(
         bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
         let first = batch * size;
         let shot = |index: usize| ImageMetadata {
-            prompt: prior.class_prompt.clone(),
+            prompt: class_prompt.to_owned(),
             params: prior.class_sample.nth(index),
             // Its folder is shared by all experiments on this very model.
             stand_in: None,

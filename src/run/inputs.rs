@@ -5,8 +5,9 @@
 //! folder is hashed once for all runs of a command.
 
 use super::prepare::{hash_data, hash_pictures};
+use super::sources;
 use crate::assets::{self, Reach};
-use crate::config::{Objective, Plan, Source};
+use crate::config::{ClassPart, DataPart, Objective, Plan, Source};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
@@ -23,8 +24,8 @@ type Files = BTreeMap<String, String>;
 #[derive(Default)]
 pub struct Inputs {
     models: Known<Source, Files>,
-    /// By folder, the prompt for all, and whether broken files are left out.
-    data: Known<(Source, Option<String>, bool), Hashes>,
+    /// By the sources, what of them are class images, and whether broken files are left out.
+    data: Known<(Vec<DataPart>, Vec<ClassPart>, bool), Hashes>,
     class: Known<(PathBuf, bool), Files>,
 }
 
@@ -35,7 +36,7 @@ impl Inputs {
     /// # Errors
     /// Wrong input: something is another than it was, or cannot be used any more.
     pub fn compare(&self, run: &RunDir, plan: &Plan, reach: &Reach, progress: &Progress) -> Result<Option<String>> {
-        let has = (reach.has_model(&plan.model), reach.has_dataset(&plan.dataset.source));
+        let has = (reach.has_model(&plan.model), reach.has_dataset(&plan.dataset));
         let mut now = if has.1 { self.data(plan, progress)? } else { Hashes::default() };
         if has.0 {
             now.model = self.hash_model(&plan.model, &assets::find_model(&plan.model, progress)?)?;
@@ -67,11 +68,8 @@ impl Inputs {
         let dataset = &plan.dataset;
         // What is passed over was told when the run was trained.
         let load = |root: &PathBuf, prompt| data::load_dataset(root, prompt, dataset.skip_broken, &mut |_| {});
-        let hash = || {
-            let root = assets::find_dataset(&dataset.source, progress)?;
-            Ok(hash_data(plan, &load(&root, dataset.prompt.as_deref())?))
-        };
-        let mut now = self.data.get((dataset.source.clone(), dataset.prompt.clone(), dataset.skip_broken), hash)?;
+        let hash = || Ok(hash_data(plan, &sources::load(plan, progress, &mut |_| {})?));
+        let mut now = self.data.get((dataset.parts(), plan.class_parts(), dataset.skip_broken), hash)?;
         if let Objective::DreamBooth(prior) = &plan.objective
             && let Some(own) = prior.class_path.as_ref().filter(|own| own.is_dir())
         {

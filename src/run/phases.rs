@@ -6,8 +6,9 @@
 
 use super::Experiment;
 use super::metrics::Judges;
+use super::sources::Loaded;
 use crate::adapter;
-use crate::config::{DreamBooth, Objective, SampleParams};
+use crate::config::{ClassPart, DataPart, DreamBooth, Objective, SampleParams};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::plan::local;
@@ -56,19 +57,24 @@ impl Experiment<'_> {
     }
 
     /// Says what is to come of a run on so many pictures.
-    pub(super) fn expect_run(&self, schedule: &NoiseSchedule, judges: &Judges, images: usize) {
+    pub(super) fn expect_run(&self, schedule: &NoiseSchedule, judges: &Judges, loaded: &[Loaded]) {
         let mut phases = Vec::new();
-        let sides = if self.plan.dataset.random_flip { 2.0 } else { 1.0 };
+        let count = |part: &DataPart| loaded.iter().find(|of| of.part == *part).map(|of| of.pictures.len());
+        let images = loaded.iter().filter(|of| !of.part.prior).map(|of| of.pictures.len()).sum();
+        let flips = self.plan.dataset.parts().iter().any(|part| part.random_flip);
+        let sides = if flips { 2.0 } else { 1.0 };
         let latents = |name: &str, pictures: usize| phase(name, Work::Encoding, pictures, ENCODING * sides);
         phases.push(latents(LATENTS, images));
-        let mut epoch = images;
+        let class = |part: &ClassPart| match &self.plan.objective {
+            Objective::DreamBooth(prior) => Some(class_count(prior, part, loaded)),
+            Objective::Captions => None,
+        };
         if let Objective::DreamBooth(prior) = &self.plan.objective {
-            let class_images = class_images(prior);
             phases.extend(self.class_pictures(prior, schedule));
-            phases.push(latents(CLASS_LATENTS, class_images));
-            epoch = epoch.max(class_images);
+            let all = self.plan.class_parts().iter().filter_map(class).sum();
+            phases.push(latents(CLASS_LATENTS, all));
         }
-        let steps = self.plan.train.total_steps(epoch);
+        let steps = self.plan.train.total_steps(self.plan.epoch_len(count, class).unwrap_or(images));
         let done = Checkpoint::last_step(self.run).ok().flatten().unwrap_or(0);
         let training = phase(TRAINING, Work::Training, steps, self.step_weight());
         phases.push(Phase { skipped: done as u64, ..training });
@@ -90,11 +96,12 @@ impl Experiment<'_> {
     }
 
     fn class_pictures(&self, prior: &DreamBooth, schedule: &NoiseSchedule) -> Option<Phase> {
-        if prior.class_path.is_some() {
+        let prompts = self.plan.drawn_class_prompts().len();
+        if prompts == 0 {
             return None;
         }
         let (calls, batch) = (calls(&prior.class_sample, schedule), prior.class_batch_size);
-        let units = calls * prior.class_images.div_ceil(batch);
+        let units = calls * prior.class_images.div_ceil(batch) * prompts;
         let weight = self.call_weight(&prior.class_sample, calls) * batch as f64;
         Some(phase(CLASS_PICTURES, Work::Drawing, units, weight))
     }
@@ -140,7 +147,11 @@ fn calls(of: &SampleParams, schedule: &NoiseSchedule) -> usize {
     of.sampler_run(schedule).map_or(of.steps, |run| run.timesteps().len())
 }
 
-/// How many there are or will be.
-fn class_images(prior: &DreamBooth) -> usize {
-    prior.class_path.as_deref().map_or(prior.class_images, |folder| local::pictures_in(folder).unwrap_or(0))
+/// How many class images there are or will be.
+fn class_count(prior: &DreamBooth, part: &ClassPart, loaded: &[Loaded]) -> usize {
+    match part {
+        ClassPart::Drawn(_) => prior.class_images,
+        ClassPart::Folder(folder, _) => local::pictures_in(folder).unwrap_or(0),
+        ClassPart::Part(index) => loaded.get(*index).map_or(0, |of| of.pictures.len()),
+    }
 }

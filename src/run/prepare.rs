@@ -6,11 +6,12 @@
 
 use super::metrics::Judges;
 use super::run_inputs::RunInputs;
+use super::sources::{self, Loaded, treatment};
 use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
 use crate::assets;
-use crate::config::{Objective, Plan, unfit_sampling};
-use crate::data::{self, Cache, Picture};
+use crate::config::{ClassPart, Objective, Plan, unfit_sampling};
+use crate::data::{Cache, Picture};
 use crate::device;
 use crate::error::Result;
 use crate::hash;
@@ -23,9 +24,10 @@ use crate::plan::{command, fit};
 use crate::report::data_grid;
 use crate::results::Hashes;
 use crate::train::examples::{Examples, Role, Sources};
-use crate::train::texts::{TextConditioning, encode_cached};
+use crate::train::texts::{DrawnTexts, KnownTexts, TextConditioning, encode_cached};
 use crate::weights::PartName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tunelab_ops::weight::products_in_bf16;
 
 /// Beside the runs: latents, conditioning and class images by content, shared by all of them.
@@ -36,42 +38,54 @@ impl RunInputs {
     pub fn new(of: &Experiment, judges: &Judges) -> Result<Self> {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
         let warn = &mut |text: String| progress.warn(text);
-        let root = assets::find_dataset(&plan.dataset.source, progress)?;
-        let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
+        let loaded = sources::load(plan, progress, warn)?;
+        let pictures = sources::instances(&loaded);
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
-        of.expect_run(&files.noise_schedule()?, judges, pictures.len());
+        of.expect_run(&files.noise_schedule()?, judges, &loaded);
         let loader = PipelineLoader::of_files(&files, device)
             .training(trained(&adapter::method(&plan.adapter), files.family))
             .seed(plan.seed)
             .dtype(plan.train.dtype);
         loader.check_sizes()?;
-        let mut hashes = Hashes { model: files.hashes()?, ..hash_data(plan, &pictures) };
+        let mut hashes = Hashes { model: files.hashes()?, ..hash_data(plan, &loaded) };
         // Before hours of work; the class images are not known yet.
         run.check_inputs(&hashes)?;
         let cache = Cache::new(run.path().with_file_name(CACHE_FOLDER));
-        let texts = Texts::of_plan(plan, &pictures, &loader.tokenizers()?, warn)?;
+        let chunks = plan.text.chunks;
+        let texts = Texts::of_plan(plan, &loaded, loader.tokenizers()?.with_chunks(chunks), warn)?;
         // Those that are not trained are gone before the UNet comes: Stable Diffusion XL's are 3 GB.
         let (text_encoders, parameters) = loader.text_encoders()?;
         let of_texts: usize = parameters.values().map(Parameters::weight_count).sum();
-        let texts = texts.encode(of, text_encoders, parameters, &hashes.model, &cache)?;
+        let texts = texts.encode(of, text_encoders.with_chunks(chunks), parameters, &hashes.model, &cache)?;
         let ((mut unet, unet_parameters), vae, schedule) = (loader.unet()?, loader.vae()?, loader.schedule()?);
         let total_parameters = of_texts + unet_parameters.weight_count() + vae.parameter_count();
 
         let vae_hash = hash_of_part(&hashes.model, PartName::Vae);
-        let sources = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
-        let examples = Examples::new(&pictures, Role::Instance, &plan.dataset, &sources)?;
+        let from = Sources { vae: &vae, vae_hash: &vae_hash, cache: &cache, device, progress, interrupt };
+        let own: Vec<_> =
+            loaded.iter().filter(|of| !of.part.prior).map(|of| (&of.pictures[..], treatment(&of.part))).collect();
+        let examples = Examples::of_sources(&own, Role::Instance, &plan.dataset, &from)?;
+        let mut class_counts = Vec::new();
+        let mut class_names = Vec::new();
         let class = match &plan.objective {
             Objective::Captions => None,
             Objective::DreamBooth(prior) => {
                 let base = Build::from_parameters(unet_parameters.clone().without_lora());
                 let (base, _) = Unet::new(unet.config(), base)?;
                 let generator = of.image_generator(&base, &vae, &schedule);
-                let embeds = &texts.eval_embeds;
-                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, &cache, warn)?;
-                data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
-                hashes.class = hash_pictures(&found);
-                Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
+                let draw = |prompt: &str| {
+                    class_images::find(of, (prior, prompt), &generator, &texts.eval_embeds, &hashes.model, &cache)
+                };
+                let found = sources::class_images(plan, &loaded, draw, warn)?;
+                let all: Vec<Picture> = found.iter().flat_map(|class| class.pictures.iter().cloned()).collect();
+                data_grid::write(run.path(), &pictures, &all, plan.dataset.resolution)?;
+                hashes.class = hash_pictures(&all);
+                class_counts = found.iter().map(|class| class.pictures.len()).collect();
+                class_names = found.iter().map(|class| class.name.clone()).collect();
+                let found: Vec<_> = found.iter().map(|class| (&class.pictures[..], class.how)).collect();
+                let examples = Examples::of_sources(&found, Role::Class, &plan.dataset, &from)?;
+                Some((examples, prior.prior_loss_weight))
             }
         };
         if plan.train.gradient_checkpointing {
@@ -81,12 +95,17 @@ impl RunInputs {
         run.write_inputs(&hashes)?;
         // The base model's class images were drawn over its own.
         let schedule = plan.train.noise_schedule(schedule)?;
+        let items = sources::items(plan, &loaded, &class_counts);
+        let names = loaded.iter().filter(|of| !of.part.prior).map(|of| of.part.name.clone().unwrap_or_default());
+        let names = [names.collect(), class_names];
         let Encoded { captions, eval_embeds, eval_ids, parameters: text_parameters } = texts;
         Ok(Self {
             files,
             pictures,
             examples,
             class,
+            items,
+            names,
             texts: captions,
             eval_embeds,
             eval_ids,
@@ -132,6 +151,8 @@ struct Texts {
     captions: Ids,
     /// The evaluation's prompts, and those of the class images.
     eval: Ids,
+    /// For the texts that are drawn while training, if any are.
+    drawn: Option<Arc<Tokenizers>>,
 }
 
 /// The texts for training and for drawing.
@@ -144,23 +165,24 @@ struct Encoded {
 }
 
 impl Texts {
-    fn of_plan(
-        plan: &Plan,
-        pictures: &[Picture],
-        tokenizers: &Tokenizers,
-        warn: &mut dyn FnMut(String),
-    ) -> Result<Self> {
-        let class_prompt = match &plan.objective {
-            Objective::DreamBooth(prior) => Some(prior.class_prompt.as_str()),
-            Objective::Captions => None,
-        };
-        let empty = (plan.dataset.caption_dropout > 0.0).then_some("");
-        let captions = pictures.iter().map(|p| p.caption.as_str()).chain(class_prompt).chain(empty);
-        let captions = tokenize(tokenizers, captions, warn)?;
+    fn of_plan(plan: &Plan, loaded: &[Loaded], tokenizers: Tokenizers, warn: &mut dyn FnMut(String)) -> Result<Self> {
+        let class_prompts = plan.class_prompts();
+        let empty = (plan.dataset.caption_dropout > 0.0).then(String::new);
+        let pictures = || loaded.iter().flat_map(|of| &of.pictures);
+        let captions = pictures().flat_map(|p| p.wordings.all()).chain(class_prompts.iter().cloned()).chain(empty);
+        let mut captions = tokenize(&tokenizers, captions, warn)?;
         let drawn = plan.drawn_prompts();
-        let prompts = drawn.iter().map(String::as_str);
-        let prompts = prompts.chain([plan.eval.sample.negative_prompt.as_str(), ""]).chain(class_prompt);
-        Ok(Self { captions, eval: tokenize(tokenizers, prompts, warn)? })
+        let prompts = drawn.iter().chain(&class_prompts).map(String::as_str);
+        let prompts = prompts.chain([plan.eval.sample.negative_prompt.as_str(), ""]);
+        let eval = tokenize(&tokenizers, prompts, warn)?;
+        let is_drawn = pictures().any(|picture| picture.wordings.draws_tags());
+        if is_drawn {
+            // Those with all their tags are told of where they are too long, and seldom trained.
+            let drawn = pictures().filter(|picture| picture.wordings.draws_tags());
+            let whole: BTreeSet<String> = drawn.flat_map(|picture| picture.wordings.all()).collect();
+            captions.retain(|text, _| !whole.contains(text));
+        }
+        Ok(Self { captions, eval, drawn: is_drawn.then(|| Arc::new(tokenizers)) })
     }
 
     /// With the text encoders as they are before the first step; those that are not trained are
@@ -178,10 +200,16 @@ impl Texts {
         let embeds = |ids: &Ids| encode_cached(&without_dropout, &hashes, ids, cache, of.device);
         let eval_embeds = embeds(&self.eval)?;
         let is_trained = parameters.values().any(|parameters| !parameters.trained().is_empty());
-        let (captions, parameters) = if is_trained {
-            (TextConditioning::Trained(encoders, self.captions), parameters)
-        } else {
-            (TextConditioning::Cached(embeds(&self.captions)?), BTreeMap::new())
+        let (captions, parameters) = match self.drawn {
+            tokenizers if is_trained => {
+                (TextConditioning::Trained(encoders, KnownTexts { ids: self.captions, tokenizers }), parameters)
+            }
+            None => (TextConditioning::Cached(embeds(&self.captions)?), BTreeMap::new()),
+            Some(tokenizers) => {
+                let fixed = embeds(&self.captions)?;
+                let texts = DrawnTexts::new(without_dropout, tokenizers, fixed);
+                (TextConditioning::Drawn(Arc::new(texts)), BTreeMap::new())
+            }
         };
         Ok(Encoded { captions, eval_embeds, eval_ids: self.eval, parameters })
     }
@@ -193,11 +221,23 @@ fn trained(method: &Method, family: Family) -> BTreeMap<PartName, Trainable> {
     text.chain([(PartName::Unet, method.unet.clone())]).collect()
 }
 
-/// The pictures' and the captions' hashes.
-pub(super) fn hash_data(plan: &Plan, pictures: &[Picture]) -> Hashes {
-    let own = pictures.iter().filter(|_| plan.dataset.prompt.is_none());
-    let captions = own.map(|p| (p.name(), hash::sha256(p.caption.as_bytes()))).collect();
-    Hashes { data: hash_pictures(pictures), captions: Some(captions), ..Hashes::default() }
+/// The pictures' and the captions' hashes, and those of class images that are all the user's own sources.
+pub(super) fn hash_data(plan: &Plan, loaded: &[Loaded]) -> Hashes {
+    let own = loaded.iter().filter(|of| of.part.prompt.is_none()).flat_map(|of| &of.pictures);
+    let captions = own.map(|p| (p.name(), hash_captions(p))).collect();
+    let data = loaded.iter().filter(|of| !of.part.prior).flat_map(|of| hash_pictures(&of.pictures)).collect();
+    let is_own = |part: &ClassPart| matches!(part, ClassPart::Part(_));
+    let class = plan.class_parts().iter().all(is_own).then(|| loaded.iter().filter(|of| of.part.prior));
+    let class = class.into_iter().flatten().flat_map(|of| hash_pictures(&of.pictures)).collect();
+    Hashes { data, captions: Some(captions), class, ..Hashes::default() }
+}
+
+/// Of one caption its own hash, of several one for all.
+fn hash_captions(picture: &Picture) -> String {
+    match &picture.wordings.all()[..] {
+        [only] => hash::sha256(only.as_bytes()),
+        several => hash::key(&several.iter().map(String::as_str).collect::<Vec<_>>()),
+    }
 }
 
 /// SHA-256 of every picture, by its name.

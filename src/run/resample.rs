@@ -7,10 +7,11 @@
 use super::Experiment;
 use super::inputs::Inputs;
 use super::metrics::Judges;
+use super::sources;
 use crate::adapter;
 use crate::assets;
 use crate::config::{Dtype, PlanDiff, Source};
-use crate::data;
+
 use crate::error::Result;
 use crate::pipeline::tokenize;
 use crate::results::{MetricsRecord, RunRecord, SampleSet};
@@ -72,13 +73,9 @@ impl Experiment<'_> {
 
     /// As the run's end does. Photographs that are not here any more are no reason to draw nothing.
     fn measure_again(&self, judges: &Judges, steps: usize) -> Result<Option<(MetricsRecord, f64)>> {
-        let dataset = &self.plan.dataset;
-        let pictures = assets::find_dataset(&dataset.source, self.progress).and_then(|root| {
-            // What is passed over was told when the run was trained.
-            data::load_dataset(&root, dataset.prompt.as_deref(), dataset.skip_broken, &mut |_| {})
-        });
-        match pictures {
-            Ok(pictures) => self.measure(judges, steps, &pictures),
+        // What is passed over was told when the run was trained.
+        match sources::load(self.plan, self.progress, &mut |_| {}) {
+            Ok(loaded) => self.measure(judges, steps, &sources::instances(&loaded)),
             Err(error) if error.is_interrupted() => Err(error),
             Err(error) => {
                 self.progress.warn(format!("the pictures are not measured: {}", error.line()));
@@ -115,6 +112,7 @@ impl Experiment<'_> {
         let trains_weights = adapter::method(&self.plan.adapter).trains_weights();
         let dtype = if trains_weights { Dtype::F32 } else { self.plan.train.dtype };
         let pipeline = load(&files, lora.map(|file| (file, 1.0)).as_ref(), self.device, dtype)?;
+        let pipeline = pipeline.with_text_chunks(self.plan.text.chunks);
         let eval = &self.plan.eval;
         let prompts = self.plan.drawn_prompts();
         let texts = prompts.iter().chain([&eval.sample.negative_prompt]).map(String::as_str);

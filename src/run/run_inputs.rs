@@ -15,6 +15,7 @@ use crate::pipeline::original_names::UnetLevels;
 use crate::pipeline::{Ids, ModelFiles, PromptEmbeds};
 use crate::results::{Hashes, TrainingSummary};
 use crate::train::examples::Examples;
+use crate::train::items::Items;
 use crate::train::objective::Predictor;
 use crate::train::texts::TextConditioning;
 use crate::train::trainer::TrainerInputs;
@@ -33,6 +34,10 @@ pub struct RunInputs {
     pub examples: Examples,
     /// The class images of prior preservation, and the weight of their loss.
     pub class: Option<(Examples, f64)>,
+    /// What an epoch goes through.
+    pub items: Items,
+    /// The names of the sources of images, and of class images.
+    pub names: [Vec<String>; 2],
     /// Captions for training.
     pub texts: TextConditioning,
     /// The base model's conditioning of the evaluation prompts and the negative prompt.
@@ -66,11 +71,17 @@ impl RunInputs {
             vae: &self.vae,
             examples: &self.examples,
             class: self.class.as_ref().map(|(examples, weight)| (examples, *weight)),
+            items: self.items.clone(),
             train: &plan.train,
             ema_decay: adapter::method(&plan.adapter).ema_decay,
             seed: plan.seed,
             digest: self.hashes.digest(),
         }
+    }
+
+    /// The names of all sources, where there are several of images or of class images.
+    pub fn source_names(&self) -> Option<Vec<String>> {
+        self.names.iter().any(|names| names.len() > 1).then(|| self.names.concat())
     }
 
     /// What is written of it after the training.
@@ -132,6 +143,7 @@ impl RunInputs {
     pub fn texts_without_dropout(&self) -> Result<TextConditioning> {
         Ok(match &self.texts {
             TextConditioning::Cached(embeds) => TextConditioning::Cached(embeds.clone()),
+            TextConditioning::Drawn(texts) => TextConditioning::Drawn(Arc::clone(texts)),
             TextConditioning::Trained(encoders, ids) => {
                 let encoders = encoders.over(|part| Ok(self.text_encoder_parameters(part)?.without_dropout()))?;
                 TextConditioning::Trained(encoders, ids.clone())
@@ -143,7 +155,7 @@ impl RunInputs {
     /// written.
     pub fn encode_eval_prompts(&self) -> Result<PromptEmbeds> {
         match &self.texts {
-            TextConditioning::Cached(_) => Ok(self.eval_embeds.clone()),
+            TextConditioning::Cached(_) | TextConditioning::Drawn(_) => Ok(self.eval_embeds.clone()),
             TextConditioning::Trained(encoders, _) => {
                 let written = |part| self.text_encoder_parameters(part)?.without_dropout().folded();
                 encoders.over(written)?.encode_each(&self.eval_ids)

@@ -37,6 +37,8 @@ struct Settings {
     images: usize,
     /// Width and height; the model's own if none.
     size: Option<(usize, usize)>,
+    /// Chunks that texts are read in.
+    chunks: usize,
     /// What the run's model stands in for.
     stand_in: Option<String>,
 }
@@ -61,6 +63,7 @@ impl Settings {
         // A run's own Karras sigmas go with a sampler that has them.
         settings.params.karras = args.karras || (settings.params.karras && settings.params.sampler.has_karras());
         settings.size = args.width.zip(args.height).or(settings.size);
+        settings.chunks = args.text_chunks.unwrap_or(settings.chunks);
         Ok(settings)
     }
 
@@ -85,6 +88,7 @@ impl Settings {
             params: eval.sample,
             images: eval.images,
             size: Some((plan.dataset.resolution, plan.dataset.resolution)),
+            chunks: plan.text.chunks,
             stand_in,
         })
     }
@@ -105,6 +109,7 @@ impl Settings {
             params: SampleParams { seed: 0, sampler, guidance_scale, ..SampleParams::default() },
             images: 1,
             size: None,
+            chunks: 1,
             stand_in: None,
         })
     }
@@ -139,7 +144,7 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let files = assets::find_model(&settings.model, &progress)?;
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files.root, files.hashes()?))?;
     passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));
-    let pipeline = load(&files, settings.lora.as_ref(), &device, dtype)?;
+    let pipeline = load(&files, settings.lora.as_ref(), &device, dtype)?.with_text_chunks(settings.chunks);
     let size = image_size(&pipeline, settings.size)?;
     let prompts = targets.iter().map(|(prompt, _)| prompt.as_str());
     let texts = [settings.params.negative_prompt.as_str()].into_iter().chain(prompts);

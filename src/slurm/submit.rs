@@ -19,7 +19,7 @@ use crate::assets::{self, Hubs, Reach};
 use crate::cli::SubmitArgs;
 use crate::cli::output::print;
 use crate::config::files::{self, Loaded};
-use crate::config::{Plan, Source};
+use crate::config::{Dataset, Plan, Source};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::numbers::counted;
@@ -263,7 +263,7 @@ fn make_executable(_: &Path) -> Result<()> {
 /// Finds, or fetches here, the models and pictures of all missing runs; says what the nodes must fetch.
 fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> {
     let reach = Reach::new(Hubs::from_env());
-    let mut seen: Vec<(&Source, &Source)> = Vec::new();
+    let mut seen: Vec<(&Source, &Dataset)> = Vec::new();
     let mut encoders = Vec::new();
     let mut problems: Vec<Result<()>> = Vec::new();
     for (_, plan) in wanted.iter().flat_map(|of| &of.missing) {
@@ -272,7 +272,7 @@ fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> 
                 encoders.push(name);
             }
         }
-        let both = (&plan.model, &plan.dataset.source);
+        let both = (&plan.model, &plan.dataset);
         if seen.contains(&both) {
             continue;
         }
@@ -289,7 +289,9 @@ fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> 
                 continue;
             }
         }
-        problems.push(assets::find_dataset(both.1, progress).and(assets::find_model(both.0, progress)).map(drop));
+        let parts = both.1.parts();
+        let data = parts.iter().try_for_each(|part| assets::find_dataset(&part.source, progress).map(drop));
+        problems.push(data.and(assets::find_model(both.0, progress).map(drop)));
     }
     all_or_errors(problems.into_iter())?;
     if !encoders.is_empty() {

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod ema;
 pub mod evaluation;
 pub mod examples;
+pub mod items;
 pub mod lr;
 pub mod objective;
 pub mod optimizer;

@@ -84,6 +84,8 @@ pub struct Parts {
     pub instance: Tensor,
     /// The mean over the class half.
     pub prior: Tensor,
+    /// Of each sample with its weight, if that was asked for.
+    pub each: Vec<Tensor>,
 }
 
 /// What the loss of a batch is computed from: all that differs from batch to batch.
@@ -145,15 +147,15 @@ impl Predictor<'_> {
         let device = batch.latents.device();
         let timesteps: Vec<f64> = sample.timesteps.iter().map(|&t| t as f64).collect();
         let pseudo_huber = |t: usize| self.loss.pseudo_huber(self.schedule, t);
-        let weight = |&t: &usize| {
+        let weight = |(&t, of_source): (&usize, &f64)| {
             let snr = self.snr_gamma.map_or(1.0, |gamma| self.schedule.min_snr_weight(t, gamma));
-            (snr * pseudo_huber(t).map_or(1.0, |(factor, _)| factor)) as f32
+            (of_source * snr * pseudo_huber(t).map_or(1.0, |(factor, _)| factor)) as f32
         };
-        let loss_weights: Vec<f32> = sample.timesteps.iter().map(weight).collect();
+        let loss_weights: Vec<f32> = sample.timesteps.iter().zip(&batch.weights).map(weight).collect();
         let threshold = |&t: &usize| Some(pseudo_huber(t)?.1 as f32);
         let huber_c: Option<Vec<f32>> = sample.timesteps.iter().map(threshold).collect();
         let conditioning = match self.texts {
-            TextConditioning::Cached(_) => Some(self.texts.of(&batch.captions)?),
+            TextConditioning::Cached(_) | TextConditioning::Drawn(_) => Some(self.texts.of(&batch.captions)?),
             TextConditioning::Trained(..) => None,
         };
         let input_noise = sample.input_noise.as_ref().unwrap_or(&sample.noise);
@@ -180,12 +182,28 @@ impl Predictor<'_> {
     /// has `instances` samples, and each half's own mean. The min-SNR weights of a half are those
     /// of its own timesteps.
     pub fn prior_preservation_loss(&self, batch: &UnetBatch, instances: usize) -> Result<Parts> {
+        self.prior_preservation_losses(batch, instances, false)
+    }
+
+    /// As [`Self::prior_preservation_loss`], with each sample's own loss if `each`.
+    pub fn prior_preservation_losses(&self, batch: &UnetBatch, instances: usize, each: bool) -> Result<Parts> {
         let prediction = self.predict(batch)?;
         let classes = batch.noisy_latents.dim(0)? - instances;
         Ok(Parts {
+            each: if each { Self::each(batch, &prediction)? } else { Vec::new() },
             instance: Self::mean(batch, &prediction, 0, instances)?,
             prior: Self::mean(batch, &prediction, instances, classes)?,
         })
+    }
+
+    /// The loss, and each sample's own with its weight, of one forward pass.
+    pub fn losses_of_each(&self, batch: &UnetBatch) -> Result<(Tensor, Vec<Tensor>)> {
+        let (prediction, samples) = (self.predict(batch)?, batch.noisy_latents.dim(0)?);
+        Ok((Self::mean(batch, &prediction, 0, samples)?, Self::each(batch, &prediction)?))
+    }
+
+    fn each(batch: &UnetBatch, prediction: &Tensor) -> Result<Vec<Tensor>> {
+        (0..batch.noisy_latents.dim(0)?).map(|i| Self::mean(batch, prediction, i, 1)).collect()
     }
 
     fn predict(&self, batch: &UnetBatch) -> Result<Tensor> {

@@ -1,5 +1,5 @@
-//! Captions as conditioning: computed once and cached, or anew in every step where a text encoder
-//! is trained.
+//! Captions as conditioning: computed once and cached, when they come where tags are drawn anew each time, or anew in every step
+//! where a text encoder is trained.
 //!
 //! In: text encoders, the ids of the texts. Out: [`TextConditioning`], which gives that of a batch.
 
@@ -7,10 +7,12 @@ use crate::data::Cache;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::hash;
-use crate::pipeline::{Conditioning, Ids, PromptEmbeds, TextEncoders, TokenIds};
+use crate::pipeline::{Conditioning, Ids, PromptEmbeds, TextEncoders, TokenIds, Tokenizers};
 use crate::weights::PartName;
 use candle_core::Device;
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
 const CACHE_VERSION: &str = "2";
@@ -60,26 +62,98 @@ fn cache_key(hashes: &BTreeMap<PartName, String>, ids: &TokenIds, device: &Devic
     hash::key(&parts)
 }
 
+/// How many drawn texts are kept in memory, the newest ones.
+const KEPT: usize = 128;
+
+/// Texts that cannot all be told before: each is encoded alone, when it comes, so its numbers depend on nothing else.
+pub struct DrawnTexts {
+    encoders: TextEncoders,
+    tokenizers: Arc<Tokenizers>,
+    /// Those that are known.
+    fixed: PromptEmbeds,
+    kept: Mutex<Kept>,
+}
+
+/// The newest texts and their order.
+#[derive(Default)]
+struct Kept {
+    embeds: PromptEmbeds,
+    order: VecDeque<String>,
+}
+
+impl DrawnTexts {
+    /// `fixed` has the texts that are encoded already.
+    pub fn new(encoders: TextEncoders, tokenizers: Arc<Tokenizers>, fixed: PromptEmbeds) -> Self {
+        Self { encoders, tokenizers, fixed, kept: Mutex::default() }
+    }
+
+    fn of(&self, text: &str) -> Result<Conditioning> {
+        if let Some(fixed) = self.fixed.get(text) {
+            return Ok(fixed.clone());
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.embeds.get(text) {
+            return Ok(found.clone());
+        }
+        let made = self.encoders.encode(&[&self.tokenizers.ids(text)?])?;
+        if kept.order.len() == KEPT {
+            let oldest = kept.order.pop_front().unwrap_or_default();
+            kept.embeds.remove(&oldest);
+        }
+        kept.order.push_back(text.to_owned());
+        kept.embeds.insert(text.to_owned(), made.clone());
+        Ok(made)
+    }
+}
+
+/// The ids of texts for a text encoder that is trained.
+#[derive(Clone)]
+pub struct KnownTexts {
+    /// Those that are known.
+    pub ids: Ids,
+    /// For all others, where tags are drawn.
+    pub tokenizers: Option<Arc<Tokenizers>>,
+}
+
+impl KnownTexts {
+    fn of(&self, text: &str) -> Result<Cow<'_, TokenIds>> {
+        match (self.ids.get(text), &self.tokenizers) {
+            (Some(ids), _) => Ok(Cow::Borrowed(ids)),
+            (None, Some(tokenizers)) => Ok(Cow::Owned(tokenizers.ids(text)?)),
+            (None, None) => Err(unknown(text)),
+        }
+    }
+}
+
+fn unknown(caption: &str) -> Error {
+    Error::run(format!("the caption “{caption}” was not prepared"))
+}
+
 /// Where a batch's conditioning comes from.
 pub enum TextConditioning {
     /// Computed once.
     Cached(PromptEmbeds),
+    /// Computed when a text comes.
+    Drawn(Arc<DrawnTexts>),
     /// Computed in every step, with gradients.
-    Trained(TextEncoders, Ids),
+    Trained(TextEncoders, KnownTexts),
 }
 
 impl TextConditioning {
     /// Of the captions together.
     pub fn of(&self, captions: &[String]) -> Result<Conditioning> {
-        let unknown = |caption: &str| Error::run(format!("the caption “{caption}” was not prepared"));
         match self {
             Self::Cached(embeds) => {
                 let one = |caption: &String| embeds.get(caption).ok_or_else(|| unknown(caption));
                 Conditioning::cat(&captions.iter().map(one).collect::<Result<Vec<_>>>()?)
             }
-            Self::Trained(encoders, ids) => {
-                let one = |caption: &String| ids.get(caption).ok_or_else(|| unknown(caption));
-                encoders.encode(&captions.iter().map(one).collect::<Result<Vec<_>>>()?)
+            Self::Drawn(texts) => {
+                let all = captions.iter().map(|caption| texts.of(caption)).collect::<Result<Vec<_>>>()?;
+                Conditioning::cat(&all.iter().collect::<Vec<_>>())
+            }
+            Self::Trained(encoders, texts) => {
+                let all = captions.iter().map(|caption| texts.of(caption)).collect::<Result<Vec<_>>>()?;
+                encoders.encode(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>())
             }
         }
     }

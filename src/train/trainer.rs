@@ -7,6 +7,7 @@
 use super::checkpoint::{Checkpoint, tensor_name};
 use super::ema::Ema;
 use super::examples::{Batch, Examples};
+use super::items::Items;
 use super::lr::learning_rate;
 use super::objective::{NoiseSample, Predictor, UnetBatch};
 use super::optimizer::{Gradients, Optimizer};
@@ -43,6 +44,8 @@ pub struct TrainerInputs<'a> {
     pub examples: &'a Examples,
     /// The class images of prior preservation and the weight of their loss.
     pub class: Option<(&'a Examples, f64)>,
+    /// What an epoch goes through.
+    pub items: Items,
     /// Rates, batch size, length.
     pub train: &'a Train,
     /// Keep a moving average with this decay.
@@ -54,11 +57,19 @@ pub struct TrainerInputs<'a> {
 }
 
 impl TrainerInputs<'_> {
-    /// Items of an epoch: with class images the longer of both lists; the shorter one begins again,
-    /// as in diffusers.
-    pub fn epoch_len(&self) -> usize {
-        self.examples.len().max(self.class.map_or(0, |(class, _)| class.len()))
+    /// Images from how many sources, and class images from how many.
+    fn sources(&self) -> [usize; 2] {
+        [self.examples.source_count(), self.class.map_or(0, |(class, _)| class.source_count())]
     }
+}
+
+/// The losses of one source's samples in a step.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct SourceLoss {
+    /// How many samples the step had.
+    pub samples: usize,
+    /// The sum of their losses, without the source's weight.
+    pub sum: f64,
 }
 
 /// A batch's loss and, with prior preservation, its two parts.
@@ -80,6 +91,8 @@ pub struct Trainer<'a> {
     scaler: Option<Scaler>,
     /// Steps that were skipped since [`Trainer::skipped_steps`] was last asked.
     skipped: usize,
+    /// Of the last step, images' sources before those of class images; nothing where neither are several.
+    source_losses: Vec<SourceLoss>,
     total: usize,
     /// Optimizer steps done.
     done: usize,
@@ -89,20 +102,21 @@ impl<'a> Trainer<'a> {
     /// At the first step.
     pub fn new(inputs: TrainerInputs<'a>) -> Result<Self> {
         let ema = inputs.ema_decay.map(|decay| Ema::new(decay, &inputs.trained)).transpose()?;
-        let epochs = Epochs::new(inputs.epoch_len(), inputs.train.batch_size, inputs.seed);
+        let epochs = Epochs::new(inputs.items.len(), inputs.train.batch_size, inputs.seed);
         let optimizer = Optimizer::new(inputs.trained.clone(), &inputs.train.optimizer, inputs.train.max_grad_norm)?;
-        let total = inputs.train.total_steps(inputs.epoch_len());
+        let total = inputs.train.total_steps(inputs.items.len());
         let scaler = (inputs.train.dtype == Dtype::F16).then(Scaler::default);
         // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions
         // that a text encoder learns from.
         let dropout = inputs.dropouts.iter().any(|(_, dropout)| dropout.drops());
         let captions =
-            matches!(inputs.predictor.texts, TextConditioning::Trained(..)) && inputs.examples.captions().len() > 1;
+            matches!(inputs.predictor.texts, TextConditioning::Trained(..)) && inputs.examples.has_many_captions();
         let replay = match optimizer.device() {
             Some(device) if !dropout && !captions => Replay::new(device),
             _ => Replay::never(),
         };
-        Ok(Self { inputs, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
+        let source_losses = Vec::new();
+        Ok(Self { inputs, epochs, optimizer, replay, ema, scaler, skipped: 0, source_losses, total, done: 0 })
     }
 
     /// Optimizer steps of the whole run.
@@ -118,6 +132,12 @@ impl<'a> Trainer<'a> {
     /// Optimizer steps done.
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// The losses of each source in the last step: the images' sources, and behind them the class images'. Nothing where neither are
+    /// several.
+    pub fn source_losses(&self) -> &[SourceLoss] {
+        &self.source_losses
     }
 
     /// How many steps were skipped since this was last asked, because in f16 their gradients were
@@ -189,6 +209,9 @@ impl<'a> Trainer<'a> {
         let share = 1.0 / accumulation as f64;
         let mut gradients = Gradients::new();
         let mut losses = Losses::default();
+        let [images, class] = self.inputs.sources();
+        self.source_losses =
+            if images > 1 || class > 1 { vec![SourceLoss::default(); images + class] } else { Vec::new() };
         for _ in 0..accumulation {
             let one = self.accumulate(share, &mut gradients)?;
             losses.total += share * one.total;
@@ -248,11 +271,17 @@ impl<'a> Trainer<'a> {
         for (network, dropout) in &self.inputs.dropouts {
             dropout.set(Some(Generator::stream(self.inputs.seed, &format!("lora dropout {network}"), draw)));
         }
-        let batch = self.prepare(&indices, draw)?;
+        let (batch, sources) = self.prepare(&indices, draw)?;
         let prior = self.inputs.class.map(|(_, weight)| (indices.len(), weight));
         let factor = share * self.loss_scale();
-        let Passed { losses, gradients } =
-            pass::run(&mut self.replay, self.inputs.predictor, &self.optimizer, &batch, prior, factor)?;
+        let each = !self.source_losses.is_empty();
+        let Passed { losses, each, gradients } =
+            pass::run(&mut self.replay, self.inputs.predictor, &self.optimizer, &batch, prior, each, factor)?;
+        for (loss, &(source, weight)) in each.iter().zip(&sources) {
+            let of = &mut self.source_losses[source];
+            of.samples += 1;
+            of.sum += f64::from(loss.to_scalar::<f32>()?) / weight;
+        }
         // Read when the backward pass has been given out, so that a GPU need not wait for it.
         let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
         let losses = losses.iter().map(value).collect::<candle_core::Result<Vec<_>>>()?;
@@ -276,25 +305,27 @@ impl<'a> Trainer<'a> {
         Ok(Losses { total, parts })
     }
 
-    /// The batch `indices` with its noise, drawn as number `draw`; with prior preservation both
-    /// halves.
-    fn prepare(&self, indices: &[usize], draw: u64) -> Result<UnetBatch> {
-        let TrainerInputs { predictor, vae, examples, train, seed, .. } = &self.inputs;
-        let of = |examples: &Examples| {
-            let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
-            examples.batch(&wrapped, vae, *seed, draw)
-        };
+    /// The items `indices` with their noise, drawn as number `draw`; with prior preservation both
+    /// halves. Behind it the source and the weight of each sample.
+    fn prepare(&self, indices: &[usize], draw: u64) -> Result<(UnetBatch, Vec<(usize, f64)>)> {
+        let TrainerInputs { predictor, vae, examples, train, seed, items, .. } = &self.inputs;
         let noise = |latents: &Tensor, samples: usize| {
             let (_, c, h, w) = latents.dims4()?;
             let steps = predictor.schedule.len();
             NoiseSample::new(&[samples, c, h, w], steps, train, *seed, draw, latents.device())
         };
-        let instance = of(examples)?;
-        let Some((class, _)) = self.inputs.class else {
-            return predictor.prepare(&instance, &noise(&instance.latents, indices.len())?);
+        let instance = examples.batch(&items.images(indices), vae, *seed, draw)?;
+        let batch = match self.inputs.class {
+            None => instance,
+            Some((class, _)) => {
+                let mut class = class.batch(&items.class(indices), vae, *seed, draw)?;
+                class.sources.iter_mut().for_each(|source| *source += examples.source_count());
+                Batch::cat(&instance, &class)?
+            }
         };
-        let noise = noise(&instance.latents, 2 * indices.len())?;
-        predictor.prepare(&Batch::cat(&instance, &of(class)?)?, &noise)
+        let noise = noise(&batch.latents, batch.captions.len())?;
+        let sources = batch.sources.iter().copied().zip(batch.weights.iter().copied()).collect();
+        Ok((predictor.prepare(&batch, &noise)?, sources))
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

@@ -16,10 +16,20 @@ fn read() -> BTreeMap<String, BTreeSet<String>> {
     let mut tables = BTreeMap::new();
     for (adapter, optimizer) in ADAPTERS.into_iter().zip(["adamw", "lion", "adamw", "lion"]) {
         let text = format!(
-            "wxyz = 1\nmodel = {{ repo = 'a/b', wxyz = 1 }}\ndataset = {{ repo = 'a/b', prompt = 'p', wxyz = 1 }}
+            "wxyz = 1\nmodel = {{ repo = 'a/b', wxyz = 1 }}\ndataset = {{ prompt = 'p', wxyz = 1, captions.wxyz = 1, {} }}
+text.wxyz = 1
             [adapter.{adapter}]\nwxyz = 1\n[train]\nwxyz = 1\n[train.optimizer.{optimizer}]\nwxyz = 1\n[eval]\nwxyz = 1
             [metrics]\nwxyz = 1\n[metrics.paths]\nwxyz = 1\n[log]\nwxyz = 1\n[reference]\nwxyz = 1\n[stands_in_for]\nwxyz = 1\n{}",
-            if adapter.contains('.') { "[adapter.dreambooth]\nwxyz = 1\n" } else { "" }
+            if adapter.contains('.') {
+                "sources = [{ repo = 'a/b', wxyz = 1, captions.wxyz = 1 }]"
+            } else {
+                "repo = 'a/b'"
+            },
+            if adapter.contains('.') {
+                "[adapter.dreambooth]\nwxyz = 1\n[[adapter.dreambooth.subjects]]\nwxyz = 1\n"
+            } else {
+                ""
+            }
         );
         let error = Plan::parse(&text, Path::new("x.toml"), &[]).expect_err("unknown keys").to_string();
         for problem in error.split("error: ").filter(|problem| problem.starts_with("unknown key `wxyz`")) {
@@ -49,8 +59,9 @@ fn known(schema: &Value) -> (Tables, Vec<(String, Value)>) {
                 continue;
             }
             tables.entry(path.to_owned()).or_default().insert(name.clone());
-            if property["type"] == "object" {
-                walk(root, property, &inner, tables, older);
+            let one = if property["type"] == "array" { &property["items"] } else { property };
+            if one["type"] == "object" {
+                walk(root, one, &inner, tables, older);
             }
         }
     }

@@ -10,7 +10,7 @@ use tunelab::results::{Opened, RunDir};
 use super::pixels::fixture;
 
 /// A folder with the given files; content `@name` copies the fixture of that name.
-fn folder(files: &[(&str, &str)]) -> TempDir {
+pub fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = folder.path().join(name);
@@ -40,7 +40,7 @@ fn error(files: &[(&str, &str)], prompt: Option<&str>) -> (Error, String) {
     (error, text)
 }
 
-fn assert_has(text: &str, parts: &[&str]) {
+pub fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
@@ -197,7 +197,7 @@ fn faults_of_a_jsonl_table_are_named_with_their_lines() {
                  {\"file_name\": \"../a.jpg\", \"text\": \"a dog\"}\n\
                  {\"file_name\": \"/etc/a.jpg\", \"text\": \"a dog\"}\n\
                  {\"file_name\": \"b.jpg\", \"caption\": \"a dog\"}\n\
-                 {\"file_name\": \"b.jpg\", \"text\": [\"one\", \"two\"]}\n\
+                 {\"file_name\": \"b.jpg\", \"text\": 7}\n\
                  {\"file_name\": \"b.jpg\", \"text\": \"\"}\n\
                  {\"file_name\": \n\
                  [1]\n";
@@ -555,7 +555,10 @@ fn kohyas_folders_are_named_with_what_to_do() {
     let (problem, text) = error(&files, Some("a dog"));
     assert_has(problem.message(), &["2 problems"]);
     assert_has(&text, &["`10_corgi dog/` is a folder as kohya's scripts have them, whose pictures count 10 times"]);
-    assert_has(&text, &["`2_cat/`", "2 times", "hint: where there is one such folder, set `path` in [dataset] to it"]);
+    assert_has(
+        &text,
+        &["`2_cat/`", "2 times", "hint: make each such folder a source: [[dataset.sources]] with its `path`"],
+    );
     assert!(!text.contains("skip_broken"), "{text}");
     let (pictures, warnings) = load(folder(&files).path(), Some("a dog"), true);
     assert_has(&pictures.unwrap_err().to_string(), &["holds no pictures"]);

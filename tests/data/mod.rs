@@ -1,5 +1,6 @@
 //! Photographs to tensors: decoding, resizing, crops, the dataset folder, the cache, the order.
 
 mod cache;
+mod captions;
 mod dataset;
 mod pixels;

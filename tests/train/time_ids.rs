@@ -27,6 +27,7 @@ fn examples(vae: &Vae, sides: &[(usize, usize)], center_crop: bool) -> Examples 
         random_flip: true,
         caption_dropout: 0.0,
         skip_broken: false,
+        ..Dataset::default()
     };
     encoded(vae, folder.path(), &pictures, &dataset)
 }

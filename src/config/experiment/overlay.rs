@@ -26,7 +26,7 @@ pub(super) enum Rivals {
 const RIVALS: [(&str, &[&[&str]], Rivals); 7] = [
     ("model", &[&["path"], &["repo", "modelscope", "file"], &["builtin"]], Rivals::Argument),
     ("model", &[&["config"], &["builtin"]], Rivals::Argument),
-    ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"]], Rivals::Argument),
+    ("dataset", &[&["path"], &["repo", "modelscope"], &["builtin"], &["sources"]], Rivals::Argument),
     ("train", &[&["epochs"], &["steps"]], Rivals::Argument),
     ("adapter", &[&["lora"], &["full"], &["dreambooth"]], Rivals::Variant),
     ("adapter.dreambooth", &[&["lora"], &["full"]], Rivals::Variant),

@@ -49,8 +49,18 @@ impl<'a> Reader<'a> {
                 let place = if section.is_empty() { "at the top level".into() } else { format!("in [{section}]") };
                 let problem = Problem::new(entry.key.clone(), format!("unknown key `{key}` {place}"));
                 self.push(problem.label(advice(key, section, &asked)));
-            } else if let (true, Value::Table(table)) = (asked.contains_key(&inner), &entry.value) {
-                self.unknown_keys(&inner, table);
+            } else if asked.contains_key(&inner) {
+                match &entry.value {
+                    Value::Table(table) => self.unknown_keys(&inner, table),
+                    Value::List(items) => {
+                        for item in items {
+                            if let Value::Table(table) = &item.value {
+                                self.unknown_keys(&inner, table);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
     }

@@ -50,9 +50,37 @@ impl<'a> Section<'a> {
         Section { broken: entry.is_some() && table.is_none(), ..Section::new(self.reader, path, at, table) }
     }
 
+    /// The tables of the list `key` in this one; none where the file has no such list.
+    pub fn tables_of(&self, key: &str) -> Vec<Section<'a>> {
+        let path = join(&self.path, key);
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let wrong = |at: &Place| {
+            self.problem(at.clone(), format!("`{key}` must be a list of tables"), format!("write [[{path}]]"));
+        };
+        let Value::List(items) = &entry.value else {
+            wrong(&entry.key);
+            return Vec::new();
+        };
+        let mut sections = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.value {
+                Value::Table(table) => {
+                    sections.push(Section::new(self.reader, path.clone(), item.key.clone(), Some(table)));
+                }
+                _ => wrong(&item.at),
+            }
+        }
+        sections
+    }
+
     /// Is the key written?
     pub fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
+    }
+
+    /// Does the table have a list of tables of this name? Asking does not make the name known.
+    pub fn has_tables(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| matches!(table.get(key), Some(Entry { value: Value::List(_), .. })))
     }
 
     /// The value of a key of this kind.

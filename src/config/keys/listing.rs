@@ -27,6 +27,8 @@ pub struct Listing {
     /// The tables of which an experiment has one: the path of the table that they are in, and their
     /// names.
     pub choices: Vec<(String, Vec<&'static str>)>,
+    /// The paths of tables of which an experiment may have several, `[[so]]`.
+    pub lists: Vec<String>,
     path: Vec<String>,
 }
 
@@ -53,6 +55,11 @@ impl Listing {
     pub(super) fn enter(&mut self, name: &str, about: &'static str) {
         self.path.push(name.into());
         self.tables.push((self.path.join("."), about.trim()));
+    }
+
+    pub(super) fn enter_item(&mut self, name: &str, about: &'static str) {
+        self.enter(name, about);
+        self.lists.push(self.path.join("."));
     }
 
     pub(super) fn leave(&mut self) {

@@ -21,7 +21,7 @@ pub use listing::{Known, Listing};
 pub(super) use settings::settings;
 pub(super) use value::{Named, named};
 pub use value::{Setting, Value};
-pub(super) use visit::{Inner, Keys, NoKey, Stated, Visit};
+pub(super) use visit::{Each, Inner, Keys, MaybeTable, NoKey, Stated, Visit};
 pub(super) use write::Lines;
 
 use std::ops::{Bound, RangeInclusive};

@@ -10,8 +10,11 @@ use crate::config::experiment::similar;
 use crate::error::{Error, Result};
 
 /// Tables whose keys are those of another, and so are said only if asked for.
-const TWINS: [(&str, &str); 2] =
-    [("adapter.dreambooth.lora", "adapter.lora"), ("adapter.dreambooth.full", "adapter.full")];
+const TWINS: [(&str, &str); 3] = [
+    ("dataset.sources.captions", "dataset.captions"),
+    ("adapter.dreambooth.lora", "adapter.lora"),
+    ("adapter.dreambooth.full", "adapter.full"),
+];
 
 /// What is said behind all keys.
 const AROUND: [(&str, &str); 3] = [
@@ -52,7 +55,8 @@ pub fn text(listing: &Listing, prefix: &str, columns: usize) -> Result<String> {
             continue;
         }
         let about = twin.map_or_else(|| (*about).to_owned(), |(_, other)| format!("The keys of [{other}]."));
-        out.heading(&format!("[{table}]"), &about);
+        let heading = if listing.lists.contains(table) { format!("[[{table}]]") } else { format!("[{table}]") };
+        out.heading(&heading, &about);
         for known in keys {
             out.key(known);
         }

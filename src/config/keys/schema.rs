@@ -54,16 +54,17 @@ pub fn schema(keys: &Listing) -> Value {
 /// What an experiment must say, if no variant says it.
 fn complete() -> Value {
     let sources = ["path", "repo", "modelscope", "builtin"].map(|key| json!({ "required": [key] }));
-    let source = json!({ "anyOf": sources });
+    let source = json!({ "anyOf": sources.clone() });
+    let several =
+        json!({ "anyOf": sources.into_iter().chain([json!({ "required": ["sources"] })]).collect::<Vec<_>>() });
     let dreambooth = json!({
-        "required": ["class_prompt"],
         "oneOf": [{ "required": ["lora"] }, { "required": ["full"] }],
     });
     json!({
         "required": ["model", "dataset", "adapter"],
         "properties": {
             "model": source,
-            "dataset": source,
+            "dataset": several,
             "adapter": { "minProperties": 1, "properties": { "dreambooth": dreambooth } },
             "reference": { "required": ["label"] },
             "stands_in_for": { "required": ["experiment", "model", "dataset"] },
@@ -93,7 +94,10 @@ fn table(keys: &Listing, path: &str, about: &str) -> Value {
     }
     for (other, about) in &keys.tables {
         if let Some(name) = inside(other) {
-            properties.insert(name, table(keys, other, about));
+            let one = table(keys, other, about);
+            let is_list = keys.lists.contains(other);
+            let list = |items| json!({ "description": about, "type": "array", "minItems": 1, "items": items });
+            properties.insert(name, if is_list { list(one) } else { one });
         }
     }
     let mut out = json!({

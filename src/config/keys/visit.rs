@@ -78,6 +78,24 @@ impl<T: Keys> Stated<T> for Inner {
     }
 }
 
+/// The field is a table of its name, which need not be there.
+pub(crate) struct MaybeTable;
+
+impl<T: Keys + Default> Stated<Option<T>> for MaybeTable {
+    fn state(self, name: &'static str, _doc: &'static str, field: &mut Option<T>, visit: &mut Visit) {
+        visit.optional(name, field);
+    }
+}
+
+/// The field is a list of tables: `[[name]]`.
+pub(crate) struct Each;
+
+impl<T: Keys + Default> Stated<Vec<T>> for Each {
+    fn state(self, name: &'static str, _doc: &'static str, field: &mut Vec<T>, visit: &mut Visit) {
+        visit.each(name, field);
+    }
+}
+
 /// The field follows from others and is no key.
 pub(crate) struct NoKey;
 
@@ -173,6 +191,30 @@ impl<'a> Visit<'a> {
             let mut inner = field.take().unwrap_or_default();
             self.table(name, T::ABOUT, |visit| inner.keys(visit));
             *field = Some(inner);
+        }
+    }
+
+    /// A list of tables, none if it is not there.
+    pub fn each<T: Keys + Default>(&mut self, name: &'static str, list: &mut Vec<T>) {
+        if let Mode::Read(section) = &self.mode {
+            list.clear();
+            for item in section.tables_of(name) {
+                let mut inner = T::default();
+                inner.keys(&mut Visit::read(item));
+                list.push(inner);
+            }
+            return;
+        }
+        let mut one = [T::default()];
+        let items = if self.lists() { &mut one[..] } else { &mut list[..] };
+        for item in items {
+            match &mut self.mode {
+                Mode::Write(lines) => lines.enter_item(name),
+                Mode::List(listing) => listing.enter_item(name, T::ABOUT),
+                Mode::Read(_) => {}
+            }
+            item.keys(self);
+            self.leave();
         }
     }
 

@@ -3,7 +3,7 @@
 //! In: keys and their values, table by table; a table's own keys come before the tables in it. Out:
 //! lines.
 
-use super::{Key, Setting};
+use super::{Key, Kind, Setting};
 
 /// Lines of TOML.
 #[derive(Debug, Default)]
@@ -24,12 +24,23 @@ impl Lines {
         self.path.push(name.into());
     }
 
+    /// One of the tables in a list.
+    pub(super) fn enter_item(&mut self, name: &str) {
+        self.path.push(name.into());
+        self.text.extend(["\n[[", &self.path.join("."), "]]\n"]);
+        self.heading.clone_from(&self.path);
+    }
+
     pub(super) fn leave(&mut self) {
         self.path.pop();
     }
 
     pub(super) fn key(&mut self, key: &Key, value: Option<Setting>) {
         let Some(value) = value.filter(|value| !key.quiet || *value != Setting::Flag(false)) else { return };
+        // One that must have something in it and has nothing is not said.
+        if key.kind == Kind::Text && value == Setting::Text(String::new()) {
+            return;
+        }
         if self.heading != self.path {
             self.text.extend(["\n[", &self.path.join("."), "]\n"]);
             self.heading.clone_from(&self.path);
