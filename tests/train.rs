@@ -134,11 +134,11 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
     let dataset = Dataset {
         source,
         prompt: None,
-        resolution,
+        resolution: resolution.into(),
         center_crop: true,
         random_flip,
         caption_dropout,
-        skip_broken: false,
+        ..Dataset::default()
     };
     (encoded(vae, folder.path(), &pictures, &dataset), TextConditioning::Cached(texts))
 }

@@ -83,7 +83,7 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let latents = Tensor::from_vec(latents, (samples, 4, 8, 8), with.device)?;
         let captions = (0..samples).map(|i| (i % kinds).to_string()).collect();
         let sample = NoiseSample::new(latents.dims(), schedule.len(), &Train::default(), 7, step, with.device)?;
-        let batch = predictor.prepare(&Batch { latents, captions, time_ids: Vec::new() }, &sample)?;
+        let batch = predictor.prepare(&Batch { latents, captions, time_ids: Vec::new(), loss_mask: None }, &sample)?;
         let prior = prior.then_some((samples / 2, 0.7));
         let passed = pass::run(replay, predictor, &optimizer, &batch, prior, scale)?;
         for loss in &passed.losses {

@@ -68,7 +68,7 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let sample = NoiseSample::fixed(with.here(&f["noise"])?, timesteps);
     let half = |i: usize| {
         let (latents, captions) = (row("latents", i, 2)?, captions[i..i + 2].to_vec());
-        Ok::<_, Error>(Batch { latents, captions, time_ids: Vec::new() })
+        Ok::<_, Error>(Batch { latents, captions, time_ids: Vec::new(), loss_mask: None })
     };
     let batch = predictor.prepare(&Batch::cat(&half(0)?, &half(2)?)?, &sample)?;
     let ((parts, loss), tape) = record(|| {

@@ -130,6 +130,7 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let predictor = Predictor { unet: &unet, texts: &texts, schedule, snr_gamma: None, loss: LossFunction::L2 };
     let latents = latents(args, &configs, samples);
     let batch = Batch {
+        loss_mask: None,
         latents: randn(&latents, device)?,
         captions: vec![CAPTION.to_owned(); samples],
         time_ids: vec![time_ids(args); samples],

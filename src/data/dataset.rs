@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use super::captions::{Row, Table, read_side_car};
 use super::folder::{CAPTION_ENDINGS, Entries, METADATA, is_caption, pictures_folder};
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
+use super::mask::MASK_ENDING;
 use super::name::{key, listed, shortened, slashed as name};
 use crate::error::{Error, Result};
 use crate::hash::sha256;
@@ -51,9 +52,23 @@ pub struct Picture {
     /// Upright, in pixels.
     pub height: usize,
     file: PathBuf,
+    /// The file of its mask, and the hash of that.
+    mask: Option<(PathBuf, String)>,
 }
 
 impl Picture {
+    /// Where the mask beside it lies, if there is one.
+    pub fn mask_file(&self) -> Option<&Path> {
+        self.mask.as_ref().map(|(file, _)| file.as_path())
+    }
+
+    /// The name of the mask beside it in the folder, and the SHA-256 of its bytes.
+    pub fn mask(&self) -> Option<(String, &str)> {
+        let (file, sha256) = self.mask.as_ref()?;
+        let beside = self.path.with_file_name(file.file_name()?);
+        Some((name(&beside), sha256))
+    }
+
     /// Where it lies.
     pub fn file(&self) -> &Path {
         &self.file
@@ -112,7 +127,7 @@ pub fn load_dataset(
     let rows = || table.iter().flat_map(|table| table.rows.values());
     entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
     entries.notes(&base).into_iter().for_each(&mut *warn);
-    let (images, side_cars) = sort_files(&base, entries, table.as_ref(), &mut problems);
+    let (images, side_cars, masks) = sort_files(&base, entries, table.as_ref(), &mut problems);
     if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }
@@ -125,7 +140,17 @@ pub fn load_dataset(
     for (result, path) in checked {
         match result.map(|content| (content, captions.of(&base, &path))) {
             Err(reason) => problems.broken.push(format!("`{}` {reason}", name(&path))),
-            Ok((content, Ok(caption))) => pictures.push(content.into_picture(&base, path, caption)),
+            Ok((content, Ok(caption))) => {
+                let mask = masks.get(&stem(&path)).map(|mask| (base.join(mask), mask));
+                match mask.map(|(file, mask)| (hash_file(&file), file, mask)) {
+                    Some((Err(reason), _, mask)) => problems.broken.push(format!("`{}` {reason}", name(mask))),
+                    Some((Ok(sha256), file, _)) => {
+                        let picture = content.into_picture(&base, path, caption);
+                        pictures.push(Picture { mask: Some((file, sha256)), ..picture });
+                    }
+                    None => pictures.push(content.into_picture(&base, path, caption)),
+                }
+            }
             Ok((_, Err(Lack::None(reason)))) => problems.uncaptioned.push(reason),
             Ok((_, Err(Lack::Unusable(reason)))) => problems.fatal.push(reason),
         }
@@ -165,13 +190,14 @@ fn sort_files(
     entries: Entries,
     table: Option<&Table>,
     problems: &mut Problems,
-) -> (Vec<PathBuf>, SideCars) {
+) -> (Vec<PathBuf>, SideCars, Masks) {
     name_folders(base, &entries.folders, table, problems);
-    let (texts, images): (Vec<_>, Vec<_>) = entries
+    let (texts, mut images): (Vec<_>, Vec<_>) = entries
         .files
         .into_iter()
         .filter(|path| !METADATA.iter().any(|table| path.as_os_str() == *table))
         .partition(|path| is_caption(path));
+    let masks = take_masks(&mut images, table);
     let mut spellings: BTreeMap<String, &Path> = BTreeMap::new();
     for image in &images {
         if let Some(other) = spellings.insert(key(image), image) {
@@ -190,7 +216,39 @@ fn sort_files(
             _ => problems.broken.push(format!("`{}` has no picture of its name beside it", name(&text))),
         }
     }
-    (images, side_cars)
+    (images, side_cars, masks)
+}
+
+/// Masks by the key of their picture's name without its ending.
+type Masks = BTreeMap<String, PathBuf>;
+
+/// Takes out of the files what is the mask of another: `x.mask.png` where there is `x.jpg`, unless a row of the table names it as
+/// a picture.
+fn take_masks(images: &mut Vec<PathBuf>, table: Option<&Table>) -> Masks {
+    let stems: BTreeSet<String> = images.iter().map(|path| stem(path)).collect();
+    let mut masks = Masks::new();
+    images.retain(|path| {
+        let Some(of) = mask_of(path).filter(|of| stems.contains(of)) else { return true };
+        if table.is_some_and(|table| table.rows.contains_key(&key(path))) {
+            return true;
+        }
+        masks.insert(of, path.clone());
+        false
+    });
+    masks
+}
+
+/// The key of the name, without its ending, of the picture whose mask this would be.
+fn mask_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let at = name.len().checked_sub(MASK_ENDING.len())?;
+    let is_mask = name.get(at..)?.eq_ignore_ascii_case(MASK_ENDING) && at > 0;
+    is_mask.then(|| key(&path.with_file_name(&name[..at])))
+}
+
+/// SHA-256 of a mask's bytes.
+fn hash_file(file: &Path) -> std::result::Result<String, String> {
+    Ok(sha256(&read_picture(file)?))
 }
 
 /// Says of each folder why it was not entered.
@@ -255,7 +313,7 @@ struct Content {
 impl Content {
     fn into_picture(self, base: &Path, path: PathBuf, caption: String) -> Picture {
         let Self { sha256, width, height } = self;
-        Picture { file: base.join(&path), path, caption, sha256, width, height }
+        Picture { file: base.join(&path), path, caption, sha256, width, height, mask: None }
     }
 }
 

@@ -60,10 +60,16 @@ pub(super) fn read_picture(path: &Path) -> std::result::Result<Vec<u8>, String> 
 
 /// Decodes a file's bytes. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Rgb, String> {
+    Ok(decode_with_alpha(bytes)?.0)
+}
+
+/// As [`decode`], with the opacity of each pixel where the file states it.
+pub(super) fn decode_with_alpha(bytes: &[u8]) -> std::result::Result<(Rgb, Option<Vec<u8>>), String> {
     let format = format_of(bytes)?;
     let mut image = if format == ImageFormat::Jpeg { jpeg::decode(bytes)? } else { png_or_webp(format, bytes)? };
     image.apply_orientation(orientation(format, bytes));
-    Ok(flatten(image))
+    let alpha = image.color().has_alpha().then(|| image.to_rgba8().pixels().map(|pixel| pixel.0[3]).collect());
+    Ok((flatten(image), alpha))
 }
 
 /// PNG, JPEG or WebP, by the first bytes.

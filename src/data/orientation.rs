@@ -38,6 +38,12 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
     number.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
 
+/// Whether width and height change places.
+pub(super) fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
 /// EXIF may be spread over several segments, each with the prefix.
 fn jpeg(bytes: &[u8]) -> Metadata<'_> {
     let mut found = Metadata::default();

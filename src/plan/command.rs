@@ -9,6 +9,7 @@ use super::estimate::{Memory, Trained, estimate};
 use super::listing;
 use super::local;
 use super::networks::{self, FLOAT, Networks};
+use super::shapes::Survey;
 use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
@@ -65,11 +66,12 @@ fn needs(plan: &Plan) -> Result<Vec<String>> {
     let networks = Networks::of(&plan.model)?;
     let [memory, _] = memory(plan, &estimate(plan, &networks, plan.train.dtype == Dtype::F16));
     let mut lines = vec![parts(&networks), trained(&plan.adapter, &networks), memory];
+    lines.extend(shapes(plan));
     // The files themselves are for `plan` to list.
     lines.extend(
         downloads(plan, &networks)
             .into_iter()
-            .filter(|line| !line.starts_with(' '))
+            .filter(|line: &String| !line.starts_with(' '))
             .map(|line| line.trim_end_matches(':').to_owned()),
     );
     Ok(lines)
@@ -169,9 +171,17 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
         lines.push(format!("these lines assume {family}: the model is not on this machine yet"));
     }
     lines.extend(note(plan).map(|note| format!("note: {note}")));
+    lines.extend(shapes(plan));
     lines.extend(class_images(&plan.objective));
     lines.extend(downloads(plan, &networks));
     Ok(lines)
+}
+
+/// The buckets of images that are here, and what is cut of them.
+fn shapes(plan: &Plan) -> Vec<String> {
+    let is_square = !plan.dataset.buckets.on && plan.dataset.resolution.side().is_some();
+    let survey = (!is_square).then(|| Survey::of(plan)).flatten();
+    survey.map(|survey| survey.lines()).unwrap_or_default()
 }
 
 /// What the model is and consists of.
@@ -257,9 +267,18 @@ pub fn total_steps(plan: &Plan) -> Option<usize> {
         Length::Steps(steps) => Some(steps),
         Length::Epochs(_) => {
             let pictures = local::pictures(&plan.dataset.source)?;
+            if let Some(batches) = batches(plan) {
+                return Some(plan.train.total_steps_of_batches(batches));
+            }
             Some(plan.train.total_steps(pictures.max(class_count(&plan.objective))))
         }
     }
+}
+
+/// Batches of an epoch, where there are buckets and the images are here.
+fn batches(plan: &Plan) -> Option<usize> {
+    let survey = plan.dataset.buckets.on.then(|| Survey::of(plan))??;
+    Some(survey.batches(plan, class_count(&plan.objective)))
 }
 
 fn steps(plan: &Plan) -> String {
@@ -269,7 +288,8 @@ fn steps(plan: &Plan) -> String {
         (Length::Steps(steps), _) => format!("{} of {batch}{beside}", counted(steps, "step")),
         (Length::Epochs(epochs), Some(pictures)) => {
             let longest = pictures.max(class_count(&plan.objective));
-            let steps = counted(plan.train.total_steps(longest), "step");
+            let all = batches(plan).map_or_else(|| plan.train.total_steps(longest), |n| plan.train.total_steps_of_batches(n));
+            let steps = counted(all, "step");
             let over = if longest > pictures { "class image" } else { "picture" };
             format!("{steps} of {batch}{beside}: {} over {}", counted(epochs, "epoch"), counted(longest, over))
         }

@@ -6,7 +6,7 @@
 
 use super::prepare::{hash_data, hash_pictures};
 use crate::assets::{self, Reach};
-use crate::config::{Objective, Plan, Source};
+use crate::config::{Dataset, Objective, Plan, Source};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
@@ -23,8 +23,8 @@ type Files = BTreeMap<String, String>;
 #[derive(Default)]
 pub struct Inputs {
     models: Known<Source, Files>,
-    /// By folder, the prompt for all, and whether broken files are left out.
-    data: Known<(Source, Option<String>, bool), Hashes>,
+    /// By all that the table says.
+    data: Known<Dataset, Hashes>,
     class: Known<(PathBuf, bool), Files>,
 }
 
@@ -69,9 +69,9 @@ impl Inputs {
         let load = |root: &PathBuf, prompt| data::load_dataset(root, prompt, dataset.skip_broken, &mut |_| {});
         let hash = || {
             let root = assets::find_dataset(&dataset.source, progress)?;
-            Ok(hash_data(plan, &load(&root, dataset.prompt.as_deref())?))
+            Ok(hash_data(plan, &data::load(&root, dataset, &mut |_| {})?))
         };
-        let mut now = self.data.get((dataset.source.clone(), dataset.prompt.clone(), dataset.skip_broken), hash)?;
+        let mut now = self.data.get(dataset.clone(), hash)?;
         if let Objective::DreamBooth(prior) = &plan.objective
             && let Some(own) = prior.class_path.as_ref().filter(|own| own.is_dir())
         {

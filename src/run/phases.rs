@@ -5,9 +5,11 @@
 //! passes of the UNet over one image of the training's size.
 
 use super::Experiment;
+use super::class_images::sizes as class_sizes;
 use super::metrics::Judges;
 use crate::adapter;
 use crate::config::{DreamBooth, Objective, SampleParams};
+use crate::data::{Picture, Shapes};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::plan::local;
@@ -15,6 +17,8 @@ use crate::progress::{Ended, Phase, Work};
 use crate::results::{ProgressFile, SampleSet};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::examples::{CLASS_LATENTS, LATENTS};
+use crate::train::trainer::Items;
+use std::collections::BTreeSet;
 
 pub(super) const TRAINING: &str = "training";
 pub(super) const MEASURING: &str = "measuring";
@@ -55,20 +59,19 @@ impl Experiment<'_> {
         result
     }
 
-    /// Says what is to come of a run on so many pictures.
-    pub(super) fn expect_run(&self, schedule: &NoiseSchedule, judges: &Judges, images: usize) {
+    /// Says what is to come of a run on these pictures.
+    pub(super) fn expect_run(&self, schedule: &NoiseSchedule, judges: &Judges, pictures: &[Picture]) {
+        let images = pictures.len();
         let mut phases = Vec::new();
         let sides = if self.plan.dataset.random_flip { 2.0 } else { 1.0 };
         let latents = |name: &str, pictures: usize| phase(name, Work::Encoding, pictures, ENCODING * sides);
         phases.push(latents(LATENTS, images));
-        let mut epoch = images;
         if let Objective::DreamBooth(prior) = &self.plan.objective {
             let class_images = class_images(prior);
             phases.extend(self.class_pictures(prior, schedule));
             phases.push(latents(CLASS_LATENTS, class_images));
-            epoch = epoch.max(class_images);
         }
-        let steps = self.plan.train.total_steps(epoch);
+        let steps = self.plan.train.total_steps_of_batches(self.items(pictures).batches(self.plan.train.batch_size));
         let done = Checkpoint::last_step(self.run).ok().flatten().unwrap_or(0);
         let training = phase(TRAINING, Work::Training, steps, self.step_weight());
         phases.push(Phase { skipped: done as u64, ..training });
@@ -77,6 +80,20 @@ impl Experiment<'_> {
         phases.extend(sets.iter().map(|set| self.set(*set, calls)));
         phases.extend(self.measuring(judges, images, &sets));
         self.progress.expect(phases);
+    }
+
+    /// What an epoch goes through; the user's own class images are taken to have the shapes of the others.
+    fn items(&self, pictures: &[Picture]) -> Items {
+        let shapes = Shapes::of(&self.plan.dataset);
+        let cut = |picture: &Picture| shapes.cut([picture.height, picture.width]).map(|cut| cut.size);
+        let sizes: Vec<_> = pictures.iter().filter_map(cut).collect();
+        let Objective::DreamBooth(prior) = &self.plan.objective else { return Items::new(&sizes, None) };
+        let of_class = class_sizes(self.plan, class_images(prior), pictures);
+        let mut class: Vec<_> = of_class.iter().flat_map(|&(size, count)| std::iter::repeat_n(size, count)).collect();
+        let lacking: BTreeSet<_> = sizes.iter().filter(|size| !class.contains(size)).copied().collect();
+        let all = class.len();
+        class.extend(lacking.into_iter().flat_map(|size| std::iter::repeat_n(size, all)));
+        Items::new(&sizes, Some(&class))
     }
 
     /// Says what is to come where these sets of images are drawn, as far as they are missing, and
@@ -116,8 +133,8 @@ impl Experiment<'_> {
 
     /// A call of the UNet for one image, with its share of the decoder's work.
     fn call_weight(&self, of: &SampleParams, calls: usize) -> f64 {
-        let side = self.plan.dataset.resolution.max(1) as f64;
-        let area = (of.width as f64 / side) * (of.height as f64 / side);
+        let trained = self.plan.dataset.resolution.area().max(1) as f64;
+        let area = (of.width * of.height) as f64 / trained;
         let passes = if of.guidance_scale > 1.0 { 2.0 } else { 1.0 };
         area * (passes + DECODING / calls.max(1) as f64)
     }

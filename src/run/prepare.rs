@@ -9,11 +9,12 @@ use super::run_inputs::RunInputs;
 use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
 use crate::assets;
-use crate::config::{Objective, Plan, unfit_sampling};
-use crate::data::{self, Cache, Picture};
+use crate::config::{Objective, Plan, local, unfit_sampling};
+use crate::data::{self, Cache, Picture, Shapes};
 use crate::device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash;
+use crate::numbers::counted;
 use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::unet::Unet;
@@ -37,10 +38,11 @@ impl RunInputs {
         let Experiment { plan, run, device, progress, interrupt, .. } = *of;
         let warn = &mut |text: String| progress.warn(text);
         let root = assets::find_dataset(&plan.dataset.source, progress)?;
-        let pictures = data::load_dataset(&root, plan.dataset.prompt.as_deref(), plan.dataset.skip_broken, warn)?;
+        let pictures = data::load(&root, &plan.dataset, warn)?;
+        note_masks(plan, &pictures, warn);
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
-        of.expect_run(&files.noise_schedule()?, judges, pictures.len());
+        of.expect_run(&files.noise_schedule()?, judges, &pictures);
         let loader = PipelineLoader::of_files(&files, device)
             .training(trained(&adapter::method(&plan.adapter), files.family))
             .seed(plan.seed)
@@ -68,10 +70,11 @@ impl RunInputs {
                 let (base, _) = Unet::new(unet.config(), base)?;
                 let generator = of.image_generator(&base, &vae, &schedule);
                 let embeds = &texts.eval_embeds;
-                let found = class_images::find(of, prior, &generator, embeds, &hashes.model, &cache, warn)?;
-                data_grid::write(run.path(), &pictures, &found, plan.dataset.resolution)?;
+                let sizes = class_images::sizes(plan, prior.class_images, &pictures);
+                let found = class_images::find(of, prior, &sizes, &generator, embeds, &hashes.model, &cache, warn)?;
+                data_grid::write(run.path(), &pictures, &found, &Shapes::of(&plan.dataset))?;
                 hashes.class = hash_pictures(&found);
-                Some((Examples::new(&found, Role::Class, &plan.dataset, &sources)?, prior.prior_loss_weight))
+                Some((Examples::class(&found, &examples, &plan.dataset, &sources)?, prior.prior_loss_weight))
             }
         };
         if plan.train.gradient_checkpointing {
@@ -101,6 +104,14 @@ impl RunInputs {
     }
 }
 
+/// Masks that lie there and are not asked for.
+fn note_masks(plan: &Plan, pictures: &[Picture], warn: &mut dyn FnMut(String)) {
+    let masks = pictures.iter().filter(|picture| picture.mask_file().is_some()).count();
+    if masks > 0 && !plan.dataset.masks.on {
+        warn(format!("{} not used: `masked_loss` in [dataset] is false", counted(masks, "mask")));
+    }
+}
+
 /// What can be said of the model before its weights are read: whether it fits the card, what of it
 /// is passed over, whether its schedule has the steps that are asked for.
 fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> Result<()> {
@@ -115,6 +126,7 @@ fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> R
         short.into_iter().for_each(&mut *warn);
     }
     command::note(plan).into_iter().for_each(&mut *warn);
+    check_sides(plan, files)?;
     let schedule = files.noise_schedule()?;
     passed_over(files)?.into_iter().for_each(&mut *warn);
     // It would show after the training.
@@ -125,6 +137,21 @@ fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> R
         progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
     }
     Ok(())
+}
+
+/// Whether the model's networks can halve images of these sizes as often as they do: a plan is made before the model is here.
+fn check_sides(plan: &Plan, files: &ModelFiles) -> Result<()> {
+    let needed = local::multiple(&plan.model.found_at(&files.root), files.family);
+    let buckets = &plan.dataset.buckets;
+    let (key, sides) =
+        if buckets.on { ("bucket_step", [buckets.step; 2]) } else { ("resolution", plan.dataset.resolution.sides()) };
+    // A square is what every release has taken.
+    let is_free = !buckets.on && plan.dataset.resolution.side().is_some();
+    if is_free || sides.iter().all(|side| side.is_multiple_of(needed)) {
+        return Ok(());
+    }
+    let message = format!("dataset.{key}: this model's networks need sides that are multiples of {needed}");
+    Err(Error::input(message).hint(format!("set dataset.{key} to such")))
 }
 
 /// The ids of all texts of a plan.
@@ -197,7 +224,12 @@ fn trained(method: &Method, family: Family) -> BTreeMap<PartName, Trainable> {
 pub(super) fn hash_data(plan: &Plan, pictures: &[Picture]) -> Hashes {
     let own = pictures.iter().filter(|_| plan.dataset.prompt.is_none());
     let captions = own.map(|p| (p.name(), hash::sha256(p.caption.as_bytes()))).collect();
-    Hashes { data: hash_pictures(pictures), captions: Some(captions), ..Hashes::default() }
+    let mut data = hash_pictures(pictures);
+    if plan.dataset.masks.on {
+        let masks = pictures.iter().filter_map(Picture::mask);
+        data.extend(masks.map(|(name, sha256)| (name, sha256.to_owned())));
+    }
+    Hashes { data, captions: Some(captions), ..Hashes::default() }
 }
 
 /// SHA-256 of every picture, by its name.

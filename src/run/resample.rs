@@ -75,7 +75,7 @@ impl Experiment<'_> {
         let dataset = &self.plan.dataset;
         let pictures = assets::find_dataset(&dataset.source, self.progress).and_then(|root| {
             // What is passed over was told when the run was trained.
-            data::load_dataset(&root, dataset.prompt.as_deref(), dataset.skip_broken, &mut |_| {})
+            data::load(&root, dataset, &mut |_| {})
         });
         match pictures {
             Ok(pictures) => self.measure(judges, steps, &pictures),

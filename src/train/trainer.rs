@@ -14,7 +14,7 @@ use super::pass::{self, Passed};
 use super::scaler::Scaler;
 use super::texts::TextConditioning;
 use crate::config::{Dtype, Train};
-use crate::data::Epochs;
+use crate::data::{Epochs, batch_count};
 use crate::error::{Error, Result};
 use crate::model::lora::Dropout;
 use crate::model::vae::Vae;
@@ -22,7 +22,7 @@ use crate::random::Generator;
 use crate::results::LossRow;
 use crate::weights::PartName;
 use candle_core::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tunelab_ops::replay::Replay;
 
@@ -54,10 +54,43 @@ pub struct TrainerInputs<'a> {
 }
 
 impl TrainerInputs<'_> {
-    /// Items of an epoch: with class images the longer of both lists; the shorter one begins again,
-    /// as in diffusers.
-    pub fn epoch_len(&self) -> usize {
-        self.examples.len().max(self.class.map_or(0, |(class, _)| class.len()))
+    /// Items of an epoch.
+    pub fn items(&self) -> Items {
+        let sizes = |examples: &Examples| (0..examples.len()).filter_map(|i| examples.size_of(i)).collect::<Vec<_>>();
+        Items::new(&sizes(self.examples), self.class.map(|(class, _)| sizes(class)).as_deref())
+    }
+}
+
+/// What an epoch goes through: in each bucket, with class images, the longer of both lists; the shorter one begins again, as in
+/// diffusers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Items {
+    /// The bucket of each item.
+    buckets: Vec<usize>,
+    /// Its instance image and its class image.
+    pairs: Vec<(usize, usize)>,
+}
+
+impl Items {
+    /// Of images of these sizes. An image of a size that the other list lacks is no item.
+    pub fn new(instances: &[[usize; 2]], class: Option<&[[usize; 2]]>) -> Self {
+        let mut items = Self { buckets: Vec::new(), pairs: Vec::new() };
+        let sizes: BTreeSet<[usize; 2]> = instances.iter().copied().collect();
+        for (bucket, size) in sizes.into_iter().enumerate() {
+            let of = |all: &[[usize; 2]]| (0..all.len()).filter(|&i| all[i] == size).collect::<Vec<_>>();
+            let (own, others) = (of(instances), class.map_or_else(|| vec![0], of));
+            let longest = if others.is_empty() { 0 } else { own.len().max(others.len()) };
+            for item in 0..longest {
+                items.buckets.push(bucket);
+                items.pairs.push((own[item % own.len()], others[item % others.len()]));
+            }
+        }
+        items
+    }
+
+    /// Batches of one epoch.
+    pub fn batches(&self, batch_size: usize) -> usize {
+        batch_count(&self.buckets, batch_size)
     }
 }
 
@@ -71,6 +104,7 @@ struct Losses {
 /// The state of a training run.
 pub struct Trainer<'a> {
     inputs: TrainerInputs<'a>,
+    items: Items,
     epochs: Epochs,
     optimizer: Optimizer,
     /// What is kept of the passes on a GPU.
@@ -89,9 +123,10 @@ impl<'a> Trainer<'a> {
     /// At the first step.
     pub fn new(inputs: TrainerInputs<'a>) -> Result<Self> {
         let ema = inputs.ema_decay.map(|decay| Ema::new(decay, &inputs.trained)).transpose()?;
-        let epochs = Epochs::new(inputs.epoch_len(), inputs.train.batch_size, inputs.seed);
+        let items = inputs.items();
+        let epochs = Epochs::of_buckets(items.buckets.clone(), inputs.train.batch_size, inputs.seed);
         let optimizer = Optimizer::new(inputs.trained.clone(), &inputs.train.optimizer, inputs.train.max_grad_norm)?;
-        let total = inputs.train.total_steps(inputs.epoch_len());
+        let total = inputs.train.total_steps_of_batches(epochs.len());
         let scaler = (inputs.train.dtype == Dtype::F16).then(Scaler::default);
         // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions
         // that a text encoder learns from.
@@ -102,7 +137,7 @@ impl<'a> Trainer<'a> {
             Some(device) if !dropout && !captions => Replay::new(device),
             _ => Replay::never(),
         };
-        Ok(Self { inputs, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
+        Ok(Self { inputs, items, epochs, optimizer, replay, ema, scaler, skipped: 0, total, done: 0 })
     }
 
     /// Optimizer steps of the whole run.
@@ -280,21 +315,19 @@ impl<'a> Trainer<'a> {
     /// halves.
     fn prepare(&self, indices: &[usize], draw: u64) -> Result<UnetBatch> {
         let TrainerInputs { predictor, vae, examples, train, seed, .. } = &self.inputs;
-        let of = |examples: &Examples| {
-            let wrapped: Vec<usize> = indices.iter().map(|i| i % examples.len()).collect();
-            examples.batch(&wrapped, vae, *seed, draw)
-        };
+        let pairs = indices.iter().map(|&item| self.items.pairs[item]);
+        let (instances, others): (Vec<usize>, Vec<usize>) = pairs.unzip();
         let noise = |latents: &Tensor, samples: usize| {
             let (_, c, h, w) = latents.dims4()?;
             let steps = predictor.schedule.len();
             NoiseSample::new(&[samples, c, h, w], steps, train, *seed, draw, latents.device())
         };
-        let instance = of(examples)?;
+        let instance = examples.batch(&instances, vae, *seed, draw)?;
         let Some((class, _)) = self.inputs.class else {
             return predictor.prepare(&instance, &noise(&instance.latents, indices.len())?);
         };
         let noise = noise(&instance.latents, 2 * indices.len())?;
-        predictor.prepare(&Batch::cat(&instance, &of(class)?)?, &noise)
+        predictor.prepare(&Batch::cat(&instance, &class.batch(&others, vae, *seed, draw)?)?, &noise)
     }
 
     fn finite(&self, what: &str, value: f64) -> Result<()> {

@@ -238,7 +238,7 @@ fn a_steps_losses_equal_those_of_diffusers_scripts() {
         };
         let texts = TextConditioning::Cached(captions.iter().cloned().zip((0..4).map(one)).collect());
         let time_ids = f.get("time_ids").map_or_else(|| vec![[1; 6]; 4], time_ids);
-        let batch = Batch { latents: f["latents"].clone(), captions, time_ids };
+        let batch = Batch { latents: f["latents"].clone(), captions, time_ids, loss_mask: None };
         let sample = NoiseSample::fixed(
             f["noise"].clone(),
             timesteps(&f["timesteps"]).into_iter().map(|t| t as usize).collect(),

@@ -81,7 +81,7 @@ fn check(
     let texts = TextConditioning::Cached(embeds);
     let half = |i: usize| {
         let captions = captions[i..i + 2].iter().map(|c| (*c).to_owned()).collect();
-        Batch { latents: row("latents", i, 2), captions, time_ids: Vec::new() }
+        Batch { latents: row("latents", i, 2), captions, time_ids: Vec::new(), loss_mask: None }
     };
     let (unet, parameters) = unet(f);
     let timesteps = f["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| t as usize).collect();

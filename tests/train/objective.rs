@@ -51,7 +51,7 @@ fn on_paper(bench: &Bench, batch: &Batch, text: &Tensor, noise: &Tensor, v: bool
 fn losses_follow_their_formulas() {
     let bench = Bench::new(Trainable::None, 1);
     let captions: Vec<String> = ["one", "two", "three"].map(str::to_owned).to_vec();
-    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone(), time_ids: Vec::new() };
+    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone(), time_ids: Vec::new(), loss_mask: None };
     let text = randn(&[3, 77, 24], 2);
     let embeds = captions.into_iter().enumerate().map(|(i, c)| (c, text.narrow(0, i, 1).unwrap().into())).collect();
     let texts = TextConditioning::Cached(embeds);
@@ -102,7 +102,7 @@ fn input_perturbation_reaches_the_input_and_not_the_target() {
     const GAMMA: f64 = 0.3;
     let bench = Bench::new(Trainable::None, 1);
     let captions = vec!["one".to_owned(); 3];
-    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions, time_ids: Vec::new() };
+    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions, time_ids: Vec::new(), loss_mask: None };
     let texts = TextConditioning::Cached([("one".to_owned(), randn(&[1, 77, 24], 2).into())].into());
     let train = Train { input_perturbation: GAMMA, noise_offset: 0.2, ..Train::default() };
     let sample = NoiseSample::new(&[3, 4, 8, 8], 1000, &train, 9, 4, &Device::Cpu).unwrap();
