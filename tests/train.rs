@@ -7,6 +7,7 @@ mod lr;
 mod objective;
 mod optimizer;
 mod overfit;
+mod shapes;
 mod time_ids;
 mod trainer;
 

@@ -158,7 +158,7 @@ pub fn load_dataset(
     problems.report(&base, skip_broken, warn)?;
     if pictures.is_empty() {
         return Err(Error::input(format!("the dataset folder `{}` holds no pictures", base.display()))
-            .hint("put PNG, JPEG or WebP files into it, or set `path` in [dataset] to the folder that has them"));
+            .hint("put image files into it (PNG, JPEG, WebP, BMP, GIF or TIFF), or set `path` in [dataset] to the folder that has them"));
     }
     Ok(pictures)
 }

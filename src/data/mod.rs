@@ -10,6 +10,7 @@ mod captions;
 mod dataset;
 mod epochs;
 mod folder;
+mod icc;
 mod image;
 mod jpeg;
 mod limits;

@@ -30,6 +30,8 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
         ImageFormat::Jpeg => jpeg(bytes),
         ImageFormat::Png => png(bytes),
         ImageFormat::WebP => webp(bytes),
+        // A TIFF file is what EXIF is laid out as.
+        ImageFormat::Tiff => Metadata { exif: Some(bytes.into()), ..Metadata::default() },
         _ => Metadata::default(),
     };
     let exif = found.exif.or_else(|| found.raw_profile.and_then(|text| from_hexadecimal(&text)).map(Cow::Owned));

@@ -16,7 +16,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
-const CACHE_VERSION: &str = "3";
+const CACHE_VERSION: &str = "4";
 
 /// Pictures that are read at once, and as many again wait for the VAE.
 const AHEAD: usize = 8;

@@ -2,4 +2,5 @@
 
 mod cache;
 mod dataset;
+mod formats;
 mod pixels;
