@@ -40,8 +40,7 @@ impl Keys for Buckets {
     const ABOUT: &'static str = "Sizes by shape.";
 
     fn keys(&mut self, visit: &mut Visit) {
-        const ON: &str =
-            "Each image in the bucket nearest to its shape at the resolution's area; a batch has one bucket. False: all are cut to \
+        const ON: &str = "Each image in the bucket nearest to its shape at the resolution's area; a batch has one bucket. False: all are cut to \
              the resolution.";
         const STEP: &str = "With buckets: their sides are multiples of this, which the model's networks must allow.";
         const MIN: &str = "With buckets: their shortest side.";
@@ -51,10 +50,7 @@ impl Keys for Buckets {
         visit.key(flag().quiet().named("buckets", ON), &mut self.on);
         if self.on || visit.lists() {
             let side = || whole(8..=MOST_PIXELS);
-            visit.key(
-                side().usual("64, for the built-in miniature 16").named("bucket_step", STEP),
-                &mut self.step,
-            );
+            visit.key(side().usual("64, for the built-in miniature 16").named("bucket_step", STEP), &mut self.step);
             visit.key(side().usual("half of the resolution").named("min_side", MIN), &mut self.min_side);
             visit.key(side().usual("twice the resolution").named("max_side", MAX), &mut self.max_side);
             visit.key(flag().named("upscale", UPSCALE), &mut self.upscale);

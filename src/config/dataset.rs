@@ -3,8 +3,8 @@
 //! In: what the table says. Out: settings, whose keys are stated here.
 
 use super::buckets::Buckets;
-use super::masks::Masks;
 use super::keys::{Inner, flag, settings, share, sides, text};
+use super::masks::Masks;
 use super::resolution::Resolution;
 use super::source::{Role, Source};
 

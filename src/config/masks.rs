@@ -26,8 +26,7 @@ impl Keys for Masks {
     const ABOUT: &'static str = "Where the loss counts.";
 
     fn keys(&mut self, visit: &mut Visit) {
-        const ON: &str =
-            "Weigh the loss by each image's mask, white 1 and black 0: `x.mask.png` beside `x.jpg`, else its alpha channel.";
+        const ON: &str = "Weigh the loss by each image's mask, white 1 and black 0: `x.mask.png` beside `x.jpg`, else its alpha channel.";
         const LEAST: &str = "With `masked_loss`: the least weight, for what a mask leaves out.";
         visit.key(flag().quiet().named("masked_loss", ON), &mut self.on);
         if self.on || visit.lists() {

@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn a_thousand_sizes_go_where_the_rule_says() {
         let mut random = crate::random::Generator::manual_seed(3);
-        for (area, step, min, max) in [((512, 512), 64, 256, 1024), ((64, 64), 16, 32, 128), ((640, 448), 32, 256, 960)] {
+        for (area, step, min, max) in [((512, 512), 64, 256, 1024), ((64, 64), 16, 32, 128), ((640, 448), 32, 256, 960)]
+        {
             let sizes = plainly(area.0 * area.1, step, min, max);
             for upscale in [true, false] {
                 let set = set(area.0, area.1, step, min, max, upscale);
@@ -142,7 +143,8 @@ mod tests {
                     let mut wanted = Some([bh, bw]);
                     if !upscale && (w < bw || h < bh) {
                         small += 1;
-                        let own = [h, w].map(|side| (side - side % step).min(*sizes.iter().map(|(w, _)| w).max().expect("one")));
+                        let own = [h, w]
+                            .map(|side| (side - side % step).min(*sizes.iter().map(|(w, _)| w).max().expect("one")));
                         wanted = Some(own).filter(|own| own.iter().all(|side| *side >= min));
                     }
                     assert_eq!(set.of([h, w]), wanted, "{w} x {h}, upscale {upscale}");

@@ -121,9 +121,7 @@ fn unknown_format(bytes: &[u8]) -> String {
         _ if bytes.starts_with(b"version https://git-lfs") => {
             "is a Git LFS pointer and not the picture itself; run `git lfs pull` in its folder".to_owned()
         }
-        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => {
-            refused("HEIC")
-        }
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => refused("HEIC"),
         Some(b"ftypavif" | b"ftypavis") => refused("AVIF"),
         _ => format!("is not an image: it does not begin as files of {FORMATS} do"),
     }

@@ -1,7 +1,7 @@
 //! Masks: where in an image the loss counts.
 //!
 //! In: `x.mask.png` beside `x.jpg`, of the same size, white where the loss counts and black where it does not; or an image's alpha
-//! channel. Out: a [`Mask`], resized and cropped as its image, and averaged down to latents (as kohya's sd-scripts: their mode
+//! channel, if anything in it is transparent. Out: a [`Mask`], resized and cropped as its image, and averaged down to latents (as kohya's sd-scripts: their mode
 //! "area"). A mask that is black all over is an error: nothing would be learned from its image.
 
 use super::dataset::Picture;
@@ -68,6 +68,8 @@ fn load(picture: &Picture) -> std::result::Result<Option<Rgb>, String> {
     let (width, height) = (picture.width, picture.height);
     let Some(file) = picture.mask_file() else {
         let (_, alpha) = decode_with_alpha(&read_picture(picture.file())?)?;
+        // Some formats state an opacity whether anything is transparent or not.
+        let alpha = alpha.filter(|alpha| alpha.iter().any(|&a| a != 255));
         return Ok(alpha.map(|alpha| Rgb { width, height, pixels: alpha.iter().flat_map(|a| [*a; 3]).collect() }));
     };
     let (mask, _) = decode_with_alpha(&read_picture(file)?)?;

@@ -134,10 +134,11 @@ pub fn load(root: &Path, dataset: &Dataset, warn: &mut dyn FnMut(String)) -> Res
     let smaller: Vec<String> = smaller.collect();
     if !smaller.is_empty() {
         let told = short_list(&smaller);
-        warn(format!("too small for the bucket of their shape, so trained in a smaller one (`upscale` is false): {told}"));
+        warn(format!(
+            "too small for the bucket of their shape, so trained in a smaller one (`upscale` is false): {told}"
+        ));
     }
-    let (fitting, small): (Vec<_>, Vec<_>) =
-        pictures.into_iter().partition(|picture| set.of(sides(picture)).is_some());
+    let (fitting, small): (Vec<_>, Vec<_>) = pictures.into_iter().partition(|picture| set.of(sides(picture)).is_some());
     let small: Vec<String> = small.iter().map(named).collect();
     if small.is_empty() {
         return Ok(fitting);

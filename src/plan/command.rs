@@ -288,7 +288,8 @@ fn steps(plan: &Plan) -> String {
         (Length::Steps(steps), _) => format!("{} of {batch}{beside}", counted(steps, "step")),
         (Length::Epochs(epochs), Some(pictures)) => {
             let longest = pictures.max(class_count(&plan.objective));
-            let all = batches(plan).map_or_else(|| plan.train.total_steps(longest), |n| plan.train.total_steps_of_batches(n));
+            let all =
+                batches(plan).map_or_else(|| plan.train.total_steps(longest), |n| plan.train.total_steps_of_batches(n));
             let steps = counted(all, "step");
             let over = if longest > pictures { "class image" } else { "picture" };
             format!("{steps} of {batch}{beside}: {} over {}", counted(epochs, "epoch"), counted(longest, over))

@@ -155,8 +155,11 @@ fn make(
     let negative = embeds.get("").ok_or_else(unknown)?;
     let size = prior.class_batch_size;
     // By size, then by number.
-    let batches: BTreeSet<(usize, usize)> =
-        missing.iter().enumerate().flat_map(|(set, missing)| missing.iter().map(move |index| (set, index / size))).collect();
+    let batches: BTreeSet<(usize, usize)> = missing
+        .iter()
+        .enumerate()
+        .flat_map(|(set, missing)| missing.iter().map(move |index| (set, index / size)))
+        .collect();
     let unet_calls = generator.unet_calls(prior.class_sample.sampler, prior.class_sample.steps)?;
     let batch = if batches.len() == 1 { "batch" } else { "batches" };
     of.progress.line(format!("drawing {} in {} {batch}", counted(all, "class picture"), batches.len()));

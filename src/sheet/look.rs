@@ -20,7 +20,7 @@ pub(super) struct Look {
     pub original: [usize; 2],
     /// How it is cut; `None`: it is shown whole.
     pub cut: Option<Cut>,
-    /// The centre crop, made small; where the loss is masked, what is left out is darkened.
+    /// The centre crop, made small, or larger by a whole number; where the loss is masked, what is left out is darkened.
     pub thumbnail: Rgb,
     /// Whether it has a mask that is used.
     pub is_masked: bool,
@@ -63,7 +63,11 @@ impl Caption {
     /// What is kept, and what is cut off.
     pub fn parts(&self) -> (&str, &str) {
         let cut = self.cut.as_deref().unwrap_or_default();
-        self.text.trim_end().rfind(cut).filter(|_| !cut.is_empty()).map_or((&self.text, ""), |at| self.text.split_at(at))
+        self.text
+            .trim_end()
+            .rfind(cut)
+            .filter(|_| !cut.is_empty())
+            .map_or((&self.text, ""), |at| self.text.split_at(at))
     }
 }
 
@@ -111,9 +115,9 @@ fn one(
         }
     }
     let longest = crop.width.max(crop.height).max(1);
-    let side = |side: usize| (side * THUMBNAIL / longest).max(1);
-    let thumbnail =
-        if longest > THUMBNAIL { resize_to(&crop, side(crop.width), side(crop.height)) } else { crop };
+    let times = THUMBNAIL / longest;
+    let side = |side: usize| if times > 0 { side * times } else { (side * THUMBNAIL / longest).max(1) };
+    let thumbnail = if times == 1 { crop } else { resize_to(&crop, side(crop.width), side(crop.height)) };
     Ok(Look {
         name: picture.name(),
         original,
@@ -142,7 +146,8 @@ pub(super) fn difference_hash(image: &Rgb) -> u64 {
 /// The variance of the four-neighbour Laplacian over all inner pixels.
 pub(super) fn sharpness(image: &Rgb) -> f64 {
     let (grey, width) = (grey(image), image.width);
-    let inner = (1..image.height.saturating_sub(1)).flat_map(|y| (1..width.saturating_sub(1)).map(move |x| y * width + x));
+    let inner =
+        (1..image.height.saturating_sub(1)).flat_map(|y| (1..width.saturating_sub(1)).map(move |x| y * width + x));
     let laplacian: Vec<f64> =
         inner.map(|at| grey[at - 1] + grey[at + 1] + grey[at - width] + grey[at + width] - 4.0 * grey[at]).collect();
     let n = laplacian.len().max(1) as f64;

@@ -120,6 +120,8 @@ fn strike(canvas: &mut Rgb, (left, y): (usize, usize), width: usize) {
     let right = (left + width).min(canvas.width);
     if y < canvas.height && left < right {
         let row = 3 * y * canvas.width;
-        canvas.pixels[row + 3 * left..row + 3 * right].chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&RED));
+        canvas.pixels[row + 3 * left..row + 3 * right]
+            .chunks_exact_mut(3)
+            .for_each(|pixel| pixel.copy_from_slice(&RED));
     }
 }

@@ -6,8 +6,8 @@
 //! a random crop the VAE runs in every step. Each picture has the size of its bucket; those of a batch
 //! have one.
 
-use crate::config::Dataset;
 use super::latents::{self, encode};
+use crate::config::Dataset;
 use crate::data::{self, Cache, Cut, Mask, Picture, Rgb, Shapes};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -278,7 +278,9 @@ impl Examples {
             let Example { cut, mask, .. } = &self.pictures[i];
             shape = cut.size.map(|side| side / self.downscale);
             match mask {
-                Some(mask) => weights.extend(mask.at(corner, flipped, self.downscale).into_iter().map(|v| v.max(least))),
+                Some(mask) => {
+                    weights.extend(mask.at(corner, flipped, self.downscale).into_iter().map(|v| v.max(least)))
+                }
                 None => weights.extend(std::iter::repeat_n(1.0, shape[0] * shape[1])),
             }
         }

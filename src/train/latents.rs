@@ -64,8 +64,7 @@ pub(super) fn resized(cuts: &[(&Picture, Cut)], role: Role, from: &Sources) -> R
     let mut all = Vec::with_capacity(cuts.len());
     for some in cuts.chunks(AHEAD) {
         from.interrupt.check()?;
-        let read: Vec<Result<Rgb>> =
-            some.par_iter().map(|(picture, cut)| Ok(cut.resize(&picture.image()?))).collect();
+        let read: Vec<Result<Rgb>> = some.par_iter().map(|(picture, cut)| Ok(cut.resize(&picture.image()?))).collect();
         for image in read {
             all.push(image?);
             bar.inc(1);
@@ -82,10 +81,8 @@ fn title(role: Role) -> &'static str {
 /// Reads those pictures that are not there yet, some at once, and hands them over in their order; ends when nobody listens.
 fn read_ahead(entries: &[Entry], is_there: impl Fn(&Entry) -> bool + Sync, to: &SyncSender<Ahead>) {
     for some in entries.chunks(AHEAD) {
-        let read: Vec<Ahead> = some
-            .par_iter()
-            .map(|entry| if is_there(entry) { Ok(None) } else { entry.read().map(Some) })
-            .collect();
+        let read: Vec<Ahead> =
+            some.par_iter().map(|entry| if is_there(entry) { Ok(None) } else { entry.read().map(Some) }).collect();
         if read.into_iter().any(|ahead| to.send(ahead).is_err()) {
             return;
         }
@@ -103,9 +100,8 @@ impl<'a> Entry<'a> {
     fn new(picture: &'a Picture, cut: Cut, flip: bool, from: &Sources) -> Self {
         let size = cut.key([picture.height, picture.width]);
         let how = device::arithmetic(from.device);
-        let key = |side: &&str| {
-            hash::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &size, side])
-        };
+        let key =
+            |side: &&str| hash::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &size, side]);
         let sides: &[&str] = if flip { &["plain", "flipped"] } else { &["plain"] };
         Self { picture, cut, keys: sides.iter().map(key).collect() }
     }

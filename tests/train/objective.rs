@@ -51,7 +51,8 @@ fn on_paper(bench: &Bench, batch: &Batch, text: &Tensor, noise: &Tensor, v: bool
 fn losses_follow_their_formulas() {
     let bench = Bench::new(Trainable::None, 1);
     let captions: Vec<String> = ["one", "two", "three"].map(str::to_owned).to_vec();
-    let batch = Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone(), time_ids: Vec::new(), loss_mask: None };
+    let batch =
+        Batch { latents: randn(&[3, 4, 8, 8], 1), captions: captions.clone(), time_ids: Vec::new(), loss_mask: None };
     let text = randn(&[3, 77, 24], 2);
     let embeds = captions.into_iter().enumerate().map(|(i, c)| (c, text.narrow(0, i, 1).unwrap().into())).collect();
     let texts = TextConditioning::Cached(embeds);

@@ -14,7 +14,8 @@ use tunelab::train::trainer::{Items, Trainer, TrainerInputs};
 /// The fixture's images, or those of `names`, each with the caption of the bench.
 fn pictures(folder: &TempDir, names: &[&str], dataset: &Dataset) -> Vec<Picture> {
     for (index, name) in names.iter().enumerate() {
-        fs_err::copy(fixture("shapes").join(format!("{name}.png")), folder.path().join(format!("{index}.png"))).unwrap();
+        fs_err::copy(fixture("shapes").join(format!("{name}.png")), folder.path().join(format!("{index}.png")))
+            .unwrap();
     }
     load(folder.path(), dataset, &mut |_| {}).unwrap()
 }
@@ -42,8 +43,7 @@ fn buckets_and_sizes_equal_sd_scripts() {
     assert_eq!(cases.len(), 5);
     let mut seen = 0;
     for case in &cases {
-        let resolution =
-            Resolution { width: number(&case["resolution"][0]), height: number(&case["resolution"][1]) };
+        let resolution = Resolution { width: number(&case["resolution"][0]), height: number(&case["resolution"][1]) };
         let [step, min_side, max_side] = ["step", "min_side", "max_side"].map(|key| number(&case[key]));
         let set = BucketSet::new(resolution, &Buckets { on: true, step, min_side, max_side, upscale: true });
         let sizes: Vec<(usize, usize)> =
@@ -68,8 +68,7 @@ fn latents_of_images_that_are_no_squares_equal_diffusers() {
     for (name, (width, height)) in
         [("wide", (192, 64)), ("tall", (64, 128)), ("square", (64, 64)), ("large", (128, 64))]
     {
-        let dataset =
-            Dataset { resolution: Resolution { width, height }, random_flip: false, ..bucketed(true) };
+        let dataset = Dataset { resolution: Resolution { width, height }, random_flip: false, ..bucketed(true) };
         let dataset = Dataset { buckets: Buckets::default(), ..dataset };
         let ours = examples(&vae, &[name], &dataset).deterministic_batch(&[0], &vae).unwrap();
         let scaled = (&wanted[&format!("{name}.mean")] * vae.config().scaling_factor).unwrap();
@@ -77,10 +76,10 @@ fn latents_of_images_that_are_no_squares_equal_diffusers() {
         let [h, w, .., th, tw] = ours.time_ids[0];
         assert_eq!([th, tw], [height, width], "what the UNet is told of {name}, {w} x {h}");
     }
-    // By buckets of 128 x 128 the shapes are kept: 2.4, 0.64, 1 and 1.58.
+    // With a step of 64 there are buckets of 3 : 1 and 1 : 1; the shapes are 2.4, 0.64, 1 and 1.58.
     let all = examples(&vae, &["wide", "tall", "square", "large"], &bucketed(true));
     let sizes: Vec<_> = (0..4).map(|i| all.size_of(i).unwrap()).collect();
-    assert_eq!(sizes, [[64, 192], [128, 64], [128, 128], [64, 128]]);
+    assert_eq!(sizes, [[64, 192], [192, 64], [128, 128], [128, 128]]);
 }
 
 #[test]
@@ -112,7 +111,7 @@ fn a_random_crop_in_a_bucket_is_where_it_was_cut_and_reaches_both_ends() {
         let size = examples.size_of(index).unwrap();
         let margin = [0, 1].map(|side| Cut::cover(original, size).resized[side] - size[side]);
         let mut seen = std::collections::BTreeSet::new();
-        for draw in 0..150 {
+        for draw in 0..400 {
             let batch = examples.batch(&[index], &vae, SEED, draw).unwrap();
             assert_eq!(batch.latents.dims()[2..], size.map(|side| side / 8));
             let [h, w, top, left, height, width] = batch.time_ids[0];

@@ -100,9 +100,7 @@ impl<'a> Section<'a> {
             return self.wrong(key, entry, "one whole number, or two: [width, height]");
         };
         let side = |item: &Entry| match item.value {
-            Value::Integer(i) => {
-                u64::try_from(i).ok().filter(|side| range.contains(side) && side.is_multiple_of(pair))
-            }
+            Value::Integer(i) => u64::try_from(i).ok().filter(|side| range.contains(side) && side.is_multiple_of(pair)),
             _ => None,
         };
         let [width, height] = [width, height].map(|item| {
