@@ -41,8 +41,7 @@ const PIXELS: &str = "pixels";
 /// empty prompt.
 pub fn find(
     of: &Experiment,
-    prior: &DreamBooth,
-    sizes: &[ClassSize],
+    (prior, sizes): (&DreamBooth, &[ClassSize]),
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
     model: &BTreeMap<String, String>,

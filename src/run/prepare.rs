@@ -71,7 +71,7 @@ impl RunInputs {
                 let generator = of.image_generator(&base, &vae, &schedule);
                 let embeds = &texts.eval_embeds;
                 let sizes = class_images::sizes(plan, prior.class_images, &pictures);
-                let found = class_images::find(of, prior, &sizes, &generator, embeds, &hashes.model, &cache, warn)?;
+                let found = class_images::find(of, (prior, &sizes), &generator, embeds, &hashes.model, &cache, warn)?;
                 data_grid::write(run.path(), &pictures, &found, &Shapes::of(&plan.dataset))?;
                 hashes.class = hash_pictures(&found);
                 Some((Examples::class(&found, &examples, &plan.dataset, &sources)?, prior.prior_loss_weight))

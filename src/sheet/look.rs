@@ -111,7 +111,9 @@ fn one(
     let mask = cut.filter(|_| masked).map(|cut| Mask::of(picture, cut)).transpose()?.flatten();
     if let Some(mask) = &mask {
         for (pixel, weight) in crop.pixels.chunks_exact_mut(3).zip(mask.centered(false, 1)) {
-            pixel.iter_mut().for_each(|value| *value = (f32::from(*value) * (0.25 + 0.75 * weight)) as u8);
+            for value in pixel {
+                *value = (f32::from(*value) * (0.25 + 0.75 * weight)) as u8;
+            }
         }
     }
     let longest = crop.width.max(crop.height).max(1);

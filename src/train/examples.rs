@@ -279,7 +279,7 @@ impl Examples {
             shape = cut.size.map(|side| side / self.downscale);
             match mask {
                 Some(mask) => {
-                    weights.extend(mask.at(corner, flipped, self.downscale).into_iter().map(|v| v.max(least)))
+                    weights.extend(mask.at(corner, flipped, self.downscale).into_iter().map(|v| v.max(least)));
                 }
                 None => weights.extend(std::iter::repeat_n(1.0, shape[0] * shape[1])),
             }
