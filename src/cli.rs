@@ -54,6 +54,10 @@ Where no hub can be reached and the model or the pictures are not on this machin
 into results/a-stand-in, and says so.
 A finished run is not run again; if only [eval]'s pictures have changed, they are drawn again; --force starts over.";
 
+const DATA_EXAMPLES: &str = "\
+Examples:
+  tunelab data experiments/lora_dog.toml
+  tunelab data experiments/lora_dog.toml --set dataset.buckets=true --results look";
 const PLAN_EXAMPLES: &str = "\
 Examples:
   tunelab plan experiments/lora_dog.toml --set adapter.lora.rank=16
@@ -245,6 +249,9 @@ pub enum Command {
     /// comments.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
+    /// Show what the network will see: every image as it is cropped, with its caption; trains nothing.
+    #[command(after_help = DATA_EXAMPLES)]
+    Data(DataArgs),
     /// Draw pictures with a run's result, or with any model and LoRA.
     #[command(after_help = SAMPLE_EXAMPLES)]
     Sample(SampleArgs),
@@ -451,6 +458,26 @@ pub struct PlanArgs {
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// The folder of finished runs, by which the time is estimated and what is done already is known.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Arguments of `tunelab data`.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// The experiment; of several variants or a sweep's runs the first.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace one key of the experiment first. May be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Show its stand-in's data instead.
+    #[arg(long)]
+    pub stand_in: bool,
+    /// This run of its variants or of its sweep.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Where `<name>.data.png` and `<name>.data.html` are written.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
 }

@@ -58,6 +58,7 @@
 //! | [`sample`] | prompt and seed → picture; `sample` |
 //! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
 //! | [`run`] | the recipe; `run`, several at once too |
+//! | [`sheet`] | what the network will see of a data set, as a sheet and a page; `data` |
 //! | [`slurm`] | runs handed to a cluster's Slurm, and how far each is; `submit` and `status` |
 //! | [`serve`] | the page of the results tree, over HTTP, with the runs under way; `serve` |
 //! | [`bench`] | the same work on random weights, timed; `bench` |
@@ -145,6 +146,7 @@ pub mod results;
 pub mod run;
 pub mod sample;
 pub mod serve;
+pub mod sheet;
 pub mod slurm;
 pub mod train;
 pub mod weights;

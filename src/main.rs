@@ -12,7 +12,7 @@ use rayon::ThreadPoolBuilder;
 use tunelab::cli::{self, Cli, Command, arguments};
 use tunelab::device::Threads;
 use tunelab::error::{Error, Result};
-use tunelab::{bench, config, measure, plan, report, run, sample, serve, slurm};
+use tunelab::{bench, config, measure, plan, report, run, sample, serve, sheet, slurm};
 use tunelab_ops::candle_threads::compute_in_the_callers_thread;
 use tunelab_ops::memory::Memory;
 use tunelab_ops::simd;
@@ -66,6 +66,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Status(args) => slurm::status(&args),
         Command::Check(args) => plan::command::check(&args),
         Command::Plan(args) => plan::command::plan(&args),
+        Command::Data(args) => sheet::command(&args),
         Command::Sample(args) => sample::command(&args),
         Command::Measure(args) => measure::command(&args),
         Command::Table(args) => report::command::table(&args),

@@ -66,7 +66,7 @@ pub use metrics_csv::{MetricsRow, metrics_csv};
 pub use metrics_record::{BestStep, EncoderRecord, MetricRecord, MetricsRecord, NearestRecord, SetMetrics};
 pub use names::{run_folder, sample_name, slug, weights_name};
 pub use open::Opened;
-pub use png::{ImageMetadata, read_text, write_figure, write_png};
+pub use png::{ImageMetadata, png_bytes, read_text, write_figure, write_png};
 pub use progress_record::{PROGRESS_JSON, ProgressFile, RunProgressRecord, RunState};
 pub use record::{Counts, Loss, PeakMemory, RunRecord, Seconds, StandIn, Status, Versions};
 pub use sample_set::SampleSet;

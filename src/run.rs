@@ -22,6 +22,7 @@ mod several;
 mod sources;
 
 pub use several::run;
+pub use sources::pictures;
 
 use crate::adapter;
 use crate::assets::Reach;

@@ -46,6 +46,7 @@ fn conditioning_is_joined_and_repeated_with_all_that_it_has() {
 #[test]
 fn a_batch_of_its_own_tensors_is_the_same_batch() {
     let seeds = |first: u64| UnetBatch {
+        loss_mask: Some(randn(&[2, 1, 3, 3], first + 6)),
         noisy_latents: randn(&[2, 4, 3, 3], first),
         target: randn(&[2, 4, 3, 3], first + 1),
         timestep_embedding: randn(&[2, 8], first + 2),
@@ -57,7 +58,7 @@ fn a_batch_of_its_own_tensors_is_the_same_batch() {
     };
     let (batch, other) = (seeds(10), seeds(20));
     let tensors = batch.tensors();
-    assert_eq!(tensors.len(), 9);
+    assert_eq!(tensors.len(), 10);
     let again = other.with_tensors(&tensors).unwrap();
     let same = |a: &Tensor, b: &Tensor| assert_eq!(values(a), values(b));
     same(&again.noisy_latents, &batch.noisy_latents);
@@ -69,7 +70,7 @@ fn a_batch_of_its_own_tensors_is_the_same_batch() {
     assert_eq!(all(again.conditioning.as_ref().unwrap()), all(batch.conditioning.as_ref().unwrap()));
     assert!(other.with_tensors(&tensors[1..]).is_err(), "one is missing");
     let without = UnetBatch { conditioning: None, ..seeds(30) };
-    assert_eq!(without.tensors().len(), 6);
+    assert_eq!(without.tensors().len(), 7);
     assert!(without.with_tensors(&tensors).is_err(), "three too many");
 }
 

@@ -32,6 +32,9 @@ mod refusals;
 mod resume;
 mod sampling;
 mod several;
+#[cfg(unix)]
+mod shapes;
+mod sheet;
 mod single_file;
 #[cfg(unix)]
 mod slurm;

@@ -7,6 +7,7 @@ mod lr;
 mod objective;
 mod optimizer;
 mod overfit;
+mod shapes;
 mod time_ids;
 mod trainer;
 
@@ -136,11 +137,10 @@ fn examples(vae: &Vae, pictures: usize, resolution: usize, caption_dropout: f64)
     let dataset = Dataset {
         source,
         prompt: None,
-        resolution,
+        resolution: resolution.into(),
         center_crop: true,
         random_flip,
         caption_dropout,
-        skip_broken: false,
         ..Dataset::default()
     };
     (encoded(vae, folder.path(), &pictures, &dataset), TextConditioning::Cached(texts))

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, String> {
     let TrainedModel { plan, ending, .. } = trained;
     let t = &plan.train;
-    let side = plan.dataset.resolution;
+    let resolution = plan.dataset.resolution;
+    let buckets = &plan.dataset.buckets;
+    let flag = |on: bool| if on { "True" } else { "False" }.to_owned();
     let family = trained.files.family;
     let prediction = trained.schedule.prediction_type();
     let v2 = if family == Family::Sd2 { "True" } else { "False" };
@@ -37,7 +39,7 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("ss_network_args", "{}".to_owned()),
         ("ss_output_name", plan.name.clone()),
         ("ss_sd_model_name", plan.model.short()),
-        ("ss_resolution", format!("({side}, {side})")),
+        ("ss_resolution", format!("({}, {})", resolution.width, resolution.height)),
         ("ss_num_train_images", trained.pictures.len().to_string()),
         ("ss_num_reg_images", trained.class_images.to_string()),
         ("ss_num_epochs", ending.epochs.to_string()),
@@ -69,10 +71,16 @@ pub fn kohya_metadata(lora: &Lora, trained: &TrainedModel) -> BTreeMap<String, S
         ("modelspec.architecture", format!("{}/lora", family.architecture(prediction))),
         ("modelspec.implementation", implementation.to_owned()),
         ("modelspec.title", plan.name.clone()),
-        ("modelspec.resolution", format!("{side}x{side}")),
+        ("modelspec.resolution", format!("{}x{}", resolution.width, resolution.height)),
     ];
     if let Some(sha256) = trained.file_sha256 {
         entries.push(("ss_new_sd_model_hash", sha256.to_owned()));
+    }
+    if buckets.on {
+        entries.push(("ss_enable_bucket", flag(true)));
+        entries.push(("ss_min_bucket_reso", buckets.min_side.to_string()));
+        entries.push(("ss_max_bucket_reso", buckets.max_side.to_string()));
+        entries.push(("ss_bucket_no_upscale", flag(!buckets.upscale)));
     }
     if t.zero_terminal_snr {
         entries.push(("ss_zero_terminal_snr", "True".to_owned()));

@@ -2,9 +2,12 @@
 //!
 //! In: what the table says. Out: settings, whose keys are stated here.
 
+use super::buckets::Buckets;
 use super::captions::CaptionRules;
 use super::data_source::DataSource;
-use super::keys::{Each, Inner, flag, multiple, settings, share, text};
+use super::keys::{Each, Inner, flag, settings, share, sides, text};
+use super::masks::Masks;
+use super::resolution::Resolution;
 use super::source::{Role, Source};
 
 settings! {
@@ -14,8 +17,12 @@ settings! {
         source: Source = Source::nowhere() => Role::Dataset;
         /// The caption of every image (else each brings its own); DreamBooth's instance prompt.
         prompt: Option<String> = None => text();
-        /// Width and height in pixels.
-        resolution: usize = 512 => multiple(64, 64..=2048);
+        /// Side of the square in pixels that images are cut to, or [width, height].
+        resolution: Resolution = Resolution::square(512) => sides(64, 8, 64..=2048);
+        /// Sizes by shape.
+        buckets: Buckets = Buckets::default() => Inner::Here;
+        /// Where the loss counts.
+        masks: Masks = Masks::default() => Inner::Here;
         /// Crop the middle; false: a random crop, new in every step.
         center_crop: bool = true => flag();
         /// Mirror every second image, at random.

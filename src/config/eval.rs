@@ -3,7 +3,7 @@
 //! In: what the table says. Out: settings, whose keys are stated here.
 
 use super::keys::{
-    Affects, Inner, Named, NoKey, any_text, at_least, choice, count, flag, natural, settings, texts, whole,
+    Affects, Inner, Named, NoKey, any_text, at_least, choice, count, flag, multiple, natural, settings, texts, whole,
 };
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::Result;
@@ -37,7 +37,7 @@ settings! {
     pub struct Eval {
         /// What is drawn after training; an empty list draws nothing.
         prompts: Vec<String> = Vec::new() => texts().usual("the dataset's prompt").sampling();
-        /// How it is drawn; width and height are the dataset's resolution.
+        /// How it is drawn; width and height are those below.
         sample: SampleParams = SampleParams::default()
             => Inner::Part(&[("negative_prompt", "negative_prompt")], Affects::Sampling);
         /// Draw with the untrained model too.
@@ -55,6 +55,10 @@ settings! {
             ],
             Affects::Sampling,
         );
+        /// Width of the images in pixels.
+        width: Option<usize> = None => multiple(8, 64..=2048).usual("the dataset's resolution").sampling();
+        /// Height of the images in pixels.
+        height: Option<usize> = None => multiple(8, 64..=2048).usual("the dataset's resolution").sampling();
         /// Optimizer steps between two evaluation losses; 0 is never.
         every: usize = 50 => count(0);
         /// Optimizer steps between two sets of images while training; 0 is never.

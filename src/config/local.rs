@@ -11,7 +11,9 @@ use super::{FileSource, Source};
 use crate::diffusion::NoiseSchedule;
 use crate::model::clip::ClipConfig;
 use crate::model::family::{Family, SCHEDULER};
+use crate::model::published;
 use crate::model::unet::UnetConfig;
+use crate::model::vae::VaeConfig;
 use crate::weights::original::recognise;
 
 /// The text of the `config.json` of the model's `part`, if it is on this machine.
@@ -62,6 +64,16 @@ pub fn of_files(model: &Source) -> Option<Family> {
     }
     let text_encoder = ClipConfig::parse(&config(model, "text_encoder")?, Path::new("text_encoder/config.json"));
     Some(text_encoder.map_or(Family::Sd1, |config| Family::Sd1.by_text_encoder(&config)))
+}
+
+/// What the sides of an image must be multiples of, so that the model's networks can halve them as often as they do: by its
+/// configurations if they are on this machine, otherwise by its family's.
+pub fn multiple(model: &Source, family: Family) -> usize {
+    let unet = config(model, "unet").and_then(|text| UnetConfig::parse(&text, Path::new("unet/config.json")).ok());
+    let vae = config(model, "vae").and_then(|text| VaeConfig::parse(&text, Path::new("vae/config.json")).ok());
+    let levels = unet.or_else(|| published::unet(family).ok()).map_or(1, |unet| unet.block_out_channels.len());
+    let downscale = vae.or_else(|| published::vae(family).ok()).map_or(1, |vae| vae.downscale());
+    downscale << (levels - 1)
 }
 
 /// The text of one of the model's small files, if it is on this machine.

@@ -9,7 +9,7 @@ use super::keys::Visit;
 use super::resolve_data::data;
 use super::{
     Adapter, LONGEST_NAME, Lora, Metrics, Objective, Plan, Planned, STAND_IN_ENDING, SampleParams, Source, Unfit,
-    about, local, unfit_sampling,
+    about, buckets, local, masks, unfit_sampling,
 };
 use crate::config::experiment::{Experiment, Problem, Reader, Section, report, similar};
 use crate::diffusion::{NoiseSchedule, Sampler};
@@ -62,6 +62,8 @@ struct Models(RefCell<Vec<(Source, Model)>>);
 struct Model {
     family: Family,
     schedule: Option<Rc<NoiseSchedule>>,
+    /// Sides of images are multiples of this.
+    multiple: usize,
 }
 
 impl Models {
@@ -69,7 +71,9 @@ impl Models {
         if let Some((_, known)) = self.0.borrow().iter().find(|(other, _)| other == source) {
             return known.clone();
         }
-        let model = Model { family: local::family(source), schedule: local::schedule(source).map(Rc::new) };
+        let family = local::family(source);
+        let schedule = local::schedule(source).map(Rc::new);
+        let model = Model { family, schedule, multiple: local::multiple(source, family) };
         self.0.borrow_mut().push((source.clone(), model.clone()));
         model
     }
@@ -108,7 +112,11 @@ fn plan(reader: &Reader, experiment: &Experiment, models: &Models) -> Plan {
     family_sampling(&root, model.family, &mut plan);
     eval_sampler(&root.section("eval"), &mut plan);
     metrics(&root.section("metrics"), &mut plan);
-    (plan.eval.sample.width, plan.eval.sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
+    buckets::resolve(&root.section("dataset"), model.multiple, &mut plan);
+    masks::resolve(&root.section("dataset"), &plan.dataset.masks);
+    let resolution = plan.dataset.resolution;
+    plan.eval.sample.width = plan.eval.width.unwrap_or(resolution.width);
+    plan.eval.sample.height = plan.eval.height.unwrap_or(resolution.height);
     if let Some(schedule) = model.schedule {
         sampling(&root, &schedule, &plan);
     }
@@ -122,7 +130,8 @@ fn adapter(s: &Section, plan: &mut Plan) {
     let inner = if let Objective::DreamBooth(prior) = &mut plan.objective {
         let inner = s.section("dreambooth");
         dreambooth(&inner);
-        (prior.class_sample.width, prior.class_sample.height) = (plan.dataset.resolution, plan.dataset.resolution);
+        let resolution = plan.dataset.resolution;
+        (prior.class_sample.width, prior.class_sample.height) = (resolution.width, resolution.height);
         Some(inner)
     } else {
         None

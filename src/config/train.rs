@@ -118,6 +118,14 @@ impl Train {
         }
     }
 
+    /// As [`Train::total_steps`], where an epoch has so many batches.
+    pub fn total_steps_of_batches(&self, batches: usize) -> usize {
+        match self.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs * batches.div_ceil(self.gradient_accumulation),
+        }
+    }
+
     /// Optimizer steps of one pass over `images` photographs.
     pub fn steps_per_epoch(&self, images: usize) -> usize {
         images.div_ceil(self.batch_size).div_ceil(self.gradient_accumulation)

@@ -70,6 +70,11 @@ impl Cache {
         }
     }
 
+    /// Whether there is such an entry, whole or damaged.
+    pub fn has(&self, kind: &str, key: &str) -> bool {
+        self.file(kind, key).is_file()
+    }
+
     /// Waits until nobody else makes entries of this kind from the same things, named by `group`; what others have made
     /// meanwhile is there then. Where there are no locks nobody waits: the same is made twice and put in place whole.
     ///

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use super::captions::{Row, Table, read_side_car};
 use super::folder::{CAPTION_ENDINGS, Entries, JSON, METADATA, is_caption, pictures_folder};
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
+use super::mask::MASK_ENDING;
 use super::name::{key, listed, shortened, slashed as name};
 use super::wording::Wordings;
 use crate::config::{CaptionFrom, CaptionRules, TRIGGER};
@@ -59,6 +60,8 @@ pub struct Picture {
     /// Upright, in pixels.
     pub height: usize,
     file: PathBuf,
+    /// The file of its mask, and the hash of that.
+    mask: Option<(PathBuf, String)>,
 }
 
 impl Picture {
@@ -66,6 +69,18 @@ impl Picture {
     #[must_use]
     pub fn of_source(self, source: Option<Arc<str>>) -> Self {
         Self { source, ..self }
+    }
+
+    /// Where the mask beside it lies, if there is one.
+    pub fn mask_file(&self) -> Option<&Path> {
+        self.mask.as_ref().map(|(file, _)| file.as_path())
+    }
+
+    /// The name of the mask beside it in the folder, and the SHA-256 of its bytes.
+    pub fn mask(&self) -> Option<(String, &str)> {
+        let (file, sha256) = self.mask.as_ref()?;
+        let beside = name(&self.path.with_file_name(file.file_name()?));
+        Some((self.source.as_ref().map_or_else(|| beside.clone(), |source| format!("{source}/{beside}")), sha256))
     }
 
     /// Where it lies.
@@ -144,7 +159,7 @@ pub fn load_captioned(
     let rows = || table.iter().flat_map(|table| table.rows.values());
     entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
     entries.notes(&base).into_iter().for_each(&mut *warn);
-    let (images, side_cars) = sort_files(&base, entries, table.as_ref(), &mut problems);
+    let (images, side_cars, masks) = sort_files(&base, entries, table.as_ref(), &mut problems);
     if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }
@@ -161,7 +176,16 @@ pub fn load_captioned(
             Err(reason) => problems.broken.push(format!("`{}` {reason}", name(&path))),
             Ok((content, Ok(found))) => {
                 with_trigger += usize::from(found.iter().any(|text| text.contains(TRIGGER)));
-                pictures.push(content.into_picture(&base, path, Wordings::new(&found, &shared)));
+                let wordings = Wordings::new(&found, &shared);
+                let mask = masks.get(&stem(&path)).map(|mask| (base.join(mask), mask));
+                match mask.map(|(file, mask)| (hash_file(&file), file, mask)) {
+                    Some((Err(reason), _, mask)) => problems.broken.push(format!("`{}` {reason}", name(mask))),
+                    Some((Ok(sha256), file, _)) => {
+                        let picture = content.into_picture(&base, path, wordings);
+                        pictures.push(Picture { mask: Some((file, sha256)), ..picture });
+                    }
+                    None => pictures.push(content.into_picture(&base, path, wordings)),
+                }
             }
             Ok((_, Err(Lack::None(reason)))) => problems.uncaptioned.push(reason),
             Ok((_, Err(Lack::Unusable(reason)))) => problems.fatal.push(reason),
@@ -173,7 +197,7 @@ pub fn load_captioned(
     }
     if pictures.is_empty() {
         return Err(Error::input(format!("the dataset folder `{}` holds no pictures", base.display()))
-            .hint("put PNG, JPEG or WebP files into it, or set `path` in [dataset] to the folder that has them"));
+            .hint("put image files into it (PNG, JPEG, WebP, BMP, GIF or TIFF), or set `path` in [dataset] to the folder that has them"));
     }
     Ok(pictures)
 }
@@ -219,13 +243,14 @@ fn sort_files(
     entries: Entries,
     table: Option<&Table>,
     problems: &mut Problems,
-) -> (Vec<PathBuf>, SideCars) {
+) -> (Vec<PathBuf>, SideCars, Masks) {
     name_folders(base, &entries.folders, table, problems);
-    let (texts, images): (Vec<_>, Vec<_>) = entries
+    let (texts, mut images): (Vec<_>, Vec<_>) = entries
         .files
         .into_iter()
         .filter(|path| !METADATA.iter().any(|table| path.as_os_str() == *table))
         .partition(|path| is_caption(path));
+    let masks = take_masks(&mut images, table);
     let mut spellings: BTreeMap<String, &Path> = BTreeMap::new();
     for image in &images {
         if let Some(other) = spellings.insert(key(image), image) {
@@ -244,7 +269,39 @@ fn sort_files(
             _ => problems.broken.push(format!("`{}` has no picture of its name beside it", name(&text))),
         }
     }
-    (images, side_cars)
+    (images, side_cars, masks)
+}
+
+/// Masks by the key of their picture's name without its ending.
+type Masks = BTreeMap<String, PathBuf>;
+
+/// Takes out of the files what is the mask of another: `x.mask.png` where there is `x.jpg`, unless a row of the table names it as
+/// a picture.
+fn take_masks(images: &mut Vec<PathBuf>, table: Option<&Table>) -> Masks {
+    let stems: BTreeSet<String> = images.iter().map(|path| stem(path)).collect();
+    let mut masks = Masks::new();
+    images.retain(|path| {
+        let Some(of) = mask_of(path).filter(|of| stems.contains(of)) else { return true };
+        if table.is_some_and(|table| table.rows.contains_key(&key(path))) {
+            return true;
+        }
+        masks.insert(of, path.clone());
+        false
+    });
+    masks
+}
+
+/// The key of the name, without its ending, of the picture whose mask this would be.
+fn mask_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let at = name.len().checked_sub(MASK_ENDING.len())?;
+    let is_mask = name.get(at..)?.eq_ignore_ascii_case(MASK_ENDING) && at > 0;
+    is_mask.then(|| key(&path.with_file_name(&name[..at])))
+}
+
+/// SHA-256 of a mask's bytes.
+fn hash_file(file: &Path) -> std::result::Result<String, String> {
+    Ok(sha256(&read_picture(file)?))
 }
 
 /// Says of each folder why it was not entered.
@@ -318,6 +375,7 @@ impl Content {
             sha256,
             width,
             height,
+            mask: None,
         }
     }
 }

@@ -169,7 +169,7 @@ fn is_ignored(name: &str) -> bool {
 }
 
 /// How the names of images end, in any case.
-pub const IMAGE_ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+pub const IMAGE_ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// Whether a file's name says that it is an image.
 pub fn has_image_ending(name: &str) -> bool {

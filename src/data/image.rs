@@ -2,15 +2,17 @@
 //!
 //! PNG, JPEG (baseline, progressive, CMYK) and WebP, told apart by their first bytes and never by the file's name. What
 //! comes out is what Pillow's `exif_transpose` followed by a paste on white and `convert("RGB")` gives: turned upright, alpha
-//! flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles ignored.
+//! flattened on white, grey replicated, 16 bits rounded to 8, palettes looked up, colour profiles turned into sRGB.
 //! (Pillow itself saturates 16-bit grey; here it is scaled.)
 
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use image::codecs::tiff::TiffDecoder;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::folder::{open, unreadable};
+use super::icc::to_srgb;
 use super::jpeg;
 use super::limits::{MAX_PIXELS, check_size};
 use super::orientation::orientation;
@@ -60,26 +62,55 @@ pub(super) fn read_picture(path: &Path) -> std::result::Result<Vec<u8>, String> 
 
 /// Decodes a file's bytes. The error is the rest of a sentence that begins with the file's name.
 pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Rgb, String> {
-    let format = format_of(bytes)?;
-    let mut image = if format == ImageFormat::Jpeg { jpeg::decode(bytes)? } else { png_or_webp(format, bytes)? };
-    image.apply_orientation(orientation(format, bytes));
-    Ok(flatten(image))
+    Ok(decode_with_alpha(bytes)?.0)
 }
 
-/// PNG, JPEG or WebP, by the first bytes.
+/// As [`decode`], with the opacity of each pixel where the file states it.
+pub(super) fn decode_with_alpha(bytes: &[u8]) -> std::result::Result<(Rgb, Option<Vec<u8>>), String> {
+    let format = format_of(bytes)?;
+    let mut image = if format == ImageFormat::Jpeg { jpeg::decode(bytes)? } else { by_format(format, bytes)? };
+    image.apply_orientation(orientation(format, bytes));
+    let alpha = image.color().has_alpha().then(|| image.to_rgba8().pixels().map(|pixel| pixel.0[3]).collect());
+    Ok((flatten(image), alpha))
+}
+
+/// The formats that are read, as words.
+pub(super) const FORMATS: &str = "PNG, JPEG, WebP, BMP, GIF and TIFF";
+
+/// One of those that are read, by the first bytes.
 fn format_of(bytes: &[u8]) -> std::result::Result<ImageFormat, String> {
     match image::guess_format(bytes).map_err(|_| unknown_format(bytes))? {
-        format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP) => Ok(format),
-        other => Err(format!("is a {other:?} file; pictures are read from PNG, JPEG and WebP, so convert it")),
+        format @ (ImageFormat::Jpeg
+        | ImageFormat::Png
+        | ImageFormat::WebP
+        | ImageFormat::Bmp
+        | ImageFormat::Gif
+        | ImageFormat::Tiff) => Ok(format),
+        ImageFormat::Avif => Err(refused("AVIF")),
+        other => Err(refused(&format!("{other:?}"))),
     }
 }
 
-fn png_or_webp(format: ImageFormat, bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
+fn refused(format: &str) -> String {
+    format!("is a {format} file; pictures are read from {FORMATS}, so convert it, say to PNG")
+}
+
+/// All but JPEG; of several frames or pages the first.
+fn by_format(format: ImageFormat, bytes: &[u8]) -> std::result::Result<DynamicImage, String> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits());
-    let decoder = reader.into_decoder().map_err(|e| undecodable(format, &e))?;
+    let mut decoder = reader.into_decoder().map_err(|e| undecodable(format, &e))?;
     check_size(decoder.dimensions())?;
-    DynamicImage::from_decoder(decoder).map_err(|e| undecodable(format, &e))
+    let profile = match format {
+        ImageFormat::Tiff => tiff_profile(bytes),
+        _ => decoder.icc_profile().ok().flatten(),
+    };
+    Ok(to_srgb(DynamicImage::from_decoder(decoder).map_err(|e| undecodable(format, &e))?, profile))
+}
+
+/// A TIFF file's colour profile. A decoder that was given limits does not find it.
+fn tiff_profile(bytes: &[u8]) -> Option<Vec<u8>> {
+    TiffDecoder::new(Cursor::new(bytes)).ok()?.icc_profile().ok()?
 }
 
 /// Bounds on side buffers of the decoders; the picture itself is bounded by [`check_size`].
@@ -99,10 +130,9 @@ fn unknown_format(bytes: &[u8]) -> String {
         _ if bytes.starts_with(b"version https://git-lfs") => {
             "is a Git LFS pointer and not the picture itself; run `git lfs pull` in its folder".to_owned()
         }
-        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => {
-            "is a HEIC file; pictures are read from PNG, JPEG and WebP, so convert it".to_owned()
-        }
-        _ => "is not an image: it does not begin as a PNG, JPEG or WebP file does".to_owned(),
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => refused("HEIC"),
+        Some(b"ftypavif" | b"ftypavis") => refused("AVIF"),
+        _ => format!("is not an image: it does not begin as files of {FORMATS} do"),
     }
 }
 

@@ -10,6 +10,7 @@
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::{ColorTransform, Decoder, Error, PixelFormat};
 
+use super::icc::{inks_to_srgb, to_srgb};
 use super::limits::check_size;
 
 /// Markers of segments that matter here.
@@ -34,13 +35,22 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
         decoder.set_color_transform(transform);
     }
     let samples = decoder.decode().map_err(|e| undecodable(&e))?;
+    let profile = decoder.icc_profile();
     let image = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, samples).map(DynamicImage::from),
         PixelFormat::RGB24 => RgbImage::from_raw(width, height, samples).map(DynamicImage::from),
-        PixelFormat::CMYK32 => RgbImage::from_raw(width, height, on_paper(&samples)).map(DynamicImage::from),
+        PixelFormat::CMYK32 => {
+            let colors = profile.as_deref().and_then(|profile| inks_to_srgb(&samples, profile));
+            let colors = colors.unwrap_or_else(|| on_paper(&samples));
+            return RgbImage::from_raw(width, height, colors).map(DynamicImage::from).ok_or_else(too_few);
+        }
         PixelFormat::L16 => return Err(unread("samples of more than 8 bits")),
     };
-    image.ok_or_else(|| "is damaged: its JPEG data has too few pixels".to_owned())
+    Ok(to_srgb(image.ok_or_else(too_few)?, profile))
+}
+
+fn too_few() -> String {
+    "is damaged: its JPEG data has too few pixels".to_owned()
 }
 
 fn undecodable(error: &Error) -> String {

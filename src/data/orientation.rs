@@ -30,12 +30,20 @@ pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
         ImageFormat::Jpeg => jpeg(bytes),
         ImageFormat::Png => png(bytes),
         ImageFormat::WebP => webp(bytes),
+        // A TIFF file is what EXIF is laid out as.
+        ImageFormat::Tiff => Metadata { exif: Some(bytes.into()), ..Metadata::default() },
         _ => Metadata::default(),
     };
     let exif = found.exif.or_else(|| found.raw_profile.and_then(|text| from_hexadecimal(&text)).map(Cow::Owned));
     let number = exif.and_then(|exif| in_exif(&exif)).or_else(|| found.xmp.and_then(|xmp| in_xmp(&xmp)));
     let number = number.and_then(|number| u8::try_from(number).ok());
     number.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+}
+
+/// Whether width and height change places.
+pub(super) fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
 /// EXIF may be spread over several segments, each with the prefix.

@@ -67,6 +67,11 @@ pub fn short_side_sides([height, width]: [usize; 2], size: usize) -> [usize; 2] 
     if width <= height { [(size * height / width).max(1), size] } else { [size, (size * width / height).max(1)] }
 }
 
+/// Resizes to exactly `width` x `height`, both at least 1.
+pub fn resize_to(image: &Rgb, width: usize, height: usize) -> Rgb {
+    resize(image, width, height, Filter::Bilinear)
+}
+
 /// Resizes to exactly `width` x `height`, both at least 1. A side that stays is not filtered.
 fn resize(image: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
     let wide = if width == image.width { image.clone() } else { horizontal(image, width, filter) };

@@ -49,19 +49,20 @@ fn corner(sides: [usize; 2], size: usize, half: fn(usize) -> usize) -> [usize; 2
 
 /// A `size` x `size` square at a uniformly drawn place.
 pub fn random_crop(image: &Rgb, size: usize, generator: &mut Generator) -> Rgb {
-    let [top, left] = random_corner(image, size, generator);
+    let [top, left] = random_corner([image.height, image.width], [size; 2], generator);
     crop(image, left, top, size, size)
 }
 
-/// Top and left of a `size` x `size` square at a uniformly drawn place: first the row, then the column, one draw each.
-/// Nothing is drawn where only one place is possible.
-pub fn random_corner(image: &Rgb, size: usize, generator: &mut Generator) -> [usize; 2] {
-    if image.width <= size && image.height <= size {
+/// Top and left of a part of this height and width at a uniformly drawn place in an image of these sides: first the row, then the
+/// column, one draw each. Nothing is drawn where only one place is possible.
+pub fn random_corner(sides: [usize; 2], size: [usize; 2], generator: &mut Generator) -> [usize; 2] {
+    let [rows, columns] = [0, 1].map(|side| sides[side].saturating_sub(size[side]));
+    if rows == 0 && columns == 0 {
         return [0, 0];
     }
-    let mut draw = |side: usize| generator.randint((side.saturating_sub(size) + 1) as u64, 1)[0] as usize;
-    let top = draw(image.height);
-    [top, draw(image.width)]
+    let mut draw = |margin: usize| generator.randint((margin + 1) as u64, 1)[0] as usize;
+    let top = draw(rows);
+    [top, draw(columns)]
 }
 
 /// The mirror image: left and right exchanged.

@@ -21,7 +21,7 @@ pub fn pictures_in(dir: &Path, what: &str) -> Result<Vec<PathBuf>> {
     found.sort();
     if found.is_empty() {
         return Err(Error::input(format!("{what} {}: there are no pictures in it", dir.display()))
-            .hint("PNG, JPEG and WebP files are pictures"));
+            .hint("PNG, JPEG, WebP, BMP, GIF and TIFF files are pictures"));
     }
     Ok(found)
 }

@@ -80,6 +80,13 @@ impl Tokenizer {
         self.len
     }
 
+    /// How many tokens a prompt has, begin and end not counted, whether they fit or not.
+    pub fn count(&self, prompt: &str) -> Result<usize> {
+        let encoding = self.inner.encode(prompt, false);
+        let error = |e| Error::input(format!("the prompt \"{prompt}\" cannot be tokenized")).cause(e);
+        Ok(encoding.map_err(error)?.len())
+    }
+
     /// Encodes a prompt. What does not fit between begin and end token is cut off and returned.
     pub fn encode(&self, prompt: &str) -> Result<Encoded> {
         let encoding = self

@@ -9,6 +9,7 @@ use super::estimate::{Memory, Trained, estimate};
 use super::listing;
 use super::local;
 use super::networks::{self, FLOAT, Networks};
+use super::shapes::Survey;
 use crate::adapter;
 use crate::cli::output::print;
 use crate::cli::{CheckArgs, PlanArgs};
@@ -65,11 +66,12 @@ fn needs(plan: &Plan) -> Result<Vec<String>> {
     let networks = Networks::of(&plan.model)?;
     let [memory, _] = memory(plan, &estimate(plan, &networks, plan.train.dtype == Dtype::F16));
     let mut lines = vec![parts(&networks), trained(&plan.adapter, &networks), memory];
+    lines.extend(shapes(plan));
     // The files themselves are for `plan` to list.
     lines.extend(
         downloads(plan, &networks)
             .into_iter()
-            .filter(|line| !line.starts_with(' '))
+            .filter(|line: &String| !line.starts_with(' '))
             .map(|line| line.trim_end_matches(':').to_owned()),
     );
     Ok(lines)
@@ -171,9 +173,17 @@ pub fn summary(plan: &Plan) -> Result<Vec<String>> {
     lines.extend(note(plan).map(|note| format!("note: {note}")));
     lines.extend(captions(plan, &networks));
     lines.extend(sources(plan));
+    lines.extend(shapes(plan));
     lines.extend(class_images(plan));
     lines.extend(downloads(plan, &networks));
     Ok(lines)
+}
+
+/// The buckets of images that are here, and what is cut of them.
+fn shapes(plan: &Plan) -> Vec<String> {
+    let is_square = !plan.dataset.buckets.on && plan.dataset.resolution.side().is_some();
+    let survey = (!is_square).then(|| Survey::of(plan)).flatten();
+    survey.map(|survey| survey.lines()).unwrap_or_default()
 }
 
 /// What the model is and consists of.
@@ -294,8 +304,23 @@ fn class_images(plan: &Plan) -> Vec<String> {
 pub fn total_steps(plan: &Plan) -> Option<usize> {
     match plan.train.length {
         Length::Steps(steps) => Some(steps),
-        Length::Epochs(_) => Some(plan.train.total_steps(epoch_len(plan)?)),
+        Length::Epochs(_) => {
+            let longest = epoch_len(plan)?;
+            Some(
+                batches(plan).map_or_else(|| plan.train.total_steps(longest), |n| plan.train.total_steps_of_batches(n)),
+            )
+        }
     }
+}
+
+/// Batches of an epoch, where there are buckets and the images are here.
+fn batches(plan: &Plan) -> Option<usize> {
+    let survey = plan.dataset.buckets.on.then(|| Survey::of(plan))??;
+    let count = |part: &ClassPart| match part {
+        ClassPart::Part(i) => local::pictures(&plan.dataset.parts().get(*i)?.source),
+        other => Some(class_count(plan, other)),
+    };
+    Some(survey.batches(plan, &plan.class_parts().iter().map(count).collect::<Option<Vec<_>>>()?))
 }
 
 fn steps(plan: &Plan) -> String {
@@ -305,7 +330,7 @@ fn steps(plan: &Plan) -> String {
         (Length::Steps(steps), _) => format!("{} of {batch}{beside}", counted(steps, "step")),
         (Length::Epochs(epochs), Some(longest)) => {
             let pictures = plan.epoch_len(|part| local::pictures(&part.source), |_| Some(0));
-            let steps = counted(plan.train.total_steps(longest), "step");
+            let steps = counted(total_steps(plan).unwrap_or_else(|| plan.train.total_steps(longest)), "step");
             let over = if pictures.is_some_and(|pictures| longest > pictures) { "class image" } else { "picture" };
             format!("{steps} of {batch}{beside}: {} over {}", counted(epochs, "epoch"), counted(longest, over))
         }
@@ -318,15 +343,16 @@ fn steps(plan: &Plan) -> String {
 
 /// What an epoch goes through, if all pictures are here.
 fn epoch_len(plan: &Plan) -> Option<usize> {
-    let Plan { objective, .. } = plan;
-    let class = |part: &ClassPart| {
-        Some(match (part, objective) {
-            (ClassPart::Folder(path, _), _) => local::pictures_in(path).unwrap_or(0),
-            (_, Objective::DreamBooth(dreambooth)) => dreambooth.class_images,
-            (_, Objective::Captions) => 0,
-        })
-    };
-    plan.epoch_len(|part| local::pictures(&part.source), class)
+    plan.epoch_len(|part| local::pictures(&part.source), |part| Some(class_count(plan, part)))
+}
+
+/// Class images in a folder, or drawn.
+fn class_count(plan: &Plan, part: &ClassPart) -> usize {
+    match (part, &plan.objective) {
+        (ClassPart::Folder(path, _), _) => local::pictures_in(path).unwrap_or(0),
+        (_, Objective::DreamBooth(dreambooth)) => dreambooth.class_images,
+        (_, Objective::Captions) => 0,
+    }
 }
 
 fn downloads(plan: &Plan, networks: &Networks) -> Vec<String> {

@@ -96,7 +96,8 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;
-    let pixels = (plan.dataset.resolution / networks.downscale).pow(2);
+    // Buckets have no more than the resolution's area.
+    let pixels = plan.dataset.resolution.area() / networks.downscale.pow(2);
     // Each chunk has a begin and an end, which are read, and of which the UNet sees one.
     let sample = Sample { pixels, tokens: networks.tokens * plan.text.chunks };
     let text_encoders = networks.text_encoders.values().filter(|_| trained.text_encoder > 0);

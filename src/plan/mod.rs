@@ -10,3 +10,4 @@ mod listing;
 pub(crate) mod local;
 pub mod networks;
 mod pace;
+mod shapes;

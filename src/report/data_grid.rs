@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::data::{Picture, Rgb, center_crop, resize_short_side};
+use crate::data::{Picture, Rgb, Shapes, resize_short_side};
 use crate::error::Result;
 use crate::results::write_png;
 
@@ -20,11 +20,13 @@ const CLASS_ROWS: usize = 2;
 /// The longest short side of a cell.
 const CELL: usize = 256;
 
-/// Writes `data.png` into a run's folder: the instance images as squares of `side` pixels, as they
-/// are trained on, and class images.
-pub fn write(run: &Path, instance: &[Picture], class: &[Picture], side: usize) -> Result<()> {
-    let square = |picture: &Picture| Ok(center_crop(&resize_short_side(&picture.image()?, side), side));
-    write_png(&run.join("data.png"), &data_grid(instance, class, square)?, &[])
+/// Writes `data.png` into a run's folder: the instance images cut to the centre, as they are trained on, and class images.
+pub fn write(run: &Path, instance: &[Picture], class: &[Picture], shapes: &Shapes) -> Result<()> {
+    let centered = |picture: &Picture| {
+        let image = picture.image()?;
+        Ok(shapes.cut([image.height, image.width]).map_or_else(|| image.clone(), |cut| cut.centered(&image)))
+    };
+    write_png(&run.join("data.png"), &data_grid(instance, class, centered)?, &[])
 }
 
 /// The image itself. `class` is empty but for `DreamBooth`; with no images at all it is an

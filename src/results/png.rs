@@ -54,6 +54,11 @@ pub fn write_figure(path: &Path, image: &Rgb, pixels_per_inch: f64) -> Result<()
     write(path, image, &[], Some(fine))
 }
 
+/// The bytes of an image's file, without any text.
+pub fn png_bytes(image: &Rgb) -> Result<Vec<u8>> {
+    encode(image, &[], None).map_err(|e| Error::run("an image cannot be encoded as PNG").cause(e))
+}
+
 fn write(path: &Path, image: &Rgb, text: &[(&str, &str)], fine: Option<png::PixelDimensions>) -> Result<()> {
     let bytes = encode(image, text, fine)
         .map_err(|e| Error::run(format!("{} cannot be encoded as PNG", path.display())).cause(e))?;

@@ -11,11 +11,14 @@
 //! sum is rounded may depend on how many pictures a product works on, so a batch is always drawn
 //! whole, whichever of its pictures are missing: a picture's bytes depend on its number and the
 //! folder's name alone.
+//!
+//! With buckets they are drawn in the sizes that the instance images have, in proportion, each size in a
+//! folder of its own.
 
 use super::Experiment;
 use super::phases::CLASS_PICTURES;
-use crate::config::{DreamBooth, Dtype};
-use crate::data::{self, Cache, Picture};
+use crate::config::{DreamBooth, Dtype, Plan, Resolution, SampleParams};
+use crate::data::{self, Cache, Picture, Shapes};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::hash;
@@ -37,23 +40,59 @@ const PIXELS: &str = "pixels";
 /// the empty prompt.
 pub fn find(
     of: &Experiment,
-    (prior, prompt): (&DreamBooth, &str),
+    (prior, prompt, sizes): (&DreamBooth, &str, &[ClassSize]),
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
     model: &BTreeMap<String, String>,
     cache: &Cache,
 ) -> Result<Vec<Picture>> {
-    let key = key(of, prior, prompt, model);
-    let folder = cache.root().join("class_images").join(&key);
-    let missing = || (0..prior.class_images).filter(|&i| !is_whole(&folder.join(name(i)))).collect::<Vec<_>>();
-    if missing().is_empty() {
+    let root = cache.root().join("class_images");
+    let keys: Vec<String> = sizes.iter().map(|(size, _)| key(of, prior, prompt, model, *size)).collect();
+    let sets: Vec<Set> =
+        sizes.iter().zip(&keys).map(|(&(size, count), key)| Set { folder: root.join(key), size, count }).collect();
+    if sets.iter().all(|set| set.missing().is_empty()) {
         of.progress.leave_out(CLASS_PICTURES);
     } else {
-        let _turn = cache.turn("class_images", &key)?;
+        let _turns = keys.iter().map(|key| cache.turn("class_images", key)).collect::<Result<Vec<_>>>()?;
         // Another process may have made them meanwhile.
-        make(of, (prior, prompt), generator, embeds, &folder, &missing())?;
+        make(of, (prior, prompt), generator, embeds, &sets)?;
     }
-    data::load_pictures(&folder, (0..prior.class_images).map(name), prompt)
+    if let [set] = &sets[..] {
+        return data::load_pictures(&set.folder, (0..set.count).map(name), prompt);
+    }
+    // Their names tell them apart.
+    let named = keys.iter().zip(&sets).flat_map(|(key, set)| (0..set.count).map(|i| Path::new(key).join(name(i))));
+    data::load_pictures(&root, named, prompt)
+}
+
+/// Height and width, and how many there are of that.
+pub type ClassSize = ([usize; 2], usize);
+
+/// The sizes of `count` class images: all of the resolution, or with buckets those of the pictures, in proportion.
+pub fn sizes(plan: &Plan, count: usize, pictures: &[Picture]) -> Vec<ClassSize> {
+    let shapes = Shapes::of(&plan.dataset);
+    if !shapes.has_buckets() {
+        return vec![(plan.dataset.resolution.sides(), count)];
+    }
+    let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+    for cut in pictures.iter().filter_map(|picture| shapes.cut([picture.height, picture.width])) {
+        *counts.entry(cut.size).or_default() += 1;
+    }
+    let shares = data::in_proportion(count, &counts.values().copied().collect::<Vec<_>>());
+    counts.into_keys().zip(shares).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Class images of one size.
+struct Set {
+    folder: PathBuf,
+    size: [usize; 2],
+    count: usize,
+}
+
+impl Set {
+    fn missing(&self) -> Vec<usize> {
+        (0..self.count).filter(|&i| !is_whole(&self.folder.join(name(i)))).collect()
+    }
 }
 
 /// Whether the picture is there as it was drawn.
@@ -64,7 +103,13 @@ fn is_whole(file: &Path) -> bool {
 }
 
 /// The name of the folder: a hash of everything that decides how the pictures look.
-fn key(of: &Experiment, prior: &DreamBooth, prompt: &str, model: &BTreeMap<String, String>) -> String {
+fn key(
+    of: &Experiment,
+    prior: &DreamBooth,
+    prompt: &str,
+    model: &BTreeMap<String, String>,
+    [height, width]: [usize; 2],
+) -> String {
     let model: Vec<&str> = model.iter().flat_map(|(name, hash)| [name.as_str(), hash]).collect();
     // Rounded weights draw other pictures, and each way of using them others again.
     let rounding = match of.plan.train.dtype {
@@ -81,7 +126,7 @@ fn key(of: &Experiment, prior: &DreamBooth, prompt: &str, model: &BTreeMap<Strin
         prior.class_sample.guidance_scale.to_string(),
         prior.class_sample.seed.to_string(),
         prior.class_batch_size.to_string(),
-        of.plan.dataset.resolution.to_string(),
+        Resolution { width, height }.to_string(),
     ];
     // One chunk is as it was when there was no other.
     let chunks = Some(of.plan.text.chunks).filter(|chunks| *chunks > 1).map(|chunks| format!("{chunks} chunks"));
@@ -99,10 +144,11 @@ fn make(
     (prior, class_prompt): (&DreamBooth, &str),
     generator: &ImageGenerator,
     embeds: &PromptEmbeds,
-    folder: &Path,
-    missing: &[usize],
+    sets: &[Set],
 ) -> Result<()> {
-    if missing.is_empty() {
+    let missing: Vec<Vec<usize>> = sets.iter().map(Set::missing).collect();
+    let all = missing.iter().map(Vec::len).sum();
+    if all == 0 {
         of.progress.leave_out(CLASS_PICTURES);
         return Ok(());
     }
@@ -110,17 +156,23 @@ fn make(
     let prompt = embeds.get(class_prompt).ok_or_else(unknown)?;
     let negative = embeds.get("").ok_or_else(unknown)?;
     let size = prior.class_batch_size;
-    let batches: BTreeSet<usize> = missing.iter().map(|index| index / size).collect();
+    // By size, then by number.
+    let batches: BTreeSet<(usize, usize)> = missing
+        .iter()
+        .enumerate()
+        .flat_map(|(set, missing)| missing.iter().map(move |index| (set, index / size)))
+        .collect();
     let unet_calls = generator.unet_calls(prior.class_sample.sampler, prior.class_sample.steps)?;
     let batch = if batches.len() == 1 { "batch" } else { "batches" };
-    of.progress.line(format!("drawing {} in {} {batch}", counted(missing.len(), "class picture"), batches.len()));
+    of.progress.line(format!("drawing {} in {} {batch}", counted(all, "class picture"), batches.len()));
     let bar = of.progress.bar(CLASS_PICTURES, (unet_calls * batches.len()) as u64);
-    for (done, batch) in batches.iter().enumerate() {
+    for (done, &(set, batch)) in batches.iter().enumerate() {
+        let (Set { folder, size: [height, width], .. }, missing) = (&sets[set], &missing[set]);
         bar.set_message(format!("batch {} of {}", done + 1, batches.len()));
         let first = batch * size;
         let shot = |index: usize| ImageMetadata {
             prompt: class_prompt.to_owned(),
-            params: prior.class_sample.nth(index),
+            params: SampleParams { width: *width, height: *height, ..prior.class_sample.nth(index) },
             // Its folder is shared by all experiments on this very model.
             stand_in: None,
         };

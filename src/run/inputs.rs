@@ -7,7 +7,7 @@
 use super::prepare::{hash_data, hash_pictures};
 use super::sources;
 use crate::assets::{self, Reach};
-use crate::config::{ClassPart, DataPart, Objective, Plan, Source};
+use crate::config::{Dataset, Objective, Plan, Source};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
@@ -24,8 +24,8 @@ type Files = BTreeMap<String, String>;
 #[derive(Default)]
 pub struct Inputs {
     models: Known<Source, Files>,
-    /// By the sources, what of them are class images, and whether broken files are left out.
-    data: Known<(Vec<DataPart>, Vec<ClassPart>, bool), Hashes>,
+    /// By all that the tables say.
+    data: Known<(Dataset, Objective), Hashes>,
     class: Known<(PathBuf, bool), Files>,
 }
 
@@ -69,7 +69,7 @@ impl Inputs {
         // What is passed over was told when the run was trained.
         let load = |root: &PathBuf, prompt| data::load_dataset(root, prompt, dataset.skip_broken, &mut |_| {});
         let hash = || Ok(hash_data(plan, &sources::load(plan, progress, &mut |_| {})?));
-        let mut now = self.data.get((dataset.parts(), plan.class_parts(), dataset.skip_broken), hash)?;
+        let mut now = self.data.get((dataset.clone(), plan.objective.clone()), hash)?;
         if let Objective::DreamBooth(prior) = &plan.objective
             && let Some(own) = prior.class_path.as_ref().filter(|own| own.is_dir())
         {

@@ -9,6 +9,7 @@ use super::metrics::Judges;
 use super::sources::Loaded;
 use crate::adapter;
 use crate::config::{ClassPart, DataPart, DreamBooth, Objective, SampleParams};
+use crate::data::Shapes;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
 use crate::plan::local;
@@ -16,6 +17,7 @@ use crate::progress::{Ended, Phase, Work};
 use crate::results::{ProgressFile, SampleSet};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::examples::{CLASS_LATENTS, LATENTS};
+use crate::train::items::Items;
 
 pub(super) const TRAINING: &str = "training";
 pub(super) const MEASURING: &str = "measuring";
@@ -74,7 +76,19 @@ impl Experiment<'_> {
             let all = self.plan.class_parts().iter().filter_map(class).sum();
             phases.push(latents(CLASS_LATENTS, all));
         }
-        let steps = self.plan.train.total_steps(self.plan.epoch_len(count, class).unwrap_or(images));
+        let train = &self.plan.train;
+        let steps = if self.plan.dataset.buckets.on {
+            let shapes = Shapes::of(&self.plan.dataset);
+            let sizes = |of: &Loaded| {
+                let pictures = of.pictures.iter().filter(|_| !of.part.prior);
+                pictures.filter_map(|picture| Some(shapes.cut([picture.height, picture.width])?.size)).collect()
+            };
+            let counts: Vec<usize> = self.plan.class_parts().iter().filter_map(class).collect();
+            let items = Items::expected(self.plan, &loaded.iter().map(sizes).collect::<Vec<_>>(), &counts);
+            train.total_steps_of_batches(items.batches(train.batch_size))
+        } else {
+            train.total_steps(self.plan.epoch_len(count, class).unwrap_or(images))
+        };
         let done = Checkpoint::last_step(self.run).ok().flatten().unwrap_or(0);
         let training = phase(TRAINING, Work::Training, steps, self.step_weight());
         phases.push(Phase { skipped: done as u64, ..training });
@@ -123,8 +137,8 @@ impl Experiment<'_> {
 
     /// A call of the UNet for one image, with its share of the decoder's work.
     fn call_weight(&self, of: &SampleParams, calls: usize) -> f64 {
-        let side = self.plan.dataset.resolution.max(1) as f64;
-        let area = (of.width as f64 / side) * (of.height as f64 / side);
+        let trained = self.plan.dataset.resolution.area().max(1) as f64;
+        let area = (of.width * of.height) as f64 / trained;
         let passes = if of.guidance_scale > 1.0 { 2.0 } else { 1.0 };
         area * (passes + DECODING / calls.max(1) as f64)
     }

@@ -10,14 +10,15 @@ use super::sources::{self, Loaded, treatment};
 use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
 use crate::assets;
-use crate::config::{ClassPart, Objective, Plan, unfit_sampling};
-use crate::data::{Cache, Picture};
+use crate::config::{ClassPart, Objective, Plan, local, unfit_sampling};
+use crate::data::{Cache, Picture, Shapes};
 use crate::device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash;
 use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
 use crate::model::unet::Unet;
+use crate::numbers::counted;
 use crate::pipeline::load::passed_over;
 use crate::pipeline::{Family, Ids, ModelFiles, PipelineLoader, PromptEmbeds, TextEncoders, Tokenizers, tokenize};
 use crate::plan::{command, fit};
@@ -40,6 +41,7 @@ impl RunInputs {
         let warn = &mut |text: String| progress.warn(text);
         let loaded = sources::load(plan, progress, warn)?;
         let pictures = sources::instances(&loaded);
+        note_masks(plan, &pictures, warn);
         let files = assets::find_model(&plan.model, progress)?;
         check(of, &files, warn)?;
         of.expect_run(&files.noise_schedule()?, judges, &loaded);
@@ -66,7 +68,6 @@ impl RunInputs {
         let own: Vec<_> =
             loaded.iter().filter(|of| !of.part.prior).map(|of| (&of.pictures[..], treatment(&of.part))).collect();
         let examples = Examples::of_sources(&own, Role::Instance, &plan.dataset, &from)?;
-        let mut class_counts = Vec::new();
         let mut class_names = Vec::new();
         let class = match &plan.objective {
             Objective::Captions => None,
@@ -75,17 +76,17 @@ impl RunInputs {
                 let (base, _) = Unet::new(unet.config(), base)?;
                 let generator = of.image_generator(&base, &vae, &schedule);
                 let draw = |prompt: &str| {
-                    class_images::find(of, (prior, prompt), &generator, &texts.eval_embeds, &hashes.model, &cache)
+                    let sizes = class_images::sizes(plan, prior.class_images, &pictures);
+                    let embeds = &texts.eval_embeds;
+                    class_images::find(of, (prior, prompt, &sizes), &generator, embeds, &hashes.model, &cache)
                 };
                 let found = sources::class_images(plan, &loaded, draw, warn)?;
                 let all: Vec<Picture> = found.iter().flat_map(|class| class.pictures.iter().cloned()).collect();
-                data_grid::write(run.path(), &pictures, &all, plan.dataset.resolution)?;
+                data_grid::write(run.path(), &pictures, &all, &Shapes::of(&plan.dataset))?;
                 hashes.class = hash_pictures(&all);
-                class_counts = found.iter().map(|class| class.pictures.len()).collect();
                 class_names = found.iter().map(|class| class.name.clone()).collect();
                 let found: Vec<_> = found.iter().map(|class| (&class.pictures[..], class.how)).collect();
-                let examples = Examples::of_sources(&found, Role::Class, &plan.dataset, &from)?;
-                Some((examples, prior.prior_loss_weight))
+                Some((Examples::class(&found, &examples, &plan.dataset, &from)?, prior.prior_loss_weight))
             }
         };
         if plan.train.gradient_checkpointing {
@@ -95,7 +96,7 @@ impl RunInputs {
         run.write_inputs(&hashes)?;
         // The base model's class images were drawn over its own.
         let schedule = plan.train.noise_schedule(schedule)?;
-        let items = sources::items(plan, &loaded, &class_counts);
+        let items = sources::items(plan, &loaded, &examples, class.as_ref().map(|(class, _)| class));
         let names = loaded.iter().filter(|of| !of.part.prior).map(|of| of.part.name.clone().unwrap_or_default());
         let names = [names.collect(), class_names];
         let Encoded { captions, eval_embeds, eval_ids, parameters: text_parameters } = texts;
@@ -120,6 +121,14 @@ impl RunInputs {
     }
 }
 
+/// Masks that lie there and are not asked for.
+fn note_masks(plan: &Plan, pictures: &[Picture], warn: &mut dyn FnMut(String)) {
+    let masks = pictures.iter().filter(|picture| picture.mask_file().is_some()).count();
+    if masks > 0 && !plan.dataset.masks.on {
+        warn(format!("{} not used: `masked_loss` in [dataset] is false", counted(masks, "mask")));
+    }
+}
+
 /// What can be said of the model before its weights are read: whether it fits the card, what of it
 /// is passed over, whether its schedule has the steps that are asked for.
 fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> Result<()> {
@@ -134,6 +143,7 @@ fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> R
         short.into_iter().for_each(&mut *warn);
     }
     command::note(plan).into_iter().for_each(&mut *warn);
+    check_sides(plan, files)?;
     let schedule = files.noise_schedule()?;
     passed_over(files)?.into_iter().for_each(&mut *warn);
     // It would show after the training.
@@ -144,6 +154,21 @@ fn check(of: &Experiment, files: &ModelFiles, warn: &mut dyn FnMut(String)) -> R
         progress.line(format!("frozen weights in bf16, products {}", products_in_bf16()));
     }
     Ok(())
+}
+
+/// Whether the model's networks can halve images of these sizes as often as they do: a plan is made before the model is here.
+fn check_sides(plan: &Plan, files: &ModelFiles) -> Result<()> {
+    let needed = local::multiple(&plan.model.found_at(&files.root), files.family);
+    let buckets = &plan.dataset.buckets;
+    let (key, sides) =
+        if buckets.on { ("bucket_step", [buckets.step; 2]) } else { ("resolution", plan.dataset.resolution.sides()) };
+    // A square is what every release has taken.
+    let is_free = !buckets.on && plan.dataset.resolution.side().is_some();
+    if is_free || sides.iter().all(|side| side.is_multiple_of(needed)) {
+        return Ok(());
+    }
+    let message = format!("dataset.{key}: this model's networks need sides that are multiples of {needed}");
+    Err(Error::input(message).hint(format!("set dataset.{key} to such")))
 }
 
 /// The ids of all texts of a plan.
@@ -225,7 +250,12 @@ fn trained(method: &Method, family: Family) -> BTreeMap<PartName, Trainable> {
 pub(super) fn hash_data(plan: &Plan, loaded: &[Loaded]) -> Hashes {
     let own = loaded.iter().filter(|of| of.part.prompt.is_none()).flat_map(|of| &of.pictures);
     let captions = own.map(|p| (p.name(), hash_captions(p))).collect();
-    let data = loaded.iter().filter(|of| !of.part.prior).flat_map(|of| hash_pictures(&of.pictures)).collect();
+    let instances = || loaded.iter().filter(|of| !of.part.prior).flat_map(|of| &of.pictures);
+    let mut data = instances().map(|picture| (picture.name(), picture.sha256.clone())).collect::<BTreeMap<_, _>>();
+    if plan.dataset.masks.on {
+        let masks = instances().filter_map(Picture::mask);
+        data.extend(masks.map(|(name, sha256)| (name, sha256.to_owned())));
+    }
     let is_own = |part: &ClassPart| matches!(part, ClassPart::Part(_));
     let class = plan.class_parts().iter().all(is_own).then(|| loaded.iter().filter(|of| of.part.prior));
     let class = class.into_iter().flatten().flat_map(|of| hash_pictures(&of.pictures)).collect();

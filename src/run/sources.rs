@@ -4,12 +4,12 @@
 //! and what an epoch goes through.
 
 use crate::assets;
-use crate::config::{ClassPart, DataPart, Group, Plan};
+use crate::config::{ClassPart, DataPart, Plan};
 use crate::data::{self, Picture};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::train::examples::Treatment;
-use crate::train::items::Items;
+use crate::train::examples::{Examples, Treatment};
+use crate::train::items::{Items, Size};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,14 @@ pub(super) fn load(plan: &Plan, progress: &Progress, warn: &mut dyn FnMut(String
         Ok(Loaded { part, pictures })
     };
     plan.dataset.parts().into_iter().map(load).collect()
+}
+
+/// The pictures that a plan trains on, found and loaded.
+///
+/// # Errors
+/// They are not there, or something is wrong with them.
+pub fn pictures(plan: &Plan, progress: &Progress, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
+    Ok(instances(&load(plan, progress, warn)?))
 }
 
 /// Those that are trained on, one source behind the other.
@@ -45,7 +53,10 @@ fn load_part(plan: &Plan, part: &DataPart, progress: &Progress, warn: &mut dyn F
 }
 
 fn load_root(plan: &Plan, part: &DataPart, root: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
-    data::load_captioned(root, part.prompt.as_deref(), &part.rules, plan.dataset.skip_broken, warn)
+    let skip_broken = plan.dataset.skip_broken;
+    let pictures = data::load_captioned(root, part.prompt.as_deref(), &part.rules, skip_broken, warn)?;
+    // Class images take the sizes of those that they stand beside.
+    if part.prior { Ok(pictures) } else { data::fit(pictures, &plan.dataset, warn) }
 }
 
 /// How a source's pictures are treated.
@@ -95,27 +106,16 @@ pub(super) fn class_images(
     Ok(all)
 }
 
-/// What an epoch goes through; `class_counts` are those of [`class_images`].
-pub(super) fn items(plan: &Plan, loaded: &[Loaded], class_counts: &[usize]) -> Items {
-    let class_parts = plan.class_parts();
-    // Where each one's pictures begin among all.
-    let instances: Vec<usize> = loaded.iter().map(|of| if of.part.prior { 0 } else { of.pictures.len() }).collect();
-    let range = |counts: &[usize], index: usize| {
-        let first: usize = counts.iter().take(index).sum();
-        first..first + counts.get(index).copied().unwrap_or(0)
+/// What an epoch goes through.
+pub(super) fn items(plan: &Plan, loaded: &[Loaded], examples: &Examples, class: Option<&Examples>) -> Items {
+    let sizes = |of: &Examples, source: usize| -> Vec<Size> {
+        of.of_source(source).into_iter().filter_map(|image| of.size_of(image)).collect()
     };
-    let repeats = |index: usize| loaded.get(index).map_or(1, |of| of.part.repeats);
-    let group = |group: &Group| {
-        let images = group
-            .parts
-            .iter()
-            .flat_map(|&part| range(&instances, part).flat_map(move |image| std::iter::repeat_n(image, repeats(part))));
-        let class = group.class.iter().flat_map(|part| {
-            let index = class_parts.iter().position(|other| other == part).unwrap_or(0);
-            let repeats = if let ClassPart::Part(part) = part { repeats(*part) } else { 1 };
-            range(class_counts, index).flat_map(move |image| std::iter::repeat_n(image, repeats))
-        });
-        (images.collect(), class.collect())
+    let mut instances = 0..;
+    let of_part = |part: &Loaded| {
+        if part.part.prior { Vec::new() } else { instances.next().map_or_else(Vec::new, |i| sizes(examples, i)) }
     };
-    Items::new(&plan.groups().iter().map(group).collect::<Vec<_>>())
+    let of_parts: Vec<_> = loaded.iter().map(of_part).collect();
+    let of_class = class.map(|class| (0..class.source_count()).map(|i| sizes(class, i)).collect());
+    Items::of_plan(plan, &of_parts, &of_class.unwrap_or_else(Vec::new))
 }

@@ -85,9 +85,9 @@ impl Settings {
             zero_terminal_snr: plan.train.zero_terminal_snr,
             lora: lora.map(|file| (file, 1.0)),
             trained_on,
+            size: Some((eval.sample.width, eval.sample.height)),
             params: eval.sample,
             images: eval.images,
-            size: Some((plan.dataset.resolution, plan.dataset.resolution)),
             chunks: plan.text.chunks,
             stand_in,
         })

@@ -2,30 +2,34 @@
 //!
 //! In: pictures and the VAE. Out: [`Examples`], from which every step draws anew: crop, flip and
 //! latents are random, so the VAE's distribution (mean and deviation) is kept and not one sample of
-//! it. With a centre crop it is computed once for each picture and its mirror image and cached on
-//! disk by content; with a random crop the VAE runs in every step.
+//! it. With a centre crop it is computed once for each picture and its mirror image (`latents`); with
+//! a random crop the VAE runs in every step. Each picture has the size of its bucket; those of a batch
+//! have one.
 
+use super::latents::{self, encode};
 use crate::config::Dataset;
-use crate::data::{self, Cache, Picture, Rgb, Wordings};
-use crate::device;
-use crate::error::Result;
-use crate::hash;
+use crate::data::{self, Cache, Cut, Mask, Picture, Rgb, Shapes, Wordings};
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::unet::TimeIds;
 use crate::model::vae::{LatentDistribution, Vae};
 use crate::progress::Progress;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
-use std::collections::{BTreeMap, BTreeSet};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
 
-/// Changes with the meaning of what is cached, so that older entries are not used.
-const CACHE_VERSION: &str = "3";
+/// Problems listed in one error.
+const MAX_LISTED: usize = 20;
 
 /// All pictures with their captions, ready for training.
 pub struct Examples {
     pictures: Vec<Example>,
     role: Role,
-    resolution: usize,
+    /// The least weight of a mask, where the loss is masked.
+    unmasked_weight: Option<f64>,
+    /// Pixels of a side for one of the latents'.
+    downscale: usize,
     caption_dropout: f64,
     /// How many sources they come from.
     sources: usize,
@@ -49,12 +53,14 @@ struct Example {
     source: usize,
     /// Height and width of the file.
     original: [usize; 2],
-    /// Top and left of the centre crop, in the resized picture.
-    center: [usize; 2],
+    /// How it is cut.
+    cut: Cut,
+    /// Where its loss counts, if it has a mask and the loss is masked.
+    mask: Option<Mask>,
 }
 
 /// Where the latents of one picture come from.
-enum Latents {
+pub(super) enum Latents {
     /// The centre crop's, and its mirror image's if flips are wanted.
     Cached(Vec<LatentDistribution>),
     /// Resized; every step crops and encodes it.
@@ -79,6 +85,14 @@ impl Treatment {
     }
 }
 
+/// A picture, how it is cut, how its source is treated and which one that is.
+pub(super) struct Planned<'a> {
+    pub(super) picture: &'a Picture,
+    pub(super) cut: Cut,
+    pub(super) how: Treatment,
+    source: usize,
+}
+
 /// What a step learns from.
 pub struct Batch {
     /// Scaled latents [B, C, H/8, W/8].
@@ -86,12 +100,14 @@ pub struct Batch {
     /// Their captions.
     pub captions: Vec<String>,
     /// Their sizes and crops, as diffusers' scripts for Stable Diffusion XL have them: the file's size, the crop's place in the
-    /// resized picture (a mirrored picture's too), and the square that is trained on.
+    /// resized picture (a mirrored picture's too), and the size that is trained on.
     pub time_ids: Vec<TimeIds>,
     /// What each sample's loss is multiplied by.
     pub weights: Vec<f64>,
     /// The source of each, by number.
     pub sources: Vec<usize>,
+    /// What each value of the latents counts in the loss, [B, 1, H/8, W/8], where the loss is masked.
+    pub loss_mask: Option<Tensor>,
 }
 
 /// The bars' titles while pictures become latents.
@@ -119,7 +135,8 @@ impl Batch {
     /// Samples of one source, each counting the same.
     pub fn new(latents: Tensor, captions: Vec<String>, time_ids: Vec<TimeIds>) -> Self {
         let samples = captions.len();
-        Self { latents, captions, time_ids, weights: vec![1.0; samples], sources: vec![0; samples] }
+        let (weights, sources) = (vec![1.0; samples], vec![0; samples]);
+        Self { latents, captions, time_ids, weights, sources, loss_mask: None }
     }
 
     /// Every loss counting the same.
@@ -137,12 +154,19 @@ impl Batch {
             time_ids: [instance.time_ids.clone(), class.time_ids.clone()].concat(),
             weights: [instance.weights.clone(), class.weights.clone()].concat(),
             sources: [instance.sources.clone(), class.sources.clone()].concat(),
+            loss_mask: match (&instance.loss_mask, &class.loss_mask) {
+                (Some(instance), Some(class)) => Some(Tensor::cat(&[instance, class], 0)?),
+                _ => None,
+            },
         })
     }
 }
 
 impl Examples {
     /// Encodes every picture, or finds it in the cache.
+    ///
+    /// # Errors
+    /// A picture cannot be read any more, is too small for every bucket, or has a mask that is black all over.
     pub fn new(pictures: &[Picture], role: Role, dataset: &Dataset, from: &Sources) -> Result<Self> {
         Self::of_sources(&[(pictures, Treatment::of(dataset))], role, dataset, from)
     }
@@ -154,34 +178,83 @@ impl Examples {
         dataset: &Dataset,
         from: &Sources,
     ) -> Result<Self> {
-        let title = if role == Role::Instance { LATENTS } else { CLASS_LATENTS };
-        let count = sources.iter().map(|(pictures, _)| pictures.len()).sum();
-        let bar = from.progress.bar(title, count as u64);
-        let mut examples = Vec::with_capacity(count);
-        let all = sources.iter().enumerate();
-        let all = all.flat_map(|(source, (pictures, how))| pictures.iter().map(move |picture| (source, picture, *how)));
-        for (source, picture, how) in all {
-            from.interrupt.check()?;
-            let latents = if how.center_crop {
-                Latents::Cached(encode_cached(picture, dataset.resolution, how.random_flip, from)?)
-            } else {
-                Latents::Live(data::resize_short_side(&picture.image()?, dataset.resolution))
-            };
-            let original = [picture.height, picture.width];
-            let center = data::center_corner(data::short_side_sides(original, dataset.resolution), dataset.resolution);
-            examples.push(Example { latents, wordings: picture.wordings.clone(), how, source, original, center });
-            bar.inc(1);
+        let shapes = Shapes::of(dataset);
+        let cut = |picture: &Picture| {
+            let size = [picture.height, picture.width];
+            shapes.cut(size).ok_or_else(|| Error::run(format!("`{}` is too small", picture.name())))
+        };
+        let mut planned = Vec::new();
+        for (source, (pictures, how)) in sources.iter().enumerate() {
+            for picture in *pictures {
+                planned.push(Planned { picture, cut: cut(picture)?, how: *how, source });
+            }
         }
-        bar.finish();
+        Self::of_planned(&planned, sources.len(), role, dataset, from)
+    }
+
+    /// Class images beside instances: each has the instances' size that is nearest to its shape. A size that none of a source would
+    /// have takes all of them.
+    pub fn class(
+        sources: &[(&[Picture], Treatment)],
+        instances: &Self,
+        dataset: &Dataset,
+        from: &Sources,
+    ) -> Result<Self> {
+        if !dataset.buckets.on {
+            return Self::of_sources(sources, Role::Class, dataset, from);
+        }
+        let sizes = instances.sizes();
+        let among = Shapes::Among(sizes.clone());
+        let mut planned = Vec::new();
+        for (source, (pictures, how)) in sources.iter().enumerate() {
+            let first = planned.len();
+            let plan = |picture, cut| Planned { picture, cut, how: *how, source };
+            for picture in *pictures {
+                planned.extend(among.cut([picture.height, picture.width]).map(|cut| plan(picture, cut)));
+            }
+            for &size in &sizes {
+                if !planned[first..].iter().any(|planned| planned.cut.size == size) {
+                    let cover = |picture: &Picture| Cut::cover([picture.height, picture.width], size);
+                    planned.extend(pictures.iter().map(|picture| plan(picture, cover(picture))));
+                }
+            }
+        }
+        Self::of_planned(&planned, sources.len(), Role::Class, dataset, from)
+    }
+
+    fn of_planned(planned: &[Planned], sources: usize, role: Role, dataset: &Dataset, from: &Sources) -> Result<Self> {
+        let masks =
+            if role == Role::Instance && dataset.masks.on { masks(planned)? } else { vec![None; planned.len()] };
+        let latents = latents::of(planned, role, from)?;
+        let example = |((planned, latents), mask): ((&Planned, Latents), Option<Mask>)| Example {
+            latents,
+            wordings: planned.picture.wordings.clone(),
+            how: planned.how,
+            source: planned.source,
+            original: [planned.picture.height, planned.picture.width],
+            cut: planned.cut,
+            mask,
+        };
         Ok(Self {
-            pictures: examples,
+            pictures: planned.iter().zip(latents).zip(masks).map(example).collect(),
             role,
-            resolution: dataset.resolution,
+            unmasked_weight: dataset.masks.on.then_some(dataset.masks.unmasked_weight),
+            downscale: from.vae.config().downscale(),
             caption_dropout: if role == Role::Instance { dataset.caption_dropout } else { 0.0 },
-            sources: sources.len(),
+            sources,
             scaling_factor: from.vae.config().scaling_factor,
             device: from.device.clone(),
         })
+    }
+
+    /// Height and width of every bucket that has a picture, ascending.
+    pub fn sizes(&self) -> Vec<[usize; 2]> {
+        self.pictures.iter().map(|picture| picture.cut.size).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Height and width that each picture is trained at.
+    pub fn size_of(&self, index: usize) -> Option<[usize; 2]> {
+        self.pictures.get(index).map(|picture| picture.cut.size)
     }
 
     /// The number of pictures.
@@ -218,26 +291,26 @@ impl Examples {
             Role::Class => Generator::stream(seed, &format!("class {name}"), draw),
         };
         let (mut flips, mut crops, mut normal) = (stream("flip"), stream("crop"), stream("latents"));
-        let (mut latents, mut corners) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
+        let (mut latents, mut places) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()));
         for &i in indices {
-            let mut corner = self.pictures[i].center;
+            let cut = self.pictures[i].cut;
+            let mut corner = cut.center();
             let flipped = self.pictures[i].how.random_flip && flips.rand(1)[0] < 0.5;
             let sample = match &self.pictures[i].latents {
                 Latents::Cached(sides) => self.sample(&sides[usize::from(flipped)], &mut normal)?,
                 Latents::Live(resized) => {
-                    corner = data::random_corner(resized, self.resolution, &mut crops);
-                    let [top, left] = corner;
-                    let square = data::crop(resized, left, top, self.resolution, self.resolution);
-                    let square = if flipped { data::flip(&square) } else { square };
-                    self.sample(&encode(&square, vae, &self.device)?, &mut normal)?
+                    corner = data::random_corner(cut.resized, cut.size, &mut crops);
+                    let part = cut.crop(resized, corner);
+                    let part = if flipped { data::flip(&part) } else { part };
+                    self.sample(&encode(&part, vae, &self.device)?, &mut normal)?
                 }
             };
             latents.push(sample);
-            corners.push(corner);
+            places.push((corner, flipped));
         }
         let wording = |&i: &usize| self.pictures[i].wordings.draw(|| stream(&format!("caption of {i}")));
         let captions = indices.iter().map(wording).collect();
-        let mut batch = self.batch_of(indices, captions, &latents, &corners)?;
+        let mut batch = self.batch_of(indices, captions, &latents, &places)?;
         let dropped = stream("caption dropout").rand(indices.len());
         for (caption, _) in batch.captions.iter_mut().zip(dropped).filter(|(_, x)| f64::from(*x) < self.caption_dropout)
         {
@@ -252,12 +325,15 @@ impl Examples {
         for &i in indices {
             latents.push(match &self.pictures[i].latents {
                 Latents::Cached(sides) => sides[0].mean.clone(),
-                Latents::Live(resized) => encode(&data::center_crop(resized, self.resolution), vae, &self.device)?.mean,
+                Latents::Live(resized) => {
+                    let cut = self.pictures[i].cut;
+                    encode(&cut.crop(resized, cut.center()), vae, &self.device)?.mean
+                }
             });
         }
-        let corners: Vec<_> = indices.iter().map(|&i| self.pictures[i].center).collect();
+        let places: Vec<_> = indices.iter().map(|&i| (self.pictures[i].cut.center(), false)).collect();
         let captions = indices.iter().map(|&i| self.pictures[i].wordings.first()).collect();
-        self.batch_of(indices, captions, &latents, &corners)
+        self.batch_of(indices, captions, &latents, &places)
     }
 
     /// mean + deviation · n, n standard normal.
@@ -266,65 +342,74 @@ impl Examples {
         Ok((&d.mean + (&d.std * n)?)?)
     }
 
+    /// `places`: where each picture was cropped, and whether it was mirrored.
     fn batch_of(
         &self,
         indices: &[usize],
         captions: Vec<String>,
         latents: &[Tensor],
-        corners: &[[usize; 2]],
+        places: &[([usize; 2], bool)],
     ) -> Result<Batch> {
-        let time_ids = |(&i, [top, left]): (&usize, &[usize; 2])| {
-            let [height, width] = self.pictures[i].original;
-            [height, width, *top, *left, self.resolution, self.resolution]
+        let time_ids = |(&i, ([top, left], _)): (&usize, &([usize; 2], bool))| {
+            let Example { original: [height, width], cut, .. } = &self.pictures[i];
+            [*height, *width, *top, *left, cut.size[0], cut.size[1]]
         };
-        let time_ids = indices.iter().zip(corners).map(time_ids).collect();
+        let time_ids = indices.iter().zip(places).map(time_ids).collect();
+        let loss_mask = self.unmasked_weight.map(|least| self.loss_mask(indices, places, least as f32)).transpose()?;
         let latents = (Tensor::cat(latents, 0)? * self.scaling_factor)?;
         let weights = indices.iter().map(|&i| self.pictures[i].how.weight).collect();
         let sources = indices.iter().map(|&i| self.pictures[i].source).collect();
-        Ok(Batch { latents, captions, time_ids, weights, sources })
+        Ok(Batch { latents, captions, time_ids, weights, sources, loss_mask })
     }
-}
 
-fn encode(square: &Rgb, vae: &Vae, device: &Device) -> Result<LatentDistribution> {
-    vae.encode(&data::to_tensor(square)?.unsqueeze(0)?.to_device(device)?)
-}
-
-/// What an earlier run, or another one now, has computed.
-fn kept(from: &Sources, key: &str) -> Result<Option<LatentDistribution>> {
-    let Some(found) = from.cache.get("latents", key)? else { return Ok(None) };
-    let (Some(mean), Some(std)) = (found.get("mean"), found.get("std")) else { return Ok(None) };
-    Ok(Some(LatentDistribution { mean: mean.to_device(from.device)?, std: std.to_device(from.device)? }))
-}
-
-/// The distribution of the centre crop's latents, and of its mirror image's if flips are wanted.
-fn encode_cached(picture: &Picture, resolution: usize, flip: bool, from: &Sources) -> Result<Vec<LatentDistribution>> {
-    let sides: &[bool] = if flip { &[false, true] } else { &[false] };
-    let mut square = None;
-    let mut distributions = Vec::with_capacity(2);
-    for &flipped in sides {
-        let side_length = resolution.to_string();
-        let side = if flipped { "flipped" } else { "plain" };
-        let how = device::arithmetic(from.device);
-        let key = hash::key(&[CACHE_VERSION, how, from.vae_hash, &picture.sha256, "centre crop", &side_length, side]);
-        if let Some(found) = kept(from, &key)? {
-            distributions.push(found);
-            continue;
-        }
-        let _turn = from.cache.turn("latents", from.vae_hash)?;
-        if let Some(found) = kept(from, &key)? {
-            distributions.push(found);
-            continue;
-        }
-        let plain: &Rgb = match &square {
-            Some(square) => square,
-            None => {
-                square.insert(data::center_crop(&data::resize_short_side(&picture.image()?, resolution), resolution))
+    /// The weights of a batch, [B, 1, H/8, W/8]: the masks, but no less than `least`; 1 where a picture has none.
+    fn loss_mask(&self, indices: &[usize], places: &[([usize; 2], bool)], least: f32) -> Result<Tensor> {
+        let mut weights = Vec::new();
+        let mut shape = [0; 2];
+        for (&i, &(corner, flipped)) in indices.iter().zip(places) {
+            let Example { cut, mask, .. } = &self.pictures[i];
+            shape = cut.size.map(|side| side / self.downscale);
+            match mask {
+                Some(mask) => {
+                    weights.extend(mask.at(corner, flipped, self.downscale).into_iter().map(|v| v.max(least)));
+                }
+                None => weights.extend(std::iter::repeat_n(1.0, shape[0] * shape[1])),
             }
-        };
-        let d = encode(&if flipped { data::flip(plain) } else { plain.clone() }, from.vae, from.device)?;
-        let entry = BTreeMap::from([("mean".to_owned(), d.mean.clone()), ("std".to_owned(), d.std.clone())]);
-        from.cache.put("latents", &key, &entry)?;
-        distributions.push(d);
+        }
+        Ok(Tensor::from_vec(weights, (indices.len(), 1, shape[0], shape[1]), &self.device)?)
     }
-    Ok(distributions)
+}
+
+/// The mask of each picture that has one.
+///
+/// # Errors
+/// No picture has one, or one is wrong; all that are.
+fn masks(all: &[Planned]) -> Result<Vec<Option<Mask>>> {
+    let found: Vec<Result<Option<Mask>>> = all.par_iter().map(|one| Mask::of(one.picture, one.cut)).collect();
+    let (mut masks, mut errors) = (Vec::with_capacity(all.len()), Vec::new());
+    for one in found {
+        match one {
+            Ok(mask) => masks.push(mask),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.len() > 1 {
+        let hint = errors[0].remedy().unwrap_or_default().to_owned();
+        let mut all = Error::input(format!("{} masks cannot be used", errors.len()));
+        for error in errors.iter().take(MAX_LISTED) {
+            all = all.cause(error.line());
+        }
+        if errors.len() > MAX_LISTED {
+            all = all.cause(format!("and {} more", errors.len() - MAX_LISTED));
+        }
+        return Err(all.hint(hint));
+    }
+    if let Some(error) = errors.pop() {
+        return Err(error);
+    }
+    if masks.iter().all(Option::is_none) {
+        return Err(Error::input("`masked_loss` in [dataset] says that the loss is masked, and no image has a mask")
+            .hint("put `x.mask.png` beside `x.jpg`, or give images an alpha channel, or leave `masked_loss` out"));
+    }
+    Ok(masks)
 }

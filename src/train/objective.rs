@@ -7,6 +7,7 @@
 //! step's sample depends on its number alone.
 
 use super::examples::Batch;
+use super::masked;
 use super::texts::TextConditioning;
 use crate::config::Train;
 use crate::diffusion::{LossFunction, NoiseSchedule};
@@ -99,6 +100,8 @@ pub struct UnetBatch {
     pub timestep_embedding: Tensor,
     /// The weight of each sample's loss, `[B]`.
     pub loss_weights: Tensor,
+    /// The weight of each value's loss, [B, 1, H, W], where the loss is masked.
+    pub loss_mask: Option<Tensor>,
     /// The threshold of each sample's pseudo-Huber loss, `[B]`; nothing where it is the squared error.
     pub huber_c: Option<Tensor>,
     /// Of the captions; nothing where the text encoder is trained, which makes it from them.
@@ -117,12 +120,14 @@ impl UnetBatch {
             target,
             timestep_embedding,
             loss_weights,
+            loss_mask,
             huber_c,
             conditioning,
             time_ids,
             captions: _,
         } = self;
         let mut slots = vec![noisy_latents, target, timestep_embedding, loss_weights];
+        slots.extend(loss_mask);
         slots.extend(huber_c);
         slots.extend(time_ids);
         slots.extend(conditioning.iter_mut().flat_map(Conditioning::slots));
@@ -164,6 +169,7 @@ impl Predictor<'_> {
             target: self.schedule.target(&batch.latents, &sample.noise, &sample.timesteps)?,
             timestep_embedding: self.unet.timestep_embedding(&timesteps, device)?,
             loss_weights: Tensor::new(loss_weights, device)?,
+            loss_mask: batch.loss_mask.clone(),
             huber_c: huber_c.map(|c| Tensor::new(c, device)).transpose()?,
             conditioning,
             time_ids: self.unet.time_ids_embedding(&batch.time_ids, device)?,
@@ -215,9 +221,14 @@ impl Predictor<'_> {
         self.unet.predict(&batch.noisy_latents, &batch.timestep_embedding, &conditioning)
     }
 
-    /// The mean over the `n` samples from `first` on.
+    /// The mean over the `n` samples from `first` on; where the loss is masked, each value times its weight.
     fn mean(batch: &UnetBatch, prediction: &Tensor, first: usize, n: usize) -> Result<Tensor> {
         let weights = batch.loss_weights.narrow(0, first, n)?;
+        if let Some(mask) = &batch.loss_mask {
+            let c = batch.huber_c.as_ref().map(|c| c.narrow(0, first, n)).transpose()?;
+            let (target, mask) = (batch.target.narrow(0, first, n)?, mask.narrow(0, first, n)?);
+            return masked::mean(prediction, &target, first, &weights, &mask, c.as_ref());
+        }
         Ok(match &batch.huber_c {
             Some(c) => ops::pseudo_huber_of(prediction, &batch.target, first, &weights, &c.narrow(0, first, n)?)?,
             None => ops::mean_squares_of(prediction, &batch.target, first, &weights)?,

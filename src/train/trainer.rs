@@ -102,9 +102,10 @@ impl<'a> Trainer<'a> {
     /// At the first step.
     pub fn new(inputs: TrainerInputs<'a>) -> Result<Self> {
         let ema = inputs.ema_decay.map(|decay| Ema::new(decay, &inputs.trained)).transpose()?;
-        let epochs = Epochs::new(inputs.items.len(), inputs.train.batch_size, inputs.seed);
+        let items = &inputs.items;
+        let epochs = Epochs::of_buckets(items.buckets().to_vec(), inputs.train.batch_size, inputs.seed);
         let optimizer = Optimizer::new(inputs.trained.clone(), &inputs.train.optimizer, inputs.train.max_grad_norm)?;
-        let total = inputs.train.total_steps(inputs.items.len());
+        let total = inputs.train.total_steps_of_batches(epochs.len());
         let scaler = (inputs.train.dtype == Dtype::F16).then(Scaler::default);
         // Dropout's masks are drawn on the host, in the middle of the passes, and so are captions
         // that a text encoder learns from.

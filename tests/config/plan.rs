@@ -54,7 +54,7 @@ fn bad(text: &str, set: &[&str]) -> String {
 fn defaults_are_diffusers_own() {
     let plan = good(LEAST, &[]);
     assert_eq!((plan.name.as_str(), plan.seed), ("x", 42));
-    assert_eq!(plan.dataset.resolution, 512);
+    assert_eq!(plan.dataset.resolution, 512.into());
     assert_eq!((plan.dataset.center_crop, plan.dataset.random_flip, plan.dataset.skip_broken), (true, true, false));
     let Adapter::Lora(lora) = &plan.adapter else { panic!("{:?}", plan.adapter) };
     assert_eq!((lora.rank, lora.alpha, lora.dropout), (4, 4.0, 0.0));
@@ -83,7 +83,7 @@ fn some_defaults_follow_other_keys() {
 #[test]
 fn the_committed_experiment_states_the_reports_settings() {
     let plan = Plan::load(Path::new("experiments/lora_dog.toml"), &[]).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!((plan.name.as_str(), plan.dataset.resolution), ("lora_dog", 256));
+    assert_eq!((plan.name.as_str(), plan.dataset.resolution), ("lora_dog", 256.into()));
     assert_eq!((plan.train.length, plan.train.batch_size, plan.train.learning_rate), (Length::Epochs(100), 1, 1e-4));
     assert_eq!(plan.train.total_steps(5), 500);
     assert_eq!(plan.eval.prompts, ["a dog", "a cat"]);

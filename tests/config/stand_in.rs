@@ -53,7 +53,7 @@ fn a_stand_in_is_the_experiment_with_other_keys_and_changes_nothing_of_it() {
     );
     assert_eq!(
         (plan.dataset.resolution, plan.dataset.prompt.as_deref(), plan.train.batch_size),
-        (64, Some("a dog"), 2)
+        (64.into(), Some("a dog"), 2)
     );
     assert!(matches!(&plan.adapter, Adapter::Full(full) if full.single_file), "{:?}", plan.adapter);
     assert_eq!(plan.in_place().as_deref(), Some("builtin:mini with builtin:corgi in place of a/model with a/set"));
@@ -84,7 +84,7 @@ fn a_stand_in_is_laid_over_its_variant_and_arguments_over_both() {
     let set = ["train.epochs=9", "model.repo=c/other", "dataset.resolution=128", "name=y"];
     let plans = stand_ins(&text, &set);
     assert_eq!(plans[0].name, "y-a-stand-in");
-    assert!(plans.iter().all(|plan| plan.train.length == Length::Epochs(9) && plan.dataset.resolution == 128));
+    assert!(plans.iter().all(|plan| plan.train.length == Length::Epochs(9) && plan.dataset.resolution == 128.into()));
     assert!(plans.iter().all(|plan| plan.model.short() == "c/other"), "{:?}", plans[0].model);
     // An argument may speak of the stand-in alone, or make one.
     let planned = good(&text, &["stand_in.train.steps=4"]).remove(0);

@@ -3,4 +3,5 @@
 mod cache;
 mod captions;
 mod dataset;
+mod formats;
 mod pixels;

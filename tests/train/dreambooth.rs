@@ -39,6 +39,17 @@ fn loss_and_every_gradient_equal_the_script() {
     }
 }
 
+/// The instance half has masks, whose least weight is an eighth; kohya's formula, in torch.
+#[test]
+fn masked_losses_and_their_gradients_equal_torchs() {
+    let (f, wanted) = (tensors("dreambooth.safetensors"), tensors("masks.safetensors"));
+    let schedule = model().noise_schedule().unwrap();
+    let losses = [("squares", LossFunction::L2), ("huber", LossFunction::Huber(HuberSchedule::Snr, 0.2))];
+    for (case, loss) in losses {
+        check(&f, &wanted, case, &schedule, None, loss);
+    }
+}
+
 /// The scheduled pseudo-Huber losses, each with another schedule of c, with and without min-SNR weights, over ε and v.
 #[test]
 fn pseudo_huber_losses_equal_the_script() {
@@ -81,7 +92,8 @@ fn check(
     let texts = TextConditioning::Cached(embeds);
     let half = |i: usize| {
         let captions = captions[i..i + 2].iter().map(|c| (*c).to_owned()).collect();
-        Batch::new(row("latents", i, 2), captions, Vec::new())
+        let loss_mask = wanted.get("loss_mask").map(|mask| mask.narrow(0, i, 2).unwrap());
+        Batch { loss_mask, ..Batch::new(row("latents", i, 2), captions, Vec::new()) }
     };
     let (unet, parameters) = unet(f);
     let timesteps = f["timesteps"].to_vec1::<i64>().unwrap().into_iter().map(|t| t as usize).collect();

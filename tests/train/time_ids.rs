@@ -22,11 +22,10 @@ fn examples(vae: &Vae, sides: &[(usize, usize)], center_crop: bool) -> Examples 
     let dataset = Dataset {
         source: Source::Path(folder.path().to_owned()),
         prompt: Some("a dog".to_owned()),
-        resolution: 64,
+        resolution: 64.into(),
         center_crop,
         random_flip: true,
         caption_dropout: 0.0,
-        skip_broken: false,
         ..Dataset::default()
     };
     encoded(vae, folder.path(), &pictures, &dataset)

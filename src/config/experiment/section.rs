@@ -87,6 +87,7 @@ impl<'a> Section<'a> {
     pub fn read(&self, key: &str, kind: &Kind) -> Option<Setting> {
         Some(match kind {
             Kind::Whole { range, multiple_of } => Setting::Whole(self.whole(key, range, *multiple_of)?),
+            Kind::Sides { range, square, pair } => self.sides(key, range, *square, *pair)?,
             Kind::Number(low, high) => Setting::Number(self.number(key, (*low, *high))?),
             Kind::Flag => Setting::Flag(self.flag(key)?),
             Kind::Text => Setting::Text(self.text(key)?),
@@ -117,6 +118,28 @@ impl<'a> Section<'a> {
             self.problem(entry.at.clone(), format!("`{key}` must be a multiple of {multiple_of}"), label);
         }
         Some(number)
+    }
+
+    /// A whole number, or a list of two.
+    fn sides(&self, key: &str, range: &RangeInclusive<u64>, square: u64, pair: u64) -> Option<Setting> {
+        let entry = self.entry(key)?;
+        let Value::List(items) = &entry.value else { return Some(Setting::Whole(self.whole(key, range, square)?)) };
+        let [width, height] = &items[..] else {
+            return self.wrong(key, entry, "one whole number, or two: [width, height]");
+        };
+        let side = |item: &Entry| match item.value {
+            Value::Integer(i) => u64::try_from(i).ok().filter(|side| range.contains(side) && side.is_multiple_of(pair)),
+            _ => None,
+        };
+        let [width, height] = [width, height].map(|item| {
+            let found = side(item);
+            if found.is_none() {
+                let wanted = format!("{} in multiples of {pair}", describe_whole(range));
+                self.problem(item.at.clone(), format!("`{key}`: each side must be {wanted}"), String::new());
+            }
+            found
+        });
+        Some(Setting::Wholes(vec![width?, height?]))
     }
 
     /// A finite number in the range; whole numbers serve too.

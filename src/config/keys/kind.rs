@@ -15,6 +15,15 @@ pub enum Kind {
         /// What it must be a multiple of.
         multiple_of: u64,
     },
+    /// A square's side, or a width and a height: `512` or `[512, 768]`.
+    Sides {
+        /// The range of each side.
+        range: RangeInclusive<u64>,
+        /// What a square's side must be a multiple of.
+        square: u64,
+        /// What the sides of a pair must be multiples of.
+        pair: u64,
+    },
     /// A finite number in a range.
     Number(Bound<f64>, Bound<f64>),
     /// `true` or `false`.

@@ -117,6 +117,11 @@ pub(super) fn multiple(multiple_of: u64, range: RangeInclusive<u64>) -> Key {
     Key::new(Kind::Whole { range, multiple_of })
 }
 
+/// A square's side in multiples of `square`, or a width and a height in multiples of `pair`, all in the range.
+pub(super) fn sides(square: u64, pair: u64, range: RangeInclusive<u64>) -> Key {
+    Key::new(Kind::Sides { range, square, pair })
+}
+
 /// As TOML has whole numbers: from 0 to 2^63 - 1.
 pub(super) fn natural() -> Key {
     whole(0..=i64::MAX.unsigned_abs())

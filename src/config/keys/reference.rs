@@ -141,6 +141,11 @@ fn kind(kind: &Kind) -> String {
         Kind::Whole { range, multiple_of } => {
             format!("multiple of {multiple_of} from {} to {}", range.start(), range.end())
         }
+        Kind::Sides { range, square, pair } => format!(
+            "multiple of {square} from {} to {}; or [width, height] in multiples of {pair}",
+            range.start(),
+            range.end()
+        ),
         Kind::Number(low, high) => {
             let bounds = [
                 match low {

@@ -152,6 +152,17 @@ fn kind(kind: &Kind) -> Value {
         Kind::Whole { range, multiple_of } => json!({
             "type": "integer", "minimum": range.start(), "maximum": range.end(), "multipleOf": multiple_of,
         }),
+        Kind::Sides { range, square, pair } => {
+            let side = |multiple_of: u64| {
+                json!({
+                    "type": "integer", "minimum": range.start(), "maximum": range.end(), "multipleOf": multiple_of,
+                })
+            };
+            json!({ "anyOf": [
+                side(*square),
+                { "type": "array", "items": side(*pair), "minItems": 2, "maxItems": 2 },
+            ] })
+        }
         Kind::Number(low, high) => number(*low, *high),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Text | Kind::Folder | Kind::FolderOrModel => json!({ "type": "string", "pattern": r"\S" }),

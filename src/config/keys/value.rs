@@ -12,6 +12,8 @@ use serde_json::json;
 pub enum Setting {
     /// A whole number.
     Whole(u64),
+    /// A list of whole numbers.
+    Wholes(Vec<u64>),
     /// A number.
     Number(f64),
     /// `true` or `false`.
@@ -28,6 +30,7 @@ impl Setting {
     pub fn to_toml(&self) -> String {
         match self {
             Self::Whole(n) => n.to_string(),
+            Self::Wholes(all) => format!("[{}]", all.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
             Self::Number(n) => format!("{n:?}"),
             Self::Flag(flag) => flag.to_string(),
             Self::Text(text) => quoted(text),
@@ -39,6 +42,7 @@ impl Setting {
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Whole(n) => json!(n),
+            Self::Wholes(all) => json!(all),
             Self::Number(n) => json!(n),
             Self::Flag(flag) => json!(flag),
             Self::Text(text) => json!(text),
