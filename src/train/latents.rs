@@ -1,7 +1,7 @@
 //! Pictures → the distributions of their latents, kept on disk by content; or resized and ready to be cropped.
 //!
-//! In: pictures and how each is cut. Out: for each the distribution of its centre crop and of that one's mirror image; a picture
-//! is read ahead while the VAE works on those before it, and only if the cache lacks something of it.
+//! In: pictures and how each is cut. Out: for each the distribution of its centre crop and of that one's mirror image; some
+//! pictures are read at once, and only those of which the cache lacks something.
 
 use super::examples::{CLASS_LATENTS, LATENTS, Role, Sources};
 use crate::data::{self, Cut, Picture, Rgb};
@@ -12,13 +12,11 @@ use crate::model::vae::{LatentDistribution, Vae};
 use candle_core::Device;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 
 /// Changes with the meaning of what is cached, so that older entries are not used.
 const CACHE_VERSION: &str = "4";
 
-/// Pictures that are read at once, and as many again wait for the VAE.
+/// Pictures that are read at once, before the VAE works on them.
 const AHEAD: usize = 8;
 
 /// A part of a picture that was read ahead, where it was needed.
@@ -39,21 +37,18 @@ pub(super) fn cached(
     let entries: Vec<Entry> = cuts.iter().map(|(picture, cut)| Entry::new(picture, *cut, flip, from)).collect();
     let bar = from.progress.bar(title(role), cuts.len() as u64);
     let mut all = Vec::with_capacity(cuts.len());
-    thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(AHEAD);
-        // Only what can cross threads goes there: a device may not.
-        let (entries, cache) = (&entries, from.cache);
-        scope.spawn(move || {
-            read_ahead(entries, |entry| entry.keys.iter().all(|key| cache.has("latents", key)), &sender);
-        });
-        for entry in entries {
+    let is_there = |entry: &Entry| entry.keys.iter().all(|key| from.cache.has("latents", key));
+    for some in entries.chunks(AHEAD) {
+        // On this thread's own pool: with one thread in it, another's wait for it would never end.
+        let wanted: Vec<bool> = some.iter().map(|entry| !is_there(entry)).collect();
+        let read: Vec<Ahead> =
+            some.par_iter().zip(wanted).map(|(entry, wanted)| wanted.then(|| entry.read()).transpose()).collect();
+        for (entry, ahead) in some.iter().zip(read) {
             from.interrupt.check()?;
-            let ahead = receiver.recv().unwrap_or(Ok(None))?;
-            all.push(entry.distributions(ahead, from)?);
+            all.push(entry.distributions(ahead?, from)?);
             bar.inc(1);
         }
-        Ok::<_, crate::error::Error>(())
-    })?;
+    }
     bar.finish();
     Ok(all)
 }
@@ -76,17 +71,6 @@ pub(super) fn resized(cuts: &[(&Picture, Cut)], role: Role, from: &Sources) -> R
 
 fn title(role: Role) -> &'static str {
     if role == Role::Instance { LATENTS } else { CLASS_LATENTS }
-}
-
-/// Reads those pictures that are not there yet, some at once, and hands them over in their order; ends when nobody listens.
-fn read_ahead(entries: &[Entry], is_there: impl Fn(&Entry) -> bool + Sync, to: &SyncSender<Ahead>) {
-    for some in entries.chunks(AHEAD) {
-        let read: Vec<Ahead> =
-            some.par_iter().map(|entry| if is_there(entry) { Ok(None) } else { entry.read().map(Some) }).collect();
-        if read.into_iter().any(|ahead| to.send(ahead).is_err()) {
-            return;
-        }
-    }
 }
 
 /// One picture and the keys of its two sides in the cache.
