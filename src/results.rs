@@ -59,7 +59,7 @@ use lock::Held;
 
 pub use drawn::Drawn;
 pub use files::{write_atomic, write_with};
-pub use hashes::Hashes;
+pub use hashes::{DRAWN_CLASS, Hashes};
 pub use logs::{EVAL_CSV, EVAL_SOURCES_CSV, LOSS_CSV, LossLog, LossRow, SOURCES_CSV};
 pub use machine::{Gpu, Machine, memory_mib, memory_now_mib, peak_memory_mib, reset_peak_rss};
 pub use metrics_csv::{MetricsRow, metrics_csv};

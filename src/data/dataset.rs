@@ -163,6 +163,10 @@ pub fn load_captioned(
     if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }
+    let is_row = |path: &PathBuf| table.as_ref().is_some_and(|table| table.rows.contains_key(&key(path)));
+    for path in images.iter().filter(|path| mask_of(path).is_some() && !is_row(path)) {
+        warn(format!("`{}` is named as a mask, and no image has the rest of its name: it is trained on", name(path)));
+    }
     let captions = Captions { prompt, rules, table: table.as_ref(), side_cars: &side_cars };
     if let Some((used, unused)) = captions.unused() {
         warn(format!("{used}; {unused} in `{}` are not used", base.display()));

@@ -1,6 +1,6 @@
 //! Masks: where in an image the loss counts.
 //!
-//! In: `x.mask.png` beside `x.jpg`, of the same size, white where the loss counts and black where it does not; or an image's alpha
+//! In: `x.mask.png` beside `x.jpg`, of the same size, white where the loss counts and black or transparent where it does not; or an image's alpha
 //! channel, if anything in it is transparent. Out: a [`Mask`], resized and cropped as its image, and averaged down to latents (as kohya's sd-scripts: their mode
 //! "area"). A mask that is black all over is an error: nothing would be learned from its image.
 
@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 
 /// How the names of masks end.
 pub(super) const MASK_ENDING: &str = ".mask.png";
+
+/// Whether a file is named as a mask.
+pub fn is_named_mask(name: &str) -> bool {
+    name.to_lowercase().ends_with(MASK_ENDING)
+}
 
 /// A mask, resized with its image; grey.
 #[derive(Debug, Clone)]
@@ -25,15 +30,19 @@ impl Mask {
     /// the name of the file.
     ///
     /// # Errors
-    /// The file cannot be read or has another size, or the mask is black all over.
-    pub fn of(picture: &Picture, cut: Cut) -> Result<Option<Self>> {
+    /// The file cannot be read or has another size, or the mask is black all over or, where the middle is trained alone, there.
+    pub fn of(picture: &Picture, cut: Cut, center_crop: bool) -> Result<Option<Self>> {
         let name = || picture.mask_file().unwrap_or_else(|| picture.file()).display().to_string();
         let fault = |reason: String| Error::input(format!("`{}` {reason}", name())).hint(HINT);
         let Some(mask) = load(picture).map_err(fault)? else { return Ok(None) };
         if mask.pixels.iter().all(|&value| value == 0) {
             return Err(fault("is black all over as a mask: nothing would be learned from its image".to_owned()));
         }
-        Ok(Some(Self { resized: cut.resize(&mask), cut }))
+        let mask = Self { resized: cut.resize(&mask), cut };
+        if center_crop && mask.cut.crop(&mask.resized, cut.center()).pixels.iter().all(|&value| value == 0) {
+            return Err(fault("is black in all of its image that is trained, the centre crop".to_owned()));
+        }
+        Ok(Some(mask))
     }
 
     /// The centre crop's.
@@ -72,11 +81,14 @@ fn load(picture: &Picture) -> std::result::Result<Option<Rgb>, String> {
         let alpha = alpha.filter(|alpha| alpha.iter().any(|&a| a != 255));
         return Ok(alpha.map(|alpha| Rgb { width, height, pixels: alpha.iter().flat_map(|a| [*a; 3]).collect() }));
     };
-    let (mask, _) = decode_with_alpha(&read_picture(file)?)?;
+    let (mask, alpha) = decode_with_alpha(&read_picture(file)?)?;
     if (mask.width, mask.height) != (width, height) {
         return Err(format!("is {} x {} pixels, and its image is {width} x {height}", mask.width, mask.height));
     }
-    let grey = mask.pixels.as_chunks::<3>().0.iter().flat_map(|&rgb| [luminance(rgb); 3]).collect();
+    let grey = mask.pixels.as_chunks::<3>().0.iter().map(|&rgb| luminance(rgb));
+    // It was laid on white; what is transparent in a mask is black.
+    let opacity = alpha.into_iter().flatten().chain(std::iter::repeat(255));
+    let grey = grey.zip(opacity).flat_map(|(grey, opacity)| [grey.saturating_sub(255 - opacity); 3]).collect();
     Ok(Some(Rgb { pixels: grey, ..mask }))
 }
 

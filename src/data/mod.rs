@@ -33,7 +33,7 @@ pub use dataset::{Picture, load_captioned, load_dataset, load_pictures};
 pub use epochs::{Epochs, batch_count, batches, bucket_batches};
 pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
-pub use mask::Mask;
+pub use mask::{Mask, is_named_mask};
 pub use name::{shortened, slashed};
 pub use resize::{resize_short_side, resize_short_side_bicubic, resize_to, short_side_sides};
 pub use shapes::{Cut, Shapes, fit};

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::folder::{Entries, METADATA, has_image_ending, pictures_folder};
 use super::image::read_picture;
-use super::mask::MASK_ENDING;
+use super::mask::is_named_mask;
 use super::name::slashed;
 use super::orientation::{orientation, turns};
 
@@ -20,7 +20,7 @@ pub fn image_sizes(root: &Path) -> Vec<(String, [usize; 2])> {
     let Ok(base) = pictures_folder(root, &mut |_| {}) else { return Vec::new() };
     let has_table = METADATA.iter().any(|table| base.join(table).is_file());
     let Ok(entries) = Entries::list(&base, has_table) else { return Vec::new() };
-    let is_image = |name: &str| has_image_ending(name) && !name.to_lowercase().ends_with(MASK_ENDING);
+    let is_image = |name: &str| has_image_ending(name) && !is_named_mask(name);
     let files: Vec<_> = entries.files.into_iter().filter(|path| is_image(&path.to_string_lossy())).collect();
     let size = |path: &std::path::PathBuf| Some((slashed(path), image_size(&read_picture(&base.join(path)).ok()?)?));
     files.par_iter().filter_map(size).collect()

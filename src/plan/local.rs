@@ -9,7 +9,7 @@ use hf_hub::RepoType;
 
 use crate::config::local::{cached, single_file};
 use crate::config::{Plan, Source};
-use crate::data::has_image_ending;
+use crate::data::{has_image_ending, is_named_mask};
 use crate::metrics::EncoderName;
 use crate::pipeline::Family;
 
@@ -60,5 +60,6 @@ fn is_picture(path: &Path) -> bool {
     if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
         return false;
     }
-    has_image_ending(&path.to_string_lossy())
+    let name = path.to_string_lossy();
+    has_image_ending(&name) && !is_named_mask(&name)
 }

@@ -37,6 +37,9 @@ enum Difference {
 }
 use Difference::{Changed, Gone, New};
 
+/// How the names of class images begin that the base model drew, where there are others too.
+pub const DRAWN_CLASS: &str = "class: ";
+
 /// Hashes by name.
 type List = BTreeMap<String, String>;
 
@@ -82,7 +85,11 @@ impl Hashes {
         let mut all: Vec<String> = model.map(told("the model's file")).collect();
         all.extend(files(&self.data, &before.data).map(told("the picture")));
         all.extend(captions.map(told("the caption of")));
-        all.extend(files(&self.class, &before.class).map(told("the class image")));
+        // Those that the base model draws are not known before they are there; a source's are.
+        let drawn_are_there = self.class.keys().any(|name| name.starts_with(DRAWN_CLASS));
+        let class = before.class.iter().filter(|(name, _)| drawn_are_there || !name.starts_with(DRAWN_CLASS));
+        let class: List = class.map(|(name, hash)| (name.clone(), hash.clone())).collect();
+        all.extend(files(&self.class, &class).map(told("the class image")));
         match all.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
@@ -110,4 +117,26 @@ fn same_content(now: &List, then: &List) -> bool {
         hashes
     };
     sorted(now) == sorted(then)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_class(entries: &[(&str, &str)]) -> Hashes {
+        let class = entries.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect();
+        Hashes { captions: Some(List::new()), class, ..Hashes::default() }
+    }
+
+    #[test]
+    fn own_class_images_are_compared_before_others_are_drawn() {
+        let before = of_class(&[("class: a dog/0.png", "1"), ("own/0.png", "2")]);
+        assert_eq!(of_class(&[]).changed_since(&before), None, "nothing is known yet");
+        assert_eq!(of_class(&[("own/0.png", "2")]).changed_since(&before), None);
+        let changed = of_class(&[("own/0.png", "3")]).changed_since(&before);
+        assert_eq!(changed.as_deref(), Some("the class image `own/0.png` has changed"));
+        let drawn = of_class(&[("class: a dog/0.png", "3"), ("own/0.png", "2")]).changed_since(&before);
+        assert_eq!(drawn.as_deref(), Some("the class image `class: a dog/0.png` has changed"));
+        assert!(of_class(&[("own/1.png", "2")]).changed_since(&before).is_some());
+    }
 }

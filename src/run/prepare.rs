@@ -10,7 +10,7 @@ use super::sources::{self, Loaded, treatment};
 use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
 use crate::assets;
-use crate::config::{ClassPart, Objective, Plan, local, unfit_sampling};
+use crate::config::{Objective, Plan, local, unfit_sampling};
 use crate::data::{Cache, Picture, Shapes};
 use crate::device;
 use crate::error::{Error, Result};
@@ -246,7 +246,7 @@ fn trained(method: &Method, family: Family) -> BTreeMap<PartName, Trainable> {
     text.chain([(PartName::Unet, method.unet.clone())]).collect()
 }
 
-/// The pictures' and the captions' hashes, and those of class images that are all the user's own sources.
+/// The pictures' and the captions' hashes, and those of class images that are the user's own sources.
 pub(super) fn hash_data(plan: &Plan, loaded: &[Loaded]) -> Hashes {
     let own = loaded.iter().filter(|of| of.part.prompt.is_none()).flat_map(|of| &of.pictures);
     let captions = own.map(|p| (p.name(), hash_captions(p))).collect();
@@ -256,9 +256,7 @@ pub(super) fn hash_data(plan: &Plan, loaded: &[Loaded]) -> Hashes {
         let masks = instances().filter_map(Picture::mask);
         data.extend(masks.map(|(name, sha256)| (name, sha256.to_owned())));
     }
-    let is_own = |part: &ClassPart| matches!(part, ClassPart::Part(_));
-    let class = plan.class_parts().iter().all(is_own).then(|| loaded.iter().filter(|of| of.part.prior));
-    let class = class.into_iter().flatten().flat_map(|of| hash_pictures(&of.pictures)).collect();
+    let class = loaded.iter().filter(|of| of.part.prior).flat_map(|of| hash_pictures(&of.pictures)).collect();
     Hashes { data, captions: Some(captions), class, ..Hashes::default() }
 }
 

@@ -8,6 +8,7 @@ use crate::config::{ClassPart, DataPart, Plan};
 use crate::data::{self, Picture};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::results::DRAWN_CLASS;
 use crate::train::examples::{Examples, Treatment};
 use crate::train::items::{Items, Size};
 use std::path::Path;
@@ -86,7 +87,7 @@ pub(super) fn class_images(
         let plain = Treatment::of(&plan.dataset);
         all.push(match part {
             ClassPart::Drawn(prompt) => {
-                let name = format!("class: {prompt}");
+                let name = format!("{DRAWN_CLASS}{prompt}");
                 let source: Option<Arc<str>> = several.then(|| name.as_str().into());
                 let named = |picture: Picture| picture.of_source(source.clone());
                 ClassImages { pictures: draw(&prompt)?.into_iter().map(named).collect(), name, how: plain }
@@ -94,7 +95,7 @@ pub(super) fn class_images(
             ClassPart::Folder(path, prompt) => {
                 let skip_broken = plan.dataset.skip_broken;
                 let pictures = data::load_dataset(&path, Some(&prompt), skip_broken, warn)?;
-                ClassImages { name: format!("class: {prompt}"), pictures, how: plain }
+                ClassImages { name: format!("{DRAWN_CLASS}{prompt}"), pictures, how: plain }
             }
             ClassPart::Part(index) => {
                 let Some(Loaded { part, pictures }) = loaded.get(index) else { continue };

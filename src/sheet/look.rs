@@ -108,7 +108,7 @@ fn one(
     let cut = shapes.cut(original);
     let mut crop = cut.map_or_else(|| image.clone(), |cut| cut.centered(&image));
     let sharpness = sharpness(&crop);
-    let mask = cut.filter(|_| masked).map(|cut| Mask::of(picture, cut)).transpose()?.flatten();
+    let mask = cut.filter(|_| masked).map(|cut| Mask::of(picture, cut, false)).transpose()?.flatten();
     if let Some(mask) = &mask {
         for (pixel, weight) in crop.pixels.chunks_exact_mut(3).zip(mask.centered(false, 1)) {
             for value in pixel {

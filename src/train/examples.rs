@@ -385,7 +385,8 @@ impl Examples {
 /// # Errors
 /// No picture has one, or one is wrong; all that are.
 fn masks(all: &[Planned]) -> Result<Vec<Option<Mask>>> {
-    let found: Vec<Result<Option<Mask>>> = all.par_iter().map(|one| Mask::of(one.picture, one.cut)).collect();
+    let found: Vec<Result<Option<Mask>>> =
+        all.par_iter().map(|one| Mask::of(one.picture, one.cut, one.how.center_crop)).collect();
     let (mut masks, mut errors) = (Vec::with_capacity(all.len()), Vec::new());
     for one in found {
         match one {

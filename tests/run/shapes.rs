@@ -278,6 +278,28 @@ fn masks_are_inputs_of_a_run_and_black_ones_are_named() {
     mask("1", SIZES[1], 255);
     world.refused(&run, &["1.mask.png", "--force"]);
     world.done(&[&run[..], &["--force"]].concat());
+    // What is transparent is black, and so is not white.
+    let (width, height) = SIZES[1];
+    let half = |x: usize| x < width / 2;
+    let opacity = |x: u32, _| image::Rgba([255, 255, 255, if half(x as usize) { 255 } else { 0 }]);
+    let file = world.path("odd/1.mask.png");
+    image::RgbaImage::from_fn(width as u32, height as u32, opacity).save(&file).expect("writable");
+    world.done(&[&run[..], &["--results", "transparent"]].concat());
+    let pixels = (0..width * height * 3).map(|i| if half(i / 3 % width) { 255 } else { 0 }).collect();
+    write_png(&file, &Rgb { width, height, pixels }, &[]).expect("writable");
+    world.done(&[&run[..], &["--results", "black"]].concat());
+    assert_eq!(world.text("transparent/a/loss.csv"), world.text("black/a/loss.csv"));
+    assert_ne!(world.text("results/a/loss.csv"), world.text("black/a/loss.csv"));
+    // White where nothing is trained.
+    let (width, height) = SIZES[0];
+    let pixels = (0..width * height * 3).map(|i| if i / 3 % width == 0 { 255 } else { 0 }).collect();
+    write_png(&world.path("odd/0.mask.png"), &Rgb { width, height, pixels }, &[]).expect("writable");
+    let squares = ["--set", "dataset.buckets=false", "--set", "dataset.center_crop=true", "--results", "squares"];
+    world.refused(&[&run[..], &squares].concat(), &["0.mask.png` is black in all of its image that is trained"]);
+    fs_err::rename(world.path("odd/0.mask.png"), world.path("odd/none.mask.png")).expect("it is there");
+    let orphan = world.done(&[&run[..], &["--results", "orphan"]].concat());
+    orphan.has(&["`none.mask.png` is named as a mask, and no image has the rest of its name: it is trained on"]);
+    fs_err::remove_file(world.path("odd/none.mask.png")).expect("it is there");
     let plain = world.done(&["run", "a.toml", "--set", "train.steps=2", "--results", "plain"]);
     plain.has(&["1 mask not used: `masked_loss` in [dataset] is false"]);
     assert_ne!(log, world.text("results/a/loss.csv"));

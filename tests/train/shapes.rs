@@ -177,7 +177,7 @@ fn masks_are_resized_cropped_and_averaged_as_pillow_and_torch_do() {
         let (pictures, dataset) = masked(&folder, name, 0.0);
         assert_eq!((pictures.len(), pictures[0].mask_file().is_some()), (1, name == "beside"));
         let cut = Shapes::of(&dataset).cut([83, 201]).unwrap();
-        let mask = Mask::of(&pictures[0], cut).unwrap().unwrap();
+        let mask = Mask::of(&pictures[0], cut, true).unwrap().unwrap();
         let wanted = values(wanted);
         for (ours, wanted) in mask.centered(false, 8).iter().zip(&wanted) {
             assert!((ours - wanted).abs() < 1e-6, "{name}: {ours} instead of {wanted}");
