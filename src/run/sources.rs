@@ -117,6 +117,6 @@ pub(super) fn items(plan: &Plan, loaded: &[Loaded], examples: &Examples, class: 
         if part.part.prior { Vec::new() } else { instances.next().map_or_else(Vec::new, |i| sizes(examples, i)) }
     };
     let of_parts: Vec<_> = loaded.iter().map(of_part).collect();
-    let of_class = class.map(|class| (0..class.source_count()).map(|i| sizes(class, i)).collect());
-    Items::of_plan(plan, &of_parts, &of_class.unwrap_or_else(Vec::new))
+    let of_class: Option<Vec<_>> = class.map(|class| (0..class.source_count()).map(|i| sizes(class, i)).collect());
+    Items::of_plan(plan, &of_parts, &of_class.unwrap_or_default())
 }

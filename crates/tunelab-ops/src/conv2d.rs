@@ -201,10 +201,10 @@ fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
     let dw = add_to_zeros(g.o * g.patch(), |dw| match weight_gradient_algorithm(g) {
         ConvAlgorithm::Direct(vectors, x_of) => {
-            with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw))
+            with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw));
         }
         ConvAlgorithm::ImplicitGemm(vectors) => {
-            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy, dw))
+            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy, dw));
         }
         _ => im2col::backward_weight(g, &x, &dy, dw),
     });

@@ -261,6 +261,7 @@ macro_rules! tile_for {
 /// # Safety
 /// `x`, the weights and `y` are as [`tile`] needs them, for `m` channels, of which a tile has as
 /// many.
+#[expect(clippy::too_many_arguments, reason = "a witness, sizes and slices")]
 unsafe fn tile_pair<S: Isa>(
     isa: S,
     m: usize,
@@ -399,6 +400,7 @@ pub(super) fn weight_gradient<S: Isa>(isa: S, of: Images, x: &[f32], dy: &[f32],
 /// # Safety
 /// `x`, `dy` and the rows are as [`add_taps`] needs them, for `m` channels, of which a tile has as
 /// many.
+#[expect(clippy::too_many_arguments, reason = "a witness, sizes and slices")]
 unsafe fn add_taps_of<'a, S: Isa>(
     isa: S,
     m: usize,

@@ -182,9 +182,12 @@ impl<S: Isa, T: FilterValue> Job<'_, S, T> {
                 let lines = prefetch.share(small_tiles::times::<S>(steps) * small_tiles::groups::<S>(tiles).count());
                 self.isa.run(
                     #[inline(always)]
-                    || match small_tiles::halfway::<S>() {
-                        true => self.filters.halves(self.isa, &some, &depths, filters),
-                        false => self.filters.planes(self.isa, &some, &depths, filters),
+                    || {
+                        if small_tiles::halfway::<S>() {
+                            self.filters.halves(self.isa, &some, &depths, filters);
+                        } else {
+                            self.filters.planes(self.isa, &some, &depths, filters);
+                        }
                     },
                 );
                 for group in small_tiles::groups::<S>(tiles) {

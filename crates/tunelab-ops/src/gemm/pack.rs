@@ -135,7 +135,7 @@ impl Transposed<'_> {
                         for (row, out) in values[at..].chunks(self.row).zip(&mut upcasted).take(n) {
                             upcast(isa, &row[..length], &mut out[..length]);
                         }
-                        (&*upcasted.as_flattened(), LANES)
+                        (upcasted.as_flattened(), LANES)
                     }
                 };
                 // SAFETY: n rows of `length` values lie inside `rows`, as many rows of 16 inside `out`.

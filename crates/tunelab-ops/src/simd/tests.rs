@@ -1,5 +1,6 @@
 //! The choice of a set, and each vector operation against a plain statement of it.
 #![expect(unsafe_code, reason = "vectors are loaded and stored")]
+#![expect(clippy::float_cmp, reason = "each operation is exact")]
 
 use super::isa::{ALL, Isa, LANES, first_lanes};
 use super::*;

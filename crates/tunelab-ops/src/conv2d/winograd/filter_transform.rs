@@ -280,7 +280,6 @@ unsafe fn columns<S: Isa, T: FilterValue>(isa: S, flip: bool, filters: &[T], row
 
 /// The rows of G g.
 #[inline(always)]
-#[expect(clippy::large_types_passed_by_value, reason = "they are registers")]
 fn rows<S: Isa>(isa: S, columns: [[S::F32; 3]; COLUMNS]) -> [[S::F32; COLUMNS]; INPUT_TILE] {
     let mut rows = [columns[0]; INPUT_TILE];
     for (j, column) in columns.into_iter().enumerate() {

@@ -72,6 +72,7 @@ impl Tiling {
     /// The pixels under rows of tiles in one channel: for each row of tiles six rows of pixels,
     /// each split into four lines.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a witness, sizes and slices")]
     fn split<S: Isa>(
         &self,
         isa: S,
