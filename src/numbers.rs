@@ -37,6 +37,12 @@ pub fn duration_with_tenths(seconds: f64) -> String {
     if (seconds.round() as u64) < 60 { format!("{seconds:.1} s") } else { duration(seconds) }
 }
 
+/// The first of some names on a line, and how many more there are.
+pub fn listed(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +59,12 @@ mod tests {
         let seconds = [41.96, 59.6, 200.4, 7_499.0];
         assert_eq!(seconds.map(duration), ["42 s", "1 min 00 s", "3 min 20 s", "2 h 04 min"]);
         assert_eq!(seconds.map(duration_with_tenths), ["42.0 s", "1 min 00 s", "3 min 20 s", "2 h 04 min"]);
+    }
+
+    #[test]
+    fn many_names_are_cut_short() {
+        let names = ["a", "b", "c"];
+        assert_eq!((listed(&names, 3), listed(&names, 2)), ("a, b, c".to_owned(), "a, b and 1 more".to_owned()));
+        assert_eq!(listed(&[] as &[&str], 2), "");
     }
 }

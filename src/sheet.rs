@@ -15,7 +15,7 @@ use crate::cli::output::print;
 use crate::config::{Objective, Plan, files};
 use crate::data::{self, Picture, Shapes};
 use crate::error::{Error, Result};
-use crate::numbers::counted;
+use crate::numbers::{counted, listed};
 use crate::pipeline::load::PipelineLoader;
 use crate::progress::Progress;
 use crate::results::{write_atomic, write_png};
@@ -24,6 +24,9 @@ use candle_core::Device;
 use facts::{Facts, find};
 use look::{Caption, Look, look};
 use std::collections::BTreeSet;
+
+/// Names told of one finding.
+const MAX_LISTED: usize = 6;
 
 /// The title of the bar.
 const BAR: &str = "images";
@@ -90,7 +93,9 @@ impl Sheet {
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.summary()];
         lines.extend(self.buckets().into_iter().map(|line| format!("  {line}")));
-        lines.extend(self.findings().into_iter().map(|(title, items)| format!("{title}: {}", short(&items))));
+        lines.extend(
+            self.findings().into_iter().map(|(title, items)| format!("{title}: {}", listed(&items, MAX_LISTED))),
+        );
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines
     }
@@ -159,11 +164,4 @@ fn class_pictures(plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Picture
         return Ok(Vec::new());
     };
     data::load_dataset(own, Some(&prior.class_prompt), plan.dataset.skip_broken, &mut |text| warnings.push(text))
-}
-
-/// Some of many on a line.
-fn short(items: &[String]) -> String {
-    const MOST: usize = 6;
-    let shown = items.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if items.len() > MOST { format!("{shown} and {} more", items.len() - MOST) } else { shown }
 }

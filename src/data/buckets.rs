@@ -7,6 +7,8 @@
 //! w / h. Where images are not to be enlarged, one that is too small for its bucket has a bucket of its own: its sides cut to
 //! the step (sd-scripts' `bucket_no_upscale` does so with all images).
 
+use std::collections::BTreeMap;
+
 use crate::config::{Buckets, Resolution};
 
 /// The sizes that images may have.
@@ -79,8 +81,18 @@ pub fn nearest_shape([height, width]: [usize; 2], sizes: &[[usize; 2]]) -> Optio
     sizes.iter().min_by(|a, b| error(a).total_cmp(&error(b))).copied()
 }
 
+/// Shares `all` out over these sizes, ascending, in proportion to how often each is there.
+pub fn shared_out(all: usize, sizes: impl IntoIterator<Item = [usize; 2]>) -> Vec<([usize; 2], usize)> {
+    let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+    for size in sizes {
+        *counts.entry(size).or_default() += 1;
+    }
+    let shares = in_proportion(all, &counts.values().copied().collect::<Vec<_>>());
+    counts.into_keys().zip(shares).collect()
+}
+
 /// Shares `all` out in proportion to `parts`, each rounded down and the rest to the largest remainders, of equal ones to the first.
-pub fn in_proportion(all: usize, parts: &[usize]) -> Vec<usize> {
+fn in_proportion(all: usize, parts: &[usize]) -> Vec<usize> {
     let sum = parts.iter().sum::<usize>().max(1);
     let mut shares: Vec<usize> = parts.iter().map(|part| all * part / sum).collect();
     let mut order: Vec<usize> = (0..parts.len()).collect();

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use super::captions::{Row, Table, read_side_car};
 use super::folder::{CAPTION_ENDINGS, Entries, JSON, METADATA, is_caption, pictures_folder};
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
-use super::mask::MASK_ENDING;
+use super::mask::{MASK_ENDING, is_named_mask};
 use super::name::{key, listed, shortened, slashed as name};
 use super::wording::Wordings;
 use crate::config::{CaptionFrom, CaptionRules, TRIGGER};
@@ -298,9 +298,8 @@ fn take_masks(images: &mut Vec<PathBuf>, table: Option<&Table>) -> Masks {
 /// The key of the name, without its ending, of the picture whose mask this would be.
 fn mask_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    let at = name.len().checked_sub(MASK_ENDING.len())?;
-    let is_mask = name.get(at..)?.eq_ignore_ascii_case(MASK_ENDING) && at > 0;
-    is_mask.then(|| key(&path.with_file_name(&name[..at])))
+    let of = name.get(..name.len().checked_sub(MASK_ENDING.len())?).filter(|of| !of.is_empty())?;
+    is_named_mask(name).then(|| key(&path.with_file_name(of)))
 }
 
 /// SHA-256 of a mask's bytes.

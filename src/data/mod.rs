@@ -27,7 +27,7 @@ mod text;
 mod transform;
 mod wording;
 
-pub use buckets::{BucketSet, in_proportion};
+pub use buckets::{BucketSet, shared_out};
 pub use cache::Cache;
 pub use dataset::{Picture, load_captioned, load_dataset, load_pictures};
 pub use epochs::{Epochs, batch_count, batches, bucket_batches};

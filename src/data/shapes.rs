@@ -11,6 +11,7 @@ use super::resize::{resize_to, short_side_sides};
 use super::transform::{center_corner, crop};
 use crate::config::Dataset;
 use crate::error::{Error, Result};
+use crate::numbers::listed;
 
 /// How one image is cut; all sizes are height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +131,7 @@ pub fn fit(pictures: Vec<Picture>, dataset: &Dataset, warn: &mut dyn FnMut(Strin
     });
     let smaller: Vec<String> = smaller.collect();
     if !smaller.is_empty() {
-        let told = short_list(&smaller);
+        let told = listed(&smaller, MAX_LISTED);
         warn(format!(
             "too small for the bucket of their shape, so trained in a smaller one (`upscale` is false): {told}"
         ));
@@ -141,18 +142,13 @@ pub fn fit(pictures: Vec<Picture>, dataset: &Dataset, warn: &mut dyn FnMut(Strin
         return Ok(fitting);
     }
     if dataset.skip_broken && !fitting.is_empty() {
-        warn(format!("left out, smaller than every bucket: {}", short_list(&small)));
+        warn(format!("left out, smaller than every bucket: {}", listed(&small, MAX_LISTED)));
         return Ok(fitting);
     }
     let least = dataset.buckets.min_side;
     Err(Error::input(format!(
         "a side would be below `min_side` ({least}), because `upscale` is false: {}",
-        short_list(&small)
+        listed(&small, MAX_LISTED)
     ))
     .hint("set `upscale = true` in [dataset] or a smaller `min_side`, or remove these images (`skip_broken = true` leaves them out)"))
-}
-
-fn short_list(all: &[String]) -> String {
-    let shown = all.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if all.len() > MAX_LISTED { format!("{shown} and {} more", all.len() - MAX_LISTED) } else { shown }
 }

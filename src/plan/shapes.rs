@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{DataPart, Plan, Source};
 use crate::data::{self, Cut, Shapes};
-use crate::numbers::counted;
+use crate::numbers::{counted, listed};
 use crate::train::items::{Items, Size};
 
 /// Images listed one by one.
@@ -98,7 +98,7 @@ impl Survey {
         let lost: Vec<&str> =
             self.images().filter(|(_, _, cut)| cut.is_none()).map(|(name, ..)| name.as_str()).collect();
         if !lost.is_empty() {
-            lines.push(format!("too small for every bucket: {}", listed(&lost)));
+            lines.push(format!("too small for every bucket: {}", listed(&lost, MAX_LISTED)));
         }
         lines
     }
@@ -110,14 +110,8 @@ impl Survey {
             Some(format!("{name} ({w} x {h} to {width} x {height})"))
         };
         let names: Vec<String> = self.images().filter_map(named).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        (!names.is_empty()).then(|| format!("{what}: {}", listed(&names)))
+        (!names.is_empty()).then(|| format!("{what}: {}", listed(&names, MAX_LISTED)))
     }
-}
-
-fn listed(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_LISTED { format!("{shown} and {} more", names.len() - MAX_LISTED) } else { shown }
 }
 
 /// Names, heights and widths of a source's images, if they are here.

@@ -74,12 +74,9 @@ pub fn sizes(plan: &Plan, count: usize, pictures: &[Picture]) -> Vec<ClassSize> 
     if !shapes.has_buckets() {
         return vec![(plan.dataset.resolution.sides(), count)];
     }
-    let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
-    for cut in pictures.iter().filter_map(|picture| shapes.cut([picture.height, picture.width])) {
-        *counts.entry(cut.size).or_default() += 1;
-    }
-    let shares = data::in_proportion(count, &counts.values().copied().collect::<Vec<_>>());
-    counts.into_keys().zip(shares).filter(|(_, count)| *count > 0).collect()
+    let cuts = pictures.iter().filter_map(|picture| shapes.cut([picture.height, picture.width]));
+    let shares = data::shared_out(count, cuts.map(|cut| cut.size));
+    shares.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 /// Class images of one size.

@@ -8,7 +8,7 @@ use super::Experiment;
 use super::metrics::Judges;
 use super::sources::Loaded;
 use crate::adapter;
-use crate::config::{ClassPart, DataPart, DreamBooth, Objective, SampleParams};
+use crate::config::{ClassPart, DreamBooth, Objective, SampleParams};
 use crate::data::Shapes;
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
@@ -61,7 +61,6 @@ impl Experiment<'_> {
     /// Says what is to come of a run on so many pictures.
     pub(super) fn expect_run(&self, schedule: &NoiseSchedule, judges: &Judges, loaded: &[Loaded]) {
         let mut phases = Vec::new();
-        let count = |part: &DataPart| loaded.iter().find(|of| of.part == *part).map(|of| of.pictures.len());
         let images = loaded.iter().filter(|of| !of.part.prior).map(|of| of.pictures.len()).sum();
         let flips = self.plan.dataset.parts().iter().any(|part| part.random_flip);
         let sides = if flips { 2.0 } else { 1.0 };
@@ -77,18 +76,14 @@ impl Experiment<'_> {
             phases.push(latents(CLASS_LATENTS, all));
         }
         let train = &self.plan.train;
-        let steps = if self.plan.dataset.buckets.on {
-            let shapes = Shapes::of(&self.plan.dataset);
-            let sizes = |of: &Loaded| {
-                let pictures = of.pictures.iter().filter(|_| !of.part.prior);
-                pictures.filter_map(|picture| Some(shapes.cut([picture.height, picture.width])?.size)).collect()
-            };
-            let counts: Vec<usize> = self.plan.class_parts().iter().filter_map(class).collect();
-            let items = Items::expected(self.plan, &loaded.iter().map(sizes).collect::<Vec<_>>(), &counts);
-            train.total_steps_of_batches(items.batches(train.batch_size))
-        } else {
-            train.total_steps(self.plan.epoch_len(count, class).unwrap_or(images))
+        let shapes = Shapes::of(&self.plan.dataset);
+        let sizes = |of: &Loaded| {
+            let pictures = of.pictures.iter().filter(|_| !of.part.prior);
+            pictures.filter_map(|picture| Some(shapes.cut([picture.height, picture.width])?.size)).collect()
         };
+        let counts: Vec<usize> = self.plan.class_parts().iter().filter_map(class).collect();
+        let items = Items::expected(self.plan, &loaded.iter().map(sizes).collect::<Vec<_>>(), &counts);
+        let steps = train.total_steps_of_batches(items.batches(train.batch_size));
         let done = Checkpoint::last_step(self.run).ok().flatten().unwrap_or(0);
         let training = phase(TRAINING, Work::Training, steps, self.step_weight());
         phases.push(Phase { skipped: done as u64, ..training });

@@ -251,7 +251,7 @@ pub(super) fn hash_data(plan: &Plan, loaded: &[Loaded]) -> Hashes {
     let own = loaded.iter().filter(|of| of.part.prompt.is_none()).flat_map(|of| &of.pictures);
     let captions = own.map(|p| (p.name(), hash_captions(p))).collect();
     let instances = || loaded.iter().filter(|of| !of.part.prior).flat_map(|of| &of.pictures);
-    let mut data = instances().map(|picture| (picture.name(), picture.sha256.clone())).collect::<BTreeMap<_, _>>();
+    let mut data = hash_pictures(instances());
     if plan.dataset.masks.on {
         let masks = instances().filter_map(Picture::mask);
         data.extend(masks.map(|(name, sha256)| (name, sha256.to_owned())));
@@ -269,8 +269,8 @@ fn hash_captions(picture: &Picture) -> String {
 }
 
 /// SHA-256 of every picture, by its name.
-pub(super) fn hash_pictures(pictures: &[Picture]) -> BTreeMap<String, String> {
-    pictures.iter().map(|p| (p.name(), p.sha256.clone())).collect()
+pub(super) fn hash_pictures<'a>(pictures: impl IntoIterator<Item = &'a Picture>) -> BTreeMap<String, String> {
+    pictures.into_iter().map(|p| (p.name(), p.sha256.clone())).collect()
 }
 
 /// One hash for all files of a part.

@@ -88,15 +88,10 @@ impl Items {
     /// As [`Items::of_plan`], before the class images are there, so many of each part: shared out over the images' sizes in
     /// proportion; of a size that none would have all.
     pub fn expected(plan: &Plan, of_parts: &[Vec<Size>], class_counts: &[usize]) -> Self {
-        let mut counts: BTreeMap<Size, usize> = BTreeMap::new();
-        for size in of_parts.iter().flatten() {
-            *counts.entry(*size).or_default() += 1;
-        }
-        let (sizes, counts): (Vec<Size>, Vec<usize>) = counts.into_iter().unzip();
         let of_class = |&all: &usize| {
-            let shares = data::in_proportion(all, &counts);
+            let shares = data::shared_out(all, of_parts.iter().flatten().copied());
             let share = |count: usize| if count == 0 { all } else { count };
-            sizes.iter().zip(shares).flat_map(|(size, count)| std::iter::repeat_n(*size, share(count))).collect()
+            shares.into_iter().flat_map(|(size, count)| std::iter::repeat_n(size, share(count))).collect()
         };
         Self::of_plan(plan, of_parts, &class_counts.iter().map(of_class).collect::<Vec<_>>())
     }

@@ -21,7 +21,7 @@ use crate::gemm::blocked::Lhs;
 use crate::gemm::columns::split_range;
 use crate::gemm::pack::{Rhs, Transposed};
 use crate::shapes::AttentionShape;
-use crate::simd::isa::{ALL, Isa, LANES, first_lanes};
+use crate::simd::isa::{ALL, Isa, LANES, few_registers, first_lanes};
 use crate::simd::vectorize;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -35,7 +35,7 @@ const TASKS: usize = 8;
 /// Vectors of columns that the kernel takes at a time at most: with many registers, as many as a
 /// head of 80 values has.
 const fn max_vectors<S: Isa>() -> usize {
-    if S::TILE.1 == 1 { 1 } else { 5 }
+    if few_registers::<S>() { 1 } else { 5 }
 }
 
 /// 2ʳ for r within 1/2 of 0, from the highest power on: (ln 2)ᵏ / k!; the next term is below 6e-9.
@@ -98,7 +98,7 @@ struct Stride {
 impl Stride {
     /// Of all keys.
     fn of_keys<S: Isa>(of: &Lengths, keys: usize) -> Self {
-        if max_vectors::<S>() == 1 { Self { row: LANES, vector: keys * LANES } } else { Self::rows(of) }
+        if few_registers::<S>() { Self { row: LANES, vector: keys * LANES } } else { Self::rows(of) }
     }
 
     /// Of rows that lie as they are.
@@ -109,7 +109,7 @@ impl Stride {
 
 /// All rows of [rows, heads · d] of one sample, for head `head`, as [`multiply`] sums over them.
 fn pack_summed<S: Isa>(sizes: &AttentionShape, of: &Lengths, t: &[f32], head: usize, out: &mut [f32]) {
-    if max_vectors::<S>() > 1 {
+    if !few_registers::<S>() {
         return pack_rows(sizes, t, (head, 0), of.row, out);
     }
     for (vector, out) in out.chunks_exact_mut(sizes.keys * LANES).enumerate() {
@@ -156,7 +156,7 @@ fn multiply<S: Isa>(
             && (k - 1) * stride.row + (columns / LANES - 1) * stride.vector + LANES <= b.len()
     );
     assert!((rows - 1) * a.row + (k - 1) * a.step < a.values.len());
-    let (vectors, few_registers) = (columns / LANES, max_vectors::<S>() == 1);
+    let (vectors, few) = (columns / LANES, few_registers::<S>());
     let groups = vectors.div_ceil(max_vectors::<S>());
     for group in 0..groups {
         let some = split_range(0..vectors, groups, group);
@@ -166,11 +166,11 @@ fn multiply<S: Isa>(
             // SAFETY: all rows and columns lie inside the slices, as asserted.
             || unsafe {
                 match some.len() {
-                    1 if few_registers && rows.is_multiple_of(6) => {
+                    1 if few && rows.is_multiple_of(6) => {
                         micro_kernel::<S, 6, 1>(isa, c, c_row, rows, k, a, b, b_row, store);
                     }
-                    1 if few_registers => micro_kernel::<S, 4, 1>(isa, c, c_row, rows, k, a, b, b_row, store),
-                    _ if few_registers => unreachable!("vectors are taken one by one"),
+                    1 if few => micro_kernel::<S, 4, 1>(isa, c, c_row, rows, k, a, b, b_row, store),
+                    _ if few => unreachable!("vectors are taken one by one"),
                     1 => micro_kernel::<S, 8, 1>(isa, c, c_row, rows, k, a, b, b_row, store),
                     2 if rows.is_multiple_of(12) => {
                         micro_kernel::<S, 12, 2>(isa, c, c_row, rows, k, a, b, b_row, store);

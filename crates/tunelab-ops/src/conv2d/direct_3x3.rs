@@ -14,7 +14,7 @@ use crate::cpu::buffer::Scratch;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::patches::Padded;
 use crate::gemm::transpose::transpose_into;
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{Isa, LANES, few_registers};
 use rayon::prelude::*;
 
 /// Channels of a tile at most, for any instructions.
@@ -37,12 +37,12 @@ const WIDE: usize = 128 * 128;
 /// Channels of a tile at most, and vectors of pixels: with 32 registers 28 sums, two pixels' and one
 /// weight's are in use; with 16 registers of half a vector, 12 sums.
 const fn tile_size<S: Isa>() -> (usize, usize) {
-    if S::TILE.1 == 1 { (6, 1) } else { (TILE_CHANNELS, 2) }
+    if few_registers::<S>() { (6, 1) } else { (TILE_CHANNELS, 2) }
 }
 
 /// The same for the weights' gradient, for three taps.
 const fn outputs_together<S: Isa>() -> usize {
-    if S::TILE.1 == 1 { 2 } else { OUTPUTS }
+    if few_registers::<S>() { 2 } else { OUTPUTS }
 }
 
 /// S images of C channels.
@@ -229,14 +229,14 @@ macro_rules! tile_of {
             4 => tile::<S, 4, $vectors, $rows, $forward> $arguments,
             5 => tile::<S, 5, $vectors, $rows, $forward> $arguments,
             6 => tile::<S, 6, $vectors, $rows, $forward> $arguments,
-            7 if S::TILE.1 > 1 => tile::<S, 7, $vectors, $rows, $forward> $arguments,
-            8 if S::TILE.1 > 1 => tile::<S, 8, $vectors, $rows, $forward> $arguments,
-            9 if S::TILE.1 > 1 => tile::<S, 9, $vectors, $rows, $forward> $arguments,
-            10 if S::TILE.1 > 1 => tile::<S, 10, $vectors, $rows, $forward> $arguments,
-            11 if S::TILE.1 > 1 => tile::<S, 11, $vectors, $rows, $forward> $arguments,
-            12 if S::TILE.1 > 1 => tile::<S, 12, $vectors, $rows, $forward> $arguments,
-            13 if S::TILE.1 > 1 => tile::<S, 13, $vectors, $rows, $forward> $arguments,
-            TILE_CHANNELS if S::TILE.1 > 1 => tile::<S, TILE_CHANNELS, $vectors, $rows, $forward> $arguments,
+            7 if !few_registers::<S>() => tile::<S, 7, $vectors, $rows, $forward> $arguments,
+            8 if !few_registers::<S>() => tile::<S, 8, $vectors, $rows, $forward> $arguments,
+            9 if !few_registers::<S>() => tile::<S, 9, $vectors, $rows, $forward> $arguments,
+            10 if !few_registers::<S>() => tile::<S, 10, $vectors, $rows, $forward> $arguments,
+            11 if !few_registers::<S>() => tile::<S, 11, $vectors, $rows, $forward> $arguments,
+            12 if !few_registers::<S>() => tile::<S, 12, $vectors, $rows, $forward> $arguments,
+            13 if !few_registers::<S>() => tile::<S, 13, $vectors, $rows, $forward> $arguments,
+            TILE_CHANNELS if !few_registers::<S>() => tile::<S, TILE_CHANNELS, $vectors, $rows, $forward> $arguments,
             _ => unreachable!("a tile has no more channels"),
         }
     };
@@ -418,12 +418,12 @@ unsafe fn add_taps_of<'a, S: Isa>(
             match m {
                 1 => add_taps::<S, 1>(isa, of, x, dy, rows, ky, out),
                 2 => add_taps::<S, 2>(isa, of, x, dy, rows, ky, out),
-                3 if S::TILE.1 > 1 => add_taps::<S, 3>(isa, of, x, dy, rows, ky, out),
-                4 if S::TILE.1 > 1 => add_taps::<S, 4>(isa, of, x, dy, rows, ky, out),
-                5 if S::TILE.1 > 1 => add_taps::<S, 5>(isa, of, x, dy, rows, ky, out),
-                6 if S::TILE.1 > 1 => add_taps::<S, 6>(isa, of, x, dy, rows, ky, out),
-                7 if S::TILE.1 > 1 => add_taps::<S, 7>(isa, of, x, dy, rows, ky, out),
-                OUTPUTS if S::TILE.1 > 1 => add_taps::<S, OUTPUTS>(isa, of, x, dy, rows, ky, out),
+                3 if !few_registers::<S>() => add_taps::<S, 3>(isa, of, x, dy, rows, ky, out),
+                4 if !few_registers::<S>() => add_taps::<S, 4>(isa, of, x, dy, rows, ky, out),
+                5 if !few_registers::<S>() => add_taps::<S, 5>(isa, of, x, dy, rows, ky, out),
+                6 if !few_registers::<S>() => add_taps::<S, 6>(isa, of, x, dy, rows, ky, out),
+                7 if !few_registers::<S>() => add_taps::<S, 7>(isa, of, x, dy, rows, ky, out),
+                OUTPUTS if !few_registers::<S>() => add_taps::<S, OUTPUTS>(isa, of, x, dy, rows, ky, out),
                 _ => unreachable!("a tile has no more channels"),
             }
         },

@@ -20,6 +20,12 @@ pub(crate) fn first_lanes(n: usize) -> u16 {
     ((1u32 << n) - 1) as u16
 }
 
+/// Whether there are so few registers that a product's tile is one vector wide.
+#[inline(always)]
+pub(crate) const fn few_registers<S: Isa>() -> bool {
+    S::TILE.1 == 1
+}
+
 /// A witness of instructions, and the operations that they are. What is loaded and stored through a
 /// pointer must be there, but for the lanes that a mask leaves out.
 pub(crate) trait Isa: Copy + Send + Sync + 'static {

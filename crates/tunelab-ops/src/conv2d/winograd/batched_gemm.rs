@@ -6,7 +6,7 @@
 use crate::conv2d::winograd::tiling::PLANES;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{Isa, LANES, few_registers};
 use std::ops::Range;
 
 /// Vectors of rows that are summed together at most.
@@ -67,7 +67,7 @@ impl Block<'_> {
     #[inline(always)]
     pub(super) fn sum<S: Isa>(self, isa: S) {
         // With many registers four tiles take as long as one; those behind the last count nothing.
-        let tiles = if S::TILE.1 == 1 { self.tiles } else { self.tiles.next_multiple_of(4) };
+        let tiles = if few_registers::<S>() { self.tiles } else { self.tiles.next_multiple_of(4) };
         assert!(
             self.wide <= wide::<S>()
                 && self.filters.len() >= place(self.steps - 1, self.wide * LANES) + self.wide * LANES
@@ -87,7 +87,7 @@ impl Block<'_> {
                     (1, 4) => self.of::<S, 1, 4>(isa),
                     (1, 5) => self.of::<S, 1, 5>(isa),
                     (1, 6) => self.of::<S, 1, 6>(isa),
-                    (1, _) if S::TILE.1 > 1 => self.of::<S, 1, 8>(isa),
+                    (1, _) if !few_registers::<S>() => self.of::<S, 1, 8>(isa),
                     (2, 4) if wide::<S>() >= 2 => self.of::<S, 2, 4>(isa),
                     (2, _) if wide::<S>() >= 2 => self.of::<S, 2, 8>(isa),
                     (3, 4) if wide::<S>() >= 3 => self.of::<S, 3, 4>(isa),

@@ -15,12 +15,12 @@ use crate::conv2d::winograd::filter_transform::{COLUMNS, apply_g};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{Isa, LANES, few_registers};
 use std::ops::Range;
 
 /// Whether filters are transformed halfway: where registers hold the sums of six planes.
 pub(super) const fn halfway<S: Isa>() -> bool {
-    S::TILE.1 > 1
+    !few_registers::<S>()
 }
 
 /// Channels that are summed in one go at most: their filters, 18 KiB, stay in the nearest cache, and
