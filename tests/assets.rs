@@ -4,6 +4,7 @@ mod builtin;
 mod folders;
 mod huggingface;
 mod modelscope;
+mod packs;
 mod saving;
 pub mod server;
 pub mod single_file;

@@ -1,16 +1,17 @@
 //! From the `Source` that an experiment names to files on this machine.
 //!
 //! In: a local folder, a Hugging Face or a ModelScope repository, or something built in. Out: the
-//! model's files or the data set's folder. A ModelScope repository that is given beside a Hugging
+//! model's files or the data set's folder, unpacked if it was packed. A ModelScope repository that is given beside a Hugging
 //! Face one is asked when Hugging Face cannot be reached, and only then: a refusal or a wrong name
 //! is told, not hidden behind another source.
 
 use std::path::{Path, PathBuf};
 
+use super::packs::{self, Files};
 use super::settings::{HubSettings, Hubs};
 use super::web::Tried;
-use super::{hub, local, modelscope, single_file};
-use crate::config::{FileSource, Source};
+use super::{hub, local, modelscope, pictures, single_file};
+use crate::config::{FileSource, Selection, Source, has_pack_ending};
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
@@ -23,9 +24,45 @@ pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {
     Hubs::from_env().find_model(source, progress)
 }
 
-/// Finds the data set's folder, fetching what is not there; settings from the environment.
-pub fn find_dataset(source: &Source, progress: &Progress) -> Result<PathBuf> {
-    Hubs::from_env().find_dataset(source, progress)
+/// Finds a part of a data set as a folder, fetching and unpacking what is not there; settings from the environment.
+pub fn find_dataset(source: &Source, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
+    Hubs::from_env().find_dataset(source, selection, progress)
+}
+
+/// A folder of images, and what of the selection is still to be chosen in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataFolder {
+    /// The folder.
+    pub root: PathBuf,
+    /// For [`load_captioned`](crate::data::load_captioned).
+    pub selection: Selection,
+    /// What its images are rows or samples of, in their order; `None`: they were files.
+    pub numbered: Option<String>,
+}
+
+/// The files of a data set on this machine.
+pub(super) struct DataFiles {
+    /// Where they lie.
+    pub dir: PathBuf,
+    /// Their names in it.
+    pub names: Vec<String>,
+    /// Where they may be unpacked.
+    pub roots: Vec<PathBuf>,
+    /// The one that is a table of the others, where it is called otherwise than such tables are.
+    pub table: Option<String>,
+}
+
+impl DataFiles {
+    /// As a folder of images.
+    fn folder(self, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
+        let Self { dir, names, roots, table } = self;
+        let is_packed = names.iter().any(|name| packs::is_pack(name));
+        if !is_packed && table.is_none() {
+            return Ok(DataFolder { root: dir, selection: selection.clone(), numbered: None });
+        }
+        let files = Files { dir: &dir, names: &names, table: table.as_deref() };
+        packs::unpack(&files, selection, &roots, progress)
+    }
 }
 
 /// One hub's way to find something: repository, revision, settings, progress.
@@ -38,7 +75,7 @@ impl Hubs {
             Source::SingleFile(single) => {
                 single_file::find(&self.find_file(single, progress)?, single.config.as_deref())?
             }
-            _ => self.find(source, progress, local::find, &hub::find_model, &modelscope::find_model)?,
+            _ => self.find(source, progress, &local::find, &hub::find_model, &modelscope::find_model)?,
         };
         for part in files.parts.values().filter(|part| part.half) {
             progress.line(format!("{}: only float16 weights are there; they are widened to float32", part.name));
@@ -47,14 +84,23 @@ impl Hubs {
     }
 
     /// As [`find_dataset`], with these settings.
-    pub fn find_dataset(&self, source: &Source, progress: &Progress) -> Result<PathBuf> {
-        self.find(source, progress, folder, &hub::find_dataset, &modelscope::find_dataset)
+    pub fn find_dataset(&self, source: &Source, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
+        let in_huggingface = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
+            hub::find_dataset(repo, revision, selection, settings, progress)
+        };
+        let in_modelscope = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
+            modelscope::find_dataset(repo, revision, selection, settings, progress)
+        };
+        let here = |path: &Path| here(path, selection, &self.unpacked);
+        let files = self.find(source, progress, &here, &in_huggingface, &in_modelscope)?;
+        files.folder(selection, progress)
     }
 
     /// The file of a model in one file, fetched where it is not here.
     fn find_file(&self, single: &FileSource, progress: &Progress) -> Result<PathBuf> {
+        let itself = |path: &Path| Ok(path.to_owned());
         let Some(file) = single.file.as_deref() else {
-            return self.find(&single.at, progress, |path| Ok(path.to_owned()), &away, &away);
+            return self.find(&single.at, progress, &itself, &away, &away);
         };
         let in_huggingface = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
             hub::find_files(repo, revision, &[file], &[], settings, progress)
@@ -62,7 +108,7 @@ impl Hubs {
         let in_modelscope = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
             modelscope::find_files((repo, revision), &[file], &[], settings, progress)
         };
-        let folder = self.find(&single.at, progress, |path| Ok(path.to_owned()), &in_huggingface, &in_modelscope)?;
+        let folder = self.find(&single.at, progress, &itself, &in_huggingface, &in_modelscope)?;
         Ok(folder.join(file))
     }
 
@@ -70,7 +116,7 @@ impl Hubs {
         &self,
         source: &Source,
         progress: &Progress,
-        here: fn(&Path) -> Result<T>,
+        here: &dyn Fn(&Path) -> Result<T>,
         huggingface: Find<T>,
         modelscope: Find<T>,
     ) -> Result<T> {
@@ -111,10 +157,24 @@ fn both(first: Error, second: &Error) -> Error {
     first.cause(format!("ModelScope, tried next: {}", second.message()))
 }
 
-fn folder(path: &Path) -> Result<PathBuf> {
-    if path.is_dir() {
-        return Ok(path.to_owned());
+/// The files of a data set that lies on this machine: images as they are, or what they are packed in.
+fn here(path: &Path, selection: &Selection, roots: &[PathBuf]) -> Result<DataFiles> {
+    let roots = roots.to_vec();
+    if path.is_file() && has_pack_ending(&path.to_string_lossy()) {
+        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(DataFiles { dir, names: vec![name], roots, table: None });
     }
-    let what = if path.exists() { "not a folder" } else { "there is no such folder" };
-    Err(Error::input(format!("{}: {what}", path.display())).hint("give a folder of pictures under `[dataset] path`"))
+    if !path.is_dir() {
+        let what = if path.exists() { "not a folder" } else { "there is no such folder" };
+        return Err(Error::input(format!("{}: {what}", path.display()))
+            .hint("give a folder of pictures under `[dataset] path`"));
+    }
+    let names = pictures::names_in(path);
+    let is_packed = |name: &String| packs::is_pack(name);
+    if !names.iter().any(is_packed) {
+        return Ok(DataFiles { dir: path.to_owned(), names: Vec::new(), roots, table: None });
+    }
+    let names = pictures::choose(&names, selection, &path.display().to_string())?;
+    Ok(DataFiles { dir: path.to_owned(), names, roots, table: None })
 }

@@ -16,10 +16,12 @@ use ureq::Body;
 use ureq::http::Response;
 
 use super::download::{Wanted, fetch};
+use super::find::DataFiles;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Failed, Tried, Web, encode};
-use super::{local, own, pictures};
+use super::{local, own, packs, pictures};
+use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
@@ -31,7 +33,8 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
     if let Some(Ok(files)) = cached {
         return Ok(files);
     }
-    let fetched = remote.fetch(|names| Ok(layout::choose(names, repo)?.all().cloned().collect()), progress);
+    let fetched =
+        remote.fetch(|names| Ok(layout::choose(names, repo)?.all().cloned().collect()), &mut |_| Ok(false), progress);
     let (dir, _) = fetched.map_err(|failed| match cached {
         Some(Err(e)) if failed.unreachable => {
             Failed { error: failed.error.cause(format!("and the cache is not complete: {}", e.message())), ..failed }
@@ -41,19 +44,31 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
     Ok(local::find(&dir)?)
 }
 
-/// Finds the data set `repo` at `revision`, from the cache or from the hub; gives a folder of
-/// pictures.
-pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
+/// Finds the selection of the data set `repo` at `revision`, from the cache or from the hub; gives where its files lie, their names, and
+/// where they may be unpacked.
+pub(super) fn find_dataset(
+    repo: &str,
+    revision: &str,
+    selection: &Selection,
+    settings: &HubSettings,
+    progress: &Progress,
+) -> Tried<DataFiles> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
-    if let Some(dir) = remote.cached_dataset() {
-        if !remote.is_whole(&dir) {
-            progress.warn(format!("{}: these pictures are taken as they are: {}", dir.display(), settings.silence()));
-        }
-        return Ok(dir);
+    let roots = vec![remote.folder.join(".tunelab")];
+    if let Some(dir) = remote.cached_dataset(selection) {
+        let names = if let Some(names) = pictures::complete(&remote.lists(&dir, selection), &dir) {
+            names
+        } else {
+            progress.warn(format!("{}: these files are taken as they are: {}", dir.display(), settings.silence()));
+            pictures::choose(&pictures::names_in(&dir), selection, repo)?
+        };
+        return Ok(DataFiles { dir, names, roots, table: None });
     }
-    let (dir, names) = remote.fetch(|names| pictures::choose(names, repo), progress)?;
-    pictures::note(&remote.list(&dir), &names)?;
-    Ok(dir)
+    let mut enough = packs::enough(selection);
+    let (dir, names) = remote.fetch(|names| pictures::choose(names, selection, repo), &mut enough, progress)?;
+    let [list, _] = remote.lists(&dir, selection);
+    pictures::note(&list, &names)?;
+    Ok(DataFiles { dir, names, roots, table: None })
 }
 
 /// Finds `needed` files and those of `useful` that the model `repo` has at `revision`, from the cache or from the hub; gives
@@ -74,7 +89,7 @@ pub fn find_files(
         layout::choose_files(names, needed, useful)
             .map_err(|lacking| Error::input(format!("{repo} has no {lacking} at the revision {revision}")))
     };
-    Ok(remote.fetch(choose, progress)?.0)
+    Ok(remote.fetch(choose, &mut |_| Ok(false), progress)?.0)
 }
 
 /// Whether the cache holds these files, so that [`find_files`] asks nobody.
@@ -90,9 +105,9 @@ pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> b
 }
 
 /// Whether the cache holds all of the data set, so that [`find_dataset`] asks nobody.
-pub(super) fn has_dataset(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+pub(super) fn has_dataset(repo: &str, revision: &str, selection: &Selection, settings: &HubSettings) -> bool {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings);
-    remote.is_ok_and(|remote| remote.cached_dataset().is_some())
+    remote.is_ok_and(|remote| remote.cached_dataset(selection).is_some())
 }
 
 /// One repository at one revision, here and there.
@@ -142,27 +157,28 @@ impl<'a> Remote<'a> {
         (is_plain(commit) && dir.is_dir()).then_some(dir)
     }
 
-    /// The data set's snapshot, if every file of it is there. What another program fetched has no
-    /// list of them: it is taken where nobody may be asked for one.
-    fn cached_dataset(&self) -> Option<PathBuf> {
-        let taken = |dir: &PathBuf| self.is_whole(dir) || self.settings.offline.is_some() && pictures::has_any(dir);
+    /// The data set's snapshot, if every file of the selection is there. What another program fetched has no list of them: it is
+    /// taken where nobody may be asked for one.
+    fn cached_dataset(&self, selection: &Selection) -> Option<PathBuf> {
+        let taken = |dir: &PathBuf| {
+            pictures::complete(&self.lists(dir, selection), dir).is_some()
+                || self.settings.offline.is_some() && pictures::has_any(dir)
+        };
         self.cached().filter(taken)
     }
 
-    fn is_whole(&self, snapshot: &Path) -> bool {
-        pictures::is_complete(&self.list(snapshot), snapshot)
+    /// Where it is noted which files of a data set's snapshot are the selection, and which are more than that.
+    fn lists(&self, snapshot: &Path, selection: &Selection) -> [PathBuf; 2] {
+        let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
+        packs::list_names(selection).map(|part| self.folder.join(".tunelab").join(format!("{commit}{part}.txt")))
     }
 
-    /// Where it is noted which files a data set's snapshot has.
-    fn list(&self, snapshot: &Path) -> PathBuf {
-        self.folder.join(".tunelab").join(snapshot.file_name().unwrap_or_default()).with_extension("txt")
-    }
-
-    /// Fetches the files that `choose` takes from the listing; gives the snapshot's folder and
-    /// their names.
+    /// Fetches the files that `choose` takes from the listing, in their order until there are `enough`; gives the snapshot's folder
+    /// and their names.
     fn fetch(
         &self,
         choose: impl FnOnce(&BTreeSet<String>) -> Result<Vec<String>>,
+        enough: &mut dyn FnMut(&Path) -> Result<bool>,
         progress: &Progress,
     ) -> Tried<(PathBuf, Vec<String>)> {
         let web = Web::new(self.settings, self.name);
@@ -172,10 +188,12 @@ impl<'a> Remote<'a> {
             return Err(strange(self.name, &listing.sha).into());
         }
         let names = listing.siblings.into_iter().map(|s| s.rfilename).filter(|n| stays_inside(n)).collect();
-        let wanted = choose(&names)?;
+        let mut wanted = choose(&names)?;
         let snapshot = self.cache.pointer_path(&listing.sha);
         self.settings.make_dir(&snapshot)?;
+        let mut count = 0;
         for name in &wanted {
+            count += 1;
             if !snapshot.join(name).is_file() {
                 self.fetch_file(&web, name, &listing.sha, &snapshot, progress)?;
             }
@@ -183,7 +201,11 @@ impl<'a> Remote<'a> {
                 // A model of another kind shows before gigabytes have come.
                 local::check_classes(&snapshot.join(name))?;
             }
+            if enough(&snapshot.join(name))? {
+                break;
+            }
         }
+        wanted.truncate(count);
         self.cache.create_ref(&listing.sha).map_err(Error::from)?;
         Ok((snapshot, wanted))
     }

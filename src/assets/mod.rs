@@ -12,14 +12,16 @@ pub mod hub;
 mod layout;
 pub mod local;
 pub mod modelscope;
+mod native;
 mod own;
+mod packs;
 mod pictures;
 mod reach;
 mod settings;
 pub mod single_file;
 mod web;
 
-pub use find::{MASTER, find_dataset, find_model};
+pub use find::{DataFolder, MASTER, find_dataset, find_model};
 pub use reach::Reach;
 pub use settings::{Hub, HubSettings, Hubs, Token};
 pub use web::{Failed, Tried};

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::download::{Wanted, fetch};
+use super::find::DataFiles;
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Tried, Web, encode};
-use super::{local, pictures};
+use super::{local, native, packs, pictures};
+use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
@@ -34,23 +36,37 @@ pub fn find_model(repo: &str, revision: &str, settings: &HubSettings, progress: 
     let listed = remote.list_model()?;
     let names = listed.keys().cloned().collect();
     let wanted: Vec<String> = layout::choose(&names, repo)?.all().cloned().collect();
-    remote.fetch(&wanted, &listed, progress)?;
+    remote.fetch(&wanted, &listed, &mut |_| Ok(false), progress)?;
     Ok(local::find(&remote.dir)?)
 }
 
-/// Finds the data set `repo` at `revision`, from the cache or from ModelScope; gives a folder of
-/// pictures.
-pub fn find_dataset(repo: &str, revision: &str, settings: &HubSettings, progress: &Progress) -> Tried<PathBuf> {
+/// Finds the selection of the data set `repo` at `revision`, from the cache or from ModelScope; gives where its files lie, their names,
+/// and where they may be unpacked.
+pub(super) fn find_dataset(
+    repo: &str,
+    revision: &str,
+    selection: &Selection,
+    settings: &HubSettings,
+    progress: &Progress,
+) -> Tried<DataFiles> {
     let remote = Remote::new(repo, revision, "datasets", settings)?;
-    let list = remote.beside("txt");
-    if pictures::is_complete(&list, &remote.dir) {
-        return Ok(remote.dir);
+    let roots = vec![remote.beside(".unpacked")];
+    let lists = remote.lists(selection);
+    if let Some(names) = pictures::complete(&lists, &remote.dir) {
+        return Ok(DataFiles { table: native::table_among(&names), dir: remote.dir, names, roots });
     }
     let listed = remote.list_dataset()?;
-    let wanted = pictures::choose(&listed.keys().cloned().collect(), repo)?;
-    remote.fetch(&wanted, &listed, progress)?;
-    pictures::note(&list, &wanted)?;
-    Ok(remote.dir)
+    let mut names = match native::description(repo).filter(|file| listed.contains_key(file)) {
+        Some(file) => {
+            remote.fetch(std::slice::from_ref(&file), &listed, &mut |_| Ok(false), progress)?;
+            remote.native(&native::choose(&remote.dir.join(&file), selection, repo)?, &listed)?
+        }
+        None => pictures::choose(&listed.keys().cloned().collect(), selection, repo)?,
+    };
+    let count = remote.fetch(&names, &listed, &mut packs::enough(selection), progress)?;
+    names.truncate(count);
+    pictures::note(&lists[0], &names)?;
+    Ok(DataFiles { table: native::table_among(&names), dir: remote.dir, names, roots })
 }
 
 /// Finds `needed` files and those of `useful` that the model `repo` has at a revision, from the cache or from ModelScope;
@@ -69,7 +85,7 @@ pub fn find_files(
     let listed = remote.list_model()?;
     let wanted = layout::choose_files(&listed.keys().cloned().collect(), needed, useful)
         .map_err(|lacking| Error::input(format!("{repo} on ModelScope has no {lacking}")))?;
-    remote.fetch(&wanted, &listed, progress)?;
+    remote.fetch(&wanted, &listed, &mut |_| Ok(false), progress)?;
     Ok(remote.dir)
 }
 
@@ -84,9 +100,9 @@ pub(super) fn has_model(repo: &str, revision: &str, settings: &HubSettings) -> b
 }
 
 /// Whether the cache holds all of the data set, so that [`find_dataset`] asks nobody.
-pub(super) fn has_dataset(repo: &str, revision: &str, settings: &HubSettings) -> bool {
+pub(super) fn has_dataset(repo: &str, revision: &str, selection: &Selection, settings: &HubSettings) -> bool {
     let remote = Remote::new(repo, revision, "datasets", settings);
-    remote.is_ok_and(|remote| pictures::is_complete(&remote.beside("txt"), &remote.dir))
+    remote.is_ok_and(|remote| pictures::complete(&remote.lists(selection), &remote.dir).is_some())
 }
 
 /// One repository at one revision, here and there.
@@ -153,11 +169,15 @@ impl<'a> Remote<'a> {
         Ok(Self { web: Web::new(settings, repo), repo, revision, kind, dir })
     }
 
-    /// A path for this program's own notes on this repository, outside the folder of its files.
-    fn beside(&self, extension: &str) -> PathBuf {
+    /// Where it is noted which files are the selection, and which are more than that.
+    fn lists(&self, selection: &Selection) -> [PathBuf; 2] {
+        packs::list_names(selection).map(|part| self.beside(&format!("{part}.txt")))
+    }
+
+    /// A path for what this program keeps of this repository, outside the folder of its files.
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
-        name.push(".");
-        name.push(extension);
+        name.push(ending);
         self.dir.parent().unwrap_or(Path::new("")).join(".tunelab").join(name)
     }
 
@@ -204,8 +224,27 @@ impl<'a> Remote<'a> {
         Ok(listing(files))
     }
 
-    fn fetch(&self, names: &[String], listed: &Listing, progress: &Progress) -> Tried<()> {
-        for name in names {
+    /// The files of ModelScope's own layout: a table, and an archive or all of a folder.
+    fn native(&self, [table, images]: &[String; 2], listed: &Listing) -> Result<Vec<String>> {
+        let within = format!("{}/", images.trim_end_matches('/'));
+        let of_images = |name: &&String| *name == images || name.starts_with(&within);
+        let images_there: Vec<String> = listed.keys().filter(of_images).cloned().collect();
+        match (listed.contains_key(table), images_there.is_empty()) {
+            (true, false) => Ok([vec![table.clone()], images_there].concat()),
+            (false, _) => Err(native::elsewhere(self.repo, table)),
+            (true, true) => Err(native::elsewhere(self.repo, images)),
+        }
+    }
+
+    /// Fetches the files in their order until there are `enough`; gives how many of them are here.
+    fn fetch(
+        &self,
+        names: &[String],
+        listed: &Listing,
+        enough: &mut dyn FnMut(&Path) -> Result<bool>,
+        progress: &Progress,
+    ) -> Tried<usize> {
+        for (index, name) in names.iter().enumerate() {
             let to = self.dir.join(name);
             if let Some(file) = listed.get(name).filter(|_| !to.is_file()) {
                 self.fetch_file(name, file, &to, progress)?;
@@ -214,8 +253,11 @@ impl<'a> Remote<'a> {
                 // A model of another kind shows before gigabytes have come.
                 local::check_classes(&to)?;
             }
+            if enough(&to)? {
+                return Ok(index + 1);
+            }
         }
-        Ok(())
+        Ok(names.len())
     }
 
     fn fetch_file(&self, name: &str, file: &Listed, to: &Path, progress: &Progress) -> Tried<()> {

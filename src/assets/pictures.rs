@@ -1,38 +1,65 @@
-//! Which files of a data set's repository are needed, and whether a cache holds them all.
+//! Which files of a data set are needed, and whether a cache holds them all.
 //!
-//! In: names from a hub's listing. Out: the pictures, their captions and their metadata; and a
+//! In: names from a hub's listing, or in a folder. Out: the images, their captions and tables, or what they are packed in; and a
 //! small list file that is written when all of them have come, because, other than with a model,
 //! nothing else tells a whole data set from half of one.
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::stays_inside;
-use super::own;
+use super::{own, packs};
+use crate::config::Selection;
 use crate::data::{IMAGE_ENDINGS, has_image_ending};
 use crate::error::{Error, Result};
 
-/// Chooses the files of a data set from `names`; `place` is the repository, for the error.
-pub(super) fn choose(names: &BTreeSet<String>, place: &str) -> Result<Vec<String>> {
-    let wanted: Vec<String> = names.iter().filter(|n| is_wanted(n, names)).cloned().collect();
-    if wanted.iter().any(|n| has_image_ending(n)) {
-        return Ok(wanted);
+/// The tables of captions that are fetched.
+const TABLES: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+
+/// Packed images that are not opened, by how their names end.
+const UNREAD: [&str; 5] = [".arrow", ".rar", ".7z", ".tar.xz", ".tar.zst"];
+
+/// Chooses the files of the selection from `names`: images with their captions, or the files that they are packed in; `place` is the
+/// repository, for the error. As on the hub the more common kind counts, but Parquet files before all.
+pub(super) fn choose(names: &BTreeSet<String>, selection: &Selection, place: &str) -> Result<Vec<String>> {
+    let loose: Vec<String> = names.iter().filter(|n| is_wanted(n, names)).cloned().collect();
+    let images = loose.iter().filter(|n| has_image_ending(n)).count();
+    let is_parquet = |name: &String| name.to_lowercase().ends_with(".parquet");
+    let packed = names.iter().filter(|n| packs::is_pack(n)).count();
+    if packed > 0 && (packed >= images || names.iter().any(is_parquet)) {
+        return packs::choose(names, selection, place);
     }
-    let packed = ["parquet", "arrow", "zip", "tar", "tar.gz", "tgz", "rar"];
-    let pack = names.iter().find(|n| packed.iter().any(|e| n.to_lowercase().ends_with(&format!(".{e}"))));
-    let what = match pack {
-        Some(name) => format!("{place}: holds its pictures packed ({name}), not as picture files"),
-        None => format!("{place}: there are no pictures ({}) in this repository", IMAGE_ENDINGS.join(", ")),
+    if images > 0 {
+        return Ok(of_split(loose, selection));
+    }
+    let unread = names.iter().find(|n| UNREAD.iter().any(|e| n.to_lowercase().ends_with(e)));
+    let what = match unread {
+        Some(name) => format!("{place}: holds its images packed in a way that is not read ({name})"),
+        None => format!("{place}: there are no images ({}) in this repository", IMAGE_ENDINGS.join(", ")),
     };
     Err(Error::input(what).hint(
-        "unpack it into a folder of pictures with a metadata.jsonl (`file_name`, `text`) and give that folder as `path`, or \
-         take a repository of picture files, such as diffusers/dog-example",
+        "unpack it into a folder of images with a metadata.jsonl (`file_name`, `text`) and give that folder as `path`, or take a \
+         repository of images, Parquet files, tar or zip archives",
     ))
 }
 
-/// Pictures; captions that lie beside a picture of the same name; metadata files.
-fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
+/// Where every file lies in a folder, and one of those is the split's: what lies in that.
+fn of_split(files: Vec<String>, selection: &Selection) -> Vec<String> {
+    let within = format!("{}/", selection.split());
+    let is_split = selection.subset.is_none()
+        && files.iter().all(|name| name.contains('/'))
+        && files.iter().any(|name| name.starts_with(&within));
+    if is_split { files.into_iter().filter(|name| name.starts_with(&within)).collect() } else { files }
+}
+
+/// Whether a name is a table's of captions.
+pub(super) fn is_table(name: &str) -> bool {
+    TABLES.contains(&name.rsplit('/').next().unwrap_or(name))
+}
+
+/// Images; captions that lie beside an image of the same name; tables.
+pub(super) fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
     if file.starts_with('.') {
         return false;
@@ -41,7 +68,7 @@ fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
         let beside = names.range(stem.to_owned()..).take_while(|n| n.starts_with(stem));
         return beside.filter(|n| has_image_ending(n)).any(|n| n.rsplit_once('.').is_some_and(|(s, _)| s == stem));
     }
-    has_image_ending(name) || file == "metadata.jsonl" || file == "metadata.csv"
+    has_image_ending(name) || is_table(name)
 }
 
 /// A caption's name without its ending, `.txt`, kohya's `.caption` or ai-toolkit's `.json` in any case.
@@ -50,20 +77,41 @@ fn caption_stem(name: &str) -> Option<&str> {
     ["txt", "caption", "json"].iter().any(|caption| ending.eq_ignore_ascii_case(caption)).then_some(stem)
 }
 
-/// Whether there is a picture in `dir` or below.
-pub(super) fn has_any(dir: &Path) -> bool {
-    let Ok(mut entries) = fs_err::read_dir(dir) else { return false };
-    entries.any(|entry| {
-        let Ok(path) = entry.map(|entry| entry.path()) else { return false };
-        if path.is_dir() { has_any(&path) } else { path.is_file() && has_image_ending(&path.to_string_lossy()) }
-    })
+/// The names of all files in `dir` and below, `/` between folders; links to folders are not followed.
+pub(super) fn names_in(dir: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    add_names(dir, "", &mut names);
+    names
 }
 
-/// Whether all files that the list at `list` names are in `dir`.
-pub(super) fn is_complete(list: &Path, dir: &Path) -> bool {
-    let Ok(text) = fs_err::read_to_string(list) else { return false };
-    let mut names = text.lines().peekable();
-    names.peek().is_some() && names.all(|n| stays_inside(n) && dir.join(n).is_file())
+fn add_names(dir: &Path, within: &str, names: &mut BTreeSet<String>) {
+    for entry in fs_err::read_dir(dir).into_iter().flatten().filter_map(std::io::Result::ok) {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let name = format!("{within}{name}");
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            add_names(&entry.path(), &format!("{name}/"), names);
+        } else if entry.path().is_file() {
+            names.insert(name);
+        }
+    }
+}
+
+/// Whether there is an image in `dir` or below, packed or not.
+pub(super) fn has_any(dir: &Path) -> bool {
+    names_in(dir).iter().any(|name| has_image_ending(name) || packs::is_pack(name))
+}
+
+/// The names in the list at `list`; none where there is no list.
+fn listed(list: &Path) -> Vec<String> {
+    fs_err::read_to_string(list).map_or_else(|_| Vec::new(), |text| text.lines().map(str::to_owned).collect())
+}
+
+/// The names in the first of `lists` of which all files are in `dir`.
+pub(super) fn complete(lists: &[PathBuf], dir: &Path) -> Option<Vec<String>> {
+    let is_here = |names: &Vec<String>| {
+        !names.is_empty() && names.iter().all(|name| stays_inside(name) && dir.join(name).is_file())
+    };
+    lists.iter().map(|list| listed(list)).find(is_here)
 }
 
 /// Notes that all of `names` have come.

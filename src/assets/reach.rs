@@ -12,7 +12,7 @@ use super::find::MASTER;
 use super::settings::{HubSettings, Hubs};
 use super::web::Web;
 use super::{hub, modelscope};
-use crate::config::{Dataset, Plan, Source};
+use crate::config::{DataPart, Dataset, Plan, Source};
 
 /// How long one hub has for its answer, from the look-up of its name on. Nobody is asked where the
 /// network is forbidden.
@@ -42,8 +42,12 @@ impl Reach {
             self.silent(&plan.model, in_huggingface, in_modelscope)
         });
         model.map(|silent| told("the model is", silent)).or_else(|| {
-            let silent = |source: &Source| self.silent(source, &hub::has_dataset, &modelscope::has_dataset);
-            let pictures = plan.dataset.parts().iter().find_map(|part| silent(&part.source));
+            let silent = |part: &DataPart| {
+                with_dataset(part, |[in_huggingface, in_modelscope]| {
+                    self.silent(&part.source, in_huggingface, in_modelscope)
+                })
+            };
+            let pictures = plan.dataset.parts().iter().find_map(silent);
             pictures.map(|silent| told("the pictures are", silent))
         })
     }
@@ -56,7 +60,7 @@ impl Reach {
         second: Option<&str>,
         needed: &[&str],
     ) -> Option<String> {
-        let Hubs { huggingface, modelscope } = &self.hubs;
+        let Hubs { huggingface, modelscope, .. } = &self.hubs;
         let in_modelscope =
             |second: &str| modelscope::has_files(second, MASTER, needed, modelscope) || self.modelscope_answers();
         let had = hub::has_files(repo, revision, needed, huggingface)
@@ -72,7 +76,10 @@ impl Reach {
 
     /// Whether the pictures can be had without a network.
     pub fn has_dataset(&self, dataset: &Dataset) -> bool {
-        dataset.parts().iter().all(|part| self.has(&part.source, &hub::has_dataset, &modelscope::has_dataset))
+        let has = |part: &DataPart| {
+            with_dataset(part, |[in_huggingface, in_modelscope]| self.has(&part.source, in_huggingface, in_modelscope))
+        };
+        dataset.parts().iter().all(has)
     }
 
     fn has(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> bool {
@@ -87,7 +94,7 @@ impl Reach {
 
     /// The hubs that would be needed and do not answer.
     fn silent(&self, source: &Source, in_huggingface: Has, in_modelscope: Has) -> Option<String> {
-        let Hubs { huggingface, modelscope } = &self.hubs;
+        let Hubs { huggingface, modelscope, .. } = &self.hubs;
         match source {
             Source::Path(_) | Source::Builtin(_) => None,
             Source::SingleFile(single) => self.silent(&single.at, in_huggingface, in_modelscope),
@@ -125,6 +132,15 @@ fn with_model<T>(source: &Source, ask: impl FnOnce([Has<'_>; 2]) -> T) -> T {
     ask([&|repo, revision, settings| hub::has_files(repo, revision, &file, settings), &|repo, revision, settings| {
         modelscope::has_files(repo, revision, &file, settings)
     }])
+}
+
+/// Asks with what the caches must hold of a data set: the files of its selection.
+fn with_dataset<T>(part: &DataPart, ask: impl FnOnce([Has<'_>; 2]) -> T) -> T {
+    let selection = &part.selection;
+    ask([
+        &|repo, revision, settings| hub::has_dataset(repo, revision, selection, settings),
+        &|repo, revision, settings| modelscope::has_dataset(repo, revision, selection, settings),
+    ])
 }
 
 fn named(settings: &HubSettings) -> String {

@@ -180,12 +180,18 @@ pub struct Hubs {
     pub huggingface: HubSettings,
     /// ModelScope.
     pub modelscope: HubSettings,
+    /// Where data sets that lie packed on this machine are unpacked: the first of these folders that can be written.
+    pub unpacked: Vec<PathBuf>,
 }
 
 impl Hubs {
     /// Both as the environment has them.
     pub fn from_env() -> Self {
-        Self { huggingface: HubSettings::huggingface(&variable), modelscope: HubSettings::modelscope(&variable) }
+        Self {
+            huggingface: HubSettings::huggingface(&variable),
+            modelscope: HubSettings::modelscope(&variable),
+            unpacked: own_folders(),
+        }
     }
 }
 

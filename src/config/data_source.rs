@@ -4,7 +4,8 @@
 
 use super::captions::CaptionRules;
 use super::dataset::Dataset;
-use super::keys::{MaybeTable, above, flag, settings, text, whole};
+use super::keys::{Inner, MaybeTable, above, flag, settings, text, whole};
+use super::selection::Selection;
 use super::source::{Role, Source};
 
 settings! {
@@ -15,6 +16,8 @@ settings! {
         name: String = String::new() => text().usual("its folder's or repository's name");
         /// Where they come from.
         source: Source = Source::nowhere() => Role::Dataset;
+        /// Which part of them.
+        selection: Selection = Selection::default() => Inner::Here;
         /// The caption of all its images.
         prompt: Option<String> = None => text().usual("[dataset]'s, unless it has `captions`; with `prior` the class prompt");
         /// How often each image is seen in an epoch.
@@ -39,6 +42,8 @@ pub struct DataPart {
     pub name: Option<String>,
     /// Where its images come from.
     pub source: Source,
+    /// Which part of it.
+    pub selection: Selection,
     /// The caption of every image (else each brings its own).
     pub prompt: Option<String>,
     /// How captions become what the model is told; nothing is left of them where there is a prompt.
@@ -61,6 +66,7 @@ impl Dataset {
         let part = |prompt: Option<&String>, rules: &CaptionRules| DataPart {
             name: None,
             source: self.source.clone(),
+            selection: self.selection.clone(),
             prompt: prompt.cloned(),
             rules: if prompt.is_some() { CaptionRules::default() } else { rules.clone() },
             repeats: 1,
@@ -78,6 +84,7 @@ impl Dataset {
             DataPart {
                 name: Some(of.name.clone()),
                 source: of.source.clone(),
+                selection: of.selection.clone(),
                 repeats: of.repeats,
                 weight: of.weight,
                 center_crop: of.center_crop.unwrap_or(self.center_crop),

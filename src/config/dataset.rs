@@ -8,6 +8,7 @@ use super::data_source::DataSource;
 use super::keys::{Each, Inner, flag, settings, share, sides, text};
 use super::masks::Masks;
 use super::resolution::Resolution;
+use super::selection::Selection;
 use super::source::{Role, Source};
 
 settings! {
@@ -15,6 +16,8 @@ settings! {
     pub struct Dataset {
         /// Where they come from.
         source: Source = Source::nowhere() => Role::Dataset;
+        /// Which part of them.
+        selection: Selection = Selection::default() => Inner::Here;
         /// The caption of every image (else each brings its own); DreamBooth's instance prompt.
         prompt: Option<String> = None => text();
         /// Side of the square in pixels that images are cut to, or [width, height].

@@ -4,6 +4,7 @@
 //! filled in.
 
 use super::experiment::{Section, similar};
+use super::selection;
 use super::{CaptionRules, DreamBooth, Objective, Plan};
 
 /// Captions, sources and subjects, in this order: each needs what those before have filled in.
@@ -14,6 +15,7 @@ pub(super) fn data(root: &Section, plan: &mut Plan) {
         *prompt = rules.with_trigger(prompt);
         prompt_alone(&dataset.section("captions"), &rules);
     }
+    selection::check(&dataset, &plan.dataset.selection);
     sources(&dataset, plan);
     let Plan { objective, dataset: data, .. } = plan;
     match objective {
@@ -77,6 +79,7 @@ fn sources(dataset: &Section, plan: &mut Plan) {
         if source.name.chars().any(char::is_control) {
             s.reject("name", "`name` must be on one line, without control characters", "");
         }
+        selection::check(s, &source.selection);
         if names.contains(&source.name) {
             s.reject("name", format!("two sources are called “{}”", source.name), "add another `name`");
         }

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use super::experiment::{NOT_SAFETENSORS, Section, is_repository};
-use super::keys::{Key, Named, Stated, Visit, folder, folder_or_model, one_of, repository, text};
+use super::keys::{Key, Named, Stated, Visit, folder, folder_or_model, folder_or_pack, one_of, repository, text};
+use super::selection;
 use crate::builtin::Builtin;
 use crate::error::{Error, Result};
 use crate::weights::original::recognise;
@@ -130,7 +131,7 @@ impl Written {
             "path" => {
                 let key = match role {
                     Role::Model => folder_or_model().named("path", MODEL_PATH),
-                    Role::Dataset => folder().named("path", "A folder; wins over `repo` and `modelscope`."),
+                    Role::Dataset => folder_or_pack().named("path", DATASET_PATH),
                 };
                 visit.key(key, &mut self.path);
             }
@@ -149,11 +150,12 @@ impl Written {
         }
     }
 
-    fn source(self) -> Source {
+    fn source(self, role: Role) -> Source {
         let Self { path, repo, revision, modelscope, file, config, builtin } = self;
         let or = |usual: &str| revision.clone().unwrap_or_else(|| usual.into());
         let file = file.filter(|_| path.is_none());
-        let is_file = file.is_some() || path.as_ref().is_some_and(|path| path.is_file());
+        let is_model = matches!(role, Role::Model);
+        let is_file = is_model && (file.is_some() || path.as_ref().is_some_and(|path| path.is_file()));
         let at = match (builtin, path, repo, modelscope) {
             (Some(builtin), ..) => Source::Builtin(builtin),
             (_, Some(path), ..) => Source::Path(path),
@@ -171,6 +173,7 @@ impl Written {
 
 const MODEL_PATH: &str =
     "A model's folder in diffusers' layout, or a model in one .safetensors file; wins over `repo` and `modelscope`.";
+const DATASET_PATH: &str = "A folder, or a .parquet, .tar or .zip file; wins over `repo` and `modelscope`.";
 const FILE: &str = "The model in one .safetensors file of the repository, in place of its folders.";
 const CONFIG: &str = "For a model in one file: a folder in diffusers' layout whose config.json files, tokenizer and scheduler go with it.";
 
@@ -187,7 +190,7 @@ fn counting(s: &Section, role: Role) -> &'static [&'static str] {
     let is_model = matches!(role, Role::Model);
     if !is_model && s.has_tables("sources") {
         s.accept(role.keys());
-        for key in role.keys().iter().filter(|key| s.has(key)) {
+        for key in role.keys().iter().chain(&selection::KEYS).filter(|key| s.has(key)) {
             s.reject(key, format!("`{key}` beside `sources`, which say where the images come from"), "leave one out");
         }
         return &[];
@@ -246,7 +249,7 @@ impl Stated<Source> for Role {
         for key in keys {
             written.key(key, self, visit);
         }
-        *field = written.source();
+        *field = written.source(self);
         if let (Self::Model, Some(section)) = (self, visit.section()) {
             check(section, field);
         }

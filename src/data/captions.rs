@@ -1,8 +1,8 @@
 //! Where captions are written: a table for the whole folder, a file beside each picture, or the picture's name.
 //!
 //! `metadata.jsonl` holds one object a line, `metadata.csv` a header line and then rows; both name a picture in `file_name`
-//! (relative, with `/` or `\`) and describe it in `text`, as the hub's `ImageFolder` has it; in JSON a list of texts is several
-//! captions. `metadata.json` is kohya's: an object whose names are pictures. `x.txt` or `x.caption` holds the caption of `x.jpg`, or
+//! (relative, with `/` or `\`) and describe it in `text`, as the hub's `ImageFolder` has it, or in columns that `[dataset]` names, or
+//! in ModelScope's `Target:FILE` and `Text`; in JSON a list of texts is several captions. `metadata.json` is kohya's: an object whose names are pictures. `x.txt` or `x.caption` holds the caption of `x.jpg`, or
 //! one a line, `x.json` holds it as ai-toolkit has it.
 
 use std::collections::BTreeMap;
@@ -17,12 +17,43 @@ use super::folder::{IMAGE_ENDINGS, METADATA, METADATA_CSV, METADATA_JSON, has_im
 use super::name::{key, shortened, slashed as name};
 use super::quotes;
 use super::text;
-use crate::config::CaptionLines;
+use crate::config::{CaptionLines, Selection};
 use crate::error::{Error, Result};
 
 /// The columns of a table.
 const FILE_NAME: &str = "file_name";
 const TEXT: &str = "text";
+
+/// ModelScope's names for them; the first is the end of one.
+const FILE_ENDING: &str = ":FILE";
+const OTHER_TEXT: &str = "Text";
+
+/// Which columns hold the names of the images and their captions.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    file: Option<&'a str>,
+    text: Option<&'a str>,
+    /// Whether captions are asked for.
+    texts: bool,
+}
+
+impl<'a> Columns<'a> {
+    fn new(selection: &'a Selection, texts: bool) -> Self {
+        Self { file: selection.image_column.as_deref(), text: selection.caption_column.as_deref(), texts }
+    }
+
+    /// The names of the two among those that a table has, those that it lacks too.
+    fn among<'n>(self, names: &[&'n str]) -> (&'n str, Option<&'n str>)
+    where
+        'a: 'n,
+    {
+        let find = |is_meant: &dyn Fn(&str) -> bool| names.iter().copied().find(|name| is_meant(name));
+        let file =
+            self.file.or_else(|| find(&|name| name == FILE_NAME)).or_else(|| find(&|name| name.ends_with(FILE_ENDING)));
+        let text = self.text.or_else(|| find(&|name| name == TEXT)).or_else(|| find(&|name| name == OTHER_TEXT));
+        (file.unwrap_or(FILE_NAME), self.texts.then(|| text.unwrap_or(TEXT)))
+    }
+}
 
 /// The most bytes of a table, and of a caption's file: what is larger is something else.
 const MAX_TABLE: u64 = 1 << 30;
@@ -54,9 +85,15 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Reads the folder's table, if it has one. With `texts`, each row must have a caption; without, only file names are
-    /// read. What is wrong with it goes to `problems`.
-    pub(super) fn read(base: &Path, texts: bool, problems: &mut Vec<String>) -> Result<Option<Self>> {
+    /// Reads the folder's table, if it has one, in the columns of the selection. With `texts`, each row must have a caption; without,
+    /// only file names are read. What is wrong with it goes to `problems`.
+    pub(super) fn read(
+        base: &Path,
+        selection: &Selection,
+        texts: bool,
+        problems: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
+        let columns = Columns::new(selection, texts);
         let present: Vec<_> = METADATA.into_iter().filter(|name| base.join(name).exists()).collect();
         let file = match present[..] {
             [] => return Ok(None),
@@ -68,7 +105,7 @@ impl Table {
         };
         let mut table = Self { file, rows: BTreeMap::new(), is_whole: true };
         match text::read(&base.join(file), MAX_TABLE) {
-            Ok(content) => table.add_lines(base, &content, texts, problems),
+            Ok(content) => table.add_lines(base, &content, columns, problems),
             Err(reason) => {
                 table.is_whole = false;
                 problems.push(format!("`{file}` {reason}"));
@@ -77,11 +114,11 @@ impl Table {
         Ok(Some(table))
     }
 
-    fn add_lines(&mut self, base: &Path, content: &str, texts: bool, problems: &mut Vec<String>) {
+    fn add_lines(&mut self, base: &Path, content: &str, columns: Columns, problems: &mut Vec<String>) {
         let lines = match self.file {
-            METADATA_CSV => csv_lines(content, texts),
-            METADATA_JSON => kohya_lines(base, content, texts),
-            _ => Ok(json_lines(content, texts)),
+            METADATA_CSV => csv_lines(content, columns),
+            METADATA_JSON => kohya_lines(base, content, columns.texts),
+            _ => Ok(json_lines(content, columns)),
         };
         let lines = lines.unwrap_or_else(|(line, reason)| vec![(line, Err(reason))]);
         for (line, row) in lines {
@@ -136,25 +173,27 @@ type Line = (u64, std::result::Result<(String, Option<Vec<String>>), String>);
 /// A line and what is wrong with it, so that the others cannot be told.
 type Fault = (u64, String);
 
-fn json_lines(content: &str, texts: bool) -> Vec<Line> {
+fn json_lines(content: &str, columns: Columns) -> Vec<Line> {
     let lines = content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(index, line)| (index as u64 + 1, json_line(line, texts))).collect()
+    lines.map(|(index, line)| (index as u64 + 1, json_line(line, columns))).collect()
 }
 
-fn json_line(line: &str, texts: bool) -> std::result::Result<(String, Option<Vec<String>>), String> {
+fn json_line(line: &str, columns: Columns) -> std::result::Result<(String, Option<Vec<String>>), String> {
     let value: Value = serde_json::from_str(line).map_err(|e| not_json(&e))?;
     if !value.is_object() {
         return Err("not a JSON object, as {\"file_name\": …, \"text\": …}".to_owned());
     }
     let Fields(fields) = serde_json::from_str(line).map_err(|e| not_json(&e))?;
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    let (file, text) = columns.among(&names);
     let field = |key: &str| match fields.iter().filter(|(name, _)| name == key).collect::<Vec<_>>()[..] {
         [(_, Value::String(text))] => Ok(vec![text.trim().to_owned()]),
-        [(_, value @ Value::Array(_))] if key == TEXT => caption_json::texts(key, value),
+        [(_, value @ Value::Array(_))] if Some(key) == text => caption_json::texts(key, value),
         [_] => Err(format!("`{key}` must be a string")),
-        [] => Err(missing_column(key, fields.iter().map(|(name, _)| name.as_str()))),
+        [] => Err(missing_column(key, names.iter().copied())),
         _ => Err(format!("`{key}` is there more than once")),
     };
-    Ok((field(FILE_NAME)?.concat(), if texts { Some(field(TEXT)?) } else { None }))
+    Ok((field(file)?.concat(), text.map(field).transpose()?))
 }
 
 /// kohya's names are a picture's path, whole on the machine that wrote it or relative, or that without its ending.
@@ -217,20 +256,21 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-fn csv_lines(content: &str, texts: bool) -> std::result::Result<Vec<Line>, Fault> {
+fn csv_lines(content: &str, columns: Columns) -> std::result::Result<Vec<Line>, Fault> {
     if let Some((line, reason)) = quotes::fault(content) {
         return Err((line as u64, reason));
     }
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(content.as_bytes());
     let header = reader.headers().map_err(|e| (1, e.to_string()))?.clone();
-    let columns = |key: &str| (0..header.len()).filter(|&column| &header[column] == key).collect::<Vec<_>>();
-    let column = |key: &str| match columns(key)[..] {
+    let (file, text) = columns.among(&header.iter().collect::<Vec<_>>());
+    let named = |key: &str| (0..header.len()).filter(|&column| &header[column] == key).collect::<Vec<_>>();
+    let column = |key: &str| match named(key)[..] {
         [] => Err((1, missing_column(key, header.iter()))),
         [column] => Ok(column),
         _ => Err((1, format!("two columns are named `{key}`"))),
     };
-    let name = column(FILE_NAME)?;
-    let text = if texts { Some(column(TEXT)?) } else { None };
+    let name = column(file)?;
+    let text = text.map(column).transpose()?;
     let cell = |record: &csv::StringRecord, index: usize| record.get(index).unwrap_or_default().to_owned();
     let records = reader.into_records().map(|record| match record {
         Ok(record) => (

@@ -25,7 +25,7 @@ use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
 use super::mask::{MASK_ENDING, is_named_mask};
 use super::name::{key, listed, shortened, slashed as name};
 use super::wording::Wordings;
-use crate::config::{CaptionFrom, CaptionRules, TRIGGER};
+use crate::config::{CaptionFrom, CaptionRules, Selection, TRIGGER};
 use crate::error::{Error, Result};
 use crate::hash::sha256;
 
@@ -135,21 +135,21 @@ pub fn load_dataset(
     skip_broken: bool,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
-    load_captioned(root, prompt, &CaptionRules::default(), skip_broken, warn)
+    load_captioned(root, &Selection::default(), (prompt, &CaptionRules::default()), skip_broken, warn)
 }
 
-/// As [`load_dataset`], with rules for the captions.
+/// As [`load_dataset`], of a part of the folder, with rules for the captions.
 pub fn load_captioned(
     root: &Path,
-    prompt: Option<&str>,
-    rules: &CaptionRules,
+    selection: &Selection,
+    (prompt, rules): (Option<&str>, &CaptionRules),
     skip_broken: bool,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<Picture>> {
-    let base = pictures_folder(root, warn)?;
+    let base = pictures_folder(root, selection, warn)?;
     let mut problems = Problems::default();
     let is_in_table = prompt.is_none() && matches!(rules.from, CaptionFrom::Any | CaptionFrom::Metadata);
-    let table = Table::read(&base, is_in_table, &mut problems.fatal)?;
+    let mut table = Table::read(&base, selection, is_in_table, &mut problems.fatal)?;
     if table.is_none() && prompt.is_none() && rules.from == CaptionFrom::Metadata {
         let names = METADATA.join("`, `");
         return Err(Error::input(format!("the dataset folder `{}` has none of `{names}`", base.display()))
@@ -159,7 +159,13 @@ pub fn load_captioned(
     let rows = || table.iter().flat_map(|table| table.rows.values());
     entries.add_named(&base, &rows().map(|row| row.path.as_path()).collect::<Vec<_>>());
     entries.notes(&base).into_iter().for_each(&mut *warn);
-    let (images, side_cars, masks) = sort_files(&base, entries, table.as_ref(), &mut problems);
+    let (mut images, side_cars, masks) = sort_files(&base, entries, table.as_ref(), &mut problems);
+    if let Some(most) = selection.max_samples.filter(|most| *most < images.len()) {
+        let left: BTreeSet<String> = images.split_off(most).iter().map(|path| key(path)).collect();
+        if let Some(table) = &mut table {
+            table.rows.retain(|key, _| !left.contains(key));
+        }
+    }
     if let Some(table) = &table {
         problems.broken.extend(missing_files(table, &images));
     }

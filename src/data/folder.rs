@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 
 use super::name::listed;
+use crate::config::Selection;
 use crate::error::{Error, Result};
 
 /// The caption tables that are read; a folder has at most one.
@@ -22,9 +23,6 @@ pub(super) const METADATA_JSON: &str = "metadata.json";
 
 /// The one of them that has columns.
 pub(super) const METADATA_CSV: &str = "metadata.csv";
-
-/// The hub's name for the folder of the pictures to train on.
-const TRAIN: &str = "train";
 
 /// Folders below this depth are not entered.
 const MAX_DEPTH: usize = 16;
@@ -107,23 +105,32 @@ impl Entries {
     }
 }
 
-/// The folder that holds the pictures: `root` itself, or `root/train` where `root` has no files of its own. Folders beside
-/// `train` (a test split) are not used, and a warning names them.
-pub(super) fn pictures_folder(root: &Path, warn: &mut dyn FnMut(String)) -> Result<PathBuf> {
+/// The folder that holds the pictures: `root` itself, or that of the split in it where `root` has no files of its own, which is
+/// `root/train` unless another is named. Folders beside that of the split are not used, and a warning names them.
+pub(super) fn pictures_folder(root: &Path, selection: &Selection, warn: &mut dyn FnMut(String)) -> Result<PathBuf> {
+    let subset = selection.subset.as_ref().map(|subset| root.join(subset));
+    let root = subset.as_deref().unwrap_or(root);
     if !root.is_dir() {
         let what = if root.exists() { "is a file, not a folder of pictures" } else { "does not exist" };
         return Err(Error::input(format!("the dataset folder `{}` {what}", root.display()))
             .hint("set `path` in [dataset] to a folder that holds the pictures"));
     }
     let Entries { files, folders, .. } = Entries::list(root, false)?;
-    if !files.is_empty() || !folders.iter().any(|folder| folder.as_os_str() == TRAIN) {
+    let split = selection.split();
+    let is_there = folders.iter().any(|folder| folder.as_os_str() == split);
+    if !is_there && let Some(split) = &selection.split {
+        let there = if folders.is_empty() { "no folders".to_owned() } else { listed(&folders) };
+        let what = format!("`{}` has no folder `{split}` for the split that [dataset] names", root.display());
+        return Err(Error::input(what).hint(format!("there is {there}")));
+    }
+    if !is_there || selection.split.is_none() && !files.is_empty() {
         return Ok(root.to_owned());
     }
-    let beside: Vec<_> = folders.into_iter().filter(|folder| folder.as_os_str() != TRAIN).collect();
-    if !beside.is_empty() {
-        warn(format!("pictures are taken from `{TRAIN}/` of `{}`; not used: {}", root.display(), listed(&beside)));
+    let beside: Vec<_> = folders.into_iter().filter(|folder| folder.as_os_str() != split).collect();
+    if !beside.is_empty() && selection.split.is_none() {
+        warn(format!("pictures are taken from `{split}/` of `{}`; not used: {}", root.display(), listed(&beside)));
     }
-    Ok(root.join(TRAIN))
+    Ok(root.join(split))
 }
 
 /// Opens a file to be read, with its length, but never waits for one: opening a named pipe lasts until somebody writes into it.

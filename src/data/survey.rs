@@ -14,16 +14,18 @@ use super::image::read_picture;
 use super::mask::is_named_mask;
 use super::name::slashed;
 use super::orientation::{orientation, turns};
+use crate::config::Selection;
 
-/// The images of a folder by their names, in its order, with height and width.
-pub fn image_sizes(root: &Path) -> Vec<(String, [usize; 2])> {
-    let Ok(base) = pictures_folder(root, &mut |_| {}) else { return Vec::new() };
+/// The images of a part of a folder by their names, in its order, with height and width.
+pub fn image_sizes(root: &Path, selection: &Selection) -> Vec<(String, [usize; 2])> {
+    let Ok(base) = pictures_folder(root, selection, &mut |_| {}) else { return Vec::new() };
     let has_table = METADATA.iter().any(|table| base.join(table).is_file());
     let Ok(entries) = Entries::list(&base, has_table) else { return Vec::new() };
     let is_image = |name: &str| has_image_ending(name) && !is_named_mask(name);
     let files: Vec<_> = entries.files.into_iter().filter(|path| is_image(&path.to_string_lossy())).collect();
+    let most = selection.max_samples.unwrap_or(usize::MAX);
     let size = |path: &std::path::PathBuf| Some((slashed(path), image_size(&read_picture(&base.join(path)).ok()?)?));
-    files.par_iter().filter_map(size).collect()
+    files.par_iter().take(most).filter_map(size).collect()
 }
 
 /// Height and width of an upright image, by what its file's header claims.

@@ -29,7 +29,7 @@ impl Survey {
         let shapes = Shapes::of(&plan.dataset);
         let several = plan.dataset.parts().len() > 1;
         let of_part = |part: &DataPart| {
-            let sizes = if part.prior { Vec::new() } else { sizes(&part.source)? };
+            let sizes = if part.prior { Vec::new() } else { sizes(part)? };
             let named = |name: String| match &part.name {
                 Some(source) if several => format!("{source}/{name}"),
                 _ => name,
@@ -114,10 +114,11 @@ impl Survey {
     }
 }
 
-/// Names, heights and widths of a source's images, if they are here.
-fn sizes(source: &Source) -> Option<Vec<(String, Size)>> {
-    Some(match source {
-        Source::Path(root) => data::image_sizes(root),
+/// Names, heights and widths of a source's images, if they are here and not packed.
+fn sizes(part: &DataPart) -> Option<Vec<(String, Size)>> {
+    Some(match &part.source {
+        Source::Path(root) if root.is_file() => return None,
+        Source::Path(root) => data::image_sizes(root, &part.selection),
         Source::Builtin(builtin) => {
             let size = |(name, bytes): &(&str, &[u8])| Some(((*name).to_owned(), data::image_size(bytes)?));
             builtin.files().iter().filter_map(size).collect()

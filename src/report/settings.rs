@@ -2,9 +2,12 @@
 //!
 //! In: a `plan.toml` as data. Out: `train.learning_rate` and its value, or what readers see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use toml::Value;
+
+use crate::config::Plan;
 
 /// The sections in the order of a plan; what is not named comes last.
 const SECTIONS: [&str; 5] = ["model", "dataset", "adapter", "train", "eval"];
@@ -25,6 +28,15 @@ pub fn sorted<'a>(keys: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
 /// `train.learning_rate` → `0.0001`, as readers see it.
 pub fn flat(plan: &toml::Table) -> BTreeMap<String, String> {
     values(plan).into_iter().map(|(key, value)| (key, words(value))).collect()
+}
+
+/// The value of a key in what [`flat`] gives. Flags that plans have only where they are true are false elsewhere.
+pub fn value_of(plan: &BTreeMap<String, String>, key: &str) -> Option<String> {
+    static QUIET: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let keys = Plan::keys().keys;
+        keys.into_iter().filter(|known| known.key.quiet).map(|known| known.path).collect()
+    });
+    plan.get(key).cloned().or_else(|| QUIET.contains(key).then(|| false.to_string()))
 }
 
 /// The values by their whole keys. The name is the run's, and a reference is no setting.

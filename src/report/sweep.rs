@@ -14,7 +14,7 @@ use std::path::Path;
 use super::document::{Block, Grid, Image, encode};
 use super::figure::{Drawing, PIXELS_PER_INCH};
 use super::runs::Run;
-use super::settings::flat;
+use super::settings::{flat, value_of};
 use crate::config::files::Sweep;
 use crate::error::Result;
 use crate::numbers::counted;
@@ -88,7 +88,7 @@ impl<'a> Swept<'a> {
         let head = head.chain(measures.iter().map(|measure| measure.key().to_owned())).collect();
         let row = |(run, variant): &(&Run, Option<&str>)| -> Vec<String> {
             let plan = flat(&run.plan);
-            let values = self.sweep.keys.iter().map(|key| plan.get(key).cloned().unwrap_or_default());
+            let values = self.sweep.keys.iter().map(|key| value_of(&plan, key).unwrap_or_default());
             let numbers =
                 measures.iter().map(|measure| measure.number(run).map_or_else(String::new, |n| n.to_string()));
             let variant = has_variants.then(|| variant.unwrap_or_default().to_owned());

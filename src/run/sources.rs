@@ -3,7 +3,7 @@
 //! In: the plan. Out: for each part its pictures, whose names and messages say the source where there are several; the class images;
 //! and what an epoch goes through.
 
-use crate::assets;
+use crate::assets::{self, DataFolder};
 use crate::config::{ClassPart, DataPart, Plan};
 use crate::data::{self, Picture};
 use crate::error::Result;
@@ -11,7 +11,6 @@ use crate::progress::Progress;
 use crate::results::DRAWN_CLASS;
 use crate::train::examples::{Examples, Treatment};
 use crate::train::items::{Items, Size};
-use std::path::Path;
 use std::sync::Arc;
 
 /// A part's pictures.
@@ -44,18 +43,24 @@ pub(super) fn instances(loaded: &[Loaded]) -> Vec<Picture> {
 
 fn load_part(plan: &Plan, part: &DataPart, progress: &Progress, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
     let Some(name) = &part.name else {
-        return load_root(plan, part, &assets::find_dataset(&part.source, progress)?, warn);
+        return load_root(plan, part, &assets::find_dataset(&part.source, &part.selection, progress)?, warn);
     };
-    let pictures = assets::find_dataset(&part.source, progress)
+    let pictures = assets::find_dataset(&part.source, &part.selection, progress)
         .and_then(|root| load_root(plan, part, &root, &mut |text| warn(format!("source “{name}”: {text}"))))
         .map_err(|error| error.context(format!("the source “{name}” of [[dataset.sources]] cannot be used")))?;
     let name: Arc<str> = name.as_str().into();
     Ok(pictures.into_iter().map(|picture| picture.of_source(Some(Arc::clone(&name)))).collect())
 }
 
-fn load_root(plan: &Plan, part: &DataPart, root: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
+fn load_root(plan: &Plan, part: &DataPart, folder: &DataFolder, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
     let skip_broken = plan.dataset.skip_broken;
-    let pictures = data::load_captioned(root, part.prompt.as_deref(), &part.rules, skip_broken, warn)?;
+    let DataFolder { root, selection, numbered } = folder;
+    let captions = (part.prompt.as_deref(), &part.rules);
+    let pictures =
+        data::load_captioned(root, selection, captions, skip_broken, warn).map_err(|error| match numbered {
+            Some(files) => error.context(format!("{files}: its images have problems; `00000017` is the 18th")),
+            None => error,
+        })?;
     // Class images take the sizes of those that they stand beside.
     if part.prior { Ok(pictures) } else { data::fit(pictures, &plan.dataset, warn) }
 }

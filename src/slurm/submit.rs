@@ -290,7 +290,8 @@ fn get(wanted: &[Wanted], args: &SubmitArgs, progress: &Progress) -> Result<()> 
             }
         }
         let parts = both.1.parts();
-        let data = parts.iter().try_for_each(|part| assets::find_dataset(&part.source, progress).map(drop));
+        let data =
+            parts.iter().try_for_each(|part| assets::find_dataset(&part.source, &part.selection, progress).map(drop));
         problems.push(data.and(assets::find_model(both.0, progress).map(drop)));
     }
     all_or_errors(problems.into_iter())?;

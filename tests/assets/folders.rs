@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tunelab::assets::{find_dataset, find_model};
-use tunelab::config::Source;
+use tunelab::config::{Selection, Source};
 use tunelab::data::slashed;
 use tunelab::error::Error;
 use tunelab::hash::sha256_of_file;
@@ -221,9 +221,10 @@ fn unsupported_classes_are_named() {
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let source = Source::Path("/no/such/folder".into());
-    for error in
-        [find_model(&source, &Progress::hidden()).unwrap_err(), find_dataset(&source, &Progress::hidden()).unwrap_err()]
-    {
+    for error in [
+        find_model(&source, &Progress::hidden()).unwrap_err(),
+        find_dataset(&source, &Selection::default(), &Progress::hidden()).unwrap_err(),
+    ] {
         assert!(error.to_string().contains("/no/such/folder") && error.exit_code() == 2, "{error}");
     }
 }

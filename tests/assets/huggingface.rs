@@ -1,10 +1,10 @@
 //! Hugging Face, as `server` acts it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tunelab::assets::{Hub, HubSettings, Hubs, Token};
-use tunelab::config::Source;
+use tunelab::config::{Selection, Source};
 use tunelab::error::{Error, Kind, Result};
 use tunelab::hash::sha256_of_file;
 use tunelab::pipeline::{ModelFiles, TOKENIZER_FILES};
@@ -44,8 +44,14 @@ impl World {
         let hubs = Hubs {
             huggingface: settings(Hub::HuggingFace, server.endpoint(), cache.path()),
             modelscope: settings(Hub::ModelScope, server.endpoint(), cache.path()),
+            unpacked: vec![cache.path().join("unpacked")],
         };
         Self { server, cache, hubs, progress: Progress::hidden() }
+    }
+
+    /// The folder of all of a data set.
+    pub fn dataset(&self, source: &Source) -> Result<PathBuf> {
+        Ok(self.hubs.find_dataset(source, &Selection::default(), &self.progress)?.root)
     }
 
     fn model(&self) -> Result<ModelFiles> {
@@ -340,11 +346,11 @@ fn offline_nobody_is_asked_and_what_the_cache_holds_is_used() {
 #[test]
 fn offline_pictures_are_taken_as_the_cache_has_them() {
     let mut world = World::new(pictures());
-    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    let dir = world.dataset(&source(None)).unwrap();
     fs_err::remove_dir_all(world.cache.path().join("datasets--some-one--small.sd/.tunelab")).unwrap();
     world.hubs.huggingface.offline = Some("HF_HUB_OFFLINE");
     world.server.take_log();
-    assert_eq!(world.hubs.find_dataset(&source(None), &world.progress).unwrap(), dir);
+    assert_eq!(world.dataset(&source(None)).unwrap(), dir);
     assert_eq!(world.server.take_log().len(), 0);
     let warnings = world.progress.take_warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("HF_HUB_OFFLINE is set"), "{warnings:?}");
@@ -447,7 +453,7 @@ fn names_that_leave_the_cache_are_never_written() {
     files.insert("../../../escaped.png".into(), b"x".to_vec());
     files.insert("/tmp/tunelab-escaped.png".into(), b"x".to_vec());
     let world = World::new(files);
-    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    let dir = world.dataset(&source(None)).unwrap();
     assert!(dir.join("01.jpeg").is_file());
     assert!(world.server.take_log().iter().all(|r| !r.target.contains("escaped")));
 }
@@ -455,7 +461,7 @@ fn names_that_leave_the_cache_are_never_written() {
 #[test]
 fn a_data_set_comes_as_its_pictures_and_captions_and_then_asks_for_nothing() {
     let world = World::new(pictures());
-    let dir = world.hubs.find_dataset(&source(None), &world.progress).unwrap();
+    let dir = world.dataset(&source(None)).unwrap();
     for name in PICTURES {
         assert_eq!(fs_err::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
     }
@@ -463,15 +469,15 @@ fn a_data_set_comes_as_its_pictures_and_captions_and_then_asks_for_nothing() {
         assert!(!dir.join(name).exists(), "{name}");
     }
     world.server.take_log();
-    assert_eq!(world.hubs.find_dataset(&source(None), &world.progress).unwrap(), dir);
+    assert_eq!(world.dataset(&source(None)).unwrap(), dir);
     assert_eq!(world.server.take_log().len(), 0);
 }
 
 #[test]
-fn a_packed_data_set_is_a_clear_error() {
-    let world = World::new(Files::from([("data/train.parquet".into(), vec![1])]));
-    let text = world.hubs.find_dataset(&source(None), &world.progress).unwrap_err().to_string();
-    assert!(text.contains("packed (data/train.parquet)") && text.contains(REPO), "{text}");
+fn images_that_are_packed_in_an_unread_way_are_a_clear_error() {
+    let world = World::new(Files::from([("data/train.tar.zst".into(), vec![1])]));
+    let text = world.dataset(&source(None)).unwrap_err().to_string();
+    assert!(text.contains("packed in a way that is not read (data/train.tar.zst)") && text.contains(REPO), "{text}");
 }
 
 #[test]

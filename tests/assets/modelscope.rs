@@ -89,14 +89,14 @@ fn revisions_do_not_share_a_folder() {
 #[test]
 fn a_data_set_of_two_pages_comes_as_its_pictures_and_then_asks_for_nothing() {
     let world = World::new(pictures());
-    let dir = world.hubs.find_dataset(&source(), &world.progress).unwrap();
+    let dir = world.dataset(&source()).unwrap();
     for name in PICTURES {
         assert_eq!(fs_err::read(dir.join(name)).unwrap(), format!("bytes of {name}").into_bytes());
     }
     assert!(!dir.join("README.md").exists());
     let pages = world.server.take_log().iter().filter(|r| r.target.contains("/datasets/4711/repo/tree?")).count();
     assert_eq!(pages, 2);
-    assert_eq!(world.hubs.find_dataset(&source(), &world.progress).unwrap(), dir);
+    assert_eq!(world.dataset(&source()).unwrap(), dir);
     assert_eq!(world.server.take_log().len(), 0);
 }
 

@@ -1,7 +1,7 @@
 //! Captions as people have them: from names, lines, JSON and kohya's metadata, with the rules of `[dataset.captions]`.
 
 use tempfile::TempDir;
-use tunelab::config::{CaptionFrom, CaptionLines, CaptionRules};
+use tunelab::config::{CaptionFrom, CaptionLines, CaptionRules, Selection};
 use tunelab::data::{Picture, load_captioned};
 use tunelab::random::Generator;
 
@@ -11,7 +11,9 @@ const PICTURE: &str = "@formats/rgb.png";
 
 fn load(folder: &TempDir, rules: &CaptionRules) -> (tunelab::error::Result<Vec<Picture>>, String) {
     let mut warnings = Vec::new();
-    let pictures = load_captioned(folder.path(), None, rules, false, &mut |warning| warnings.push(warning));
+    let pictures = load_captioned(folder.path(), &Selection::default(), (None, rules), false, &mut |warning| {
+        warnings.push(warning);
+    });
     (pictures, warnings.join("\n"))
 }
 

@@ -224,3 +224,28 @@ fn tables_and_figures_as_they_are_typed() {
     assert!(code == Some(2) && error.contains("no run has a key `a`"), "{error}");
     assert_eq!(said(&["plot", "--metric", "eval_loss_last"]).0, Some(2), "keys are needed");
 }
+
+/// A plan says `buckets = true`, and nothing where it is false.
+#[test]
+fn a_flag_that_plans_leave_out_is_false_in_a_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    for flag in [false, true] {
+        let record = record(&format!("s-buckets{flag}"));
+        let said = if flag { "[dataset]\nbuckets = true\n" } else { "" };
+        match RunDir::open(folder.path(), &record.name, &format!("name = '{}'\n{said}", record.name), false).unwrap() {
+            Opened::Fresh(run) => run.finish(&record).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    let runs_of =
+        [false, true].map(|flag| SweptRun { name: format!("s-buckets{flag}"), stand_in: None, variant: None });
+    let sweep =
+        Sweep { name: "s".into(), keys: keys(&["dataset.buckets"]), runs: runs_of.to_vec(), outdated: Vec::new() };
+    write_sweep(folder.path(), &sweep).unwrap();
+    let finished = runs(folder.path()).finished;
+    let swept = Swept::of(&sweep, &finished).unwrap();
+    let csv = swept.to_csv().unwrap();
+    assert!(csv.contains("\ns-bucketsfalse,false,") && csv.contains("\ns-bucketstrue,true,"), "{csv}");
+    let groups = Grouped::new(&finished.iter().collect::<Vec<_>>(), &sweep.keys, &[]).unwrap();
+    assert_eq!(groups.groups.iter().map(|group| group.values[0].as_str()).collect::<Vec<_>>(), ["false", "true"]);
+}

@@ -138,10 +138,12 @@ fn a_single_file_in_the_place_of_a_folder() {
         let set = format!("model.path={name}");
         world.refused(&["check", "a.toml", "--set", &set], &[&[name][..], &parts].concat());
     }
-    world.write("dog.zip", "pictures");
-    let said =
-        world.refused(&["check", "a.toml", "--set", "dataset.path=dog.zip"], &["dog.zip is a file, not a folder"]);
+    world.write("dog.rar", "pictures");
+    let parts = ["dog.rar is neither a folder nor a .parquet, .tar, .tar.gz or .zip file"];
+    let said = world.refused(&["check", "a.toml", "--set", "dataset.path=dog.rar"], &parts);
     assert!(!said.err.contains("from_single_file"), "{}", said.err);
+    world.write("dog.zip", "pictures");
+    world.refused(&["run", "a.toml", "--set", "dataset.path=dog.zip"], &["dog.zip: cannot be read"]);
 }
 
 #[test]

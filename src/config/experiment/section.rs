@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::reader::{join, similar};
 use super::tree::SINGLE_QUOTES;
 use super::{Entry, Place, Problem, Reader, Table, Value};
+use crate::config::has_pack_ending;
 use crate::config::keys::kind::Kind;
 use crate::config::keys::value::Setting;
 use crate::weights::{SAFETENSORS, has_weights_ending};
@@ -17,6 +18,32 @@ use crate::weights::{SAFETENSORS, has_weights_ending};
 /// What to do about a model in a file that is not opened.
 pub const NOT_SAFETENSORS: &str = "only .safetensors files are opened, because a pickle can run any code; in Python, \
      `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(DIR)` makes a folder of it that is read";
+
+/// What a key may name beside a folder.
+#[derive(Clone, Copy, PartialEq)]
+enum OrFile {
+    None,
+    Model,
+    Pack,
+}
+
+impl OrFile {
+    fn takes(self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Model => is_safetensors(name),
+            Self::Pack => has_pack_ending(name),
+        }
+    }
+
+    fn fault(self) -> &'static str {
+        match self {
+            Self::None => "is a file, not a folder",
+            Self::Model => "is neither a folder nor a .safetensors file",
+            Self::Pack => "is neither a folder nor a .parquet, .tar, .tar.gz or .zip file",
+        }
+    }
+}
 
 /// One table of the experiment, there or not.
 pub(crate) struct Section<'a> {
@@ -95,8 +122,9 @@ impl<'a> Section<'a> {
             Kind::Texts => Setting::Texts(self.texts(key)?),
             Kind::Choice(names) => Setting::Text(self.choice(key, names)?),
             Kind::Choices(names) => Setting::Texts(self.choices(key, names)?),
-            Kind::Folder => Setting::Text(self.folder(key, false)?.to_str()?.into()),
-            Kind::FolderOrModel => Setting::Text(self.folder(key, true)?.to_str()?.into()),
+            Kind::Folder => Setting::Text(self.folder(key, OrFile::None)?.to_str()?.into()),
+            Kind::FolderOrModel => Setting::Text(self.folder(key, OrFile::Model)?.to_str()?.into()),
+            Kind::FolderOrPack => Setting::Text(self.folder(key, OrFile::Pack)?.to_str()?.into()),
             Kind::Repository => Setting::Text(self.repository(key)?),
         })
     }
@@ -233,19 +261,16 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// A folder that exists, or also a model's file if `model`, as an absolute path without links;
-    /// relative ones start at the file's folder, or for `--set` at the working folder.
-    fn folder(&self, key: &str, model: bool) -> Option<PathBuf> {
+    /// A folder that exists, or a file of that kind, as an absolute path without links; relative ones start at the file's folder,
+    /// or for `--set` at the working folder.
+    fn folder(&self, key: &str, or: OrFile) -> Option<PathBuf> {
         let text = self.text(key)?;
         let entry = self.entry(key)?;
         let file = &self.reader.experiment.file;
         let base = if entry.at.is_set() { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
         let written = base.join(&text);
         let fault = match fs_err::canonicalize(&written) {
-            Ok(path) if model && !path.is_dir() && !is_safetensors(&text) => {
-                "is neither a folder nor a .safetensors file"
-            }
-            Ok(path) if !model && !path.is_dir() => "is a file, not a folder",
+            Ok(path) if !path.is_dir() && !or.takes(&text) => or.fault(),
             Ok(path) if path.to_str().is_none() => "lies under a folder whose name is not UTF-8",
             Ok(path) => return Some(path),
             Err(_) => "does not exist",
@@ -253,7 +278,7 @@ impl<'a> Section<'a> {
         let label = match &text {
             text if text.starts_with('~') => "`~` means nothing here: write the whole path",
             text if text.contains(char::is_control) => SINGLE_QUOTES,
-            text if model && written.is_file() && has_weights_ending(text) => NOT_SAFETENSORS,
+            text if or == OrFile::Model && written.is_file() && has_weights_ending(text) => NOT_SAFETENSORS,
             _ => "",
         };
         let subject = if written.is_file() { "" } else { "the folder " };

@@ -42,6 +42,8 @@ pub enum Kind {
     Folder,
     /// A folder that exists, or a model in one file.
     FolderOrModel,
+    /// A folder that exists, or a data set in one file.
+    FolderOrPack,
     /// A repository's `owner/name`.
     Repository,
 }

@@ -192,6 +192,11 @@ pub(super) fn folder_or_model() -> Key {
     Key::new(Kind::FolderOrModel)
 }
 
+/// A folder that exists, or a data set in one file.
+pub(super) fn folder_or_pack() -> Key {
+    Key::new(Kind::FolderOrPack)
+}
+
 /// A repository's `owner/name`.
 pub(super) fn repository() -> Key {
     Key::new(Kind::Repository)

@@ -171,6 +171,7 @@ fn kind(kind: &Kind) -> String {
         }
         Kind::Folder => "folder".into(),
         Kind::FolderOrModel => "folder or .safetensors file".into(),
+        Kind::FolderOrPack => "folder or .parquet, .tar or .zip file".into(),
         Kind::Repository => "repository's owner/name".into(),
     }
 }

@@ -165,7 +165,9 @@ fn kind(kind: &Kind) -> Value {
         }
         Kind::Number(low, high) => number(*low, *high),
         Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Text | Kind::Folder | Kind::FolderOrModel => json!({ "type": "string", "pattern": r"\S" }),
+        Kind::Text | Kind::Folder | Kind::FolderOrModel | Kind::FolderOrPack => {
+            json!({ "type": "string", "pattern": r"\S" })
+        }
         Kind::AnyText => json!({ "type": "string" }),
         Kind::Texts => {
             json!({ "type": "array", "items": { "type": "string", "pattern": r"\S" }, "uniqueItems": true })

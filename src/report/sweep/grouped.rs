@@ -14,7 +14,7 @@ use crate::cli::terminal::{left, right, width};
 use crate::config::experiment::similar;
 use crate::error::{Error, Result};
 use crate::report::runs::Run;
-use crate::report::settings::{flat, sorted};
+use crate::report::settings::{flat, sorted, value_of};
 
 /// What differs between runs by chance alone.
 pub const SEED: &str = "seed";
@@ -61,7 +61,7 @@ impl<'a> Grouped<'a> {
         }
         let mut found: Vec<(bool, Vec<String>, Vec<usize>)> = Vec::new();
         for (at, plan) in plans.iter().enumerate() {
-            let value = |key: &String| plan.get(key).cloned().unwrap_or_else(|| NONE.to_owned());
+            let value = |key: &String| value_of(plan, key).unwrap_or_else(|| NONE.to_owned());
             let values: Vec<String> = keys.iter().map(value).collect();
             let stand_in = runs[at].record.stand_in.is_some();
             match found.iter_mut().find(|(kind, known, _)| *kind == stand_in && *known == values) {
