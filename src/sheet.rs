@@ -13,13 +13,14 @@ use crate::assets;
 use crate::cli::DataArgs;
 use crate::cli::output::print;
 use crate::config::{Objective, Plan, files};
-use crate::data::{self, Picture, Shapes};
+use crate::data::{self, Shapes};
 use crate::error::{Error, Result};
 use crate::numbers::{counted, listed};
 use crate::pipeline::load::PipelineLoader;
 use crate::progress::Progress;
 use crate::results::{write_atomic, write_png};
 use crate::run;
+use crate::train::examples::without_masks;
 use candle_core::Device;
 use facts::{Facts, find};
 use look::{Caption, Look, look};
@@ -69,8 +70,12 @@ impl Sheet {
     fn of(plan: &Plan) -> Result<Self> {
         let progress = Progress::from_env();
         let mut warnings = Vec::new();
-        let pictures = run::pictures(plan, &progress, &mut |warning| warnings.push(warning))?;
-        let class = class_pictures(plan, &mut warnings)?;
+        let [pictures, class] = run::pictures(plan, &progress, &mut |warning| warnings.push(warning))?;
+        if let Objective::DreamBooth(prior) = &plan.objective {
+            let drawn = counted(prior.class_images, "class image");
+            let told = |prompt| format!("{drawn} of {prompt:?} will be drawn by the run, and are in its data.png");
+            warnings.extend(plan.drawn_class_prompts().into_iter().map(told));
+        }
         // Captions are read by the model's own tokenizer, where the model is here.
         let files = plan.model.is_here().then(|| assets::find_model(&plan.model, &progress)).transpose()?;
         let tokenizers = files.map(|files| PipelineLoader::of_files(&files, &Device::Cpu).tokenizers()).transpose()?;
@@ -81,6 +86,9 @@ impl Sheet {
         let shapes = Shapes::of(&plan.dataset);
         let bar = progress.bar(BAR, (pictures.len() + class.len()) as u64);
         let images = look(&pictures, &shapes, plan.dataset.masks.on, &caption, &bar)?;
+        if plan.dataset.masks.on && !images.iter().any(|image| image.is_masked) {
+            return Err(without_masks());
+        }
         let sizes: Vec<[usize; 2]> = images.iter().filter_map(|image| Some(image.cut?.size)).collect();
         let of_class = if plan.dataset.buckets.on { Shapes::Among(sizes) } else { shapes.clone() };
         let class = look(&class, &of_class, false, &caption, &bar)?;
@@ -102,7 +110,8 @@ impl Sheet {
 
     /// `300 images, 12 captions, 7 class images`.
     fn summary(&self) -> String {
-        let captions: BTreeSet<&str> = self.images.iter().map(|i| i.caption.text.as_str()).collect();
+        let captions: BTreeSet<&str> =
+            self.images.iter().flat_map(|image| &image.captions).map(|caption| caption.text.as_str()).collect();
         let mut parts = vec![counted(self.images.len(), "image"), counted(captions.len(), "caption")];
         if !self.class.is_empty() {
             parts.push(counted(self.class.len(), "class image"));
@@ -136,7 +145,8 @@ impl Sheet {
         let near = |&(a, b, distance): &(usize, usize, u32)| {
             format!("{} ~ {} ({distance} of 64 bits differ)", named(a), named(b))
         };
-        let cut = self.images.iter().filter(|image| image.caption.cut.is_some());
+        let captions = self.images.iter().flat_map(|image| image.captions.iter().map(move |caption| (image, caption)));
+        let cut = captions.filter(|(_, caption)| caption.cut.is_some());
         let small = |&index: &usize| {
             let [height, width] = self.images[index].original;
             format!("{} ({width} x {height})", named(index))
@@ -147,21 +157,13 @@ impl Sheet {
             ("equal", self.facts.equal.iter().map(together).collect()),
             ("nearly equal", self.facts.near.iter().map(near).collect()),
             ("enlarged", enlarged.map(|image| image.name.clone()).collect()),
-            ("captions cut", cut.map(|image| format!("{} ({} tokens)", image.name, image.caption.tokens())).collect()),
+            (
+                "captions cut",
+                cut.map(|(image, caption)| format!("{} ({} tokens)", image.name, caption.tokens())).collect(),
+            ),
             ("smallest", self.facts.smallest.iter().map(small).collect()),
             ("blurriest (variance of the Laplacian)", self.facts.blurriest.iter().map(blurred).collect::<Vec<_>>()),
         ];
         all.into_iter().filter(|(_, items)| !items.is_empty()).collect()
     }
-}
-
-/// The class images that are there: the user's own. Those that a run draws are shown by its `data.png`.
-fn class_pictures(plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Picture>> {
-    let Objective::DreamBooth(prior) = &plan.objective else { return Ok(Vec::new()) };
-    let Some(own) = &prior.class_path else {
-        let drawn = counted(prior.class_images, "class image");
-        warnings.push(format!("{drawn} of {:?} will be drawn by the run, and are in its data.png", prior.class_prompt));
-        return Ok(Vec::new());
-    };
-    data::load_dataset(own, Some(&prior.class_prompt), plan.dataset.skip_broken, &mut |text| warnings.push(text))
 }

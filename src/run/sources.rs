@@ -28,12 +28,14 @@ pub(super) fn load(plan: &Plan, progress: &Progress, warn: &mut dyn FnMut(String
     plan.dataset.parts().into_iter().map(load).collect()
 }
 
-/// The pictures that a plan trains on, found and loaded.
+/// The pictures that a plan trains on, found and loaded; and behind them its class images, but for those that the base model draws.
 ///
 /// # Errors
 /// They are not there, or something is wrong with them.
-pub fn pictures(plan: &Plan, progress: &Progress, warn: &mut dyn FnMut(String)) -> Result<Vec<Picture>> {
-    Ok(instances(&load(plan, progress, warn)?))
+pub fn pictures(plan: &Plan, progress: &Progress, warn: &mut dyn FnMut(String)) -> Result<[Vec<Picture>; 2]> {
+    let loaded = load(plan, progress, warn)?;
+    let class = class_images(plan, &loaded, |_| Ok(Vec::new()), warn)?;
+    Ok([instances(&loaded), class.into_iter().flat_map(|class| class.pictures).collect()])
 }
 
 /// Those that are trained on, one source behind the other.

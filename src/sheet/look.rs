@@ -30,7 +30,8 @@ pub(super) struct Look {
     pub hash: u64,
     /// The variance of the Laplacian of the crop's grey values: low where nothing is sharp (Pech-Pacheco et al. 2000).
     pub sharpness: f64,
-    pub caption: Caption,
+    /// All that it is told to the model, one of which is drawn each time; at least one.
+    pub captions: Vec<Caption>,
 }
 
 /// What the text encoder will see.
@@ -72,6 +73,11 @@ impl Caption {
 }
 
 impl Look {
+    /// How many tokens its captions have: `7`, or `7 / 12` of two.
+    pub fn tokens(&self) -> String {
+        self.captions.iter().map(Caption::tokens).collect::<Vec<_>>().join(" / ")
+    }
+
     /// Whether pixels are made up.
     pub fn is_enlarged(&self) -> bool {
         self.cut.is_some_and(|cut| cut.resized[0] > self.original[0] || cut.resized[1] > self.original[1])
@@ -129,7 +135,7 @@ fn one(
         sha256: picture.sha256.clone(),
         hash: difference_hash(&image),
         sharpness,
-        caption: caption(&picture.caption)?,
+        captions: picture.wordings.all().iter().map(|text| caption(text)).collect::<Result<_>>()?,
     })
 }
 

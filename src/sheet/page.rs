@@ -79,19 +79,22 @@ fn card(image: &Look) -> Result<Markup> {
     let link = format!("data:image/png;base64,{}", STANDARD.encode(png_bytes(&image.thumbnail)?));
     let [height, width] = image.original;
     let lost = image.cut.map_or(0.0, |cut| 100.0 * cut.lost());
-    let (kept, cut) = image.caption.parts();
+    let alt = image.captions.first().map_or("", |caption| &caption.text);
     Ok(html! {
         figure {
-            img src=(link) alt=(image.caption.text) width=(image.thumbnail.width) height=(image.thumbnail.height) loading="lazy";
+            img src=(link) alt=(alt) width=(image.thumbnail.width) height=(image.thumbnail.height) loading="lazy";
             figcaption {
                 strong { (image.name) }
                 small {
                     (width) " × " (height) ", cut " (format!("{lost:.0}")) " %"
                     @if image.is_enlarged() { ", " span.warn { "enlarged" } }
                     @if image.is_masked { ", masked" }
-                    ", " (image.caption.tokens()) " tokens"
+                    ", " (image.tokens()) " tokens"
                 }
-                span { (kept) @if !cut.is_empty() { del { (cut) } } }
+                @for caption in &image.captions {
+                    @let (kept, cut) = caption.parts();
+                    span { (kept) @if !cut.is_empty() { del { (cut) } } }
+                }
             }
         }
     })

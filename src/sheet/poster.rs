@@ -106,14 +106,17 @@ fn cell(canvas: &mut Rgb, words: &Face, image: &Look, (left, top): (usize, usize
     let mask = if image.is_masked { ", masked" } else { "" };
     let enlarged = if image.is_enlarged() { ", enlarged" } else { "" };
     let lost = image.cut.map_or(0.0, |cut| 100.0 * cut.lost());
-    let tokens = image.caption.tokens();
+    let tokens = image.tokens();
     let size = format!("{width} x {height}, cut {lost:.0} %{enlarged}{mask}, {tokens} tokens");
     let soft = write(&size, SOFT, 2, false);
-    let (kept, cut) = image.caption.parts();
-    let room = LINES - 1 - soft;
-    // A line is left for what is cut off.
-    let kept = write(kept, INK, if cut.is_empty() { room } else { room - 1 }, false);
-    write(cut, RED, room - kept.min(room), true);
+    let mut room = LINES - 1 - soft;
+    for caption in &image.captions {
+        let (kept, cut) = caption.parts();
+        // A line is left for what is cut off.
+        let kept = write(kept, INK, if cut.is_empty() { room } else { room.saturating_sub(1) }, false);
+        room = room.saturating_sub(kept);
+        room = room.saturating_sub(write(cut, RED, room, true));
+    }
 }
 
 fn strike(canvas: &mut Rgb, (left, y): (usize, usize), width: usize) {

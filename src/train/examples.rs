@@ -409,8 +409,13 @@ fn masks(all: &[Planned]) -> Result<Vec<Option<Mask>>> {
         return Err(error);
     }
     if masks.iter().all(Option::is_none) {
-        return Err(Error::input("`masked_loss` in [dataset] says that the loss is masked, and no image has a mask")
-            .hint("put `x.mask.png` beside `x.jpg`, or give images an alpha channel, or leave `masked_loss` out"));
+        return Err(without_masks());
     }
     Ok(masks)
+}
+
+/// Where the loss is to be masked and nothing masks it.
+pub fn without_masks() -> Error {
+    Error::input("`masked_loss` in [dataset] says that the loss is masked, and no image has a mask")
+        .hint("put `x.mask.png` beside `x.jpg`, or give images an alpha channel, or leave `masked_loss` out")
 }

@@ -78,3 +78,35 @@ fn class_images_and_masks_are_shown_and_what_is_wrong_is_refused() {
     world.refused(&["data", "a.toml"], &["`tall.png` has no caption"]);
     world.refused(&["data", "none.toml"], &["none.toml"]);
 }
+
+/// Class images of a source, those that will be drawn of each subject, and every caption of an image that has several.
+#[test]
+fn subjects_class_images_of_sources_and_several_captions_are_shown() {
+    let world = world();
+    for (folder, image) in [("cats", "near"), ("class", "tall")] {
+        fs_err::create_dir(world.path(folder)).expect("writable");
+        fs_err::copy(world.path("odd").join(format!("{image}.png")), world.path(folder).join("1.png"))
+            .expect("writable");
+    }
+    world.write(
+        "s.toml",
+        "model.builtin = 'mini'\nmetrics.encoders = []\neval.prompts = []\n[dataset]\nresolution = 64\n\
+         [[dataset.sources]]\nname = 'dog'\npath = 'odd'\nprompt = 'a sks dog'\n[[dataset.sources]]\npath = 'cats'\nprompt = 'a zwx cat'\n\
+         [[dataset.sources]]\npath = 'class'\nprior = true\nprompt = 'any cat'\n[adapter.dreambooth]\nlora = {}\nclass_images = 7\n\
+         [[adapter.dreambooth.subjects]]\nsource = 'dog'\nclass_prompt = 'a dog'\n\
+         [[adapter.dreambooth.subjects]]\nsource = 'cats'\nclass_source = 'class'\n",
+    );
+    let said = world.done(&["data", "s.toml"]);
+    assert!(said.out.contains("7 images, 2 captions, 1 class image"), "{}", said.out);
+    assert!(said.out.contains("7 class images of \"a dog\" will be drawn by the run"), "{}", said.out);
+    assert!(!said.out.contains("images of \"\""), "{}", said.out);
+
+    world.write("odd/flat.txt", "grey\nplain\n");
+    let said = world.done(&["data", "a.toml", "--set", "dataset.captions.lines=each"]);
+    assert!(said.out.contains("6 images, 7 captions"), "{}", said.out);
+    let page = world.text("results/a.data.html");
+    assert!(page.contains("1 / 1 tokens") && page.contains("<span>plain</span>"), "{page}");
+
+    world.refused(&["data", "a.toml", "--set", "dataset.masked_loss=true"], &["no image has a mask", "x.mask.png"]);
+    world.refused(&["check", "a.toml", "--set", "dataset={ sources = [] }"], &["nothing says which pictures"]);
+}

@@ -105,9 +105,10 @@ impl<'a> Section<'a> {
         self.entry(key).is_some()
     }
 
-    /// Does the table have a list of tables of this name? Asking does not make the name known.
+    /// Does the table have a list of tables of this name, with one at least? Asking does not make the name known.
     pub fn has_tables(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| matches!(table.get(key), Some(Entry { value: Value::List(_), .. })))
+        let is_such = |entry: &Entry| matches!(&entry.value, Value::List(items) if !items.is_empty());
+        self.table.is_some_and(|table| table.get(key).is_some_and(is_such))
     }
 
     /// The value of a key of this kind.
