@@ -15,6 +15,7 @@ use crate::cli::output::print;
 use crate::config::{Objective, Plan, files};
 use crate::data::{self, Shapes};
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::numbers::{counted, listed};
 use crate::pipeline::load::PipelineLoader;
 use crate::progress::Progress;
@@ -51,6 +52,7 @@ struct Sheet {
 /// # Errors
 /// Wrong input: the experiment, the images, a mask; no such variant.
 pub fn command(args: &DataArgs) -> Result<()> {
+    let _interrupt = Interrupt::install()?;
     let loaded = files::Loaded::of(args.file.clone(), &args.set);
     if let Some(error) = loaded.error {
         return Err(error);

@@ -7,11 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::packs::{self, Files};
+use super::packs::{self, Chosen, Files};
 use super::settings::{HubSettings, Hubs};
 use super::web::Tried;
-use super::{hub, local, modelscope, pictures, single_file};
+use super::{hub, local, modelscope, native, pictures, single_file};
 use crate::config::{FileSource, Selection, Source, has_pack_ending};
+use crate::data::has_image_ending;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
 use crate::progress::Progress;
@@ -91,8 +92,10 @@ impl Hubs {
         let in_modelscope = |repo: &str, revision: &str, settings: &HubSettings, progress: &Progress| {
             modelscope::find_dataset(repo, revision, selection, settings, progress)
         };
-        let here = |path: &Path| here(path, selection, &self.unpacked);
-        let files = self.find(source, progress, &here, &in_huggingface, &in_modelscope)?;
+        let here = |path: &Path| here(path, selection, progress);
+        let mut files = self.find(source, progress, &here, &in_huggingface, &in_modelscope)?;
+        // A cache that many share may be one that nobody here can write.
+        files.roots.extend(self.unpacked.iter().cloned());
         files.folder(selection, progress)
     }
 
@@ -158,12 +161,15 @@ fn both(first: Error, second: &Error) -> Error {
 }
 
 /// The files of a data set that lies on this machine: images as they are, or what they are packed in.
-fn here(path: &Path, selection: &Selection, roots: &[PathBuf]) -> Result<DataFiles> {
-    let roots = roots.to_vec();
+fn here(path: &Path, selection: &Selection, progress: &Progress) -> Result<DataFiles> {
     if path.is_file() && has_pack_ending(&path.to_string_lossy()) {
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(DataFiles { dir, names: vec![name], roots, table: None });
+        // A file that is named is meant, whatever it is called; but not where another split is asked for.
+        if selection.split.is_some() || selection.subset.is_some() {
+            packs::choose(&[name.clone()].into(), selection, &path.display().to_string())?;
+        }
+        return Ok(DataFiles { dir, names: vec![name], roots: Vec::new(), table: None });
     }
     if !path.is_dir() {
         let what = if path.exists() { "not a folder" } else { "there is no such folder" };
@@ -171,10 +177,19 @@ fn here(path: &Path, selection: &Selection, roots: &[PathBuf]) -> Result<DataFil
             .hint("give a folder of pictures under `[dataset] path`"));
     }
     let names = pictures::names_in(path);
-    let is_packed = |name: &String| packs::is_pack(name);
-    if !names.iter().any(is_packed) {
-        return Ok(DataFiles { dir: path.to_owned(), names: Vec::new(), roots, table: None });
+    let as_it_is = || DataFiles { dir: path.to_owned(), names: Vec::new(), roots: Vec::new(), table: None };
+    let packed: Vec<&String> = names.iter().filter(|name| packs::is_pack(name)).collect();
+    // Who has images in a folder means them; shards as the hub has them may lie beside a preview.
+    let has_images = names.iter().any(|name| !name.contains('/') && has_image_ending(name));
+    if packed.is_empty() || has_images && !packed.iter().any(|name| name.contains("-of-")) {
+        return Ok(as_it_is());
     }
-    let names = pictures::choose(&names, selection, &path.display().to_string())?;
-    Ok(DataFiles { dir: path.to_owned(), names, roots, table: None })
+    let names = told(pictures::choose(&names, selection, &path.display().to_string())?, progress);
+    Ok(DataFiles { dir: path.to_owned(), table: native::table_among(&names), names, roots: Vec::new() })
+}
+
+/// The names, once what was passed over is told.
+pub(super) fn told(chosen: Chosen, progress: &Progress) -> Vec<String> {
+    chosen.notes.iter().for_each(|note| progress.warn(note));
+    chosen.names
 }

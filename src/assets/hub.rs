@@ -16,11 +16,11 @@ use ureq::Body;
 use ureq::http::Response;
 
 use super::download::{Wanted, fetch};
-use super::find::DataFiles;
+use super::find::{DataFiles, told};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Failed, Tried, Web, encode};
-use super::{local, own, packs, pictures};
+use super::{local, native, own, packs, pictures};
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
@@ -60,15 +60,16 @@ pub(super) fn find_dataset(
             names
         } else {
             progress.warn(format!("{}: these files are taken as they are: {}", dir.display(), settings.silence()));
-            pictures::choose(&pictures::names_in(&dir), selection, repo)?
+            told(pictures::choose(&pictures::names_in(&dir), selection, repo)?, progress)
         };
-        return Ok(DataFiles { dir, names, roots, table: None });
+        return Ok(DataFiles { table: native::table_among(&names), dir, names, roots });
     }
     let mut enough = packs::enough(selection);
-    let (dir, names) = remote.fetch(|names| pictures::choose(names, selection, repo), &mut enough, progress)?;
+    let (dir, names) =
+        remote.fetch(|names| Ok(told(pictures::choose(names, selection, repo)?, progress)), &mut enough, progress)?;
     let [list, _] = remote.lists(&dir, selection);
     pictures::note(&list, &names)?;
-    Ok(DataFiles { dir, names, roots, table: None })
+    Ok(DataFiles { table: native::table_among(&names), dir, names, roots })
 }
 
 /// Finds `needed` files and those of `useful` that the model `repo` has at `revision`, from the cache or from the hub; gives

