@@ -400,7 +400,7 @@ fn tar(path: &Path, members: &[(&str, &[u8])]) {
         } else {
             builder.append_data(&mut header, name, *bytes).unwrap();
         }
-        before = (*name).to_owned();
+        (*name).clone_into(&mut before);
     }
     builder.finish().unwrap();
 }
