@@ -34,7 +34,7 @@ struct Args {
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Sections to run: operations, networks, graphs, shapes, pictures, runs, sd15. All, if none is named. After an error of a
-    /// kernel a card does nothing more for a process, so scripts/gpu_run.sh has one for each.
+    /// kernel a card does nothing more for a process, so `scripts/gpu_run.sh` has one for each.
     #[arg(long, value_parser = ["operations", "networks", "graphs", "shapes", "pictures", "runs", "sd15"])]
     only: Vec<String>,
     /// `shapes` with a tenth of the channels, where nothing computes fast.

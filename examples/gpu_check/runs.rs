@@ -74,8 +74,11 @@ fn busy(percent: Option<f64>) -> String {
     percent.map_or_else(String::new, |percent| format!(", {percent:.0} % busy"))
 }
 
+/// What is done, the pictures' side, and how many at once.
+type Works = &'static [(BenchWork, usize, usize)];
+
 /// What is timed, in the order of its worth: a run may end in the midst of it.
-const TIMED: [(&str, &[(BenchWork, usize, usize)]); 3] = [
+const TIMED: [(&str, Works); 3] = [
     (
         "bf16",
         &[
@@ -126,7 +129,10 @@ pub fn of_sd15s_shape(device: &Device, table: &mut Table) {
                     (_, Some(why)) => format!(", no graph: {why}"),
                     _ => String::new(),
                 };
-                let text = format!("{seconds:.4} s a step, {gflops:.0} GFLOP/s, {memory:.2} GiB{busy}{graph}{launch}");
+                let over = m.convolutions.iter().filter(|of| !of.passed_over.is_empty()).count();
+                let over = if over == 0 { String::new() } else { format!(", {over} convolutions not cuDNN's first") };
+                let text =
+                    format!("{seconds:.4} s a step, {gflops:.0} GFLOP/s, {memory:.2} GiB{busy}{graph}{launch}{over}");
                 Seen::Outcome(m.cuda_graphs == Some(true) || decodes || device.is_cpu(), text)
             });
             table.row(&format!("bench {} --res {res} --batch {batch}", work.name()), dtype, seen);

@@ -50,14 +50,16 @@ const ATTENTIONS: [[usize; 4]; 6] = [
 /// Passes that are timed together.
 const TIMED: usize = 10;
 
+type Op = Box<dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>>;
+
 /// One of them.
-struct Shape<'a> {
+struct Shape {
     what: String,
     /// Dimensions, and whether they are a trained tensor's, which is f32 always.
     operands: Vec<(Vec<usize>, bool)>,
     /// Operations of the forward pass.
     operations: f64,
-    op: Box<dyn Fn(&[Tensor]) -> candle_core::Result<Tensor> + 'a>,
+    op: Op,
 }
 
 /// All of them in bf16 and f16; `small` ones where nothing computes fast.
@@ -68,7 +70,8 @@ pub fn check(device: &Device, small: bool, table: &mut Table) {
         convolution([c, o, side / quarter, kernel, stride])
     });
     let products = PRODUCTS.map(|[m, k, n]| product([m / quarter, if k > 10 { k / tenth } else { k }, n / tenth]));
-    let attentions = ATTENTIONS.map(|[n, m, heads, width]| attention([n.div_ceil(quarter * quarter), m, heads, width]));
+    let attentions = ATTENTIONS
+        .map(|[n, m, heads, width]| attention([n, m].map(|rows| rows.div_ceil(quarter * quarter)), [heads, width]));
     for shape in convolutions.iter().chain(&products).chain(&attentions) {
         for dtype in [DType::BF16, DType::F16] {
             table.row(&shape.what, dtype.as_str(), shape.seen(device, dtype));
@@ -76,7 +79,7 @@ pub fn check(device: &Device, small: bool, table: &mut Table) {
     }
 }
 
-fn convolution([c, o, side, kernel, stride]: [usize; 5]) -> Shape<'static> {
+fn convolution([c, o, side, kernel, stride]: [usize; 5]) -> Shape {
     let pixels = (side / stride).pow(2);
     Shape {
         what: format!("convolution {c} to {o}, {kernel} x {kernel}, stride {stride}, {side} x {side}"),
@@ -86,7 +89,7 @@ fn convolution([c, o, side, kernel, stride]: [usize; 5]) -> Shape<'static> {
     }
 }
 
-fn product([m, k, n]: [usize; 3]) -> Shape<'static> {
+fn product([m, k, n]: [usize; 3]) -> Shape {
     Shape {
         what: format!("product of {m} rows, {k} to {n}"),
         operands: vec![(vec![1, m, k], false), (vec![n, k], true), (vec![n], true)],
@@ -95,7 +98,7 @@ fn product([m, k, n]: [usize; 3]) -> Shape<'static> {
     }
 }
 
-fn attention([n, m, heads, width]: [usize; 4]) -> Shape<'static> {
+fn attention([n, m]: [usize; 2], [heads, width]: [usize; 2]) -> Shape {
     let [q, kv] = [n, m].map(|rows| (vec![1, rows, heads * width], false));
     Shape {
         what: format!("attention of {n} to {m}, {heads} heads of {width}"),
@@ -105,7 +108,7 @@ fn attention([n, m, heads, width]: [usize; 4]) -> Shape<'static> {
     }
 }
 
-impl Shape<'_> {
+impl Shape {
     fn seen(&self, device: &Device, dtype: DType) -> Result<Seen> {
         let reference = self.computed(&self.placed(device, dtype, DType::F32)?)?;
         let operands = self.placed(device, dtype, dtype)?;

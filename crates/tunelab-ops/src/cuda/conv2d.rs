@@ -107,6 +107,8 @@ fn compute(g: &ConvShape, dtype: DType, work: Work<'_>) -> Result<Fresh> {
 /// A shape, its type, and whether f32 may be rounded to TF32.
 type Key = (ConvShape, DType, bool);
 
+type Shapes = HashMap<Key, Known>;
+
 /// The descriptors of one shape, and for each direction the algorithm, once it is chosen.
 struct Known {
     convolution: Convolution,
@@ -154,7 +156,7 @@ impl Known {
 thread_local! {
     // A handle of cuDNN's belongs to one thread. It is never given back: when a program ends, the
     // library may be gone before this thread's values are dropped.
-    static KNOWN: RefCell<HashMap<DeviceId, (cudnnHandle_t, HashMap<Key, Known>)>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<DeviceId, (cudnnHandle_t, Shapes)>> = RefCell::default();
 }
 
 /// Calls `f` with what is known of a shape.
@@ -164,7 +166,7 @@ fn with_known<T>(card: &CudaDevice, key: Key, f: impl FnOnce(&mut Known) -> Resu
     KNOWN.with_borrow_mut(|cards| {
         let (handle, shapes) = match cards.entry(card.id()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert((said(handle(&stream))?, HashMap::new())),
+            Entry::Vacant(new) => new.insert((said(handle(&stream))?, Shapes::new())),
         };
         f(match shapes.entry(key) {
             Entry::Occupied(known) => known.into_mut(),

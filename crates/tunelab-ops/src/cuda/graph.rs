@@ -164,7 +164,7 @@ impl Kept {
         let places: Result<Vec<Tensor>> = inputs.iter().map(|t| t.detach().contiguous()?.copy()).collect();
         let places = places.map_err(failed)?;
         // What a computation brings from the host, shapes and strides and constants, is from now on
-        // looked lora_b on the card.
+        // looked up on the card.
         let _constants = card.enable_cuda_graph_htod_cache();
         let wanted = squares(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
         // The graph has memory of its own beside the pool, so what the pool does not need goes back

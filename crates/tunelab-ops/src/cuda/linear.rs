@@ -72,7 +72,7 @@ pub(crate) fn linear_lora(
     })
 }
 
-/// AttentionShape of a linear map from k to n values in m rows of this type.
+/// Sizes of a linear map from k to n values in m rows of this type.
 #[derive(Clone, Copy)]
 struct Map {
     m: usize,
@@ -114,7 +114,6 @@ impl Map {
     }
 
     /// y = factor · x Wᵀ onto what it says; whether a bias is still to be added.
-
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<bool> {
         let Self { m, n, k, dtype } = *self;

@@ -205,8 +205,7 @@ impl<'t> From<Pointer<'t>> for Argument<'t> {
 }
 
 impl From<usize> for Argument<'_> {
-    /// AttentionShape are `int`s in kernels; a number of values that may not fit is given as an
-    /// `i64`.
+    /// Sizes are `int`s in kernels; a number of values that may not fit is given as an `i64`.
     fn from(n: usize) -> Self {
         Self::Int(n as i32)
     }

@@ -542,10 +542,11 @@ C int cublasLtMatmulDescSetAttribute(Product* p, int which, const void* v, size_
 C int cublasLtMatmulPreferenceCreate(void** p) { return *p = (void*)1, 0; }
 C int cublasLtMatmulPreferenceDestroy(void*) { return 0; }
 C int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return 0; }
-// There is none with a bias for odd numbers of short results.
+// There is none with a bias for odd numbers of short results, and none for several of some shapes at once.
 C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout*, Layout* d, void*, int, void* found, int* n) {
     memset(found, 0, 96);
-    return *n = p->epilogue == 4 && d->type != 0 && d->rows % 2 ? 0 : 1, 0;
+    const bool odd = p->epilogue == 4 && d->type != 0 && d->rows % 2, many = d->many > 1 && d->rows % 4 == 2;
+    return *n = odd || many ? 0 : 1, 0;
 }
 C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layout* la, const void* b, Layout* lb,
                      const float* beta, const void* c, Layout*, void* d, Layout* ld, const void*, void* scratch,
@@ -556,7 +557,8 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
     if (k != kb || m != ma || n != nb || c != d || la->type != lb->type) return 7;
     if (la->many != ld->many || lb->many != ld->many) return 7;
     if (ld->many > 1 && (u64)ld->between < m * n) stop("products that overlap");
-    if (p->epilogue == 4 && ld->type != 0 && m % 2) stop("a product that no algorithm was offered for");
+    if ((p->epilogue == 4 && ld->type != 0 && m % 2) || (ld->many > 1 && m % 4 == 2))
+        stop("a product that no algorithm was offered for");
     within(a, la->bytes(), "the first factor");
     within(b, lb->bytes(), "the second factor");
     within(d, ld->bytes(), "the product");
