@@ -2,6 +2,8 @@
 # Builds a card of this machine's memory and processor (crates/tunelab-ops/tests/cuda_on_host/card.cpp) as libcuda, libcublas, libcublasLt, libcudnn and libcurand,
 # and a library that says how busy it is, in the folder $1. With that folder on LD_LIBRARY_PATH a build with `--features cuda` finds it, and everything but the card is run
 # for real: `LD_LIBRARY_PATH=$1 target/release/examples/gpu_check --device cuda --only operations --only networks`.
+# CARD_COUNTS=1 tells what each graph is made of and what is asked for beside graphs, CARD_COMPUTES=0 computes nothing, so that real sizes
+# can be counted: `LD_LIBRARY_PATH=$1 CARD_COUNTS=1 CARD_COMPUTES=0 target/release/tunelab bench lora --dtype bf16 --device cuda`.
 set -eu
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/../crates/tunelab-ops/tests/cuda_on_host"

@@ -6,8 +6,11 @@
 //! Winograd's algorithm takes four times fewer for 3 x 3 kernels, so a share may be above 100 %. The networks have the shapes of Stable Diffusion 1.5, 2.1
 //! or XL and random weights, which changes no cost; the code is that of a run.
 
+mod convolutions;
 mod operations;
 mod work;
+
+pub use convolutions::{Convolution, chosen as convolutions};
 
 use std::time::Instant;
 
@@ -19,6 +22,7 @@ use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use tunelab_ops as ops;
+use tunelab_ops::replay::NO_GRAPHS;
 use work::Steps;
 
 /// Side of the matrices of the product whose speed is the machine's measure.
@@ -70,6 +74,18 @@ pub struct Measured {
     /// How busy a GPU was during the timed steps, in per cent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_busy_percent: Option<f64>,
+    /// Whether the steps were launched as CUDA graphs; nothing where there is no choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda_graphs: Option<bool>,
+    /// Of a step on a GPU, the median until its passes were given out: the launch of the graph, with the copies to its inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_seconds: Option<f64>,
+    /// Why they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_cuda_graphs: Option<String>,
+    /// What cuDNN computes the convolutions with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub convolutions: Vec<Convolution>,
 }
 
 /// Times one kind of work and prints what it took.
@@ -89,7 +105,7 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
     let registers = if device.is_cpu() { ops::simd::peak() } else { None };
     let peak = registers.map_or_else(|| matrix_product(device), |peak| Ok(peak / 1e9))?;
     let timed = work::time(args, device)?;
-    let Steps { seconds, device_busy_percent } = timed.steps;
+    let Steps { seconds, device_busy_percent, launched, graphs } = timed.steps;
     let median = median(&seconds);
     let gflop = timed.operations / 1e9;
     Ok(Measured {
@@ -110,6 +126,10 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         peak_rss_mib: peak_memory_mib(),
         peak_device_mib: device::memory_mib(device).map(|[_, peak]| peak),
         device_busy_percent,
+        cuda_graphs: graphs.as_ref().map(std::result::Result::is_ok),
+        launch_seconds: (!launched.is_empty()).then(|| self::median(&launched)),
+        no_cuda_graphs: graphs.and_then(std::result::Result::err),
+        convolutions: convolutions(device),
         seconds,
     })
 }
@@ -153,6 +173,10 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
     lines.extend(m.peak_device_mib.map(|mib| format!("  {:.2} GiB of the device's memory at most", mib / 1024.0)));
     lines.extend(m.device_busy_percent.map(|percent| format!("  the device computed {percent:.0} % of the time")));
+    lines.extend(m.cuda_graphs.filter(|yes| *yes).map(|_| "  each step was one CUDA graph".to_owned()));
+    lines.extend(m.launch_seconds.map(|seconds| format!("  {:.2} ms until its passes were given out", 1e3 * seconds)));
+    lines.extend(m.no_cuda_graphs.as_ref().map(|why| format!("  {NO_GRAPHS}: {why}")));
+    lines.extend(convolutions::plain(&m.convolutions));
     lines.join("\n") + "\n"
 }
 

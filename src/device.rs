@@ -34,15 +34,40 @@ pub struct CardMemory {
 /// Opens the chosen device. `auto` takes the first GPU if this build supports one and it opens,
 /// otherwise the CPU.
 pub fn open(choice: DeviceChoice) -> Result<Opened> {
-    let asked = |device: Result<Device>| Ok(Opened { device: device?, why: None });
-    match choice {
+    let asked = |device: Result<Device>| Ok::<_, Error>(Opened { device: device?, why: None });
+    let Opened { device, why } = match choice {
         DeviceChoice::Cuda(n) => asked(cuda(n)),
         DeviceChoice::Metal => asked(metal()),
         DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(first(cuda(0))),
         DeviceChoice::Auto if cfg!(feature = "metal") => Ok(first(metal())),
         DeviceChoice::Auto | DeviceChoice::Cpu => asked(Ok(Device::Cpu)),
+    }?;
+    let said = [why, compiles(&device).then(|| COMPILES.to_owned())];
+    Ok(Opened { device, why: said.into_iter().flatten().reduce(|why, compiles| format!("{why}; {compiles}")) })
+}
+
+/// Said where the first steps take longer than in a later run.
+const COMPILES: &str = "compiling the kernels for this GPU (once): the first steps take up to a minute longer";
+
+/// Whether the driver compiles the kernels when they are first used.
+fn compiles(device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    return device.is_cuda() && tunelab_ops::cuda::card::compiles();
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        false
     }
 }
+
+/// What a training gives away on this device, if it does.
+pub fn advice(device: &Device, train: &Train) -> Option<&'static str> {
+    (device.is_cuda() && train.dtype == Dtype::F32 && !train.tf32).then_some(F32_ON_CUDA)
+}
+
+/// Products of f32 run where a card has the fewest units, if they may not be rounded.
+const F32_ON_CUDA: &str = "note: convolutions and products of f32 use none of the GPU's tensor cores: with train.dtype = \"bf16\" \
+                           they do, and with train.tf32 = true, which rounds their operands to TF32";
 
 /// The GPU if it opens, otherwise the CPU.
 fn first(gpu: Result<Device>) -> Opened {

@@ -154,6 +154,9 @@ impl<'a> Experiment<'a> {
         let eval_texts = inputs.texts_without_dropout()?;
         let eval_predictor = inputs.predictor(eval_unet, &eval_texts, self.plan);
         let mut trainer = Trainer::new(inputs.trainer_inputs(self.plan))?;
+        if let Some(note) = device::advice(self.device, t) {
+            self.progress.line(note);
+        }
         let warn = &mut |text: String| self.progress.warn(text);
         if let Some(checkpoint) = Checkpoint::newest(self.run, warn)? {
             trainer.resume(&checkpoint)?;

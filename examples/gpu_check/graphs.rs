@@ -86,10 +86,9 @@ fn trained(with: &Check, all: bool, prior: bool, dtype: Dtype, replay: &mut Repl
         let batch = predictor.prepare(&Batch::new(latents, captions, Vec::new()), &sample)?;
         let prior = prior.then_some((samples / 2, 0.7));
         let passed = pass::run(replay, predictor, &optimizer, &batch, prior, false, scale)?;
-        for loss in &passed.losses {
-            numbers.push(loss.to_scalar()?);
-        }
-        numbers.push(optimizer.step(&passed.gradients, 1e-3, scale)? as f32);
+        let losses: Vec<&Tensor> = passed.losses.iter().collect();
+        let clipped = optimizer.step_with_losses(&passed.gradients, 1e-3, scale, &losses)?;
+        numbers.extend(clipped.scalars.iter().chain([&clipped.norm]).map(|v| *v as f32));
     }
     for weights in optimizer.tensors().values() {
         numbers.extend(weights.detach().flatten_all()?.to_vec1::<f32>()?);

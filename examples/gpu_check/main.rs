@@ -10,11 +10,14 @@ mod networks;
 mod operations;
 mod pictures;
 mod runs;
+mod shapes;
 mod table;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Instant;
 use table::Table;
+use tunelab::bench;
 use tunelab::cli::DeviceChoice;
 use tunelab::device;
 use tunelab::error::{Error, Result};
@@ -30,9 +33,13 @@ struct Args {
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Sections to run: operations, networks, graphs, pictures, runs, sd15. All, if none is named.
-    #[arg(long, value_parser = ["operations", "networks", "graphs", "pictures", "runs", "sd15"])]
+    /// Sections to run: operations, networks, graphs, shapes, pictures, runs, sd15. All, if none is named. After an error of a
+    /// kernel a card does nothing more for a process, so `scripts/gpu_run.sh` has one for each.
+    #[arg(long, value_parser = ["operations", "networks", "graphs", "shapes", "pictures", "runs", "sd15"])]
     only: Vec<String>,
+    /// `shapes` with a tenth of the channels, where nothing computes fast.
+    #[arg(long)]
+    small: bool,
 }
 
 fn main() -> ExitCode {
@@ -53,12 +60,15 @@ fn main() -> ExitCode {
 }
 
 fn all(args: &Args, table: &mut Table) -> Result<()> {
+    let begun = Instant::now();
     let device::Opened { device, why } = device::open(args.device)?;
+    let opened = begun.elapsed().as_secs_f64();
     if args.device == DeviceChoice::Auto && device.is_cpu() {
         let why = why.unwrap_or_else(|| "this build of gpu_check is for the CPU".to_owned());
         return Err(Error::input(why).hint("--device cpu checks this machine's processor"));
     }
     eprintln!("{}", why.unwrap_or_else(|| format!("computing on {}", device::name(&device))));
+    eprintln!("opened in {opened:.1} s");
     device::prepare(&device, false);
     let wanted = |section: &str| args.only.is_empty() || args.only.iter().any(|only| only == section);
     if wanted("operations") {
@@ -71,6 +81,14 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
     if wanted("graphs") {
         graphs::check(&folder, &device, table);
     }
+    if wanted("shapes") {
+        // The processor's convolutions have no short types.
+        if device.is_cuda() {
+            shapes::check(&device, args.small, table);
+        } else {
+            eprintln!("`shapes` is for CUDA devices");
+        }
+    }
     if wanted("pictures") {
         pictures::check(&folder, &device, table);
     }
@@ -80,5 +98,6 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
     if wanted("sd15") {
         runs::of_sd15s_shape(&device, table);
     }
+    table.convolutions(bench::convolutions(&device));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The table of all checks: filled row by row, told on stderr as they come, and printed as a whole at the end.
 
 use std::fmt;
+use tunelab::bench::Convolution;
 use tunelab::error::Result;
 
 /// What was seen of one check.
@@ -16,6 +17,7 @@ pub enum Seen {
 pub struct Table {
     rows: Vec<[String; 4]>,
     failed: usize,
+    convolutions: Vec<Convolution>,
 }
 
 impl Table {
@@ -35,6 +37,11 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Adds what the convolutions were computed with.
+    pub fn convolutions(&mut self, all: Vec<Convolution>) {
+        self.convolutions = all;
+    }
+
     /// Checks that failed.
     pub fn failed(&self) -> usize {
         self.failed
@@ -50,6 +57,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| | check | type | seen |\n|---|---|---|---|")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))?;
-        writeln!(f, "\n{} of {} checks passed", self.len() - self.failed, self.len())
+        writeln!(f, "\n{} of {} checks passed", self.len() - self.failed, self.len())?;
+        self.convolutions.iter().try_for_each(|of| writeln!(f, "cuDNN: {of}"))
     }
 }

@@ -54,6 +54,17 @@ pub struct Steps {
     pub seconds: Vec<f64>,
     /// How busy a GPU was, in per cent, where its driver tells.
     pub device_busy_percent: Option<f64>,
+    /// Of each, the seconds until its passes were given out to a GPU.
+    pub launched: Vec<f64>,
+    /// Whether they were CUDA graphs, or why not, where there is a choice.
+    pub graphs: Option<std::result::Result<(), String>>,
+}
+
+impl Steps {
+    /// The same with how `replay` launched them.
+    fn replayed(self, replay: &Replay) -> Self {
+        Self { graphs: replay.state().map(|state| state.map_err(str::to_owned)), ..self }
+    }
 }
 
 /// Prepares and times the work that was asked for.
@@ -133,14 +144,21 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
     let mut replay = Replay::new(device);
     let mut step = 0;
+    let mut launched = Vec::new();
     let steps = steps(args.steps, device, || {
         let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
         step += 1;
         let batch = predictor.prepare(&batch, &sample)?;
+        let begun = Instant::now();
         let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
-        optimizer.step(&passed.gradients, 1e-4, 1.0)?;
-        passed.losses.iter().try_for_each(read)
+        launched.push(begun.elapsed().as_secs_f64());
+        let losses: Vec<&Tensor> = passed.losses.iter().collect();
+        optimizer.step_with_losses(&passed.gradients, 1e-4, 1.0, &losses)?;
+        Ok(())
     })?;
+    // On the CPU passes are given out when they are done.
+    let launched = if device.is_cpu() { Vec::new() } else { launched.split_off(launched.len() - args.steps) };
+    let steps = Steps { launched, ..steps.replayed(&replay) };
     let passes = Passes::unet(&configs.unet, size(&latents))?;
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
@@ -165,7 +183,7 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
         read(&output)
     })?;
     let passes = Passes::unet(&configs.unet, size(&latents(args, &configs, samples)))?;
-    Ok(without_training(steps, passes.forward))
+    Ok(without_training(steps.replayed(&replay), passes.forward))
 }
 
 /// The VAE's halves, one after the other.
@@ -200,7 +218,7 @@ fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) ->
         Ok(begun.elapsed().as_secs_f64())
     };
     let seconds: Result<Vec<f64>> = (0..steps).map(timed).collect();
-    Ok(Steps { seconds: seconds?, device_busy_percent: busy.percent() })
+    Ok(Steps { seconds: seconds?, device_busy_percent: busy.percent(), launched: Vec::new(), graphs: None })
 }
 
 /// Waits for a result: reads one value of it.

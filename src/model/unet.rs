@@ -55,6 +55,11 @@ pub struct Unet {
 }
 
 impl Unet {
+    /// The type that latents and text are computed in, if it is not their own.
+    pub fn activations(&self) -> Option<DType> {
+        self.activations
+    }
+
     /// Builds the network and returns all of its parameters. Errors if the tensors do not fit the
     /// configuration.
     pub fn new(config: &UnetConfig, build: Build) -> Result<(Self, Parameters)> {

@@ -42,10 +42,14 @@ pub fn run(
     let factor = Tensor::new(&[factor as f32], batch.noisy_latents.device())?;
     let inputs = [vec![factor], batch.tensors()].concat();
     let mut made = replay.run(&format!("{prior:?} {captions:?}"), &inputs, |inputs| {
-        let (mut losses, tape) = tape::record(|| losses(predictor, &batch.with_tensors(&inputs[1..])?, prior, each))?;
-        let factor = inputs[0].reshape(losses[0].shape())?.to_dtype(losses[0].dtype())?;
-        losses.extend(optimizer.gradients_times(&losses[0], factor, tape)?.into_values());
-        Ok::<_, Error>(losses)
+        let both = || {
+            let (mut losses, tape) =
+                tape::record(|| losses(predictor, &batch.with_tensors(&inputs[1..])?, prior, each))?;
+            let factor = inputs[0].reshape(losses[0].shape())?.to_dtype(losses[0].dtype())?;
+            losses.extend(optimizer.gradients_times(&losses[0], factor, tape)?.into_values());
+            Ok::<_, Error>(losses)
+        };
+        ops::with_rounded(&optimizer.trained(), predictor.unet.activations(), both)
     })?;
     let losses = if prior.is_some() { 3 } else { 1 };
     let samples = if each { batch.noisy_latents.dim(0)? } else { 0 };

@@ -79,6 +79,21 @@ struct Losses {
     parts: [f64; 2],
 }
 
+/// What is to be read of a batch, when its step has been given out.
+struct Unread {
+    /// The loss, and with prior preservation its two parts.
+    losses: Vec<Tensor>,
+    /// Each sample's with its weight, where sources are several, and its source and weight.
+    each: Vec<(Tensor, usize, f64)>,
+}
+
+impl Unread {
+    /// All of it.
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.losses.iter().chain(self.each.iter().map(|(loss, ..)| loss))
+    }
+}
+
 /// The state of a training run.
 pub struct Trainer<'a> {
     inputs: TrainerInputs<'a>,
@@ -209,18 +224,25 @@ impl<'a> Trainer<'a> {
         let accumulation = self.inputs.train.gradient_accumulation.min(self.epochs.left());
         let share = 1.0 / accumulation as f64;
         let mut gradients = Gradients::new();
-        let mut losses = Losses::default();
+        let mut unread = Vec::new();
         let [images, class] = self.inputs.sources();
         self.source_losses =
             if images > 1 || class > 1 { vec![SourceLoss::default(); images + class] } else { Vec::new() };
         for _ in 0..accumulation {
-            let one = self.accumulate(share, &mut gradients)?;
-            losses.total += share * one.total;
-            losses.parts = [0, 1].map(|i| losses.parts[i] + share * one.parts[i]);
+            unread.push(self.accumulate(share, &mut gradients)?);
         }
         let t = self.inputs.train;
         let lr = learning_rate(t.lr_scheduler, t.learning_rate, self.done, t.warmup_steps, self.total);
-        let grad_norm = self.optimizer.step(&gradients, lr, self.loss_scale())?;
+        let tensors: Vec<&Tensor> = unread.iter().flat_map(Unread::tensors).collect();
+        let clipped = self.optimizer.step_with_losses(&gradients, lr, self.loss_scale(), &tensors)?;
+        let mut values = clipped.scalars.into_iter();
+        let mut losses = Losses::default();
+        for batch in &unread {
+            let one = self.read(batch, &mut values)?;
+            losses.total += share * one.total;
+            losses.parts = [0, 1].map(|i| losses.parts[i] + share * one.parts[i]);
+        }
+        let grad_norm = clipped.norm;
         match &mut self.scaler {
             Some(scaler) if !grad_norm.is_finite() => return scaler.bad().map(|()| None),
             Some(scaler) => scaler.good(),
@@ -266,7 +288,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Adds `share` times the gradients of the next batch's loss, and times the scale of the loss.
-    fn accumulate(&mut self, share: f64, sums: &mut Gradients) -> Result<Losses> {
+    fn accumulate(&mut self, share: f64, sums: &mut Gradients) -> Result<Unread> {
         let draw = self.epochs.draws();
         let indices = self.epochs.next().unwrap_or_default();
         for (network, dropout) in &self.inputs.dropouts {
@@ -278,30 +300,39 @@ impl<'a> Trainer<'a> {
         let each = !self.source_losses.is_empty();
         let Passed { losses, each, gradients } =
             pass::run(&mut self.replay, self.inputs.predictor, &self.optimizer, &batch, prior, each, factor)?;
-        for (loss, &(source, weight)) in each.iter().zip(&sources) {
-            let of = &mut self.source_losses[source];
-            of.samples += 1;
-            of.sum += f64::from(loss.to_scalar::<f32>()?) / weight;
+        // The next batch's would overwrite them.
+        let overwritten = share < 1.0 && self.replay.reuses();
+        let kept = |t: Tensor| if overwritten { t.detach().copy() } else { Ok(t) };
+        for (name, gradient) in gradients {
+            let sum = match sums.remove(&name) {
+                Some(sum) => (sum + gradient)?,
+                None => kept(gradient)?,
+            };
+            sums.insert(name, sum);
         }
-        // Read when the backward pass has been given out, so that a GPU need not wait for it.
-        let value = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
-        let losses = losses.iter().map(value).collect::<candle_core::Result<Vec<_>>>()?;
+        let each =
+            each.into_iter().zip(sources).map(|(loss, (source, weight))| Ok::<_, Error>((kept(loss)?, source, weight)));
+        Ok(Unread {
+            losses: losses.into_iter().map(kept).collect::<candle_core::Result<_>>()?,
+            each: each.collect::<Result<_>>()?,
+        })
+    }
+
+    /// A batch's losses from what was read, and those of its sources.
+    fn read(&mut self, batch: &Unread, values: &mut impl Iterator<Item = f64>) -> Result<Losses> {
+        let losses: Vec<f64> = values.by_ref().take(batch.losses.len()).collect();
+        for ((_, source, weight), loss) in batch.each.iter().zip(values) {
+            let of = &mut self.source_losses[*source];
+            of.samples += 1;
+            of.sum += loss / weight;
+        }
         let (total, parts) = match losses[..] {
             [total, instance, prior] => (total, [instance, prior]),
             _ => (losses.first().copied().unwrap_or(f64::NAN), [0.0; 2]),
         };
-        // In f16 the gradients are not finite either, and the step is skipped.
+        // In f16 the step is skipped.
         if self.scaler.is_none() {
             self.finite("loss", total)?;
-        }
-        for (name, gradient) in gradients {
-            let sum = match sums.remove(&name) {
-                Some(sum) => (sum + gradient)?,
-                // The next batch's would overwrite it.
-                None if share < 1.0 && self.replay.reuses() => gradient.copy()?,
-                None => gradient,
-            };
-            sums.insert(name, sum);
         }
         Ok(Losses { total, parts })
     }

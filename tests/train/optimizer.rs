@@ -88,6 +88,32 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     assert!(optimizer.step(&BTreeMap::new(), 0.1, 1.0).is_err(), "a gradient that is missing is named");
 }
 
+/// Losses come back as they are, and one that is not finite keeps a step from changing anything, however good its gradient.
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing() {
+    let lion = config::Optimizer::Lion(Lion { beta1: 0.9, beta2: 0.99, weight_decay: 1e-2 });
+    for method in [ADAMW, lion] {
+        let var = Var::new(&[1.0_f32, 2.0], &candle_core::Device::Cpu).unwrap();
+        let trained = BTreeMap::from([("w".to_owned(), var.as_tensor().clone())]);
+        let mut optimizer = Optimizer::new(trained, &method, 1.0).unwrap();
+        let gradients = BTreeMap::from([("w".to_owned(), Tensor::new(&[0.3_f32, 0.4], var.device()).unwrap())]);
+        let mut step = |losses: [f32; 2]| {
+            let losses = losses.map(|loss| Tensor::new(loss, var.device()).unwrap());
+            optimizer.step_with_losses(&gradients, 0.1, 1.0, &losses.each_ref()).unwrap()
+        };
+        for bad in [f32::NAN, f32::INFINITY] {
+            let clipped = step([0.25, bad]);
+            assert!(clipped.norm.is_nan() && clipped.scalars[0].to_bits() == 0.25f64.to_bits());
+            assert!(!clipped.scalars[1].is_finite());
+            assert_eq!(var.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        }
+        let clipped = step([0.25, -1.5]);
+        assert!((clipped.norm - 0.5).abs() < 1e-7);
+        assert_eq!(clipped.scalars, [0.25, -1.5]);
+        assert_ne!(var.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+    }
+}
+
 #[test]
 fn clipping_equals_torch_and_divides_by_the_loss_scale_first() {
     let f = tensors("adamw.safetensors");

@@ -26,27 +26,53 @@ pub const CLIP_EPSILON: f64 = 1e-6;
 /// Values that one task works on.
 const TASK: usize = 1 << 15;
 
+/// What a clipped step has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clipped {
+    /// The norm of the gradients before they were scaled down; not a number where a scalar is not
+    /// finite.
+    pub norm: f64,
+    /// The scalars' values.
+    pub scalars: Vec<f64>,
+}
+
+impl Clipped {
+    /// A step of gradients with this norm, beside these scalars.
+    pub fn new(norm: f64, scalars: Vec<f64>) -> Self {
+        let finite = scalars.iter().all(|v| v.is_finite());
+        Self { norm: if finite { norm } else { f64::NAN }, scalars }
+    }
+}
+
 /// One step for all tensors, whose gradients, after they were multiplied with the step's
 /// `gradient_scale`, are scaled down to the global norm `max_norm`. Returns their norm before that,
-/// summed in the order of the tensors; where it is not finite, nothing is changed.
-pub fn clipped(all: &mut [Trained], step: &AdamWStep, max_norm: f64) -> Result<f64> {
+/// summed in the order of the tensors, and the values of some scalars, the losses; where one of
+/// these numbers is not finite, nothing is changed. On a GPU they are read together, when the step
+/// has been given out.
+pub fn clipped(all: &mut [Trained], step: &AdamWStep, max_norm: f64, scalars: &[&Tensor]) -> Result<Clipped> {
     #[cfg(feature = "cuda")]
     if cuda::adamw::supports(all) {
-        return cuda::adamw::clipped(all, step, max_norm);
+        return cuda::adamw::clipped(all, step, max_norm, scalars);
     }
+    let read = read(scalars)?;
     let mut squares = 0.0;
     for trained in &*all {
         squares += squared_norm(trained.gradient)?;
     }
-    let norm = squares.sqrt() * step.gradient_scale;
-    if norm.is_finite() {
-        let gradient_scale = (max_norm / (norm + CLIP_EPSILON)).min(1.0) * step.gradient_scale;
+    let clipped = Clipped::new(squares.sqrt() * step.gradient_scale, read);
+    if clipped.norm.is_finite() {
+        let gradient_scale = (max_norm / (clipped.norm + CLIP_EPSILON)).min(1.0) * step.gradient_scale;
         let step = AdamWStep { gradient_scale, ..*step };
         for Trained { var, gradient, moments } in all {
             adamw(var, gradient, moments, &step)?;
         }
     }
-    Ok(norm)
+    Ok(clipped)
+}
+
+/// The values of scalars.
+pub fn read(scalars: &[&Tensor]) -> Result<Vec<f64>> {
+    scalars.iter().map(|t| t.detach().reshape(())?.to_dtype(DType::F64)?.to_scalar()).collect()
 }
 
 /// One step for one tensor: changes `var` and its moments in place.

@@ -50,6 +50,7 @@
 //! | `cuda` | the bodies on CUDA cards, and CUDA graphs |
 //! | [`weight`] | a weight in f32 or bf16, and what is computed with it |
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
+//! | `rounded` | trained tensors in the type that is computed in |
 //! | [`replay`] | a computation given out again as one CUDA graph |
 //! | [`candle_threads`] | how many threads candle computes its own operations on |
 //! | [`memory`] | the program's allocator: large blocks stay, in large pages |
@@ -82,6 +83,7 @@ mod mean_squares;
 pub mod memory;
 mod pseudo_huber;
 pub mod replay;
+mod rounded;
 mod shapes;
 pub mod simd;
 mod sum;
@@ -102,6 +104,7 @@ pub use layout::{cat_channels, to_image, to_rows};
 pub use linear::linear;
 pub use mean_squares::{mean_squares, mean_squares_of};
 pub use pseudo_huber::pseudo_huber_of;
+pub use rounded::with_rounded;
 pub use shapes::{AttentionMask, FusedActivation, MatmulPrecision, Padding};
 pub use tape::composed;
 pub use upsample::upsample_nearest;

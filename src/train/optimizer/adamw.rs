@@ -4,7 +4,7 @@
 //! their gradients and of the gradients' squares, changed in place. `tunelab_ops::adamw` has the
 //! formula.
 
-use super::step::{Step, clip_grad_norm};
+use super::step::{Clipped, Step};
 use crate::config;
 use crate::error::{Error, Result};
 use candle_core::{Tensor, Var};
@@ -40,9 +40,9 @@ impl AdamW {
         Ok(())
     }
 
-    /// One step. Returns the gradients' norm before clipping; where it is not finite, nothing is
-    /// changed.
-    pub fn step(&mut self, step: &Step) -> Result<f64> {
+    /// One step. Returns the gradients' norm before clipping, and the losses; where one of them is
+    /// not finite, nothing is changed.
+    pub fn step(&mut self, step: &Step) -> Result<Clipped> {
         let tensors = step.trained.iter().copied().zip(step.gradients.iter().copied()).zip(&mut self.moments);
         // There the norm, the clipping and all tensors' updates are one operation, which need not
         // wait for the norm.
@@ -53,16 +53,17 @@ impl AdamW {
                 &mut all,
                 &constants(&self.settings, step, step.gradient_scale),
                 step.max_grad_norm,
+                step.losses,
             )?);
         }
-        let clipped = clip_grad_norm(step.gradients, step.gradient_scale, step.max_grad_norm)?;
+        let (clipped, gradient_scale) = step.clip()?;
         if clipped.norm.is_finite() {
-            let constants = constants(&self.settings, step, clipped.gradient_scale);
+            let constants = constants(&self.settings, step, gradient_scale);
             for ((var, gradient), moments) in tensors {
                 ops::adamw(var, gradient, moments, &constants)?;
             }
         }
-        Ok(clipped.norm)
+        Ok(clipped)
     }
 }
 

@@ -4,7 +4,7 @@
 //! their gradients, changed in place. The step is the sign of an average, so its size is that of the
 //! learning rate, whatever the gradient's is.
 
-use super::step::{Step, clip_grad_norm};
+use super::step::{Clipped, Step};
 use crate::config::optimizer::Lion as Settings;
 use crate::error::{Error, Result};
 use candle_core::{Tensor, Var};
@@ -39,14 +39,14 @@ impl Lion {
         Ok(())
     }
 
-    /// One step. Returns the gradients' norm before clipping; where it is not finite, nothing is
-    /// changed.
-    pub fn step(&mut self, step: &Step) -> Result<f64> {
-        let clipped = clip_grad_norm(step.gradients, step.gradient_scale, step.max_grad_norm)?;
+    /// One step. Returns the gradients' norm before clipping, and the losses; where one of them is
+    /// not finite, nothing is changed.
+    pub fn step(&mut self, step: &Step) -> Result<Clipped> {
+        let (clipped, gradient_scale) = step.clip()?;
         if clipped.norm.is_finite() {
             let Settings { beta1, beta2, weight_decay } = self.settings;
             for ((var, gradient), exp_avg) in step.trained.iter().zip(step.gradients).zip(&mut self.exp_avg) {
-                let gradient = (*gradient * clipped.gradient_scale)?;
+                let gradient = (*gradient * gradient_scale)?;
                 let value = var.as_detached_tensor();
                 // θ ← θ − η (sign(β₁ m + (1 − β₁) g) + λ θ)
                 let direction = mixed(exp_avg, &gradient, beta1)?.sign()?;
@@ -56,7 +56,7 @@ impl Lion {
                 *exp_avg = mixed(exp_avg, &gradient, beta2)?;
             }
         }
-        Ok(clipped.norm)
+        Ok(clipped)
     }
 }
 

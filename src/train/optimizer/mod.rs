@@ -8,7 +8,7 @@ mod adamw;
 mod lion;
 mod step;
 
-pub use step::{ClippedNorm, clip_grad_norm};
+pub use step::{Clipped, ClippedNorm, clip_grad_norm};
 
 use super::checkpoint::tensor_name;
 use crate::config;
@@ -60,8 +60,9 @@ impl Method {
         }
     }
 
-    /// Returns the gradients' norm before clipping; where it is not finite, nothing is changed.
-    fn step(&mut self, step: &Step) -> Result<f64> {
+    /// Returns the gradients' norm before clipping, and the losses; where one of them is not finite,
+    /// nothing is changed.
+    fn step(&mut self, step: &Step) -> Result<Clipped> {
         match self {
             Self::AdamW(adamw) => adamw.step(step),
             Self::Lion(lion) => lion.step(step),
@@ -145,6 +146,11 @@ impl Optimizer {
         self.trained.keys()
     }
 
+    /// The trained tensors themselves, in the order of their names.
+    pub fn trained(&self) -> Vec<&Tensor> {
+        self.trained.values().map(Var::as_tensor).collect()
+    }
+
     /// Where they are.
     pub fn device(&self) -> Option<&Device> {
         self.trained.values().next().map(|var| var.device())
@@ -174,17 +180,31 @@ impl Optimizer {
     /// One step with the given learning rate, of gradients that are first divided by `loss_scale`.
     /// Returns their global norm before clipping; where it is not finite, nothing is changed.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64, loss_scale: f64) -> Result<f64> {
+        Ok(self.step_with_losses(gradients, learning_rate, loss_scale, &[])?.norm)
+    }
+
+    /// The same, and the values of the losses that the gradients are of; where one of them is not
+    /// finite, nothing is changed and the norm is not a number. A GPU is waited for once, when all
+    /// of the step has been given out.
+    pub fn step_with_losses(
+        &mut self,
+        gradients: &Gradients,
+        learning_rate: f64,
+        loss_scale: f64,
+        losses: &[&Tensor],
+    ) -> Result<Clipped> {
         let gradient = |name| gradients.get(name).ok_or_else(|| Error::run(format!("no gradient for `{name}`")));
         let gradients = self.trained.keys().map(gradient).collect::<Result<Vec<_>>>()?;
-        let norm = self.method.step(&Step {
+        let clipped = self.method.step(&Step {
             trained: &self.trained.values().collect::<Vec<_>>(),
             gradients: &gradients,
+            losses,
             learning_rate,
             number: self.steps + 1,
             gradient_scale: 1.0 / loss_scale,
             max_grad_norm: self.max_grad_norm,
         })?;
-        self.steps += i32::from(norm.is_finite());
-        Ok(norm)
+        self.steps += i32::from(clipped.norm.is_finite());
+        Ok(clipped)
     }
 }

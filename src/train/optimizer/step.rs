@@ -1,12 +1,13 @@
 //! What every optimizer is given for one step, and clipping by global norm.
 //!
-//! In: gradients in the order of the trained tensors' names. Out: their norm and the factor that
-//! clips them. The norm is summed in that order, in f64, so it does not depend on threads or on how
+//! In: gradients in the order of the trained tensors' names, and the losses. Out: their norm and
+//! the factor that clips them. The norm is summed in that order, in f64, so it does not depend on threads or on how
 //! tensors are stored.
 
 use crate::error::Result;
 use candle_core::{Tensor, Var};
-use tunelab_ops::adamw::{CLIP_EPSILON, squared_norm};
+pub use tunelab_ops::adamw::Clipped;
+use tunelab_ops::adamw::{CLIP_EPSILON, read, squared_norm};
 
 /// One step over all trained tensors.
 pub struct Step<'a> {
@@ -14,6 +15,8 @@ pub struct Step<'a> {
     pub trained: &'a [&'a Var],
     /// Their gradients.
     pub gradients: &'a [&'a Tensor],
+    /// Scalars that are read with the norm; where one is not finite, nothing is changed.
+    pub losses: &'a [&'a Tensor],
     /// Of this step.
     pub learning_rate: f64,
     /// Counted from 1.
@@ -22,6 +25,16 @@ pub struct Step<'a> {
     pub gradient_scale: f64,
     /// Then they are scaled down to this global norm.
     pub max_grad_norm: f64,
+}
+
+impl Step<'_> {
+    /// The losses, and what clipping comes to: for a method that needs the norm before it begins.
+    pub fn clip(&self) -> Result<(Clipped, f64)> {
+        let losses = read(self.losses)?;
+        let ClippedNorm { norm, gradient_scale } =
+            clip_grad_norm(self.gradients, self.gradient_scale, self.max_grad_norm)?;
+        Ok((Clipped::new(norm, losses), gradient_scale))
+    }
 }
 
 /// What clipping comes to.

@@ -3,8 +3,9 @@
 //
 // A table has one row for each tensor; its values are split into chunks of `CHUNK`, numbered over
 // all tensors. gradient_squares: each chunk's Σ g² in double; sum_squares: their sum, in their
-// order, by one block; adamw: the update of all tensors, which reads that sum and does nothing if
-// it is not finite. Parameters and moments are float; gradients of one of the three types. Grids:
+// order, by one block, and behind it the values of some scalars, whose addresses stand behind the
+// table, so that one copy brings all to the host; adamw: the update of all tensors, which reads
+// these numbers and does nothing if one of them is not finite. Parameters and moments are float; gradients of one of the three types. Grids:
 // one block of 256 threads a chunk.
 
 #include "common.cuh"
@@ -47,11 +48,13 @@ template <typename E> __device__ void gradient_squares(const Row* rows, u32 coun
     if (threadIdx.x == 0) squares[blockIdx.x] = sum;
 }
 
-extern "C" __global__ void sum_squares(const double* squares, double* total, u32 chunks) {
+extern "C" __global__ void sum_squares(const double* squares, u32 chunks, const float* const* scalars, u32 count,
+                                       double* total) {
     double sum = 0;
     for (u32 i = threadIdx.x; i < chunks; i += blockDim.x) sum += squares[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) *total = sum;
+    for (u32 i = threadIdx.x; i < count; i += blockDim.x) total[1 + i] = *scalars[i];
 }
 
 // N values at a time, where N divides their number and all rows of the table are aligned.
@@ -74,11 +77,13 @@ template <int N, typename E> __device__ void update(const Row& row, u64 begin, u
 }
 
 // `factor` is what gradients are multiplied with before anything else; the norm is theirs after
-// that.
+// that. `total` is of so many numbers.
 template <typename E>
-__device__ void adamw(const Row* rows, u32 count, const double* total, float factor, float max_norm, Constants c) {
+__device__ void adamw(const Row* rows, u32 count, const double* total, u32 numbers, float factor, float max_norm,
+                      Constants c) {
+    for (u32 i = 0; i < numbers; i++)
+        if (!isfinite(total[i])) return;
     const double norm = sqrt(*total) * factor;
-    if (!isfinite(norm)) return;
     const float scale = (float)(fmin(1.0, max_norm / (norm + 1e-6)) * factor);
     const Row row = row_of(rows, count);
     const u64 begin = (blockIdx.x - row.first_chunk) * CHUNK, end = begin + CHUNK < row.n ? begin + CHUNK : row.n;
@@ -92,11 +97,11 @@ __device__ void adamw(const Row* rows, u32 count, const double* total, float fac
     extern "C" __global__ void gradient_squares_##type(const Row* rows, u32 count, double* squares) {                  \
         gradient_squares<E>(rows, count, squares);                                                                     \
     }                                                                                                                  \
-    extern "C" __global__ void adamw_##type(const Row* rows, u32 count, const double* total, float factor,             \
-                                            float max_norm, float decay, float beta1, float one_minus_beta1,           \
-                                            float beta2, float one_minus_beta2, float rate, float correction,          \
-                                            float epsilon) {                                                           \
+    extern "C" __global__ void adamw_##type(const Row* rows, u32 count, const double* total, u32 numbers,              \
+                                            float factor, float max_norm, float decay, float beta1,                    \
+                                            float one_minus_beta1, float beta2, float one_minus_beta2, float rate,     \
+                                            float correction, float epsilon) {                                         \
         const Constants c{decay, beta1, one_minus_beta1, beta2, one_minus_beta2, rate, correction, epsilon};           \
-        adamw<E>(rows, count, total, factor, max_norm, c);                                                             \
+        adamw<E>(rows, count, total, numbers, factor, max_norm, c);                                                    \
     }
 KERNELS(ENTRIES)

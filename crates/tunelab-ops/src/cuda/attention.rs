@@ -3,8 +3,8 @@
 //!
 //! In: tensors of one card. Out: a tensor, noted on the tape.
 //!
-//! Heads of lora_b to 160 values are served; what the kernels take for a head is one of a few
-//! widths, filled lora_b with zeros.
+//! Heads of up to 160 values are served; what the kernels take for a head is one of a few
+//! widths, filled up with zeros.
 
 use crate::cuda::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
 use crate::shapes::{AttentionMask, AttentionShape};
@@ -14,7 +14,7 @@ use candle_core::{DType, Result, Tensor};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// A kernel for heads of lora_b to `width` values: its blocks have 16 rows a warp and walk over so
+/// A kernel for heads of up to `width` values: its blocks have 16 rows a warp and walk over so
 /// many others at a time.
 #[derive(Clone, Copy)]
 struct Kernel {

@@ -10,11 +10,20 @@ const SOURCE: Source = source!("bias");
 const SHARE: usize = 256;
 
 /// y [B, C, …] += bias `[C]`, in place.
-#[expect(unsafe_code, reason = "kernel launch")]
 pub(super) fn add_to_channels(y: &Fresh, bias: &Tensor) -> Result<()> {
     let dims = y.shape.dims();
-    let (planes, channels) = (dims[0] * dims[1], dims[1]);
-    let pixels: usize = dims[2..].iter().product();
+    add(y, bias, dims[0] * dims[1], dims[2..].iter().product())
+}
+
+/// y [rows, columns] += bias `[columns]`, in place.
+pub(super) fn add_to_rows(y: &Fresh, bias: &Tensor) -> Result<()> {
+    add(y, bias, y.shape.elem_count(), 1)
+}
+
+/// Adds a bias in f32 to planes of so many pixels, one value to each, over and over.
+#[expect(unsafe_code, reason = "kernel launch")]
+fn add(y: &Fresh, bias: &Tensor, planes: usize, pixels: usize) -> Result<()> {
+    let channels = bias.elem_count();
     let over = blocks((planes, pixels.div_ceil(1024).min(64), 1), (256, 1), 0);
     let (device, name) = (device(bias)?, typed("add_to_channels", y.dtype()));
     let arguments = [y.pointer()?.into(), pointer(bias)?.into(), channels.into(), pixels.into()];

@@ -7,6 +7,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Whether products and convolutions of f32 may round their operands to TF32. A switch of the
 /// libraries, as candle's is: it is set once, before anything is computed.
@@ -43,11 +44,24 @@ pub fn open(n: usize) -> Result<Device> {
     // Memory that was freed stays with this program: asking the driver for it again would cost more
     // than a kernel.
     pool(card, Pool::Keep);
+    let begun = Instant::now();
     let sums = bias::sum_rows(&Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &device)?, 2)?.to_vec1::<f32>()?;
     if sums != [4.0, 6.0] {
         bail!("the GPU computes {sums:?} where [4, 6] is right");
     }
+    COMPILES.store(begun.elapsed() > KEPT, Ordering::Relaxed);
     Ok(device)
+}
+
+/// The first kernel of a card is there sooner than this if the driver has kept what it compiled of
+/// it for an earlier process.
+const KEPT: Duration = Duration::from_millis(150);
+static COMPILES: AtomicBool = AtomicBool::new(false);
+
+/// Whether the driver compiles the kernels for the card that was opened last, each when it is first
+/// used. It keeps them for later processes.
+pub fn compiles() -> bool {
+    COMPILES.load(Ordering::Relaxed)
 }
 
 /// Its name, compute capability and memory.

@@ -3,18 +3,17 @@
 //! In: a computation, its inputs, a key. Out: its results. The first call with a key runs it:
 //! kernels are loaded, libraries choose their algorithms. The second one runs it again, on inputs
 //! in places of their own, with what it brings from the host kept on the card; then captures it,
-//! launches the graph and compares: mean squares of all results must be equal to the last bit. From
-//! then on a call copies its inputs to their places and launches the graph.
+//! launches the graph and compares: the squares of all results, summed chunk by chunk, must be equal
+//! to the last bit. From then on a call copies its inputs to their places and launches the graph.
 //!
 //! The graph owns the memory that is allocated during the capture. What is not freed in it, its
 //! results, keeps its place, and is freed and had anew by each launch. Nothing from before may be
 //! freed during a capture, and nothing waited for; candle's and cudarc's calls say so, and the
 //! computation is then run launch by launch for good, for a reason that is kept.
 
-use crate::cuda::card;
-use crate::cuda::card::settle;
+use crate::cuda::adamw::squares;
+use crate::cuda::card::{self, settle};
 use crate::cuda::{CudaDevice, WORKSPACE, WrapErr, forget_workspaces};
-use crate::mean_squares;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
 use candle_core::{DType, Error, Result, Tensor};
 use std::fmt::Display;
@@ -165,9 +164,9 @@ impl Kept {
         let places: Result<Vec<Tensor>> = inputs.iter().map(|t| t.detach().contiguous()?.copy()).collect();
         let places = places.map_err(failed)?;
         // What a computation brings from the host, shapes and strides and constants, is from now on
-        // looked lora_b on the card.
+        // looked up on the card.
         let _constants = card.enable_cuda_graph_htod_cache();
-        let wanted = sums(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
+        let wanted = squares(&f(&places).map_err(Lost::Failed)?).map_err(refused)?;
         // The graph has memory of its own beside the pool, so what the pool does not need goes back
         // first.
         forget_workspaces().map_err(failed)?;
@@ -198,7 +197,7 @@ impl Kept {
                 return Err(why);
             }
         };
-        let seen = sums(&kept.outputs).map_err(refused)?;
+        let seen = squares(&kept.outputs).map_err(refused)?;
         if same(&wanted, &seen) { Ok(kept) } else { Err(Lost::Refused("the graph computes something else".to_owned())) }
     }
 
@@ -227,16 +226,7 @@ fn refused<E>(error: impl Display) -> Lost<E> {
     Lost::Refused(error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
-/// The mean square of each tensor's values.
-fn sums(all: &[Tensor]) -> Result<Vec<f32>> {
-    let sum = |t: &Tensor| {
-        let values = t.detach().flatten_all()?.unsqueeze(0)?;
-        mean_squares(&values, &values.zeros_like()?, 0, &[1.0])?.to_scalar::<f32>()
-    };
-    all.iter().map(sum).collect()
-}
-
 /// In f16 a gradient need not be finite; what is not a number is like another one.
-fn same(a: &[f32], b: &[f32]) -> bool {
+fn same(a: &[f64], b: &[f64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
 }

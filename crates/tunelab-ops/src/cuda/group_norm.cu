@@ -65,6 +65,24 @@ __device__ inline float behind(float x, float dy, float mean, float scale, float
     return dy * s * (1.0f + z * (1.0f - s));
 }
 
+// Adds a warp's share of Σ d (x - mean) · rstd and Σ d over a channel's pixels from `begin` to `end`,
+// with d the gradient behind the normalisation: N neighbours at a time, where N divides both and all
+// is aligned.
+template <int N, typename E>
+__device__ void channel_sums(const E* x, const E* dy, u32 begin, u32 end, float mean, float rstd, float scale, float bias,
+                             int silu, float& dweight, float& dbias) {
+    for (u32 i = begin + threadIdx.x % 32 * N; i < end; i += 32 * N) {
+        const Values<E, N> values = *(const Values<E, N>*)(x + i), gradients = *(const Values<E, N>*)(dy + i);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            const float x_j = widen(values.v[j]);
+            const float d = behind(x_j, widen(gradients.v[j]), mean, scale, bias, silu);
+            dbias += d;
+            dweight += d * (x_j - mean) * rstd;
+        }
+    }
+}
+
 // Shared memory: 2 · channels · parts floats. A channel's sums are split into `parts`, so that each
 // warp has one to make.
 template <typename E>
@@ -77,17 +95,16 @@ __device__ void backward(const E* x, const E* dy, const float* weight, const flo
     dy += blockIdx.x * slab;
     const float mean = stats[2 * blockIdx.x], rstd = stats[2 * blockIdx.x + 1];
     const u32 first = blockIdx.x % groups * channels, lane = threadIdx.x % 32;
-    const u32 length = (pixels + parts - 1) / parts;
+    const bool packs = pixels % Pack<E>::N == 0 && aligned(x) && aligned(dy);
+    const u32 unit = packs ? Pack<E>::N : 1, length = (pixels / unit + parts - 1) / parts * unit;
     for (u32 item = threadIdx.x / 32; item < channels * parts; item += blockDim.x / 32) {
         const u32 c = item / parts, begin = item % parts * length, end = min(begin + length, pixels);
+        const u64 at = (u64)c * pixels;
         const float scale = rstd * weight[first + c], bias_c = bias[first + c];
         float dweight = 0, dbias = 0;
-        for (u32 i = begin + lane; i < end; i += 32) {
-            const float x_i = widen(x[(u64)c * pixels + i]);
-            const float d = behind(x_i, widen(dy[(u64)c * pixels + i]), mean, scale, bias_c, silu);
-            dbias += d;
-            dweight += d * (x_i - mean) * rstd;
-        }
+        if (packs)
+            channel_sums<Pack<E>::N>(x + at, dy + at, begin, end, mean, rstd, scale, bias_c, silu, dweight, dbias);
+        else channel_sums<1>(x + at, dy + at, begin, end, mean, rstd, scale, bias_c, silu, dweight, dbias);
         dweight = warp_sum(dweight);
         dbias = warp_sum(dbias);
         if (lane == 0) {
@@ -116,8 +133,7 @@ __device__ void backward(const E* x, const E* dy, const float* weight, const flo
     mean_d = block_sum(mean_d) / slab;
     mean_dx = block_sum(mean_dx) / slab;
     dx += blockIdx.x * slab;
-    const bool packs = pixels % Pack<E>::N == 0 && aligned(x) && aligned(dy) && aligned(dx);
-    walk<E>(packs, channels, pixels, [&](u32 i, auto values, u32 c) {
+    walk<E>(packs && aligned(dx), channels, pixels, [&](u32 i, auto values, u32 c) {
         values = *(const decltype(values)*)(x + i);
         auto gradients = *(const decltype(values)*)(dy + i);
         const float weight_c = weight[first + c], scale = rstd * weight_c, bias_c = bias[first + c];

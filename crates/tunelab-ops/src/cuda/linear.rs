@@ -72,7 +72,7 @@ pub(crate) fn linear_lora(
     })
 }
 
-/// AttentionShape of a linear map from k to n values in m rows of this type.
+/// Sizes of a linear map from k to n values in m rows of this type.
 #[derive(Clone, Copy)]
 struct Map {
     m: usize,
@@ -100,19 +100,24 @@ impl Map {
             bail!("linear: a bias of {:?} for {} outputs", bias.map(|b| b.dims().to_vec()), self.n);
         }
         let onto = bias.as_ref().map(pointer).transpose()?.map_or(Onto::Nothing, Onto::Bias);
-        self.multiply(&y, x, weight, 1.0, onto)?;
+        let left = self.multiply(&y, x, weight, 1.0, onto)?;
+        if let Some(bias) = bias.filter(|_| left) {
+            bias::add_to_rows(&y, &cast(&bias, DType::F32)?)?;
+        }
         Ok(y)
     }
 
     /// y += factor · x Wᵀ
     fn forward_onto(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32) -> Result<()> {
-        self.multiply(y, x, weight, factor, Onto::Itself)
+        self.multiply(y, x, weight, factor, Onto::Itself)?;
+        Ok(())
     }
 
+    /// y = factor · x Wᵀ onto what it says; whether a bias is still to be added.
     #[expect(unsafe_code, reason = "a product of device memory")]
-    fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<()> {
+    fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<bool> {
         let Self { m, n, k, dtype } = *self;
-        let of = Product { m, n, k, a_transposed: false, b_transposed: true, operands: dtype, result: dtype };
+        let of = Product { b_transposed: true, ..Product::of(dtype, [m, n, k]) };
         let weight = cast(weight, dtype)?;
         // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of
         // it (`forward`).
@@ -144,10 +149,11 @@ impl Map {
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn multiply_back(&self, dx: &Fresh, dy: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<()> {
         let Self { m, n, k, dtype } = *self;
-        let of = Product { m, n: k, k: n, a_transposed: false, b_transposed: false, operands: dtype, result: dtype };
+        let of = Product::of(dtype, [m, k, n]);
         let (dy, weight) = (cast(dy, dtype)?, cast(weight, dtype)?);
         // SAFETY: dy is [m, n], W [n, k] and dx [m, k], all of this type.
-        unsafe { product(device(&dy)?, of, [pointer(&dy)?, pointer(&weight)?, dx.pointer()?], factor, onto) }
+        unsafe { product(device(&dy)?, of, [pointer(&dy)?, pointer(&weight)?, dx.pointer()?], factor, onto) }?;
+        Ok(())
     }
 
     /// dyᵀ x, of the weight's type.
@@ -158,8 +164,7 @@ impl Map {
     #[expect(unsafe_code, reason = "a product of device memory")]
     fn backward_weight_times(&self, x: &Tensor, dy: &Tensor, of_weight: DType, factor: f32) -> Result<Tensor> {
         let Self { m, n, k, dtype } = *self;
-        let of =
-            Product { m: n, n: k, k: m, a_transposed: true, b_transposed: false, operands: dtype, result: of_weight };
+        let of = Product { a_transposed: true, result: of_weight, ..Product::of(dtype, [n, k, m]) };
         let dw = Fresh::new(device(x)?, of_weight, (n, k))?;
         let dy = cast(dy, dtype)?;
         // SAFETY: dy is [m, n] and x [m, k] of this type, dW [n, k] of the weight's.

@@ -18,10 +18,12 @@
 
 pub(super) mod activation;
 pub(super) mod adamw;
+mod algorithm;
 pub(super) mod attention;
 mod bias;
 pub mod card;
-pub(super) mod conv2d;
+pub mod conv2d;
+mod cudnn;
 pub(super) mod elementwise;
 pub(super) mod embedding;
 pub(super) mod graph;
@@ -31,7 +33,9 @@ pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod mean_squares;
 mod node;
+mod pointwise;
 mod product;
+pub(super) mod rounded;
 pub(super) mod sum;
 
 use candle_core::backend::BackendStorage;
@@ -87,7 +91,10 @@ pub(super) fn pointer(t: &Tensor) -> Result<Pointer<'_>> {
 
 /// A tensor in another type, of which nothing is noted.
 pub(super) fn cast(t: &Tensor, dtype: DType) -> Result<Tensor> {
-    if t.dtype() == dtype { Ok(t.clone()) } else { t.detach().to_dtype(dtype) }
+    if t.dtype() == dtype {
+        return Ok(t.clone());
+    }
+    rounded::of(t, dtype).map_or_else(|| t.detach().to_dtype(dtype), Ok)
 }
 
 /// The card of a tensor.
@@ -198,8 +205,7 @@ impl<'t> From<Pointer<'t>> for Argument<'t> {
 }
 
 impl From<usize> for Argument<'_> {
-    /// AttentionShape are `int`s in kernels; a number of values that may not fit is given as an
-    /// `i64`.
+    /// Sizes are `int`s in kernels; a number of values that may not fit is given as an `i64`.
     fn from(n: usize) -> Self {
         Self::Int(n as i32)
     }

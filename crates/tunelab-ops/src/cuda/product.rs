@@ -1,10 +1,12 @@
-//! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows.
+//! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows,
+//! one or many at once.
 //!
 //! In: pointers to matrices of one card. Out: D, written or added to.
 //!
 //! Operands are f32, bf16 or f16, the result of their type or f32; sums are f32, and f32 operands
-//! are not shortened to TF32 unless the card is told to ([`card::allow_tf32`]). The descriptors and
-//! the algorithm of a shape are made once and kept.
+//! are not shortened to TF32 unless the card is told to ([`card::allow_tf32`]). Where a sum is split
+//! its parts are f32 too: an algorithm may not round them to a shorter D on the way. The descriptors
+//! and the algorithm of a shape are made once and kept.
 //!
 //! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its
 //! first operand is our B.
@@ -39,6 +41,34 @@ pub(super) struct Product {
     pub(super) operands: DType,
     /// The type of D.
     pub(super) result: DType,
+    /// How many there are, and where.
+    pub(super) batch: Batch,
+}
+
+/// Products of one shape: how many, and how many values lie between two of A, B and D; 0 where all
+/// have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Batch {
+    pub(super) n: usize,
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) d: usize,
+}
+
+impl Product {
+    /// One of [m, n, k] with neither operand transposed, all of this type.
+    pub(super) fn of(dtype: DType, [m, n, k]: [usize; 3]) -> Self {
+        Self {
+            m,
+            n,
+            k,
+            a_transposed: false,
+            b_transposed: false,
+            operands: dtype,
+            result: dtype,
+            batch: Batch { n: 1, a: 0, b: 0, d: 0 },
+        }
+    }
 }
 
 /// What stands in D before, and what comes to each of its rows.
@@ -67,6 +97,8 @@ struct Ready {
     /// Of cuBLAS' first and second operand and of the result.
     layouts: [sys::cublasLtMatrixLayout_t; 3],
     algorithm: sys::cublasLtMatmulAlgo_t,
+    /// Whether a bias is added with the product.
+    biased: bool,
 }
 
 #[derive(Default)]
@@ -79,12 +111,13 @@ thread_local! {
     static KNOWN: RefCell<HashMap<DeviceId, Known>> = RefCell::default();
 }
 
-/// Computes D.
+/// Computes D. Returns whether a bias, if there is one, is still to be added: for a few odd shapes
+/// cuBLASLt has no algorithm that does.
 ///
 /// # Safety
 ///
 /// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that
-/// the product says.
+/// the product says, of each product of the batch.
 #[expect(unsafe_code, reason = "a call of cuBLASLt")]
 pub(super) unsafe fn product(
     device: &CudaDevice,
@@ -92,7 +125,7 @@ pub(super) unsafe fn product(
     [a, b, d]: [Pointer<'_>; 3],
     factor: f32,
     onto: Onto<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().w()?;
     let bias = if let Onto::Bias(bias) = onto { Some(bias.address()) } else { None };
@@ -100,7 +133,7 @@ pub(super) unsafe fn product(
         product: of,
         biased: bias.is_some(),
         tf32: card::tf32(),
-        alignment: alignment([Some(a.address()), Some(b.address()), Some(d.address()), bias]),
+        alignment: alignment(&[a.address(), b.address(), d.address(), bias.unwrap_or(0)], &of),
     };
     let scratch = workspace(device, WORKSPACE)?;
     KNOWN.with_borrow_mut(|known| {
@@ -113,7 +146,7 @@ pub(super) unsafe fn product(
             Some(ready) => *ready,
             None => *shapes.entry(key).or_insert(lt(ready(handle, &key, bias))?),
         };
-        if let Some(bias) = bias {
+        if let Some(bias) = bias.filter(|_| ready.biased) {
             let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
             lt(set(ready.product, attribute, &bias))?;
         }
@@ -142,22 +175,33 @@ pub(super) unsafe fn product(
                 WORKSPACE,
                 stream.cu_stream().cast(),
             )
-        })
+        })?;
+        Ok(bias.is_some() && !ready.biased)
     })
 }
 
-/// What all addresses are multiples of.
-fn alignment(addresses: [Option<u64>; 4]) -> u64 {
-    let all = addresses.into_iter().flatten().fold(ALIGNMENT, |all, address| all | address);
+/// What the addresses of all matrices are multiples of.
+fn alignment(addresses: &[u64], of: &Product) -> u64 {
+    let Batch { a, b, d, .. } = of.batch;
+    let (operands, result) = (of.operands.size_in_bytes(), of.result.size_in_bytes());
+    let steps = [a * operands, b * operands, d * result].map(|bytes| bytes as u64);
+    let all = addresses.iter().chain(&steps).fold(ALIGNMENT, |all, address| all | address);
     1 << all.trailing_zeros()
 }
 
-/// Makes the descriptors and asks for the algorithm.
-#[expect(unsafe_code, reason = "calls of cuBLASLt")]
+/// Makes the descriptors and asks for the algorithm; without the bias where there is none with it.
 fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::result::Result<Ready, CublasError> {
+    match described(handle, key, bias) {
+        Err(_) if bias.is_some() => described(handle, key, None),
+        other => other,
+    }
+}
+
+#[expect(unsafe_code, reason = "calls of cuBLASLt")]
+fn described(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::result::Result<Ready, CublasError> {
     use sys::cublasLtMatmulDescAttributes_t as Is;
     use sys::cublasLtMatmulPreferenceAttributes_t as Wants;
-    let Product { m, n, k, a_transposed, b_transposed, operands, result: type_of_d } = key.product;
+    let Product { m, n, k, a_transposed, b_transposed, operands, result: type_of_d, batch } = key.product;
     let compute = if key.tf32 && operands == DType::F32 {
         sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
     } else {
@@ -172,12 +216,16 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
         set(product, Is::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
     }
     // Rows by rows of `columns` values are columns of that length.
-    let layout = |dtype: DType, rows: usize, columns: usize| {
-        result::create_matrix_layout(number(dtype), columns as u64, rows as u64, columns as i64)
+    let layout = |dtype: DType, rows: usize, columns: usize, step: usize| {
+        let layout = result::create_matrix_layout(number(dtype), columns as u64, rows as u64, columns as i64)?;
+        if batch.n > 1 {
+            many(layout, batch.n as i32, step as i64)?;
+        }
+        Ok(layout)
     };
-    let first = if b_transposed { layout(operands, n, k) } else { layout(operands, k, n) }?;
-    let second = if a_transposed { layout(operands, k, m) } else { layout(operands, m, k) }?;
-    let whole = layout(type_of_d, m, n)?;
+    let first = if b_transposed { layout(operands, n, k, batch.b) } else { layout(operands, k, n, batch.b) }?;
+    let second = if a_transposed { layout(operands, k, m, batch.a) } else { layout(operands, m, k, batch.a) }?;
+    let whole = layout(type_of_d, m, n, batch.d)?;
     let preference = result::create_matmul_pref()?;
     // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and
     // the preference lives until it is destroyed below.
@@ -186,6 +234,11 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
             result::set_matmul_pref_attribute(preference, attribute, value, bytes)
         };
         want(Wants::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, from_ref(&WORKSPACE).cast(), size_of::<usize>())?;
+        if type_of_d != DType::F32 {
+            let schemes = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+            let attribute = Wants::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
+            want(attribute, from_ref(&schemes).cast(), size_of::<u32>())?;
+        }
         let alignment = key.alignment as u32;
         for operand in [
             Wants::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
@@ -199,7 +252,21 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
         result::destroy_matmul_pref(preference)?;
         found?
     };
-    Ok(Ready { product, layouts: [first, second, whole], algorithm: found.algo })
+    Ok(Ready { product, layouts: [first, second, whole], algorithm: found.algo, biased: bias.is_some() })
+}
+
+/// Lets a layout stand for so many matrices, with so many values from one to the next.
+#[expect(unsafe_code, reason = "calls of cuBLASLt")]
+fn many(layout: sys::cublasLtMatrixLayout_t, n: i32, step: i64) -> std::result::Result<(), CublasError> {
+    use sys::cublasLtMatrixLayoutAttribute_t as Is;
+    // SAFETY: the layout lives on; the values, which are copied, have the 32 and 64 bits that
+    // cuBLASLt documents.
+    unsafe {
+        let count = Is::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+        result::set_matrix_layout_attribute(layout, count, from_ref(&n).cast(), size_of::<i32>())?;
+        let offset = Is::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+        result::set_matrix_layout_attribute(layout, offset, from_ref(&step).cast(), size_of::<i64>())
+    }
 }
 
 #[expect(unsafe_code, reason = "a call of cuBLASLt")]
@@ -231,12 +298,17 @@ fn lt<T>(of: std::result::Result<T, CublasError>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cuda::product::alignment;
+    use crate::cuda::product::{Batch, Product, alignment};
+    use candle_core::DType;
 
     #[test]
-    fn the_alignment_is_that_of_the_least_aligned_address() {
-        assert_eq!(alignment([Some(512), Some(1024), Some(256), None]), 256);
-        assert_eq!(alignment([Some(512), Some(1024 + 16), Some(256), Some(64)]), 16);
-        assert_eq!(alignment([Some(6), None, None, None]), 2);
+    fn the_alignment_is_that_of_the_least_aligned_matrix() {
+        let one = Product::of(DType::BF16, [3, 5, 7]);
+        assert_eq!(alignment(&[512, 1024, 256, 0], &one), 256);
+        assert_eq!(alignment(&[512, 1024 + 16, 256, 64], &one), 16);
+        assert_eq!(alignment(&[6, 0, 0, 0], &one), 2);
+        // The second one of a batch is 3 * 4 values of two bytes behind the first.
+        let many = Product { batch: Batch { n: 2, a: 0, b: 12, d: 64 }, ..one };
+        assert_eq!(alignment(&[512, 1024, 256, 0], &many), 8);
     }
 }

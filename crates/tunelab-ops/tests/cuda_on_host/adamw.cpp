@@ -20,18 +20,22 @@ template <typename E, typename Squares, typename Update> void steps(float max_no
         chunks += (n + CHUNK - 1) / CHUNK;
     }
     const u32 count = rows.size();
-    const auto run = [&](int t, const std::vector<std::vector<E>>& g) {
+    const auto run = [&](int t, const std::vector<std::vector<E>>& g, std::vector<float> losses) {
         for (u32 i = 0; i < count; i++) rows[i].g = g[i].data();
-        std::vector<double> squares(chunks, NAN), total(1, NAN);
+        std::vector<double> squares(chunks, NAN), total(1 + losses.size(), NAN);
+        std::vector<const float*> scalars;
+        for (const float& loss : losses) scalars.push_back(&loss);
         const double c1 = 1 - pow(beta1, t), c2 = 1 - pow(beta2, t);
         host::launch({(unsigned)chunks}, {256}, 0, [&] { squares_of(rows.data(), count, squares.data()); });
-        host::launch({1}, {64}, 0, [&] { sum_squares(squares.data(), total.data(), chunks); });
+        host::launch({1}, {64}, 0, [&] {
+            sum_squares(squares.data(), chunks, scalars.data(), losses.size(), total.data());
+        });
         host::launch({(unsigned)chunks}, {256}, 0, [&] {
-            update(rows.data(), count, total.data(), (float)factor, max_norm, (float)(1 - rate * decay), (float)beta1,
+            update(rows.data(), count, total.data(), total.size(), (float)factor, max_norm, (float)(1 - rate * decay), (float)beta1,
                    (float)(1 - beta1), (float)beta2, (float)(1 - beta2), (float)(rate / c1), (float)(1 / sqrt(c2)),
                    (float)epsilon);
         });
-        return total[0];
+        return total;
     };
     std::vector<std::vector<E>> g(count);
     for (int t = 1; t <= 3; t++) {
@@ -40,7 +44,8 @@ template <typename E, typename Squares, typename Update> void steps(float max_no
             g[i] = numbers<E>(sizes[i], 10 * t + i);
             for (E x : g[i]) squares += pow(widen(x), 2);
         }
-        close("squared norm", std::vector<double>{run(t, g)}, {squares}, 1e-12);
+        if (t == 2) close("squared norm alone", run(t, g, {}), {squares}, 1e-12);
+        else close("squared norm and losses", run(t, g, {0.5f, -3.25f}), {squares, 0.5, -3.25}, 1e-12);
         const double scale = factor * fmin(1, max_norm / (factor * sqrt(squares) + 1e-6));
         for (u32 i = 0; i < count; i++)
             for (size_t j = 0; j < sizes[i]; j++) {
@@ -52,8 +57,11 @@ template <typename E, typename Squares, typename Update> void steps(float max_no
                 value -= rate / (1 - pow(beta1, t)) * first / (sqrt(second) / sqrt(1 - pow(beta2, t)) + epsilon);
             }
     }
+    // What is not finite, be it a loss or a gradient, changes nothing.
+    run(4, g, {1.0f, INFINITY});
+    run(4, g, {NAN});
     g[2][7] = narrow<E>(INFINITY);
-    run(4, g);
+    run(4, g, {1.0f});
     for (u32 i = 0; i < count; i++) {
         close("adamw p", p[i], wanted_p[i], 1e-5);
         close("adamw m", m[i], wanted_m[i], 1e-5);

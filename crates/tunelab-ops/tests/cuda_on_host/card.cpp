@@ -8,6 +8,8 @@
 #include "card.h"
 
 #include <cstdio>
+#include <functional>
+#include <malloc.h>
 #include <map>
 #include <set>
 #include <string>
@@ -43,6 +45,14 @@ void within(const void* p, size_t bytes, const char* what) {
     if ((u64)p + bytes > found->first + found->second) stop(std::string(what) + " goes beyond its memory");
 }
 
+// The bytes of the allocation that this is in, if it is in one.
+size_t allocated(const void* p) {
+    auto found = memory.upper_bound((u64)p);
+    if (found == memory.begin()) return 0;
+    --found;
+    return (u64)p < found->first + found->second ? found->second : 0;
+}
+
 double value(const void* p, int type, size_t i) {
     switch (type) {
         case 0: return ((const float*)p)[i];
@@ -59,6 +69,45 @@ void put(void* p, int type, size_t i, double v) {
 }
 size_t size_of(int type) { return type == 0 ? 4 : 2; }
 
+// With CARD_COUNTS set it is told on stderr what was asked for: of each graph what is in it, and at each of its launches what was
+// asked for beside graphs since the last one. Bytes of a kernel are those of the allocations that its arguments point to, of a
+// product or a convolution those of its operands.
+enum What { KERNEL, PRODUCT, CONVOLUTION, ALLOCATION, RELEASE, COPY, SET, TO_CARD, FROM_CARD, WAIT, KINDS };
+const char* const WHAT[KINDS] = {"kernels", "products", "convolutions", "allocations", "frees", "copies", "sets", "to card", "from card", "waits"};
+struct Counts {
+    u64 n[KINDS] = {}, bytes[KINDS] = {};
+    std::map<std::string, u64> names;
+    void add(What what, size_t b, const std::string& name = "") {
+        n[what]++, bytes[what] += b;
+        if (!name.empty()) names[name]++;
+    }
+    void tell(const char* of) const {
+        std::string line = std::string("card: ") + of + ":";
+        for (int i = 0; i < KINDS; i++)
+            if (n[i]) {
+                char part[96];
+                snprintf(part, sizeof part, " %s %llu (%.1f MB)", WHAT[i], (unsigned long long)n[i], bytes[i] / 1e6);
+                line += part;
+            }
+        fprintf(stderr, "%s\n", line.c_str());
+        std::multimap<u64, std::string, std::greater<u64>> sorted;
+        for (const auto& [name, count] : names) sorted.emplace(count, name);
+        for (const auto& [count, name] : sorted) fprintf(stderr, "card:   %6llu %s\n", (unsigned long long)count, name.c_str());
+    }
+};
+bool counting() {
+    static const bool yes = getenv("CARD_COUNTS") != nullptr;
+    return yes;
+}
+Counts beside;
+// With CARD_COMPUTES=N only what works on at most N bytes is computed, so that networks of real sizes can be counted; all other
+// results are 0. What a card is tried with when it is opened always is.
+const char* const MOST_COMPUTED = getenv("CARD_COMPUTES");
+bool computes(size_t bytes) {
+    static const size_t most = MOST_COMPUTED ? std::max(strtoull(MOST_COMPUTED, nullptr, 10), 1024ull) : SIZE_MAX;
+    return bytes <= most;
+}
+
 // What was asked for between the beginning and the end of a capture, to be done at each launch of
 // the graph. Its memory stays its own until it is destroyed, however often it is freed and had
 // again.
@@ -69,6 +118,7 @@ struct Graph {
     // launch.
     std::set<u64> left, freed;
     u64 live = 0, most = 0, mapped = 0;
+    Counts counts;
     bool broken = false, launched = false;
 };
 Graph* capture;
@@ -85,8 +135,14 @@ u64 graph_used() {
 u64 left_of(const Graph* graph);
 bool fits(u64 bytes);
 
-// Does something now, or notes it for the graph.
-int give(std::function<void()> work) {
+// Counts something that was asked for.
+void count(What what, size_t bytes, const std::string& name = "") {
+    if (counting()) (capture ? capture->counts : beside).add(what, bytes, name);
+}
+// Does something that touches so many bytes now, or notes it for the graph.
+int give(What what, size_t bytes, std::function<void()> work, const std::string& name = "") {
+    count(what, bytes, name);
+    if (what != TO_CARD && what != FROM_CARD && !computes(bytes)) return 0;
     if (capture) capture->nodes.push_back(work);
     else work();
     return 0;
@@ -111,14 +167,24 @@ u64 left_of(const Graph* graph) {
         if (graph->launched && !graph->freed.count(p)) all += memory.at(p);
     return all;
 }
+// From so many bytes on memory is taken from the system each time.
+constexpr int FRESH = 128 << 10;
+const int fresh = MOST_COMPUTED ? mallopt(M_MMAP_THRESHOLD, FRESH) : 1;
 bool fits(u64 bytes) {
     const char* limit = getenv("CARD_BYTES");
     return !limit || used + graph_used() + bytes <= strtoull(limit, nullptr, 10);
 }
 u64 allocate(size_t bytes) {
     unsigned char* whole = (unsigned char*)aligned_alloc(256, (bytes + 2 * GUARD + 255) / 256 * 256);
-    // What is read before it is written is not a number.
-    memset(whole, 0xff, bytes + 2 * GUARD);
+    if (!whole) stop("this machine has no memory left");
+    // What is read before it is written is not a number. Where not all is computed it is 0; large memory is taken fresh then, and
+    // is none of this machine's as long as nobody touches it.
+    if (!MOST_COMPUTED) memset(whole, 0xff, bytes + 2 * GUARD);
+    else {
+        if (bytes < FRESH) memset(whole, 0, bytes + 2 * GUARD);
+        memset(whole, 0xff, GUARD);
+        memset(whole + GUARD + bytes, 0xff, GUARD);
+    }
     const u64 p = (u64)whole + GUARD;
     memory[p] = bytes;
     return p;
@@ -154,10 +220,10 @@ C int cuDevicePrimaryCtxRetain(void** c, int) { return *c = (void*)1, 0; }
 C int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 C int cuCtxGetCurrent(void** c) { return *c = (void*)1, 0; }
 C int cuCtxSetCurrent(void*) { return 0; }
-C int cuCtxSynchronize() { return refused("waiting") ? UNSUPPORTED : 0; }
+C int cuCtxSynchronize() { return count(WAIT, 0), refused("waiting") ? UNSUPPORTED : 0; }
 C int cuStreamCreate(void** s, unsigned) { return *s = (void*)7, 0; }
 C int cuStreamDestroy_v2(void*) { return 0; }
-C int cuStreamSynchronize(void*) { return refused("waiting") ? UNSUPPORTED : 0; }
+C int cuStreamSynchronize(void*) { return count(WAIT, 0), refused("waiting") ? UNSUPPORTED : 0; }
 C int cuStreamWaitEvent(void*, void*, unsigned) { return 0; }
 C int cuStreamIsCapturing(void*, int* s) { return *s = capture ? capture->broken ? 2 : 1 : 0, 0; }
 C int cuStreamBeginCapture_v2(void* stream, int mode) {
@@ -172,6 +238,7 @@ C int cuStreamEndCapture(void*, Graph** graph) {
     for (auto [p, bytes] : (*graph)->memory) (*graph)->left.insert(p);
     for (u64 p : (*graph)->freed) (*graph)->left.erase(p);
     (*graph)->freed.clear();
+    if (counting()) (*graph)->counts.tell("in the graph");
     if (!(*graph)->broken) return graphs.insert(*graph), 0;
     for (auto [p, bytes] : (*graph)->memory) {
         if ((*graph)->left.count(p)) lost.insert(p);
@@ -187,6 +254,7 @@ C int cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, u64 flags) {
 C int cuGraphLaunch(Graph* graph, void*) {
     if (capture) stop("a graph within a graph");
     if (!fits(graph->most - graph->mapped)) return 2;
+    if (counting()) std::exchange(beside, Counts()).tell("beside graphs, since the last one was launched");
     graph->mapped = graph->most;
     graph->launched = true;
     graph->freed.clear();
@@ -235,6 +303,7 @@ C int cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
 }
 C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
     if (!capture && !fits(bytes)) return 2;
+    if (!capture) count(ALLOCATION, bytes);
     const u64 at = *p = allocate(bytes);
     if (!capture) {
         used += bytes;
@@ -244,7 +313,7 @@ C int cuMemAllocAsync(u64* p, size_t bytes, void*) {
     capture->memory[at] = bytes;
     capture->live += bytes;
     capture->most = std::max(capture->most, capture->live);
-    return give([=] { memset((void*)at, 0xff, bytes); });
+    return give(ALLOCATION, bytes, [=] { memset((void*)at, MOST_COMPUTED ? 0 : 0xff, bytes); });
 }
 C int cuMemFreeAsync(u64 p, void*) {
     if (lost.erase(p)) return 1;
@@ -255,11 +324,12 @@ C int cuMemFreeAsync(u64 p, void*) {
         if (!capture->memory.count(p)) return refused("memory from before it is freed"), 1;
         if (!capture->freed.insert(p).second) stop("memory is freed twice in a capture");
         capture->live -= bytes;
-        return give([=] {
+        return give(RELEASE, bytes, [=] {
             guarded(p, bytes);
             memset((void*)p, 0xff, bytes);
         });
     }
+    count(RELEASE, bytes);
     for (Graph* graph : graphs)
         if (graph->memory.count(p)) {
             if (!graph->launched || !graph->left.count(p)) stop("memory of a graph is freed that it does not leave");
@@ -271,19 +341,19 @@ C int cuMemFreeAsync(u64 p, void*) {
 }
 C int cuMemAlloc_v2(u64* p, size_t bytes) { return cuMemAllocAsync(p, bytes, nullptr); }
 C int cuMemFree_v2(u64 p) { return cuMemFreeAsync(p, nullptr); }
-static int copy(void* to, const void* from, size_t bytes) {
-    return give([=] { memcpy(to, from, bytes); });
+static int copy(What what, void* to, const void* from, size_t bytes) {
+    return give(what, bytes, [=] { memcpy(to, from, bytes); });
 }
 // From and to memory of the host: when the graph is launched, it is somebody else's.
 C int cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t n, void*) {
-    return refused("a copy from the host") ? UNSUPPORTED : copy((void*)to, from, n);
+    return refused("a copy from the host") ? UNSUPPORTED : copy(TO_CARD, (void*)to, from, n);
 }
 C int cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t n, void*) {
-    return refused("a copy to the host") ? UNSUPPORTED : copy(to, (void*)from, n);
+    return refused("a copy to the host") ? UNSUPPORTED : copy(FROM_CARD, to, (void*)from, n);
 }
-C int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t n, void*) { return copy((void*)to, (void*)from, n); }
+C int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t n, void*) { return copy(COPY, (void*)to, (void*)from, n); }
 C int cuMemsetD8Async(u64 p, unsigned char v, size_t n, void*) {
-    return give([=] { memset((void*)p, v, n); });
+    return give(SET, n, [=] { memset((void*)p, v, n); });
 }
 C int cuModuleLoadData(void** m, const void*) { return *m = (void*)1, refused("loading kernels") ? UNSUPPORTED : 0; }
 C int cuModuleUnload(void*) { return 0; }
@@ -300,8 +370,10 @@ C int cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigne
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) stop("a wrong grid for " + f->name);
     static const bool told = getenv("CARD_TELLS") != nullptr;
     if (told) fprintf(stderr, "card: %s <%u %u %u> <%u %u %u>\n", f->name.c_str(), gx, gy, gz, bx, by, bz);
-    const auto kernel = f->bind(arguments);
-    return give([=] { host::launch({gx, gy, gz}, {bx, by, bz}, shared, kernel); });
+    const auto [kernel, pointers] = f->bind(arguments);
+    size_t bytes = 0;
+    for (const void* p : pointers) bytes += allocated(p);
+    return give(KERNEL, bytes, [=, kernel = kernel] { host::launch({gx, gy, gz}, {bx, by, bz}, shared, kernel); }, f->name);
 }
 C int cuGetErrorName(int e, const char** name) {
     return *name = e == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_OTHER", 0;
@@ -402,7 +474,8 @@ C int cublasSetMathMode(void*, int) { return 0; }
 C int cublasGemmStridedBatchedEx(void*, int ta, int tb, int m, int n, int k, const float* alpha, const void* a, int type,
                                  int lda, long long sa, const void* b, int, int ldb, long long sb, const float* beta, void* c,
                                  int, int ldc, long long sc, int batch, int, int) {
-    return give([=, alpha = *alpha, beta = *beta] {
+    const size_t bytes = (size_t)batch * ((size_t)m * k + (size_t)k * n + (size_t)m * n) * size_of(type);
+    return give(PRODUCT, bytes, [=, alpha = *alpha, beta = *beta] {
         for (long long s = 0; s < batch; s++)
             for (long long j = 0; j < n; j++)
                 for (long long i = 0; i < m; i++) {
@@ -427,6 +500,10 @@ struct Layout {
     int type;
     u64 rows, columns;
     int64_t step;
+    // How many matrices, and the values from one to the next.
+    int many = 1;
+    int64_t between = 0;
+    u64 bytes() const { return ((many - 1) * between + rows * columns) * size_of(type); }
 };
 struct Product {
     int compute, transposed[2], epilogue;
@@ -438,6 +515,14 @@ C int cublasLtCreate(void** h) { return *h = (void*)1, 0; }
 C int cublasLtDestroy(void*) { return 0; }
 C int cublasLtMatrixLayoutCreate(Layout** l, int type, u64 rows, u64 columns, int64_t step) {
     return *l = new Layout{type, rows, columns, step}, 0;
+}
+C int cublasLtMatrixLayoutSetAttribute(Layout* l, int which, const void* v, size_t bytes) {
+    if (bytes != (which == 6 ? 8 : 4)) stop("an attribute of a wrong size");
+    switch (which) {
+        case 5: return memcpy(&l->many, v, 4), 0;
+        case 6: return memcpy(&l->between, v, 8), 0;
+        default: return 7;
+    }
 }
 C int cublasLtMatrixLayoutDestroy(Layout* l) { return delete l, 0; }
 C int cublasLtMatmulDescCreate(Product** p, int compute, int scale) {
@@ -457,9 +542,11 @@ C int cublasLtMatmulDescSetAttribute(Product* p, int which, const void* v, size_
 C int cublasLtMatmulPreferenceCreate(void** p) { return *p = (void*)1, 0; }
 C int cublasLtMatmulPreferenceDestroy(void*) { return 0; }
 C int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return 0; }
-C int cublasLtMatmulAlgoGetHeuristic(void*, Product*, Layout*, Layout*, Layout*, Layout*, void*, int, void* found, int* n) {
+// There is none with a bias for odd numbers of short results, and none for several of some shapes at once.
+C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout*, Layout* d, void*, int, void* found, int* n) {
     memset(found, 0, 96);
-    return *n = 1, 0;
+    const bool odd = p->epilogue == 4 && d->type != 0 && d->rows % 2, many = d->many > 1 && d->rows % 4 == 2;
+    return *n = odd || many ? 0 : 1, 0;
 }
 C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layout* la, const void* b, Layout* lb,
                      const float* beta, const void* c, Layout*, void* d, Layout* ld, const void*, void* scratch,
@@ -468,25 +555,33 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
     const u64 k = p->transposed[0] ? la->rows : la->columns, kb = p->transposed[1] ? lb->columns : lb->rows;
     const u64 ma = p->transposed[0] ? la->columns : la->rows, nb = p->transposed[1] ? lb->rows : lb->columns;
     if (k != kb || m != ma || n != nb || c != d || la->type != lb->type) return 7;
-    within(a, la->rows * la->columns * size_of(la->type), "the first factor");
-    within(b, lb->rows * lb->columns * size_of(lb->type), "the second factor");
-    within(d, m * n * size_of(ld->type), "the product");
+    if (la->many != ld->many || lb->many != ld->many) return 7;
+    if (ld->many > 1 && (u64)ld->between < m * n) stop("products that overlap");
+    if ((p->epilogue == 4 && ld->type != 0 && m % 2) || (ld->many > 1 && m % 4 == 2))
+        stop("a product that no algorithm was offered for");
+    within(a, la->bytes(), "the first factor");
+    within(b, lb->bytes(), "the second factor");
+    within(d, ld->bytes(), "the product");
     within(scratch, scratch_bytes, "the workspace");
     const bool biased = p->epilogue == 4;
     if (biased) within((void*)p->bias, m * size_of(ld->type), "the bias");
     // The descriptors may be changed before it is done.
-    return give([=, p = *p, la = *la, lb = *lb, ld = *ld, alpha = *alpha, beta = *beta] {
-        for (u64 j = 0; j < n; j++)
+    const size_t bytes = la->bytes() + lb->bytes() + ld->bytes();
+    return give(PRODUCT, bytes, [=, p = *p, la = *la, lb = *lb, ld = *ld, alpha = *alpha, beta = *beta] {
+        for (u64 at = 0; at < ld.many * n; at++) {
+            const u64 s = at / n, j = at % n;
             for (u64 i = 0; i < m; i++) {
                 double sum = 0;
                 for (u64 l = 0; l < k; l++)
-                    sum += value(a, la.type, p.transposed[0] ? l + i * la.step : i + l * la.step) *
-                           value(b, lb.type, p.transposed[1] ? j + l * lb.step : l + j * lb.step);
+                    sum += value(a, la.type, s * la.between + (p.transposed[0] ? l + i * la.step : i + l * la.step)) *
+                           value(b, lb.type, s * lb.between + (p.transposed[1] ? j + l * lb.step : l + j * lb.step));
+                const u64 to = s * ld.between + i + j * ld.step;
                 sum *= alpha;
-                if (beta != 0) sum += beta * value(d, ld.type, i + j * ld.step);
+                if (beta != 0) sum += beta * value(d, ld.type, to);
                 if (biased) sum += value((void*)p.bias, ld.type, i);
-                put(d, ld.type, i + j * ld.step, sum);
+                put(d, ld.type, to, sum);
             }
+        }
     });
 }
 
@@ -498,7 +593,7 @@ struct Dims {
     size_t count() const { return (size_t)n[0] * n[1] * n[2] * n[3]; }
 };
 struct Conv {
-    int pad[2], step[2], type;
+    int pad[2], step[2], type, math;
 };
 // cuDNN's numbers of the types are 0, 2 and 9.
 int type_of(const Dims& d) { return d.type == 9 ? 14 : d.type; }
@@ -525,20 +620,81 @@ template <typename F> void every(const Dims& x, const Dims& w, const Dims& y, co
 void write(const Dims& d, void* to, const std::vector<double>& sums) {
     for (size_t i = 0; i < sums.size(); i++) put(to, type_of(d), i, sums[i]);
 }
-void check(const Dims* d, const void* p, const char* what) { within(p, d->count() * size_of(type_of(*d)), what); }
-constexpr size_t SCRATCH = 1000;
-void scratch(const void* p, size_t bytes) {
-    if (bytes < SCRATCH) stop("too small a workspace");
+size_t bytes_of(const Dims* d) { return d->count() * size_of(type_of(*d)); }
+void check(const Dims* d, const void* p, const char* what) { within(p, bytes_of(d), what); }
+
+// What cuDNN lists, says of the memory that is wanted, and then does are three things. A shape is offered one of the lists below, by
+// turns: what comes first may add in no fixed order, want too much memory, or be refused when it is asked for its memory or launched;
+// math types are mixed, whatever the descriptor has. What is launched must have been offered as it is, but that in f32 the strict
+// type may stand for the default one.
+enum Direction { FORWARD, DATA, FILTER };
+enum Math { DEFAULT, TENSOR, CONVERTING, FMA };
+enum Refused { NEVER, LISTED, SIZED, LAUNCHED };
+struct Offer {
+    int algorithm, math;
+    bool ordered;
+    size_t bytes;
+    Refused refused;
+};
+constexpr size_t SCRATCH = 1000, TOO_MUCH = (size_t)1 << 30;
+constexpr int NOT_SUPPORTED = 3000, BAD_PARAM = 2000;
+const std::vector<std::vector<Offer>> LISTS = {
+    {{0, TENSOR, false, SCRATCH, NEVER}, {1, DEFAULT, true, SCRATCH, NEVER}},
+    {{5, TENSOR, true, TOO_MUCH, NEVER}, {4, DEFAULT, true, SCRATCH, LAUNCHED}, {1, FMA, true, 2 * SCRATCH, NEVER}},
+    {{2, DEFAULT, true, SCRATCH, LISTED}, {1, TENSOR, true, SCRATCH, SIZED}, {5, DEFAULT, true, 3 * SCRATCH, NEVER}},
+    {{1, TENSOR, true, SCRATCH, NEVER}, {1, FMA, true, SCRATCH, NEVER}},
+    {{1, CONVERTING, true, SCRATCH, LAUNCHED}, {0, FMA, false, SCRATCH, NEVER}},
+    {},
+};
+// Which list a shape was offered in a direction; the last one is answered with an error.
+typedef std::vector<int> Shape;
+std::map<Shape, size_t> offered;
+Shape shape_of(Direction of, const Dims* x, const Dims* w, const Conv* c) {
+    Shape shape{of, x->type, c->pad[0], c->pad[1], c->step[0], c->step[1]};
+    shape.insert(shape.end(), x->n, x->n + 4);
+    shape.insert(shape.end(), w->n, w->n + 4);
+    return shape;
+}
+struct Listed {
+    int algorithm, status;
+    float time;
+    size_t bytes;
+    int ordered, math, reserved[3];
+};
+static_assert(sizeof(Listed) == 48);
+int list(Direction of, const Dims* x, const Dims* w, const Conv* c, int most, int* n, Listed* found) {
+    if (most != (of == FORWARD ? 8 : of == DATA ? 6 : 7)) stop("another number of algorithms than there are");
+    const size_t which = offered.emplace(shape_of(of, x, w, c), offered.size() % LISTS.size()).first->second;
+    if (which + 1 == LISTS.size()) return BAD_PARAM;
+    *n = 0;
+    for (const Offer& offer : LISTS[which])
+        found[(*n)++] = {offer.algorithm, offer.refused == LISTED ? NOT_SUPPORTED : 0, 1, offer.bytes, offer.ordered, offer.math, {}};
+    return 0;
+}
+// The one that is meant, if it may be launched: of a shape whose whole list is of no use, any of the algorithms that do for all.
+Offer meant(Direction of, const Dims* x, const Dims* w, const Conv* c, int algorithm) {
+    const auto shape = offered.find(shape_of(of, x, w, c));
+    if (shape == offered.end()) stop("a convolution for which no algorithm was asked for");
+    if (x->type == 0 && c->math != FMA && !getenv("CARD_TF32")) stop("a convolution of f32 that may be rounded to TF32");
+    for (const Offer& offer : LISTS[shape->second])
+        if (offer.algorithm == algorithm && (offer.math == c->math || (offer.math == DEFAULT && c->math == FMA))) return offer;
+    if (algorithm == 1 && shape->second + 2 >= LISTS.size()) return {1, c->math, true, SCRATCH, NEVER};
+    stop("algorithm " + std::to_string(algorithm) + " under math type " + std::to_string(c->math) + ", which was not offered");
+}
+int need(Direction of, const Dims* x, const Dims* w, const Conv* c, int algorithm, size_t* bytes) {
+    const Offer offer = meant(of, x, w, c, algorithm);
+    *bytes = offer.bytes;
+    return offer.refused == SIZED ? NOT_SUPPORTED : 0;
+}
+// Whether it may be launched with this memory; what it is refused with, if not.
+int launched(Direction of, const Dims* x, const Dims* w, const Conv* c, int algorithm, const void* p, size_t bytes) {
+    const Offer offer = meant(of, x, w, c, algorithm);
+    if (!offer.ordered) stop("an algorithm without a fixed order");
+    if (offer.refused == SIZED) stop("an algorithm whose memory was refused");
+    if (bytes < offer.bytes) stop("too small a workspace");
     within(p, bytes, "the workspace");
+    return offer.refused == LAUNCHED ? NOT_SUPPORTED : 0;
 }
-// The algorithm that is offered first: one that adds in a fixed order or not, by turns.
-int offered;
-int offer(int* n, int* found) {
-    memset(found, 0, 48);
-    found[0] = offered++ % 3;
-    return *n = 1, 0;
-}
-int need(size_t* bytes) { return *bytes = SCRATCH, 0; }
 }  // namespace
 
 C int cudnnCreate(void** h) { return *h = (void*)1, 0; }
@@ -558,21 +714,33 @@ C int cudnnCreateConvolutionDescriptor(Conv** c) { return *c = new Conv(), 0; }
 C int cudnnDestroyConvolutionDescriptor(Conv* c) { return delete c, 0; }
 C int cudnnSetConvolution2dDescriptor(Conv* c, int ph, int pw, int sh, int sw, int dh, int dw, int mode, int type) {
     if (dh != 1 || dw != 1 || mode != 1) stop("not a cross-correlation without gaps");
-    return *c = {{ph, pw}, {sh, sw}, type}, 0;
+    return *c = {{ph, pw}, {sh, sw}, type, 0}, 0;
 }
-C int cudnnSetConvolutionMathType(Conv*, int) { return 0; }
-C int cudnnGetConvolutionForwardAlgorithm_v7(void*, Dims*, Dims*, Conv*, Dims*, int, int* n, int* f) { return offer(n, f); }
-C int cudnnGetConvolutionBackwardDataAlgorithm_v7(void*, Dims*, Dims*, Conv*, Dims*, int, int* n, int* f) { return offer(n, f); }
-C int cudnnGetConvolutionBackwardFilterAlgorithm_v7(void*, Dims*, Dims*, Conv*, Dims*, int, int* n, int* f) { return offer(n, f); }
-C int cudnnGetConvolutionForwardWorkspaceSize(void*, Dims*, Dims*, Conv*, Dims*, int, size_t* b) { return need(b); }
-C int cudnnGetConvolutionBackwardDataWorkspaceSize(void*, Dims*, Dims*, Conv*, Dims*, int, size_t* b) { return need(b); }
-C int cudnnGetConvolutionBackwardFilterWorkspaceSize(void*, Dims*, Dims*, Conv*, Dims*, int, size_t* b) { return need(b); }
+C int cudnnSetConvolutionMathType(Conv* c, int math) { return c->math = math, 0; }
+C int cudnnGetConvolutionForwardAlgorithm_v7(void*, Dims* x, Dims* w, Conv* c, Dims*, int most, int* n, Listed* found) {
+    return list(FORWARD, x, w, c, most, n, found);
+}
+C int cudnnGetConvolutionBackwardDataAlgorithm_v7(void*, Dims* w, Dims*, Conv* c, Dims* x, int most, int* n, Listed* found) {
+    return list(DATA, x, w, c, most, n, found);
+}
+C int cudnnGetConvolutionBackwardFilterAlgorithm_v7(void*, Dims* x, Dims*, Conv* c, Dims* w, int most, int* n, Listed* found) {
+    return list(FILTER, x, w, c, most, n, found);
+}
+C int cudnnGetConvolutionForwardWorkspaceSize(void*, Dims* x, Dims* w, Conv* c, Dims*, int algorithm, size_t* bytes) {
+    return need(FORWARD, x, w, c, algorithm, bytes);
+}
+C int cudnnGetConvolutionBackwardDataWorkspaceSize(void*, Dims* w, Dims*, Conv* c, Dims* x, int algorithm, size_t* bytes) {
+    return need(DATA, x, w, c, algorithm, bytes);
+}
+C int cudnnGetConvolutionBackwardFilterWorkspaceSize(void*, Dims* x, Dims*, Conv* c, Dims* w, int algorithm, size_t* bytes) {
+    return need(FILTER, x, w, c, algorithm, bytes);
+}
 C int cudnnConvolutionForward(void*, const float* alpha, Dims* xd, const void* x, Dims* wd, const void* w, Conv* c, int algorithm,
                               void* s, size_t n, const float* beta, Dims* yd, void* y) {
-    if (algorithm == 0) return 3000;  // not supported: the next one has to be tried
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
-    scratch(s, n), check(xd, x, "x"), check(wd, w, "w"), check(yd, y, "y");
-    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+    if (int refused = launched(FORWARD, xd, wd, c, algorithm, s, n)) return refused;
+    check(xd, x, "x"), check(wd, w, "w"), check(yd, y, "y");
+    return give(CONVOLUTION, bytes_of(xd) + bytes_of(wd) + bytes_of(yd), [=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
         std::vector<double> sums(yd.count());
         every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[k] += value(x, type_of(xd), i) * value(w, type_of(wd), j); });
         write(yd, y, sums);
@@ -580,10 +748,10 @@ C int cudnnConvolutionForward(void*, const float* alpha, Dims* xd, const void* x
 }
 C int cudnnConvolutionBackwardData(void*, const float* alpha, Dims* wd, const void* w, Dims* yd, const void* dy, Conv* c,
                                    int algorithm, void* s, size_t n, const float* beta, Dims* xd, void* dx) {
-    if (algorithm == 0) stop("an algorithm without a fixed order");
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
-    scratch(s, n), check(xd, dx, "dx"), check(wd, w, "w"), check(yd, dy, "dy");
-    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+    if (int refused = launched(DATA, xd, wd, c, algorithm, s, n)) return refused;
+    check(xd, dx, "dx"), check(wd, w, "w"), check(yd, dy, "dy");
+    return give(CONVOLUTION, bytes_of(xd) + bytes_of(wd) + bytes_of(yd), [=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
         std::vector<double> sums(xd.count());
         every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[i] += value(w, type_of(wd), j) * value(dy, type_of(yd), k); });
         write(xd, dx, sums);
@@ -591,10 +759,10 @@ C int cudnnConvolutionBackwardData(void*, const float* alpha, Dims* wd, const vo
 }
 C int cudnnConvolutionBackwardFilter(void*, const float* alpha, Dims* xd, const void* x, Dims* yd, const void* dy, Conv* c,
                                      int algorithm, void* s, size_t n, const float* beta, Dims* wd, void* dw) {
-    if (algorithm == 0 || algorithm == 3) stop("an algorithm without a fixed order");
     if (*alpha != 1 || *beta != 0) stop("wrong factors");
-    scratch(s, n), check(xd, x, "x"), check(wd, dw, "dw"), check(yd, dy, "dy");
-    return give([=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
+    if (int refused = launched(FILTER, xd, wd, c, algorithm, s, n)) return refused;
+    check(xd, x, "x"), check(wd, dw, "dw"), check(yd, dy, "dy");
+    return give(CONVOLUTION, bytes_of(xd) + bytes_of(wd) + bytes_of(yd), [=, xd = *xd, wd = *wd, yd = *yd, c = *c] {
         std::vector<double> sums(wd.count());
         every(xd, wd, yd, c, [&](size_t i, size_t j, size_t k) { sums[j] += value(x, type_of(xd), i) * value(dy, type_of(yd), k); });
         write(wd, dw, sums);
