@@ -193,6 +193,8 @@ fn make(files: &Files, selection: &Selection, folder: &Path, progress: &Progress
 
 fn unpack_into(files: &Files, selection: &Selection, folder: &Path, lock: &Locked, progress: &Progress) -> Result<()> {
     if folder.is_dir() {
+        // Another process made it and removed its lock before this one was made.
+        let _ = fs_err::remove_file(folder.with_extension("lock"));
         return Ok(());
     }
     // What a killed process left is nobody's, once there is a lock; without locks each process has a name of its own.
