@@ -54,6 +54,11 @@ pub(super) struct DataFiles {
 }
 
 impl DataFiles {
+    /// Of names in a folder.
+    pub(super) fn new(dir: PathBuf, names: Vec<String>, roots: Vec<PathBuf>) -> Self {
+        Self { table: native::table_among(&names), dir, names, roots }
+    }
+
     /// As a folder of images.
     fn folder(self, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
         let Self { dir, names, roots, table } = self;
@@ -169,7 +174,7 @@ fn here(path: &Path, selection: &Selection, progress: &Progress) -> Result<DataF
         if selection.split.is_some() || selection.subset.is_some() {
             packs::choose(&[name.clone()].into(), selection, &path.display().to_string())?;
         }
-        return Ok(DataFiles { dir, names: vec![name], roots: Vec::new(), table: None });
+        return Ok(DataFiles::new(dir, vec![name], Vec::new()));
     }
     if !path.is_dir() {
         let what = if path.exists() { "not a folder" } else { "there is no such folder" };
@@ -177,15 +182,14 @@ fn here(path: &Path, selection: &Selection, progress: &Progress) -> Result<DataF
             .hint("give a folder of pictures under `[dataset] path`"));
     }
     let names = pictures::names_in(path);
-    let as_it_is = || DataFiles { dir: path.to_owned(), names: Vec::new(), roots: Vec::new(), table: None };
     let packed: Vec<&String> = names.iter().filter(|name| packs::is_pack(name)).collect();
     // Who has images in a folder means them; shards as the hub has them may lie beside a preview.
     let has_images = names.iter().any(|name| !name.contains('/') && has_image_ending(name));
     if packed.is_empty() || has_images && !packed.iter().any(|name| name.contains("-of-")) {
-        return Ok(as_it_is());
+        return Ok(DataFiles::new(path.to_owned(), Vec::new(), Vec::new()));
     }
     let names = told(pictures::choose(&names, selection, &path.display().to_string())?, progress);
-    Ok(DataFiles { dir: path.to_owned(), table: native::table_among(&names), names, roots: Vec::new() })
+    Ok(DataFiles::new(path.to_owned(), names, Vec::new()))
 }
 
 /// The names, once what was passed over is told.

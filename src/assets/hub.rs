@@ -20,7 +20,7 @@ use super::find::{DataFiles, told};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
 use super::web::{Failed, Tried, Web, encode};
-use super::{local, native, own, packs, pictures};
+use super::{local, own, packs, pictures};
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::pipeline::ModelFiles;
@@ -55,21 +55,21 @@ pub(super) fn find_dataset(
 ) -> Tried<DataFiles> {
     let remote = Remote::new(repo, revision, RepoType::Dataset, settings)?;
     let roots = vec![remote.folder.join(".tunelab")];
-    if let Some(dir) = remote.cached_dataset(selection) {
-        let names = if let Some(names) = pictures::complete(&remote.lists(&dir, selection), &dir) {
+    if let Some((dir, names)) = remote.cached_dataset(selection) {
+        let names = if let Some(names) = names {
             names
         } else {
             progress.warn(format!("{}: these files are taken as they are: {}", dir.display(), settings.silence()));
             told(pictures::choose(&pictures::names_in(&dir), selection, repo)?, progress)
         };
-        return Ok(DataFiles { table: native::table_among(&names), dir, names, roots });
+        return Ok(DataFiles::new(dir, names, roots));
     }
     let mut enough = packs::enough(selection);
     let (dir, names) =
         remote.fetch(|names| Ok(told(pictures::choose(names, selection, repo)?, progress)), &mut enough, progress)?;
     let [list, _] = remote.lists(&dir, selection);
     pictures::note(&list, &names)?;
-    Ok(DataFiles { table: native::table_among(&names), dir, names, roots })
+    Ok(DataFiles::new(dir, names, roots))
 }
 
 /// Finds `needed` files and those of `useful` that the model `repo` has at `revision`, from the cache or from the hub; gives
@@ -158,14 +158,13 @@ impl<'a> Remote<'a> {
         (is_plain(commit) && dir.is_dir()).then_some(dir)
     }
 
-    /// The data set's snapshot, if every file of the selection is there. What another program fetched has no list of them: it is
-    /// taken where nobody may be asked for one.
-    fn cached_dataset(&self, selection: &Selection) -> Option<PathBuf> {
-        let taken = |dir: &PathBuf| {
-            pictures::complete(&self.lists(dir, selection), dir).is_some()
-                || self.settings.offline.is_some() && pictures::has_any(dir)
-        };
-        self.cached().filter(taken)
+    /// The data set's snapshot, if every file of the selection is there, and their names. What another program fetched has no list of
+    /// them: it is taken where nobody may be asked for one.
+    fn cached_dataset(&self, selection: &Selection) -> Option<(PathBuf, Option<Vec<String>>)> {
+        let dir = self.cached()?;
+        let names = pictures::complete(&self.lists(&dir, selection), &dir);
+        let is_taken = names.is_some() || self.settings.offline.is_some() && pictures::has_any(&dir);
+        is_taken.then_some((dir, names))
     }
 
     /// Where it is noted which files of a data set's snapshot are the selection, and which are more than that.

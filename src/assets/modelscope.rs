@@ -53,7 +53,7 @@ pub(super) fn find_dataset(
     let roots = vec![remote.beside(".unpacked")];
     let lists = remote.lists(selection);
     if let Some(names) = pictures::complete(&lists, &remote.dir) {
-        return Ok(DataFiles { table: native::table_among(&names), dir: remote.dir, names, roots });
+        return Ok(DataFiles::new(remote.dir, names, roots));
     }
     let listed = remote.list_dataset()?;
     let mut names = match native::description(repo).filter(|file| listed.contains_key(file)) {
@@ -66,7 +66,7 @@ pub(super) fn find_dataset(
     let count = remote.fetch(&names, &listed, &mut packs::enough(selection), progress)?;
     names.truncate(count);
     pictures::note(&lists[0], &names)?;
-    Ok(DataFiles { table: native::table_among(&names), dir: remote.dir, names, roots })
+    Ok(DataFiles::new(remote.dir, names, roots))
 }
 
 /// Finds `needed` files and those of `useful` that the model `repo` has at a revision, from the cache or from ModelScope;

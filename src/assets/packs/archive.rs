@@ -4,18 +4,18 @@
 //! written.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
 use serde_json::Value;
-use tar::{Archive, EntryType};
+use tar::{Archive, Entries, EntryType};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::members::{Members, Target};
 use super::splits::is_split;
-use super::{damaged, tar_bytes};
+use super::{damaged, is_compressed, tar_bytes};
 use crate::assets::layout::stays_inside;
 use crate::assets::pictures::is_wanted;
 use crate::config::Selection;
@@ -35,7 +35,7 @@ const MAX_MEMBER: u64 = 1 << 30;
 pub(super) fn root(folder: &Path) -> Result<PathBuf> {
     let mut root = folder.to_owned();
     loop {
-        let entries = fs_err::read_dir(&root)?.collect::<std::io::Result<Vec<_>>>()?;
+        let entries = fs_err::read_dir(&root)?.collect::<io::Result<Vec<_>>>()?;
         let shown: Vec<_> = entries.iter().filter(|entry| entry.file_name() != MARK).collect();
         match shown[..] {
             [only] if only.path().is_dir() && !is_split(&only.file_name().to_string_lossy()) => root = only.path(),
@@ -57,7 +57,7 @@ pub(super) fn extract_zip(file: &Path, folder: &Path) -> Result<()> {
         }
         why => damaged(file, why),
     };
-    let mut archive = ZipArchive::new(std::io::BufReader::new(File::open(file)?)).map_err(fault)?;
+    let mut archive = ZipArchive::new(io::BufReader::new(File::open(file)?)).map_err(fault)?;
     let slashed = |name: &str| name.replace('\\', "/");
     // What has no readable name is not wanted.
     let names: BTreeSet<String> = archive.file_names().flatten().map(|name| slashed(&name)).collect();
@@ -74,7 +74,7 @@ pub(super) fn extract_zip(file: &Path, folder: &Path) -> Result<()> {
 
 /// How many samples a tar has; `None`: it is a folder, or would have to be unpacked to know it.
 pub(super) fn sample_count(file: &Path, selection: &Selection) -> Result<Option<usize>> {
-    if file.to_string_lossy().to_lowercase().ends_with("gz") {
+    if is_compressed(file) {
         return Ok(None);
     }
     let members = members(file, selection, ("", usize::MAX))?;
@@ -138,17 +138,26 @@ pub(super) fn extract_tar(
 }
 
 fn members(file: &Path, selection: &Selection, how: (&str, usize)) -> Result<Members> {
-    let mut archive = Archive::new(tar_bytes(file)?);
+    // What need not be unpacked is passed over without being read.
+    let names = if is_compressed(file) {
+        tar_names(Archive::new(tar_bytes(file)?).entries())
+    } else {
+        tar_names(Archive::new(File::open(file)?).entries_with_seek())
+    };
+    Members::of(&names.map_err(|e| damaged(file, e))?, selection, how)
+        .map_err(|(what, hint)| Error::input(format!("{}: {what}", file.display())).hint(hint))
+}
+
+fn tar_names<R: Read>(entries: io::Result<Entries<R>>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in archive.entries().map_err(|e| damaged(file, e))? {
-        let entry = entry.map_err(|e| damaged(file, e))?;
+    for entry in entries? {
+        let entry = entry?;
         let kind = entry.header().entry_type();
         if is_file(kind) || kind == EntryType::Link {
             names.push(tar_name(&entry.path_bytes()));
         }
     }
-    Members::of(&names, selection, how)
-        .map_err(|(what, hint)| Error::input(format!("{}: {what}", file.display())).hint(hint))
+    Ok(names)
 }
 
 fn is_file(kind: EntryType) -> bool {

@@ -21,7 +21,7 @@ pub(super) use splits::{Chosen, choose};
 
 use super::find::DataFolder;
 use super::pictures;
-use crate::config::Selection;
+use crate::config::{Selection, has_pack_ending};
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::interrupt;
@@ -60,14 +60,11 @@ impl Kind {
 
     /// `None`: nothing that is opened here.
     fn of(name: &str) -> Option<Self> {
-        let name = name.to_lowercase();
-        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-        match () {
-            () if ends(&[".parquet"]) => Some(Self::Parquet),
-            () if ends(&[".tar", ".tar.gz", ".tgz"]) => Some(Self::Tar),
-            () if ends(&[".zip"]) => Some(Self::Zip),
-            () => None,
-        }
+        let lower = name.to_lowercase();
+        let ends = |kind: Self| lower.ends_with(kind.ending());
+        // The other endings are those of compressed tars.
+        let kind = [Self::Parquet, Self::Zip].into_iter().find(|kind| ends(*kind)).unwrap_or(Self::Tar);
+        has_pack_ending(name).then_some(kind)
     }
 }
 
@@ -301,11 +298,15 @@ fn damaged(file: &Path, why: impl std::fmt::Display) -> Error {
         .hint("download or make it again; other programs that open it can show whether it is whole")
 }
 
+/// Whether a tar archive is compressed, by its name.
+fn is_compressed(file: &Path) -> bool {
+    file.to_string_lossy().to_lowercase().ends_with("gz")
+}
+
 /// A tar archive's bytes, unpacked where it is compressed.
 fn tar_bytes(file: &Path) -> Result<Box<dyn Read>> {
     let open = io::BufReader::with_capacity(1 << 20, File::open(file)?);
-    let name = file.to_string_lossy().to_lowercase();
-    if name.ends_with("gz") {
+    if is_compressed(file) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(open)));
     }
     Ok(Box::new(open))
