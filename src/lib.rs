@@ -28,7 +28,9 @@
 //!
 //! # Rooms
 //!
-//! In order of dependence: a room may use those above it, never one below (a test holds this).
+//! In order of dependence: a room may use those above it, never one below (a test holds this). Those from [`error`] to
+//! [`measure`], which report nothing and start nothing, lie in a crate of their own, [`tunelab_core`]: what is edited below them
+//! is built in half the time. They have the same names here.
 //!
 //! | room | what it does |
 //! |---|---|
@@ -50,13 +52,13 @@
 //! | [`pipeline`] | which family a model is, and its files as one [`pipeline::Pipeline`]; texts as [`pipeline::Conditioning`] |
 //! | [`assets`] | models and data sets found, fetched or unpacked, checked |
 //! | [`results`] | layout of a run's folder and the only writer of files in it |
-//! | [`report`] | curve, grid, table, sweeps, page: pure functions of the results tree; `table`, `diff`, `plot` and `report` |
 //! | [`device`] | which device computes, in what types, its memory, and how busy it is |
 //! | [`adapter`] | the ways to fine-tune, a file a method: what is trained, its count, its names in files, saving, loading |
 //! | [`train`] | examples, objective, optimizers, trainer, checkpoints, evaluation loss |
+//! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
+//! | [`report`] | curve, grid, table, sweeps, page: pure functions of the results tree; `table`, `diff`, `plot` and `report` |
 //! | [`plan`] | what a plan trains and needs: counts, memory, files, time; `check` and `plan` |
 //! | [`sample`] | prompt and seed → picture; `sample` |
-//! | [`measure`] | images → subject and prompt fidelity, by encoders; `measure` |
 //! | [`run`] | the recipe; `run`, several at once too |
 //! | [`sheet`] | what the network will see of a data set, as a sheet and a page; `data` |
 //! | [`slurm`] | runs handed to a cluster's Slurm, and how far each is; `submit` and `status` |
@@ -86,7 +88,7 @@
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`;
-//!    code without the compiler's checks is forbidden here and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
+//!    code without the compiler's checks is forbidden here and in [`tunelab_core`] and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
 //!    blocks of memory and a GPU's kernels and libraries are called, and loops of values run without checks.
 //!
 //! # Where to add what
@@ -120,33 +122,16 @@
 
 #![forbid(unsafe_code)]
 
-pub mod adapter;
-pub mod assets;
+pub use tunelab_core::{
+    adapter, assets, builtin, cli, config, data, device, diffusion, error, hash, interrupt, lock, measure, metrics,
+    model, numbers, pipeline, progress, random, results, train, weights,
+};
+
 pub mod bench;
-pub mod builtin;
-pub mod cli;
-pub mod config;
-pub mod data;
-pub mod device;
-pub mod diffusion;
-pub mod error;
-pub mod hash;
-pub mod interrupt;
-pub mod lock;
-pub mod measure;
-pub mod metrics;
-pub mod model;
-pub mod numbers;
-pub mod pipeline;
 pub mod plan;
-pub mod progress;
-pub mod random;
 pub mod report;
-pub mod results;
 pub mod run;
 pub mod sample;
 pub mod serve;
 pub mod sheet;
 pub mod slurm;
-pub mod train;
-pub mod weights;

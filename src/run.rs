@@ -20,9 +20,11 @@ mod resample;
 mod run_inputs;
 mod several;
 mod sources;
+mod versions;
 
 pub use several::run;
 pub use sources::pictures;
+pub use versions::versions;
 
 use crate::adapter;
 use crate::assets::Reach;

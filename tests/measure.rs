@@ -399,7 +399,7 @@ fn judged() -> (Encoder, Seen) {
 }
 
 fn corgi() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/corgi")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets/corgi")
 }
 
 #[test]

@@ -27,8 +27,8 @@ use tunelab::report::losses::{Losses, smooth, thin};
 use tunelab::report::{curve, grid, table, text};
 use tunelab::results::{
     Counts, ElapsedSoFar, Gpu, Hashes, ImageMetadata, Loss, LossLog, LossRow, Machine, Opened, PeakMemory, RunDir,
-    RunRecord, SampleSet, Seconds, StandIn, Status, Timing, TrainingSummary, Versions, read_text, run_folder, slug,
-    write_atomic, write_png, write_with,
+    RunRecord, SampleSet, Seconds, StandIn, Status, Timing, TrainingSummary, read_text, run_folder, slug, write_atomic,
+    write_png, write_with,
 };
 
 const PLAN: &str = "seed = 7\n\n[eval]\nprompts = [\"a dog\", \"a cat\"]\n";
@@ -62,7 +62,7 @@ fn record(name: &str) -> RunRecord {
         metrics: None,
         device_busy_percent: None,
         cuda_graphs: None,
-        versions: Versions::of_this_build(),
+        versions: tunelab::run::versions(),
         machine: Machine {
             os: "Debian GNU/Linux 12".to_string(),
             kernel: Some("6.1.0".to_string()),

@@ -10,10 +10,11 @@ fn rooms() -> Vec<String> {
     rows.map(|(room, _)| room.to_owned()).filter(|room| !room.contains("::")).collect()
 }
 
-/// Every file of the program.
+/// Every file of the program and of its core.
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     files(Path::new("src"), &mut found);
+    files(Path::new("crates/tunelab-core/src"), &mut found);
     found.retain(|file| file.extension().is_some_and(|ending| ending == "rs"));
     found
 }
@@ -25,9 +26,10 @@ fn files(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The room that a source belongs to; none of the page itself and of `main.rs`.
+/// The room that a source belongs to; none of the crates' pages and of `main.rs`.
 fn room(file: &Path) -> Option<String> {
-    let first = file.components().nth(1).unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+    let below = file.components().skip_while(|part| part.as_os_str() != "src").nth(1).unwrap();
+    let first = below.as_os_str().to_str().unwrap().trim_end_matches(".rs");
     (!["lib", "main"].contains(&first)).then(|| first.to_owned())
 }
 

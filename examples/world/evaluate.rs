@@ -145,7 +145,7 @@ mod tests {
     /// The program's judge about the pictures of the shipped evaluation: every number that stands in it.
     #[test]
     fn the_shipped_evaluation_is_what_the_judge_says_of_its_pictures() -> Result<()> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets/mini");
         let sheet = load_image(&folder.join("evaluation.png"))?;
         let framed = SIDE + 2 * FRAME;
         let gap = framed / 16;

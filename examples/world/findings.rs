@@ -1,6 +1,6 @@
 //! `world findings`: the report's findings in miniature, as one table.
 //!
-//! In: results trees of `tunelab run assets/mini/findings.toml`, one tree for each seed, and the judge. Out: Markdown with a
+//! In: results trees of `tunelab run crates/tunelab-core/assets/mini/findings.toml`, one tree for each seed, and the judge. Out: Markdown with a
 //! row for each way of fine-tuning and prompt: mean and standard deviation over the trees of what the run's own
 //! samples show. Rows above say what the model drew before, and what drawn pictures of the world and of the subject
 //! show: the ends of each scale.

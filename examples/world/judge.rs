@@ -94,7 +94,7 @@ mod tests {
     /// What is compiled in knows the world, and the subject by its coat.
     #[test]
     fn the_shipped_judge_is_right_about_drawn_pictures() -> Result<()> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini/judge.safetensors");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets/mini/judge.safetensors");
         let judge = Judge::open(&file, &Device::Cpu)?;
         let exam = crate::lesson::examine(&judge, 256, 11, None)?;
         for (question, least) in [0.95, 0.98, 0.98, 0.98, 0.95].into_iter().enumerate() {

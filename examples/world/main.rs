@@ -115,7 +115,7 @@ enum Command {
     Judge(Learn),
     /// Draw held-out captions with a model and judge the pictures
     Evaluate(evaluate::Evaluate),
-    /// Print what the runs of assets/mini/findings.toml found, as one table
+    /// Print what the runs of crates/tunelab-core/assets/mini/findings.toml found, as one table
     Findings(findings::Findings),
 }
 

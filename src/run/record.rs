@@ -6,12 +6,13 @@
 
 use super::Experiment;
 use super::run_inputs::RunInputs;
+use super::versions::versions;
 use crate::adapter;
 use crate::config::{Dtype, Objective};
 use crate::device;
 use crate::error::{Error, Kind, Result};
 use crate::results::{
-    Counts, LOSS_CSV, Machine, PeakMemory, RunRecord, SampleSet, Seconds, StandIn, Status, TrainingSummary, Versions,
+    Counts, LOSS_CSV, Machine, PeakMemory, RunRecord, SampleSet, Seconds, StandIn, Status, TrainingSummary,
     peak_memory_mib, sample_name, weights_name,
 };
 use crate::train::checkpoint::Checkpoint;
@@ -166,7 +167,7 @@ impl Experiment<'_> {
             peak_memory: self.peak_memory(),
             device_busy_percent: end.device_busy_percent,
             cuda_graphs,
-            versions: Versions::of_this_build(),
+            versions: versions(),
             machine: Machine::detect(),
             hashes: with.hashes.clone(),
             warnings: Vec::new(),

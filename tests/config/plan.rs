@@ -141,8 +141,8 @@ fn everything_that_is_written_reaches_the_plan() {
         &[
             "metrics.reference=tests",
             "metrics.paths.dino_vits16=src",
-            "metrics.paths.clip_vit_b32=src/model",
-            "metrics.paths.clip_vit_l14=src/data",
+            "metrics.paths.clip_vit_b32=tests/model",
+            "metrics.paths.clip_vit_l14=tests/data",
         ],
     );
     let here = std::env::current_dir().expect("a working folder").canonicalize().expect("it exists");
@@ -213,8 +213,8 @@ fn everything_that_is_written_reaches_the_plan() {
 
     [metrics.paths]
     dino_vits16 = "HERE/src"
-    clip_vit_b32 = "HERE/src/model"
-    clip_vit_l14 = "HERE/src/data"
+    clip_vit_b32 = "HERE/tests/model"
+    clip_vit_l14 = "HERE/tests/data"
     "#);
 }
 

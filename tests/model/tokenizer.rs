@@ -56,7 +56,7 @@ fn added_tokens_have_the_ids_of_transformers() {
         let (name, files, ids) = (&folder["name"], folder["files"].as_object().unwrap(), &folder["ids"]);
         let dir = tempfile::tempdir().unwrap();
         if !files.contains_key("tokenizer.json") {
-            for base in fs_err::read_dir("assets/mini/tokenizer").unwrap() {
+            for base in fs_err::read_dir("crates/tunelab-core/assets/mini/tokenizer").unwrap() {
                 let path = base.unwrap().path();
                 fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
             }

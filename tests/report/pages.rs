@@ -12,8 +12,12 @@ use tunelab::results::{LOSS_CSV, MetricRecord, MetricsRecord, SetMetrics};
 fn runs_with_files(results: &Path) -> tunelab::report::runs::Runs {
     let mut runs = runs(results);
     for run in &mut runs.finished {
-        run.record.versions =
-            Versions { tunelab: "1.2.3".into(), commit: Some("c0ffee".into()), rustc: None, crates: [].into() };
+        run.record.versions = tunelab::results::Versions {
+            tunelab: "1.2.3".into(),
+            commit: Some("c0ffee".into()),
+            rustc: None,
+            crates: [].into(),
+        };
         run.record.hashes.data.insert("dog <1>.jpg".into(), "0123456789abcdef0123".into());
         for name in ["loss.png", "loss.svg", "grid.png"] {
             fs::write(run.path.join(name), "").unwrap();

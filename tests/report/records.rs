@@ -70,7 +70,7 @@ fn the_keys_of_run_json_are_a_contract() {
 
 #[test]
 fn this_build_and_this_machine_are_known() {
-    let versions = Versions::of_this_build();
+    let versions = tunelab::run::versions();
     assert_eq!(versions.tunelab, env!("CARGO_PKG_VERSION"));
     assert!(versions.crates["candle-core"].starts_with("0.11."), "{versions:?}");
     assert!(versions.rustc.unwrap().starts_with("rustc "));

@@ -243,7 +243,7 @@ fn a_reference_of_its_own_is_compared_with_and_the_nearest_is_of_the_training() 
     let world = World::new();
     fs_err::create_dir(world.path("held")).expect("writable");
     for name in ["0.png", "1.png"] {
-        let corgi = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/corgi");
+        let corgi = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets/corgi");
         fs_err::copy(corgi.join(name.replace('0', "2")), world.path("held").join(name)).expect("writable");
     }
     let own = [&BUILTIN[..], &["--set", "train.steps=2", "--set", "metrics.reference=held"]].concat();

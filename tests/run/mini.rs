@@ -34,7 +34,7 @@ fn pictures(folder: &Path) -> Vec<Rgb> {
 
 /// The mean, over these pictures, of the distance to the nearest of the subject's: 0 for the same colours, 2 for none in common.
 fn distance(folder: &Path) -> f64 {
-    let subject = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/corgi");
+    let subject = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets/corgi");
     let subject: Vec<_> = pictures(&subject).iter().map(histogram).collect();
     let drawn = pictures(folder);
     let nearest = |picture: &Rgb| {

@@ -82,7 +82,7 @@ Examples:
   tunelab measure --images results/dreambooth_dog/samples/tuned --reference photographs
   tunelab measure --images drawn --reference photographs --prompts-from drawn/metadata.jsonl --identifier sks --json
   tunelab measure --images drawn --prompt \"a dog on the beach\" --encoder clip_vit_b32=/models/clip-vit-base-patch32
-  tunelab measure --images results/try/samples/tuned/a-dog --reference assets/corgi --prompt \"a dog\" --encoders builtin
+  tunelab measure --images results/try/samples/tuned/a-dog --reference photographs --prompt \"a dog\" --encoders builtin
 
 dino, clip_i    mean cosine of all images to all photographs: subject fidelity, higher is nearer
 subject         the same by builtin

@@ -106,7 +106,7 @@ fn advice(key: &str, section: &str, asked: &BTreeMap<String, Vec<String>>) -> St
 
 /// The name that `word` is a slip of (`rnak`), the beginning (`warmup`), a longer form
 /// (`num_train_epochs`) or the initials (`lr`).
-pub(crate) fn similar<'k>(word: &str, names: &[&'k str]) -> Option<&'k str> {
+pub fn similar<'k>(word: &str, names: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let distance = |name: &str| {
         let beginning: String = name.chars().take(word.chars().count().max(4)).collect();

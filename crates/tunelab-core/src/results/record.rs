@@ -147,16 +147,3 @@ pub struct Versions {
     /// The crates that can change the numbers.
     pub crates: BTreeMap<String, String>,
 }
-
-impl Versions {
-    /// What this program was built from.
-    pub fn of_this_build() -> Self {
-        let crates = option_env!("TUNELAB_CRATES").unwrap_or_default().split(',');
-        Self {
-            tunelab: env!("CARGO_PKG_VERSION").to_string(),
-            commit: option_env!("TUNELAB_COMMIT").map(str::to_string),
-            rustc: option_env!("TUNELAB_RUSTC").map(str::to_string),
-            crates: crates.filter_map(|entry| entry.split_once(' ')).map(|(k, v)| (k.into(), v.into())).collect(),
-        }
-    }
-}
