@@ -4,7 +4,7 @@
 //! each only a thumbnail is kept.
 
 use crate::data::{Cut, Mask, Picture, Rgb, Shapes, resize_to};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Tokenizers;
 use crate::progress::Bar;
@@ -93,16 +93,20 @@ pub(super) fn look(
     caption: &(impl Fn(&str) -> Result<Caption> + Sync),
     bar: &Bar,
 ) -> Result<Vec<Look>> {
-    let mut all = Vec::with_capacity(pictures.len());
+    let (mut all, mut broken) = (Vec::with_capacity(pictures.len()), Vec::new());
     for some in pictures.chunks(32) {
         interrupt::check_process()?;
         let looks: Vec<Result<Look>> = some.par_iter().map(|picture| one(picture, shapes, masked, caption)).collect();
         for look in looks {
-            all.push(look?);
+            match look {
+                Ok(look) => all.push(look),
+                Err(error) if error.kind() == Kind::Input => broken.push(error),
+                Err(error) => return Err(error),
+            }
             bar.inc(1);
         }
     }
-    Ok(all)
+    Error::several(broken, |count| format!("{count} images cannot be used")).map_or(Ok(all), Err)
 }
 
 fn one(

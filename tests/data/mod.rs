@@ -4,4 +4,5 @@ mod cache;
 mod captions;
 mod dataset;
 mod formats;
-mod pixels;
+pub mod pixels;
+pub mod structure;

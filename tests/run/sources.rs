@@ -10,6 +10,7 @@ use tunelab::data::{load_image, resize_short_side, to_tensor};
 use tunelab::measure::judge::{ANIMALS, COATS, Judge, SUBJECTS_COAT};
 
 use super::world::{World, fixture, tree};
+use crate::data::structure::damaged;
 
 /// Two sources: three dogs with a prompt, of which the loss counts twice; two cats with captions, each seen twice.
 const SOURCES: &str = "
@@ -315,4 +316,29 @@ fn a_long_prompt_is_read_in_chunks_for_training_and_drawing() {
     world.done(&["sample", "results/a", "--prompt", &long, "-o", "drawn"]);
     let name = tree(&world.path("drawn")).into_iter().find(|name| name.ends_with("/0.png")).expect("a picture");
     assert!(load_image(&world.path(&format!("drawn/{name}"))).expect("a picture") == picture("a", "tuned"));
+}
+
+/// A folder of more images than are decoded to check it, three of them damaged where only their pixels show it.
+#[test]
+fn broken_images_of_a_large_folder_are_all_told_and_what_was_made_of_the_others_stays() {
+    let world = World::new();
+    let good = fs_err::read(fixture("resize/formats/grey.jpg")).expect("it is there");
+    for index in 0..257 {
+        let bytes = if [9, 40, 200].contains(&index) { damaged(&good) } else { good.clone() };
+        world.write(&format!("dog/{index:03}.jpg"), bytes);
+    }
+    let run = ["run", "a.toml", "--set", "train.steps=1", "--set", "eval.prompts=[]"];
+    world.refused(
+        &run,
+        &["3 images cannot be used", "009.jpg` is damaged", "040.jpg` is", "200.jpg` is", "skip_broken"],
+    );
+    let latents = || tree(&world.path("results/.cache/latents")).len();
+    assert!(latents() > 0);
+    world.done(&[&run[..], &["--set", "dataset.skip_broken=true"]].concat()).has(&["left out: `009.jpg`"]);
+    for index in [9, 40, 200] {
+        world.write(&format!("dog/{index:03}.jpg"), &good);
+    }
+    let made = latents();
+    world.done(&[&run[..], &["--set", "name=mended"]].concat());
+    assert_eq!(latents(), made, "equal images have equal latents, which are made once");
 }

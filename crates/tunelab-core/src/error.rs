@@ -8,6 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Errors that are listed in one; more would fill the screen many times over.
+const MAX_LISTED: usize = 20;
+
 /// What kind of failure this is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -79,6 +82,21 @@ impl Error {
     /// A failed run: exit code 1.
     pub fn run(message: impl Into<String>) -> Self {
         Self::new(Kind::Run, message)
+    }
+
+    /// Several errors of one kind as one, under a message that says how many they are, with the first one's remedy; a single one as it
+    /// is. `None` of none.
+    pub fn several(errors: Vec<Self>, message: impl FnOnce(usize) -> String) -> Option<Self> {
+        let count = errors.len();
+        if count < 2 {
+            return errors.into_iter().next();
+        }
+        let mut causes: Vec<String> = errors.iter().take(MAX_LISTED).map(Self::line).collect();
+        if count > MAX_LISTED {
+            causes.push(format!("and {} more", count - MAX_LISTED));
+        }
+        let first = errors.into_iter().next()?;
+        Some(Self { message: message(count), causes, ..first })
     }
 
     /// Asked to stop: exit code 129, 130, 138 or 143.

@@ -24,6 +24,7 @@ use super::folder::{CAPTION_ENDINGS, Entries, JSON, METADATA, is_caption, pictur
 use super::image::{BROKEN_HINT, Rgb, decode, read_picture};
 use super::mask::{MASK_ENDING, is_named_mask};
 use super::name::{key, listed, shortened, slashed as name};
+use super::structure::whole_size;
 use super::wording::Wordings;
 use crate::config::{CaptionFrom, CaptionRules, Selection, TRIGGER, has_pack_ending};
 use crate::error::{Error, Result};
@@ -32,6 +33,9 @@ use crate::hash::sha256;
 /// Problems listed in one error, and files left out that are told one by one; a folder of the wrong kind would fill the screen many
 /// times over.
 const MAX_LISTED: usize = 20;
+
+/// A folder of so many images is not decoded to check it: that would take as long as all that is done before the first step.
+const LARGE: usize = 256;
 
 /// The remedy for a picture that nothing describes.
 const UNCAPTIONED_HINT: &str = "set `prompt` in [dataset], or give each picture a caption: a row in `metadata.jsonl`, or `x.txt` or \
@@ -42,7 +46,7 @@ const REPEATS_HINT: &str = "make each such folder a source: [[dataset.sources]] 
                             its name's number says";
 
 /// One picture of a dataset: checked, hashed and captioned. Its pixels are decoded when they are asked for, so a folder of
-/// any size fits in memory.
+/// any size fits in memory; in a large folder for the first time ([`Check`]).
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// Relative to the folder of the pictures.
@@ -88,14 +92,21 @@ impl Picture {
         &self.file
     }
 
-    /// Decodes the picture. Fails when the file is no longer what it was when the dataset was loaded.
+    /// Decodes the picture.
+    ///
+    /// # Errors
+    /// The file is no longer what it was when the dataset was loaded, or is damaged where only its pixels show it.
     pub fn image(&self) -> Result<Rgb> {
         let file = self.file.display();
         let bytes = read_picture(&self.file).map_err(|reason| Error::run(format!("`{file}` {reason}")))?;
         if sha256(&bytes) != self.sha256 {
             return Err(Error::run(format!("`{file}` has changed since the run began")));
         }
-        decode(&bytes).map_err(|reason| Error::run(format!("`{file}` {reason}")))
+        let image = decode(&bytes).and_then(|image| {
+            let is_known = (image.width, image.height) == (self.width, self.height);
+            if is_known { Ok(image) } else { Err("is damaged: its pixels are fewer than its header says".to_owned()) }
+        });
+        image.map_err(|reason| Error::input(format!("`{file}` {reason}")).hint(BROKEN_HINT))
     }
 
     /// Its name in the folder, for records: with `/` on every system, and other than every other picture's whatever bytes the
@@ -179,7 +190,8 @@ pub fn load_captioned(
     }
     let shared = Arc::new(rules.clone());
     let mut with_trigger = 0;
-    let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path), path)).collect();
+    let how = if skip_broken || images.len() < LARGE { Check::Pixels } else { Check::Structure };
+    let checked: Vec<_> = images.into_par_iter().map(|path| (check(&base, &path, how), path)).collect();
     let mut pictures = Vec::new();
     for (result, path) in checked {
         match result.map(|content| (content, captions.of(&base, &path))) {
@@ -231,7 +243,7 @@ fn trigger_warning(prompt: Option<&str>, rules: &CaptionRules, with_trigger: usi
 /// # Errors
 /// One of them is missing or no picture.
 pub fn load_pictures(base: &Path, paths: impl IntoIterator<Item = PathBuf>, caption: &str) -> Result<Vec<Picture>> {
-    let load = |path: PathBuf| match check(base, &path) {
+    let load = |path: PathBuf| match check(base, &path, Check::Pixels) {
         Ok(content) => Ok(content.into_picture(base, path, Wordings::of(caption))),
         Err(reason) => Err(Error::run(format!("`{}` {reason}", base.join(path).display()))),
     };
@@ -389,14 +401,31 @@ impl Content {
     }
 }
 
-fn check(base: &Path, path: &Path) -> std::result::Result<Content, String> {
+/// How an image file is checked when its folder is loaded.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    /// Its pixels are decoded: what is damaged is told before anything is fetched or computed.
+    Pixels,
+    /// What its structure shows, and its pixels only where that leaves a doubt. The rest is decoded once, when latents are made of
+    /// it, and told then.
+    Structure,
+}
+
+fn check(base: &Path, path: &Path, how: Check) -> std::result::Result<Content, String> {
     if has_pack_ending(&path.to_string_lossy()) {
         return Err("holds packed images, which are read only where no image files lie beside it, and of `path`, `repo` or `modelscope` of \
                     [dataset] or of one of [[dataset.sources]] (with `prior = true` for class images)"
             .to_owned());
     }
     let bytes = read_picture(&base.join(path))?;
-    let Rgb { width, height, .. } = decode(&bytes)?;
+    let whole = match how {
+        Check::Structure => whole_size(&bytes),
+        Check::Pixels => None,
+    };
+    let (width, height) = match whole {
+        Some(size) => size,
+        None => decode(&bytes).map(|image| (image.width, image.height))?,
+    };
     Ok(Content { sha256: sha256(&bytes), width, height })
 }
 

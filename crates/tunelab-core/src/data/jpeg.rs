@@ -133,6 +133,6 @@ pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 ///
 /// The decoder may fill what is missing with grey and say nothing, and looking at the last two bytes alone is not enough: an
 /// embedded thumbnail ends in the same marker, and phones append data after it.
-fn is_whole(bytes: &[u8]) -> bool {
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
     segments(bytes).any(|(marker, _)| marker == EOI)
 }

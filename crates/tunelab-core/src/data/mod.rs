@@ -22,6 +22,7 @@ mod orientation;
 mod quotes;
 mod resize;
 mod shapes;
+mod structure;
 mod survey;
 mod text;
 mod transform;

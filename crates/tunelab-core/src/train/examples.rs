@@ -19,9 +19,6 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// Problems listed in one error.
-const MAX_LISTED: usize = 20;
-
 /// All pictures with their captions, ready for training.
 pub struct Examples {
     pictures: Vec<Example>,
@@ -394,18 +391,7 @@ fn masks(all: &[Planned]) -> Result<Vec<Option<Mask>>> {
             Err(error) => errors.push(error),
         }
     }
-    if errors.len() > 1 {
-        let hint = errors[0].remedy().unwrap_or_default().to_owned();
-        let mut all = Error::input(format!("{} masks cannot be used", errors.len()));
-        for error in errors.iter().take(MAX_LISTED) {
-            all = all.cause(error.line());
-        }
-        if errors.len() > MAX_LISTED {
-            all = all.cause(format!("and {} more", errors.len() - MAX_LISTED));
-        }
-        return Err(all.hint(hint));
-    }
-    if let Some(error) = errors.pop() {
+    if let Some(error) = Error::several(errors, |count| format!("{count} masks cannot be used")) {
         return Err(error);
     }
     if masks.iter().all(Option::is_none) {

@@ -6,10 +6,11 @@
 use super::examples::{CLASS_LATENTS, LATENTS, Latents, Planned, Role, Sources};
 use crate::data::{self, Cache, Rgb};
 use crate::device;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::hash;
 use crate::model::vae::{LatentDistribution, Vae};
 use candle_core::Device;
+use rayon::in_place_scope;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -30,21 +31,49 @@ pub(super) fn of(all: &[Planned], role: Role, from: &Sources) -> Result<Vec<Late
     let entries: Vec<Entry> = all.iter().map(|planned| Entry::new(planned, from)).collect();
     let bar = from.progress.bar(if role == Role::Instance { LATENTS } else { CLASS_LATENTS }, all.len() as u64);
     let mut latents = Vec::with_capacity(all.len());
-    for some in entries.chunks(AHEAD) {
-        // Only what can cross threads goes there: a device may not. They are those of this thread's pool, which may be this one alone.
-        let cache = from.cache;
-        let read: Vec<Result<Option<Rgb>>> = some.par_iter().map(|entry| entry.read_if_needed(cache)).collect();
-        for (entry, read) in some.iter().zip(read) {
-            from.interrupt.check()?;
-            latents.push(match read? {
-                Some(resized) if !entry.planned.how.center_crop => Latents::Live(resized),
-                crop => Latents::Cached(entry.distributions(crop, from)?),
-            });
-            bar.inc(1);
-        }
+    // Only what can cross threads goes there: a device may not. They are those of this thread's pool, which may be this one alone.
+    let cache = from.cache;
+    let read = |some: &[Entry]| -> Vec<Result<Option<Rgb>>> {
+        some.par_iter().map(|entry| entry.read_if_needed(cache)).collect()
+    };
+    let mut chunks = entries.chunks(AHEAD);
+    let mut some = chunks.next().unwrap_or_default();
+    let mut images = read(some);
+    while !some.is_empty() {
+        let next = chunks.next().unwrap_or_default();
+        let mut next_images = Vec::new();
+        // While the VAE sees these, the next are decoded.
+        in_place_scope(|scope| -> Result<()> {
+            scope.spawn(|_| next_images = read(next));
+            for (entry, image) in some.iter().zip(images.drain(..)) {
+                from.interrupt.check()?;
+                latents.push(match image? {
+                    Some(resized) if !entry.planned.how.center_crop => Latents::Live(resized),
+                    crop => Latents::Cached(entry.distributions(crop, from)?),
+                });
+                bar.inc(1);
+            }
+            Ok(())
+        })
+        .or_else(|error| Err(with_all_broken(error, &entries[latents.len()..], from)?))?;
+        (some, images) = (next, next_images);
     }
     bar.finish();
     Ok(latents)
+}
+
+/// Where an image is broken, one error for it and for all behind it that are too; any other error as it is.
+fn with_all_broken(error: Error, rest: &[Entry], from: &Sources) -> Result<Error> {
+    if error.kind() != Kind::Input {
+        return Ok(error);
+    }
+    let mut broken = Vec::new();
+    for some in rest.chunks(AHEAD) {
+        from.interrupt.check()?;
+        let errors: Vec<Error> = some.par_iter().filter_map(|entry| entry.read_if_needed(from.cache).err()).collect();
+        broken.extend(errors);
+    }
+    Ok(Error::several(broken, |count| format!("{count} images cannot be used")).unwrap_or(error))
 }
 
 /// One picture and the keys of its two sides in the cache.
