@@ -700,3 +700,26 @@ fn what_is_null_in_a_configuration_is_as_if_it_were_not_there() {
     assert_eq!(schedule.len(), 1000);
     assert!(schedule_with(&json!({ "thresholding": true })).is_err());
 }
+
+#[test]
+fn the_class_of_a_configuration_is_a_sampler_if_that_is_built() {
+    let of = |changes: Value| Sampler::of_model(&schedule_with(&changes).unwrap());
+    let classes = [
+        ("PNDMScheduler", Sampler::Pndm),
+        ("DDIMScheduler", Sampler::Ddim),
+        ("EulerAncestralDiscreteScheduler", Sampler::EulerA),
+        ("DPMSolverMultistepScheduler", Sampler::Dpmpp2m),
+        ("HeunDiscreteScheduler", Sampler::Heun),
+        ("EulerDiscreteScheduler", Sampler::Euler),
+        ("UniPCMultistepScheduler", Sampler::UniPc),
+    ];
+    assert_eq!(classes.len(), Sampler::ALL.len());
+    for (class, sampler) in classes {
+        assert_eq!(of(json!({"_class_name": class})), Some(sampler));
+    }
+    for class in [json!("LCMScheduler"), json!("DPMSolverSDEScheduler"), Value::Null] {
+        assert_eq!(of(json!({"_class_name": class})), None);
+    }
+    let sde = json!({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"});
+    assert_eq!(of(sde), None);
+}

@@ -12,6 +12,7 @@ use crate::config::local;
 use crate::config::{Dtype, Plan, SampleParams, Source};
 use crate::data::Rgb;
 use crate::device;
+use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pipeline::load::passed_over;
@@ -125,7 +126,7 @@ impl Settings {
 
 /// `tunelab sample`: draws every prompt's pictures and the grid of all.
 pub fn command(args: &SampleArgs) -> Result<()> {
-    let settings = Settings::new(args)?;
+    let mut settings = Settings::new(args)?;
     let targets = targets(args, &settings)?;
     let interrupt = Interrupt::install()?;
     let progress = Progress::from_env();
@@ -142,6 +143,9 @@ pub fn command(args: &SampleArgs) -> Result<()> {
     let own = device::check_type(&device, settings.dtype, false).map_or(Dtype::F32, |()| settings.dtype);
     let dtype = asked.unwrap_or(own);
     let files = assets::find_model(&settings.model, &progress)?;
+    if args.model.is_some() && args.sampler.is_none() {
+        settings.params.sampler = Sampler::of_model(&files.noise_schedule()?).unwrap_or(settings.params.sampler);
+    }
     settings.trained_on.iter().try_for_each(|record| check_base(record, &files.root, files.hashes()?))?;
     passed_over(&files)?.into_iter().for_each(|text| progress.warn(text));
     let pipeline = load(&files, settings.lora.as_ref(), &device, dtype)?.with_text_chunks(settings.chunks);

@@ -235,3 +235,35 @@ fn folders_that_cannot_take_pictures_are_refused_first() {
     world.refused(&["sample", "dog", "--prompt", "x", "-o", "out"], &["dog", "plan.toml", "hint:"]);
     world.refused(&["sample", "--model", "nowhere", "--prompt", "x", "-o", "out"], &["nowhere", "owner/name"]);
 }
+
+#[test]
+fn the_class_in_the_models_scheduler_config_chooses_the_sampler() {
+    let world = World::new();
+    let file = world.model().join("scheduler/scheduler_config.json");
+    let text = fs_err::read_to_string(&file).expect("it is there");
+    let with = |class: &str| fs_err::write(&file, text.replace("PNDMScheduler", class)).expect("writable");
+    let draw = |more: &[&str]| {
+        let args = ["sample", "--model", "model", "--steps", "3", "--prompt", "a dog", "-o", "out"];
+        world.done(&[&args[..], more].concat());
+        let drawn = pixels(&world, "out");
+        fs_err::remove_dir_all(world.path("out")).expect("it is there");
+        drawn
+    };
+    let eval = ["--set", "model.path=model", "--set", "eval.steps=3"];
+    let planned = |more: &[&str]| world.done(&[&["plan", "a.toml"][..], &eval, more].concat()).out;
+    for (class, sampler) in [
+        ("DDIMScheduler", "ddim"),
+        ("EulerAncestralDiscreteScheduler", "euler_a"),
+        ("DPMSolverMultistepScheduler", "dpmpp_2m"),
+        // Not built: as the family's pipeline.
+        ("LCMScheduler", "pndm"),
+    ] {
+        with(class);
+        assert!(draw(&[]) == draw(&["--sampler", sampler]), "{class}");
+        assert_eq!(planned(&[]), planned(&["--set", &format!("eval.sampler={sampler}")]), "{class}");
+    }
+    with("DDIMScheduler");
+    assert!(draw(&[]) != draw(&["--sampler", "pndm"]));
+    world.done(&["run", "a.toml", "--set", "model.path=model"]);
+    assert!(world.text("results/a/plan.toml").contains("sampler = \"ddim\""));
+}

@@ -109,7 +109,7 @@ fn plan(reader: &Reader, experiment: &Experiment, models: &Models) -> Plan {
     }
     images_while_training(&root.section("eval"), &mut plan);
     let model = models.of(&plan.model);
-    family_sampling(&root, model.family, &mut plan);
+    usual_sampling(&root, &model, &mut plan);
     eval_sampler(&root.section("eval"), &mut plan);
     metrics(&root.section("metrics"), &mut plan);
     buckets::resolve(&root.section("dataset"), model.multiple, &mut plan);
@@ -182,9 +182,12 @@ fn images_while_training(s: &Section, plan: &mut Plan) {
     }
 }
 
-/// What is not said of sampling is as the family's pipeline has it.
-fn family_sampling(root: &Section, family: Family, plan: &mut Plan) {
-    let (sampler, guidance_scale) = family.usual_sampling();
+/// What is not said of sampling is as the model's own pipeline has it, where the model is a folder or a file that is here; of others
+/// as the family's has it, so that a plan does not change with what was fetched.
+fn usual_sampling(root: &Section, model: &Model, plan: &mut Plan) {
+    let (usual, guidance_scale) = model.family.usual_sampling();
+    let own = model.schedule.as_deref().filter(|_| plan.model.is_here()).and_then(Sampler::of_model);
+    let sampler = own.unwrap_or(usual);
     let usual = |s: &Section, sample: &mut SampleParams, [sampler_key, guidance_key]: [&str; 2]| {
         if !s.has(sampler_key) {
             sample.sampler = sampler;

@@ -67,7 +67,7 @@ pub(super) struct Config {
     #[serde(skip)]
     pub file: PathBuf,
     #[serde(rename = "_class_name")]
-    class_name: Option<String>,
+    pub class_name: Option<String>,
     pub num_train_timesteps: usize,
     pub beta_start: f64,
     pub beta_end: f64,

@@ -63,6 +63,21 @@ impl Sampler {
         }
     }
 
+    /// The one that a model's own pipeline draws with: that of its configuration's class, if it is built with the options there.
+    pub fn of_model(schedule: &NoiseSchedule) -> Option<Self> {
+        let own = match schedule.class_name()? {
+            "PNDMScheduler" => Self::Pndm,
+            "DDIMScheduler" => Self::Ddim,
+            "EulerAncestralDiscreteScheduler" => Self::EulerA,
+            "DPMSolverMultistepScheduler" => Self::Dpmpp2m,
+            "HeunDiscreteScheduler" => Self::Heun,
+            "EulerDiscreteScheduler" => Self::Euler,
+            "UniPCMultistepScheduler" => Self::UniPc,
+            _ => return None,
+        };
+        SamplerRun::new(own, schedule, 20).is_ok().then_some(own)
+    }
+
     /// Whether diffusers spreads its noise levels as Karras et al. do, if that is asked for.
     pub fn has_karras(self) -> bool {
         match self {

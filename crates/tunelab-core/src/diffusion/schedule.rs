@@ -41,6 +41,11 @@ impl NoiseSchedule {
         Ok(Self { prediction_type: config.prediction()?, config, alphas_cumprod })
     }
 
+    /// diffusers' class that the configuration was written by, if it says so.
+    pub fn class_name(&self) -> Option<&str> {
+        self.config.class_name.as_deref()
+    }
+
     /// The same process with its betas rescaled so that the last timestep is pure noise (Lin et al., 2023), drawn from that
     /// timestep on: diffusers' `from_config` with `rescale_betas_zero_snr` and the spacing "trailing".
     ///
