@@ -43,8 +43,10 @@ holds "a LoRA step in bf16 is a graph" lora
 holds "and bench says so" grep -q '"cuda_graphs":true' "$work/json"
 holds "of at most 1,700 launches ($(launches))" at_most launches "$(launches)" 1700
 holds "of which at most 101 are cuDNN's" at_most convolutions "$(count 'in the graph' convolutions)" 101
-holds "no tensor of the LoRA is rounded by itself" bash -c "! grep -q ' cast_f32_bf16' '$work/log'"
-holds "one wait a step" at_most waits "$(count 'beside graphs, since the last one was launched' waits)" 1
+# Those in the graph: before it the weights are rounded, one by one.
+casts() { awk '/^card: in the graph/ { n = 0; on = 1 } /^card: beside/ { on = 0 } on && $3 == "cast_f32_bf16" { n = $2 } END { print n + 0 }' "$work/log"; }
+holds "the LoRA's tensors are not rounded one by one ($(casts) casts)" at_most casts "$(casts)" 10
+holds "one read a step, which is its wait" at_most reads "$(count 'beside graphs, since the last one was launched' 'from card')" 1
 
 lost() { CARD_LOSES_CAPTURES=1 CARD_COMPUTES=0 bench lora --dtype bf16 && grep -q '"cuda_graphs":false,.*"no_cuda_graphs":"' "$work/json"; }
 holds "a step that is no graph is told, with the reason" lost
