@@ -58,6 +58,18 @@ impl Check<'_> {
         self.agree("linear with LoRA", &operands, &|t| {
             ops::Weight::from(t[1].clone()).linear_lora(&t[0], Some(&t[2]), [&t[3], &t[4]], 0.75)
         });
+        // q, k and v together, and k and v; of the odd ones products of a batch have no algorithm.
+        for (what, [k, n, rank], parts) in
+            [("three", [320, 320, 4], 3), ("two", [768, 640, 4], 2), ("three odd", [35, 10, 3], 3)]
+        {
+            let (x, w, a, b) = ([2, 64, k], [parts * n, k], [rank, k], [n, rank]);
+            let mut operands = vec![Values(&x), Frozen(&w)];
+            operands.extend((0..parts).flat_map(|_| [Trained(&a), Trained(&b)]));
+            self.agree(&format!("linear with LoRA, {what} packed"), &operands, &|t| {
+                let adapters: Vec<[&Tensor; 2]> = t[2..].chunks(2).map(|ab| [&ab[0], &ab[1]]).collect();
+                ops::Weight::from(t[1].clone()).linear_lora_packed(&t[0], &adapters, 0.75)
+            });
+        }
     }
 
     fn convolutions(&mut self) {
@@ -89,6 +101,18 @@ impl Check<'_> {
             self.agree(&what, &[Values(&q), Values(&kv), Values(&kv)], &|t| {
                 ops::attention(&t[0], &t[1], &t[2], heads, mask)
             });
+        }
+        for (n, m, width, heads) in [(256, 256, 320, 8), (64, 77, 640, 8), (19, 3, 15, 3)] {
+            let (q, packed) = ([2, n, width], [2, m, 2 * width]);
+            let what = format!("{n} to {m}, {heads} heads of {}, packed", width / heads);
+            self.agree(&format!("attention, {what} k and v"), &[Values(&q), Values(&packed)], &|t| {
+                ops::attention_kv_packed(&t[0], &t[1], heads)
+            });
+            self.agree(
+                &format!("attention, {n} heads of {}, packed", width / heads),
+                &[Values(&[2, n, 3 * width])],
+                &|t| ops::attention_qkv_packed(&t[0], heads),
+            );
         }
         // The VAE's, which is never trained.
         let x = [1, 96, 512];

@@ -63,6 +63,60 @@ pub fn attention_with(
     node(y, q.dims(), [&q, &k, &v], move |dy, wanted| backward(body, &sizes, operands.each_ref(), dy, wanted))
 }
 
+/// Attention of a sequence to itself, whose queries, keys and values lie side by side: qkv [B, N,
+/// 3 · heads · d], as one product with the three weights one below the other makes them. The
+/// result is [B, N, heads · d].
+///
+/// # Errors
+///
+/// Of a wrong shape, and of the device.
+pub fn attention_qkv_packed(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, rows, all) = qkv.dims3()?;
+    if heads == 0 || !all.is_multiple_of(3 * heads) {
+        bail!("attention: q, k and v {:?} do not fit {heads} heads", qkv.dims());
+    }
+    let width = all / 3;
+    #[cfg(feature = "cuda")]
+    if cuda::supports(qkv) {
+        let of =
+            AttentionShape { batch, queries: rows, keys: rows, heads, d: width / heads, mask: AttentionMask::None };
+        if let Some(y) = cuda::attention::qkv_packed(qkv, of)? {
+            return Ok(y);
+        }
+    }
+    let _ = (batch, rows);
+    composed(&[qkv], |t| {
+        let [q, k, v] = [0, 1, 2].map(|i| t[0].narrow(2, i * width, width));
+        from_candle(&q?, &k?, &v?, heads, AttentionMask::None)
+    })
+}
+
+/// Attention of q [B, N, heads · d] to keys and values that lie side by side: kv [B, M, 2 · heads ·
+/// d]. The result is like q.
+///
+/// # Errors
+///
+/// Of a wrong shape, and of the device.
+pub fn attention_kv_packed(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, queries, width) = q.dims3()?;
+    let (_, keys, _) = kv.dims3()?;
+    if heads == 0 || !width.is_multiple_of(heads) || kv.dims() != [batch, keys, 2 * width] {
+        bail!("attention: q {:?}, k and v {:?} do not fit {heads} heads", q.dims(), kv.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::supports(q) {
+        let of = AttentionShape { batch, queries, keys, heads, d: width / heads, mask: AttentionMask::None };
+        if let Some(y) = cuda::attention::kv_packed(q, kv, of)? {
+            return Ok(y);
+        }
+    }
+    let _ = queries;
+    composed(&[q, kv], |t| {
+        let [k, v] = [0, 1].map(|i| t[1].narrow(2, i * width, width));
+        from_candle(&t[0], &k?, &v?, heads, AttentionMask::None)
+    })
+}
+
 /// The same from candle's operations: any device, any type.
 fn from_candle(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: AttentionMask) -> Result<Tensor> {
     let split = |t: &Tensor| t.reshape((t.dim(0)?, t.dim(1)?, heads, ()))?.transpose(1, 2)?.contiguous();

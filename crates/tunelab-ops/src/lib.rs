@@ -94,7 +94,7 @@ pub mod upsample;
 pub mod weight;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use attention::{attention, attention_with};
+pub use attention::{attention, attention_kv_packed, attention_qkv_packed, attention_with};
 pub use conv2d::conv2d;
 pub use elementwise::{add, add_channels, cast, masked, scale};
 pub use embedding::embedding;

@@ -31,7 +31,7 @@ use crate::gemm_bf16::packed_weight::PackedBf16;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm_bf16::unit::Unit;
 use crate::shapes::{ConvShape, Padding};
-use crate::tape::{node, operand, tracked};
+use crate::tape::{composed, node, operand, tracked};
 use crate::{conv2d, elementwise, linear};
 use candle_core::{DType, Result, Shape, Tensor};
 
@@ -140,6 +140,71 @@ impl Weight {
         let y = self.linear(x, bias)?;
         let low = elementwise::scale(&linear::linear(x, lora_a, None)?, factor)?;
         elementwise::add(&y, &linear::linear(&low, lora_b, None)?)
+    }
+
+    /// Several frozen weights of as many inputs each, one below the other, where one product with all
+    /// of them is faster than one with each: in a CUDA card's memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the card.
+    pub fn packed(parts: &[&Self]) -> Result<Option<Self>> {
+        #[cfg(feature = "cuda")]
+        {
+            let values = |weight: &&Self| match weight {
+                Self::Full(values) | Self::Half(values) if cuda::supports(values) && !values.is_variable() => {
+                    Some(values.clone())
+                }
+                _ => None,
+            };
+            if let Some(all) = parts.iter().map(values).collect::<Option<Vec<_>>>() {
+                let half = parts.iter().any(|weight| matches!(weight, Self::Half(_)));
+                let packed = Tensor::cat(&all, 0)?;
+                return Ok(Some(if half { Self::Half(packed) } else { Self::Full(packed) }));
+            }
+        }
+        let _ = parts;
+        Ok(None)
+    }
+
+    /// The i-th of so many weights that this one was packed of, in its memory.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be packed, which is not in a CUDA card's memory.
+    pub fn part(&self, i: usize, parts: usize) -> Result<Self> {
+        let part = |values: &Tensor| {
+            let rows = values.dim(0)? / parts;
+            values.narrow(0, i * rows, rows)
+        };
+        match self {
+            Self::Full(values) => part(values).map(Self::Full),
+            Self::Half(values) => part(values).map(Self::Half),
+            #[cfg(target_arch = "x86_64")]
+            Self::PackedBf16(_) => candle_core::bail!("tiles are not made of several weights"),
+        }
+    }
+
+    /// `x Wᵀ` of a packed weight, and for each of its parts `+ factor · (x Aᵀ) Bᵀ` with an adapter of
+    /// its own; none at all is no adapter. What the parts make lies side by side: [..., outputs of
+    /// all].
+    ///
+    /// # Errors
+    ///
+    /// Of adapters of different shapes, and of the device.
+    pub fn linear_lora_packed(&self, x: &Tensor, adapters: &[[&Tensor; 2]], factor: f64) -> Result<Tensor> {
+        if adapters.is_empty() {
+            return self.linear(x, None);
+        }
+        #[cfg(feature = "cuda")]
+        if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
+            return cuda::linear::linear_lora_packed(x, values, adapters, factor);
+        }
+        let part =
+            |(i, adapter): (usize, &[&Tensor; 2])| self.part(i, adapters.len())?.linear_lora(x, None, *adapter, factor);
+        let each = adapters.iter().enumerate().map(part).collect::<Result<Vec<Tensor>>>()?;
+        let last = x.rank() - 1;
+        composed(&each.iter().collect::<Vec<_>>(), |t| Tensor::cat(t, last))
     }
 
     /// The same in host memory: the update is added by the product that makes it, forward and

@@ -39,6 +39,9 @@ pub struct Parameters {
     pub weights: BTreeMap<String, Tensor>,
     /// Frozen weights in bf16 or f16 by name.
     pub half_weights: BTreeMap<String, Weight>,
+    /// Frozen weights that lie one below the other, by the first one's module path; each of them is
+    /// among the others too, in this memory.
+    pub packed_weights: BTreeMap<String, Weight>,
     /// The type of what goes through the network, if it is not what comes in: f16 or bf16 on a CUDA
     /// card.
     pub activations: Option<DType>,
@@ -265,6 +268,33 @@ impl Build {
         made.weights.remove(&full);
         made.half_weights.insert(full, weight.clone());
         Ok(weight)
+    }
+
+    /// The weights of the modules `names` below the path, which have been had from [`Build::weight`],
+    /// one below the other where that makes them faster ([`Weight::packed`]).
+    pub fn packed(&self, names: &[&str]) -> Result<Option<Weight>> {
+        let Shared { source, made, .. } = &*self.shared;
+        let mut made = made.borrow_mut();
+        let paths: Vec<String> = names.iter().map(|name| self.pp(name).pp("weight").path).collect();
+        let Some(first) = paths.first().cloned() else { return Ok(None) };
+        if let Source::Memory(parameters) = source {
+            let packed = parameters.packed_weights.get(&first).cloned();
+            made.packed_weights.extend(packed.clone().map(|packed| (first, packed)));
+            return Ok(packed);
+        }
+        let Parameters { weights, half_weights, packed_weights, .. } = &mut *made;
+        let of =
+            |path: &String| half_weights.get(path).cloned().or_else(|| weights.get(path).cloned().map(Weight::from));
+        let Some(parts) = paths.iter().map(of).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let Some(packed) = Weight::packed(&parts.iter().collect::<Vec<_>>())? else { return Ok(None) };
+        for (i, path) in paths.into_iter().enumerate() {
+            match packed.part(i, parts.len())? {
+                Weight::Full(values) => drop(weights.insert(path, values)),
+                half => drop(half_weights.insert(path, half)),
+            }
+        }
+        packed_weights.insert(first, packed.clone());
+        Ok(Some(packed))
     }
 
     /// The adapter of the module at this path, whose weight has the shape `weight`, if it has one.

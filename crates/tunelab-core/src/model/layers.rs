@@ -44,6 +44,37 @@ impl Linear {
     }
 }
 
+/// Linear maps of one x without biases whose results lie side by side.
+pub struct PackedLinear {
+    weight: Weight,
+    /// One a map, or none at all.
+    lora: Vec<LoraLayer>,
+}
+
+impl PackedLinear {
+    /// Of the maps `names` below the path of `build`, which `maps` are. `None` where they are no
+    /// faster together, or where some have an adapter and others not.
+    pub fn new<const N: usize>(build: &Build, names: [&str; N], maps: [&mut Linear; N]) -> Result<Option<Self>> {
+        let lora: Vec<LoraLayer> = maps.iter().filter_map(|map| map.lora.clone()).collect();
+        let fit = lora.is_empty() || lora.len() == N && lora.iter().all(|layer| layer.packs_with(&lora[0]));
+        if !fit || maps.iter().any(|map| map.bias.is_some()) {
+            return Ok(None);
+        }
+        let Some(weight) = build.packed(&names)? else { return Ok(None) };
+        for (i, map) in maps.into_iter().enumerate() {
+            map.weight = weight.part(i, N)?;
+        }
+        Ok(Some(Self { weight, lora }))
+    }
+
+    /// x [..., inputs] → [..., outputs of all].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let adapters: Vec<[&Tensor; 2]> = self.lora.iter().map(|layer| [&layer.lora_a, &layer.lora_b]).collect();
+        let factor = self.lora.first().map_or(1.0, LoraLayer::factor);
+        Ok(self.weight.linear_lora_packed(x, &adapters, factor)?)
+    }
+}
+
 /// Two-dimensional convolution with bias.
 pub struct Conv2d {
     weight: Weight,

@@ -193,8 +193,14 @@ impl LoraLayer {
         Ok(ops::linear(&low, &self.lora_b, None)?)
     }
 
-    /// Of the low-rank values, which are the fewest.
-    fn factor(&self) -> f64 {
+    /// Whether one operation can make the updates of both, of modules of as many inputs and outputs.
+    pub fn packs_with(&self, other: &Self) -> bool {
+        let same = self.rank() == other.rank() && self.factor().to_bits() == other.factor().to_bits();
+        same && self.dropout.is_none() && other.dropout.is_none()
+    }
+
+    /// The factor of the update: of the low-rank values, which are the fewest.
+    pub fn factor(&self) -> f64 {
         self.scale * self.alpha / self.rank() as f64
     }
 

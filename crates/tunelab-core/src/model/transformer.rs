@@ -5,7 +5,7 @@
 //! residual after each.
 
 use super::build::Build;
-use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear, PackedLinear};
 use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
@@ -40,6 +40,8 @@ pub struct Attention {
     to_k: Linear,
     to_v: Linear,
     to_out: Linear,
+    /// q, k and v of self-attention, k and v of cross-attention, where they are faster together.
+    packed: Option<PackedLinear>,
     heads: usize,
 }
 
@@ -51,13 +53,13 @@ impl Attention {
             Some(text) => Linear::no_bias(&build.pp(name).over(Positions::Tokens), text, width),
             None => Linear::no_bias(&build.pp(name), width, width),
         };
-        Ok(Self {
-            to_q: Linear::no_bias(&build.pp("to_q"), width, width)?,
-            to_k: context("to_k")?,
-            to_v: context("to_v")?,
-            to_out: Linear::new(&build.pp("to_out.0"), width, width)?,
-            heads,
-        })
+        let (mut to_q, mut to_k, mut to_v) =
+            (Linear::no_bias(&build.pp("to_q"), width, width)?, context("to_k")?, context("to_v")?);
+        let packed = match text {
+            Some(_) => PackedLinear::new(build, ["to_k", "to_v"], [&mut to_k, &mut to_v])?,
+            None => PackedLinear::new(build, ["to_q", "to_k", "to_v"], [&mut to_q, &mut to_k, &mut to_v])?,
+        };
+        Ok(Self { to_q, to_k, to_v, to_out: Linear::new(&build.pp("to_out.0"), width, width)?, packed, heads })
     }
 
     /// The same with biases on all projections: the VAE's.
@@ -67,12 +69,20 @@ impl Attention {
             to_k: Linear::new(&build.pp("to_k"), width, width)?,
             to_v: Linear::new(&build.pp("to_v"), width, width)?,
             to_out: Linear::new(&build.pp("to_out.0"), width, width)?,
+            packed: None,
             heads: 1,
         })
     }
 
     /// x [B, N, width] attends to `context` [B, M, …], or to itself.
     pub fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        if let Some(packed) = &self.packed {
+            let y = match context {
+                None => ops::attention_qkv_packed(&packed.forward(x)?, self.heads)?,
+                Some(text) => ops::attention_kv_packed(&self.to_q.forward(x)?, &packed.forward(text)?, self.heads)?,
+            };
+            return self.to_out.forward(&y);
+        }
         let context = context.unwrap_or(x);
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
         let products = self.to_q.products();

@@ -2,8 +2,9 @@
 // 2022, 2023) computes it: softmax(q kᵀ / √d) v for each head, of which nothing of the size queries
 // x keys is ever in memory.
 //
-// q, y, dy, dq [B, queries, heads · d], k, v, dk, dv [B, keys, heads · d]; causal: a query sees
-// keys up to its own position. Kept for backward beside the operands: y, and lse [B, heads,
+// q, y, dy, dq [B, queries, heads · d], k, v, dk, dv [B, keys, heads · d]; rows of q and dq are
+// q_row values apart, those of k, v, dk and dv kv_row, so that several may lie side by side in one
+// tensor; rows of y and dy are heads · d apart. causal: a query sees keys up to its own position. Kept for backward beside the operands: y, and lse [B, heads,
 // queries] in float: log2 of the sum of a query's 2^scores, where scores are in units of log2 e.
 // Backward is two kernels: attention_queries makes dq (unless it is null) and delta [B, heads,
 // queries] = Σ y dy; attention_keys makes dk and dv from delta. Each sum has one thread and one
@@ -18,12 +19,15 @@
 #include "matrix.cuh"
 
 struct Sizes {
-    int queries, keys, heads, d, causal;
+    int queries, keys, heads, d, causal, q_row, kv_row;
 
-    // Where this block's head begins in a tensor with so many rows a sample, and how far apart its
-    // rows are.
-    __device__ u64 head(int rows) const { return ((u64)blockIdx.z * rows * heads + blockIdx.y) * d; }
-    __device__ u64 stride() const { return (u64)heads * d; }
+    // Where this block's head begins in a tensor with so many rows a sample that are so far apart.
+    __device__ u64 head(int rows, int row) const { return (u64)blockIdx.z * rows * row + (u64)blockIdx.y * d; }
+    // Of q and dq; of k, v, dk and dv; of y and dy.
+    __device__ u64 q_head() const { return head(queries, q_row); }
+    __device__ u64 kv_head() const { return head(keys, kv_row); }
+    __device__ u64 y_head() const { return head(queries, y_row()); }
+    __device__ int y_row() const { return heads * d; }
     // The same in lse and delta.
     __device__ u64 line() const { return ((u64)blockIdx.z * heads + blockIdx.y) * queries; }
     // What makes scores of products, in units of log2 e.
@@ -40,25 +44,26 @@ template <typename Math, int D, int COLUMNS, int WARPS> struct Tiles {
     typedef typename Math::B B;
     static constexpr int ROWS = 16 * WARPS, LENGTH = Math::row(D), THREADS = 32 * WARPS;
 
-    // Rows first.. of a head into a tile of N rows; what is not there is zero.
+    // Rows first.. of a head, so many values apart, into a tile of N rows; what is not there is
+    // zero.
     template <int N>
-    __device__ static void load(E* tile, const E* from, const Sizes& s, int first, int rows) {
+    __device__ static void load(E* tile, const E* from, u64 apart, const Sizes& s, int first, int rows) {
         constexpr int P = Pack<E>::N;
-        if (s.d % P == 0 && aligned(from)) {
+        if (s.d % P == 0 && apart % P == 0 && aligned(from)) {
             for (int i = threadIdx.x; i < N * (D / P); i += THREADS) {
                 const int row = i / (D / P), column = i % (D / P) * P;
                 Pack<E> values;
 #pragma unroll
                 for (int j = 0; j < P; j++) values.v[j] = narrow<E>(0.0f);
                 if (first + row < rows && column < s.d)
-                    values = *(const Pack<E>*)(from + (first + row) * s.stride() + column);
+                    values = *(const Pack<E>*)(from + (first + row) * apart + column);
                 *(Pack<E>*)(tile + row * LENGTH + column) = values;
             }
         } else {
             for (int i = threadIdx.x; i < N * D; i += THREADS) {
                 const int row = i / D, column = i % D;
                 tile[row * LENGTH + column] = first + row < rows && column < s.d
-                                                  ? from[(first + row) * s.stride() + column]
+                                                  ? from[(first + row) * apart + column]
                                                   : narrow<E>(0.0f);
             }
         }
@@ -101,16 +106,16 @@ template <typename Math, int D, int COLUMNS, int WARPS> struct Tiles {
         }
     }
 
-    // The warp's sums · factor to rows first.. of a head; one factor for rows g, one for rows g +
-    // 8.
-    __device__ static void store(E* to, const float (&sums)[D / 8][4], const float (&factor)[2], const Sizes& s, int first,
-                                 int rows, int lane) {
+    // The warp's sums · factor to rows first.. of a head, so many values apart; one factor for rows
+    // g, one for rows g + 8.
+    __device__ static void store(E* to, u64 apart, const float (&sums)[D / 8][4], const float (&factor)[2], const Sizes& s,
+                                 int first, int rows, int lane) {
 #pragma unroll
         for (int j = 0; j < D / 8; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int row = first + lane / 4 + i / 2 * 8, column = 8 * j + lane % 4 * 2 + i % 2;
-                if (row < rows && column < s.d) to[row * s.stride() + column] = narrow<E>(sums[j][i] * factor[i / 2]);
+                if (row < rows && column < s.d) to[row * apart + column] = narrow<E>(sums[j][i] * factor[i / 2]);
             }
     }
 };
@@ -135,14 +140,14 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first = blockIdx.x * T::ROWS, mine = first + 16 * warp;
     const float scale2 = s.scale2();
-    T::template load<T::ROWS>(qs, q + s.head(s.queries), s, first, s.queries);
+    T::template load<T::ROWS>(qs, q + s.q_head(), s.q_row, s, first, s.queries);
     // The largest product of each row so far, and the sum of the powers.
     float sums[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     const int end = s.causal ? min(s.keys, first + T::ROWS) : s.keys;
     for (int column = 0; column < end; column += COLUMNS) {
         __syncthreads();
-        T::template load<COLUMNS>(ks, k + s.head(s.keys), s, column, s.keys);
-        T::template load<COLUMNS>(vs, v + s.head(s.keys), s, column, s.keys);
+        T::template load<COLUMNS>(ks, k + s.kv_head(), s.kv_row, s, column, s.keys);
+        T::template load<COLUMNS>(vs, v + s.kv_head(), s.kv_row, s, column, s.keys);
         __syncthreads();
         float p[COLUMNS / 8][4];
         T::multiply(p, qs + 16 * warp * T::LENGTH, ks, lane);
@@ -191,7 +196,7 @@ __device__ void attention(const typename Math::E* q, const typename Math::E* k, 
         const int query = mine + lane / 4 + 8 * half;
         if (lane % 4 == 0 && query < s.queries) lse[s.line() + query] = top[half] * scale2 + log2f(total[half]);
     }
-    T::store(y + s.head(s.queries), sums, factor, s, mine, s.queries, lane);
+    T::store(y + s.y_head(), s.y_row(), sums, factor, s, mine, s.queries, lane);
 }
 
 // dq = Σ ds k / √d with ds = p (dp - delta), dp = dy vᵀ
@@ -206,14 +211,14 @@ __device__ void attention_queries(const typename Math::E* q, const typename Math
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first = blockIdx.x * T::ROWS, mine = first + 16 * warp;
     const float scale2 = s.scale2();
-    T::template load<T::ROWS>(dys, dy + s.head(s.queries), s, first, s.queries);
-    if (dq) T::template load<T::ROWS>(qs, q + s.head(s.queries), s, first, s.queries);
+    T::template load<T::ROWS>(dys, dy + s.y_head(), s.y_row(), s, first, s.queries);
+    if (dq) T::template load<T::ROWS>(qs, q + s.q_head(), s.q_row, s, first, s.queries);
     __syncthreads();
     float deltas[2], logs[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const int row = lane / 4 + 8 * half, query = mine + row;
-        const E* line = y + s.head(s.queries) + query * s.stride();
+        const E* line = y + s.y_head() + (u64)query * s.y_row();
         float sum = 0;
         if (query < s.queries)
             for (int i = lane % 4; i < s.d; i += 4) sum += widen(line[i]) * widen(dys[(16 * warp + row) * T::LENGTH + i]);
@@ -226,8 +231,8 @@ __device__ void attention_queries(const typename Math::E* q, const typename Math
     const int end = s.causal ? min(s.keys, first + T::ROWS) : s.keys;
     for (int column = 0; column < end; column += COLUMNS) {
         __syncthreads();
-        T::template load<COLUMNS>(ks, k + s.head(s.keys), s, column, s.keys);
-        T::template load<COLUMNS>(vs, v + s.head(s.keys), s, column, s.keys);
+        T::template load<COLUMNS>(ks, k + s.kv_head(), s.kv_row, s, column, s.keys);
+        T::template load<COLUMNS>(vs, v + s.kv_head(), s.kv_row, s, column, s.keys);
         __syncthreads();
         float p[COLUMNS / 8][4], dp[COLUMNS / 8][4];
         T::multiply(p, qs + 16 * warp * T::LENGTH, ks, lane);
@@ -244,7 +249,7 @@ __device__ void attention_queries(const typename Math::E* q, const typename Math
         T::accumulate(sums, p, ks, lane);
     }
     const float scale = 1.0f / sqrtf((float)s.d), factor[2] = {scale, scale};
-    T::store(dq + s.head(s.queries), sums, factor, s, mine, s.queries, lane);
+    T::store(dq + s.q_head(), s.q_row, sums, factor, s, mine, s.queries, lane);
 }
 
 // dv = Σ pᵀ dy, dk = Σ dsᵀ q / √d
@@ -261,14 +266,14 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first = blockIdx.x * T::ROWS, mine = first + 16 * warp;
     const float scale2 = s.scale2();
-    T::template load<T::ROWS>(ks, k + s.head(s.keys), s, first, s.keys);
-    T::template load<T::ROWS>(vs, v + s.head(s.keys), s, first, s.keys);
+    T::template load<T::ROWS>(ks, k + s.kv_head(), s.kv_row, s, first, s.keys);
+    T::template load<T::ROWS>(vs, v + s.kv_head(), s.kv_row, s, first, s.keys);
     float dks[D / 8][4] = {}, dvs[D / 8][4] = {};
     const int begin = s.causal ? first / COLUMNS * COLUMNS : 0;
     for (int column = begin; column < s.queries; column += COLUMNS) {
         __syncthreads();
-        T::template load<COLUMNS>(qs, q + s.head(s.queries), s, column, s.queries);
-        T::template load<COLUMNS>(dys, dy + s.head(s.queries), s, column, s.queries);
+        T::template load<COLUMNS>(qs, q + s.q_head(), s.q_row, s, column, s.queries);
+        T::template load<COLUMNS>(dys, dy + s.y_head(), s.y_row(), s, column, s.queries);
         for (int i = threadIdx.x; i < COLUMNS; i += T::THREADS) {
             const bool there = column + i < s.queries;
             logs[i] = there ? lse[s.line() + column + i] : INFINITY;
@@ -291,8 +296,8 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
         T::accumulate(dks, dp, qs, lane);
     }
     const float scale = 1.0f / sqrtf((float)s.d), one[2] = {1, 1}, factor[2] = {scale, scale};
-    T::store(dk + s.head(s.keys), dks, factor, s, mine, s.keys, lane);
-    T::store(dv + s.head(s.keys), dvs, one, s, mine, s.keys, lane);
+    T::store(dk + s.kv_head(), s.kv_row, dks, factor, s, mine, s.keys, lane);
+    T::store(dv + s.kv_head(), s.kv_row, dvs, one, s, mine, s.keys, lane);
 }
 
 // Entries for heads of up to D, with so many others at a time forward and backward, and so many
@@ -300,20 +305,21 @@ __device__ void attention_keys(const typename Math::E* q, const typename Math::E
 #define ATTENTION(Math, type, D, FORWARD, BACKWARD, WARPS)                                                             \
     extern "C" __global__ void __launch_bounds__(32 * WARPS)                                                           \
         attention_##D##_##type(const Math::E* q, const Math::E* k, const Math::E* v, Math::E* y, float* lse,           \
-                               int queries, int keys, int heads, int d, int causal) {                                  \
-        attention<Math, D, FORWARD, WARPS>(q, k, v, y, lse, Sizes{queries, keys, heads, d, causal});                   \
+                               int queries, int keys, int heads, int d, int causal, int q_row, int kv_row) {           \
+        const Sizes sizes{queries, keys, heads, d, causal, q_row, kv_row};                                             \
+        attention<Math, D, FORWARD, WARPS>(q, k, v, y, lse, sizes);                                                    \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(32 * WARPS)                                                           \
         attention_queries_##D##_##type(const Math::E* q, const Math::E* k, const Math::E* v, const Math::E* y,         \
                                        const Math::E* dy, const float* lse, float* delta, Math::E* dq, int queries,    \
-                                       int keys, int heads, int d, int causal) {                                       \
-        const Sizes sizes{queries, keys, heads, d, causal};                                                            \
+                                       int keys, int heads, int d, int causal, int q_row, int kv_row) {                \
+        const Sizes sizes{queries, keys, heads, d, causal, q_row, kv_row};                                             \
         attention_queries<Math, D, BACKWARD, WARPS>(q, k, v, y, dy, lse, delta, dq, sizes);                            \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(32 * WARPS)                                                           \
         attention_keys_##D##_##type(const Math::E* q, const Math::E* k, const Math::E* v, const Math::E* dy,           \
                                     const float* lse, const float* delta, Math::E* dk, Math::E* dv, int queries,       \
-                                    int keys, int heads, int d, int causal) {                                          \
-        const Sizes sizes{queries, keys, heads, d, causal};                                                            \
+                                    int keys, int heads, int d, int causal, int q_row, int kv_row) {                   \
+        const Sizes sizes{queries, keys, heads, d, causal, q_row, kv_row};                                             \
         attention_keys<Math, D, BACKWARD, WARPS>(q, k, v, dy, lse, delta, dk, dv, sizes);                              \
     }

@@ -6,11 +6,13 @@
 //! Heads of up to 160 values are served; what the kernels take for a head is one of a few
 //! widths, filled up with zeros.
 
-use crate::cuda::{Argument, Fresh, NULL, Source, blocks, card, device, launch, of_one_type, pointer, source, typed};
+use crate::cuda::{
+    Argument, Fresh, NULL, Pointer, Source, blocks, card, device, launch, of_one_type, pointer, source, typed,
+};
 use crate::shapes::{AttentionMask, AttentionShape};
 use crate::tape::operand;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Error, Result, Tensor};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -43,6 +45,45 @@ impl Kernel {
     }
 }
 
+/// Where q, k and v are.
+#[derive(Clone)]
+enum Operands {
+    /// Each in a tensor of its own.
+    Apart([Tensor; 3]),
+    /// q, and k and v side by side in rows of both.
+    KvPacked(Tensor, Tensor),
+    /// All three side by side in rows of all.
+    QkvPacked(Tensor),
+}
+
+impl Operands {
+    /// q or what it is in.
+    fn first(&self) -> &Tensor {
+        match self {
+            Self::Apart([first, ..]) | Self::KvPacked(first, _) | Self::QkvPacked(first) => first,
+        }
+    }
+
+    /// How many of them have common rows: with q, and with k and v.
+    fn beside(&self) -> [usize; 2] {
+        match self {
+            Self::Apart(_) => [1, 1],
+            Self::KvPacked(..) => [1, 2],
+            Self::QkvPacked(_) => [3, 3],
+        }
+    }
+}
+
+/// Where q, k and v begin in the tensors that hold them, or their gradients; `step` bytes are a row
+/// of one of them.
+fn begins<'t>(first: Pointer<'t>, others: [Option<Pointer<'t>>; 2], step: usize) -> [Pointer<'t>; 3] {
+    match others {
+        [Some(k), Some(v)] => [first, k, v],
+        [Some(kv), None] => [first, kv, kv.behind(step)],
+        _ => [first, first.behind(step), first.behind(2 * step)],
+    }
+}
+
 /// See [`attention`](crate::attention()), which has checked the shapes. `None` if no kernel is for
 /// heads of this size.
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: AttentionShape) -> Result<Option<Tensor>> {
@@ -50,17 +91,49 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, of: AttentionShape) 
     of_one_type(&[q, k, v])?;
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
     let work = Work { kernel, of, dtype: q.dtype() };
-    let (y, lse) = work.forward([&q, &k, &v])?;
-    // The result, which does not exist as a tensor before its node does.
-    let result = Rc::new(OnceCell::new());
-    let (kept, operands) = (Rc::clone(&result), [q.clone(), k.clone(), v.clone()]);
-    let y = y.node([&q, &k, &v], move |dy, wanted| {
-        let Some(y) = kept.get() else { candle_core::bail!("attention has no result") };
-        work.backward(operands.each_ref(), y, dy, &lse, wanted)
-    })?;
-    // Nothing else holds the cell, and it is empty.
-    let _ = result.set(y.detach());
-    Ok(Some(y))
+    let operands = Operands::Apart([q.clone(), k.clone(), v.clone()]);
+    work.node(operands, [&q, &k, &v], |work, operands, y, dy, lse, [q, k, v]| {
+        let dq = q.then(|| Fresh::like(operands.first())).transpose()?;
+        let Operands::Apart([_, keys, values]) = operands else { return Ok([None, None, None]) };
+        let dkv = if k || v { Some([Fresh::like(keys)?, Fresh::like(values)?]) } else { None };
+        let at = dkv.as_ref().map(|[dk, dv]| Ok::<_, Error>([dk.pointer()?, dv.pointer()?])).transpose()?;
+        work.backward(operands, y, dy, lse, dq.as_ref().map(Fresh::pointer).transpose()?, at)?;
+        let [dk, dv] = dkv.map_or([None, None], |both| both.map(Some));
+        Ok([dq, dk, dv].map(|fresh| fresh.map(Fresh::tensor)))
+    })
+    .map(Some)
+}
+
+/// See [`attention_kv_packed`](crate::attention_kv_packed()), which has checked the shapes.
+pub(crate) fn kv_packed(q: &Tensor, kv: &Tensor, of: AttentionShape) -> Result<Option<Tensor>> {
+    let Some(kernel) = Kernel::of(of.d, q.dtype()) else { return Ok(None) };
+    of_one_type(&[q, kv])?;
+    let (q, kv) = (operand(q)?, operand(kv)?);
+    let work = Work { kernel, of, dtype: q.dtype() };
+    work.node(Operands::KvPacked(q.clone(), kv.clone()), [&q, &kv], |work, operands, y, dy, lse, [q, kv]| {
+        let Operands::KvPacked(_, packed) = operands else { return Ok([None, None]) };
+        let dq = q.then(|| Fresh::like(operands.first())).transpose()?;
+        let dkv = kv.then(|| Fresh::like(packed)).transpose()?;
+        let step = work.step();
+        let at = dkv.as_ref().map(Fresh::pointer).transpose()?.map(|dk| [dk, dk.behind(step)]);
+        work.backward(operands, y, dy, lse, dq.as_ref().map(Fresh::pointer).transpose()?, at)?;
+        Ok([dq, dkv].map(|fresh| fresh.map(Fresh::tensor)))
+    })
+    .map(Some)
+}
+
+/// See [`attention_qkv_packed`](crate::attention_qkv_packed()), which has checked the shapes.
+pub(crate) fn qkv_packed(qkv: &Tensor, of: AttentionShape) -> Result<Option<Tensor>> {
+    let Some(kernel) = Kernel::of(of.d, qkv.dtype()) else { return Ok(None) };
+    let qkv = operand(qkv)?;
+    let work = Work { kernel, of, dtype: qkv.dtype() };
+    work.node(Operands::QkvPacked(qkv.clone()), [&qkv], |work, operands, y, dy, lse, _| {
+        let all = Fresh::like(operands.first())?;
+        let [dq, dk, dv] = begins(all.pointer()?, [None, None], work.step());
+        work.backward(operands, y, dy, lse, Some(dq), Some([dk, dv]))?;
+        Ok([Some(all.tensor())])
+    })
+    .map(Some)
 }
 
 #[derive(Clone, Copy)]
@@ -90,9 +163,47 @@ impl Work {
         blocks((rows.div_ceil(self.kernel.rows()), self.of.heads, self.of.batch), (32 * self.kernel.warps, 1), shared)
     }
 
-    fn sizes(&self) -> [Argument<'static>; 5] {
+    /// Bytes of a row of q, k or v.
+    fn step(&self) -> usize {
+        self.of.width() * self.dtype.size_in_bytes()
+    }
+
+    fn sizes(&self, operands: &Operands) -> [Argument<'static>; 7] {
         let causal = usize::from(self.of.mask == AttentionMask::Causal);
-        [self.of.queries.into(), self.of.keys.into(), self.of.heads.into(), self.of.d.into(), causal.into()]
+        let [q_row, kv_row] = operands.beside().map(|beside| beside * self.of.width());
+        let Self { of, .. } = self;
+        [of.queries, of.keys, of.heads, of.d, causal, q_row, kv_row].map(Argument::from)
+    }
+
+    /// Where q, k and v begin.
+    fn begins<'t>(&self, operands: &'t Operands) -> Result<[Pointer<'t>; 3]> {
+        let others = match operands {
+            Operands::Apart([_, k, v]) => [Some(pointer(k)?), Some(pointer(v)?)],
+            Operands::KvPacked(_, kv) => [Some(pointer(kv)?), None],
+            Operands::QkvPacked(_) => [None, None],
+        };
+        Ok(begins(pointer(operands.first())?, others, self.step()))
+    }
+
+    /// y, noted on the tape.
+    fn node<const N: usize>(
+        self,
+        operands: Operands,
+        inputs: [&Tensor; N],
+        backward: impl FnOnce(&Self, &Operands, &Tensor, &Tensor, &Tensor, [bool; N]) -> Result<[Option<Tensor>; N]>
+        + 'static,
+    ) -> Result<Tensor> {
+        let (y, lse) = self.forward(&operands)?;
+        // The result, which does not exist as a tensor before its node does.
+        let result = Rc::new(OnceCell::new());
+        let kept = Rc::clone(&result);
+        let y = y.node(inputs, move |dy, wanted| {
+            let Some(y) = kept.get() else { candle_core::bail!("attention has no result") };
+            backward(&self, &operands, y, dy, &lse, wanted)
+        })?;
+        // Nothing else holds the cell, and it is empty.
+        let _ = result.set(y.detach());
+        Ok(y)
     }
 
     /// A number for each query of each head.
@@ -102,13 +213,17 @@ impl Work {
 
     /// y, and the logarithms of the sums.
     #[expect(unsafe_code, reason = "kernel launch")]
-    fn forward(&self, [q, k, v]: [&Tensor; 3]) -> Result<(Fresh, Tensor)> {
-        let (y, lse) = (Fresh::like(q)?, self.lines(q)?);
-        let [queries, keys, heads, d, causal] = self.sizes();
+    fn forward(&self, operands: &Operands) -> Result<(Fresh, Tensor)> {
+        let first = operands.first();
+        let AttentionShape { batch, queries, .. } = self.of;
+        let y = Fresh::new(device(first)?, self.dtype, (batch, queries, self.of.width()))?;
+        let lse = self.lines(first)?;
+        let [q, k, v] = self.begins(operands)?;
+        let [queries, keys, heads, d, causal, q_row, kv_row] = self.sizes(operands);
         let arguments = [
-            pointer(q)?.into(),
-            pointer(k)?.into(),
-            pointer(v)?.into(),
+            q.into(),
+            k.into(),
+            v.into(),
             y.pointer()?.into(),
             lse.pointer()?.into(),
             queries,
@@ -116,99 +231,107 @@ impl Work {
             heads,
             d,
             causal,
+            q_row,
+            kv_row,
         ];
         let (source, name) = self.named("attention");
         let over = self.over(self.of.queries, self.kernel.rows() + 2 * self.kernel.forward, 0);
-        // SAFETY: the kernel's ten parameters; q and y are [batch, queries, heads * d], k and v
-        // [batch, keys, heads * d], lse [batch, heads, queries], and the shared memory holds the
-        // tiles of q, k and v.
-        unsafe { launch(device(q)?, source, &name, over, arguments) }?;
+        // SAFETY: the kernel's twelve parameters; y is [batch, queries, heads * d], q as many rows
+        // and k and v [batch, keys] rows of heads * d, as far apart as `sizes` says, lse [batch,
+        // heads, queries], and the shared memory holds the tiles of q, k and v.
+        unsafe { launch(device(first)?, source, &name, over, arguments) }?;
         Ok((y, lse.tensor()))
     }
 
-    /// dq, dk and dv where they are wanted.
+    /// Writes dq, and dk and dv, where they are wanted.
     fn backward(
         &self,
-        operands: [&Tensor; 3],
+        operands: &Operands,
         y: &Tensor,
         dy: &Tensor,
         lse: &Tensor,
-        wanted: [bool; 3],
-    ) -> Result<[Option<Tensor>; 3]> {
-        let (dq, delta) = self.backward_queries(operands, y, dy, lse, wanted[0])?;
-        if !wanted[1] && !wanted[2] {
-            return Ok([dq, None, None]);
-        }
-        let [dk, dv] = self.backward_keys(operands, dy, lse, &delta)?;
-        Ok([dq, Some(dk), Some(dv)])
+        dq: Option<Pointer<'_>>,
+        dkv: Option<[Pointer<'_>; 2]>,
+    ) -> Result<()> {
+        let delta = self.backward_queries(operands, y, dy, lse, dq)?;
+        dkv.map_or(Ok(()), |dkv| self.backward_keys(operands, dy, lse, &delta, dkv))
     }
 
     /// dq if it is wanted, and Σ y dy of each query.
     #[expect(unsafe_code, reason = "kernel launch")]
     fn backward_queries(
         &self,
-        [q, k, v]: [&Tensor; 3],
+        operands: &Operands,
         y: &Tensor,
         dy: &Tensor,
         lse: &Tensor,
-        wanted: bool,
-    ) -> Result<(Option<Tensor>, Tensor)> {
-        let delta = self.lines(q)?;
-        let dq = wanted.then(|| Fresh::like(q)).transpose()?;
-        let dq_pointer = dq.as_ref().map(Fresh::pointer).transpose()?;
-        let [queries, keys, heads, d, causal] = self.sizes();
+        dq: Option<Pointer<'_>>,
+    ) -> Result<Tensor> {
+        let delta = self.lines(dy)?;
+        let [q, k, v] = self.begins(operands)?;
+        let [queries, keys, heads, d, causal, q_row, kv_row] = self.sizes(operands);
         let arguments = [
-            pointer(q)?.into(),
-            pointer(k)?.into(),
-            pointer(v)?.into(),
+            q.into(),
+            k.into(),
+            v.into(),
             pointer(y)?.into(),
             pointer(dy)?.into(),
             pointer(lse)?.into(),
             delta.pointer()?.into(),
-            dq_pointer.map_or(NULL, Argument::Pointer),
+            dq.map_or(NULL, Argument::Pointer),
             queries,
             keys,
             heads,
             d,
             causal,
+            q_row,
+            kv_row,
         ];
         let (source, name) = self.named("attention_queries");
         let over = self.over(self.of.queries, 2 * (self.kernel.rows() + self.kernel.backward), 0);
-        // SAFETY: the kernel's thirteen parameters, of which dq may be null; dy and dq are like q
-        // and y, delta is like lse [batch, heads, queries],
-        // k and v are [batch, keys, heads * d], and the shared memory holds the tiles
+        // SAFETY: the kernel's fifteen parameters, of which dq may be null; dy is like y and dq
+        // like q, delta is like lse [batch, heads, queries], k and v are [batch, keys] rows of
+        // heads * d, rows are as far apart as `sizes` says, and the shared memory holds the tiles
         // of q, dy, k and v.
-        unsafe { launch(device(q)?, source, &name, over, arguments) }?;
-        Ok((dq.map(Fresh::tensor), delta.tensor()))
+        unsafe { launch(device(dy)?, source, &name, over, arguments) }?;
+        Ok(delta.tensor())
     }
 
     #[expect(unsafe_code, reason = "kernel launch")]
-    fn backward_keys(&self, [q, k, v]: [&Tensor; 3], dy: &Tensor, lse: &Tensor, delta: &Tensor) -> Result<[Tensor; 2]> {
-        let (dk, dv) = (Fresh::like(k)?, Fresh::like(v)?);
-        let [queries, keys, heads, d, causal] = self.sizes();
+    fn backward_keys(
+        &self,
+        operands: &Operands,
+        dy: &Tensor,
+        lse: &Tensor,
+        delta: &Tensor,
+        [dk, dv]: [Pointer<'_>; 2],
+    ) -> Result<()> {
+        let [q, k, v] = self.begins(operands)?;
+        let [queries, keys, heads, d, causal, q_row, kv_row] = self.sizes(operands);
         let arguments = [
-            pointer(q)?.into(),
-            pointer(k)?.into(),
-            pointer(v)?.into(),
+            q.into(),
+            k.into(),
+            v.into(),
             pointer(dy)?.into(),
             pointer(lse)?.into(),
             pointer(delta)?.into(),
-            dk.pointer()?.into(),
-            dv.pointer()?.into(),
+            dk.into(),
+            dv.into(),
             queries,
             keys,
             heads,
             d,
             causal,
+            q_row,
+            kv_row,
         ];
         let (source, name) = self.named("attention_keys");
         let Kernel { backward, .. } = self.kernel;
         let over = self.over(self.of.keys, 2 * (self.kernel.rows() + backward), 2 * backward);
-        // SAFETY: the kernel's thirteen parameters; dk and dv are like k and v [batch, keys, heads
-        // * d], q and dy [batch, queries, heads * d], lse and delta [batch, heads, queries], and
-        // the shared memory holds the tiles of k, v, q and dy and two numbers for each of a tile's
-        // queries.
-        unsafe { launch(device(q)?, source, &name, over, arguments) }?;
-        Ok([dk.tensor(), dv.tensor()])
+        // SAFETY: the kernel's fifteen parameters; dk and dv are like k and v [batch, keys] rows of
+        // heads * d, q is [batch, queries] such rows and dy like it, rows are as far apart as
+        // `sizes` says, lse and delta [batch, heads, queries], and the shared memory holds the
+        // tiles of k, v, q and dy and two numbers for each of a tile's queries.
+        unsafe { launch(device(dy)?, source, &name, over, arguments) }
     }
 }

@@ -6,8 +6,8 @@
 //! they are used. Gradients of f32 tensors are f32. x is kept for the gradient of a trained weight
 //! alone.
 
-use crate::cuda::product::{Onto, Product, product};
-use crate::cuda::{Fresh, bias, cast, device, pointer};
+use crate::cuda::product::{Batch, Onto, Product, product, products};
+use crate::cuda::{Argument, Fresh, NULL, bias, cast, device, launch, over, pointer, source, typed};
 use crate::tape::{operand, tracked};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -70,6 +70,175 @@ pub(crate) fn linear_lora(
         let dlora_b = dlora_b.then(|| upper.backward_weight_times(&low, dy, lora_b.dtype(), factor));
         Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?])
     })
+}
+
+/// Adapters of one operation, at most: of queries, keys and values.
+const PARTS: usize = 3;
+
+/// Several maps of one x side by side: `x Wᵀ`, where W has the frozen weights of all one below the
+/// other, `[parts · n, k]`, and with one adapter each, all of one rank: `+ factor · (x Aᵢᵀ) Bᵢᵀ` for
+/// the i-th n columns. Two products and a batch of small ones, forward and backward, however many
+/// there are.
+pub(crate) fn linear_lora_packed(
+    x: &Tensor,
+    weight: &Tensor,
+    adapters: &[[&Tensor; 2]],
+    factor: f64,
+) -> Result<Tensor> {
+    let (x, weight, factor) = (operand(x)?, operand(weight)?, factor as f32);
+    if tracked(&weight) {
+        bail!("the weight beside a LoRA cannot be trained");
+    }
+    let whole = Map::new(&x, &weight)?;
+    let Packed { lora_a, lora_b, rank, n } = Packed::new(&x, adapters)?;
+    let parts = adapters.len();
+    if parts * n != whole.n {
+        bail!("{parts} LoRAs of {n} outputs do not fit a weight of {}", whole.n);
+    }
+    let (lower, side) = (Map::new(&x, &lora_a)?, Side { m: whole.m, n, rank, parts, dtype: whole.dtype });
+    let y = whole.forward(&x, &weight, None)?;
+    let low = lower.forward(&x, &lora_a, None)?.tensor();
+    side.forward_onto(&y, &low, &lora_b, factor)?;
+    let mut inputs = [None; 1 + 2 * PARTS];
+    inputs[0] = Some(&x);
+    for (i, [a, b]) in adapters.iter().enumerate() {
+        (inputs[1 + i], inputs[1 + PARTS + i]) = (Some(*a), Some(*b));
+    }
+    let kept = adapters.iter().any(|[a, _]| tracked(a)).then(|| x.clone());
+    let dims = x.dims().to_vec();
+    y.node(inputs, move |dy, wanted| {
+        // The gradients of the values between A and B, with the factor.
+        let dlow = side.backward_low(dy, &low, &lora_b, factor)?;
+        let mut gradients = [const { None }; 1 + 2 * PARTS];
+        if wanted[0] {
+            let dx = whole.backward_x_fresh(&dims, dy, &weight)?;
+            lower.backward_x_onto(&dx, &dlow, &lora_a)?;
+            gradients[0] = Some(dx.tensor());
+        }
+        if let Some(x) = kept {
+            let da = lower.backward_weight(&x, &dlow, DType::F32)?;
+            for (i, gradient) in gradients[1..=parts].iter_mut().enumerate() {
+                *gradient = Some(da.narrow(0, i * rank, rank)?);
+            }
+        }
+        if wanted[1 + PARTS..].contains(&true) {
+            let db = side.backward_b(dy, &low, factor)?;
+            for (i, gradient) in gradients[1 + PARTS..][..parts].iter_mut().enumerate() {
+                *gradient = Some(db.get(i)?);
+            }
+        }
+        Ok(gradients)
+    })
+}
+
+/// The tensors of several adapters of one shape.
+struct Packed {
+    /// [parts · rank, k]
+    lora_a: Tensor,
+    /// [parts, n, rank]
+    lora_b: Tensor,
+    rank: usize,
+    n: usize,
+}
+
+impl Packed {
+    /// In the type of x.
+    #[expect(unsafe_code, reason = "kernel launch")]
+    fn new(x: &Tensor, adapters: &[[&Tensor; 2]]) -> Result<Self> {
+        let full = |t: &Tensor| cast(&operand(t)?, DType::F32);
+        let adapters = adapters.iter().map(|[a, b]| Ok([full(a)?, full(b)?])).collect::<Result<Vec<_>>>()?;
+        let parts = adapters.len();
+        let Some([a, b]) = adapters.first() else { bail!("there is no LoRA") };
+        let ((rank, k), n) = (a.dims2()?, b.dim(0)?);
+        if parts > PARTS || adapters.iter().any(|[a, b]| a.dims() != [rank, k] || b.dims() != [n, rank]) {
+            bail!("at most {PARTS} LoRAs of one shape are computed together");
+        }
+        let card = device(x)?;
+        let (a, b) = (Fresh::new(card, x.dtype(), (parts * rank, k))?, Fresh::new(card, x.dtype(), (parts, n, rank))?);
+        let of =
+            |i: usize, which: usize| adapters.get(i).map_or(Ok(NULL), |ab| pointer(&ab[which]).map(Argument::from));
+        let arguments = [
+            of(0, 0)?,
+            of(1, 0)?,
+            of(2, 0)?,
+            of(0, 1)?,
+            of(1, 1)?,
+            of(2, 1)?,
+            a.pointer()?.into(),
+            b.pointer()?.into(),
+            (rank * k).into(),
+            (n * rank).into(),
+            parts.into(),
+        ];
+        let over = over(parts * rank * (k + n));
+        // SAFETY: the kernel's eleven parameters: for each part an A of rank * k and a B of n * rank
+        // values of f32, and room for all of them, which it writes.
+        unsafe { launch(card, source!("stack"), &typed("stack", x.dtype()), over, arguments) }?;
+        Ok(Self { lora_a: a.tensor(), lora_b: b.tensor(), rank, n })
+    }
+}
+
+/// The small products of several adapters: low [m, parts · rank] with B [parts, n, rank], beside
+/// each other in y [m, parts · n].
+#[derive(Clone, Copy)]
+struct Side {
+    m: usize,
+    n: usize,
+    rank: usize,
+    parts: usize,
+    dtype: DType,
+}
+
+impl Side {
+    /// y += factor · lowᵢ Bᵢᵀ
+    #[expect(unsafe_code, reason = "products of device memory")]
+    fn forward_onto(&self, y: &Fresh, low: &Tensor, lora_b: &Tensor, factor: f32) -> Result<()> {
+        let Self { m, n, rank, parts, dtype } = *self;
+        let of = Product {
+            b_transposed: true,
+            row_steps: [parts * rank, 0, parts * n],
+            batch: Batch { n: parts, a: rank, b: n * rank, d: n },
+            ..Product::of(dtype, [m, n, rank])
+        };
+        // SAFETY: low is [m, parts * rank], B [parts, n, rank] and y [m, parts * n], all of this type.
+        unsafe { products(device(low)?, of, [pointer(low)?, pointer(lora_b)?, y.pointer()?], factor, Onto::Itself) }
+    }
+
+    /// factor · dyᵢ Bᵢ, like low.
+    #[expect(unsafe_code, reason = "products of device memory")]
+    fn backward_low(&self, dy: &Tensor, low: &Tensor, lora_b: &Tensor, factor: f32) -> Result<Tensor> {
+        let Self { m, n, rank, parts, dtype } = *self;
+        let (dy, dlow) = (cast(dy, dtype)?, Fresh::like(low)?);
+        let of = Product {
+            row_steps: [parts * n, 0, parts * rank],
+            batch: Batch { n: parts, a: n, b: n * rank, d: rank },
+            ..Product::of(dtype, [m, rank, n])
+        };
+        // SAFETY: dy is [m, parts * n], B [parts, n, rank] and dlow [m, parts * rank], all of this
+        // type.
+        unsafe {
+            products(device(low)?, of, [pointer(&dy)?, pointer(lora_b)?, dlow.pointer()?], factor, Onto::Nothing)
+        }?;
+        Ok(dlow.tensor())
+    }
+
+    /// factor · dyᵢᵀ lowᵢ, in f32: [parts, n, rank].
+    #[expect(unsafe_code, reason = "products of device memory")]
+    fn backward_b(&self, dy: &Tensor, low: &Tensor, factor: f32) -> Result<Tensor> {
+        let Self { m, n, rank, parts, dtype } = *self;
+        let (dy, db) = (cast(dy, dtype)?, Fresh::new(device(low)?, DType::F32, (parts, n, rank))?);
+        let of = Product {
+            a_transposed: true,
+            result: DType::F32,
+            row_steps: [parts * n, parts * rank, 0],
+            batch: Batch { n: parts, a: n, b: rank, d: n * rank },
+            ..Product::of(dtype, [n, rank, m])
+        };
+        // SAFETY: dy is [m, parts * n] and low [m, parts * rank] of this type, dB [parts, n, rank]
+        // of f32.
+        unsafe { products(device(low)?, of, [pointer(&dy)?, pointer(low)?, db.pointer()?], factor, Onto::Nothing) }?;
+        Ok(db.tensor())
+    }
 }
 
 /// Sizes of a linear map from k to n values in m rows of this type.

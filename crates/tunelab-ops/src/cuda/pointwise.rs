@@ -6,10 +6,10 @@
 //! product a sample, and all of them one call. cuDNN would bring image, weight and result into
 //! another layout and back, for what takes as long as that.
 
-use crate::cuda::product::{Batch, Onto, Product, product};
-use crate::cuda::{Fresh, Pointer, device, pointer};
+use crate::cuda::product::{Batch, Onto, Product, product, products};
+use crate::cuda::{Fresh, device, pointer};
 use crate::shapes::ConvShape;
-use candle_core::{CudaDevice, DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 /// y of x and W, all of this type.
 #[expect(unsafe_code, reason = "a product of device memory")]
@@ -23,7 +23,7 @@ pub(super) fn forward(g: &ConvShape, dtype: DType, x: &Tensor, weight: &Tensor) 
         ..Product::of(dtype, [o, pixels, c])
     };
     // SAFETY: W is [o, c], x [batch, c, pixels] and y [batch, o, pixels], all of this type.
-    unsafe { products(device(x)?, of, [pointer(weight)?, pointer(x)?, y.pointer()?]) }?;
+    unsafe { products(device(x)?, of, [pointer(weight)?, pointer(x)?, y.pointer()?], 1.0, Onto::Nothing) }?;
     Ok(y)
 }
 
@@ -39,31 +39,8 @@ pub(super) fn backward_x(g: &ConvShape, dtype: DType, dy: &Tensor, weight: &Tens
         ..Product::of(dtype, [c, pixels, o])
     };
     // SAFETY: W is [o, c], dy [batch, o, pixels] and dx [batch, c, pixels], all of this type.
-    unsafe { products(device(dy)?, of, [pointer(weight)?, pointer(dy)?, dx.pointer()?]) }?;
+    unsafe { products(device(dy)?, of, [pointer(weight)?, pointer(dy)?, dx.pointer()?], 1.0, Onto::Nothing) }?;
     Ok(dx)
-}
-
-/// All products of a batch in one call, or, where cuBLASLt has none for the shape, in one each.
-///
-/// # Safety
-///
-/// As of [`product`].
-#[expect(unsafe_code, reason = "a product of device memory")]
-unsafe fn products(card: &CudaDevice, of: Product, [a, b, d]: [Pointer<'_>; 3]) -> Result<()> {
-    // SAFETY: as promised by the caller.
-    let all = unsafe { product(card, of, [a, b, d], 1.0, Onto::Nothing) };
-    if all.is_ok() || of.batch.n == 1 {
-        return all.map(|_| ());
-    }
-    let one = Product { batch: Batch { n: 1, a: 0, b: 0, d: 0 }, ..of };
-    let (operand, result) = (of.operands.size_in_bytes(), of.result.size_in_bytes());
-    for i in 0..of.batch.n {
-        let at =
-            [a.behind(i * of.batch.a * operand), b.behind(i * of.batch.b * operand), d.behind(i * of.batch.d * result)];
-        // SAFETY: each of them lies where the batch has it.
-        unsafe { product(card, one, at, 1.0, Onto::Nothing) }?;
-    }
-    Ok(())
 }
 
 /// dW of x and dy of this type, in f32 or theirs: the samples' one onto the other, in their order.

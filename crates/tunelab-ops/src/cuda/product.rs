@@ -41,6 +41,9 @@ pub(super) struct Product {
     pub(super) operands: DType,
     /// The type of D.
     pub(super) result: DType,
+    /// Values from one row of A, B and D to the next, as they are stored; 0 where the rows lie one
+    /// behind the other.
+    pub(super) row_steps: [usize; 3],
     /// How many there are, and where.
     pub(super) batch: Batch,
 }
@@ -66,6 +69,7 @@ impl Product {
             b_transposed: false,
             operands: dtype,
             result: dtype,
+            row_steps: [0; 3],
             batch: Batch { n: 1, a: 0, b: 0, d: 0 },
         }
     }
@@ -180,11 +184,42 @@ pub(super) unsafe fn product(
     })
 }
 
-/// What the addresses of all matrices are multiples of.
+/// The same for all products of a batch: in one call or, where cuBLASLt has none for the shape, in
+/// one each. A bias is not for these.
+///
+/// # Safety
+///
+/// As of [`product`].
+#[expect(unsafe_code, reason = "a product of device memory")]
+pub(super) unsafe fn products(
+    device: &CudaDevice,
+    of: Product,
+    [a, b, d]: [Pointer<'_>; 3],
+    factor: f32,
+    onto: Onto<'_>,
+) -> Result<()> {
+    // SAFETY: as promised by the caller.
+    let all = unsafe { product(device, of, [a, b, d], factor, onto) };
+    if all.is_ok() || of.batch.n == 1 {
+        return all.map(|_| ());
+    }
+    let one = Product { batch: Batch { n: 1, a: 0, b: 0, d: 0 }, ..of };
+    let (operand, result) = (of.operands.size_in_bytes(), of.result.size_in_bytes());
+    for i in 0..of.batch.n {
+        let at =
+            [a.behind(i * of.batch.a * operand), b.behind(i * of.batch.b * operand), d.behind(i * of.batch.d * result)];
+        // SAFETY: each of them lies where the batch has it.
+        unsafe { product(device, one, at, factor, onto) }?;
+    }
+    Ok(())
+}
+
+/// What the addresses of all matrices and of their rows are multiples of.
 fn alignment(addresses: &[u64], of: &Product) -> u64 {
     let Batch { a, b, d, .. } = of.batch;
     let (operands, result) = (of.operands.size_in_bytes(), of.result.size_in_bytes());
-    let steps = [a * operands, b * operands, d * result].map(|bytes| bytes as u64);
+    let [rows_a, rows_b, rows_d] = of.row_steps;
+    let steps = [(a | rows_a) * operands, (b | rows_b) * operands, (d | rows_d) * result].map(|bytes| bytes as u64);
     let all = addresses.iter().chain(&steps).fold(ALIGNMENT, |all, address| all | address);
     1 << all.trailing_zeros()
 }
@@ -201,7 +236,7 @@ fn ready(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::re
 fn described(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std::result::Result<Ready, CublasError> {
     use sys::cublasLtMatmulDescAttributes_t as Is;
     use sys::cublasLtMatmulPreferenceAttributes_t as Wants;
-    let Product { m, n, k, a_transposed, b_transposed, operands, result: type_of_d, batch } = key.product;
+    let Product { m, n, k, a_transposed, b_transposed, operands, result: type_of_d, row_steps, batch } = key.product;
     let compute = if key.tf32 && operands == DType::F32 {
         sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
     } else {
@@ -216,16 +251,17 @@ fn described(handle: sys::cublasLtHandle_t, key: &Key, bias: Option<u64>) -> std
         set(product, Is::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
     }
     // Rows by rows of `columns` values are columns of that length.
-    let layout = |dtype: DType, rows: usize, columns: usize, step: usize| {
-        let layout = result::create_matrix_layout(number(dtype), columns as u64, rows as u64, columns as i64)?;
+    let layout = |dtype: DType, [rows, columns]: [usize; 2], row_step: usize, step: usize| {
+        let row_step = if row_step == 0 { columns } else { row_step };
+        let layout = result::create_matrix_layout(number(dtype), columns as u64, rows as u64, row_step as i64)?;
         if batch.n > 1 {
             many(layout, batch.n as i32, step as i64)?;
         }
         Ok(layout)
     };
-    let first = if b_transposed { layout(operands, n, k, batch.b) } else { layout(operands, k, n, batch.b) }?;
-    let second = if a_transposed { layout(operands, k, m, batch.a) } else { layout(operands, m, k, batch.a) }?;
-    let whole = layout(type_of_d, m, n, batch.d)?;
+    let first = layout(operands, if b_transposed { [n, k] } else { [k, n] }, row_steps[1], batch.b)?;
+    let second = layout(operands, if a_transposed { [k, m] } else { [m, k] }, row_steps[0], batch.a)?;
+    let whole = layout(type_of_d, [m, n], row_steps[2], batch.d)?;
     let preference = result::create_matmul_pref()?;
     // SAFETY: the attributes' values are of the types that cuBLASLt documents, 64 and 32 bits, and
     // the preference lives until it is destroyed below.
@@ -310,5 +346,8 @@ mod tests {
         // The second one of a batch is 3 * 4 values of two bytes behind the first.
         let many = Product { batch: Batch { n: 2, a: 0, b: 12, d: 64 }, ..one };
         assert_eq!(alignment(&[512, 1024, 256, 0], &many), 8);
+        // Rows of D are ten values apart.
+        let apart = Product { row_steps: [16, 0, 10], ..one };
+        assert_eq!(alignment(&[512, 1024, 256, 0], &apart), 4);
     }
 }

@@ -45,12 +45,16 @@ void within(const void* p, size_t bytes, const char* what) {
     if ((u64)p + bytes > found->first + found->second) stop(std::string(what) + " goes beyond its memory");
 }
 
-// The bytes of the allocation that this is in, if it is in one.
-size_t allocated(const void* p) {
-    auto found = memory.upper_bound((u64)p);
-    if (found == memory.begin()) return 0;
-    --found;
-    return (u64)p < found->first + found->second ? found->second : 0;
+// The bytes of the allocations that these are in, each counted once.
+size_t allocated(const std::vector<const void*>& all) {
+    std::map<u64, size_t> seen;
+    for (const void* p : all) {
+        auto found = memory.upper_bound((u64)p);
+        if (found != memory.begin() && (u64)p < (--found)->first + found->second) seen.insert(*found);
+    }
+    size_t bytes = 0;
+    for (const auto& [at, n] : seen) bytes += n;
+    return bytes;
 }
 
 double value(const void* p, int type, size_t i) {
@@ -371,9 +375,7 @@ C int cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigne
     static const bool told = getenv("CARD_TELLS") != nullptr;
     if (told) fprintf(stderr, "card: %s <%u %u %u> <%u %u %u>\n", f->name.c_str(), gx, gy, gz, bx, by, bz);
     const auto [kernel, pointers] = f->bind(arguments);
-    size_t bytes = 0;
-    for (const void* p : pointers) bytes += allocated(p);
-    return give(KERNEL, bytes, [=, kernel = kernel] { host::launch({gx, gy, gz}, {bx, by, bz}, shared, kernel); }, f->name);
+    return give(KERNEL, allocated(pointers), [=, kernel = kernel] { host::launch({gx, gy, gz}, {bx, by, bz}, shared, kernel); }, f->name);
 }
 C int cuGetErrorName(int e, const char** name) {
     return *name = e == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_OTHER", 0;
@@ -503,11 +505,17 @@ struct Layout {
     // How many matrices, and the values from one to the next.
     int many = 1;
     int64_t between = 0;
-    u64 bytes() const { return ((many - 1) * between + rows * columns) * size_of(type); }
+    u64 bytes() const { return ((many - 1) * between + (columns - 1) * step + rows) * size_of(type); }
 };
 struct Product {
     int compute, transposed[2], epilogue;
     u64 bias;
+};
+// How the parts of a split sum may be kept, of which 1 and 4 are in the result's type; and what addresses are said to be
+// multiples of.
+struct Preference {
+    uint32_t schemes = 7;
+    uint32_t alignments[4] = {256, 256, 256, 256};
 };
 }  // namespace
 
@@ -539,26 +547,46 @@ C int cublasLtMatmulDescSetAttribute(Product* p, int which, const void* v, size_
         default: return 7;
     }
 }
-C int cublasLtMatmulPreferenceCreate(void** p) { return *p = (void*)1, 0; }
-C int cublasLtMatmulPreferenceDestroy(void*) { return 0; }
-C int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return 0; }
-// There is none with a bias for odd numbers of short results, and none for several of some shapes at once.
-C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout*, Layout* d, void*, int, void* found, int* n) {
+C int cublasLtMatmulPreferenceCreate(Preference** p) { return *p = new Preference, 0; }
+C int cublasLtMatmulPreferenceDestroy(Preference* p) { return delete p, 0; }
+C int cublasLtMatmulPreferenceSetAttribute(Preference* p, int which, const void* v, size_t bytes) {
+    if (bytes != (which == 1 ? 8 : 4)) stop("an attribute of a wrong size");
+    if (which == 3) memcpy(&p->schemes, v, 4);
+    if (which >= 5 && which <= 8) memcpy(&p->alignments[which - 5], v, 4);
+    return 0;
+}
+// There is none with a bias for odd numbers of short results, and none for several of some shapes at once. What is found is
+// for the alignment that was said.
+C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout*, Layout* d, Preference* wanted, int,
+                                     void* found, int* n) {
+    if (d->type != 0 && wanted->schemes & 5) stop("parts of a split sum that may be rounded to a short type");
     memset(found, 0, 96);
+    memcpy(found, wanted->alignments, sizeof wanted->alignments);
     const bool odd = p->epilogue == 4 && d->type != 0 && d->rows % 2, many = d->many > 1 && d->rows % 4 == 2;
     return *n = odd || many ? 0 : 1, 0;
 }
 C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layout* la, const void* b, Layout* lb,
-                     const float* beta, const void* c, Layout*, void* d, Layout* ld, const void*, void* scratch,
+                     const float* beta, const void* c, Layout*, void* d, Layout* ld, const uint32_t* aligned_to, void* scratch,
                      size_t scratch_bytes, void*) {
     const u64 m = ld->rows, n = ld->columns;
     const u64 k = p->transposed[0] ? la->rows : la->columns, kb = p->transposed[1] ? lb->columns : lb->rows;
     const u64 ma = p->transposed[0] ? la->columns : la->rows, nb = p->transposed[1] ? lb->rows : lb->columns;
     if (k != kb || m != ma || n != nb || c != d || la->type != lb->type) return 7;
     if (la->many != ld->many || lb->many != ld->many) return 7;
-    if (ld->many > 1 && (u64)ld->between < m * n) stop("products that overlap");
+    // One behind the other, or side by side in common rows.
+    const auto rows_overlap = [](const Layout* l) { return l->step < (int64_t)l->rows; };
+    const bool behind = ld->between >= (int64_t)(n - 1) * ld->step + (int64_t)m;
+    const bool beside = ld->between >= (int64_t)m && (ld->many - 1) * ld->between + (int64_t)m <= ld->step;
+    if (rows_overlap(la) || rows_overlap(lb) || rows_overlap(ld)) stop("rows that overlap");
+    if (ld->many > 1 && !behind && !beside) stop("products that overlap");
     if ((p->epilogue == 4 && ld->type != 0 && m % 2) || (ld->many > 1 && m % 4 == 2))
         stop("a product that no algorithm was offered for");
+    // Of a batch each one.
+    const auto aligned = [](const void* p, const Layout* l, uint32_t to) {
+        return ((u64)p | (l->many > 1 ? l->between * size_of(l->type) : 0)) % to == 0;
+    };
+    if (!aligned(a, la, aligned_to[0]) || !aligned(b, lb, aligned_to[1]) || !aligned(d, ld, aligned_to[3]))
+        stop("a matrix that is less aligned than was said");
     within(a, la->bytes(), "the first factor");
     within(b, lb->bytes(), "the second factor");
     within(d, ld->bytes(), "the product");
