@@ -262,6 +262,13 @@ fn the_class_in_the_models_scheduler_config_chooses_the_sampler() {
         assert!(draw(&[]) == draw(&["--sampler", sampler]), "{class}");
         assert_eq!(planned(&[]), planned(&["--set", &format!("eval.sampler={sampler}")]), "{class}");
     }
+    let lcm = ["sample", "--model", "model", "--steps", "3", "--prompt", "a dog", "-o", "lcm"];
+    world.done(&lcm).has(&["LCMScheduler is not built; where no sampler is named, it is pndm"]);
+    // A class that is built, with an option that is not: no other sampler takes its place without a word.
+    with("UniPCMultistepScheduler\", \"predict_x0\": false, \"x\": \"");
+    world
+        .refused(&["check", "a.toml", eval[0], eval[1]], &["`predict_x0` is false, with unipc", "use another sampler"]);
+    world.done(&["check", "a.toml", eval[0], eval[1], "--set", "eval.sampler=ddim"]);
     with("DDIMScheduler");
     assert!(draw(&[]) != draw(&["--sampler", "pndm"]));
     world.done(&["run", "a.toml", "--set", "model.path=model"]);

@@ -63,9 +63,10 @@ impl Sampler {
         }
     }
 
-    /// The one that a model's own pipeline draws with: that of its configuration's class, if it is built with the options there.
+    /// The one that a model's own pipeline draws with, by its configuration's class; none of a class that is not built. Whether it is
+    /// built with the options there, [`SamplerRun::new`] says.
     pub fn of_model(schedule: &NoiseSchedule) -> Option<Self> {
-        let own = match schedule.class_name()? {
+        Some(match schedule.class_name()? {
             "PNDMScheduler" => Self::Pndm,
             "DDIMScheduler" => Self::Ddim,
             "EulerAncestralDiscreteScheduler" => Self::EulerA,
@@ -74,8 +75,7 @@ impl Sampler {
             "EulerDiscreteScheduler" => Self::Euler,
             "UniPCMultistepScheduler" => Self::UniPc,
             _ => return None,
-        };
-        SamplerRun::new(own, schedule, 20).is_ok().then_some(own)
+        })
     }
 
     /// Whether diffusers spreads its noise levels as Karras et al. do, if that is asked for.

@@ -5,7 +5,7 @@
 //! parts; every error names the file.
 
 use super::{ConditioningKind, Family, ModelFiles, Pipeline, TextEncoders, Tokenizers};
-use crate::diffusion::NoiseSchedule;
+use crate::diffusion::{NoiseSchedule, Sampler};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
 use crate::model::build::{Build, Parameters, Trainable};
@@ -200,11 +200,16 @@ impl<'a> PipelineLoader<'a> {
     }
 }
 
-/// What the files hold and no network takes, one line for a part: tensors for other uses, and
-/// layers of a text encoder above those of its config.json (which is how some leave out the last
-/// ones: "clip skip").
+/// What the files hold and nothing takes, one line for a part: tensors for other uses, layers of a
+/// text encoder above those of its config.json (which is how some leave out the last ones: "clip
+/// skip"), and a scheduler that is not built.
 pub fn passed_over(files: &ModelFiles) -> Result<Vec<String>> {
     let mut notes: Vec<String> = files.beside.clone().into_iter().collect();
+    let schedule = files.noise_schedule()?;
+    if let Some(class) = schedule.class_name().filter(|_| Sampler::of_model(&schedule).is_none()) {
+        let usual = files.family.usual_sampling().0;
+        notes.push(format!("scheduler: {class} is not built; where no sampler is named, it is {usual}"));
+    }
     let is_text = |part: &PartName| files.family.text_encoders().any(|(name, _)| name == *part);
     for (name, part) in &files.parts {
         let weights = Weights::open_part(part)?;
