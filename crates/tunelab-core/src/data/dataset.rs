@@ -46,7 +46,7 @@ const REPEATS_HINT: &str = "make each such folder a source: [[dataset.sources]] 
                             its name's number says";
 
 /// One picture of a dataset: checked, hashed and captioned. Its pixels are decoded when they are asked for, so a folder of
-/// any size fits in memory; in a large folder for the first time ([`Check`]).
+/// any size fits in memory; in a large folder for the first time.
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// Relative to the folder of the pictures.
