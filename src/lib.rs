@@ -30,7 +30,7 @@
 //!
 //! In order of dependence: a room may use those above it, never one below (a test holds this). Those from [`error`] to
 //! [`measure`], which report nothing and start nothing, lie in a crate of their own, [`tunelab_core`]: what is edited below them
-//! is built in half the time. They have the same names here.
+//! is built in two thirds of the time. They have the same names here.
 //!
 //! | room | what it does |
 //! |---|---|
