@@ -70,9 +70,7 @@ fn transform(bytes: &[u8], format: PixelFormat) -> Option<ColorTransform> {
     let adobe = header().filter(|(marker, data)| *marker == APP14 && data.starts_with(b"Adobe"));
     let adobe = adobe.last().and_then(|(_, data)| data.get(11).copied());
     let is_jfif = header().any(|(marker, data)| marker == APP0 && data.starts_with(b"JFIF\0"));
-    // 0xC4, 0xC8 and 0xCC are tables and extensions among the frames' markers.
-    let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
-    let frame = header().find(|(marker, _)| is_frame(*marker)).map(|(_, data)| data).unwrap_or_default();
+    let frame = frame(bytes).map(|(_, data)| data).unwrap_or_default();
     let name = |component: usize| frame.get(6 + 3 * component).copied();
     let is_named_rgb = [0, 1, 2].map(name) == [Some(b'R'), Some(b'G'), Some(b'B')];
     match (format, adobe) {
@@ -83,6 +81,13 @@ fn transform(bytes: &[u8], format: PixelFormat) -> Option<ColorTransform> {
         (PixelFormat::RGB24, None) if !is_jfif && is_named_rgb => Some(ColorTransform::RGB),
         (PixelFormat::RGB24, _) => Some(ColorTransform::YCbCr),
     }
+}
+
+/// The frame's marker and header, if it comes before the first scan.
+pub(super) fn frame(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    // 0xC4, 0xC8 and 0xCC are tables and extensions among the frames' markers.
+    let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
+    segments(bytes).take_while(|(marker, _)| *marker != SOS).find(|(marker, _)| is_frame(*marker))
 }
 
 /// CMYK to RGB, with Pillow's rounding.

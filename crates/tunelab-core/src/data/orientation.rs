@@ -63,7 +63,7 @@ fn jpeg(bytes: &[u8]) -> Metadata<'_> {
 fn png(bytes: &[u8]) -> Metadata<'_> {
     let mut found = Metadata::default();
     let (mut is_animated, mut has_pixels) = (false, false);
-    for (name, data) in png_chunks(bytes) {
+    for (name, data, _) in png_chunks(bytes) {
         match name {
             b"eXIf" => found.exif = Some(data.into()),
             b"tEXt" | b"zTXt" | b"iTXt" => {
@@ -85,16 +85,16 @@ fn png(bytes: &[u8]) -> Metadata<'_> {
     found
 }
 
-/// The chunks of a PNG: name and data, up to its end or where it is cut off.
-fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+/// The chunks of a PNG: name, data and the checksum behind them if that is there, up to its end or where it is cut off.
+pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8], Option<u32>)> {
     let mut rest = bytes.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk()?;
         let (name, after) = after.split_first_chunk()?;
         let data = after.get(..u32::from_be_bytes(*length) as usize)?;
-        // A checksum follows.
+        let checksum = after[data.len()..].first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
         rest = after.get(data.len() + 4..).unwrap_or_default();
-        Some((name, data))
+        Some((name, data, checksum))
     })
 }
 
