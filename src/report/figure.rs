@@ -15,7 +15,7 @@ use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::data::Rgb;
+use crate::data::{Rgb, reduce};
 use crate::error::Result;
 
 use super::losses::Point;
@@ -113,10 +113,7 @@ trait Canvas {
         let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
         self.draw(&area, Surface::Pixels)?;
         drop(area);
-        let large = image::RgbImage::from_raw(width, height, pixels).ok_or_else(|| failed("its size is wrong"))?;
-        let (width, height) = (width / OVERSAMPLING, height / OVERSAMPLING);
-        let pixels = image::imageops::thumbnail(&large, width, height).into_raw();
-        Ok(Rgb { width: width as usize, height: height as usize, pixels })
+        Ok(reduce(Rgb { width: width as usize, height: height as usize, pixels }, OVERSAMPLING as usize))
     }
 
     fn to_svg(&self) -> Result<String> {

@@ -31,6 +31,23 @@ fn it_is_a_model_and_five_pictures() {
     assert!(size < 13_000_000, "{size}");
 }
 
+/// Those that are compiled in packed among them, and in the order of their paths.
+#[test]
+fn every_file_is_the_one_in_assets() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tunelab-core/assets");
+    for (path, bytes) in Builtin::Mini.files() {
+        assert!(fs_err::read(assets.join("mini").join(path)).unwrap() == *bytes, "{path}");
+    }
+    assert!(fs_err::read(assets.join("mini/judge.safetensors")).unwrap() == Builtin::Judge.files()[0].1);
+    for (builtin, tokenizer) in [(Builtin::Sd1, "tokenizer"), (Builtin::Sd2, "tokenizer"), (Builtin::Sdxl, "tokenizer_2")] {
+        let merges = builtin.file(&format!("{tokenizer}/merges.txt")).unwrap();
+        assert!(fs_err::read(assets.join("clip/merges.txt")).unwrap() == merges, "{builtin}");
+    }
+    for builtin in [Builtin::Mini, Builtin::Corgi, Builtin::Judge, Builtin::Sd1, Builtin::Sd2, Builtin::Sdxl] {
+        assert!(builtin.files().is_sorted_by_key(|(path, _)| path), "{builtin}");
+    }
+}
+
 #[test]
 fn what_is_damaged_is_mended() {
     let root = tempfile::tempdir().unwrap();

@@ -2,12 +2,16 @@
 //! train it on, the judge of what it draws, and what models in one file lack.
 //!
 //! In: nothing. Out: names and bytes of files that were compiled in from `assets/`, so that they
-//! are wherever the program is. [`crate::assets`] unpacks them, and the rest of the program works
-//! on them as on any other folder.
+//! are wherever the program is. [`crate::assets`] writes them into folders, and the rest of the
+//! program works on them as on any other. The largest are packed by `build.rs` and unpacked at their
+//! first use.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
 use std::sync::LazyLock;
+
+use flate2::read::ZlibDecoder;
 
 /// Something that is compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +40,51 @@ macro_rules! files {
     };
 }
 
-static MINI: &[File] = files!(
-    "mini",
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "tokenizer/merges.txt",
-    "tokenizer/special_tokens_map.json",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/vocab.json",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
-);
+/// A file that `build.rs` packed: the first byte of every two, then the second.
+macro_rules! packed {
+    ($name:literal) => {{
+        static UNPACKED: LazyLock<Vec<u8>> =
+            LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".packed"))));
+        UNPACKED.as_slice()
+    }};
+}
+
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut planes = Vec::new();
+    ZlibDecoder::new(packed).read_to_end(&mut planes).expect("build.rs packed it");
+    let (first, second) = planes.split_at(planes.len().div_ceil(2));
+    let mut bytes = vec![0; planes.len()];
+    for (plane, bytes_of) in [first, second].into_iter().enumerate() {
+        bytes.iter_mut().skip(plane).step_by(2).zip(bytes_of).for_each(|(byte, of)| *byte = *of);
+    }
+    bytes
+}
+
+static MINI: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let configs: &[File] = files!(
+        "mini",
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "vae/config.json",
+    );
+    let weights: [File; 3] = [
+        ("text_encoder/model.safetensors", packed!("text_encoder")),
+        ("unet/diffusion_pytorch_model.safetensors", packed!("unet")),
+        ("vae/diffusion_pytorch_model.safetensors", packed!("vae")),
+    ];
+    sorted(configs.iter().chain(&weights))
+});
 
 static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.png");
 
 /// Under the name that every encoder's weights have.
-static JUDGE: &[File] = &[("model.safetensors", include_bytes!("../assets/mini/judge.safetensors"))];
+static JUDGE: LazyLock<[File; 1]> = LazyLock::new(|| [("model.safetensors", packed!("judge"))]);
 
 /// The configurations by their paths in diffusers' layout, and a noise schedule for each kind of
 /// prediction.
@@ -70,7 +99,7 @@ static SD1_CONFIGS: &[File] = files!(
 );
 
 /// `OpenAI`'s vocabulary of CLIP, as pairs that are joined in this order.
-const MERGES: &str = include_str!("../assets/clip/merges.txt");
+static MERGES: LazyLock<&str> = LazyLock::new(|| str::from_utf8(packed!("merges")).expect("a text"));
 
 /// `vocab.json`, which follows from the pairs: all bytes, all bytes at a word's end, then what each
 /// pair joins, then begin and end of a text.
@@ -151,7 +180,12 @@ fn open_clip_tokenizer_2() -> TokenizerFiles {
 }
 
 fn with_tokenizers(configs: &[File], tokenizers: &[TokenizerFiles]) -> Vec<File> {
-    let mut files: Vec<File> = configs.iter().chain(tokenizers.iter().flatten()).copied().collect();
+    sorted(configs.iter().chain(tokenizers.iter().flatten()))
+}
+
+/// In the order of their paths.
+fn sorted<'a>(files: impl Iterator<Item = &'a File>) -> Vec<File> {
+    let mut files: Vec<File> = files.copied().collect();
     files.sort_unstable();
     files
 }
@@ -182,9 +216,9 @@ impl Builtin {
     /// Its files, in the order of their paths.
     pub fn files(self) -> &'static [File] {
         match self {
-            Self::Mini => MINI,
+            Self::Mini => &MINI,
             Self::Corgi => CORGI,
-            Self::Judge => JUDGE,
+            Self::Judge => &*JUDGE,
             Self::Sd1 => &SD1,
             Self::Sd2 => &SD2,
             Self::Sdxl => &SDXL,

@@ -36,7 +36,7 @@ pub use folder::{IMAGE_ENDINGS, has_image_ending};
 pub use image::{Rgb, load_image};
 pub use mask::{Mask, is_named_mask};
 pub use name::{shortened, slashed};
-pub use resize::{resize_short_side, resize_short_side_bicubic, resize_to, short_side_sides};
+pub use resize::{reduce, resize_short_side, resize_short_side_bicubic, resize_to, short_side_sides};
 pub use shapes::{Cut, Shapes, fit};
 pub use survey::{image_size, image_sizes};
 pub use transform::{

@@ -57,6 +57,17 @@ pub fn resize_short_side_bicubic(image: &Rgb, size: usize) -> Rgb {
     short_side(image, size, Filter::Bicubic)
 }
 
+/// The mean of `times` x `times` pixels each, for what was drawn that much larger.
+///
+/// # Panics
+/// The image's pixels are not three to a place.
+pub fn reduce(image: Rgb, times: usize) -> Rgb {
+    let [wide, high, width, height] = [image.width, image.height, image.width / times, image.height / times];
+    let large = image::RgbImage::from_raw(wide as u32, high as u32, image.pixels).expect("three bytes to a pixel");
+    let pixels = image::imageops::thumbnail(&large, width as u32, height as u32).into_raw();
+    Rgb { width, height, pixels }
+}
+
 fn short_side(image: &Rgb, size: usize, filter: Filter) -> Rgb {
     let [height, width] = short_side_sides([image.height, image.width], size);
     resize(image, width, height, filter)
