@@ -39,7 +39,9 @@ fn every_file_is_the_one_in_assets() {
         assert!(fs_err::read(assets.join("mini").join(path)).unwrap() == *bytes, "{path}");
     }
     assert!(fs_err::read(assets.join("mini/judge.safetensors")).unwrap() == Builtin::Judge.files()[0].1);
-    for (builtin, tokenizer) in [(Builtin::Sd1, "tokenizer"), (Builtin::Sd2, "tokenizer"), (Builtin::Sdxl, "tokenizer_2")] {
+    for (builtin, tokenizer) in
+        [(Builtin::Sd1, "tokenizer"), (Builtin::Sd2, "tokenizer"), (Builtin::Sdxl, "tokenizer_2")]
+    {
         let merges = builtin.file(&format!("{tokenizer}/merges.txt")).unwrap();
         assert!(fs_err::read(assets.join("clip/merges.txt")).unwrap() == merges, "{builtin}");
     }
