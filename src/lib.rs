@@ -30,7 +30,7 @@
 //!
 //! In order of dependence: a room may use those above it, never one below (a test holds this). Those from [`error`] to
 //! [`measure`], which report nothing and start nothing, lie in a crate of their own, [`tunelab_core`]: what is edited below them
-//! is built in two thirds of the time. They have the same names here.
+//! is built in seconds. They have the same names here.
 //!
 //! | room | what it does |
 //! |---|---|
@@ -72,9 +72,11 @@
 //!
 //! 1. **Variation is an enum.** [`config::Adapter`], [`diffusion::Sampler`], [`config::Source`]: the compiler lists every place
 //!    that a new case has to think about. Traits of our own are few: what a key's value, its statement and settings
-//!    with keys are ([`config::keys`]), and in [`tunelab_ops`] what a convolution's weight consists of, f32 or bf16.
+//!    with keys are ([`config::keys`]), what a figure is drawn on, and in [`tunelab_ops`] which vector instructions there are and what a
+//!    convolution's weight consists of, f32 or bf16.
 //! 2. **One loop.** `while let Some(row) = trainer.step()? { … }` in [`run`] owns the order of events. There are no
-//!    callbacks, hooks, observers or globals; only memory is the whole program's ([`tunelab_ops::memory`]).
+//!    callbacks, hooks or observers; the whole program's are only memory ([`tunelab_ops::memory`]), what the processor has, and whether
+//!    an interrupt came.
 //! 3. **Results are data.** Logs and records are written as things happen; pictures and tables are computed from them and
 //!    can be made again at any time. What a rerun must repeat (`loss.csv`, `eval.csv`) and what it cannot (`timing.csv`) are
 //!    different files. `progress.json` says how far a run is, and is gone when it has come to its end.
@@ -88,8 +90,9 @@
 //!    nothing else. Outside of a recording nothing is kept, so sampling and evaluation need no second kind of network, and an
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`;
-//!    code without the compiler's checks is forbidden here and in [`tunelab_core`] and is in [`tunelab_ops`] alone, where vector instructions, the matrix product, large
-//!    blocks of memory and a GPU's kernels and libraries are called, and loops of values run without checks.
+//!    code without the compiler's checks is forbidden here and in [`tunelab_core`] and is in [`tunelab_ops`] alone, where vector
+//!    instructions, the matrix product, large blocks of memory and a GPU's kernels and libraries are called, and loops of values
+//!    run without checks.
 //!
 //! # Where to add what
 //!

@@ -40,22 +40,26 @@ macro_rules! files {
     };
 }
 
-/// A file that `build.rs` packed: the first byte of every two, then the second.
+/// A file that `build.rs` packed, and how many bytes each of its values has: the first byte of each
+/// value, then the second.
 macro_rules! packed {
-    ($name:literal) => {{
+    ($name:literal, $width:literal) => {{
         static UNPACKED: LazyLock<Vec<u8>> =
-            LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".packed"))));
+            LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".packed")), $width));
         UNPACKED.as_slice()
     }};
 }
 
-fn unpacked(packed: &[u8]) -> Vec<u8> {
+fn unpacked(packed: &[u8], width: usize) -> Vec<u8> {
     let mut planes = Vec::new();
     ZlibDecoder::new(packed).read_to_end(&mut planes).expect("build.rs packed it");
-    let (first, second) = planes.split_at(planes.len().div_ceil(2));
+    if width == 1 {
+        return planes;
+    }
     let mut bytes = vec![0; planes.len()];
-    for (plane, bytes_of) in [first, second].into_iter().enumerate() {
-        bytes.iter_mut().skip(plane).step_by(2).zip(bytes_of).for_each(|(byte, of)| *byte = *of);
+    let mut from = planes.into_iter();
+    for plane in 0..width {
+        bytes.iter_mut().skip(plane).step_by(width).zip(&mut from).for_each(|(byte, of)| *byte = of);
     }
     bytes
 }
@@ -74,9 +78,9 @@ static MINI: LazyLock<Vec<File>> = LazyLock::new(|| {
         "vae/config.json",
     );
     let weights: [File; 3] = [
-        ("text_encoder/model.safetensors", packed!("text_encoder")),
-        ("unet/diffusion_pytorch_model.safetensors", packed!("unet")),
-        ("vae/diffusion_pytorch_model.safetensors", packed!("vae")),
+        ("text_encoder/model.safetensors", packed!("text_encoder", 2)),
+        ("unet/diffusion_pytorch_model.safetensors", packed!("unet", 2)),
+        ("vae/diffusion_pytorch_model.safetensors", packed!("vae", 2)),
     ];
     sorted(configs.iter().chain(&weights))
 });
@@ -84,7 +88,7 @@ static MINI: LazyLock<Vec<File>> = LazyLock::new(|| {
 static CORGI: &[File] = files!("corgi", "1.png", "2.png", "3.png", "4.png", "5.png");
 
 /// Under the name that every encoder's weights have.
-static JUDGE: LazyLock<[File; 1]> = LazyLock::new(|| [("model.safetensors", packed!("judge"))]);
+static JUDGE: LazyLock<[File; 1]> = LazyLock::new(|| [("model.safetensors", packed!("judge", 2))]);
 
 /// The configurations by their paths in diffusers' layout, and a noise schedule for each kind of
 /// prediction.
@@ -99,7 +103,7 @@ static SD1_CONFIGS: &[File] = files!(
 );
 
 /// `OpenAI`'s vocabulary of CLIP, as pairs that are joined in this order.
-static MERGES: LazyLock<&str> = LazyLock::new(|| str::from_utf8(packed!("merges")).expect("a text"));
+static MERGES: LazyLock<&str> = LazyLock::new(|| str::from_utf8(packed!("merges", 1)).expect("a text"));
 
 /// `vocab.json`, which follows from the pairs: all bytes, all bytes at a word's end, then what each
 /// pair joins, then begin and end of a text.
