@@ -105,7 +105,7 @@ pub use linear::linear;
 pub use mean_squares::{mean_squares, mean_squares_of};
 pub use pseudo_huber::pseudo_huber_of;
 pub use rounded::with_rounded;
-pub use shapes::{AttentionMask, FusedActivation, MatmulPrecision, Padding};
+pub use shapes::{AttentionMask, ConvPlus, FusedActivation, MatmulPrecision, Padding};
 pub use tape::composed;
 pub use upsample::upsample_nearest;
 pub use weight::Weight;

@@ -10,8 +10,9 @@
 
 use crate::cuda::algorithm::{Arithmetic, Choice, Direction, Most, choose, named, small};
 use crate::cuda::cudnn::{Convolution, handle, said};
+use crate::cuda::elementwise::plane_sums;
 use crate::cuda::{Fresh, Pointer, bias, card, cast, device, pointer, pointwise, workspace};
-use crate::shapes::{ConvShape, Padding};
+use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::tape::{operand, tracked};
 use candle_core::cuda_backend::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda_backend::{DeviceId, WrapErr};
@@ -20,11 +21,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// See [`conv2d`](crate::conv2d()).
+/// See [`conv2d`](crate::conv2d()); plus what comes to the result, which one kernel adds with the bias.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    plus: Option<ConvPlus<'_>>,
     stride: usize,
     padding: Padding,
 ) -> Result<Tensor> {
@@ -41,16 +43,23 @@ pub(crate) fn conv2d(
     let inner = if around.is_some() { Padding::same(0) } else { padding };
     let g = ConvShape::new(padded.dims4()?, weight.dims4()?, stride, inner)?;
     let y = compute(&g, x.dtype(), Work::Forward { x: &padded, weight: &cast(&weight, x.dtype())? })?;
-    if let Some(bias) = &bias {
-        if bias.dims() != [g.result().1] {
-            bail!("conv2d: a bias {:?} for {} channels", bias.dims(), g.result().1);
-        }
-        bias::add_to_channels(&y, &cast(bias, DType::F32)?)?;
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [g.result().1]) {
+        bail!("conv2d: a bias {:?} for {} channels", bias.dims(), g.result().1);
+    }
+    let (shift, residual) = match plus {
+        Some(ConvPlus::Shift(shift)) => (Some(operand(shift)?), None),
+        Some(ConvPlus::Residual(residual)) => (None, Some(operand(residual)?)),
+        None => (None, None),
+    };
+    if bias.is_some() || plus.is_some() {
+        let bias = bias.as_ref().map(|bias| cast(bias, DType::F32)).transpose()?;
+        bias::add_to_channels(&y, bias.as_ref(), shift.as_ref(), residual.as_ref())?;
     }
     let (w, kept) = (weight.clone(), tracked(&weight).then_some(padded));
     let dtype = x.dtype();
     let of_bias = bias.as_ref().map_or(DType::F32, Tensor::dtype);
-    y.node([Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+    let inputs = [Some(&x), Some(&weight), bias.as_ref(), shift.as_ref(), residual.as_ref()];
+    y.node(inputs, move |dy, [dx, _, db, dshift, dresidual]| {
         let dy = &cast(dy, dtype)?;
         let dx = dx.then(|| {
             let dx = compute(&g, dtype, Work::Image { dy, weight: &cast(&w, dtype)? })?.tensor();
@@ -62,7 +71,8 @@ pub(crate) fn conv2d(
         let dw =
             kept.map(|x| cast(&compute(&g, dtype, Work::Weight { x: &x, dy, of: w.dtype() })?.tensor(), w.dtype()));
         let db = db.then(|| cast(&bias::sum_channels(dy)?, of_bias));
-        Ok([dx.transpose()?, dw.transpose()?, db.transpose()?])
+        let dshift = dshift.then(|| plane_sums(dy));
+        Ok([dx.transpose()?, dw.transpose()?, db.transpose()?, dshift.transpose()?, dresidual.then(|| dy.clone())])
     })
 }
 

@@ -263,6 +263,16 @@ fn of_one_type(tensors: &[&Tensor]) -> Result<()> {
     Ok(())
 }
 
+/// A tensor that a kernel reads beside another one, value by value: contiguous, and an error unless
+/// it is of that one's type and shape.
+fn like(t: &Tensor, other: &Tensor) -> Result<Tensor> {
+    of_one_type(&[t, other])?;
+    if t.dims() != other.dims() {
+        bail!("tensors of one shape are needed, not {:?} and {:?}", t.dims(), other.dims());
+    }
+    t.contiguous()
+}
+
 /// Shared memory that a block may have without asking.
 const SHARED_BYTES: u32 = 48 << 10;
 

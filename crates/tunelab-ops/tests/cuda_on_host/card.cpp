@@ -566,12 +566,13 @@ C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout
     return *n = odd || many ? 0 : 1, 0;
 }
 C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layout* la, const void* b, Layout* lb,
-                     const float* beta, const void* c, Layout*, void* d, Layout* ld, const uint32_t* aligned_to, void* scratch,
+                     const float* beta, const void* c, Layout* lc, void* d, Layout* ld, const uint32_t* aligned_to, void* scratch,
                      size_t scratch_bytes, void*) {
     const u64 m = ld->rows, n = ld->columns;
     const u64 k = p->transposed[0] ? la->rows : la->columns, kb = p->transposed[1] ? lb->columns : lb->rows;
     const u64 ma = p->transposed[0] ? la->columns : la->rows, nb = p->transposed[1] ? lb->rows : lb->columns;
-    if (k != kb || m != ma || n != nb || c != d || la->type != lb->type) return 7;
+    if (k != kb || m != ma || n != nb || la->type != lb->type) return 7;
+    if (memcmp(lc, ld, sizeof *lc)) stop("what is added is no matrix like the product");
     if (la->many != ld->many || lb->many != ld->many) return 7;
     // One behind the other, or side by side in common rows.
     const auto rows_overlap = [](const Layout* l) { return l->step < (int64_t)l->rows; };
@@ -585,16 +586,17 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
     const auto aligned = [](const void* p, const Layout* l, uint32_t to) {
         return ((u64)p | (l->many > 1 ? l->between * size_of(l->type) : 0)) % to == 0;
     };
-    if (!aligned(a, la, aligned_to[0]) || !aligned(b, lb, aligned_to[1]) || !aligned(d, ld, aligned_to[3]))
+    if (!aligned(a, la, aligned_to[0]) || !aligned(b, lb, aligned_to[1]) || !aligned(c, lc, aligned_to[2]) || !aligned(d, ld, aligned_to[3]))
         stop("a matrix that is less aligned than was said");
     within(a, la->bytes(), "the first factor");
     within(b, lb->bytes(), "the second factor");
+    within(c, lc->bytes(), "what is added");
     within(d, ld->bytes(), "the product");
     within(scratch, scratch_bytes, "the workspace");
     const bool biased = p->epilogue == 4;
     if (biased) within((void*)p->bias, m * size_of(ld->type), "the bias");
     // The descriptors may be changed before it is done.
-    const size_t bytes = la->bytes() + lb->bytes() + ld->bytes();
+    const size_t bytes = la->bytes() + lb->bytes() + ld->bytes() + (*beta != 0 && c != d ? lc->bytes() : 0);
     return give(PRODUCT, bytes, [=, p = *p, la = *la, lb = *lb, ld = *ld, alpha = *alpha, beta = *beta] {
         for (u64 at = 0; at < ld.many * n; at++) {
             const u64 s = at / n, j = at % n;
@@ -605,7 +607,7 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
                            value(b, lb.type, s * lb.between + (p.transposed[1] ? j + l * lb.step : l + j * lb.step));
                 const u64 to = s * ld.between + i + j * ld.step;
                 sum *= alpha;
-                if (beta != 0) sum += beta * value(d, ld.type, to);
+                if (beta != 0) sum += beta * value(c, ld.type, to);
                 if (biased) sum += value((void*)p.bias, ld.type, i);
                 put(d, ld.type, to, sum);
             }
