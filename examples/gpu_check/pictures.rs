@@ -31,8 +31,9 @@ const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
 /// A pixel may differ by so many of 255.
 const PIXEL: u8 = 3;
 
-/// All of them, in f32.
-pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
+/// All of them, in f32; if `small`, of two samplers.
+pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
+    let samplers = if small { &Sampler::ALL[..2] } else { &Sampler::ALL[..] };
     let with = Check { folder, device };
     for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))] {
         let [losses, gradients] = match prior_preservation(&with, case, snr_gamma) {
@@ -42,12 +43,12 @@ pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
         table.row(&format!("DreamBooth, {case}: losses"), "f32", losses);
         table.row(&format!("DreamBooth, {case}: gradients"), "f32", gradients);
     }
-    for sampler in Sampler::ALL {
+    for sampler in samplers.iter().copied() {
         table.row(&format!("{sampler}: loops of 50, 10 and 7 steps"), "f32", loops(&with, sampler));
     }
     match Fixture::load(&with) {
         Ok(pipeline) => {
-            for sampler in Sampler::ALL {
+            for sampler in samplers.iter().copied() {
                 table.row(&format!("{sampler}: four pictures"), "f32", pipeline.pictures(sampler));
             }
         }

@@ -65,6 +65,7 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod candle_threads;
+pub mod chosen;
 pub mod conv2d;
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -75,6 +76,7 @@ mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
 pub mod group_norm;
+pub mod kinds;
 pub mod layer_norm;
 mod layout;
 pub mod linear;

@@ -11,6 +11,7 @@
 //! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its
 //! first operand is our B.
 
+use crate::cuda::kinds::{self, Kind};
 use crate::cuda::{Pointer, card, workspace};
 use candle_core::cuda_backend::cudarc::cublaslt::result::{self, CublasError};
 use candle_core::cuda_backend::cudarc::cublaslt::sys;
@@ -168,28 +169,30 @@ pub(super) unsafe fn product(
         let [a, b, c] = [a, b, c].map(|operand| operand.address() as *const c_void);
         let d = d.address() as *mut c_void;
         let [first, second, whole] = ready.layouts;
-        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
-        // as the caller promises; the workspace has as many bytes as is said; scale factors are f32
-        // in host memory, as the descriptor's scale type.
-        lt(unsafe {
-            result::matmul(
-                handle,
-                ready.product,
-                from_ref(&factor).cast(),
-                from_ref(&beta).cast(),
-                b,
-                first,
-                a,
-                second,
-                c,
-                whole,
-                d,
-                whole,
-                &raw const ready.algorithm,
-                scratch as *mut c_void,
-                WORKSPACE,
-                stream.cu_stream().cast(),
-            )
+        kinds::launched(device, Kind::Product, || {
+            // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
+            // as the caller promises; the workspace has as many bytes as is said; scale factors are
+            // f32 in host memory, as the descriptor's scale type.
+            lt(unsafe {
+                result::matmul(
+                    handle,
+                    ready.product,
+                    from_ref(&factor).cast(),
+                    from_ref(&beta).cast(),
+                    b,
+                    first,
+                    a,
+                    second,
+                    c,
+                    whole,
+                    d,
+                    whole,
+                    &raw const ready.algorithm,
+                    scratch as *mut c_void,
+                    WORKSPACE,
+                    stream.cu_stream().cast(),
+                )
+            })
         })?;
         Ok(bias.is_some() && !ready.biased)
     })
