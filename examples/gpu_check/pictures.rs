@@ -1,13 +1,14 @@
 //! Prior preservation, the samplers' loops and whole pictures against what diffusers made of them.
 
-use super::F32;
 use super::files::{Folder, Tensors, tensors};
 use super::networks::{Check, largest_difference, of_gradients};
 use super::table::{Seen, Table};
+use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::adapter::file::{self as lora_file, Modules};
 use tunelab::config::{Dtype, SampleParams};
+use tunelab::device;
 use tunelab::diffusion::{LossFunction, Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -31,7 +32,7 @@ const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
 /// A pixel may differ by so many of 255.
 const PIXEL: u8 = 3;
 
-/// All of them, in f32; if `small`, of two samplers.
+/// All of them, in f32; if `small`, of two samplers. And the VAE as it decodes beside a UNet of a short type.
 pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
     let samplers = if small { &Sampler::ALL[..2] } else { &Sampler::ALL[..] };
     let with = Check { folder, device };
@@ -42,6 +43,9 @@ pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
         };
         table.row(&format!("DreamBooth, {case}: losses"), "f32", losses);
         table.row(&format!("DreamBooth, {case}: gradients"), "f32", gradients);
+    }
+    if device.is_cuda() {
+        table.row("VAE, decoding in TF32", "tf32", decoded_in_tf32(&with));
     }
     for sampler in samplers.iter().copied() {
         table.row(&format!("{sampler}: loops of 50, 10 and 7 steps"), "f32", loops(&with, sampler));
@@ -87,6 +91,13 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let references: Tensors = references.collect();
     let difference = of_gradients(&gradients, &parameters.trained(), &references)?;
     Ok([Seen::Difference(worst, F32), Seen::Difference(difference, F32)])
+}
+
+fn decoded_in_tf32(with: &Check) -> Result<Seen> {
+    let f = tensors("vae.safetensors")?;
+    let (vae, latents) = (with.autoencoder()?, with.here(&f["latents"])?);
+    let decoded = device::with_tf32(true, || vae.decode(&latents))?;
+    Ok(Seen::Difference(largest_difference(&decoded, &f["decoded"])?, SHORT))
 }
 
 /// Every loop of the fixture with this sampler and SD 1.5's spacing of timesteps; the model that it was made with is computed on the host.
