@@ -37,8 +37,9 @@ struct Args {
     /// kernel a card does nothing more for a process, so `scripts/gpu_run.sh` has one for each.
     #[arg(long, value_parser = ["operations", "networks", "graphs", "shapes", "pictures", "runs", "sd15"])]
     only: Vec<String>,
-    /// Something of each section only, for machines where nothing computes fast: `shapes` with a tenth of the channels, `networks` without
-    /// f16, `graphs` in bf16 and of LoRA, `pictures` of two samplers, one run of `runs`, of `sd15` one work of each type.
+    /// Something of each section only, for machines where nothing computes fast: every fourth of `shapes` with a tenth of the channels,
+    /// `networks` without f16, `graphs` in bf16 and of LoRA, `pictures` of one sampler, network and size, a run of three steps in `runs`,
+    /// which need not learn anything, of `sd15` one work of each type.
     #[arg(long)]
     small: bool,
 }
