@@ -445,6 +445,16 @@ template <int T, bool MOST> void reduce(size_t n, size_t block, size_t dims, con
         put(y, T, row, all);
     }
 }
+// The place of the largest, the first of them where there are several.
+template <int T> void largest(size_t n, size_t block, size_t dims, const size_t* info, const void* x, uint32_t* y) {
+    for (size_t row = 0; first() && row < n / block; row++) {
+        size_t best = 0;
+        const auto at = [&](size_t i) { return value(x, T, place(row * block + i, dims, info, 0)); };
+        for (size_t i = 1; i < block; i++)
+            if (at(i) > at(best)) best = i;
+        y[row] = best;
+    }
+}
 // Of few values each; n counts the sums.
 template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
     reduce<T, false>(n * block, block, dims, info, x, y);
@@ -468,6 +478,7 @@ template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t*
     card::Known<reduce<T, false>> sum_##suffix("fast_sum_" #suffix);                                                   \
     card::Known<sum_few<T>> few_##suffix("fast_sum_small_" #suffix);                                                   \
     card::Known<reduce<T, true>> max_##suffix("fast_max_" #suffix);                                                    \
+    card::Known<largest<T>> argmax_##suffix("fast_argmax_" #suffix);                                                   \
     card::Known<cast<T, 0>> to_f32_##suffix("cast_" #suffix "_f32");                                                   \
     card::Known<cast<T, 2>> to_f16_##suffix("cast_" #suffix "_f16");                                                   \
     card::Known<cast<T, 14>> to_bf16_##suffix("cast_" #suffix "_bf16");
