@@ -52,6 +52,7 @@
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
 //! | `rounded` | trained tensors in the type that is computed in |
 //! | [`replay`] | a computation given out again as one CUDA graph |
+//! | [`kinds`], [`chosen`] | how long a card works on which kind of operation, and what cuDNN computes with |
 //! | [`candle_threads`] | how many threads candle computes its own operations on |
 //! | [`memory`] | the program's allocator: large blocks stay, in large pages |
 
