@@ -44,15 +44,15 @@ fn learns(
     steps: usize,
     dtype: &str,
 ) -> Result<Seen> {
-    // Of the pictures too.
-    let few = steps.min(10);
+    // Of the pictures too, and the batch.
+    let (few, batch) = if steps < 100 { (2, 1) } else { (10, 4) };
     let file = folder.path().join(format!("{name}.toml"));
     let text = format!(
         "seed = 3
 model.builtin = 'mini'
 dataset = {{ builtin = 'corgi', prompt = 'a sks dog', resolution = 64 }}
 {adapter}
-train = {{ steps = {steps}, batch_size = 4, learning_rate = {rate}, checkpoint_every = 50, dtype = '{dtype}' }}
+train = {{ steps = {steps}, batch_size = {batch}, learning_rate = {rate}, checkpoint_every = 50, dtype = '{dtype}' }}
 eval = {{ prompts = ['a sks dog'], images = 1, steps = {few}, sampler = 'dpmpp_2m', guidance_scale = 3, every = 100 }}
 "
     );

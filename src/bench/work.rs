@@ -150,25 +150,28 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let captions = vec![CAPTION.to_owned(); samples];
     let batch = Batch::new(randn(&latents, device)?, captions, vec![time_ids(args); samples]);
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
-    let mut replay = Replay::new(device);
     let mut step = 0;
     let mut launched = Vec::new();
-    let steps = steps(args.steps, device, || {
-        let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
-        step += 1;
-        let batch = predictor.prepare(&batch, &sample)?;
-        let begun = Instant::now();
-        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
-        launched.push(begun.elapsed().as_secs_f64());
-        let losses: Vec<&Tensor> = passed.losses.iter().collect();
-        optimizer.step_with_losses(&passed.gradients, 1e-4, 1.0, &losses)?;
-        Ok(())
-    })?;
+    let steps = {
+        // Its graph's memory is gone before the passes below.
+        let mut replay = Replay::new(device);
+        let steps = steps(args.steps, device, || {
+            let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
+            step += 1;
+            let batch = predictor.prepare(&batch, &sample)?;
+            let begun = Instant::now();
+            let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
+            launched.push(begun.elapsed().as_secs_f64());
+            let losses: Vec<&Tensor> = passed.losses.iter().collect();
+            optimizer.step_with_losses(&passed.gradients, 1e-4, 1.0, &losses)?;
+            Ok(())
+        })?;
+        steps.replayed(&replay)
+    };
     // On the CPU passes are given out when they are done.
     let launched = if device.is_cpu() { Vec::new() } else { launched.split_off(launched.len() - args.steps) };
-    let steps = Steps { launched, ..steps.replayed(&replay) };
-    // Launched one by one, without the memory of the graph.
-    drop(replay);
+    let steps = Steps { launched, ..steps };
+    // Launched one by one.
     let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
     let batch = predictor.prepare(&batch, &sample)?;
     let passes_alone = || pass::run(&mut Replay::never(), predictor, &optimizer, &batch, prior, false, 1.0).map(drop);
