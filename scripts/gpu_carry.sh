@@ -21,6 +21,6 @@ xz -T0 -6 "$out/gpu_check"
 cp scripts/gpu_run.sh "$out/"
 [ -z "$peer" ] || cp "$peer" "$out/peer.py"
 git describe --always --dirty > "$out/commit" 2>/dev/null || echo unknown > "$out/commit"
-bytes=$(cat "$out"/gpu_check.xz "$out"/gpu_run.sh "$out"/peer.py 2>/dev/null | wc -c)
+bytes=$(cat "$out"/gpu_check.xz "$out"/gpu_run.sh ${peer:+"$out/peer.py"} | wc -c)
 echo "$out: $((bytes / 1000000)).$((bytes / 100000 % 10)) MB of at most $((most / 1000000)) MB; run there: $out/gpu_run.sh $out RESULTS"
 [ "$bytes" -le "$most" ] || { echo "error: too large to be carried" >&2; exit 1; }

@@ -5,9 +5,12 @@
 #
 # Needs a driver, Python 3 and NVIDIA's libraries: as wheels (nvidia-cublas, nvidia-cudnn, …, as PyTorch brings them), installed, or
 # in LD_LIBRARY_PATH. Each section is a process of its own under a limit: an error of a kernel makes a card useless for its process,
-# and a section that hangs takes no more than its share. LIMIT is what all of them may take, in seconds (570).
+# and a section that hangs takes no more than its share. LIMIT is what all of them may take, in seconds (570), LIMIT_sd15 what that one
+# may, and so for each section.
 # In RESULTS: a log for each section, table.md in the form of BENCHMARKS.md, and the kernels that the driver has compiled, which a
-# later run in that folder need not wait for. PREFIX_operations="compute-sanitizer --tool racecheck" runs a section by another program. Printed is what failed and the times of Stable Diffusion 1.5. Exit code 1 if anything failed.
+# later run in that folder need not wait for. PREFIX_operations="compute-sanitizer --tool racecheck" runs a section by another program.
+# SMALL=1 leaves most of each section out, for machines where nothing computes fast. Printed is what failed and the times of Stable
+# Diffusion 1.5. Exit code 1 if anything failed.
 set -uo pipefail
 [ $# -ge 2 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 from=$(cd "$1" && pwd) || exit 2
@@ -41,6 +44,8 @@ export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$out/kernels} CUDA_CACHE_MAXSIZE=10737
 card=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1)
 
 limit_of() {
+    local set=LIMIT_$1
+    [ -z "${!set:-}" ] || { echo "${!set}"; return; }
     case $1 in
         operations) echo 120 ;; networks | graphs) echo 60 ;; sd15) echo 200 ;; shapes) echo 90 ;; runs) echo 80 ;; peer) echo 150 ;; *) echo 50 ;;
     esac
@@ -70,7 +75,7 @@ for section in "${sections[@]}"; do
         timeout -k 5 "$limit" bash -c peer > "$log" 2>&1
     else
         prefix=PREFIX_$section
-        # The words of a prefix. SMALL=1 is for machines where nothing computes fast.
+        # The words of a prefix.
         # shellcheck disable=SC2086
         timeout -k 5 "$limit" ${!prefix:-} "$work/gpu_check" --device cuda --only "$section" ${SMALL:+--small} > "$out/$section.md" 2> "$log"
     fi
@@ -85,7 +90,7 @@ for section in "${sections[@]}"; do
 done
 
 # The rows of the benchmark: `bench WORK --res N --batch N`, its type, and what was seen.
-rows() { sed -nE 's/^(ok|FAILED)  bench (.*)  (f32|bf16|f16)  ([0-9.]+) s a step, (.*)$/\2\t\3\t\4\t\1\t\5/p' "$out/sd15.log" 2> /dev/null; }
+rows() { sed -nE 's/^(ok|FAILED)  bench (.*)  (f32|bf16|f16|tf32)  ([0-9.]+) s a step, (.*)$/\2\t\3\t\4\t\1\t\5/p' "$out/sd15.log" 2> /dev/null; }
 peer_seconds() { # work, type
     local words=${1/ --res 256/}
     words=${words/ --batch 1/}

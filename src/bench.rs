@@ -10,8 +10,7 @@ mod convolutions;
 mod operations;
 mod work;
 
-pub use convolutions::{Convolution, chosen as convolutions};
-
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::cli::output::print;
@@ -22,6 +21,7 @@ use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use tunelab_ops as ops;
+use tunelab_ops::chosen::{Chosen, chosen};
 use tunelab_ops::replay::NO_GRAPHS;
 use work::Steps;
 
@@ -83,9 +83,12 @@ pub struct Measured {
     /// Why they were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_cuda_graphs: Option<String>,
+    /// Of a training step's passes on a CUDA card, launched kernel by kernel: seconds of each kind of operation.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub seconds_by_kind: BTreeMap<&'static str, f64>,
     /// What cuDNN computes the convolutions with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub convolutions: Vec<Convolution>,
+    pub convolutions: Vec<Chosen>,
 }
 
 /// Times one kind of work and prints what it took.
@@ -100,12 +103,12 @@ pub fn command(args: &BenchArgs) -> Result<()> {
 
 /// Times one kind of work.
 pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
-    device::prepare(device, false);
+    device::prepare(device, args.tf32);
     // Before memory is taken, while the processor is as it will be.
     let registers = if device.is_cpu() { ops::simd::peak() } else { None };
     let peak = registers.map_or_else(|| matrix_product(device), |peak| Ok(peak / 1e9))?;
     let timed = work::time(args, device)?;
-    let Steps { seconds, device_busy_percent, launched, graphs } = timed.steps;
+    let Steps { seconds, device_busy_percent, launched, graphs, peak_device_mib } = timed.steps;
     let median = median(&seconds);
     let gflop = timed.operations / 1e9;
     Ok(Measured {
@@ -124,12 +127,13 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         share_of_peak: gflop / median / peak,
         of_registers: registers.is_some(),
         peak_rss_mib: peak_memory_mib(),
-        peak_device_mib: device::memory_mib(device).map(|[_, peak]| peak),
+        peak_device_mib,
         device_busy_percent,
         cuda_graphs: graphs.as_ref().map(std::result::Result::is_ok),
         launch_seconds: (!launched.is_empty()).then(|| self::median(&launched)),
         no_cuda_graphs: graphs.and_then(std::result::Result::err),
-        convolutions: convolutions(device),
+        seconds_by_kind: timed.by_kind,
+        convolutions: chosen(device),
         seconds,
     })
 }
@@ -176,6 +180,10 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     lines.extend(m.cuda_graphs.filter(|yes| *yes).map(|_| "  each step was one CUDA graph".to_owned()));
     lines.extend(m.launch_seconds.map(|seconds| format!("  {:.2} ms until its passes were given out", 1e3 * seconds)));
     lines.extend(m.no_cuda_graphs.as_ref().map(|why| format!("  {NO_GRAPHS}: {why}")));
+    if !m.seconds_by_kind.is_empty() {
+        let of = m.seconds_by_kind.iter().map(|(kind, seconds)| format!("{kind} {:.2} ms", 1e3 * seconds));
+        lines.push(format!("  passes kernel by kernel: {}", of.collect::<Vec<_>>().join(", ")));
+    }
     lines.extend(convolutions::plain(&m.convolutions));
     lines.join("\n") + "\n"
 }

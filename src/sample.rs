@@ -11,6 +11,7 @@ pub use command::command;
 pub use trained::{check_base, load, trained_model};
 
 use crate::data::{self, Rgb, shortened};
+use crate::device::with_tf32;
 use crate::diffusion::{NoiseSchedule, Sampler, SamplerRun};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -89,7 +90,9 @@ impl<'a> ImageGenerator<'a> {
         let mut decoded_images = Vec::with_capacity(images);
         for image in 0..images {
             // One at a time: the decoder needs far more memory an image than the UNet does.
-            let decoded = self.vae.decode(&latents.narrow(0, image, 1)?)?;
+            let latents = latents.narrow(0, image, 1)?;
+            // A card that computes the UNet in a short type need not decode more exactly than that.
+            let decoded = with_tf32(self.unet.activations().is_some(), || self.vae.decode(&latents))?;
             if !is_finite(&decoded)? {
                 return Err(not_a_number(shot, "the VAE, after the last step, gave a picture"));
             }

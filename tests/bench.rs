@@ -55,6 +55,7 @@ fn odd_sizes_and_unknown_work_are_refused() {
         (&["lora", "--batch", "0"], "use a whole number from 1 to 1024"),
         (&["full", "--dtype", "bf16"], "`bench full` has no frozen weights of the UNet to round"),
         (&["lora", "--dtype", "f16", "--device", "cpu"], "f16 is for CUDA devices"),
+        (&["lora", "--tf32", "--device", "cpu"], "--tf32 is for CUDA devices"),
         (&["lora", "--dtype", "f8"], "possible values: f32, bf16, f16"),
         (&["everything"], "possible values: lora, full, dreambooth, sample, vae, vae-encode, vae-decode, text"),
     ] {

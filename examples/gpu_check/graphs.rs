@@ -25,15 +25,19 @@ use tunelab_ops::replay::Replay;
 /// Samples of each step's batch: both sizes are seen often enough to become graphs.
 const BATCHES: [usize; 7] = [2, 2, 1, 2, 1, 2, 1];
 
-/// All of them; in the short types too, where the device has them.
-pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
+/// All of them; in the short types too, where the device has them. If `small`, LoRA in one of them.
+pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
     let with = Check { folder, device };
-    let short: &[Dtype] = if device.is_cuda() { &[Dtype::Bf16, Dtype::F16] } else { &[] };
-    for dtype in [Dtype::F32].iter().chain(short).copied() {
+    let types: &[Dtype] = match (device.is_cuda(), small) {
+        (true, false) => &[Dtype::F32, Dtype::Bf16, Dtype::F16],
+        (true, true) => &[Dtype::Bf16],
+        (false, _) => &[Dtype::F32],
+    };
+    let works = [("LoRA", false, false), ("all weights", true, false), ("prior preservation", false, true)];
+    let works = if small { &works[..1] } else { &works };
+    for dtype in types.iter().copied() {
         let named = dtype.to_string();
-        for (what, all, prior) in
-            [("LoRA", false, false), ("all weights", true, false), ("prior preservation", false, true)]
-        {
+        for (what, all, prior) in works.iter().copied() {
             table.row(&format!("graphs, {what}: seven steps"), &named, steps(&with, all, prior, dtype));
         }
         table.row("graphs, denoising: six calls", &named, denoising(folder, device, dtype));

@@ -17,10 +17,10 @@ use clap::Parser;
 use std::process::ExitCode;
 use std::time::Instant;
 use table::Table;
-use tunelab::bench;
 use tunelab::cli::DeviceChoice;
 use tunelab::device;
 use tunelab::error::{Error, Result};
+use tunelab_ops::chosen::chosen;
 
 /// What is computed in f32 may differ from its reference by this share of the largest value.
 pub const F32: f64 = 1e-3;
@@ -37,7 +37,9 @@ struct Args {
     /// kernel a card does nothing more for a process, so `scripts/gpu_run.sh` has one for each.
     #[arg(long, value_parser = ["operations", "networks", "graphs", "shapes", "pictures", "runs", "sd15"])]
     only: Vec<String>,
-    /// `shapes` with a tenth of the channels, where nothing computes fast.
+    /// Something of each section only, for machines where nothing computes fast: every fourth of `shapes` with a tenth of the channels,
+    /// `networks` without f16, `graphs` in bf16 and of LoRA, `pictures` of one sampler, network and size, a run of three steps in `runs`,
+    /// which need not learn anything, of `sd15` one work of each type.
     #[arg(long)]
     small: bool,
 }
@@ -76,10 +78,10 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
     }
     let folder = files::Folder::unpack()?;
     if wanted("networks") {
-        networks::check(&folder, &device, table);
+        networks::check(&folder, &device, args.small, table);
     }
     if wanted("graphs") {
-        graphs::check(&folder, &device, table);
+        graphs::check(&folder, &device, args.small, table);
     }
     if wanted("shapes") {
         // The processor's convolutions have no short types.
@@ -90,14 +92,14 @@ fn all(args: &Args, table: &mut Table) -> Result<()> {
         }
     }
     if wanted("pictures") {
-        pictures::check(&folder, &device, table);
+        pictures::check(&folder, &device, args.small, table);
     }
     if wanted("runs") {
-        runs::on_the_miniature(&folder, args.device, &device, table);
+        runs::on_the_miniature(&folder, args.device, &device, args.small, table);
     }
     if wanted("sd15") {
-        runs::of_sd15s_shape(&device, table);
+        runs::of_sd15s_shape(&device, args.small, table);
     }
-    table.convolutions(bench::convolutions(&device));
+    table.convolutions(chosen(&device));
     Ok(())
 }

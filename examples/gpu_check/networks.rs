@@ -18,14 +18,18 @@ use tunelab::weights::{Loader, Part, PartName, Weights};
 use tunelab_ops::tape::{Gradients, record};
 use tunelab_ops::{composed, mean_squares};
 
-/// All of them; the UNet also in the short types, where the device has them.
-pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
+/// All of them; the UNet also in the short types, where the device has them, or if `small` in bf16 alone.
+pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
     let with = Check { folder, device };
     table.row("text encoder", "f32", with.text_encoder());
     table.row("text encoder, gradients", "f32", with.text_encoder_gradients());
     table.row("VAE, both ways", "f32", with.vae());
     table.row("AdamW and clipping, ten steps", "f32", with.adamw());
-    let short: &[Dtype] = if device.is_cuda() { &[Dtype::Bf16, Dtype::F16] } else { &[] };
+    let short: &[Dtype] = match (device.is_cuda(), small) {
+        (true, false) => &[Dtype::Bf16, Dtype::F16],
+        (true, true) => &[Dtype::Bf16],
+        (false, _) => &[],
+    };
     for dtype in [Dtype::F32].iter().chain(short).copied() {
         let named = dtype.to_string();
         table.row("UNet, three timesteps", &named, with.forward("", dtype));

@@ -9,9 +9,7 @@ use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor, Var};
 use tunelab::error::Result;
 use tunelab::random::Generator;
-use tunelab_ops::AttentionMask;
-use tunelab_ops::FusedActivation;
-use tunelab_ops::{self as ops, Padding, composed, tape};
+use tunelab_ops::{self as ops, AttentionMask, ConvPlus, FusedActivation, Padding, composed, tape};
 
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>;
 
@@ -58,6 +56,19 @@ impl Check<'_> {
         self.agree("linear with LoRA", &operands, &|t| {
             ops::Weight::from(t[1].clone()).linear_lora(&t[0], Some(&t[2]), [&t[3], &t[4]], 0.75)
         });
+        let linear_lora = |t: &[Tensor]| {
+            let lora = Some(([&t[3], &t[4]], 0.75));
+            ops::Weight::from(t[1].clone()).linear_residual(&t[0], Some(&t[2]), lora, &t[5])
+        };
+        self.agree("linear with LoRA and residual", &[&operands[..], &[Values(&[2, 64, 320])]].concat(), &linear_lora);
+        for (what, [m, k, n]) in [("", [154, 320, 640]), (", odd", [13, 7, 5])] {
+            let (x, w, b, y) = ([1, m, k], [n, k], [n], [1, m, n]);
+            self.agree(
+                &format!("linear with residual{what}"),
+                &[Values(&x), Trained(&w), Trained(&b), Values(&y)],
+                &|t| ops::Weight::from(t[1].clone()).linear_residual(&t[0], Some(&t[2]), None, &t[3]),
+            );
+        }
         // q, k and v together, and k and v; of the odd ones products of a batch have no algorithm.
         for (what, [k, n, rank], parts) in
             [("three", [320, 320, 4], 3), ("two", [768, 640, 4], 2), ("three odd", [35, 10, 3], 3)]
@@ -85,6 +96,25 @@ impl Check<'_> {
             let op = |t: &[Tensor]| ops::conv2d(&t[0], &t[1], Some(&t[2]), stride, padding);
             self.agree(&format!("{what}, trained"), &[Values(&x), Trained(&w), Trained(&w[..1])], &op);
             self.agree(&format!("{what}, frozen"), &[Values(&x), Frozen(&w), Frozen(&w[..1])], &op);
+        }
+        for (what, x, w) in [
+            ("3x3", [2, 16, 8, 12], [24, 16, 3, 3]),
+            ("1x1", [2, 64, 9, 14], [32, 64, 1, 1]),
+            ("odd", [3, 5, 7, 5], [7, 5, 3, 3]),
+        ] {
+            let (shift, y) = ([x[0], w[0]], [x[0], w[0], x[2], x[3]]);
+            let padding = Padding::same(w[2] / 2);
+            let weight = |t: &[Tensor]| ops::Weight::from(t[1].clone());
+            self.agree(
+                &format!("conv2d {what}, shifted"),
+                &[Values(&x), Frozen(&w), Frozen(&w[..1]), Values(&shift)],
+                &|t| weight(t).conv2d_plus(&t[0], Some(&t[2]), ConvPlus::Shift(&t[3]), 1, padding),
+            );
+            self.agree(
+                &format!("conv2d {what} with residual"),
+                &[Values(&x), Frozen(&w), Frozen(&w[..1]), Values(&y)],
+                &|t| weight(t).conv2d_plus(&t[0], Some(&t[2]), ConvPlus::Residual(&t[3]), 1, padding),
+            );
         }
     }
 
@@ -133,6 +163,17 @@ impl Check<'_> {
         for x in [[2, 64, 320], [3, 5, 19], [1, 77, 1280]] {
             let operands = [Values(&x), Trained(&x[2..]), Trained(&x[2..])];
             self.agree(&format!("layer norm {x:?}"), &operands, &|t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-5));
+        }
+        // What a residual has made of x's gradient is there when the norm makes its own.
+        for x in [[2, 64, 320], [3, 32, 19]] {
+            let operands = [Values(&x), Trained(&x[2..]), Trained(&x[2..])];
+            self.agree(&format!("layer norm {x:?} beside a residual"), &operands, &|t| {
+                ops::add(&ops::layer_norm(&t[0], &t[1], &t[2], 1e-5)?, &t[0])
+            });
+            let operands = [Values(&x), Trained(&x[1..2]), Trained(&x[1..2])];
+            self.agree(&format!("group norm {x:?} beside a residual"), &operands, &|t| {
+                ops::add(&ops::group_norm(&t[0], 16, &t[1], &t[2], 1e-5, FusedActivation::Silu)?, &t[0])
+            });
         }
     }
 

@@ -1,13 +1,14 @@
 //! Prior preservation, the samplers' loops and whole pictures against what diffusers made of them.
 
-use super::F32;
 use super::files::{Folder, Tensors, tensors};
 use super::networks::{Check, largest_difference, of_gradients};
 use super::table::{Seen, Table};
+use super::{F32, SHORT};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use tunelab::adapter::file::{self as lora_file, Modules};
 use tunelab::config::{Dtype, SampleParams};
+use tunelab::device;
 use tunelab::diffusion::{LossFunction, Sampler, SamplerRun};
 use tunelab::error::{Error, Result};
 use tunelab::interrupt::Interrupt;
@@ -31,10 +32,11 @@ const SIZES: [(usize, usize); 2] = [(64, 64), (64, 128)];
 /// A pixel may differ by so many of 255.
 const PIXEL: u8 = 3;
 
-/// All of them, in f32.
-pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
+/// All of them, in f32; if `small`, of one sampler, network and size. And the VAE as it decodes beside a UNet of a short type.
+pub fn check(folder: &Folder, device: &Device, small: bool, table: &mut Table) {
+    let samplers = if small { &Sampler::ALL[..1] } else { &Sampler::ALL[..] };
     let with = Check { folder, device };
-    for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))] {
+    for (case, snr_gamma) in [("plain", None), ("snr", Some(3.0))].into_iter().take(if small { 1 } else { 2 }) {
         let [losses, gradients] = match prior_preservation(&with, case, snr_gamma) {
             Ok(seen) => seen.map(Ok),
             Err(error) => [Err(error.clone()), Err(error)],
@@ -42,13 +44,17 @@ pub fn check(folder: &Folder, device: &Device, table: &mut Table) {
         table.row(&format!("DreamBooth, {case}: losses"), "f32", losses);
         table.row(&format!("DreamBooth, {case}: gradients"), "f32", gradients);
     }
-    for sampler in Sampler::ALL {
+    if device.is_cuda() {
+        table.row("VAE, decoding in TF32", "tf32", decoded_in_tf32(&with));
+    }
+    for sampler in samplers.iter().copied() {
         table.row(&format!("{sampler}: loops of 50, 10 and 7 steps"), "f32", loops(&with, sampler));
     }
     match Fixture::load(&with) {
         Ok(pipeline) => {
-            for sampler in Sampler::ALL {
-                table.row(&format!("{sampler}: four pictures"), "f32", pipeline.pictures(sampler));
+            for sampler in samplers.iter().copied() {
+                let pictures = if small { 1 } else { 4 };
+                table.row(&format!("{sampler}: pictures, {pictures}"), "f32", pipeline.pictures(sampler, pictures));
             }
         }
         Err(error) => table.row("pictures", "f32", Err(error)),
@@ -86,6 +92,13 @@ fn prior_preservation(with: &Check, case: &str, snr_gamma: Option<f64>) -> Resul
     let references: Tensors = references.collect();
     let difference = of_gradients(&gradients, &parameters.trained(), &references)?;
     Ok([Seen::Difference(worst, F32), Seen::Difference(difference, F32)])
+}
+
+fn decoded_in_tf32(with: &Check) -> Result<Seen> {
+    let f = tensors("vae.safetensors")?;
+    let (vae, latents) = (with.autoencoder()?, with.here(&f["latents"])?);
+    let decoded = device::with_tf32(true, || vae.decode(&latents))?;
+    Ok(Seen::Difference(largest_difference(&decoded, &f["decoded"])?, SHORT))
 }
 
 /// Every loop of the fixture with this sampler and SD 1.5's spacing of timesteps; the model that it was made with is computed on the host.
@@ -139,16 +152,16 @@ impl<'a> Fixture<'a> {
         Ok(Self { with, base, tuned, embeds })
     }
 
-    /// Latents and pixels of both networks in both sizes.
-    fn pictures(&self, sampler: Sampler) -> Result<Seen> {
+    /// Latents and pixels of so many pictures: the first network's in both sizes, then the other's.
+    fn pictures(&self, sampler: Sampler, pictures: usize) -> Result<Seen> {
         let f = tensors("pipeline.safetensors")?;
         let Pipeline { unet, vae, schedule, .. } = &self.base;
         let (prompt, negative) = (&self.embeds["a dog"], &self.embeds["blurry"]);
         let (interrupt, bar) = (Interrupt::default(), Progress::hidden().bar("", 0));
         let (mut worst, mut pixel) = (0.0f64, 0);
-        for (which, unet) in [("base", unet), ("lora", &self.tuned)] {
+        for (i, (which, unet)) in [("base", unet), ("lora", &self.tuned)].into_iter().enumerate() {
             let generator = ImageGenerator::new(unet, vae, schedule, self.with.device, &interrupt);
-            for (height, width) in SIZES {
+            for (height, width) in SIZES.into_iter().take(pictures.saturating_sub(i * SIZES.len())) {
                 let shot = ImageMetadata {
                     prompt: "a dog".to_owned(),
                     params: SampleParams {

@@ -1,8 +1,8 @@
 //! The table of all checks: filled row by row, told on stderr as they come, and printed as a whole at the end.
 
 use std::fmt;
-use tunelab::bench::Convolution;
 use tunelab::error::Result;
+use tunelab_ops::chosen::Chosen;
 
 /// What was seen of one check.
 pub enum Seen {
@@ -17,7 +17,7 @@ pub enum Seen {
 pub struct Table {
     rows: Vec<[String; 4]>,
     failed: usize,
-    convolutions: Vec<Convolution>,
+    convolutions: Vec<Chosen>,
 }
 
 impl Table {
@@ -38,7 +38,7 @@ impl Table {
     }
 
     /// Adds what the convolutions were computed with.
-    pub fn convolutions(&mut self, all: Vec<Convolution>) {
+    pub fn convolutions(&mut self, all: Vec<Chosen>) {
         self.convolutions = all;
     }
 

@@ -22,6 +22,7 @@ use crate::weights::PartName;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
+use tunelab_ops::kinds::seconds_by_kind;
 use tunelab_ops::replay::Replay;
 
 /// Seeds noise and timesteps.
@@ -46,6 +47,8 @@ pub struct Timed {
     pub operations: f64,
     /// Numbers that are trained.
     pub trained_parameters: usize,
+    /// Seconds of both passes by kind of operation, on a CUDA card.
+    pub by_kind: BTreeMap<&'static str, f64>,
 }
 
 /// The steps that were timed.
@@ -58,6 +61,8 @@ pub struct Steps {
     pub launched: Vec<f64>,
     /// Whether they were CUDA graphs, or why not, where there is a choice.
     pub graphs: Option<std::result::Result<(), String>>,
+    /// The most memory of a GPU, MiB.
+    pub peak_device_mib: Option<f64>,
 }
 
 impl Steps {
@@ -70,6 +75,9 @@ impl Steps {
 /// Prepares and times the work that was asked for.
 pub fn time(args: &BenchArgs, device: &Device) -> Result<Timed> {
     dtype(args, device)?;
+    if args.tf32 && !device.is_cuda() {
+        return Err(Error::input("--tf32 is for CUDA devices").hint("leave it out, or use a CUDA device"));
+    }
     match args.work {
         BenchWork::Lora | BenchWork::Dreambooth => {
             let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(str::to_owned).to_vec();
@@ -112,11 +120,11 @@ fn loader<'a>(configs: &'a Configs, device: &'a Device) -> PipelineLoader<'a> {
 fn dtype(args: &BenchArgs, device: &Device) -> Result<Dtype> {
     let dtype = Dtype::named(&args.dtype).unwrap_or(Dtype::F32);
     let all = args.work == BenchWork::Full;
-    let has =
-        matches!(args.work, BenchWork::Lora | BenchWork::Dreambooth | BenchWork::Sample) || (all && device.is_cuda());
+    let has = matches!(args.work, BenchWork::Lora | BenchWork::Dreambooth | BenchWork::Sample)
+        || ((all || args.work == BenchWork::VaeDecode) && device.is_cuda());
     if dtype != Dtype::F32 && !has {
         return Err(Error::input(format!("`bench {}` has no frozen weights of the UNet to round", args.work.name()))
-            .hint(format!("--dtype {dtype} is for `bench lora`, `bench dreambooth` and `bench sample`, and on CUDA for `bench full`")));
+            .hint(format!("--dtype {dtype} is for `bench lora`, `bench dreambooth` and `bench sample`, and on CUDA for `bench full` and `bench vae-decode`")));
     }
     device::check_type(device, dtype, all)?;
     Ok(dtype)
@@ -142,27 +150,36 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     let captions = vec![CAPTION.to_owned(); samples];
     let batch = Batch::new(randn(&latents, device)?, captions, vec![time_ids(args); samples]);
     let mut optimizer = Optimizer::new(parameters.trained(), &ADAMW, MAX_GRAD_NORM)?;
-    let mut replay = Replay::new(device);
     let mut step = 0;
     let mut launched = Vec::new();
-    let steps = steps(args.steps, device, || {
-        let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
-        step += 1;
-        let batch = predictor.prepare(&batch, &sample)?;
-        let begun = Instant::now();
-        let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
-        launched.push(begun.elapsed().as_secs_f64());
-        let losses: Vec<&Tensor> = passed.losses.iter().collect();
-        optimizer.step_with_losses(&passed.gradients, 1e-4, 1.0, &losses)?;
-        Ok(())
-    })?;
+    let steps = {
+        // Its graph's memory is gone before the passes below.
+        let mut replay = Replay::new(device);
+        let steps = steps(args.steps, device, || {
+            let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
+            step += 1;
+            let batch = predictor.prepare(&batch, &sample)?;
+            let begun = Instant::now();
+            let passed = pass::run(&mut replay, predictor, &optimizer, &batch, prior, false, 1.0)?;
+            launched.push(begun.elapsed().as_secs_f64());
+            let losses: Vec<&Tensor> = passed.losses.iter().collect();
+            optimizer.step_with_losses(&passed.gradients, 1e-4, 1.0, &losses)?;
+            Ok(())
+        })?;
+        steps.replayed(&replay)
+    };
     // On the CPU passes are given out when they are done.
     let launched = if device.is_cpu() { Vec::new() } else { launched.split_off(launched.len() - args.steps) };
-    let steps = Steps { launched, ..steps.replayed(&replay) };
+    let steps = Steps { launched, ..steps };
+    // Launched one by one.
+    let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
+    let batch = predictor.prepare(&batch, &sample)?;
+    let passes_alone = || pass::run(&mut Replay::never(), predictor, &optimizer, &batch, prior, false, 1.0).map(drop);
+    let by_kind = if device.is_cuda() { seconds_by_kind(device, passes_alone)? } else { BTreeMap::new() };
     let passes = Passes::unet(&configs.unet, size(&latents))?;
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;
-    Ok(Timed { steps, operations, trained_parameters: optimizer.count() })
+    Ok(Timed { steps, operations, trained_parameters: optimizer.count(), by_kind })
 }
 
 /// Denoising steps: two samples for each picture, as guidance needs them.
@@ -190,12 +207,14 @@ fn sampling(args: &BenchArgs, device: &Device) -> Result<Timed> {
 fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Timed> {
     let configs = configs(args)?;
     let vae = loader(&configs, device).vae()?;
+    // Beside a UNet of a short type.
+    let short = dtype(args, device)? != Dtype::F32;
     let picture = randn(&[args.batch, 3, args.res, args.res], device)?.clamp(-1f32, 1f32)?;
     let latents = randn(&latents(args, &configs, args.batch), device)?;
     let steps = steps(args.steps, device, || {
         halves.iter().try_for_each(|half| match half {
             Half::Encoder => read(&vae.encode(&picture)?.mean),
-            Half::Decoder => read(&vae.decode(&latents)?),
+            Half::Decoder => read(&device::with_tf32(short, || vae.decode(&latents))?),
         })
     })?;
     let pictures = Size { samples: args.batch, pixels: args.res * args.res };
@@ -204,7 +223,7 @@ fn autoencoding(args: &BenchArgs, halves: &[Half], device: &Device) -> Result<Ti
 }
 
 fn without_training(steps: Steps, operations: f64) -> Timed {
-    Timed { steps, operations, trained_parameters: 0 }
+    Timed { steps, operations, trained_parameters: 0, by_kind: BTreeMap::new() }
 }
 
 /// Times each of `steps` calls, after those that are not counted: one, or on a GPU as many as it
@@ -218,7 +237,13 @@ fn steps(steps: usize, device: &Device, mut step: impl FnMut() -> Result<()>) ->
         Ok(begun.elapsed().as_secs_f64())
     };
     let seconds: Result<Vec<f64>> = (0..steps).map(timed).collect();
-    Ok(Steps { seconds: seconds?, device_busy_percent: busy.percent(), launched: Vec::new(), graphs: None })
+    Ok(Steps {
+        seconds: seconds?,
+        device_busy_percent: busy.percent(),
+        launched: Vec::new(),
+        graphs: None,
+        peak_device_mib: device::memory_mib(device).map(|[_, peak]| peak),
+    })
 }
 
 /// Waits for a result: reads one value of it.

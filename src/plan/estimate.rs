@@ -4,7 +4,8 @@
 //! The formula, in 32-bit floats but for what `train.dtype` shortens, the UNet's frozen weights
 //! everywhere and its activations on a card:
 //!
-//! - *weights*: UNet, VAE and text encoders as they are stored, and a LoRA's own;
+//! - *weights*: UNet, VAE and text encoders as they are stored, and a LoRA's own; on a card also what
+//!   a step rounds of weights that are trained;
 //! - *gradients*: one number for each trained one; *moments*: what the optimizer keeps, two of
 //!   AdamW; *average*: one, if there is an EMA;
 //! - *activations*, for each sample of the batch (DreamBooth has two for each photograph): the
@@ -92,7 +93,9 @@ pub fn estimate(plan: &Plan, networks: &Networks, on_card: bool) -> Memory {
     let beside = if method.trains_weights() { 0 } else { numbers };
     let average = if method.ema_decay.is_some() { numbers } else { 0 };
     let short = if plan.train.dtype == Dtype::F32 { FLOAT } else { FLOAT / 2 };
-    let of_weight = if method.trains_weights() { FLOAT } else { short };
+    // A card keeps what it has rounded of trained weights from the forward to the backward pass.
+    let rounded = if on_card && short < FLOAT { short } else { 0 };
+    let of_weight = if method.trains_weights() { FLOAT + rounded } else { short };
     let of_activation = if on_card { short } else { FLOAT };
     let halves = if matches!(plan.objective, Objective::DreamBooth(_)) { 2 } else { 1 };
     let samples = plan.train.batch_size as u64 * halves;

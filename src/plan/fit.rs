@@ -68,13 +68,15 @@ fn smaller(plan: &Plan, memory: &Memory) -> String {
         let saved = bytes(memory.checkpointing_saves);
         remedies.push(format!("set train.gradient_checkpointing = true (saves about {saved})"));
     }
-    if train.dtype == Dtype::F32 {
+    // Trained weights are kept in both types then.
+    let method = adapter::method(&plan.adapter);
+    let rounded = if method.trains_weights() { memory.gradients / 2 } else { 0 };
+    if train.dtype == Dtype::F32 && memory.activations / 2 > rounded {
         remedies.push("set train.dtype = \"bf16\"".to_owned());
     }
     if train.batch_size > 1 {
         remedies.push("take a smaller train.batch_size and as much more train.gradient_accumulation".to_owned());
     }
-    let method = adapter::method(&plan.adapter);
     if method.ema_decay.is_some() {
         remedies.push(format!("leave out ema_decay (saves {})", bytes(memory.average)));
     }

@@ -1077,9 +1077,16 @@ fn on_a_card_short_types_halve_the_unets_activations() {
     assert_eq!(on(FULL, &[], true), on(FULL, &[], false));
     for text in [LEAST, FULL] {
         let (here, card) = (on(text, &bf16, false), on(text, &bf16, true));
+        // Trained weights are kept in both types.
+        let rounded = if text == FULL { 2 * 859_520_964 } else { 0 };
         assert_eq!(
             here,
-            Memory { activations: 2 * card.activations, checkpointing_saves: here.checkpointing_saves, ..card }
+            Memory {
+                weights: card.weights - rounded,
+                activations: 2 * card.activations,
+                checkpointing_saves: here.checkpointing_saves,
+                ..card
+            }
         );
         assert_eq!(here.checkpointing_saves, 2 * card.checkpointing_saves);
     }

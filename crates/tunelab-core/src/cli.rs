@@ -361,6 +361,9 @@ pub struct BenchArgs {
     /// The type of the UNet's frozen weights.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = DTYPES)]
     pub dtype: String,
+    /// Let a CUDA device round operands of f32 to TF32.
+    #[arg(long)]
+    pub tf32: bool,
     /// Where to compute: auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,

@@ -193,6 +193,17 @@ pub fn prepare(device: &Device, tf32: bool) {
     let _ = (device, tf32);
 }
 
+/// Runs `f`; if `yes`, a CUDA device may round operands of f32 to TF32 in it.
+pub fn with_tf32<T>(yes: bool, f: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "cuda")]
+    if yes {
+        return tunelab_ops::cuda::card::with_tf32(f);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = yes;
+    f()
+}
+
 /// Where and how products are computed, as far as it changes their last digits: part of the names
 /// of what is kept for later runs. [`prepare`] comes before.
 pub fn arithmetic(device: &Device) -> &'static str {

@@ -19,8 +19,9 @@ use crate::cpu::uninit_output::fill_uninit;
 use crate::cpu::vector_math::sum_of;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::elementwise;
 use crate::gemm::operand::Values;
-use crate::shapes::{ConvShape, Padding};
+use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{Result, Tensor};
@@ -43,7 +44,7 @@ const WINOGRAD_MIN_CHANNELS: usize = 32;
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::supports(x) {
-        return cuda::conv2d::conv2d(x, weight, bias, stride, padding);
+        return cuda::conv2d::conv2d(x, weight, bias, None, stride, padding);
     }
     if !host::is_host_f32(x) {
         let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
@@ -61,6 +62,20 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize,
             db.then(|| backward_bias(&g, dy)).transpose()?,
         ])
     })
+}
+
+impl ConvPlus<'_> {
+    /// Adds it to what a convolution has made.
+    ///
+    /// # Errors
+    ///
+    /// Of shapes that do not fit.
+    pub fn add_to(self, y: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Shift(shift) => elementwise::add_channels(y, shift),
+            Self::Residual(residual) => elementwise::add(residual, y),
+        }
+    }
 }
 
 /// The same from candle's operations: any device, any type. With a stride the image is padded and

@@ -52,6 +52,7 @@
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
 //! | `rounded` | trained tensors in the type that is computed in |
 //! | [`replay`] | a computation given out again as one CUDA graph |
+//! | [`kinds`], [`chosen`] | how long a card works on which kind of operation, and what cuDNN computes with |
 //! | [`candle_threads`] | how many threads candle computes its own operations on |
 //! | [`memory`] | the program's allocator: large blocks stay, in large pages |
 
@@ -65,6 +66,7 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod candle_threads;
+pub mod chosen;
 pub mod conv2d;
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -75,6 +77,7 @@ mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
 pub mod group_norm;
+pub mod kinds;
 pub mod layer_norm;
 mod layout;
 pub mod linear;
@@ -105,7 +108,7 @@ pub use linear::linear;
 pub use mean_squares::{mean_squares, mean_squares_of};
 pub use pseudo_huber::pseudo_huber_of;
 pub use rounded::with_rounded;
-pub use shapes::{AttentionMask, FusedActivation, MatmulPrecision, Padding};
+pub use shapes::{AttentionMask, ConvPlus, FusedActivation, MatmulPrecision, Padding};
 pub use tape::composed;
 pub use upsample::upsample_nearest;
 pub use weight::Weight;

@@ -27,7 +27,7 @@ const NARROW: usize = 32;
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::supports(x) {
-        return cuda::linear::linear(x, weight, bias);
+        return cuda::linear::linear(x, weight, bias, None);
     }
     if !host::is_host_f32(x) {
         let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();

@@ -7,9 +7,9 @@
 use crate::cuda;
 use candle_core::{DType, Tensor};
 
-/// Runs `f`. On a CUDA card the trained tensors are rounded to `dtype` once, as they are when it
-/// begins, and not wherever one is used; a type that is not shorter rounds nothing. Its results are
-/// the same to the last bit.
+/// Runs `f`, which does not change them. On a CUDA card the trained tensors are rounded to `dtype`
+/// once, and not wherever one is used; a type that is not shorter rounds nothing. Its results are the
+/// same to the last bit.
 ///
 /// # Errors
 ///

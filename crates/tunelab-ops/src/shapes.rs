@@ -3,7 +3,7 @@
 //! In: dimensions that a caller has. Out: small `Copy` values. Nothing of this crate is imported
 //! here, so an operation and its bodies may both use what stands here.
 
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 
 /// Zeros around an image. The VAE's down-sampling pads only below and to the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,15 @@ impl Padding {
     pub fn same(n: usize) -> Self {
         Self { before: n, after: n }
     }
+}
+
+/// What is added to the result of a convolution [B, C, H, W] besides its bias.
+#[derive(Debug, Clone, Copy)]
+pub enum ConvPlus<'t> {
+    /// One value for each sample and channel, [B, C]: a time embedding.
+    Shift(&'t Tensor),
+    /// A picture like the result.
+    Residual(&'t Tensor),
 }
 
 /// All sizes of one convolution.

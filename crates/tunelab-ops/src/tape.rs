@@ -125,6 +125,43 @@ pub(crate) fn made<'t, const N: usize>(
     inputs: [impl Into<Option<&'t Tensor>>; N],
     backward: impl FnOnce(&Tensor, [bool; N]) -> Result<[Option<Tensor>; N]> + 'static,
 ) -> Result<Tensor> {
+    noted(storage, shape, inputs, |dy, wanted, _| backward(dy, wanted))
+}
+
+/// The same for an operation whose backward pass can add the gradient of its first input to what
+/// there is of it from other uses: `backward` may take that, and gives the sum in its place.
+#[cfg(feature = "cuda")]
+pub(crate) fn made_onto<'t, const N: usize>(
+    storage: Storage,
+    shape: impl Into<Shape>,
+    inputs: [impl Into<Option<&'t Tensor>>; N],
+    backward: impl FnOnce(&Tensor, [bool; N], SoFar) -> Result<[Option<Tensor>; N]> + 'static,
+) -> Result<Tensor> {
+    noted(storage, shape, inputs, backward)
+}
+
+/// The gradient of an operation's first input, as far as later uses of it have made it.
+pub(crate) struct SoFar<'g> {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "what takes it is for a card"))]
+    gradients: &'g mut Gradients,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "what takes it is for a card"))]
+    of: Option<TensorId>,
+}
+
+#[cfg(feature = "cuda")]
+impl SoFar<'_> {
+    /// Takes it out; nothing where there was no later use.
+    pub(crate) fn take(self) -> Option<Tensor> {
+        self.gradients.0.remove(&self.of?)
+    }
+}
+
+fn noted<'t, const N: usize>(
+    storage: Storage,
+    shape: impl Into<Shape>,
+    inputs: [impl Into<Option<&'t Tensor>>; N],
+    backward: impl FnOnce(&Tensor, [bool; N], SoFar) -> Result<[Option<Tensor>; N]> + 'static,
+) -> Result<Tensor> {
     let shape = shape.into();
     if let Storage::Cpu(CpuStorage::F32(values)) = &storage
         && values.len() != shape.elem_count()
@@ -140,9 +177,10 @@ pub(crate) fn made<'t, const N: usize>(
     }
     let inputs = inputs.map(|t| t.map(Tensor::id));
     push(&output, move |dy, gradients| {
-        let all = inputs.into_iter().zip(wanted).zip(backward(&dy, wanted)?);
+        let of = inputs.first().copied().flatten().filter(|_| wanted[0]);
+        let made = backward(&dy, wanted, SoFar { gradients, of })?;
         drop(dy);
-        for ((input, wanted), gradient) in all {
+        for ((input, wanted), gradient) in inputs.into_iter().zip(wanted).zip(made) {
             if let (Some(input), true, Some(gradient)) = (input, wanted, gradient) {
                 gradients.add(input, gradient)?;
             }

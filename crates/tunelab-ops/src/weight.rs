@@ -30,7 +30,7 @@ use crate::gemm_bf16;
 use crate::gemm_bf16::packed_weight::PackedBf16;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm_bf16::unit::Unit;
-use crate::shapes::{ConvShape, Padding};
+use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::tape::{composed, node, operand, tracked};
 use crate::{conv2d, elementwise, linear};
 use candle_core::{DType, Result, Shape, Tensor};
@@ -110,7 +110,7 @@ impl Weight {
         match self {
             Self::Full(values) => linear::linear(x, values, bias),
             #[cfg(feature = "cuda")]
-            Self::Half(values) if cuda::supports(x) => linear::linear(x, values, bias),
+            Self::Half(values) if cuda::supports(x) => cuda::linear::linear(x, values, bias, None),
             _ => {
                 let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
                 let (y, shape) = self.forward(&x, bias.as_ref())?;
@@ -131,7 +131,7 @@ impl Weight {
     ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
-            return cuda::linear::linear_lora(x, values, bias, [lora_a, lora_b], factor);
+            return cuda::linear::linear_lora(x, values, bias, None, [lora_a, lora_b], factor);
         }
         let trained = matches!(self, Self::Full(values) if tracked(values)) || bias.is_some_and(tracked);
         if host::is_host_f32(x) && !trained {
@@ -140,6 +140,33 @@ impl Weight {
         let y = self.linear(x, bias)?;
         let low = elementwise::scale(&linear::linear(x, lora_a, None)?, factor)?;
         elementwise::add(&y, &linear::linear(&low, lora_b, None)?)
+    }
+
+    /// `x Wᵀ + b`, with the update of a LoRA and its factor as of [`Self::linear_lora`] if there is one,
+    /// plus a residual like the result. Where the product can add it, it does.
+    ///
+    /// # Errors
+    ///
+    /// Of tensors that do not fit, and of the device.
+    pub fn linear_residual(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        lora: Option<([&Tensor; 2], f64)>,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
+            return match lora {
+                Some((lora, factor)) => cuda::linear::linear_lora(x, values, bias, Some(residual), lora, factor),
+                None => cuda::linear::linear(x, values, bias, Some(residual)),
+            };
+        }
+        let y = match lora {
+            Some((lora, factor)) => self.linear_lora(x, bias, lora, factor)?,
+            None => self.linear(x, bias)?,
+        };
+        elementwise::add(&y, residual)
     }
 
     /// Several frozen weights of as many inputs each, one below the other, where one product with all
@@ -292,7 +319,7 @@ impl Weight {
         match self {
             Self::Full(values) => conv2d::conv2d(x, values, bias, stride, padding),
             #[cfg(feature = "cuda")]
-            Self::Half(values) if cuda::supports(x) => conv2d::conv2d(x, values, bias, stride, padding),
+            Self::Half(values) if cuda::supports(x) => cuda::conv2d::conv2d(x, values, bias, None, stride, padding),
             #[cfg(target_arch = "x86_64")]
             Self::PackedBf16(weight) if weight.supports(stride, padding) => {
                 let (x, weight, bias) = (operand(x)?, weight.clone(), bias.map(operand).transpose()?);
@@ -316,6 +343,27 @@ impl Weight {
             }
             _ => self.upcast_conv2d(x, bias, stride, padding),
         }
+    }
+
+    /// The same plus what else comes to the result, added with the bias where one kernel can.
+    ///
+    /// # Errors
+    ///
+    /// Of tensors that do not fit, and of the device.
+    pub fn conv2d_plus(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        plus: ConvPlus<'_>,
+        stride: usize,
+        padding: Padding,
+    ) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
+            self.check(bias, 4, x.dims().get(1).copied())?;
+            return cuda::conv2d::conv2d(x, values, bias, Some(plus), stride, padding);
+        }
+        plus.add_to(&self.conv2d(x, bias, stride, padding)?)
     }
 
     /// Errors if the weight has not this many dimensions, or not as many inputs, or stands beside a

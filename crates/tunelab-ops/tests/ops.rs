@@ -2,7 +2,9 @@
 //! operations in f64: value and every gradient, at awkward shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use tunelab_ops::{self as ops, AttentionMask, FusedActivation, MatmulPrecision, Padding, Weight, composed, tape};
+use tunelab_ops::{
+    self as ops, AttentionMask, ConvPlus, FusedActivation, MatmulPrecision, Padding, Weight, composed, tape,
+};
 
 /// Standard normal numbers that depend on the seed alone (Box and Muller 1958, over a linear
 /// congruential generator).
@@ -90,6 +92,26 @@ fn linear() {
     agree("frozen weight, trained bias", &[Trained(&[4, 7]), Trained(&[5, 7]), Trained(&[5])], |t| {
         let y = ops::linear(&t[0], &t[1].detach(), Some(&t[2]))?;
         composed(&[&y, &t[1]], |t| t[0].broadcast_add(&t[1].sum_all()?))
+    });
+}
+
+/// With what comes to the result besides its bias, which a device may add on the way.
+#[test]
+fn linear_and_conv2d_with_a_residual() {
+    let (x, w, b, y) = ([2, 13, 7], [5, 7], [5], [2, 13, 5]);
+    agree("linear", &[Trained(&x), Trained(&w), Trained(&b), Trained(&y)], |t| {
+        Weight::from(t[1].clone()).linear_residual(&t[0], Some(&t[2]), None, &t[3])
+    });
+    let lora = [Trained(&x), Frozen(&w), Frozen(&b), Trained(&y), Trained(&[3, 7]), Trained(&[5, 3])];
+    agree("linear with LoRA", &lora, |t| {
+        Weight::from(t[1].clone()).linear_residual(&t[0], Some(&t[2]), Some(([&t[4], &t[5]], 0.7)), &t[3])
+    });
+    let (x, w, shift, y) = ([2, 3, 9, 6], [5, 3, 3, 3], [2, 5], [2, 5, 9, 6]);
+    agree("shift", &[Trained(&x), Trained(&w), Trained(&b), Trained(&shift)], |t| {
+        Weight::from(t[1].clone()).conv2d_plus(&t[0], Some(&t[2]), ConvPlus::Shift(&t[3]), 1, Padding::same(1))
+    });
+    agree("residual", &[Trained(&x), Frozen(&w), Frozen(&b), Trained(&y)], |t| {
+        Weight::from(t[1].clone()).conv2d_plus(&t[0], Some(&t[2]), ConvPlus::Residual(&t[3]), 1, Padding::same(1))
     });
 }
 

@@ -5,7 +5,7 @@ use super::build::Build;
 use super::lora::LoraLayer;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, FusedActivation, MatmulPrecision, Padding, Weight};
+use tunelab_ops::{self as ops, ConvPlus, FusedActivation, MatmulPrecision, Padding, Weight};
 
 /// W x + b over the last axis.
 pub struct Linear {
@@ -40,6 +40,15 @@ impl Linear {
         match &self.lora {
             Some(lora) => lora.forward(x, &self.weight, self.bias.as_ref()),
             None => Ok(self.weight.linear(x, self.bias.as_ref())?),
+        }
+    }
+
+    /// The same plus a residual like the result.
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.as_ref();
+        match &self.lora {
+            Some(lora) => lora.forward_residual(x, &self.weight, bias, residual),
+            None => Ok(self.weight.linear_residual(x, bias, None, residual)?),
         }
     }
 }
@@ -115,6 +124,15 @@ impl Conv2d {
         match lora {
             Some(lora) => lora.forward_conv2d(x, weight, Some(bias), *stride, *padding),
             None => Ok(weight.conv2d(x, Some(bias), *stride, *padding)?),
+        }
+    }
+
+    /// The same plus what else comes to the result.
+    pub fn forward_plus(&self, x: &Tensor, plus: ConvPlus<'_>) -> Result<Tensor> {
+        let Self { weight, bias, stride, padding, lora } = self;
+        match lora {
+            Some(_) => Ok(plus.add_to(&self.forward(x)?)?),
+            None => Ok(weight.conv2d_plus(x, Some(bias), plus, *stride, *padding)?),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::layers::{Conv2d, GroupNorm, Linear};
 use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, Padding};
+use tunelab_ops::{self as ops, ConvPlus, Padding};
 
 /// One residual block; with a time embedding in the UNet, without one in the VAE.
 pub struct Resnet {
@@ -51,14 +51,15 @@ impl Resnet {
 
     /// x [B, inputs, H, W], `temb` [B, width] after its SiLU → [B, outputs, H, W].
     pub fn forward(&self, x: &Tensor, temb: Option<&Tensor>) -> Result<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(proj), Some(temb)) = (&self.time_emb_proj, temb) {
-            h = ops::add_channels(&h, &proj.forward(temb)?)?;
-        }
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
+        let h = self.norm1.forward_silu(x)?;
+        let h = match (&self.time_emb_proj, temb) {
+            (Some(proj), Some(temb)) => self.conv1.forward_plus(&h, ConvPlus::Shift(&proj.forward(temb)?))?,
+            _ => self.conv1.forward(&h)?,
+        };
+        let h = self.norm2.forward_silu(&h)?;
         match &self.shortcut {
-            Some(shortcut) => Ok(ops::add(&shortcut.forward(x)?, &h)?),
-            None => Ok(ops::add(x, &h)?),
+            Some(shortcut) => self.conv2.forward_plus(&h, ConvPlus::Residual(&shortcut.forward(x)?)),
+            None => self.conv2.forward_plus(&h, ConvPlus::Residual(x)),
         }
     }
 }

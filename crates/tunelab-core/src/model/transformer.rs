@@ -9,7 +9,7 @@ use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear, PackedLinear};
 use super::module::Positions;
 use crate::error::Result;
 use candle_core::Tensor;
-use tunelab_ops::{self as ops, AttentionMask};
+use tunelab_ops::{self as ops, AttentionMask, ConvPlus};
 
 /// Epsilon of the group norm in front of the transformer; diffusers fixes it apart from the UNet's
 /// `norm_eps`.
@@ -76,17 +76,26 @@ impl Attention {
 
     /// x [B, N, width] attends to `context` [B, M, …], or to itself.
     pub fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        self.to_out.forward(&self.attended(x, context)?)
+    }
+
+    /// The same plus a residual like x.
+    fn forward_residual(&self, x: &Tensor, context: Option<&Tensor>, residual: &Tensor) -> Result<Tensor> {
+        self.to_out.forward_residual(&self.attended(x, context)?, residual)
+    }
+
+    /// What all heads make, in front of the last projection.
+    fn attended(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
         if let Some(packed) = &self.packed {
-            let y = match context {
+            return Ok(match context {
                 None => ops::attention_qkv_packed(&packed.forward(x)?, self.heads)?,
                 Some(text) => ops::attention_kv_packed(&self.to_q.forward(x)?, &packed.forward(text)?, self.heads)?,
-            };
-            return self.to_out.forward(&y);
+            });
         }
         let context = context.unwrap_or(x);
         let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
         let products = self.to_q.products();
-        self.to_out.forward(&ops::attention_with(&q, &k, &v, self.heads, AttentionMask::None, products)?)
+        Ok(ops::attention_with(&q, &k, &v, self.heads, AttentionMask::None, products)?)
     }
 }
 
@@ -115,10 +124,10 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
-        let x = ops::add(&self.attn1.forward(&self.norm1.forward(x)?, None)?, x)?;
-        let x = ops::add(&self.attn2.forward(&self.norm2.forward(&x)?, Some(encoder_hidden_states))?, &x)?;
+        let x = self.attn1.forward_residual(&self.norm1.forward(x)?, None, x)?;
+        let x = self.attn2.forward_residual(&self.norm2.forward(&x)?, Some(encoder_hidden_states), &x)?;
         let h = ops::geglu(&self.ff_in.forward(&self.norm3.forward(&x)?)?)?;
-        Ok(ops::add(&self.ff_out.forward(&h)?, &x)?)
+        self.ff_out.forward_residual(&h, &x)
     }
 }
 
@@ -146,11 +155,11 @@ impl Projection {
         }
     }
 
-    /// [B, H·W, C] → [B, C, H, W]
-    fn to_picture(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+    /// [B, H·W, C] → [B, C, H, W], plus a residual like that.
+    fn to_picture(&self, x: &Tensor, size: (usize, usize), residual: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Conv(conv) => conv.forward(&ops::to_image(x, size)?),
-            Self::Linear(linear) => Ok(ops::to_image(&linear.forward(x)?, size)?),
+            Self::Conv(conv) => conv.forward_plus(&ops::to_image(x, size)?, ConvPlus::Residual(residual)),
+            Self::Linear(linear) => Ok(ops::add(&ops::to_image(&linear.forward(x)?, size)?, residual)?),
         }
     }
 }
@@ -182,6 +191,6 @@ impl Transformer {
         for block in &self.blocks {
             rows = block.forward(&rows, encoder_hidden_states)?;
         }
-        Ok(ops::add(&self.proj_out.to_picture(&rows, (height, width))?, x)?)
+        self.proj_out.to_picture(&rows, (height, width), x)
     }
 }

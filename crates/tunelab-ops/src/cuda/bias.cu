@@ -1,16 +1,32 @@
-// Biases of convolutions and linear maps: added to a picture's channels, and their gradients, which
-// are sums over samples and pixels or over rows. Biases and their gradients are f32. Every sum has
-// a fixed order.
-#include "types.cuh"
+// Biases of convolutions and linear maps: added to a picture's channels, with what else comes to it,
+// and their gradients, which are sums over samples and pixels or over rows. Biases and their
+// gradients are f32. Every sum has a fixed order.
+#include "common.cuh"
 
-// y [samples, channels, pixels] += bias [channels]; the grid's x axis counts samples * channels,
-// its y axis shares the pixels.
+// y [samples, channels, pixels] += bias [channels] + shift [samples, channels] + residual, which is
+// like y; each of them may be null. The grid's x axis counts samples * channels, its y axis shares the
+// pixels.
 template <typename T>
-__device__ void add_to_channels(T *y, const float *bias, int channels, int pixels) {
-    const float b = bias[blockIdx.x % channels];
-    T *plane = y + (size_t)blockIdx.x * pixels;
-    for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < pixels; i += gridDim.y * blockDim.x) {
-        plane[i] = narrow<T>(widen(plane[i]) + b);
+__device__ void add_to_channels(T *y, const float *bias, const T *shift, const T *residual, int channels, int pixels) {
+    float b = bias ? bias[blockIdx.x % channels] : 0.0f;
+    if (shift) b += widen(shift[blockIdx.x]);
+    y += (u64)blockIdx.x * pixels;
+    if (residual) residual += (u64)blockIdx.x * pixels;
+    const int packs = aligned(y) && aligned(residual) ? pixels / Pack<T>::N : 0;
+    const int first = blockIdx.y * blockDim.x + threadIdx.x, stride = gridDim.y * blockDim.x;
+    for (int i = first; i < packs; i += stride) {
+        Pack<T> values = ((const Pack<T> *)y)[i];
+        const Pack<T> others = residual ? ((const Pack<T> *)residual)[i] : values;
+#pragma unroll
+        for (int j = 0; j < Pack<T>::N; j++) {
+            const float v = widen(values.v[j]) + b;
+            values.v[j] = narrow<T>(residual ? v + widen(others.v[j]) : v);
+        }
+        ((Pack<T> *)y)[i] = values;
+    }
+    for (int i = packs * Pack<T>::N + first; i < pixels; i += stride) {
+        const float v = widen(y[i]) + b;
+        y[i] = narrow<T>(residual ? v + widen(residual[i]) : v);
     }
 }
 
@@ -52,8 +68,9 @@ __device__ void sum_rows(float *sums, const T *x, int rows, int columns, int sha
 }
 
 #define BIAS(T, SUFFIX)                                                                                              \
-    extern "C" __global__ void add_to_channels_##SUFFIX(T *y, const float *bias, int channels, int pixels) {         \
-        add_to_channels<T>(y, bias, channels, pixels);                                                               \
+    extern "C" __global__ void add_to_channels_##SUFFIX(T *y, const float *bias, const T *shift, const T *residual,  \
+                                                        int channels, int pixels) {                                  \
+        add_to_channels<T>(y, bias, shift, residual, channels, pixels);                                              \
     }                                                                                                                \
     extern "C" __global__ void sum_channels_##SUFFIX(float *sums, const T *x, int samples, int channels, int pixels) { \
         sum_channels<T>(sums, x, samples, channels, pixels);                                                         \

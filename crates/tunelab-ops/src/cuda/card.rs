@@ -6,6 +6,7 @@ use crate::cuda::{bias, forget_workspaces};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,27 @@ pub fn allow_tf32(yes: bool) {
     candle_core::cuda::set_gemm_reduced_precision_f32(yes);
 }
 
+thread_local! {
+    /// Whether what this thread computes now may use TF32, whatever the switch says.
+    static TF32_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Whether they may.
 pub fn tf32() -> bool {
-    TF32.load(Ordering::Relaxed)
+    TF32.load(Ordering::Relaxed) || TF32_HERE.get()
+}
+
+/// Runs `f`, in which our products and convolutions of f32 may be computed in TF32.
+pub fn with_tf32<T>(f: impl FnOnce() -> T) -> T {
+    /// As it was before, also where `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            TF32_HERE.set(self.0);
+        }
+    }
+    let _before = Before(TF32_HERE.replace(true));
+    f()
 }
 
 /// The oldest compute capability that the kernels are for: Ampere's.

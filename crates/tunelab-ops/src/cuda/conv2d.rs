@@ -8,23 +8,28 @@
 //! by itself would do. For each shape the descriptors are made and the algorithm is chosen once,
 //! when it is first computed ([`algorithm`](crate::cuda::algorithm)); [`chosen`] tells of it.
 
+use crate::chosen::Chosen;
 use crate::cuda::algorithm::{Arithmetic, Choice, Direction, Most, choose, named, small};
 use crate::cuda::cudnn::{Convolution, handle, said};
+use crate::cuda::elementwise::plane_sums;
+use crate::cuda::kinds::{self, Kind};
 use crate::cuda::{Fresh, Pointer, bias, card, cast, device, pointer, pointwise, workspace};
-use crate::shapes::{ConvShape, Padding};
+use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::tape::{operand, tracked};
 use candle_core::cuda_backend::cudarc::cudnn::sys::cudnnHandle_t;
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
+use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// See [`conv2d`](crate::conv2d()).
+/// See [`conv2d`](crate::conv2d()); plus what comes to the result, which one kernel adds with the bias.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    plus: Option<ConvPlus<'_>>,
     stride: usize,
     padding: Padding,
 ) -> Result<Tensor> {
@@ -41,16 +46,23 @@ pub(crate) fn conv2d(
     let inner = if around.is_some() { Padding::same(0) } else { padding };
     let g = ConvShape::new(padded.dims4()?, weight.dims4()?, stride, inner)?;
     let y = compute(&g, x.dtype(), Work::Forward { x: &padded, weight: &cast(&weight, x.dtype())? })?;
-    if let Some(bias) = &bias {
-        if bias.dims() != [g.result().1] {
-            bail!("conv2d: a bias {:?} for {} channels", bias.dims(), g.result().1);
-        }
-        bias::add_to_channels(&y, &cast(bias, DType::F32)?)?;
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [g.result().1]) {
+        bail!("conv2d: a bias {:?} for {} channels", bias.dims(), g.result().1);
+    }
+    let (shift, residual) = match plus {
+        Some(ConvPlus::Shift(shift)) => (Some(operand(shift)?), None),
+        Some(ConvPlus::Residual(residual)) => (None, Some(operand(residual)?)),
+        None => (None, None),
+    };
+    if bias.is_some() || plus.is_some() {
+        let bias = bias.as_ref().map(|bias| cast(bias, DType::F32)).transpose()?;
+        bias::add_to_channels(&y, bias.as_ref(), shift.as_ref(), residual.as_ref())?;
     }
     let (w, kept) = (weight.clone(), tracked(&weight).then_some(padded));
     let dtype = x.dtype();
     let of_bias = bias.as_ref().map_or(DType::F32, Tensor::dtype);
-    y.node([Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+    let inputs = [Some(&x), Some(&weight), bias.as_ref(), shift.as_ref(), residual.as_ref()];
+    y.node(inputs, move |dy, [dx, _, db, dshift, dresidual]| {
         let dy = &cast(dy, dtype)?;
         let dx = dx.then(|| {
             let dx = compute(&g, dtype, Work::Image { dy, weight: &cast(&w, dtype)? })?.tensor();
@@ -62,7 +74,8 @@ pub(crate) fn conv2d(
         let dw =
             kept.map(|x| cast(&compute(&g, dtype, Work::Weight { x: &x, dy, of: w.dtype() })?.tensor(), w.dtype()));
         let db = db.then(|| cast(&bias::sum_channels(dy)?, of_bias));
-        Ok([dx.transpose()?, dw.transpose()?, db.transpose()?])
+        let dshift = dshift.then(|| plane_sums(dy));
+        Ok([dx.transpose()?, dw.transpose()?, db.transpose()?, dshift.transpose()?, dresidual.then(|| dy.clone())])
     })
 }
 
@@ -100,7 +113,9 @@ fn compute(g: &ConvShape, dtype: DType, work: Work<'_>) -> Result<Fresh> {
         Work::Image { dy, weight } => [out.pointer()?, pointer(weight)?, pointer(dy)?],
         Work::Weight { x, dy, .. } => [pointer(x)?, out.pointer()?, pointer(dy)?],
     };
-    with_known(card, (*g, dtype, card::tf32()), |known| known.run(card, direction, memory))?;
+    with_known(card, (*g, dtype, card::tf32()), |known| {
+        kinds::launched(card, Kind::Convolution, || known.run(card, direction, memory))
+    })?;
     Ok(out)
 }
 
@@ -178,34 +193,8 @@ fn with_known<T>(card: &CudaDevice, key: Key, f: impl FnOnce(&mut Known) -> Resu
     })
 }
 
-/// What cuDNN computes one convolution in one direction with.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Chosen {
-    /// Forward, or the gradient of the image or of the weight.
-    pub what: &'static str,
-    /// Dimensions of the image, padded where both sides are not alike: samples, channels, height,
-    /// width.
-    pub x: [usize; 4],
-    /// Dimensions of the weight: channels of the result and of the image, height, width.
-    pub weight: [usize; 4],
-    /// Pixels from one window to the next.
-    pub stride: usize,
-    /// The type of the operands.
-    pub dtype: &'static str,
-    /// cuDNN's name of the algorithm.
-    pub algorithm: String,
-    /// cuDNN's name of the math type that it runs under.
-    pub math: String,
-    /// The memory that it has beside its operands, bytes.
-    pub workspace: usize,
-    /// What spoke against those that cuDNN thinks are faster.
-    pub passed_over: Vec<String>,
-}
-
-/// The algorithms of all convolutions that this thread has computed on a card, in the order of their
-/// shapes. Nothing on another device.
-pub fn chosen(device: &Device) -> Vec<Chosen> {
-    let Ok(card) = device.as_cuda_device() else { return Vec::new() };
+/// See [`chosen`](crate::chosen::chosen).
+pub(crate) fn chosen(card: &CudaDevice) -> Vec<Chosen> {
     let mut all = Vec::new();
     KNOWN.with_borrow(|cards| {
         for ((g, dtype, _), known) in cards.get(&card.id()).into_iter().flat_map(|(_, shapes)| shapes) {
@@ -219,12 +208,12 @@ pub fn chosen(device: &Device) -> Vec<Chosen> {
                     dtype: dtype.as_str(),
                     algorithm: choice.algorithm.to_string(),
                     math: named(choice.math),
-                    workspace: choice.bytes,
+                    workspace_mib: choice.bytes as f64 / f64::from(1 << 20),
                     passed_over: choice.passed_over.clone(),
                 }));
             }
         }
     });
-    all.sort();
+    all.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     all
 }

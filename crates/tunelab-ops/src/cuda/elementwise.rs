@@ -52,17 +52,20 @@ pub(crate) fn add_channels(x: &Tensor, shift: &Tensor) -> Result<Tensor> {
     // one a plane.
     unsafe { launch(device(&x)?, SOURCE, &typed("add_shift", dtype), over, arguments) }?;
     y.node([&x, &shift], move |dy, [dx, dshift]| {
-        let sums = || {
-            let sums = Fresh::new(device(dy)?, dtype, (b, c))?;
-            let over = blocks((planes, 1, 1), (if pixels < 1024 { 64 } else { 256 }, 1), 0);
-            let arguments = [pointer(dy)?.into(), sums.pointer()?.into(), pixels.into()];
-            // SAFETY: the kernel's three parameters; it reads planes * pixels values and writes one
-            // a plane.
-            unsafe { launch(device(dy)?, SOURCE, &typed("plane_sums", dtype), over, arguments) }?;
-            Ok::<_, candle_core::Error>(sums.tensor())
-        };
-        Ok([dx.then(|| dy.clone()), dshift.then(sums).transpose()?])
+        Ok([dx.then(|| dy.clone()), dshift.then(|| plane_sums(dy)).transpose()?])
     })
+}
+
+/// The sums of x [B, C, H, W] over its pixels: [B, C].
+#[expect(unsafe_code, reason = "kernel launch")]
+pub(super) fn plane_sums(x: &Tensor) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let (sums, pixels) = (Fresh::new(device(x)?, x.dtype(), (b, c))?, h * w);
+    let over = blocks((b * c, 1, 1), (if pixels < 1024 { 64 } else { 256 }, 1), 0);
+    let arguments = [pointer(x)?.into(), sums.pointer()?.into(), pixels.into()];
+    // SAFETY: the kernel's three parameters; it reads b * c * pixels values and writes one a plane.
+    unsafe { launch(device(x)?, SOURCE, &typed("plane_sums", x.dtype()), over, arguments) }?;
+    Ok(sums.tensor())
 }
 
 /// The sums over the middle axis of x [outer, rows, columns], f32, in the order of the rows.

@@ -3,8 +3,9 @@
 //
 // x [B, C, pixels], weight and bias [C] in float. A slab is the `channels` = C / groups channels of
 // a group, contiguous. y = silu?((x - mean) · rstd · weight + bias). Kept for backward: stats [B,
-// groups, 2] = mean and rstd in float. Backward: dx unless it is null; sums [2, B, C] unless it is
-// null: each sample's part of dweight and dbias, in float. Grid: B · groups blocks of whole warps.
+// groups, 2] = mean and rstd in float. Backward: dx unless it is null, added to so_far unless that is
+// null; sums [2, B, C] unless it is null: each sample's part of dweight and dbias, in float. Grid: B ·
+// groups blocks of whole warps.
 
 #include "common.cuh"
 
@@ -86,8 +87,8 @@ __device__ void channel_sums(const E* x, const E* dy, u32 begin, u32 end, float 
 // Shared memory: 2 · channels · parts floats. A channel's sums are split into `parts`, so that each
 // warp has one to make.
 template <typename E>
-__device__ void backward(const E* x, const E* dy, const float* weight, const float* bias, const float* stats, E* dx,
-                         float* sums, u32 groups, u32 channels, u32 pixels, u32 parts, int silu) {
+__device__ void backward(const E* x, const E* dy, const float* weight, const float* bias, const float* stats,
+                         const E* so_far, E* dx, float* sums, u32 groups, u32 channels, u32 pixels, u32 parts, int silu) {
     DYNAMIC_SHARED(memory, 2 * channels * parts * sizeof(float));
     float* partial = (float*)memory;
     const u64 slab = (u64)channels * pixels;
@@ -133,15 +134,18 @@ __device__ void backward(const E* x, const E* dy, const float* weight, const flo
     mean_d = block_sum(mean_d) / slab;
     mean_dx = block_sum(mean_dx) / slab;
     dx += blockIdx.x * slab;
-    walk<E>(packs && aligned(dx), channels, pixels, [&](u32 i, auto values, u32 c) {
+    if (so_far) so_far += blockIdx.x * slab;
+    walk<E>(packs && aligned(dx) && aligned(so_far), channels, pixels, [&](u32 i, auto values, u32 c) {
         values = *(const decltype(values)*)(x + i);
         auto gradients = *(const decltype(values)*)(dy + i);
+        const auto before = *(const decltype(values)*)((so_far ? so_far : dy) + i);
         const float weight_c = weight[first + c], scale = rstd * weight_c, bias_c = bias[first + c];
 #pragma unroll
         for (int j = 0; j < values.N; j++) {
             const float x_j = widen(values.v[j]);
             const float d = behind(x_j, widen(gradients.v[j]), mean, scale, bias_c, silu);
-            gradients.v[j] = narrow<E>(rstd * (d * weight_c - mean_d - (x_j - mean) * rstd * mean_dx));
+            const float dx_j = rstd * (d * weight_c - mean_d - (x_j - mean) * rstd * mean_dx);
+            gradients.v[j] = narrow<E>(so_far ? widen(before.v[j]) + dx_j : dx_j);
         }
         *(decltype(values)*)(dx + i) = gradients;
     });
@@ -154,8 +158,9 @@ __device__ void backward(const E* x, const E* dy, const float* weight, const flo
         forward(x, weight, bias, y, stats, groups, channels, pixels, eps, silu);                                       \
     }                                                                                                                  \
     extern "C" __global__ void group_norm_backward_##type(const E* x, const E* dy, const float* weight,                \
-                                                          const float* bias, const float* stats, E* dx, float* sums,   \
-                                                          u32 groups, u32 channels, u32 pixels, u32 parts, int silu) { \
-        backward(x, dy, weight, bias, stats, dx, sums, groups, channels, pixels, parts, silu);                         \
+                                                          const float* bias, const float* stats, const E* so_far,      \
+                                                          E* dx, float* sums, u32 groups, u32 channels, u32 pixels,    \
+                                                          u32 parts, int silu) {                                       \
+        backward(x, dy, weight, bias, stats, so_far, dx, sums, groups, channels, pixels, parts, silu);                 \
     }
 KERNELS(ENTRIES)

@@ -5,7 +5,7 @@
 //! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::elementwise::row_sums;
-use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, like, pointer, source, typed};
 use crate::shapes::FusedActivation;
 use crate::tape::operand;
 use candle_core::{DType, Result, Tensor, bail};
@@ -30,8 +30,9 @@ pub(crate) fn group_norm(
     let parameters = [cast(&weight, DType::F32)?, cast(&bias, DType::F32)?];
     let (y, stats) = slabs.forward(&x, &parameters, eps)?;
     let kept = x.clone();
-    y.node([&x, &weight, &bias], move |dy, [dx, dw, db]| {
-        let (dx, sums) = slabs.backward(&kept, dy, &parameters, &stats, dx, dw || db)?;
+    y.node_onto([&x, &weight, &bias], move |dy, [dx, dw, db], so_far| {
+        let so_far = if dx { so_far.take() } else { None };
+        let (dx, sums) = slabs.backward(&kept, dy, &parameters, &stats, [dx, dw || db], so_far)?;
         let Some(sums) = sums else { return Ok([dx, None, None]) };
         let sums = row_sums(&sums)?;
         Ok([dx, Some(cast(&sums.get(0)?, of)?), Some(cast(&sums.get(1)?, of)?)])
@@ -93,8 +94,8 @@ impl Slabs {
         Ok((y, stats.tensor()))
     }
 
-    /// dx if it is wanted; and, likewise, each sample's part of dweight and dbias: [2, samples, C],
-    /// in f32.
+    /// dx if it is wanted, onto what there is of it; and, if they are wanted, each sample's part of
+    /// dweight and dbias: [2, samples, C], in f32.
     #[expect(unsafe_code, reason = "kernel launch")]
     fn backward(
         &self,
@@ -102,9 +103,10 @@ impl Slabs {
         dy: &Tensor,
         [weight, bias]: &[Tensor; 2],
         stats: &Tensor,
-        dx: bool,
-        sums: bool,
+        [dx, sums]: [bool; 2],
+        so_far: Option<Tensor>,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let so_far = so_far.map(|so_far| like(&so_far, x)).transpose()?;
         let dx = dx.then(|| Fresh::like(x)).transpose()?;
         let of_sums = (2, self.samples, self.groups * self.channels);
         let sums = sums.then(|| Fresh::new(device(x)?, DType::F32, of_sums)).transpose()?;
@@ -121,6 +123,7 @@ impl Slabs {
             pointer(weight)?.into(),
             pointer(bias)?.into(),
             pointer(stats)?.into(),
+            so_far.as_ref().map_or(Ok(NULL), |so_far| pointer(so_far).map(Argument::from))?,
             optional(&dx)?,
             optional(&sums)?,
             self.groups.into(),
@@ -131,10 +134,10 @@ impl Slabs {
         ];
         let shared = 2 * self.channels * parts * size_of::<f32>();
         let over = blocks((self.samples * self.groups, 1, 1), (self.threads(), 1), shared);
-        // SAFETY: the kernel's twelve parameters, of which dx and sums may be null; a block reads
-        // its slab of x and dy, its channels' weights and biases and its two numbers, writes its
-        // slab of dx and its channels' sums, and has two numbers of shared memory for each part of
-        // a channel.
+        // SAFETY: the kernel's thirteen parameters, of which what is there of dx, dx and sums may be
+        // null; a block reads its slab of x, of dy and of what is there, which is like x (`like`),
+        // its channels' weights and biases and its two numbers, writes its slab of dx and its
+        // channels' sums, and has two numbers of shared memory for each part of a channel.
         unsafe { launch(device(x)?, SOURCE, &typed("group_norm_backward", x.dtype()), over, arguments) }?;
         Ok((dx.map(Fresh::tensor), sums.map(Fresh::tensor)))
     }

@@ -1,7 +1,7 @@
 // Layer normalisation over the last axis (Ba et al. 2016): one warp for each row.
 //
 // x [rows, C], weight and bias [C] in float. y = (x - mean) · rstd · weight + bias. Kept for
-// backward: stats [rows, 2] = mean and rstd in float. The parameters' gradients are summed in two
+// backward: stats [rows, 2] = mean and rstd in float. dx is added to so_far unless that is null. The parameters' gradients are summed in two
 // stages: layer_norm_parameters sums `length` rows for each part, [2, parts, C]; row_sums of
 // elementwise.cu sums the parts. Grids: forward and backward one warp a row, blocks of whole warps;
 // parameters (C / 32 rounded up, parts) blocks of 32 x 8 threads.
@@ -56,13 +56,15 @@ __device__ void forward(const E* x, const float* weight, const float* bias, E* y
 }
 
 template <typename E>
-__device__ void backward(const E* x, const E* dy, const float* weight, const float* stats, E* dx, u64 rows, u32 c) {
+__device__ void backward(const E* x, const E* dy, const float* weight, const float* stats, const E* so_far, E* dx,
+                         u64 rows, u32 c) {
     const u64 row = warp_index();
     if (row >= rows) return;
     x += row * c;
     dy += row * c;
     dx += row * c;
-    const bool packs = c % Pack<E>::N == 0 && aligned(x) && aligned(dy) && aligned(dx);
+    if (so_far) so_far += row * c;
+    const bool packs = c % Pack<E>::N == 0 && aligned(x) && aligned(dy) && aligned(so_far) && aligned(dx);
     const float mean = stats[2 * row], rstd = stats[2 * row + 1];
     float mean_d = 0, mean_dx = 0;
     walk<E>(packs, c, [&](u32 i, auto values) {
@@ -80,10 +82,12 @@ __device__ void backward(const E* x, const E* dy, const float* weight, const flo
     walk<E>(packs, c, [&](u32 i, auto values) {
         values = *(const decltype(values)*)(x + i);
         auto gradients = *(const decltype(values)*)(dy + i);
+        const auto before = *(const decltype(values)*)((so_far ? so_far : dy) + i);
 #pragma unroll
         for (int j = 0; j < values.N; j++) {
             const float d = widen(gradients.v[j]) * weight[i + j];
-            gradients.v[j] = narrow<E>(rstd * (d - mean_d - (widen(values.v[j]) - mean) * rstd * mean_dx));
+            const float dx_j = rstd * (d - mean_d - (widen(values.v[j]) - mean) * rstd * mean_dx);
+            gradients.v[j] = narrow<E>(so_far ? widen(before.v[j]) + dx_j : dx_j);
         }
         *(decltype(values)*)(dx + i) = gradients;
     });
@@ -118,8 +122,9 @@ __device__ void parameters(const E* x, const E* dy, const float* stats, float* s
         forward(x, weight, bias, y, stats, rows, c, eps);                                                              \
     }                                                                                                                  \
     extern "C" __global__ void layer_norm_backward_##type(const E* x, const E* dy, const float* weight,                \
-                                                          const float* stats, E* dx, u64 rows, u32 c) {                \
-        backward(x, dy, weight, stats, dx, rows, c);                                                                   \
+                                                          const float* stats, const E* so_far, E* dx, u64 rows,        \
+                                                          u32 c) {                                                     \
+        backward(x, dy, weight, stats, so_far, dx, rows, c);                                                           \
     }                                                                                                                  \
     extern "C" __global__ void layer_norm_parameters_##type(const E* x, const E* dy, const float* stats, float* sums,  \
                                                             u64 rows, u32 c, u64 length) {                             \

@@ -4,7 +4,7 @@
 //! In: tensors of one card. Out: a tensor, noted on the tape.
 
 use crate::cuda::elementwise::row_sums;
-use crate::cuda::{Fresh, Source, blocks, cast, device, launch, long, pointer, source, typed};
+use crate::cuda::{Argument, Fresh, NULL, Source, blocks, cast, device, launch, like, long, pointer, source, typed};
 use crate::tape::operand;
 use candle_core::{D, DType, Result, Tensor, bail};
 
@@ -24,8 +24,8 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
     let parameters = [cast(&weight, DType::F32)?, cast(&bias, DType::F32)?];
     let (y, stats) = lines.forward(&x, &parameters, eps)?;
     let (kept, [weight_values, _]) = (x.clone(), parameters);
-    y.node([&x, &weight, &bias], move |dy, [dx, dw, db]| {
-        let dx = dx.then(|| lines.backward(&kept, dy, &weight_values, &stats)).transpose()?;
+    y.node_onto([&x, &weight, &bias], move |dy, [dx, dw, db], so_far| {
+        let dx = dx.then(|| lines.backward(&kept, dy, &weight_values, &stats, so_far.take())).transpose()?;
         if !dw && !db {
             return Ok([dx, None, None]);
         }
@@ -63,21 +63,31 @@ impl Lines {
         Ok((y, stats.tensor()))
     }
 
+    /// dx, onto what there is of it.
     #[expect(unsafe_code, reason = "kernel launch")]
-    fn backward(&self, x: &Tensor, dy: &Tensor, weight: &Tensor, stats: &Tensor) -> Result<Tensor> {
+    fn backward(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        weight: &Tensor,
+        stats: &Tensor,
+        so_far: Option<Tensor>,
+    ) -> Result<Tensor> {
+        let so_far = so_far.map(|so_far| like(&so_far, x)).transpose()?;
         let dx = Fresh::like(x)?;
         let arguments = [
             pointer(x)?.into(),
             pointer(dy)?.into(),
             pointer(weight)?.into(),
             pointer(stats)?.into(),
+            so_far.as_ref().map_or(Ok(NULL), |so_far| pointer(so_far).map(Argument::from))?,
             dx.pointer()?.into(),
             long(self.rows),
             self.c.into(),
         ];
         let over = blocks((self.rows.div_ceil(ROWS), 1, 1), (32 * ROWS, 1), 0);
-        // SAFETY: the kernel's seven parameters; x, dy and dx have rows * c values, the weight c,
-        // and stats two a row.
+        // SAFETY: the kernel's eight parameters; x, dy, dx and what is there of it, which is like x
+        // (`like`) or null, have rows * c values, the weight c, and stats two a row.
         unsafe { launch(device(x)?, SOURCE, &typed("layer_norm_backward", x.dtype()), over, arguments) }?;
         Ok(dx.tensor())
     }

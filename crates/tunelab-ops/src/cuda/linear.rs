@@ -6,46 +6,50 @@
 //! they are used. Gradients of f32 tensors are f32. x is kept for the gradient of a trained weight
 //! alone.
 
-use crate::cuda::product::{Batch, Onto, Product, product, products};
+use crate::cuda::product::{Batch, Plus, Product, product, products};
 use crate::cuda::{Argument, Fresh, NULL, bias, cast, device, launch, over, pointer, source, typed};
 use crate::tape::{operand, tracked};
 use candle_core::{DType, Result, Tensor, bail};
 
-/// See [`linear`](crate::linear()).
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// See [`linear`](crate::linear()); plus a residual like the result, if there is one.
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
+    let residual = residual.map(operand).transpose()?;
     let map = Map::new(&x, &weight)?;
-    let y = map.forward(&x, &weight, bias.as_ref())?;
+    let y = map.forward(&x, &weight, bias.as_ref(), residual.as_ref())?;
     let kept = tracked(&weight).then(|| x.clone());
     let (w, of_bias) = (weight.clone(), bias.as_ref().map(Tensor::dtype));
     let dims = x.dims().to_vec();
-    y.node([Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
+    y.node([Some(&x), Some(&weight), bias.as_ref(), residual.as_ref()], move |dy, [dx, _, db, dresidual]| {
         Ok([
             dx.then(|| map.backward_x(&dims, dy, &w)).transpose()?,
             kept.map(|x| map.backward_weight(&x, dy, w.dtype())).transpose()?,
             db.then(|| cast(&bias::sum_rows(dy, map.n)?, of_bias.unwrap_or(DType::F32))).transpose()?,
+            dresidual.then(|| dy.clone()),
         ])
     })
 }
 
-/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product that
-/// makes it, forward and backward.
+/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen, and plus a residual like the result, if there
+/// is one. Update and residual are added by products, forward and backward.
 pub(crate) fn linear_lora(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
     [lora_a, lora_b]: [&Tensor; 2],
     factor: f64,
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
+    let residual = residual.map(operand).transpose()?;
     let (lora_a, lora_b, factor) = (operand(lora_a)?, operand(lora_b)?, factor as f32);
     if tracked(&weight) || bias.as_ref().is_some_and(tracked) {
         bail!("the weight beside a LoRA cannot be trained");
     }
     let whole = Map::new(&x, &weight)?;
     let lower = Map::new(&x, &lora_a)?;
-    let y = whole.forward(&x, &weight, bias.as_ref())?;
-    let low = lower.forward(&x, &lora_a, None)?.tensor();
+    let y = whole.forward(&x, &weight, bias.as_ref(), residual.as_ref())?;
+    let low = lower.forward(&x, &lora_a, None, None)?.tensor();
     let upper = Map::new(&low, &lora_b)?;
     if upper.n != whole.n {
         bail!("a LoRA of {} outputs does not fit a weight of {}", upper.n, whole.n);
@@ -54,7 +58,7 @@ pub(crate) fn linear_lora(
     let kept = (tracked(&lora_a) || tracked(&lora_b)).then(|| x.clone());
     let dims = x.dims().to_vec();
     let adapter = [lora_a.clone(), lora_b.clone()];
-    y.node([&x, &lora_a, &lora_b], move |dy, [dx, dlora_a, dlora_b]| {
+    y.node([Some(&x), Some(&lora_a), Some(&lora_b), residual.as_ref()], move |dy, [dx, dlora_a, dlora_b, dresidual]| {
         let [lora_a, lora_b] = adapter;
         // The gradient of the values between A and B, with the factor.
         let dlow = upper.backward_x_times(low.dims(), dy, &lora_b, factor)?;
@@ -68,7 +72,7 @@ pub(crate) fn linear_lora(
             None => None,
         };
         let dlora_b = dlora_b.then(|| upper.backward_weight_times(&low, dy, lora_b.dtype(), factor));
-        Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?])
+        Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?, dresidual.then(|| dy.clone())])
     })
 }
 
@@ -96,8 +100,8 @@ pub(crate) fn linear_lora_packed(
         bail!("{parts} LoRAs of {n} outputs do not fit a weight of {}", whole.n);
     }
     let (lower, side) = (Map::new(&x, &lora_a)?, Side { m: whole.m, n, rank, parts, dtype: whole.dtype });
-    let y = whole.forward(&x, &weight, None)?;
-    let low = lower.forward(&x, &lora_a, None)?.tensor();
+    let y = whole.forward(&x, &weight, None, None)?;
+    let low = lower.forward(&x, &lora_a, None, None)?.tensor();
     side.forward_onto(&y, &low, &lora_b, factor)?;
     let mut inputs = [None; 1 + 2 * PARTS];
     inputs[0] = Some(&x);
@@ -201,7 +205,9 @@ impl Side {
             ..Product::of(dtype, [m, n, rank])
         };
         // SAFETY: low is [m, parts * rank], B [parts, n, rank] and y [m, parts * n], all of this type.
-        unsafe { products(device(low)?, of, [pointer(low)?, pointer(lora_b)?, y.pointer()?], factor, Onto::Itself) }
+        unsafe {
+            products(device(low)?, of, [pointer(low)?, pointer(lora_b)?, y.pointer()?], factor, Some(y.pointer()?))
+        }
     }
 
     /// factor · dyᵢ Bᵢ, like low.
@@ -216,9 +222,7 @@ impl Side {
         };
         // SAFETY: dy is [m, parts * n], B [parts, n, rank] and dlow [m, parts * rank], all of this
         // type.
-        unsafe {
-            products(device(low)?, of, [pointer(&dy)?, pointer(lora_b)?, dlow.pointer()?], factor, Onto::Nothing)
-        }?;
+        unsafe { products(device(low)?, of, [pointer(&dy)?, pointer(lora_b)?, dlow.pointer()?], factor, None) }?;
         Ok(dlow.tensor())
     }
 
@@ -236,7 +240,7 @@ impl Side {
         };
         // SAFETY: dy is [m, parts * n] and low [m, parts * rank] of this type, dB [parts, n, rank]
         // of f32.
-        unsafe { products(device(low)?, of, [pointer(&dy)?, pointer(low)?, db.pointer()?], factor, Onto::Nothing) }?;
+        unsafe { products(device(low)?, of, [pointer(&dy)?, pointer(low)?, db.pointer()?], factor, None) }?;
         Ok(db.tensor())
     }
 }
@@ -259,8 +263,8 @@ impl Map {
         Ok(Self { m: x.elem_count() / k, n, k, dtype: x.dtype() })
     }
 
-    /// x Wᵀ + b
-    fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Fresh> {
+    /// x Wᵀ + b + residual
+    fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Fresh> {
         let mut dims = x.dims().to_vec();
         *dims.last_mut().unwrap_or(&mut 0) = self.n;
         let y = Fresh::new(device(x)?, self.dtype, dims)?;
@@ -268,8 +272,11 @@ impl Map {
         if bias.as_ref().is_some_and(|bias| bias.elem_count() != self.n) {
             bail!("linear: a bias of {:?} for {} outputs", bias.map(|b| b.dims().to_vec()), self.n);
         }
-        let onto = bias.as_ref().map(pointer).transpose()?.map_or(Onto::Nothing, Onto::Bias);
-        let left = self.multiply(&y, x, weight, 1.0, onto)?;
+        if let Some(residual) = residual.filter(|r| r.dims() != y.shape.dims() || r.dtype() != self.dtype) {
+            bail!("linear: a residual {residual:?} for {:?} of {:?}", y.shape, self.dtype);
+        }
+        let plus = Plus { matrix: residual.map(pointer).transpose()?, bias: bias.as_ref().map(pointer).transpose()? };
+        let left = self.multiply(&y, x, weight, 1.0, plus)?;
         if let Some(bias) = bias.filter(|_| left) {
             bias::add_to_rows(&y, &cast(&bias, DType::F32)?)?;
         }
@@ -278,19 +285,19 @@ impl Map {
 
     /// y += factor · x Wᵀ
     fn forward_onto(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32) -> Result<()> {
-        self.multiply(y, x, weight, factor, Onto::Itself)?;
+        self.multiply(y, x, weight, factor, Plus::matrix(y.pointer()?))?;
         Ok(())
     }
 
-    /// y = factor · x Wᵀ onto what it says; whether a bias is still to be added.
+    /// y = factor · x Wᵀ plus what it says; whether a bias is still to be added.
     #[expect(unsafe_code, reason = "a product of device memory")]
-    fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<bool> {
+    fn multiply(&self, y: &Fresh, x: &Tensor, weight: &Tensor, factor: f32, plus: Plus<'_>) -> Result<bool> {
         let Self { m, n, k, dtype } = *self;
         let of = Product { b_transposed: true, ..Product::of(dtype, [m, n, k]) };
         let weight = cast(weight, dtype)?;
-        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type, and a bias has n values of
-        // it (`forward`).
-        unsafe { product(device(x)?, of, [pointer(x)?, pointer(&weight)?, y.pointer()?], factor, onto) }
+        // SAFETY: x is [m, k], W [n, k] and y [m, n], all of this type; what is added is y, or like it
+        // with a bias of n values (`forward`).
+        unsafe { product(device(x)?, of, [pointer(x)?, pointer(&weight)?, y.pointer()?], factor, plus) }
     }
 
     /// dy W, of the shape of x.
@@ -300,28 +307,28 @@ impl Map {
 
     fn backward_x_times(&self, dims: &[usize], dy: &Tensor, weight: &Tensor, factor: f32) -> Result<Tensor> {
         let dx = Fresh::new(device(dy)?, self.dtype, dims)?;
-        self.multiply_back(&dx, dy, weight, factor, Onto::Nothing)?;
+        self.multiply_back(&dx, dy, weight, factor, Plus::NOTHING)?;
         Ok(dx.tensor())
     }
 
     fn backward_x_fresh(&self, dims: &[usize], dy: &Tensor, weight: &Tensor) -> Result<Fresh> {
         let dx = Fresh::new(device(dy)?, self.dtype, dims)?;
-        self.multiply_back(&dx, dy, weight, 1.0, Onto::Nothing)?;
+        self.multiply_back(&dx, dy, weight, 1.0, Plus::NOTHING)?;
         Ok(dx)
     }
 
     /// dx += dy W
     fn backward_x_onto(&self, dx: &Fresh, dy: &Tensor, weight: &Tensor) -> Result<()> {
-        self.multiply_back(dx, dy, weight, 1.0, Onto::Itself)
+        self.multiply_back(dx, dy, weight, 1.0, Plus::matrix(dx.pointer()?))
     }
 
     #[expect(unsafe_code, reason = "a product of device memory")]
-    fn multiply_back(&self, dx: &Fresh, dy: &Tensor, weight: &Tensor, factor: f32, onto: Onto<'_>) -> Result<()> {
+    fn multiply_back(&self, dx: &Fresh, dy: &Tensor, weight: &Tensor, factor: f32, plus: Plus<'_>) -> Result<()> {
         let Self { m, n, k, dtype } = *self;
         let of = Product::of(dtype, [m, k, n]);
         let (dy, weight) = (cast(dy, dtype)?, cast(weight, dtype)?);
         // SAFETY: dy is [m, n], W [n, k] and dx [m, k], all of this type.
-        unsafe { product(device(&dy)?, of, [pointer(&dy)?, pointer(&weight)?, dx.pointer()?], factor, onto) }?;
+        unsafe { product(device(&dy)?, of, [pointer(&dy)?, pointer(&weight)?, dx.pointer()?], factor, plus) }?;
         Ok(())
     }
 
@@ -337,7 +344,7 @@ impl Map {
         let dw = Fresh::new(device(x)?, of_weight, (n, k))?;
         let dy = cast(dy, dtype)?;
         // SAFETY: dy is [m, n] and x [m, k] of this type, dW [n, k] of the weight's.
-        unsafe { product(device(x)?, of, [pointer(&dy)?, pointer(x)?, dw.pointer()?], factor, Onto::Nothing) }?;
+        unsafe { product(device(x)?, of, [pointer(&dy)?, pointer(x)?, dw.pointer()?], factor, Plus::NOTHING) }?;
         Ok(dw.tensor())
     }
 }

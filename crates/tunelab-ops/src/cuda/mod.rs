@@ -22,12 +22,13 @@ mod algorithm;
 pub(super) mod attention;
 mod bias;
 pub mod card;
-pub mod conv2d;
+pub(super) mod conv2d;
 mod cudnn;
 pub(super) mod elementwise;
 pub(super) mod embedding;
 pub(super) mod graph;
 pub(super) mod group_norm;
+pub(super) mod kinds;
 pub(super) mod layer_norm;
 pub(super) mod layout;
 pub(super) mod linear;
@@ -45,6 +46,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Storage, Tensor, bail};
+use kinds::Kind;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -94,7 +96,10 @@ pub(super) fn cast(t: &Tensor, dtype: DType) -> Result<Tensor> {
     if t.dtype() == dtype {
         return Ok(t.clone());
     }
-    rounded::of(t, dtype).map_or_else(|| t.detach().to_dtype(dtype), Ok)
+    match rounded::of(t, dtype)? {
+        Some(rounded) => Ok(rounded),
+        None => t.detach().to_dtype(dtype),
+    }
 }
 
 /// The card of a tensor.
@@ -263,6 +268,16 @@ fn of_one_type(tensors: &[&Tensor]) -> Result<()> {
     Ok(())
 }
 
+/// A tensor that a kernel reads beside another one, value by value: contiguous, and an error unless
+/// it is of that one's type and shape.
+fn like(t: &Tensor, other: &Tensor) -> Result<Tensor> {
+    of_one_type(&[t, other])?;
+    if t.dims() != other.dims() {
+        bail!("tensors of one shape are needed, not {:?} and {:?}", t.dims(), other.dims());
+    }
+    t.contiguous()
+}
+
 /// Shared memory that a block may have without asking.
 const SHARED_BYTES: u32 = 48 << 10;
 
@@ -327,9 +342,11 @@ pub(super) unsafe fn launch<const N: usize>(
             Argument::Float(x) => launch.arg(x),
         };
     }
-    // SAFETY: as promised by the caller.
-    unsafe { launch.launch(over) }.w()?;
-    Ok(())
+    kinds::launched(device, Kind::of_source(source.name), || {
+        // SAFETY: as promised by the caller.
+        unsafe { launch.launch(over) }.w()?;
+        Ok(())
+    })
 }
 
 fn kernel(device: &CudaDevice, source: Source, name: &str) -> Result<CudaFunction> {

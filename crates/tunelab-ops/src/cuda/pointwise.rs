@@ -6,7 +6,7 @@
 //! product a sample, and all of them one call. cuDNN would bring image, weight and result into
 //! another layout and back, for what takes as long as that.
 
-use crate::cuda::product::{Batch, Onto, Product, product, products};
+use crate::cuda::product::{Batch, Plus, Product, product, products};
 use crate::cuda::{Fresh, device, pointer};
 use crate::shapes::ConvShape;
 use candle_core::{DType, Result, Tensor};
@@ -23,7 +23,7 @@ pub(super) fn forward(g: &ConvShape, dtype: DType, x: &Tensor, weight: &Tensor) 
         ..Product::of(dtype, [o, pixels, c])
     };
     // SAFETY: W is [o, c], x [batch, c, pixels] and y [batch, o, pixels], all of this type.
-    unsafe { products(device(x)?, of, [pointer(weight)?, pointer(x)?, y.pointer()?], 1.0, Onto::Nothing) }?;
+    unsafe { products(device(x)?, of, [pointer(weight)?, pointer(x)?, y.pointer()?], 1.0, None) }?;
     Ok(y)
 }
 
@@ -39,7 +39,7 @@ pub(super) fn backward_x(g: &ConvShape, dtype: DType, dy: &Tensor, weight: &Tens
         ..Product::of(dtype, [c, pixels, o])
     };
     // SAFETY: W is [o, c], dy [batch, o, pixels] and dx [batch, c, pixels], all of this type.
-    unsafe { products(device(dy)?, of, [pointer(weight)?, pointer(dy)?, dx.pointer()?], 1.0, Onto::Nothing) }?;
+    unsafe { products(device(dy)?, of, [pointer(weight)?, pointer(dy)?, dx.pointer()?], 1.0, None) }?;
     Ok(dx)
 }
 
@@ -51,12 +51,12 @@ pub(super) fn backward_weight(g: &ConvShape, dtype: DType, x: &Tensor, dy: &Tens
     let dw = Fresh::new(card, of_dw, (o, c, 1, 1))?;
     let of = Product { a_transposed: false, b_transposed: true, result: of_dw, ..Product::of(dtype, [o, c, pixels]) };
     for sample in 0..g.batch {
-        let onto = if sample == 0 { Onto::Nothing } else { Onto::Itself };
+        let plus = if sample == 0 { Plus::NOTHING } else { Plus::matrix(dw.pointer()?) };
         let dy = pointer(dy)?.behind(sample * o * pixels * bytes);
         let x = pointer(x)?.behind(sample * c * pixels * bytes);
         // SAFETY: a sample's dy is [o, pixels] and its x [c, pixels] of this type, dW [o, c] of its
         // own.
-        unsafe { product(card, of, [dy, x, dw.pointer()?], 1.0, onto) }?;
+        unsafe { product(card, of, [dy, x, dw.pointer()?], 1.0, plus) }?;
     }
     Ok(dw)
 }

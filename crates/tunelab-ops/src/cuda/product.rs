@@ -1,4 +1,4 @@
-//! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ D) (+ bias), all matrices by rows,
+//! Matrix products through cuBLASLt: D = factor · op(A) op(B) (+ C) (+ bias), all matrices by rows,
 //! one or many at once.
 //!
 //! In: pointers to matrices of one card. Out: D, written or added to.
@@ -11,6 +11,7 @@
 //! cuBLAS counts by columns: what is [m, n] by rows is [n, m] by columns, and Dᵀ = Bᵀ Aᵀ. So its
 //! first operand is our B.
 
+use crate::cuda::kinds::{self, Kind};
 use crate::cuda::{Pointer, card, workspace};
 use candle_core::cuda_backend::cudarc::cublaslt::result::{self, CublasError};
 use candle_core::cuda_backend::cudarc::cublaslt::sys;
@@ -75,15 +76,23 @@ impl Product {
     }
 }
 
-/// What stands in D before, and what comes to each of its rows.
-#[derive(Clone, Copy)]
-pub(super) enum Onto<'t> {
+/// What is added to a product; all of it is of D's type.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Plus<'t> {
+    /// C, a matrix like D.
+    pub(super) matrix: Option<Pointer<'t>>,
+    /// n values for each row.
+    pub(super) bias: Option<Pointer<'t>>,
+}
+
+impl<'t> Plus<'t> {
     /// D is only written.
-    Nothing,
-    /// D is only written, and a bias of n values is added; its type is D's.
-    Bias(Pointer<'t>),
-    /// D is added to.
-    Itself,
+    pub(super) const NOTHING: Self = Self { matrix: None, bias: None };
+
+    /// This matrix, which may be D as it was before.
+    pub(super) fn matrix(c: Pointer<'t>) -> Self {
+        Self { matrix: Some(c), bias: None }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,24 +129,25 @@ thread_local! {
 ///
 /// # Safety
 ///
-/// The pointers must stand for m k values (A), k n (B), m n (D) and n (the bias) of the types that
-/// the product says, of each product of the batch.
+/// The pointers must stand for m k values (A), k n (B), m n (D and C) and n (the bias) of the types
+/// that the product says, of each product of the batch.
 #[expect(unsafe_code, reason = "a call of cuBLASLt")]
 pub(super) unsafe fn product(
     device: &CudaDevice,
     of: Product,
     [a, b, d]: [Pointer<'_>; 3],
     factor: f32,
-    onto: Onto<'_>,
+    plus: Plus<'_>,
 ) -> Result<bool> {
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().w()?;
-    let bias = if let Onto::Bias(bias) = onto { Some(bias.address()) } else { None };
+    let bias = plus.bias.map(Pointer::address);
+    let c = plus.matrix.unwrap_or(d);
     let key = Key {
         product: of,
         biased: bias.is_some(),
         tf32: card::tf32(),
-        alignment: alignment(&[a.address(), b.address(), d.address(), bias.unwrap_or(0)], &of),
+        alignment: alignment(&[a.address(), b.address(), c.address(), d.address(), bias.unwrap_or(0)], &of),
     };
     let scratch = workspace(device, WORKSPACE)?;
     KNOWN.with_borrow_mut(|known| {
@@ -154,38 +164,42 @@ pub(super) unsafe fn product(
             let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
             lt(set(ready.product, attribute, &bias))?;
         }
-        let beta = if matches!(onto, Onto::Itself) { 1.0f32 } else { 0.0 };
-        let (a, b, d) = (a.address() as *const c_void, b.address() as *const c_void, d.address() as *mut c_void);
+        // With 0 C is not read.
+        let beta = if plus.matrix.is_some() { 1.0f32 } else { 0.0 };
+        let [a, b, c] = [a, b, c].map(|operand| operand.address() as *const c_void);
+        let d = d.address() as *mut c_void;
         let [first, second, whole] = ready.layouts;
-        // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
-        // as the caller promises; the workspace has as many bytes as is said; scale factors are f32
-        // in host memory, as the descriptor's scale type.
-        lt(unsafe {
-            result::matmul(
-                handle,
-                ready.product,
-                from_ref(&factor).cast(),
-                from_ref(&beta).cast(),
-                b,
-                first,
-                a,
-                second,
-                d,
-                whole,
-                d,
-                whole,
-                &raw const ready.algorithm,
-                scratch as *mut c_void,
-                WORKSPACE,
-                stream.cu_stream().cast(),
-            )
+        kinds::launched(device, Kind::Product, || {
+            // SAFETY: descriptors and algorithm were made for each other and live on; the operands are
+            // as the caller promises; the workspace has as many bytes as is said; scale factors are
+            // f32 in host memory, as the descriptor's scale type.
+            lt(unsafe {
+                result::matmul(
+                    handle,
+                    ready.product,
+                    from_ref(&factor).cast(),
+                    from_ref(&beta).cast(),
+                    b,
+                    first,
+                    a,
+                    second,
+                    c,
+                    whole,
+                    d,
+                    whole,
+                    &raw const ready.algorithm,
+                    scratch as *mut c_void,
+                    WORKSPACE,
+                    stream.cu_stream().cast(),
+                )
+            })
         })?;
         Ok(bias.is_some() && !ready.biased)
     })
 }
 
 /// The same for all products of a batch: in one call or, where cuBLASLt has none for the shape, in
-/// one each. A bias is not for these.
+/// one each. What is added is a matrix like D, if anything.
 ///
 /// # Safety
 ///
@@ -196,10 +210,11 @@ pub(super) unsafe fn products(
     of: Product,
     [a, b, d]: [Pointer<'_>; 3],
     factor: f32,
-    onto: Onto<'_>,
+    plus: Option<Pointer<'_>>,
 ) -> Result<()> {
+    let plus_all = Plus { matrix: plus, bias: None };
     // SAFETY: as promised by the caller.
-    let all = unsafe { product(device, of, [a, b, d], factor, onto) };
+    let all = unsafe { product(device, of, [a, b, d], factor, plus_all) };
     if all.is_ok() || of.batch.n == 1 {
         return all.map(|_| ());
     }
@@ -208,8 +223,9 @@ pub(super) unsafe fn products(
     for i in 0..of.batch.n {
         let at =
             [a.behind(i * of.batch.a * operand), b.behind(i * of.batch.b * operand), d.behind(i * of.batch.d * result)];
+        let plus = Plus { matrix: plus.map(|c| c.behind(i * of.batch.d * result)), bias: None };
         // SAFETY: each of them lies where the batch has it.
-        unsafe { product(device, one, at, factor, onto) }?;
+        unsafe { product(device, one, at, factor, plus) }?;
     }
     Ok(())
 }
@@ -340,7 +356,7 @@ mod tests {
     #[test]
     fn the_alignment_is_that_of_the_least_aligned_matrix() {
         let one = Product::of(DType::BF16, [3, 5, 7]);
-        assert_eq!(alignment(&[512, 1024, 256, 0], &one), 256);
+        assert_eq!(alignment(&[512, 1024, 256, 256, 0], &one), 256);
         assert_eq!(alignment(&[512, 1024 + 16, 256, 64], &one), 16);
         assert_eq!(alignment(&[6, 0, 0, 0], &one), 2);
         // The second one of a batch is 3 * 4 values of two bytes behind the first.

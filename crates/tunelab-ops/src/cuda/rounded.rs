@@ -1,8 +1,11 @@
-//! Trained tensors rounded to a shorter type once for a whole computation, many by one kernel.
+//! Trained tensors rounded to a shorter type once for a whole computation, small ones many by one
+//! kernel.
 //!
 //! In: trained tensors of one card. Out: what [`cast`](crate::cuda::cast) has of them while a
 //! computation runs. A LoRA has two small tensors in every module, each used forward and backward:
-//! rounded where they are used they are more launches than its products.
+//! rounded where they are used they are more launches than its products. Of a network whose weights
+//! are all trained it is the memory that they are read from: each is rounded when it is first used,
+//! forward, and had again backward.
 
 use crate::cuda::{Fresh, Source, blocks, device, launch, pointer, source, typed};
 use candle_core::{DType, Result, Tensor, TensorId, bail};
@@ -12,15 +15,16 @@ use std::collections::HashMap;
 const SOURCE: Source = source!("rounded");
 /// Values that one block works on, as in `rounded.cu`. Each tensor begins at a multiple of it.
 const CHUNK: usize = 1 << 10;
-/// Tensors that take more than this are rounded where they are used: rounded at once, they would
-/// all be there at once.
+/// Tensors that take more than this are rounded each when it is first used, so that those of a layer
+/// that is never reached take no memory.
 const MOST: usize = 256 << 20;
 /// Tensors of one launch: their table has to be among what a capture finds on the card, which candle
 /// keeps up to 4096 bytes of at a time.
 const TOGETHER: usize = 4096 / (3 * size_of::<i64>());
 
 thread_local! {
-    static ROUNDED: RefCell<HashMap<TensorId, Tensor>> = RefCell::default();
+    // Nothing of those that are still to be rounded when they are first used.
+    static ROUNDED: RefCell<HashMap<TensorId, Option<Tensor>>> = RefCell::default();
 }
 
 /// Forgets what is rounded, also where the computation fails.
@@ -40,22 +44,34 @@ pub(crate) fn with_rounded<T, E: From<candle_core::Error>>(
 ) -> std::result::Result<T, E> {
     let chunks: usize = trained.iter().map(|t| t.elem_count().div_ceil(CHUNK)).sum();
     let all = trained.iter().all(|t| t.device().is_cuda() && t.dtype() == DType::F32 && t.is_contiguous());
-    if trained.is_empty() || !all || chunks * CHUNK * dtype.size_in_bytes() > MOST {
+    if trained.is_empty() || !all {
         return f();
     }
     let _forget = Forget;
-    ROUNDED.set(rounded(trained, chunks, dtype)?);
+    ROUNDED.set(if chunks * CHUNK * dtype.size_in_bytes() > MOST {
+        trained.iter().map(|t| (t.id(), None)).collect()
+    } else {
+        rounded(trained, chunks, dtype)?
+    });
     f()
 }
 
-/// This tensor in this type, if it is rounded to it.
-pub(super) fn of(t: &Tensor, dtype: DType) -> Option<Tensor> {
-    ROUNDED.with_borrow(|all| all.get(&t.id()).filter(|t| t.dtype() == dtype).cloned())
+/// This tensor in this type, if it is rounded for a computation.
+pub(super) fn of(t: &Tensor, dtype: DType) -> Result<Option<Tensor>> {
+    match ROUNDED.with_borrow(|all| all.get(&t.id()).cloned()) {
+        None => Ok(None),
+        Some(Some(rounded)) => Ok((rounded.dtype() == dtype).then_some(rounded)),
+        Some(None) => {
+            let rounded = t.detach().to_dtype(dtype)?;
+            ROUNDED.with_borrow_mut(|all| all.insert(t.id(), Some(rounded.clone())));
+            Ok(Some(rounded))
+        }
+    }
 }
 
 /// All of them, one behind the other in one piece of memory.
 #[expect(unsafe_code, reason = "kernel launch")]
-fn rounded(trained: &[&Tensor], chunks: usize, dtype: DType) -> Result<HashMap<TensorId, Tensor>> {
+fn rounded(trained: &[&Tensor], chunks: usize, dtype: DType) -> Result<HashMap<TensorId, Option<Tensor>>> {
     let Some(first) = trained.first() else { bail!("there is nothing to round") };
     let card = device(first)?;
     let to = Fresh::new(card, dtype, chunks * CHUNK)?;
@@ -82,7 +98,7 @@ fn rounded(trained: &[&Tensor], chunks: usize, dtype: DType) -> Result<HashMap<T
     let to = to.tensor();
     let view = |(t, begin): (&&Tensor, usize)| {
         let rounded = to.narrow(0, begin, t.elem_count())?.reshape(t.shape())?;
-        Ok::<_, candle_core::Error>((t.id(), rounded))
+        Ok::<_, candle_core::Error>((t.id(), Some(rounded)))
     };
     trained.iter().zip(begins).map(view).collect()
 }

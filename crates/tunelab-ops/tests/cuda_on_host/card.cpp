@@ -7,6 +7,7 @@
 
 #include "card.h"
 
+#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <malloc.h>
@@ -289,9 +290,16 @@ C int cuDeviceGraphMemTrim(int) {
     return 0;
 }
 C int cuMemPoolTrimTo(void*, size_t) { return 0; }
-C int cuEventCreate(void** e, unsigned) { return *e = (void*)1, 0; }
-C int cuEventDestroy_v2(void*) { return 0; }
-C int cuEventRecord(void*, void*) { return 0; }
+// What is asked for is done at once, so an event is the time at which it is recorded.
+typedef std::chrono::steady_clock::time_point Time;
+C int cuEventCreate(Time** e, unsigned) { return *e = new Time, 0; }
+C int cuEventDestroy_v2(Time* e) { return delete e, 0; }
+C int cuEventRecord(Time* e, void*) { return *e = std::chrono::steady_clock::now(), 0; }
+C int cuEventSynchronize(void*) { return count(WAIT, 0), refused("waiting") ? UNSUPPORTED : 0; }
+C int cuEventElapsedTime(float* ms, const Time* begin, const Time* end) {
+    return *ms = std::chrono::duration<float, std::milli>(*end - *begin).count(), 0;
+}
+C int cuEventElapsedTime_v2(float* ms, const Time* begin, const Time* end) { return cuEventElapsedTime(ms, begin, end); }
 C int cuDeviceGetDefaultMemPool(void** p, int) { return *p = (void*)1, 0; }
 C int cuMemPoolSetAttribute(void*, int which, u64* v) {
     if (which == 8) most = used;
@@ -437,6 +445,16 @@ template <int T, bool MOST> void reduce(size_t n, size_t block, size_t dims, con
         put(y, T, row, all);
     }
 }
+// The place of the largest, the first of them where there are several.
+template <int T> void largest(size_t n, size_t block, size_t dims, const size_t* info, const void* x, uint32_t* y) {
+    for (size_t row = 0; first() && row < n / block; row++) {
+        size_t best = 0;
+        const auto at = [&](size_t i) { return value(x, T, place(row * block + i, dims, info, 0)); };
+        for (size_t i = 1; i < block; i++)
+            if (at(i) > at(best)) best = i;
+        y[row] = best;
+    }
+}
 // Of few values each; n counts the sums.
 template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t* info, const void* x, void* y) {
     reduce<T, false>(n * block, block, dims, info, x, y);
@@ -460,6 +478,7 @@ template <int T> void sum_few(size_t n, size_t block, size_t dims, const size_t*
     card::Known<reduce<T, false>> sum_##suffix("fast_sum_" #suffix);                                                   \
     card::Known<sum_few<T>> few_##suffix("fast_sum_small_" #suffix);                                                   \
     card::Known<reduce<T, true>> max_##suffix("fast_max_" #suffix);                                                    \
+    card::Known<largest<T>> argmax_##suffix("fast_argmax_" #suffix);                                                   \
     card::Known<cast<T, 0>> to_f32_##suffix("cast_" #suffix "_f32");                                                   \
     card::Known<cast<T, 2>> to_f16_##suffix("cast_" #suffix "_f16");                                                   \
     card::Known<cast<T, 14>> to_bf16_##suffix("cast_" #suffix "_bf16");
@@ -566,12 +585,13 @@ C int cublasLtMatmulAlgoGetHeuristic(void*, Product* p, Layout*, Layout*, Layout
     return *n = odd || many ? 0 : 1, 0;
 }
 C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layout* la, const void* b, Layout* lb,
-                     const float* beta, const void* c, Layout*, void* d, Layout* ld, const uint32_t* aligned_to, void* scratch,
+                     const float* beta, const void* c, Layout* lc, void* d, Layout* ld, const uint32_t* aligned_to, void* scratch,
                      size_t scratch_bytes, void*) {
     const u64 m = ld->rows, n = ld->columns;
     const u64 k = p->transposed[0] ? la->rows : la->columns, kb = p->transposed[1] ? lb->columns : lb->rows;
     const u64 ma = p->transposed[0] ? la->columns : la->rows, nb = p->transposed[1] ? lb->rows : lb->columns;
-    if (k != kb || m != ma || n != nb || c != d || la->type != lb->type) return 7;
+    if (k != kb || m != ma || n != nb || la->type != lb->type) return 7;
+    if (memcmp(lc, ld, sizeof *lc)) stop("what is added is no matrix like the product");
     if (la->many != ld->many || lb->many != ld->many) return 7;
     // One behind the other, or side by side in common rows.
     const auto rows_overlap = [](const Layout* l) { return l->step < (int64_t)l->rows; };
@@ -585,16 +605,17 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
     const auto aligned = [](const void* p, const Layout* l, uint32_t to) {
         return ((u64)p | (l->many > 1 ? l->between * size_of(l->type) : 0)) % to == 0;
     };
-    if (!aligned(a, la, aligned_to[0]) || !aligned(b, lb, aligned_to[1]) || !aligned(d, ld, aligned_to[3]))
+    if (!aligned(a, la, aligned_to[0]) || !aligned(b, lb, aligned_to[1]) || !aligned(c, lc, aligned_to[2]) || !aligned(d, ld, aligned_to[3]))
         stop("a matrix that is less aligned than was said");
     within(a, la->bytes(), "the first factor");
     within(b, lb->bytes(), "the second factor");
+    within(c, lc->bytes(), "what is added");
     within(d, ld->bytes(), "the product");
     within(scratch, scratch_bytes, "the workspace");
     const bool biased = p->epilogue == 4;
     if (biased) within((void*)p->bias, m * size_of(ld->type), "the bias");
     // The descriptors may be changed before it is done.
-    const size_t bytes = la->bytes() + lb->bytes() + ld->bytes();
+    const size_t bytes = la->bytes() + lb->bytes() + ld->bytes() + (*beta != 0 && c != d ? lc->bytes() : 0);
     return give(PRODUCT, bytes, [=, p = *p, la = *la, lb = *lb, ld = *ld, alpha = *alpha, beta = *beta] {
         for (u64 at = 0; at < ld.many * n; at++) {
             const u64 s = at / n, j = at % n;
@@ -605,7 +626,7 @@ C int cublasLtMatmul(void*, Product* p, const float* alpha, const void* a, Layou
                            value(b, lb.type, s * lb.between + (p.transposed[1] ? j + l * lb.step : l + j * lb.step));
                 const u64 to = s * ld.between + i + j * ld.step;
                 sum *= alpha;
-                if (beta != 0) sum += beta * value(d, ld.type, to);
+                if (beta != 0) sum += beta * value(c, ld.type, to);
                 if (biased) sum += value((void*)p.bias, ld.type, i);
                 put(d, ld.type, to, sum);
             }

@@ -44,22 +44,30 @@ void group_norm(Sizes s, bool silu, unsigned threads, unsigned parts, Forward fo
     host::launch({grid}, {threads}, 0, [&] {
         forward_of(x.data(), weight.data(), bias.data(), y.data(), stats.data(), g, c, p, (float)eps, silu);
     });
-    const auto back = [&](E* dx, float* sums) {
+    // What there is of dx before, with what it is to be then.
+    const auto so_far = numbers<E>(n, 5);
+    Doubles wanted_onto(n);
+    for (size_t i = 0; i < n; i++) wanted_onto[i] = wanted_dx[i] + widen(so_far[i]);
+    const auto back = [&](const E* so_far, E* dx, float* sums) {
         host::launch({grid}, {threads}, bytes, [&] {
-            backward_of(x.data(), dy.data(), weight.data(), bias.data(), stats.data(), dx, sums, g, c, p, parts, silu);
+            backward_of(x.data(), dy.data(), weight.data(), bias.data(), stats.data(), so_far, dx, sums, g, c, p, parts,
+                        silu);
         });
     };
     const std::string what = "group norm " + std::to_string(sizeof(E)) + " bytes, " + std::to_string(p) + " pixels";
     close(what, y, wanted, limit<E>());
-    back(dx.data(), nullptr);
+    back(nullptr, dx.data(), nullptr);
     close(what + " dx alone", dx, wanted_dx, limit<E>());
     dx = unset<E>(n);
-    back(dx.data(), sums.data());
+    back(nullptr, dx.data(), sums.data());
     close(what + " dx", dx, wanted_dx, limit<E>());
     close(what + " dweight, dbias", sums, wanted_sums, limit<E>());
     sums = unset<float>(2 * s.samples * all);
-    back(nullptr, sums.data());
+    back(nullptr, nullptr, sums.data());
     close(what + " dweight, dbias alone", sums, wanted_sums, limit<E>());
+    dx = unset<E>(n);
+    back(so_far.data(), dx.data(), nullptr);
+    close(what + " dx onto what there is", dx, wanted_onto, limit<E>());
 }
 
 #define TESTS(E, type)                                                                                                 \
