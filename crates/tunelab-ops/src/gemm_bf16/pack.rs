@@ -15,9 +15,8 @@ use crate::simd::isa::Isa;
 use crate::simd::{Avx512, Avx512Bf16};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_load_si512,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_permutex2var_epi16,
-    _mm512_permutexvar_epi16, _mm512_setzero_ps,
+    __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_load_si512, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_permutex2var_epi16, _mm512_permutexvar_epi16, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
