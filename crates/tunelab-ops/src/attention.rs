@@ -26,6 +26,8 @@ use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor, bail};
 use operands::{HeadGradients, Operands};
 use rayon::prelude::*;
+use std::cell::OnceCell;
+use std::rc::Rc;
 
 /// Multi-head attention; the last axis of q, k and v holds the heads one after the other.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: AttentionMask) -> Result<Tensor> {
@@ -58,9 +60,19 @@ pub fn attention_with(
     }
     let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
     let body = Body::of(precision);
-    let y = body.forward(&sizes, &host::values(&q)?, &host::values(&k)?, &host::values(&v)?);
+    let (y, lse) = body.forward(&sizes, &host::values(&q)?, &host::values(&k)?, &host::values(&v)?);
     let operands = [q.clone(), k.clone(), v.clone()];
-    node(y, q.dims(), [&q, &k, &v], move |dy, wanted| backward(body, &sizes, operands.each_ref(), dy, wanted))
+    // The result, which does not exist as a tensor before its node does.
+    let result = Rc::new(OnceCell::new());
+    let (kept, needs_result) = (Rc::clone(&result), !lse.is_empty());
+    let y = node(y, q.dims(), [&q, &k, &v], move |dy, wanted| {
+        backward(body, &sizes, operands.each_ref(), (kept.get(), &lse), dy, wanted)
+    })?;
+    if needs_result {
+        // Nothing else holds the cell, and it is empty.
+        let _ = result.set(y.detach());
+    }
+    Ok(y)
 }
 
 /// Attention of a sequence to itself, whose queries, keys and values lie side by side: qkv [B, N,
@@ -156,13 +168,15 @@ impl Body {
         Vectors::detect().map_or(Self::Portable, Self::QueryBlocks)
     }
 
-    fn forward(self, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
-        match self {
+    /// y, and what backward asks for of each query's sum: nothing, if this body's does not.
+    fn forward(self, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let y = match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16(unit) => bf16::forward(unit, sizes, q, k, v),
+            Self::Bf16(unit) => return bf16::forward(unit, sizes, q, k, v),
             Self::QueryBlocks(vectors) => with_isa!(vectors, isa => query_blocks::forward(isa, sizes, q, k, v)),
             Self::Portable => portable::forward(sizes, q, k, v),
-        }
+        };
+        (y, Vec::new())
     }
 
     fn backward_head(self, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
@@ -182,12 +196,13 @@ fn backward(
     body: Body,
     sizes: &AttentionShape,
     [q, k, v]: [&Tensor; 3],
+    (y, lse): (Option<&Tensor>, &[f32]),
     dy: &Tensor,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
     let (q, k, v, dy) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(dy)?);
-    let wanted = [wanted[0], wanted[1] || wanted[2]];
-    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted };
+    let (y, wanted) = (y.map(host::values).transpose()?, [wanted[0], wanted[1] || wanted[2]]);
+    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: y.as_deref().unwrap_or_default(), lse, wanted };
     let heads = (0..sizes.batch * sizes.heads).into_par_iter();
     let parts: Vec<HeadGradients> = heads.map(|i| body.backward_head(sizes, operands, i)).collect();
     let of_keys = |which: usize| wanted[1].then(|| join(sizes, &parts, which, sizes.keys)).transpose();
@@ -228,11 +243,11 @@ mod tests {
             let (q, dy) = (values(batch * queries * width, 1), values(batch * queries * width, 2));
             let (k, v) = (values(batch * keys * width, 3), values(batch * keys * width, 4));
             let y = portable::forward(&sizes, &q, &k, &v);
-            let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted: [true; 2] };
+            let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &[], wanted: [true; 2] };
             for vectors in Vectors::all() {
                 let what = format!("{vectors:?} at {sizes:?}");
                 let body = Body::QueryBlocks(vectors);
-                close(&body.forward(&sizes, &q, &k, &v), &y, &what);
+                close(&body.forward(&sizes, &q, &k, &v).0, &y, &what);
                 for i in 0..batch * heads {
                     let ours = body.backward_head(&sizes, operands, i);
                     let theirs = portable::backward_head(&sizes, operands, i);

@@ -22,6 +22,7 @@ use crate::cuda;
 use crate::elementwise;
 use crate::gemm::operand::Values;
 use crate::shapes::{ConvPlus, ConvShape, Padding};
+use crate::simd::isa::{Isa, few_registers};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{Result, Tensor};
@@ -35,7 +36,7 @@ const DIRECT_MAX_OUTPUTS: usize = 128;
 /// From this many pixels on the gradient of a weight is computed in panels.
 const IMPLICIT_GEMM_MIN_PIXELS: usize = 256;
 /// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4
-/// pixels on (in f32: what would have to be upcast as a whole otherwise takes it always), and
+/// pixels on (a weight in bf16 is upcast besides, so with many registers it pays always), and
 /// pixels and results, which pays from this many channels on.
 const WINOGRAD_MIN_TILES: usize = 2;
 const WINOGRAD_MIN_CHANNELS: usize = 32;
@@ -170,23 +171,27 @@ fn winograd_conv<T: FilterValue>(
     unsafe { fill_uninit(n, |y| with_isa!(vectors, isa => winograd::convolve(isa, of, x, filters, bias, y))) }
 }
 
+fn few_registers_of<S: Isa>(_: S) -> bool {
+    few_registers::<S>()
+}
+
 /// A convolution whose weight is bf16 and is upcast while it is used.
 #[derive(Clone, Copy)]
 pub(crate) struct Upcast {
     vectors: Vectors,
     g: ConvShape,
-    /// None for a kernel of one pixel.
+    /// None for a kernel of one pixel, and with few registers for a single tile.
     winograd: Option<winograd::Images>,
 }
 
 impl Upcast {
-    /// If this is one that Winograd's algorithm computes, forward and backward, or one of single
-    /// pixels.
+    /// If this is one of many channels that keeps the size, or one of single pixels.
     pub(crate) fn new(g: ConvShape) -> Option<Self> {
+        let keeps_size = g.keeps_size() && g.c.min(g.o) >= WINOGRAD_MIN_CHANNELS;
+        let vectors = Vectors::detect().filter(|_| keeps_size || g.is_pointwise())?;
         let images = winograd::Images { samples: g.batch, height: g.h, width: g.w };
-        let many = g.c >= WINOGRAD_MIN_CHANNELS && g.o >= WINOGRAD_MIN_CHANNELS && images.tiles() > 0;
-        let winograd = Some(images).filter(|_| g.keeps_size() && many);
-        let vectors = Vectors::detect().filter(|_| winograd.is_some() || g.is_pointwise())?;
+        let least = if with_isa!(vectors, isa => few_registers_of(isa)) { WINOGRAD_MIN_TILES } else { 1 };
+        let winograd = Some(images).filter(|images| keeps_size && images.tiles() >= least);
         Some(Self { vectors, g, winograd })
     }
 
@@ -287,7 +292,6 @@ fn backward_bias(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
-    use crate::simd::isa::Isa;
 
     /// Batch, channels, height and width, result channels, kernel, stride, padding.
     type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
@@ -328,6 +332,16 @@ mod tests {
             im2col::backward_weight(&g, &x, &dy, &mut other);
             close(&ours, &other, &format!("dW of {what}"));
             if implicit_gemm::supports_backward_x(&g) {
+                // A weight in bf16 gives the sums of its upcast values, to the bit.
+                let rounded: Vec<bf16> = weight.iter().map(|v| bf16::from_f32(*v)).collect();
+                let upcast: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
+                let [half, full] = [Values::Bf16(&rounded), Values::F32(&upcast)].map(|w| {
+                    let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+                    implicit_gemm::forward(isa, &g, &x, w, Some(&b), &mut y);
+                    implicit_gemm::backward_x(isa, &g, w, &dy, &mut dx);
+                    [y, dx]
+                });
+                assert!(half == full, "bf16 of {what}");
                 let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
                 implicit_gemm::backward_x(isa, &g, Values::F32(&weight), &dy, &mut ours);
                 im2col::backward_x(&g, &weight, &dy, &mut other);

@@ -1,46 +1,59 @@
-//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: query blocks of 32
-//! queries against all keys of a head.
+//! Attention in bf16 with sums in f32, on tile registers or in pairs on vectors: 32 queries and 32
+//! keys at a time, whose scores stay in the nearest cache.
 //!
-//! In: q, k, v and dy as slices. Out: y, or a head's gradients, in f32.
+//! In: q, k, v, and for backward y, dy and what forward returned, as slices. Out: y and for each
+//! query the logarithm of its weights' sum; or a head's gradients; all in f32.
 //!
 //! q, k, v, the probabilities and, backward, dy and the scores' gradients are rounded to bf16 where
 //! they go into a product, as torch's autocast does; softmax is in f32. Each operand is packed as
 //! the products of `gemm_bf16` read it: on the left lines of 32 values of a row, on the right lines
-//! of a pair of rows' values in 16 columns. The gradients of k and v are summed as their
-//! transposes, over four query blocks at a time, so that the scores' gradients are never
-//! transposed. Queries and keys that are not there are zeros, and so is all that they add to a
-//! gradient.
+//! of a pair of rows' values in 16 columns.
+//!
+//! Forward a query is a column, so that its softmax is taken lane by lane, and its probabilities
+//! are pairs of keys as they are: yᵀ is the sum of vᵀ times probabilities over some keys at a time,
+//! scaled whenever a larger score comes up (Milakov and Gimelshein 2018, Dao et al. 2022). Backward a
+//! query is a row, whose probabilities and their gradients' mean follow from forward's results at
+//! once (Dao 2023). The gradients of k and v are summed as their transposes, over four query blocks at
+//! a time, so that the scores' gradients are never transposed. Queries and keys that are not there
+//! are zeros, and so is all that they add to a gradient.
 #![expect(
     unsafe_code,
     reason = "vector instructions are called by name, on slices whose sizes are checked; tasks write elements of their own"
 )]
 
 use crate::attention::operands::{HeadGradients, Operands};
-use crate::attention::query_blocks::exponentials;
+use crate::attention::query_blocks::exp2;
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{CacheLine, LINE_BYTES, LineBuffer};
 use crate::cpu::prefetch::Prefetch;
 use crate::cpu::uninit_output::fill_uninit;
 use crate::gemm::transpose::transpose_into;
-use crate::gemm_bf16::kernel::block;
+use crate::gemm_bf16::kernel::{block, block_onto};
 use crate::gemm_bf16::operand::{Accumulators, BLOCK, Operand, Steps, TILE};
 use crate::gemm_bf16::pack::{load_padded, pack_pairs, pack_row, to_line};
 use crate::gemm_bf16::unit::{ConfiguredUnit, Unit};
 use crate::shapes::AttentionShape;
 use crate::simd::Avx512;
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{ALL, Isa, LANES};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
-    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 use std::mem::MaybeUninit;
 
-/// Query blocks whose gradients of k and v are summed in one go.
+/// Blocks of 32 queries, and of keys, that are multiplied in one go.
 const GROUP: usize = 4;
-/// Queries of those query blocks, and of a task forward.
-const TASK: usize = GROUP * BLOCK;
+/// Queries, and keys, of those.
+const CHUNK: usize = GROUP * BLOCK;
+/// The score of a key that a query may not look at: its weight is 0.
+const HIDDEN: f32 = -1e30;
+
+/// 2ʳ for r within 1/2 of 0, from the highest power on; relative error below 3e-6, where rounding
+/// to bf16 loses up to 2e-3.
+const POWERS: [f32; 5] = [9.570_102e-3, 5.591_786_2e-2, 0.240_247_45, 0.693_121_8, 0.999_999_26];
 
 /// Lengths of what is packed.
 #[derive(Clone, Copy)]
@@ -53,31 +66,36 @@ struct Lengths {
     tiles: usize,
     /// All keys, in whole blocks.
     keys: usize,
-    /// From one query's scores to the next one's: beside all keys a vector.
-    scores: usize,
-    /// From one query's probabilities to the next one's, in lines: beside all keys one more, so
-    /// that rows do not share cache lines' places.
-    weights: usize,
 }
 
 impl Lengths {
     fn of(sizes: &AttentionShape) -> Self {
-        let keys = sizes.keys.next_multiple_of(BLOCK);
         let (row, tiles) = (sizes.d.div_ceil(BLOCK), sizes.d.div_ceil(TILE));
-        Self { d: sizes.d, row, tiles, keys, scores: keys + LANES, weights: keys / BLOCK + 1 }
+        Self { d: sizes.d, row, tiles, keys: sizes.keys.next_multiple_of(BLOCK) }
     }
 
-    /// Lines of the keys' columns.
-    fn columns(&self) -> usize {
-        self.keys / TILE * self.row * TILE
+    /// Lines of all keys' values in whole lines: as rows, as columns, and across.
+    fn lines(&self) -> usize {
+        self.keys * self.row
     }
 
-    /// Lines of the keys' pairs.
-    fn pairs(&self) -> usize {
-        self.tiles * self.keys / 2
+    /// The chunks of keys: where each begins, and its blocks.
+    fn chunks(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.keys).step_by(CHUNK).map(move |key| (key, (self.keys - key).div_ceil(BLOCK).min(GROUP)))
     }
 
-    /// The steps over a head's values, for rows of lines on the left and columns on the right.
+    /// Rows of lines on the left, from line `first` on.
+    fn rows<'a>(&self, lines: &'a [CacheLine], first: usize) -> Operand<'a> {
+        let row = self.row * LINE_BYTES;
+        Operand { lines, first: first * LINE_BYTES, row, second: TILE * row }
+    }
+
+    /// Columns on the right, from line `first` on.
+    fn columns<'a>(&self, lines: &'a [CacheLine], first: usize) -> Operand<'a> {
+        right(lines, first, self.row * TILE)
+    }
+
+    /// The steps over a head's values, for rows on the left and columns on the right.
     fn over_values(&self) -> Steps {
         Self::over_lines(self.row).ending((self.d - (self.row - 1) * BLOCK).div_ceil(2))
     }
@@ -86,6 +104,11 @@ impl Lengths {
     fn over_lines(lines: usize) -> Steps {
         Steps::new(lines, |step| [step * LINE_BYTES, step * TILE * LINE_BYTES])
     }
+}
+
+/// On the right lines from line `first` on, two tiles `second` lines apart.
+fn right(lines: &[CacheLine], first: usize, second: usize) -> Operand<'_> {
+    Operand { lines, first: first * LINE_BYTES, row: LINE_BYTES, second: second * LINE_BYTES }
 }
 
 /// The rows of one sample's head in [rows, heads · d]; no values where there is no row.
@@ -127,13 +150,13 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// All rows as columns: for each 16 of them, for each pair of values a line.
+    /// Rows from `first` on as columns: for each 16 of them, for each pair of values a line.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn pack_columns(&self, row: usize, out: &mut [CacheLine]) {
+    fn pack_columns(&self, first: usize, row: usize, out: &mut [CacheLine]) {
         for (tile, out) in out.chunks_exact_mut(row * TILE).enumerate() {
             for (n, out) in out.chunks_exact_mut(TILE).enumerate() {
                 let rows = std::array::from_fn(|i| {
-                    let [low, high] = [2 * n, 2 * n + 1].map(|n| self.vector(tile * TILE + i, n));
+                    let [low, high] = [2 * n, 2 * n + 1].map(|n| self.vector(first + tile * TILE + i, n));
                     _mm512_castsi512_ps(pack_row(low, high))
                 });
                 for (out, column) in out.iter_mut().zip(&Avx512::here().transpose(&rows)) {
@@ -157,324 +180,351 @@ impl<'a> Head<'a> {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_across(&self, first: usize, lines: usize, out: &mut [CacheLine]) {
         for (n, out) in out.chunks_exact_mut(TILE * lines).enumerate() {
-            for query_block in 0..lines {
+            for block in 0..lines {
                 let rows = std::array::from_fn(|pair| {
-                    let row = first + query_block * BLOCK + 2 * pair;
+                    let row = first + block * BLOCK + 2 * pair;
                     _mm512_castsi512_ps(pack_pairs(self.vector(row, n), self.vector(row + 1, n)))
                 });
                 for (i, column) in Avx512::here().transpose(&rows).iter().enumerate() {
-                    out[i * lines + query_block] = to_line(_mm512_castps_si512(*column));
+                    out[i * lines + block] = to_line(_mm512_castps_si512(*column));
                 }
             }
         }
     }
 }
 
-/// Rows of scores of a query block, [32, keys]: rows on the left times the columns of all keys,
-/// times `scale`.
-fn scores(on: &ConfiguredUnit, of: &Lengths, rows: &[CacheLine], columns: &[CacheLine], scale: f32, out: &mut [f32]) {
-    let (steps, mut sums) = (of.over_values(), Accumulators::zeros());
-    let a = Operand { lines: rows, first: 0, row: of.row * LINE_BYTES, second: TILE * of.row * LINE_BYTES };
-    let second = of.row * TILE * LINE_BYTES;
-    for key in (0..of.keys).step_by(BLOCK) {
-        let b = Operand { lines: columns, first: key / TILE * second, row: LINE_BYTES, second };
-        block(on, a, b, (BLOCK, 2), (&steps, Prefetch::NONE), &mut sums);
-        for (out, sums) in out.chunks_exact_mut(of.scores).zip(&sums.0) {
-            // SAFETY: the unit is a witness of AVX-512.
-            unsafe { scaled(sums, scale, &mut out[key..key + BLOCK]) };
+/// Hides the scores of the keys from `key` on that the queries from `query` on may not look at.
+/// Queries are the rows of `scores` or, if it is `across`, its columns.
+fn hide(sizes: &AttentionShape, (query, key): (usize, usize), across: bool, scores: &mut Accumulators) {
+    if key + BLOCK <= sizes.visible_keys(query) {
+        return;
+    }
+    for i in 0..BLOCK {
+        for j in sizes.visible_keys(query + i).saturating_sub(key).min(BLOCK)..BLOCK {
+            let (row, column) = if across { (j, i) } else { (i, j) };
+            scores.0[row][column] = HIDDEN;
         }
     }
 }
 
-/// 32 values, each times `scale`.
+/// The softmax of a block of queries over the keys so far: the largest score, and the sum of the
+/// weights 2^(score - the largest).
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Softmax {
+    top: [f32; BLOCK],
+    sum: [f32; BLOCK],
+}
+
+impl Softmax {
+    const NONE: Self = Self { top: [HIDDEN; BLOCK], sum: [0.0; BLOCK] };
+
+    /// Takes in some blocks of keys: from their scores, which are to be multiplied with `scale`,
+    /// the weights in pairs of keys, and what all weights so far are to be multiplied with.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn weights(&mut self, scores: &[Accumulators], scale: f32, pairs: &mut [CacheLine]) -> [f32; BLOCK] {
+        let (scale, mut factors) = (_mm512_set1_ps(scale), [0.0; BLOCK]);
+        for (half, pairs) in pairs.chunks_exact_mut(GROUP * TILE).enumerate() {
+            let mut most = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
+            for scores in scores {
+                for pair in scores.0.chunks_exact(2) {
+                    most[0] = _mm512_max_ps(most[0], vector(&pair[0], half));
+                    most[1] = _mm512_max_ps(most[1], vector(&pair[1], half));
+                }
+            }
+            let before = vector(&self.top, half);
+            let top = _mm512_max_ps(before, _mm512_mul_ps(_mm512_max_ps(most[0], most[1]), scale));
+            let factor = power_of_two(_mm512_sub_ps(before, top));
+            let mut sums = [_mm512_mul_ps(vector(&self.sum, half), factor), _mm512_setzero_ps()];
+            for (scores, pairs) in scores.iter().zip(pairs.chunks_exact_mut(TILE)) {
+                for (pair, out) in scores.0.chunks_exact(2).zip(pairs) {
+                    let even = power_of_two(_mm512_fmsub_ps(vector(&pair[0], half), scale, top));
+                    let odd = power_of_two(_mm512_fmsub_ps(vector(&pair[1], half), scale, top));
+                    sums = [_mm512_add_ps(sums[0], even), _mm512_add_ps(sums[1], odd)];
+                    *out = to_line(pack_pairs(even, odd));
+                }
+            }
+            let results =
+                [(&mut self.top, top), (&mut self.sum, _mm512_add_ps(sums[0], sums[1])), (&mut factors, factor)];
+            for (to, values) in results {
+                // SAFETY: there is room for 16 values.
+                unsafe { _mm512_storeu_ps(to[half * LANES..][..LANES].as_mut_ptr(), values) };
+            }
+        }
+        factors
+    }
+}
+
+/// A half of a row.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn scaled(values: &[f32; BLOCK], scale: f32, out: &mut [f32]) {
-    for (values, out) in values.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
-        // SAFETY: both have 16 values.
-        unsafe {
-            let values = _mm512_mul_ps(_mm512_loadu_ps(values.as_ptr()), _mm512_set1_ps(scale));
-            _mm512_storeu_ps(out.as_mut_ptr(), values);
+fn vector(row: &[f32; BLOCK], half: usize) -> __m512 {
+    let half = &row[half * LANES..][..LANES];
+    // SAFETY: 16 values are there.
+    unsafe { _mm512_loadu_ps(half.as_ptr()) }
+}
+
+/// 2ˣ, as exact as [`POWERS`] are.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn power_of_two(x: __m512) -> __m512 {
+    exp2(Avx512::here(), &POWERS, ALL, x)
+}
+
+/// Multiplies sums with the factors of their columns.
+#[target_feature(enable = "avx512f")]
+fn rescale(sums: &mut Accumulators, factors: &[f32; BLOCK]) {
+    for row in &mut sums.0 {
+        for half in 0..2 {
+            let values = _mm512_mul_ps(vector(row, half), vector(factors, half));
+            // SAFETY: there is room for 16 values.
+            unsafe { _mm512_storeu_ps(row[half * LANES..][..LANES].as_mut_ptr(), values) };
         }
     }
 }
 
-/// Probabilities of a query block from query `first` on, [32, keys], times what is returned for
-/// each row.
-fn weights(
+/// What some rows contribute to transposed sums, 32 values at a time: `across` has these rows'
+/// values across, from its first line on, `b` their weights in pairs.
+fn add_across(
     on: &ConfiguredUnit,
-    (sizes, of): (&AttentionShape, &Lengths),
-    rows: &[CacheLine],
-    columns: &[CacheLine],
-    first: usize,
-    out: &mut [f32],
-) -> [f32; BLOCK] {
-    scores(on, of, rows, columns, sizes.scale() * std::f32::consts::LOG2_E, out);
-    let mut scales = [0.0; BLOCK];
-    for (row, (scale, p)) in scales.iter_mut().zip(out.chunks_exact_mut(of.scores)).enumerate() {
-        *scale = 1.0 / exponentials(on.unit().avx512(), p, sizes.visible_keys(first + row));
-    }
-    scales
-}
-
-/// A query block's weights, rounded.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn round(of: &Lengths, p: &[f32], out: &mut [CacheLine]) {
-    for (p, out) in p.chunks_exact(of.scores).zip(out.chunks_exact_mut(of.weights)) {
-        for (p, out) in p.chunks_exact(BLOCK).zip(out) {
-            let (low, high) = p.split_at(LANES);
-            *out = to_line(pack_row(load_padded(low), load_padded(high)));
-        }
-    }
-}
-
-/// Weights of a query block times what lies in pairs of keys: for each part of 32 of a head's
-/// values `write` gets where it begins, how many there are, and the sums.
-fn sum(
-    on: &ConfiguredUnit,
-    of: &Lengths,
-    weights: &[CacheLine],
-    pairs: &[CacheLine],
-    mut write: impl FnMut(usize, usize, &Accumulators),
+    (d, steps): (usize, &Steps),
+    across: &[CacheLine],
+    b: Operand,
+    sums: &mut [Accumulators],
 ) {
-    let (steps, mut sums) = (Lengths::over_lines(of.keys / BLOCK), Accumulators::zeros());
-    let a = Operand { lines: weights, first: 0, row: of.weights * LINE_BYTES, second: TILE * of.weights * LINE_BYTES };
-    let second = of.keys / 2 * LINE_BYTES;
-    for tile in (0..of.tiles).step_by(2) {
-        let b = Operand { lines: pairs, first: tile * second, row: LINE_BYTES, second };
-        block(on, a, b, (BLOCK, (of.tiles - tile).min(2)), (&steps, Prefetch::NONE), &mut sums);
-        write(tile * TILE, BLOCK.min(of.d - tile * TILE), &sums);
+    let lines = steps.len();
+    for (value, sums) in (0..d).step_by(BLOCK).zip(sums) {
+        let row = lines * LINE_BYTES;
+        let a = Operand { lines: across, first: value * row, row, second: TILE * row };
+        block_onto(on, (a, b), (BLOCK.min(d - value), 2), steps, sums);
     }
 }
 
-/// softmax(q kᵀ / √d) v.
-pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+/// The transposes of sums of 32 values each, side by side in rows of `row` values.
+fn transpose(simd: Avx512, sums: &[Accumulators], out: &mut [f32], row: usize) {
+    assert!(out.len() >= BLOCK * row, "attention: there is no room for 32 rows");
+    for value in (0..row).step_by(LANES) {
+        for column in [0, LANES] {
+            let rows = &sums[value / BLOCK].0.as_flattened()[value % BLOCK * BLOCK + column..];
+            // SAFETY: 16 rows of 16 values lie inside both.
+            unsafe { transpose_into(simd, rows, BLOCK, (LANES, LANES), &mut out[column * row + value..], row) };
+        }
+    }
+}
+
+/// softmax(q kᵀ / √d) v, and for each head's queries the logarithm to base 2 of the sum of its
+/// scores' exponentials.
+pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let (of, heads) = (Lengths::of(sizes), sizes.batch * sizes.heads);
-    let [mut columns, mut pairs] = [(); 2].map(|()| LineBuffer::new());
-    let (columns, pairs) = (columns.first(heads * of.columns()), pairs.first(heads * of.pairs()));
-    let pack = columns.par_chunks_exact_mut(of.columns()).zip(pairs.par_chunks_exact_mut(of.pairs()));
-    pack.enumerate().with_max_len(1).for_each(|(i, (columns, pairs))| {
+    let [mut k_rows, mut v_across] = [(); 2].map(|()| LineBuffer::new());
+    let [k_rows, v_across] = [&mut k_rows, &mut v_across].map(|lines| lines.first(heads * of.lines()));
+    let pack = k_rows.par_chunks_exact_mut(of.lines()).zip(v_across.par_chunks_exact_mut(of.lines()));
+    pack.enumerate().with_max_len(1).for_each(|(i, (rows, across))| {
+        let [k, v] = [k, v].map(|t| Head::new(sizes, t, i, sizes.keys));
         // SAFETY: the unit is a witness of AVX-512 BF16.
-        unsafe {
-            Head::new(sizes, k, i, sizes.keys).pack_columns(of.row, columns);
-            Head::new(sizes, v, i, sizes.keys).pack_pairs(of.keys, pairs);
+        unsafe { k.pack_rows(0, of.row, rows) };
+        for (key, blocks) in of.chunks() {
+            // SAFETY: as above.
+            unsafe { v.pack_across(key, blocks, &mut across[key * of.row..][..blocks * BLOCK * of.row]) };
         }
     });
-    let (columns, pairs) = (&*columns, &*pairs);
-    let tasks = sizes.queries.div_ceil(TASK);
-    let task = |task: usize, y: DisjointOutput| {
-        let (i, first) = (task / tasks, task % tasks * TASK);
+    let (k_rows, v_across) = (&*k_rows, &*v_across);
+    let tasks = sizes.queries.div_ceil(CHUNK);
+    let task = |task: usize, [y, lse]: [DisjointOutput; 2]| {
+        let (i, first) = (task / tasks, task % tasks * CHUNK);
         let (on, q) = (ConfiguredUnit::new(unit), Head::new(sizes, q, i, sizes.queries));
-        let (mut rows, mut rounded, mut p) = (LineBuffer::new(), LineBuffer::new(), Scratch::new());
-        let (rows, rounded) = (rows.first(BLOCK * of.row), rounded.first(BLOCK * of.weights));
-        let p = p.first(BLOCK * of.scores);
-        for first in (first..sizes.queries.min(first + TASK)).step_by(BLOCK) {
-            // SAFETY: the unit is a witness of AVX-512 BF16.
-            unsafe { q.pack_rows(first, of.row, rows) };
-            let scales = weights(&on, (sizes, &of), rows, &columns[i * of.columns()..][..of.columns()], first, p);
-            // SAFETY: the unit is a witness of AVX-512 BF16.
-            unsafe { round(&of, p, rounded) };
-            sum(&on, &of, rounded, &pairs[i * of.pairs()..][..of.pairs()], |value, n, sums| {
-                let there = BLOCK.min(sizes.queries - first);
-                for (row, (sums, scale)) in sums.0.iter().zip(scales).enumerate().take(there) {
-                    let query = i / sizes.heads * sizes.queries + first + row;
-                    let at = query * sizes.width() + i % sizes.heads * sizes.d + value;
-                    // SAFETY: this head of these queries is this task's.
-                    unsafe { y.write_scaled(at, &sums[..n], scale) };
+        let [k_rows, v_across] = [k_rows, v_across].map(|lines| &lines[i * of.lines()..][..of.lines()]);
+        let [mut columns, mut pairs] = [(); 2].map(|()| LineBuffer::new());
+        let (columns, pairs) = (columns.first(CHUNK * of.row), pairs.first(2 * GROUP * TILE));
+        let (mut scores, mut softmax) = ([const { Accumulators::zeros() }; GROUP], [Softmax::NONE; GROUP]);
+        let mut sums = vec![const { Accumulators::zeros() }; GROUP * of.row];
+        // SAFETY: the unit is a witness of AVX-512 BF16.
+        unsafe { q.pack_columns(first, of.row, columns) };
+        let queries = (first..sizes.queries.min(first + CHUNK)).step_by(BLOCK);
+        let over_values = of.over_values();
+        for (key, blocks) in of.chunks() {
+            let over_keys = Lengths::over_lines(blocks);
+            for (number, query) in queries.clone().enumerate() {
+                for (n, scores) in scores.iter_mut().enumerate().take(blocks) {
+                    let key = key + n * BLOCK;
+                    let (a, b) = (of.rows(k_rows, key * of.row), of.columns(columns, number * BLOCK * of.row));
+                    block(&on, a, b, (BLOCK, 2), (&over_values, Prefetch::NONE), scores);
+                    hide(sizes, (query, key), true, scores);
                 }
-            });
+                let scale = sizes.scale() * std::f32::consts::LOG2_E;
+                // SAFETY: the unit is a witness of AVX-512 BF16.
+                let factors = unsafe { softmax[number].weights(&scores[..blocks], scale, pairs) };
+                let sums = &mut sums[number * of.row..][..of.row];
+                if factors != [1.0; BLOCK] {
+                    // SAFETY: as above.
+                    sums.iter_mut().for_each(|sums| unsafe { rescale(sums, &factors) });
+                }
+                add_across(&on, (of.d, &over_keys), &v_across[key * of.row..], right(pairs, 0, GROUP * TILE), sums);
+            }
+        }
+        let row = of.tiles * TILE;
+        let mut rows = Scratch::new();
+        let rows = rows.first(BLOCK * row);
+        for (number, first) in queries.enumerate() {
+            transpose(unit.avx512(), &sums[number * of.row..], rows, row);
+            let Softmax { top, sum } = &softmax[number];
+            for query in 0..BLOCK.min(sizes.queries - first) {
+                let at = (i / sizes.heads * sizes.queries + first + query) * sizes.width() + i % sizes.heads * sizes.d;
+                // SAFETY: this head of this query is this task's.
+                unsafe {
+                    y.write_scaled(at, &rows[query * row..][..sizes.d], 1.0 / sum[query]);
+                    lse.write_scaled(i * sizes.queries + first + query, &[top[query] + sum[query].log2()], 1.0);
+                }
+            }
         }
     };
+    let mut lse = vec![0.0; heads * sizes.queries];
     let write = |y: &mut [MaybeUninit<f32>]| {
-        let y = DisjointOutput::from(y);
-        (0..heads * tasks).into_par_iter().with_max_len(1).for_each(|number| task(number, y));
+        let results = [DisjointOutput::from(y), DisjointOutput::from(&mut lse[..])];
+        (0..heads * tasks).into_par_iter().with_max_len(1).for_each(|number| task(number, results));
     };
     // SAFETY: the tasks write all heads of all queries.
-    unsafe { fill_uninit(sizes.batch * sizes.queries * sizes.width(), write) }
+    let y = unsafe { fill_uninit(sizes.batch * sizes.queries * sizes.width(), write) };
+    (y, lse)
 }
 
 /// dq, dk, dv of sample and head `i`; see [`query_blocks`](super::query_blocks::backward_head).
 pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
-    let Operands { q, k, v, dy, wanted } = operands;
+    let Operands { q, k, v, dy, y, lse, wanted } = operands;
     let of = Lengths::of(sizes);
-    let [q, dy] = [q, dy].map(|t| Head::new(sizes, t, i, sizes.queries));
+    let [q, dy, y] = [q, dy, y].map(|t| Head::new(sizes, t, i, sizes.queries));
     let [k, v] = [k, v].map(|t| Head::new(sizes, t, i, sizes.keys));
+    let lse = &lse[i * sizes.queries..][..sizes.queries];
     let on = ConfiguredUnit::new(unit);
-    let mut packed: [LineBuffer; 7] = std::array::from_fn(|_| LineBuffer::new());
-    let [k_columns, v_columns, k_pairs, rows, rounded, p_pairs, ds_pairs] = &mut packed;
-    let [k_columns, v_columns] = [k_columns, v_columns].map(|lines| lines.first(of.columns()));
-    let k_pairs = k_pairs.first(of.pairs());
-    let (rows, rounded) = (rows.first(BLOCK * of.row), rounded.first(BLOCK * of.weights));
-    let [p_pairs, ds_pairs] = [p_pairs, ds_pairs].map(|lines| lines.first(of.keys / TILE * GROUP * TILE));
-    let [mut p, mut ds] = [(); 2].map(|()| Scratch::new());
-    let [p, ds] = [&mut p, &mut ds].map(|s| s.first(BLOCK * of.scores));
+    let mut packed: [LineBuffer; 10] = std::array::from_fn(|_| LineBuffer::new());
+    let [k_columns, v_columns, k_pairs, q_rows, dy_rows, q_across, dy_across, ds_rows, p_pairs, ds_pairs] = &mut packed;
+    let [k_columns, v_columns] = [k_columns, v_columns].map(|lines| lines.first(of.lines()));
+    let k_pairs = k_pairs.first(of.tiles * of.keys / 2);
+    let chunks = [q_rows, dy_rows, q_across, dy_across].map(|lines| lines.first(CHUNK * of.row));
+    let [q_rows, dy_rows, q_across, dy_across] = chunks;
+    let ds_rows = ds_rows.first(CHUNK * GROUP);
+    let [p_pairs, ds_pairs] = [p_pairs, ds_pairs].map(|lines| lines.first(2 * GROUP * GROUP * TILE));
     // SAFETY: the unit is a witness of AVX-512 BF16.
     unsafe {
-        k.pack_columns(of.row, k_columns);
-        v.pack_columns(of.row, v_columns);
+        k.pack_columns(0, of.row, k_columns);
+        v.pack_columns(0, of.row, v_columns);
         k.pack_pairs(of.keys, k_pairs);
     }
     let row = of.tiles * TILE;
     let mut dq = vec![0.0; if wanted[0] { sizes.queries.next_multiple_of(BLOCK) * row } else { 0 }];
-    let [mut dk, mut dv] = [(); 2].map(|()| Across::new(unit.avx512(), &of, wanted[1]));
-    for group in (0..sizes.queries).step_by(TASK) {
+    // The transposes of the gradients of k and v, for each block of keys.
+    let size = if wanted[1] { of.keys / BLOCK * of.row } else { 0 };
+    let [mut dk, mut dv] = [(); 2].map(|()| vec![const { Accumulators::zeros() }; size]);
+    let (over_values, mut scores, mut dp) = (of.over_values(), Accumulators::zeros(), Accumulators::zeros());
+    for group in (0..sizes.queries).step_by(CHUNK) {
         let query_blocks = (sizes.queries - group).div_ceil(BLOCK).min(GROUP);
-        for query_block in 0..query_blocks {
-            let first = group + query_block * BLOCK;
-            // SAFETY: the unit is a witness of AVX-512 BF16.
-            unsafe { q.pack_rows(first, of.row, rows) };
-            let scales = weights(&on, (sizes, &of), rows, k_columns, first, p);
-            // SAFETY: the unit is a witness of AVX-512 BF16.
-            unsafe { dy.pack_rows(first, of.row, rows) };
-            scores(&on, &of, rows, v_columns, 1.0, ds);
-            for pair in 0..BLOCK / 2 {
-                let at = 2 * pair * of.scores..2 * (pair + 1) * of.scores;
-                let place = query_block * TILE + pair;
-                let rounded = &mut rounded[2 * pair * of.weights..][..2 * of.weights];
-                let scales = [scales[2 * pair], scales[2 * pair + 1]];
+        let over_queries = Lengths::over_lines(query_blocks);
+        let mut dq_sums = vec![const { Accumulators::zeros() }; if wanted[0] { query_blocks * of.row } else { 0 }];
+        // SAFETY: the unit is a witness of AVX-512 BF16.
+        let means = unsafe {
+            q.pack_rows(group, of.row, q_rows);
+            dy.pack_rows(group, of.row, dy_rows);
+            q.pack_across(group, query_blocks, &mut q_across[..query_blocks * BLOCK * of.row]);
+            dy.pack_across(group, query_blocks, &mut dy_across[..query_blocks * BLOCK * of.row]);
+            means(&dy, &y, group)
+        };
+        for (key, blocks) in of.chunks() {
+            for (query_block, n) in (0..query_blocks).flat_map(|query_block| (0..blocks).map(move |n| (query_block, n)))
+            {
+                let (first, key) = (query_block * BLOCK, key + n * BLOCK);
+                for (rows, columns, sums) in [(&*q_rows, &*k_columns, &mut scores), (&*dy_rows, &*v_columns, &mut dp)] {
+                    let (a, b) = (of.rows(rows, first * of.row), of.columns(columns, key * of.row));
+                    block(&on, a, b, (BLOCK, 2), (&over_values, Prefetch::NONE), sums);
+                }
+                hide(sizes, (group + first, key), false, &mut scores);
+                let of_query =
+                    |row: usize| [lse.get(group + first + row).copied().unwrap_or_default(), means[first + row]];
+                let rows = &mut ds_rows[first * GROUP + n..];
+                let pairs = [&mut *p_pairs, &mut *ds_pairs]
+                    .map(|lines| &mut lines[n * 2 * GROUP * TILE + query_block * TILE..]);
                 // SAFETY: the unit is a witness of AVX-512 BF16.
-                unsafe {
-                    differences(
-                        (sizes.scale(), scales),
-                        (&of, place),
-                        &p[at.clone()],
-                        &ds[at],
-                        rounded,
-                        [p_pairs, ds_pairs],
-                    );
+                unsafe { gradients([&scores, &dp], sizes.scale(), of_query, rows, pairs) };
+            }
+            let over_keys = Lengths::over_lines(blocks);
+            for (number, sums) in dq_sums.iter_mut().enumerate() {
+                let (query_block, tile) = (number / of.row, number % of.row * 2);
+                let row = GROUP * LINE_BYTES;
+                let a = Operand { lines: ds_rows, first: query_block * BLOCK * row, row, second: TILE * row };
+                let b = right(k_pairs, (tile * of.keys + key) / 2, of.keys / 2);
+                block_onto(&on, (a, b), (BLOCK, (of.tiles - tile).min(2)), &over_keys, sums);
+            }
+            if wanted[1] {
+                for n in 0..blocks {
+                    let at = (key / BLOCK + n) * of.row;
+                    for (sums, across, pairs) in [(&mut dv, &*dy_across, &*p_pairs), (&mut dk, &*q_across, &*ds_pairs)]
+                    {
+                        let b = right(pairs, n * 2 * GROUP * TILE, GROUP * TILE);
+                        add_across(&on, (of.d, &over_queries), across, b, &mut sums[at..][..of.row]);
+                    }
                 }
             }
-            if wanted[0] {
-                sum(&on, &of, rounded, k_pairs, |value, n, sums| {
-                    for (dq, sums) in dq[first * row..].chunks_exact_mut(row).zip(&sums.0) {
-                        dq[value..value + n].copy_from_slice(&sums[..n]);
-                    }
-                });
-            }
         }
-        if wanted[1] {
-            dv.add(&on, (&dy, group, query_blocks), p_pairs);
-            dk.add(&on, (&q, group, query_blocks), ds_pairs);
-        }
-    }
-    HeadGradients { of: [dq, dk.transposed(row), dv.transposed(row)], row }
-}
-
-/// From two queries' weights, which are to be multiplied with `scales`, and the gradients of their
-/// probabilities: those of their scores times `scale`, rounded, as rows; and in pairs, at `place`
-/// of each tile of keys, the probabilities and the gradients.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn differences(
-    (scale, scales): (f32, [f32; 2]),
-    (of, place): (&Lengths, usize),
-    p: &[f32],
-    ds: &[f32],
-    rounded: &mut [CacheLine],
-    [p_pairs, ds_pairs]: [&mut [CacheLine]; 2],
-) {
-    let (p, ds) = ([&p[..of.keys], &p[of.scores..][..of.keys]], [&ds[..of.keys], &ds[of.scores..][..of.keys]]);
-    let vector = |values: &[f32], at: usize| load_padded(&values[at..at + LANES]);
-    let mut factors = [[_mm512_setzero_ps(); 3]; 2];
-    for (row, factors) in factors.iter_mut().enumerate() {
-        let mut sums = [_mm512_setzero_ps(); 2];
-        for key in (0..of.keys).step_by(BLOCK) {
-            for (half, sum) in sums.iter_mut().enumerate() {
-                let at = key + half * LANES;
-                *sum = _mm512_fmadd_ps(vector(p[row], at), vector(ds[row], at), *sum);
-            }
-        }
-        let mean = scales[row] * _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
-        *factors = [scales[row], mean, scales[row] * scale].map(|v| _mm512_set1_ps(v));
-    }
-    let (first, second) = rounded.split_at_mut(of.weights);
-    for key in (0..of.keys).step_by(BLOCK) {
-        let halves = [key, key + LANES].map(|at| {
-            let [even, odd] = [0, 1].map(|row| {
-                let [probability, mean, gradient] = factors[row];
-                let p = vector(p[row], at);
-                let difference = _mm512_sub_ps(vector(ds[row], at), mean);
-                [_mm512_mul_ps(probability, p), _mm512_mul_ps(_mm512_mul_ps(gradient, p), difference)]
-            });
-            let place = at / TILE * GROUP * TILE + place;
-            p_pairs[place] = to_line(pack_pairs(even[0], odd[0]));
-            ds_pairs[place] = to_line(pack_pairs(even[1], odd[1]));
-            [even[1], odd[1]]
-        });
-        first[key / BLOCK] = to_line(pack_row(halves[0][0], halves[1][0]));
-        second[key / BLOCK] = to_line(pack_row(halves[0][1], halves[1][1]));
-    }
-}
-
-/// Adds the first `there` rows of sums to rows that are `row` values apart, from value `first` of
-/// each on.
-#[target_feature(enable = "avx512f")]
-fn add(sums: &Accumulators, (there, first): (usize, usize), out: &mut [f32], row: usize) {
-    for (out, sums) in out.chunks_exact_mut(row).zip(&sums.0).take(there) {
-        for (out, sums) in out[first..first + BLOCK].chunks_exact_mut(LANES).zip(sums.chunks_exact(LANES)) {
-            // SAFETY: both have 16 values.
-            unsafe {
-                let sum = _mm512_add_ps(_mm512_loadu_ps(out.as_ptr()), _mm512_loadu_ps(sums.as_ptr()));
-                _mm512_storeu_ps(out.as_mut_ptr(), sum);
+        for (number, sums) in dq_sums.iter().enumerate() {
+            let (query_block, value) = (number / of.row, number % of.row * BLOCK);
+            let rows = dq[(group + query_block * BLOCK) * row..].chunks_exact_mut(row);
+            for (out, sums) in rows.zip(&sums.0) {
+                let n = BLOCK.min(row - value);
+                out[value..][..n].copy_from_slice(&sums[..n]);
             }
         }
     }
-}
-
-/// The transpose of a gradient of k or v, [d, keys]; empty if it is not wanted.
-struct Across {
-    /// The witness that its methods call AVX-512 by.
-    simd: Avx512,
-    of: Lengths,
-    sums: Vec<f32>,
-}
-
-impl Across {
-    fn new(simd: Avx512, of: &Lengths, wanted: bool) -> Self {
-        Self { simd, of: *of, sums: vec![0.0; if wanted { of.row * BLOCK * of.keys } else { 0 }] }
-    }
-
-    /// Adds what `query_blocks` query blocks of queries from `first` on contribute: their rows'
-    /// transpose times pairs of queries.
-    fn add(&mut self, on: &ConfiguredUnit, (rows, first, query_blocks): (&Head, usize, usize), pairs: &[CacheLine]) {
-        let (of, steps, mut sums) = (self.of, Lengths::over_lines(query_blocks), Accumulators::zeros());
-        let mut across = LineBuffer::new();
-        let across = across.first(of.row * BLOCK * query_blocks);
-        // SAFETY: the unit is a witness of AVX-512 BF16.
-        unsafe { rows.pack_across(first, query_blocks, across) };
-        let second = GROUP * TILE * LINE_BYTES;
-        for (number, out) in self.sums.chunks_exact_mut(BLOCK * of.keys).enumerate() {
-            let there = BLOCK.min(of.d - number * BLOCK);
-            let first = number * BLOCK * query_blocks * LINE_BYTES;
-            let a = Operand {
-                lines: across,
-                first,
-                row: query_blocks * LINE_BYTES,
-                second: TILE * query_blocks * LINE_BYTES,
-            };
-            for key in (0..of.keys).step_by(BLOCK) {
-                let b = Operand { lines: pairs, first: key / TILE * second, row: LINE_BYTES, second };
-                block(on, a, b, (there, 2), (&steps, Prefetch::NONE), &mut sums);
-                // SAFETY: the unit is a witness of AVX-512 BF16.
-                unsafe { add(&sums, (there, key), out, of.keys) };
-            }
-        }
-    }
-
-    /// [keys, row], of which the first d values of each row count.
-    fn transposed(&self, row: usize) -> Vec<f32> {
-        if self.sums.is_empty() {
-            return Vec::new();
-        }
-        let keys = self.of.keys;
-        let mut out = vec![0.0; keys * row];
-        for key in (0..keys).step_by(LANES) {
-            for value in (0..row).step_by(LANES) {
-                let (rows, out) = (&self.sums[value * keys + key..], &mut out[key * row + value..]);
-                // SAFETY: 16 rows of 16 values lie inside both.
-                unsafe { transpose_into(self.simd, rows, keys, (LANES, LANES), out, row) };
-            }
+    let transposed = |sums: Vec<Accumulators>| {
+        let mut out = vec![0.0; sums.len() / of.row * BLOCK * row];
+        for (sums, out) in sums.chunks_exact(of.row).zip(out.chunks_exact_mut(BLOCK * row)) {
+            transpose(unit.avx512(), sums, out, row);
         }
         out
+    };
+    HeadGradients { of: [dq, transposed(dk), transposed(dv)], row }
+}
+
+/// For each of a chunk's queries from `first` on the mean of its probabilities' gradients, which is
+/// the product of its rounded dy and y.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn means(dy: &Head, y: &Head, first: usize) -> [f32; CHUNK] {
+    std::array::from_fn(|i| {
+        let product = |sum, n| {
+            let rounded = pack_pairs(_mm512_setzero_ps(), dy.vector(first + i, n));
+            _mm512_fmadd_ps(_mm512_castsi512_ps(rounded), y.vector(first + i, n), sum)
+        };
+        _mm512_reduce_add_ps((0..dy.d.div_ceil(LANES)).fold(_mm512_setzero_ps(), product))
+    })
+}
+
+/// From a block's scores and the gradients of its probabilities, those of the scores, times
+/// `scale`: rounded, as rows [`GROUP`] lines apart; and in pairs of queries the probabilities and the
+/// gradients. `of_query` gives a row's logarithm of its sum and the mean of its gradients.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn gradients(
+    [scores, dp]: [&Accumulators; 2],
+    scale: f32,
+    of_query: impl Fn(usize) -> [f32; 2],
+    rows: &mut [CacheLine],
+    [p_pairs, ds_pairs]: [&mut [CacheLine]; 2],
+) {
+    let (exponent, scales) = (_mm512_set1_ps(scale * std::f32::consts::LOG2_E), _mm512_set1_ps(scale));
+    for pair in 0..BLOCK / 2 {
+        let mut both = [[[_mm512_setzero_ps(); 2]; 2]; 2];
+        for (row, both) in both.iter_mut().enumerate() {
+            let row = 2 * pair + row;
+            let [lse, mean] = of_query(row);
+            let (lse, mean) = (_mm512_set1_ps(lse), _mm512_set1_ps(mean * scale));
+            for (half, both) in both.iter_mut().enumerate() {
+                let p = power_of_two(_mm512_fmsub_ps(vector(&scores.0[row], half), exponent, lse));
+                *both = [p, _mm512_mul_ps(p, _mm512_fmsub_ps(vector(&dp.0[row], half), scales, mean))];
+            }
+            rows[row * GROUP] = to_line(pack_row(both[0][1], both[1][1]));
+        }
+        for half in 0..2 {
+            let at = half * GROUP * TILE + pair;
+            p_pairs[at] = to_line(pack_pairs(both[0][half][0], both[1][half][0]));
+            ds_pairs[at] = to_line(pack_pairs(both[0][half][1], both[1][half][1]));
+        }
     }
 }
 
@@ -511,13 +561,10 @@ mod tests {
                 let all = norm(&mut theirs.iter().copied());
                 assert!(apart < 4e-3 * all && apart > 0.0, "{what}: {apart:e} of {all:e}");
             };
-            near(
-                &forward(unit, &sizes, &q, &k, &v),
-                &query_blocks::forward(unit.avx512(), &sizes, &q, &k, &v),
-                &format!("y of {what}"),
-            );
+            let (y, lse) = forward(unit, &sizes, &q, &k, &v);
+            near(&y, &query_blocks::forward(unit.avx512(), &sizes, &q, &k, &v), &format!("y of {what}"));
             for wanted in [[true, true], [true, false], [false, true]] {
-                let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, wanted };
+                let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &lse, wanted };
                 for i in 0..batch * heads {
                     let (ours, theirs) = (
                         backward_head(unit, &sizes, operands, i),
@@ -549,5 +596,6 @@ mod tests {
         };
         let one = run(1);
         assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
     }
 }

@@ -9,6 +9,9 @@ pub(super) struct Operands<'a> {
     pub(super) k: &'a [f32],
     pub(super) v: &'a [f32],
     pub(super) dy: &'a [f32],
+    /// What forward made: y, and of each query the logarithm of its sum, if the body returned it.
+    pub(super) y: &'a [f32],
+    pub(super) lse: &'a [f32],
     /// Whether a gradient is wanted for q, and for k and v.
     pub(super) wanted: [bool; 2],
 }

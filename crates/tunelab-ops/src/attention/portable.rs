@@ -72,7 +72,7 @@ pub(super) fn forward(sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -
 /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP), dQ = dS K /
 /// √d, dK = dSᵀ Q / √d.
 pub(super) fn backward_head(sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
-    let Operands { q, k, v, dy, wanted } = operands;
+    let Operands { q, k, v, dy, wanted, .. } = operands;
     let (m, d, threads) = (sizes.keys, sizes.d, Threads::One);
     let mut dq = vec![0.0; if wanted[0] { sizes.queries * d } else { 0 }];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; if wanted[1] { m * d } else { 0 }]);

@@ -281,8 +281,21 @@ fn weights<S: Isa>(
     scales
 }
 
+/// 2ˣ where the mask says so, 0 elsewhere, for x of 0 or just above and below; `powers` is a
+/// polynomial of 2ʳ for r within 1/2 of 0, from the highest power on.
+#[inline(always)]
+pub(super) fn exp2<S: Isa, const N: usize>(isa: S, powers: &[f32; N], mask: u16, x: S::F32) -> S::F32 {
+    let exponent = isa.round(x);
+    let r = isa.sub(x, exponent);
+    let mut p = isa.splat(powers[0]);
+    for c in &powers[1..] {
+        p = isa.fma(p, r, isa.splat(*c));
+    }
+    isa.times_power_of_two(mask, p, exponent)
+}
+
 /// The first `n` values v to 2^(v - the largest), those behind them to zeros. Returns the sum.
-pub(super) fn exponentials<S: Isa>(isa: S, row: &mut [f32], n: usize) -> f32 {
+fn exponentials<S: Isa>(isa: S, row: &mut [f32], n: usize) -> f32 {
     let (whole, rest) = (n / LANES, n % LANES);
     assert!(n + LANES <= row.len() && row.len().is_multiple_of(LANES));
     let (first, mask) = (row.as_mut_ptr(), first_lanes(rest));
@@ -298,13 +311,7 @@ pub(super) fn exponentials<S: Isa>(isa: S, row: &mut [f32], n: usize) -> f32 {
             let mut sums = isa.zero();
             for i in 0..=whole {
                 let x = isa.sub(isa.load(first.add(i * LANES)), top);
-                let exponent = isa.round(x);
-                let r = isa.sub(x, exponent);
-                let mut p = isa.splat(POWERS[0]);
-                for c in &POWERS[1..] {
-                    p = isa.fma(p, r, isa.splat(*c));
-                }
-                let p = isa.times_power_of_two(if i < whole { ALL } else { mask }, p, exponent);
+                let p = exp2(isa, &POWERS, if i < whole { ALL } else { mask }, x);
                 sums = isa.add(sums, p);
                 isa.store(first.add(i * LANES), p);
             }
@@ -369,7 +376,7 @@ pub(super) fn forward<S: Isa>(isa: S, sizes: &AttentionShape, q: &[f32], k: &[f3
 pub(super) fn backward_head<S: Isa>(isa: S, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
     let (b, head) = (i / sizes.heads, i % sizes.heads);
     let of = Lengths::of(sizes);
-    let Operands { q, k, v, dy, wanted } = operands;
+    let Operands { q, k, v, dy, wanted, .. } = operands;
     let [q, dy] = [q, dy].map(|t| &t[b * sizes.queries * sizes.width()..][..sizes.queries * sizes.width()]);
     let [k, v] = [k, v].map(|t| &t[b * sizes.keys * sizes.width()..][..sizes.keys * sizes.width()]);
     let mut packed: [Scratch; 8] = std::array::from_fn(|_| Scratch::new());

@@ -94,16 +94,18 @@ impl Lhs<Values<'_>> {
             Values::F32(values) => return (values.as_ptr().wrapping_add(at), self.row, self.step),
             Values::Bf16(values) => &values[at..],
         };
-        for (i, room) in room.chunks_exact_mut(steps).take(m).enumerate() {
-            if self.step == 1 {
+        if self.step == 1 {
+            for (i, room) in room.chunks_exact_mut(steps).take(m).enumerate() {
                 upcast(isa, &values[i * self.row..][..steps], room);
-            } else {
-                for (value, room) in values[i * self.row..].iter().step_by(self.step).zip(room) {
-                    *room = value.to_f32();
-                }
             }
+            return (room.as_ptr(), steps, 1);
         }
-        (room.as_ptr(), steps, 1)
+        // A step's values of all rows lie side by side, and so they do in the room.
+        let width = m * self.taps;
+        for (i, room) in room.chunks_exact_mut(width).take(steps).enumerate() {
+            upcast(isa, &values[i * self.step..][..width], room);
+        }
+        (room.as_ptr(), self.taps, width)
     }
 }
 
@@ -155,7 +157,8 @@ pub(crate) fn matmul<S: Isa>(
     assert!(k > 0 && steps * a.taps == k, "matmul: k is no multiple of the taps");
     assert_eq!(c.len(), n.segments * m * n.width, "matmul: C has another size");
     assert!((m - 1) * a.row + (steps - 1) * a.step + a.taps <= a.values.len(), "matmul: A is too small");
-    assert!(a.taps == 1 || matches!(a.values, Values::F32(_)), "matmul: taps are not upcast");
+    let together = a.row == a.taps || (a.taps == 1 && a.step == 1);
+    assert!(together || matches!(a.values, Values::F32(_)), "matmul: a step's values that are apart are not upcast");
     assert!(!transposed || n.segments == 1, "matmul: segments are not transposed");
     match bias {
         Bias::PerRow(bias) => assert!(!accumulate && bias.len() == m, "matmul: the bias has another size"),
@@ -329,7 +332,7 @@ impl<S: Isa> Gemm<'_, S> {
         let times = times(steps, a.taps) * group.len().div_ceil(S::TILE.1);
         let lines = prefetch.as_ref().map(|prefetch| prefetch.share(times * rows.len().div_ceil(S::TILE.0)));
         let mut room = Scratch::new();
-        let room = room.first(if matches!(a.values, Values::F32(_)) { 0 } else { S::TILE.0 * steps });
+        let room = room.first(if matches!(a.values, Values::F32(_)) { 0 } else { S::TILE.0 * k.len() });
         let panels: Vec<(usize, usize, [_; MAX_VECTORS])> = panels::<S>(group.clone())
             .map(|panel| {
                 let of = |i| if i < panel.len() { self.n.of(panel.start + i) } else { (0, 0, 0) };

@@ -26,8 +26,8 @@ const STEPS: usize = 6;
 /// Pairs of a line.
 const PAIRS: usize = 16;
 
-/// The sum over all steps of left times right, of the first `rows`. With one tile of columns, the
-/// sums' right half is left as it was.
+/// The sum over all steps of left times right, of the first `rows`, or with `onto` what it adds to
+/// the sums. With one tile of columns, the sums' right half is left as it was.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16, and every step's tiles lie inside the operands.
@@ -37,7 +37,7 @@ pub(super) unsafe fn block(
     b: Operand,
     (rows, tiles): (usize, usize),
     (steps, prefetch): (&Steps, Prefetch),
-    sums: &mut Accumulators,
+    (sums, onto): (&mut Accumulators, bool),
 ) {
     let last = steps.all.len().div_ceil(STEPS) - 1;
     for (number, some) in steps.all.chunks(STEPS).enumerate() {
@@ -49,13 +49,14 @@ pub(super) unsafe fn block(
             for step in some.iter().skip(first / ROWS).step_by(rows.div_ceil(ROWS)) {
                 prefetch.fetch_at(step.prefetch);
             }
+            let begin = number == 0 && !onto;
             // SAFETY: AVX-512 BF16 is there and the tiles lie inside the operands, says the caller;
             // eight rows begin at `at`.
             unsafe {
                 if tiles == 1 {
-                    few::<1>((at, a.row), b, (some, pairs), sums, number == 0);
+                    few::<1>((at, a.row), b, (some, pairs), sums, begin);
                 } else {
-                    few::<2>((at, a.row), b, (some, pairs), sums, number == 0);
+                    few::<2>((at, a.row), b, (some, pairs), sums, begin);
                 }
             }
         }

@@ -23,6 +23,39 @@ struct Rest {
     sums: *mut Accumulators,
 }
 
+/// What a block without anything to ask for in advance adds to the sums.
+pub(crate) fn block_onto(
+    on: &ConfiguredUnit,
+    (a, b): (Operand, Operand),
+    size: (usize, usize),
+    steps: &Steps,
+    sums: &mut Accumulators,
+) {
+    if let Unit::Avx512Bf16(_) = on.unit() {
+        measure(a, b, size, steps);
+        // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the
+        // operands, as measured.
+        return unsafe { avx512_bf16::block(a, b, size, (steps, Prefetch::NONE), (sums, true)) };
+    }
+    let mut more = Accumulators::zeros();
+    block(on, a, b, size, (steps, Prefetch::NONE), &mut more);
+    for (sum, more) in sums.0.as_flattened_mut().iter_mut().zip(more.0.as_flattened()) {
+        *sum += more;
+    }
+}
+
+/// Finds that every step's tiles lie inside the operands.
+fn measure(a: Operand, b: Operand, (rows, tiles): (usize, usize), steps: &Steps) {
+    assert!(
+        rows <= BLOCK && (1..=2).contains(&tiles) && !steps.all.is_empty(),
+        "gemm_bf16: a block has 32 rows and columns"
+    );
+    assert!(
+        a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
+        "gemm_bf16: an operand is too small"
+    );
+}
+
 /// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With
 /// one tile of columns, the sums' right half is left as it was. Meanwhile each step asks for its
 /// lines of `prefetch`.
@@ -34,18 +67,11 @@ pub(crate) fn block(
     (steps, prefetch): (&Steps, Prefetch),
     sums: &mut Accumulators,
 ) {
-    assert!(rows <= BLOCK && (1..=2).contains(&tiles), "gemm_bf16: a block has 32 rows and columns");
-    assert!(
-        a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
-        "gemm_bf16: an operand is too small"
-    );
-    if steps.all.is_empty() {
-        return;
-    }
+    measure(a, b, (rows, tiles), steps);
     if let Unit::Avx512Bf16(_) = on.unit() {
         // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the
         // operands, as measured above.
-        return unsafe { avx512_bf16::block(a, b, (rows, tiles), (steps, prefetch), sums) };
+        return unsafe { avx512_bf16::block(a, b, (rows, tiles), (steps, prefetch), (sums, false)) };
     }
     let (at, lines) = prefetch.run();
     let (range, rest) = (steps.all.as_ptr_range(), Rest { at, lines, sums });

@@ -11,11 +11,12 @@ pub(crate) const BLOCK: usize = 32;
 pub(crate) const TILE: usize = 16;
 
 /// What a block's sums are left in: 32 rows of 32.
+#[derive(Clone)]
 #[repr(C, align(64))]
 pub(crate) struct Accumulators(pub [[f32; BLOCK]; BLOCK]);
 
 impl Accumulators {
-    pub(crate) fn zeros() -> Self {
+    pub(crate) const fn zeros() -> Self {
         Self([[0.0; BLOCK]; BLOCK])
     }
 }
@@ -76,6 +77,11 @@ impl Steps {
         let all: Vec<_> = (0..count).map(step).collect();
         let last = all.iter().fold([0, 0], |[a, b], step| [a.max(step.left), b.max(step.right)]);
         Self { all, last, pairs: TILE }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// The same, where behind so many pairs of the last step both operands have zeros, which tiles

@@ -15,9 +15,8 @@ use crate::simd::isa::Isa;
 use crate::simd::{Avx512, Avx512Bf16};
 use rayon::prelude::*;
 use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_load_si512, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_permutex2var_epi16, _mm512_setzero_ps, _mm512_slli_epi32,
+    __m512, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_load_si512, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_permutex2var_epi16, _mm512_permutexvar_epi16, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
@@ -54,7 +53,7 @@ pub(super) fn planes(_: Avx512Bf16, buffer: &mut LineBuffer, x: &[f32], channels
 }
 
 /// Pairs of the rounded values of two rows.
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn interleave(even: &[f32], odd: &[f32], out: &mut [u32]) {
     for ((even, odd), out) in even.chunks(TILE).zip(odd.chunks(TILE)).zip(out.chunks_mut(TILE)) {
         let pairs = pack_pairs(load_padded(even), load_padded(odd));
@@ -78,14 +77,24 @@ pub(crate) fn load_padded(values: &[f32]) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(mask(values.len().min(TILE)), values.as_ptr()) }
 }
 
+/// Of two halves of 16 values of 16 bits the values in turn.
+const IN_TURN: [u16; BLOCK] = {
+    let mut places = [0; BLOCK];
+    let mut i = 0;
+    while i < BLOCK {
+        places[i] = (i / 2 + i % 2 * TILE) as u16;
+        i += 1;
+    }
+    places
+};
+
 /// 16 pairs of rounded values.
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 pub(crate) fn pack_pairs(even: __m512, odd: __m512) -> __m512i {
-    // SAFETY: sixteen bf16 are 256 bits, whatever they are called.
-    let half = |v| unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) };
-    let (even, odd) = (half(even), half(odd));
-    _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd)))
+    // SAFETY: 32 numbers of 16 bits are 512 bits.
+    let places = unsafe { _mm512_loadu_si512(IN_TURN.as_ptr().cast()) };
+    _mm512_permutexvar_epi16(places, pack_row(even, odd))
 }
 
 /// Images [S, C, h, w] as rows of channels, one row of C / 32 lines for each position of `grid`,
@@ -134,7 +143,7 @@ pub(super) fn positions(
 }
 
 /// 16 rows of 16 pairs, as 16 columns.
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn transposed(of: impl Fn(usize) -> (__m512, __m512)) -> [CacheLine; TILE] {
     let rows = std::array::from_fn(|pair| {
         let (even, odd) = of(pair);
