@@ -53,7 +53,7 @@ const HIDDEN: f32 = -1e30;
 
 /// 2ʳ for r within 1/2 of 0, from the highest power on; relative error below 3e-6, where rounding
 /// to bf16 loses up to 2e-3.
-const POWERS: [f32; 5] = [9.570_102e-3, 5.591_786_2e-2, 0.240_247_45, 0.693_121_8, 0.999_999_26];
+const POWERS: [f32; 5] = [9.570_102e-3, 5.591_786_2e-2, 0.240_247_45, 0.693_121_8, 0.999_999_2];
 
 /// Lengths of what is packed.
 #[derive(Clone, Copy)]
@@ -355,7 +355,7 @@ pub(super) fn forward(unit: Unit, sizes: &AttentionShape, q: &[f32], k: &[f32], 
                 // SAFETY: the unit is a witness of AVX-512 BF16.
                 let factors = unsafe { softmax[number].weights(&scores[..blocks], scale, pairs) };
                 let sums = &mut sums[number * of.row..][..of.row];
-                if factors != [1.0; BLOCK] {
+                if factors.iter().any(|factor| factor.to_bits() != 1.0_f32.to_bits()) {
                     // SAFETY: as above.
                     sums.iter_mut().for_each(|sums| unsafe { rescale(sums, &factors) });
                 }
@@ -450,7 +450,7 @@ pub(super) fn backward_head(unit: Unit, sizes: &AttentionShape, operands: Operan
                 let (query_block, tile) = (number / of.row, number % of.row * 2);
                 let row = GROUP * LINE_BYTES;
                 let a = Operand { lines: ds_rows, first: query_block * BLOCK * row, row, second: TILE * row };
-                let b = right(k_pairs, (tile * of.keys + key) / 2, of.keys / 2);
+                let b = right(k_pairs, tile * (of.keys / 2) + key / 2, of.keys / 2);
                 block_onto(&on, (a, b), (BLOCK, (of.tiles - tile).min(2)), &over_keys, sums);
             }
             if wanted[1] {
@@ -520,7 +520,7 @@ fn gradients(
             }
             rows[row * GROUP] = to_line(pack_row(both[0][1], both[1][1]));
         }
-        for half in 0..2 {
+        for half in [0, 1] {
             let at = half * GROUP * TILE + pair;
             p_pairs[at] = to_line(pack_pairs(both[0][half][0], both[1][half][0]));
             ds_pairs[at] = to_line(pack_pairs(both[0][half][1], both[1][half][1]));
