@@ -131,7 +131,7 @@ impl Weight {
     ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
-            return cuda::linear::linear_lora(x, values, bias, None, [lora_a, lora_b], factor);
+            return cuda::linear::linear_lora(x, values, bias, [lora_a, lora_b], factor);
         }
         let trained = matches!(self, Self::Full(values) if tracked(values)) || bias.is_some_and(tracked);
         if host::is_host_f32(x) && !trained {
@@ -142,31 +142,17 @@ impl Weight {
         elementwise::add(&y, &linear::linear(&low, lora_b, None)?)
     }
 
-    /// `x Wᵀ + b`, with the update of a LoRA and its factor as of [`Self::linear_lora`] if there is one,
-    /// plus a residual like the result. Where the product can add it, it does.
+    /// `x Wᵀ + b` plus a residual like the result. Where the product can add it, it does.
     ///
     /// # Errors
     ///
     /// Of tensors that do not fit, and of the device.
-    pub fn linear_residual(
-        &self,
-        x: &Tensor,
-        bias: Option<&Tensor>,
-        lora: Option<([&Tensor; 2], f64)>,
-        residual: &Tensor,
-    ) -> Result<Tensor> {
+    pub fn linear_residual(&self, x: &Tensor, bias: Option<&Tensor>, residual: &Tensor) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if let (Self::Full(values) | Self::Half(values), true) = (self, cuda::supports(x)) {
-            return match lora {
-                Some((lora, factor)) => cuda::linear::linear_lora(x, values, bias, Some(residual), lora, factor),
-                None => cuda::linear::linear(x, values, bias, Some(residual)),
-            };
+            return cuda::linear::linear(x, values, bias, Some(residual));
         }
-        let y = match lora {
-            Some((lora, factor)) => self.linear_lora(x, bias, lora, factor)?,
-            None => self.linear(x, bias)?,
-        };
-        elementwise::add(&y, residual)
+        elementwise::add(&self.linear(x, bias)?, residual)
     }
 
     /// Several frozen weights of as many inputs each, one below the other, where one product with all

@@ -47,8 +47,9 @@ impl Linear {
     pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref();
         match &self.lora {
-            Some(lora) => lora.forward_residual(x, &self.weight, bias, residual),
-            None => Ok(self.weight.linear_residual(x, bias, None, residual)?),
+            // Added last, as PyTorch does: of a short type its digits are coarser than a small update's.
+            Some(lora) => Ok(ops::add(&lora.forward(x, &self.weight, bias)?, residual)?),
+            None => Ok(self.weight.linear_residual(x, bias, residual)?),
         }
     }
 }

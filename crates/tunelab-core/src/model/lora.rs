@@ -172,21 +172,6 @@ impl LoraLayer {
         Ok(ops::add(&y, &self.update(x)?)?)
     }
 
-    /// The same plus a residual like the result.
-    pub fn forward_residual(
-        &self,
-        x: &Tensor,
-        weight: &Weight,
-        bias: Option<&Tensor>,
-        residual: &Tensor,
-    ) -> Result<Tensor> {
-        if self.dropout.is_none() {
-            let lora = Some(([&self.lora_a, &self.lora_b], self.factor()));
-            return Ok(weight.linear_residual(x, bias, lora, residual)?);
-        }
-        Ok(ops::add(&self.forward(x, weight, bias)?, residual)?)
-    }
-
     /// The same of a convolution of this stride and padding.
     pub fn forward_conv2d(
         &self,

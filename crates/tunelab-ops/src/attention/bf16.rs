@@ -51,9 +51,9 @@ const CHUNK: usize = GROUP * BLOCK;
 /// The score of a key that a query may not look at: its weight is 0.
 const HIDDEN: f32 = -1e30;
 
-/// 2ʳ for r within 1/2 of 0, from the highest power on; relative error below 3e-6, where rounding
-/// to bf16 loses up to 2e-3.
-const POWERS: [f32; 5] = [9.570_102e-3, 5.591_786_2e-2, 0.240_247_45, 0.693_121_8, 0.999_999_2];
+/// 2ʳ for r within 1/2 of 0, from the highest power on, and exactly 1 at 0; relative error below 3e-6,
+/// where rounding to bf16 loses up to 2e-3.
+const POWERS: [f32; 5] = [9.582_853e-3, 5.590_642_6e-2, 0.240_241, 0.693_124_2, 1.0];
 
 /// Lengths of what is packed.
 #[derive(Clone, Copy)]

@@ -30,25 +30,23 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, residua
     })
 }
 
-/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen, and plus a residual like the result, if there
-/// is one. Update and residual are added by products, forward and backward.
+/// `x Wᵀ + b + factor · (x Aᵀ) Bᵀ`, with W and b frozen. The update is added by the product of B, forward
+/// and backward. A residual is not: of a short type it would leave a small update no digits.
 pub(crate) fn linear_lora(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    residual: Option<&Tensor>,
     [lora_a, lora_b]: [&Tensor; 2],
     factor: f64,
 ) -> Result<Tensor> {
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
-    let residual = residual.map(operand).transpose()?;
     let (lora_a, lora_b, factor) = (operand(lora_a)?, operand(lora_b)?, factor as f32);
     if tracked(&weight) || bias.as_ref().is_some_and(tracked) {
         bail!("the weight beside a LoRA cannot be trained");
     }
     let whole = Map::new(&x, &weight)?;
     let lower = Map::new(&x, &lora_a)?;
-    let y = whole.forward(&x, &weight, bias.as_ref(), residual.as_ref())?;
+    let y = whole.forward(&x, &weight, bias.as_ref(), None)?;
     let low = lower.forward(&x, &lora_a, None, None)?.tensor();
     let upper = Map::new(&low, &lora_b)?;
     if upper.n != whole.n {
@@ -58,7 +56,7 @@ pub(crate) fn linear_lora(
     let kept = (tracked(&lora_a) || tracked(&lora_b)).then(|| x.clone());
     let dims = x.dims().to_vec();
     let adapter = [lora_a.clone(), lora_b.clone()];
-    y.node([Some(&x), Some(&lora_a), Some(&lora_b), residual.as_ref()], move |dy, [dx, dlora_a, dlora_b, dresidual]| {
+    y.node([Some(&x), Some(&lora_a), Some(&lora_b)], move |dy, [dx, dlora_a, dlora_b]| {
         let [lora_a, lora_b] = adapter;
         // The gradient of the values between A and B, with the factor.
         let dlow = upper.backward_x_times(low.dims(), dy, &lora_b, factor)?;
@@ -72,7 +70,7 @@ pub(crate) fn linear_lora(
             None => None,
         };
         let dlora_b = dlora_b.then(|| upper.backward_weight_times(&low, dy, lora_b.dtype(), factor));
-        Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?, dresidual.then(|| dy.clone())])
+        Ok([dx.transpose()?, dlora_a, dlora_b.transpose()?])
     })
 }
 
