@@ -9,8 +9,11 @@ pub(super) struct Operands<'a> {
     pub(super) k: &'a [f32],
     pub(super) v: &'a [f32],
     pub(super) dy: &'a [f32],
-    /// What forward made: y, and of each query the logarithm of its sum, if the body returned it.
+    /// What forward made.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16's body alone reads it"))]
     pub(super) y: &'a [f32],
+    /// Of each query the logarithm of its sum, if the body returned it.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16's body alone reads it"))]
     pub(super) lse: &'a [f32],
     /// Whether a gradient is wanted for q, and for k and v.
     pub(super) wanted: [bool; 2],
