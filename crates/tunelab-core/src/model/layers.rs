@@ -128,6 +128,11 @@ impl Conv2d {
         }
     }
 
+    /// Whether an adapter stands beside it.
+    pub fn has_lora(&self) -> bool {
+        self.lora.is_some()
+    }
+
     /// The same plus what else comes to the result.
     pub fn forward_plus(&self, x: &Tensor, plus: ConvPlus<'_>) -> Result<Tensor> {
         let Self { weight, bias, stride, padding, lora } = self;

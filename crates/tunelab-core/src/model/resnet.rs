@@ -53,11 +53,19 @@ impl Resnet {
     pub fn forward(&self, x: &Tensor, temb: Option<&Tensor>) -> Result<Tensor> {
         let h = self.norm1.forward_silu(x)?;
         let h = match (&self.time_emb_proj, temb) {
+            // LoRAs draw their dropout one after the other, the convolution's first.
+            (Some(proj), Some(temb)) if self.conv1.has_lora() => {
+                ops::add_channels(&self.conv1.forward(&h)?, &proj.forward(temb)?)?
+            }
             (Some(proj), Some(temb)) => self.conv1.forward_plus(&h, ConvPlus::Shift(&proj.forward(temb)?))?,
             _ => self.conv1.forward(&h)?,
         };
         let h = self.norm2.forward_silu(&h)?;
         match &self.shortcut {
+            Some(shortcut) if self.conv2.has_lora() => {
+                let h = self.conv2.forward(&h)?;
+                Ok(ops::add(&shortcut.forward(x)?, &h)?)
+            }
             Some(shortcut) => self.conv2.forward_plus(&h, ConvPlus::Residual(&shortcut.forward(x)?)),
             None => self.conv2.forward_plus(&h, ConvPlus::Residual(x)),
         }
