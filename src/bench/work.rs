@@ -171,11 +171,16 @@ fn training(args: &BenchArgs, trained: Trainable, device: &Device) -> Result<Tim
     // On the CPU passes are given out when they are done.
     let launched = if device.is_cpu() { Vec::new() } else { launched.split_off(launched.len() - args.steps) };
     let steps = Steps { launched, ..steps };
-    // Launched one by one.
-    let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
-    let batch = predictor.prepare(&batch, &sample)?;
-    let passes_alone = || pass::run(&mut Replay::never(), predictor, &optimizer, &batch, prior, false, 1.0).map(drop);
-    let by_kind = if device.is_cuda() { seconds_by_kind(device, passes_alone)? } else { BTreeMap::new() };
+    let by_kind = if device.is_cuda() {
+        let sample = NoiseSample::new(&latents, schedule.len(), &Train::default(), SEED, step, device)?;
+        let batch = predictor.prepare(&batch, &sample)?;
+        // Launched one by one.
+        seconds_by_kind(device, || {
+            pass::run(&mut Replay::never(), predictor, &optimizer, &batch, prior, false, 1.0).map(drop)
+        })?
+    } else {
+        BTreeMap::new()
+    };
     let passes = Passes::unet(&configs.unet, size(&latents))?;
     let weights = if all { passes.weights } else { 0.0 };
     let operations = passes.forward + passes.inputs + weights;

@@ -150,7 +150,7 @@ pub(crate) struct SoFar<'g> {
 
 #[cfg(feature = "cuda")]
 impl SoFar<'_> {
-    /// Takes it out; nothing where there was no later use.
+    /// Takes it out; nothing where there was no later use, or no gradient is wanted.
     pub(crate) fn take(self) -> Option<Tensor> {
         self.gradients.0.remove(&self.of?)
     }

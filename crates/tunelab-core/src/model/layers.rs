@@ -128,18 +128,20 @@ impl Conv2d {
         }
     }
 
-    /// Whether an adapter stands beside it.
-    pub fn has_lora(&self) -> bool {
-        self.lora.is_some()
-    }
-
-    /// The same plus what else comes to the result.
-    pub fn forward_plus(&self, x: &Tensor, plus: ConvPlus<'_>) -> Result<Tensor> {
+    /// The same plus what else comes to the result: `other`, as `plus` says. It is computed after what
+    /// an adapter adds, for adapters draw their dropout one after the other.
+    pub fn forward_plus(
+        &self,
+        x: &Tensor,
+        other: impl FnOnce() -> Result<Tensor>,
+        plus: fn(&Tensor) -> ConvPlus<'_>,
+    ) -> Result<Tensor> {
         let Self { weight, bias, stride, padding, lora } = self;
-        match lora {
-            Some(_) => Ok(plus.add_to(&self.forward(x)?)?),
-            None => Ok(weight.conv2d_plus(x, Some(bias), plus, *stride, *padding)?),
+        if lora.is_some() {
+            let y = self.forward(x)?;
+            return Ok(plus(&other()?).add_to(&y)?);
         }
+        Ok(weight.conv2d_plus(x, Some(bias), plus(&other()?), *stride, *padding)?)
     }
 }
 

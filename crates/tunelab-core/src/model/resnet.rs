@@ -53,22 +53,11 @@ impl Resnet {
     pub fn forward(&self, x: &Tensor, temb: Option<&Tensor>) -> Result<Tensor> {
         let h = self.norm1.forward_silu(x)?;
         let h = match (&self.time_emb_proj, temb) {
-            // LoRAs draw their dropout one after the other, the convolution's first.
-            (Some(proj), Some(temb)) if self.conv1.has_lora() => {
-                ops::add_channels(&self.conv1.forward(&h)?, &proj.forward(temb)?)?
-            }
-            (Some(proj), Some(temb)) => self.conv1.forward_plus(&h, ConvPlus::Shift(&proj.forward(temb)?))?,
+            (Some(proj), Some(temb)) => self.conv1.forward_plus(&h, || proj.forward(temb), |t| ConvPlus::Shift(t))?,
             _ => self.conv1.forward(&h)?,
         };
-        let h = self.norm2.forward_silu(&h)?;
-        match &self.shortcut {
-            Some(shortcut) if self.conv2.has_lora() => {
-                let h = self.conv2.forward(&h)?;
-                Ok(ops::add(&shortcut.forward(x)?, &h)?)
-            }
-            Some(shortcut) => self.conv2.forward_plus(&h, ConvPlus::Residual(&shortcut.forward(x)?)),
-            None => self.conv2.forward_plus(&h, ConvPlus::Residual(x)),
-        }
+        let residual = || self.shortcut.as_ref().map_or_else(|| Ok(x.clone()), |shortcut| shortcut.forward(x));
+        self.conv2.forward_plus(&self.norm2.forward_silu(&h)?, residual, |t| ConvPlus::Residual(t))
     }
 }
 

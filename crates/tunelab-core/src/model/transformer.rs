@@ -158,7 +158,9 @@ impl Projection {
     /// [B, H·W, C] → [B, C, H, W], plus a residual like that.
     fn to_picture(&self, x: &Tensor, size: (usize, usize), residual: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Conv(conv) => conv.forward_plus(&ops::to_image(x, size)?, ConvPlus::Residual(residual)),
+            Self::Conv(conv) => {
+                conv.forward_plus(&ops::to_image(x, size)?, || Ok(residual.clone()), |t| ConvPlus::Residual(t))
+            }
             Self::Linear(linear) => Ok(ops::add(&ops::to_image(&linear.forward(x)?, size)?, residual)?),
         }
     }

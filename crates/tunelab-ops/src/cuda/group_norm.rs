@@ -31,8 +31,7 @@ pub(crate) fn group_norm(
     let (y, stats) = slabs.forward(&x, &parameters, eps)?;
     let kept = x.clone();
     y.node_onto([&x, &weight, &bias], move |dy, [dx, dw, db], so_far| {
-        let so_far = if dx { so_far.take() } else { None };
-        let (dx, sums) = slabs.backward(&kept, dy, &parameters, &stats, [dx, dw || db], so_far)?;
+        let (dx, sums) = slabs.backward(&kept, dy, &parameters, &stats, [dx, dw || db], so_far.take())?;
         let Some(sums) = sums else { return Ok([dx, None, None]) };
         let sums = row_sums(&sums)?;
         Ok([dx, Some(cast(&sums.get(0)?, of)?), Some(cast(&sums.get(1)?, of)?)])
