@@ -21,7 +21,8 @@ use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use tunelab_ops as ops;
-use tunelab_ops::chosen::{Chosen, chosen};
+use tunelab_ops::chosen::Chosen;
+use tunelab_ops::conv2d::chosen;
 use tunelab_ops::replay::NO_GRAPHS;
 use work::Steps;
 

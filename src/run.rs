@@ -1,22 +1,26 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
-//! In: a plan and a folder. Out: the folder's files. `several` goes through the experiments of a
-//! command, `jobs` through several at once, each in a process of its own (`job`), `sources` finds and loads the photographs, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `class_images` and `base_images` make what runs share, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
+//! In: a plan and a folder. Out: the folder's files. `several` is the command, `room` what its
+//! experiments share and one after the other of them, `jobs` several at once, each in a process of its own (`job`), `outcome` what became of each, `sources` finds and loads the photographs, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
+//! finished run's are still the same, `experiment` is one run under way,
+//! `class_images` and `base_images` make what runs share, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
 //! `next` what to look at, `events` the event file for TensorBoard, `resample` draws again.
 
 mod base_images;
 mod class_images;
 mod events;
+mod experiment;
 mod inputs;
 mod job;
 mod jobs;
 mod metrics;
 mod next;
+mod outcome;
 mod phases;
 mod prepare;
 mod record;
 mod resample;
+mod room;
 mod run_inputs;
 mod several;
 mod sources;
@@ -27,32 +31,26 @@ pub use sources::pictures;
 pub use versions::versions;
 
 use crate::adapter;
-use crate::assets::Reach;
-use crate::config::Plan;
 use crate::device::{self, GpuUtilization};
 use crate::diffusion::NoiseSchedule;
 use crate::error::Result;
-use crate::interrupt::Interrupt;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::numbers::counted;
 use crate::pipeline::PromptEmbeds;
-
-use crate::progress::Progress;
 use crate::report::{curve, fidelity, grid};
 use crate::results::{
-    ElapsedSoFar, EventFile, ImageMetadata, LossLog, METRICS_CSV, MetricsRecord, RunDir, RunRecord, SampleSet, Timing,
-    TrainingSummary, memory_now_mib, peak_memory_mib, reset_peak_rss,
+    EventFile, ImageMetadata, LossLog, METRICS_CSV, MetricsRecord, RunRecord, SampleSet, Timing, TrainingSummary,
+    memory_now_mib, peak_memory_mib,
 };
 use crate::sample::ImageGenerator;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluation::Evaluation;
 use crate::train::trainer::Trainer;
 use base_images::BaseImages;
-use candle_core::Device;
+use experiment::Experiment;
 use run_inputs::RunInputs;
 use std::time::Instant;
-use tunelab_ops::memory::release_cached;
 use tunelab_ops::replay::NO_GRAPHS;
 
 /// What came of the training beside its files.
@@ -66,46 +64,7 @@ struct Trained {
     events: Option<EventFile>,
 }
 
-/// One experiment under way.
-struct Experiment<'a> {
-    plan: &'a Plan,
-    /// Why it is run, if it is a stand-in.
-    why: Option<&'a str>,
-    run: &'a RunDir,
-    device: &'a Device,
-    progress: &'a Progress,
-    interrupt: &'a Interrupt,
-    reach: &'a Reach,
-    /// When this process took it up, and what earlier ones have spent on it.
-    begun: Instant,
-    spent: ElapsedSoFar,
-}
-
-impl<'a> Experiment<'a> {
-    fn new(
-        plan: &'a Plan,
-        why: Option<&'a str>,
-        run: &'a RunDir,
-        device: &'a Device,
-        progress: &'a Progress,
-        interrupt: &'a Interrupt,
-        reach: &'a Reach,
-    ) -> Self {
-        release_cached();
-        reset_peak_rss();
-        Self {
-            plan,
-            why,
-            run,
-            device,
-            progress,
-            interrupt,
-            reach,
-            begun: Instant::now(),
-            spent: ElapsedSoFar::read(run),
-        }
-    }
-
+impl Experiment<'_> {
     /// From photographs to the record.
     fn run(&self) -> Result<()> {
         self.watched(|| self.all()).map_err(|error| self.with_what_is_kept(error))

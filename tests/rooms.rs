@@ -1,5 +1,7 @@
 //! The order of the rooms in the architecture page (`src/lib.rs`) is the order of dependence.
 
+mod circles;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

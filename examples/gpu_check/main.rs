@@ -20,7 +20,7 @@ use table::Table;
 use tunelab::cli::DeviceChoice;
 use tunelab::device;
 use tunelab::error::{Error, Result};
-use tunelab_ops::chosen::chosen;
+use tunelab_ops::conv2d::chosen;
 
 /// What is computed in f32 may differ from its reference by this share of the largest value.
 pub const F32: f64 = 1e-3;

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::command::total_steps;
 use super::pace::Paces;
+use super::steps::total_steps;
 use crate::config::Plan;
 use crate::config::files::Sweep;
 use crate::error::Result;

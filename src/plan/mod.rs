@@ -1,6 +1,6 @@
 //! What a plan trains and needs: parameters, memory, files.
 //!
-//! In: a plan. Out: counts and estimates, whether a card has the memory, how long it takes by finished runs (`pace`), and the
+//! In: a plan. Out: counts and estimates, steps, whether a card has the memory, how long it takes by finished runs (`pace`), and the
 //! commands `check` and `plan` (of a sweep: `listing`).
 
 pub mod command;
@@ -11,3 +11,4 @@ pub(crate) mod local;
 pub mod networks;
 mod pace;
 mod shapes;
+pub mod steps;

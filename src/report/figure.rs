@@ -6,6 +6,7 @@
 //! turns them into plotters' whole units.
 
 mod axis;
+mod canvas;
 mod heat;
 mod line;
 mod surface;
@@ -15,7 +16,7 @@ use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::data::{Rgb, reduce};
+use crate::data::Rgb;
 use crate::error::Result;
 
 use super::losses::Point;
@@ -25,11 +26,10 @@ pub use heat::{HeatCell, HeatMap, Labels};
 pub use line::{Curve, Marker};
 pub use surface::{PIXELS_PER_INCH, Surface};
 
+use canvas::{Canvas, MARGIN, WIDTH};
 use heat::HeatLayout;
-use surface::{INK, OVERSAMPLING, failed, register_font, text_width};
+use surface::{INK, failed, register_font, text_width};
 
-/// A column of most two-column papers.
-const WIDTH: f64 = 244.8;
 /// The height of one panel's plot, alone and with another.
 const ALONE: f64 = 128.0;
 const SHARED: f64 = 84.0;
@@ -50,8 +50,6 @@ const SAMPLE: f64 = 17.0;
 /// A marker there without its line.
 const MARK: f64 = 6.0;
 const TICK: f64 = 2.5;
-/// Beside the figure's outermost words.
-const MARGIN: f64 = 3.5;
 const GRID: RGBColor = RGBColor(226, 226, 226);
 
 /// An axis and what it shows.
@@ -96,39 +94,6 @@ impl Named {
     /// An axis with its words.
     pub fn new(name: impl Into<String>, axis: Axis) -> Self {
         Self { name: name.into(), axis }
-    }
-}
-
-/// What can be drawn as pixels and as SVG.
-trait Canvas {
-    /// The width and height in plotters' units.
-    fn size(&self, surface: Surface) -> (u32, u32);
-
-    /// Draws it on an area of that size.
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, surface: Surface) -> Result<()>;
-
-    fn to_image(&self) -> Result<Rgb> {
-        let (width, height) = self.size(Surface::Pixels);
-        let mut pixels = vec![255; 3 * width as usize * height as usize];
-        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        self.draw(&area, Surface::Pixels)?;
-        drop(area);
-        Ok(reduce(Rgb { width: width as usize, height: height as usize, pixels }, OVERSAMPLING as usize))
-    }
-
-    fn to_svg(&self) -> Result<String> {
-        let (width, height) = self.size(Surface::Svg);
-        let mut svg = String::new();
-        let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        self.draw(&area, Surface::Svg)?;
-        drop(area);
-        // plotters writes the number of units as the size, which would be CSS pixels.
-        let [across, down] = [width, height].map(|units| f64::from(units) / PIXELS_PER_INCH);
-        let (units, inches) = (
-            format!("width=\"{width}\" height=\"{height}\""),
-            format!("width=\"{across:.3}in\" height=\"{down:.3}in\""),
-        );
-        Ok(svg.replacen(&units, &inches, 1))
     }
 }
 

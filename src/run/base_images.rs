@@ -4,7 +4,7 @@
 //! bytes is in the name of the file that is kept, in the cache: model, types, schedule, every setting of sampling, and the text that the
 //! image carries. One that is damaged is drawn again.
 
-use super::Experiment;
+use super::experiment::Experiment;
 use super::prepare::CACHE_FOLDER;
 use crate::adapter;
 use crate::data::{self, Cache};

@@ -15,7 +15,7 @@
 //! With buckets they are drawn in the sizes that the instance images have, in proportion, each size in a
 //! folder of its own.
 
-use super::Experiment;
+use super::experiment::Experiment;
 use super::phases::CLASS_PICTURES;
 use crate::config::{DreamBooth, Dtype, Plan, Resolution, SampleParams};
 use crate::data::{self, Cache, Picture, Shapes};

@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Experiment;
+use super::experiment::Experiment;
 use crate::error::Result;
 use crate::results::{EventFile, RunRecord, SampleSet, TENSORBOARD};
 

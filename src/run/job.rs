@@ -4,7 +4,8 @@
 //! the run's folder, and on stdout a line that says what became of it ([`Told`]). Where stdin ends, the run stops at its next step,
 //! with a checkpoint: nothing goes on that nobody watches.
 
-use super::several::{IfTaken, Outcome, Room};
+use super::outcome::{IfTaken, Outcome};
+use super::room::Room;
 use crate::cli::output::print;
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::config::Plan;

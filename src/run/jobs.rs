@@ -6,7 +6,8 @@
 //! by themselves if it is killed.
 
 use super::job::{Order, Told};
-use super::several::{Chosen, IfTaken, Line, Outcome, Room, Waiting, failed_already};
+use super::outcome::{Chosen, IfTaken, Line, Outcome, Waiting, failed_already};
+use super::room::Room;
 use crate::cli::{DeviceChoice, RunArgs};
 use crate::config::Planned;
 use crate::device::Threads;

@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 
-use super::Experiment;
-use super::phases::MEASURING;
+use super::experiment::Experiment;
 use crate::assets::Reach;
 use crate::config::Plan;
 use crate::data::{Picture, load_image};
@@ -26,6 +25,9 @@ use crate::results::{
     BestStep, METRICS_CSV, MetricRecord, MetricsRecord, MetricsRow, NearestRecord, SampleSet, SetMetrics, metrics_csv,
     sample_name,
 };
+
+/// The title of the bar while images are measured.
+pub(super) const MEASURING: &str = "measuring";
 
 /// The remedy for what stands in the way of measuring.
 const WITHOUT: &str = "--set metrics.encoders=[] trains without measuring";

@@ -4,8 +4,8 @@
 //! In: the plan, the number of pictures, what is there already. Out: phases, with weights in forward
 //! passes of the UNet over one image of the training's size.
 
-use super::Experiment;
-use super::metrics::Judges;
+use super::experiment::Experiment;
+use super::metrics::{Judges, MEASURING};
 use super::sources::Loaded;
 use crate::adapter;
 use crate::config::{ClassPart, DreamBooth, Objective, SampleParams};
@@ -20,7 +20,6 @@ use crate::train::examples::{CLASS_LATENTS, LATENTS};
 use crate::train::items::Items;
 
 pub(super) const TRAINING: &str = "training";
-pub(super) const MEASURING: &str = "measuring";
 pub(super) const CLASS_PICTURES: &str = "class pictures";
 
 /// To latents: the VAE's encoder works on all pixels, and takes a little longer than the UNet.

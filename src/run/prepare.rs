@@ -4,10 +4,11 @@
 //! In: the experiment. Out: [`RunInputs`]. Text encoders that are not trained are dropped as soon
 //! as every text has its conditioning.
 
+use super::class_images;
+use super::experiment::Experiment;
 use super::metrics::Judges;
 use super::run_inputs::RunInputs;
 use super::sources::{self, Loaded, treatment};
-use super::{Experiment, class_images};
 use crate::adapter::{self, Method};
 use crate::assets;
 use crate::config::{Objective, Plan, local, unfit_sampling};

@@ -4,7 +4,7 @@
 //! In: what the run worked with and what it left. Out: [`RunRecord`], and the last line of an
 //! error.
 
-use super::Experiment;
+use super::experiment::Experiment;
 use super::run_inputs::RunInputs;
 use super::versions::versions;
 use crate::adapter;

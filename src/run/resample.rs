@@ -4,7 +4,7 @@
 //! In: the folder of a run whose training is done. Out: new samples and grid, and `run.json` with
 //! them and the new seconds. Training's own files stay as they are.
 
-use super::Experiment;
+use super::experiment::Experiment;
 use super::inputs::Inputs;
 use super::metrics::Judges;
 use super::sources;

@@ -16,7 +16,7 @@ use super::queue::Queued;
 use crate::config::Plan;
 use crate::error::{Result, Stop};
 use crate::numbers::{counted, duration, grouped};
-use crate::plan::command::total_steps;
+use crate::plan::steps::total_steps;
 use crate::results::{LOSS_CSV, PLAN_TOML, RunDir, RunProgressRecord, RunState, run_folder};
 use crate::train::checkpoint::Checkpoint;
 

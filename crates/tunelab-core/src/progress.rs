@@ -20,7 +20,6 @@ use std::time::Duration;
 use indicatif::MultiProgress;
 
 pub use bar::Bar;
-use bar::Unit;
 pub use estimate::{Phase, RunProgress, Work};
 pub use jobs::JobsBar;
 pub use whole::{Ended, Snapshot, WholeRun};
@@ -82,17 +81,6 @@ impl Progress {
             Mode::Hidden(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             _ => Vec::new(),
         }
-    }
-
-    /// A bar that counts `total` units of work, such as steps. While a run is under way it is a
-    /// phase of that run's own bar.
-    pub fn bar(&self, title: &str, total: u64) -> Bar {
-        self.phase(title, total).unwrap_or_else(|| Bar::start(&self.mode, title, total, Unit::Steps))
-    }
-
-    /// A bar that counts bytes.
-    pub fn bytes(&self, title: &str, total: u64) -> Bar {
-        Bar::start(&self.mode, title, total, Unit::Bytes)
     }
 
     /// Prints one line to stderr without tearing a bar.

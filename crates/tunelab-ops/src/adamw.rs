@@ -6,17 +6,15 @@
 //! p ← p (1 - lr · wd); m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²;
 //! p ← p - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε), with t counted from 1.
 
-pub(crate) mod moments;
-
 use crate::cpu::host;
 use crate::cpu::vector_math::sum_of;
 #[cfg(feature = "cuda")]
 use crate::cuda;
+pub use crate::moments::{Clipped, Moments, Trained};
 use crate::shapes::AdamWConstants;
 pub use crate::shapes::AdamWStep;
 use crate::simd::vectorize;
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
-pub use moments::{Moments, Trained};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,24 +23,6 @@ pub const CLIP_EPSILON: f64 = 1e-6;
 
 /// Values that one task works on.
 const TASK: usize = 1 << 15;
-
-/// What a clipped step has seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Clipped {
-    /// The norm of the gradients before they were scaled down; not a number where a scalar is not
-    /// finite.
-    pub norm: f64,
-    /// The scalars' values.
-    pub scalars: Vec<f64>,
-}
-
-impl Clipped {
-    /// A step of gradients with this norm, beside these scalars.
-    pub fn new(norm: f64, scalars: Vec<f64>) -> Self {
-        let finite = scalars.iter().all(|v| v.is_finite());
-        Self { norm: if finite { norm } else { f64::NAN }, scalars }
-    }
-}
 
 /// One step for all tensors, whose gradients, after they were multiplied with the step's
 /// `gradient_scale`, are scaled down to the global norm `max_norm`. Returns their norm before that,

@@ -1,10 +1,7 @@
 //! What cuDNN computes convolutions with: a step that is slow may have one that fell back.
 //!
-//! In: a device. Out: a row for each shape and direction.
+//! In: a shape and a direction. Out: a row of each. [`conv2d::chosen`](crate::conv2d::chosen) gives those of a device.
 
-#[cfg(feature = "cuda")]
-use crate::cuda;
-use candle_core::Device;
 use serde::Serialize;
 use std::fmt;
 
@@ -30,18 +27,6 @@ pub struct Chosen {
     pub workspace_mib: f64,
     /// What spoke against those that cuDNN thinks are faster.
     pub passed_over: Vec<String>,
-}
-
-/// The algorithms of all convolutions that this thread has computed on a CUDA card, in the order of
-/// their shapes. Nothing on another device.
-pub fn chosen(device: &Device) -> Vec<Chosen> {
-    #[cfg(feature = "cuda")]
-    if let Ok(card) = device.as_cuda_device() {
-        return cuda::conv2d::chosen(card);
-    }
-    #[cfg(not(feature = "cuda"))]
-    let _ = device;
-    Vec::new()
 }
 
 impl fmt::Display for Chosen {

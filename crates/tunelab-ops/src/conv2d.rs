@@ -14,6 +14,7 @@ mod im2col;
 mod implicit_gemm;
 mod winograd;
 
+use crate::chosen::Chosen;
 use crate::cpu::host;
 use crate::cpu::uninit_output::fill_uninit;
 use crate::cpu::vector_math::sum_of;
@@ -25,7 +26,7 @@ use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::simd::isa::{Isa, few_registers};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use direct_3x3::Direction;
 use half::bf16;
 use rayon::prelude::*;
@@ -286,6 +287,18 @@ fn backward_bias(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
         sum as f32
     };
     host::tensor((0..g.o).into_par_iter().map(sum).collect(), g.o)
+}
+
+/// The algorithms of all convolutions that this thread has computed on a CUDA card, in the order of
+/// their shapes. Nothing on another device.
+pub fn chosen(device: &Device) -> Vec<Chosen> {
+    #[cfg(feature = "cuda")]
+    if let Ok(card) = device.as_cuda_device() {
+        return cuda::conv2d::chosen(card);
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = device;
+    Vec::new()
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@
 //! | `cpu` | host tensors as slices, memory for results, buffers, scalar functions, prefetching |
 //! | `gemm` | products in f32: the crate's, and our own with packing and micro-kernel |
 //! | `gemm_bf16` | products in bf16 with sums in f32: tile registers or vectors |
-//! | `conv2d`, `attention`, `linear`, `adamw` | the bodies of these operations |
+//! | `conv2d`, `attention`, `linear` | the bodies of these operations |
+//! | `moments` | what AdamW keeps of a tensor; imports nothing of ours |
 //! | `cuda` | the bodies on CUDA cards, and CUDA graphs |
 //! | [`weight`] | a weight in f32 or bf16, and what is computed with it |
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |
@@ -84,6 +85,7 @@ pub mod linear;
 mod mean_of_pairs;
 mod mean_squares;
 pub mod memory;
+mod moments;
 mod pseudo_huber;
 pub mod replay;
 mod rounded;

@@ -7,8 +7,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::canvas::{Canvas, MARGIN, WIDTH};
 use super::surface::{INK, Surface, failed, register_font, text_width};
-use super::{Canvas, MARGIN, WIDTH};
 use crate::error::Result;
 
 /// viridis at equal distances.

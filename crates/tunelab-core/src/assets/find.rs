@@ -7,10 +7,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::packs::{self, Chosen, Files};
+use super::data_files::{DataFiles, told};
+use super::data_folder::DataFolder;
+use super::pack_kind::is_pack;
 use super::settings::{HubSettings, Hubs};
+use super::wanted::names_in;
 use super::web::Tried;
-use super::{hub, local, modelscope, native, pictures, single_file};
+use super::{hub, local, modelscope, packs, pictures, single_file};
 use crate::config::{FileSource, Selection, Source, has_pack_ending};
 use crate::data::has_image_ending;
 use crate::error::{Error, Result};
@@ -28,47 +31,6 @@ pub fn find_model(source: &Source, progress: &Progress) -> Result<ModelFiles> {
 /// Finds a part of a data set as a folder, fetching and unpacking what is not there; settings from the environment.
 pub fn find_dataset(source: &Source, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
     Hubs::from_env().find_dataset(source, selection, progress)
-}
-
-/// A folder of images, and what of the selection is still to be chosen in it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DataFolder {
-    /// The folder.
-    pub root: PathBuf,
-    /// For [`load_captioned`](crate::data::load_captioned).
-    pub selection: Selection,
-    /// What its images are rows or samples of, in their order; `None`: they were files.
-    pub numbered: Option<String>,
-}
-
-/// The files of a data set on this machine.
-pub(super) struct DataFiles {
-    /// Where they lie.
-    pub dir: PathBuf,
-    /// Their names in it.
-    pub names: Vec<String>,
-    /// Where they may be unpacked.
-    pub roots: Vec<PathBuf>,
-    /// The one that is a table of the others, where it is called otherwise than such tables are.
-    pub table: Option<String>,
-}
-
-impl DataFiles {
-    /// Of names in a folder.
-    pub(super) fn new(dir: PathBuf, names: Vec<String>, roots: Vec<PathBuf>) -> Self {
-        Self { table: native::table_among(&names), dir, names, roots }
-    }
-
-    /// As a folder of images.
-    fn folder(self, selection: &Selection, progress: &Progress) -> Result<DataFolder> {
-        let Self { dir, names, roots, table } = self;
-        let is_packed = names.iter().any(|name| packs::is_pack(name));
-        if !is_packed && table.is_none() {
-            return Ok(DataFolder { root: dir, selection: selection.clone(), numbered: None });
-        }
-        let files = Files { dir: &dir, names: &names, table: table.as_deref() };
-        packs::unpack(&files, selection, &roots, progress)
-    }
 }
 
 /// One hub's way to find something: repository, revision, settings, progress.
@@ -181,8 +143,8 @@ fn here(path: &Path, selection: &Selection, progress: &Progress) -> Result<DataF
         return Err(Error::input(format!("{}: {what}", path.display()))
             .hint("give a folder of pictures under `[dataset] path`"));
     }
-    let names = pictures::names_in(path);
-    let packed: Vec<&String> = names.iter().filter(|name| packs::is_pack(name)).collect();
+    let names = names_in(path);
+    let packed: Vec<&String> = names.iter().filter(|name| is_pack(name)).collect();
     // Who has images in a folder means them; shards as the hub has them may lie beside a preview.
     let has_images = names.iter().any(|name| !name.contains('/') && has_image_ending(name));
     if packed.is_empty() || has_images && !packed.iter().any(|name| name.contains("-of-")) {
@@ -190,10 +152,4 @@ fn here(path: &Path, selection: &Selection, progress: &Progress) -> Result<DataF
     }
     let names = told(pictures::choose(&names, selection, &path.display().to_string())?, progress);
     Ok(DataFiles::new(path.to_owned(), names, Vec::new()))
-}
-
-/// The names, once what was passed over is told.
-pub(super) fn told(chosen: Chosen, progress: &Progress) -> Vec<String> {
-    chosen.notes.iter().for_each(|note| progress.warn(note));
-    chosen.names
 }

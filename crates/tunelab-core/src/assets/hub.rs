@@ -15,10 +15,11 @@ use serde::Deserialize;
 use ureq::Body;
 use ureq::http::Response;
 
+use super::data_files::{DataFiles, told};
 use super::download::{Wanted, fetch};
-use super::find::{DataFiles, told};
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;
+use super::wanted::{has_any, names_in};
 use super::web::{Failed, Tried, Web, encode};
 use super::{local, own, packs, pictures};
 use crate::config::Selection;
@@ -60,7 +61,7 @@ pub(super) fn find_dataset(
             names
         } else {
             progress.warn(format!("{}: these files are taken as they are: {}", dir.display(), settings.silence()));
-            told(pictures::choose(&pictures::names_in(&dir), selection, repo)?, progress)
+            told(pictures::choose(&names_in(&dir), selection, repo)?, progress)
         };
         return Ok(DataFiles::new(dir, names, roots));
     }
@@ -163,7 +164,7 @@ impl<'a> Remote<'a> {
     fn cached_dataset(&self, selection: &Selection) -> Option<(PathBuf, Option<Vec<String>>)> {
         let dir = self.cached()?;
         let names = pictures::complete(&self.lists(&dir, selection), &dir);
-        let is_taken = names.is_some() || self.settings.offline.is_some() && pictures::has_any(&dir);
+        let is_taken = names.is_some() || self.settings.offline.is_some() && has_any(&dir);
         is_taken.then_some((dir, names))
     }
 

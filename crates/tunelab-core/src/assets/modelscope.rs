@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::data_files::{DataFiles, told};
 use super::download::{Wanted, fetch};
-use super::find::{DataFiles, told};
 use super::hub::check_name;
 use super::layout::{self, stays_inside};
 use super::settings::HubSettings;

@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::layout::stays_inside;
-use super::packs::is_pack;
-use super::pictures::is_table as is_usual_table;
+use super::pack_kind::is_pack;
+use super::wanted::is_table as is_usual_table;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::numbers::listed;

@@ -31,6 +31,7 @@ mod encoding;
 mod foreign;
 mod older;
 mod overlay;
+mod place;
 mod problem;
 mod reader;
 mod section;
@@ -48,6 +49,7 @@ use crate::error::{Error, Result};
 pub(crate) use encoding::{NotUtf8, decode};
 pub(crate) use foreign::is_settings;
 use overlay::Rivals;
+pub(crate) use place::{Place, Text};
 pub(crate) use problem::{Problem, report};
 pub(crate) use reader::Reader;
 pub use reader::similar;
@@ -55,7 +57,7 @@ pub use section::NOT_SAFETENSORS;
 pub(crate) use section::{Section, is_repository};
 use stand_in::Trees;
 use sweep::{Combination, Combinations};
-pub(crate) use tree::{Entry, Place, Table, Text, Value};
+pub(crate) use tree::{Entry, Table, Value};
 use variants::Variant;
 
 /// Experiments are small; a larger file is something else (weights, a log) that was named by

@@ -25,15 +25,6 @@ settings! {
 /// The split that is meant where none is named.
 const TRAIN: &str = "train";
 
-/// How the names of files end in which images are packed, in any case.
-pub const PACK_ENDINGS: [&str; 5] = [".parquet", ".tar", ".tar.gz", ".tgz", ".zip"];
-
-/// Whether a file's name says that images are packed in it.
-pub fn has_pack_ending(name: &str) -> bool {
-    let name = name.to_lowercase();
-    PACK_ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
 /// The keys, as they stand in a table.
 pub(super) const KEYS: [&str; 5] = ["split", "subset", "image_column", "caption_column", "max_samples"];
 

@@ -24,8 +24,16 @@ pub(super) const METADATA_JSON: &str = "metadata.json";
 /// The one of them that has columns.
 pub(super) const METADATA_CSV: &str = "metadata.csv";
 
+/// How the names of masks end.
+pub(super) const MASK_ENDING: &str = ".mask.png";
+
 /// Folders below this depth are not entered.
 const MAX_DEPTH: usize = 16;
+
+/// Whether a file is named as a mask.
+pub fn is_named_mask(name: &str) -> bool {
+    name.to_lowercase().ends_with(MASK_ENDING)
+}
 
 /// What a folder holds, relative to it, each list in byte order.
 #[derive(Debug, Default)]

@@ -4,19 +4,11 @@
 //! channel, if anything in it is transparent. Out: a [`Mask`], resized and cropped as its image, and averaged down to latents (as kohya's sd-scripts: their mode
 //! "area"). A mask that is black all over is an error: nothing would be learned from its image.
 
-use super::dataset::Picture;
 use super::image::{Rgb, decode_with_alpha, read_picture};
+use super::picture::Picture;
 use super::shapes::Cut;
 use super::transform::flip;
 use crate::error::{Error, Result};
-
-/// How the names of masks end.
-pub(super) const MASK_ENDING: &str = ".mask.png";
-
-/// Whether a file is named as a mask.
-pub fn is_named_mask(name: &str) -> bool {
-    name.to_lowercase().ends_with(MASK_ENDING)
-}
 
 /// A mask, resized with its image; grey.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ mod limits;
 mod mask;
 mod name;
 mod orientation;
+mod picture;
 mod quotes;
 mod resize;
 mod shapes;
@@ -30,15 +31,17 @@ mod wording;
 
 pub use buckets::{BucketSet, shared_out};
 pub use cache::Cache;
-pub use dataset::{Picture, load_captioned, load_dataset, load_pictures};
+pub use dataset::{load_captioned, load_dataset, load_pictures};
 pub use epochs::{Epochs, batch_count, batches, bucket_batches};
-pub use folder::{IMAGE_ENDINGS, has_image_ending};
+pub use folder::{IMAGE_ENDINGS, has_image_ending, is_named_mask};
 pub use image::{Rgb, load_image};
-pub use mask::{Mask, is_named_mask};
+pub use mask::Mask;
 pub use name::{shortened, slashed};
+pub use orientation::image_size;
+pub use picture::Picture;
 pub use resize::{reduce, resize_short_side, resize_short_side_bicubic, resize_to, short_side_sides};
 pub use shapes::{Cut, Shapes, fit};
-pub use survey::{image_size, image_sizes};
+pub use survey::image_sizes;
 pub use transform::{
     center_corner, center_crop, center_crop_floor, crop, flip, from_tensor, random_corner, random_crop, to_tensor,
 };

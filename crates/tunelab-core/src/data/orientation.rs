@@ -1,4 +1,4 @@
-//! Which way up a picture is stored.
+//! Which way up a picture is stored, and how large it is upright.
 //!
 //! In: a file's bytes and format. Out: the turn that sets it upright, found where Pillow's `exif_transpose` finds it: EXIF in the
 //! format's own place, in PNG else the text chunk `Raw profile type exif`; and only where EXIF says nothing of it,
@@ -6,9 +6,10 @@
 //! not lose a good picture.
 
 use std::borrow::Cow;
+use std::io::Cursor;
 
-use image::ImageFormat;
 use image::metadata::Orientation;
+use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use super::jpeg::{APP1, SOS, segments};
 
@@ -22,6 +23,21 @@ struct Metadata<'a> {
     /// PNG only: EXIF as hexadecimal text, as `ImageMagick` writes it.
     raw_profile: Option<Cow<'a, [u8]>>,
     xmp: Option<Cow<'a, [u8]>>,
+}
+
+/// Height and width of an upright image, by what its file's header claims.
+pub fn image_size(bytes: &[u8]) -> Option<[usize; 2]> {
+    let format = image::guess_format(bytes).ok()?;
+    let (width, height) = if format == ImageFormat::Jpeg {
+        let mut decoder = jpeg_decoder::Decoder::new(bytes);
+        decoder.read_info().ok()?;
+        let info = decoder.info()?;
+        (u32::from(info.width), u32::from(info.height))
+    } else {
+        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().ok()?.dimensions()
+    };
+    let [height, width] = [height as usize, width as usize];
+    Some(if turns(orientation(format, bytes)) { [width, height] } else { [height, width] })
 }
 
 /// The turn that sets the picture upright.

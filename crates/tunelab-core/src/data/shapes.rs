@@ -5,8 +5,8 @@
 //! kohya's sd-scripts do (rounded to nearest), the centre as everywhere (half of an odd rest to the even number).
 
 use super::buckets::{BucketSet, nearest_shape};
-use super::dataset::Picture;
 use super::image::Rgb;
+use super::picture::Picture;
 use super::resize::{resize_to, short_side_sides};
 use super::transform::{center_corner, crop};
 use crate::config::Dataset;

@@ -10,8 +10,7 @@ use image::ImageFormat;
 
 use super::jpeg;
 use super::limits::check_size;
-use super::orientation::png_chunks;
-use super::survey::image_size;
+use super::orientation::{image_size, png_chunks};
 
 /// Width and height of the upright image in a file that is whole.
 pub(super) fn whole_size(bytes: &[u8]) -> Option<(usize, usize)> {

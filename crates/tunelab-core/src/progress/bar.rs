@@ -40,6 +40,19 @@ enum Kind {
     },
 }
 
+impl Progress {
+    /// A bar that counts `total` units of work, such as steps. While a run is under way it is a
+    /// phase of that run's own bar.
+    pub fn bar(&self, title: &str, total: u64) -> Bar {
+        self.phase(title, total).unwrap_or_else(|| Bar::start(&self.mode, title, total, Unit::Steps))
+    }
+
+    /// A bar that counts bytes.
+    pub fn bytes(&self, title: &str, total: u64) -> Bar {
+        Bar::start(&self.mode, title, total, Unit::Bytes)
+    }
+}
+
 impl Bar {
     /// Begins a piece of work that stands alone.
     pub(super) fn start(mode: &Mode, title: &str, total: u64, unit: Unit) -> Self {

@@ -6,18 +6,20 @@
 //! a random crop the VAE runs in every step. Each picture has the size of its bucket; those of a batch
 //! have one.
 
-use super::latents::{self, encode};
+use super::latents::{self, Latents, encode};
+use super::planned::Planned;
 use crate::config::Dataset;
-use crate::data::{self, Cache, Cut, Mask, Picture, Rgb, Shapes, Wordings};
+use crate::data::{self, Cut, Mask, Picture, Shapes, Wordings};
 use crate::error::{Error, Result};
-use crate::interrupt::Interrupt;
 use crate::model::unet::TimeIds;
 use crate::model::vae::{LatentDistribution, Vae};
-use crate::progress::Progress;
 use crate::random::Generator;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
+
+pub use super::latents::{CLASS_LATENTS, LATENTS};
+pub use super::planned::{Role, Sources, Treatment};
 
 /// All pictures with their captions, ready for training.
 pub struct Examples {
@@ -34,15 +36,6 @@ pub struct Examples {
     device: Device,
 }
 
-/// Which half of a DreamBooth batch the pictures make; also names their streams of randomness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The subject.
-    Instance,
-    /// Any member of the class.
-    Class,
-}
-
 struct Example {
     latents: Latents,
     wordings: Wordings,
@@ -54,40 +47,6 @@ struct Example {
     cut: Cut,
     /// Where its loss counts, if it has a mask and the loss is masked.
     mask: Option<Mask>,
-}
-
-/// Where the latents of one picture come from.
-pub(super) enum Latents {
-    /// The centre crop's, and its mirror image's if flips are wanted.
-    Cached(Vec<LatentDistribution>),
-    /// Resized; every step crops and encodes it.
-    Live(Rgb),
-}
-
-/// How the pictures of one source are treated.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Treatment {
-    /// Crop the middle; false: a random crop in every step.
-    pub center_crop: bool,
-    /// Mirror every second picture, at random.
-    pub random_flip: bool,
-    /// What their loss is multiplied by.
-    pub weight: f64,
-}
-
-impl Treatment {
-    /// That of a data set's one folder.
-    pub fn of(dataset: &Dataset) -> Self {
-        Self { center_crop: dataset.center_crop, random_flip: dataset.random_flip, weight: 1.0 }
-    }
-}
-
-/// A picture, how it is cut, how its source is treated and which one that is.
-pub(super) struct Planned<'a> {
-    pub(super) picture: &'a Picture,
-    pub(super) cut: Cut,
-    pub(super) how: Treatment,
-    source: usize,
 }
 
 /// What a step learns from.
@@ -105,27 +64,6 @@ pub struct Batch {
     pub sources: Vec<usize>,
     /// What each value of the latents counts in the loss, [B, 1, H/8, W/8], where the loss is masked.
     pub loss_mask: Option<Tensor>,
-}
-
-/// The bars' titles while pictures become latents.
-pub const LATENTS: &str = "latents";
-/// As [`LATENTS`], of class images.
-pub const CLASS_LATENTS: &str = "class latents";
-
-/// What examples are made from.
-pub struct Sources<'a> {
-    /// Pictures to latents.
-    pub vae: &'a Vae,
-    /// SHA-256 of the VAE's weights and configuration.
-    pub vae_hash: &'a str,
-    /// Where latents are kept between runs.
-    pub cache: &'a Cache,
-    /// Where to compute.
-    pub device: &'a Device,
-    /// For the bar.
-    pub progress: &'a Progress,
-    /// Looked at before every picture.
-    pub interrupt: &'a Interrupt,
 }
 
 impl Batch {

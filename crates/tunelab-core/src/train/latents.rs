@@ -3,7 +3,7 @@
 //! In: pictures and how each is cut. Out: for each the distribution of its centre crop and of that one's mirror image; a picture
 //! is read only if the cache lacks something of it.
 
-use super::examples::{CLASS_LATENTS, LATENTS, Latents, Planned, Role, Sources};
+use super::planned::{Planned, Role, Sources};
 use crate::data::{self, Cache, Rgb};
 use crate::device;
 use crate::error::{Error, Kind, Result};
@@ -19,6 +19,19 @@ const CACHE_VERSION: &str = "4";
 
 /// Pictures that are read at once, before the VAE sees the first of them.
 const AHEAD: usize = 8;
+
+/// The bars' titles while pictures become latents.
+pub const LATENTS: &str = "latents";
+/// As [`LATENTS`], of class images.
+pub const CLASS_LATENTS: &str = "class latents";
+
+/// Where the latents of one picture come from.
+pub(super) enum Latents {
+    /// The centre crop's, and its mirror image's if flips are wanted.
+    Cached(Vec<LatentDistribution>),
+    /// Resized; every step crops and encodes it.
+    Live(Rgb),
+}
 
 /// The VAE's view of an RGB image.
 pub(super) fn encode(image: &Rgb, vae: &Vae, device: &Device) -> Result<LatentDistribution> {

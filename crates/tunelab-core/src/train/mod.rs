@@ -16,6 +16,7 @@ mod masked;
 pub mod objective;
 pub mod optimizer;
 pub mod pass;
+mod planned;
 pub mod scaler;
 pub mod texts;
 pub mod trainer;

@@ -5,9 +5,8 @@
 //! In: trained tensors of one card, their gradients and moments, and scalars. Out: both changed in
 //! place, the norm and the scalars' values.
 
-use crate::adamw::Clipped;
-use crate::adamw::moments::Trained;
 use crate::cuda::{Fresh, Source, blocks, cast, device, launch, pointer, source, typed};
+use crate::moments::{Clipped, Trained};
 use crate::shapes::{AdamWConstants, AdamWStep};
 use candle_core::{DType, Result, Tensor, bail};
 use std::cell::RefCell;

@@ -6,7 +6,7 @@
 //! x and y are of one type, f32 or shorter; a weight and a bias may also be f32 beside shorter
 //! ones. All sums are f32, and f32 is not shortened to TF32 unless the card is told to, which cuDNN
 //! by itself would do. For each shape the descriptors are made and the algorithm is chosen once,
-//! when it is first computed ([`algorithm`](crate::cuda::algorithm)); [`chosen`] tells of it.
+//! when it is first computed ([`algorithm`](crate::cuda::algorithm)); [`chosen()`] tells of it.
 
 use crate::chosen::Chosen;
 use crate::cuda::algorithm::{Arithmetic, Choice, Direction, Most, choose, named, small};
@@ -193,7 +193,7 @@ fn with_known<T>(card: &CudaDevice, key: Key, f: impl FnOnce(&mut Known) -> Resu
     })
 }
 
-/// See [`chosen`](crate::chosen::chosen).
+/// See [`conv2d::chosen`](crate::conv2d::chosen).
 pub(crate) fn chosen(card: &CudaDevice) -> Vec<Chosen> {
     let mut all = Vec::new();
     KNOWN.with_borrow(|cards| {

@@ -15,9 +15,9 @@ use zip::result::ZipError;
 
 use super::members::{Members, Target};
 use super::splits::is_split;
-use super::{damaged, is_compressed, tar_bytes};
 use crate::assets::layout::stays_inside;
-use crate::assets::pictures::is_wanted;
+use crate::assets::pack_kind::damaged;
+use crate::assets::wanted::is_wanted;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -146,6 +146,20 @@ fn members(file: &Path, selection: &Selection, how: (&str, usize)) -> Result<Mem
     };
     Members::of(&names.map_err(|e| damaged(file, e))?, selection, how)
         .map_err(|(what, hint)| Error::input(format!("{}: {what}", file.display())).hint(hint))
+}
+
+/// Whether a tar archive is compressed, by its name.
+fn is_compressed(file: &Path) -> bool {
+    file.to_string_lossy().to_lowercase().ends_with("gz")
+}
+
+/// A tar archive's bytes, unpacked where it is compressed.
+fn tar_bytes(file: &Path) -> Result<Box<dyn Read>> {
+    let open = io::BufReader::with_capacity(1 << 20, File::open(file)?);
+    if is_compressed(file) {
+        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(open)));
+    }
+    Ok(Box::new(open))
 }
 
 fn tar_names<R: Read>(entries: io::Result<Entries<R>>) -> io::Result<Vec<String>> {

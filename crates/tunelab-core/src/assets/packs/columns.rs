@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::schema::types::{Type, TypePtr};
 
+use crate::assets::pack_kind::damaged;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::numbers::listed;
@@ -42,7 +43,7 @@ impl Columns {
         let caption = caption(root, selection.caption_column.as_deref(), file)?;
         let fields = vec![Some(pixels(&image, file)?), caption.clone()].into_iter().flatten().collect();
         let projection =
-            Type::group_type_builder(root.name()).with_fields(fields).build().map_err(|e| super::damaged(file, e))?;
+            Type::group_type_builder(root.name()).with_fields(fields).build().map_err(|e| damaged(file, e))?;
         Ok(Self { image: image.name().to_owned(), caption: caption.map(|c| c.name().to_owned()), projection })
     }
 }
@@ -145,5 +146,5 @@ fn pixels(image: &TypePtr, file: &Path) -> Result<TypePtr> {
     let fields = image.get_fields().iter().filter(wanted).cloned().collect();
     let info = image.get_basic_info();
     let built = Type::group_type_builder(image.name()).with_repetition(info.repetition()).with_fields(fields).build();
-    Ok(Arc::new(built.map_err(|e| super::damaged(file, e))?))
+    Ok(Arc::new(built.map_err(|e| damaged(file, e))?))
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::splits::is_split;
 use crate::assets::layout::stays_inside;
-use crate::assets::pictures::{is_table, is_wanted};
+use crate::assets::wanted::{is_table, is_wanted};
 use crate::config::Selection;
 use crate::data::{has_image_ending, is_named_mask};
 use crate::numbers::listed;

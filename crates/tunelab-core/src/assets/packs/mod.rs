@@ -11,17 +11,16 @@ mod parquet;
 mod samples;
 mod splits;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use fs_err::File;
-
 pub(super) use splits::{Chosen, choose};
 
-use super::find::DataFolder;
-use super::pictures;
-use crate::config::{Selection, has_pack_ending};
+use super::data_folder::DataFolder;
+use super::pack_kind::Kind;
+use super::wanted::has_any;
+use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::interrupt;
@@ -40,38 +39,6 @@ const NOTE: &str = ".tunelab-note";
 
 /// Digits of the hash in a folder's name.
 const DIGITS: usize = 16;
-
-/// What a file is, by the end of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Parquet,
-    Tar,
-    Zip,
-}
-
-impl Kind {
-    fn ending(self) -> &'static str {
-        match self {
-            Self::Parquet => ".parquet",
-            Self::Tar => ".tar",
-            Self::Zip => ".zip",
-        }
-    }
-
-    /// `None`: nothing that is opened here.
-    fn of(name: &str) -> Option<Self> {
-        let lower = name.to_lowercase();
-        let ends = |kind: Self| lower.ends_with(kind.ending());
-        // The other endings are those of compressed tars.
-        let kind = [Self::Parquet, Self::Zip].into_iter().find(|kind| ends(*kind)).unwrap_or(Self::Tar);
-        has_pack_ending(name).then_some(kind)
-    }
-}
-
-/// Whether a file is one that is unpacked; hidden ones are not, nor what lies in hidden folders.
-pub(super) fn is_pack(name: &str) -> bool {
-    Kind::of(name).is_some() && !name.split('/').any(|part| part.starts_with('.') || part.starts_with("__"))
-}
 
 /// How many images a file holds; `None`: this is known only where it is unpacked.
 fn count(file: &Path, selection: &Selection) -> Result<Option<usize>> {
@@ -248,7 +215,7 @@ fn read(files: &Files, selection: &Selection, folder: &Path, progress: &Progress
     }
     let count = samples.finish()?;
     bar.finish();
-    if count == 0 && !pictures::has_any(folder) {
+    if count == 0 && !has_any(folder) {
         return Err(Error::input(format!("{}: there is no image in it", files.shown())));
     }
     Ok(())
@@ -290,24 +257,4 @@ fn identity(there: &std::fs::Metadata) -> String {
 #[cfg(not(unix))]
 fn identity(_: &std::fs::Metadata) -> &'static str {
     ""
-}
-
-/// A damaged file, or one that is not what its name says.
-fn damaged(file: &Path, why: impl std::fmt::Display) -> Error {
-    Error::input(format!("{}: cannot be read: {why}", file.display()))
-        .hint("download or make it again; other programs that open it can show whether it is whole")
-}
-
-/// Whether a tar archive is compressed, by its name.
-fn is_compressed(file: &Path) -> bool {
-    file.to_string_lossy().to_lowercase().ends_with("gz")
-}
-
-/// A tar archive's bytes, unpacked where it is compressed.
-fn tar_bytes(file: &Path) -> Result<Box<dyn Read>> {
-    let open = io::BufReader::with_capacity(1 << 20, File::open(file)?);
-    if is_compressed(file) {
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(open)));
-    }
-    Ok(Box::new(open))
 }

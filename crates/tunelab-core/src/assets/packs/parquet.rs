@@ -12,9 +12,9 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 
 use super::columns::{BYTES, Columns, PATH, text_names};
-use super::damaged;
 use super::samples::{Sample, Samples};
 use crate::assets::layout::stays_inside;
+use crate::assets::pack_kind::damaged;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 

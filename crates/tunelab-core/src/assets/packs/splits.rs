@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Kind;
-use crate::assets::pictures::is_table;
+use crate::assets::pack_kind::{Kind, is_pack};
+use crate::assets::wanted::is_table;
 use crate::config::Selection;
 use crate::error::{Error, Result};
 use crate::numbers::listed;
@@ -36,7 +36,7 @@ pub(in crate::assets) struct Chosen {
 /// # Errors
 /// No file is of the split or the subset, several data sets have files of it, or shards are missing.
 pub(in crate::assets) fn choose(names: &BTreeSet<String>, selection: &Selection, place: &str) -> Result<Chosen> {
-    let packs: Vec<&String> = names.iter().filter(|name| super::is_pack(name)).collect();
+    let packs: Vec<&String> = names.iter().filter(|name| is_pack(name)).collect();
     let Some(kind) = kind(&packs) else { return Ok(Chosen::default()) };
     let (packs, others): (Vec<&String>, Vec<&String>) =
         packs.into_iter().partition(|name| Kind::of(name) == Some(kind));

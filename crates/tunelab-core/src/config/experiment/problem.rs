@@ -4,7 +4,7 @@
 //! In: problems with their places. Out: one [`Error`] that lists them all, in the order in which
 //! they stand.
 
-use super::{Place, Text};
+use super::place::{Place, Text};
 use crate::error::Error;
 
 /// What is wrong, where, and a word beside the caret that helps.

@@ -6,12 +6,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Experiment, Place, Problem, Section, Table, Value};
+use super::{Experiment, Problem, Table, Value};
 
 /// Collects what was asked and what was wrong while an experiment is read.
 pub(crate) struct Reader<'a> {
     pub experiment: &'a Experiment,
-    root: &'a Table,
+    pub(super) root: &'a Table,
     problems: RefCell<Vec<Problem>>,
     /// Keys by section ("" is the top level), in the order of asking.
     asked: RefCell<BTreeMap<String, Vec<String>>>,
@@ -24,11 +24,6 @@ impl<'a> Reader<'a> {
     pub fn new(experiment: &'a Experiment, root: &'a Table) -> Self {
         let (problems, asked, unknown) = <_>::default();
         Self { experiment, root, problems, asked, unknown }
-    }
-
-    /// The top level.
-    pub fn root(&self) -> Section<'_> {
-        Section::new(self, String::new(), Place::file(), Some(self.root))
     }
 
     /// Everything that was wrong, unknown keys included.

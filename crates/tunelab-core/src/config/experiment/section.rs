@@ -55,8 +55,15 @@ pub(crate) struct Section<'a> {
     broken: bool,
 }
 
+impl Reader<'_> {
+    /// The top level.
+    pub fn root(&self) -> Section<'_> {
+        Section::new(self, String::new(), Place::file(), Some(self.root))
+    }
+}
+
 impl<'a> Section<'a> {
-    pub(super) fn new(reader: &'a Reader<'a>, path: String, at: Place, table: Option<&'a Table>) -> Self {
+    fn new(reader: &'a Reader<'a>, path: String, at: Place, table: Option<&'a Table>) -> Self {
         reader.accept(&path, &[]);
         Self { reader, path, at, table, broken: false }
     }

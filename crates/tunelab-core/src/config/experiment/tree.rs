@@ -3,42 +3,12 @@
 //! In: texts. Out: tables whose entries know where they stand, or what is wrong with the text.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Problem;
-
-/// A text that values were read from: the file, or one `--set` argument.
-#[derive(Debug)]
-pub(crate) struct Text {
-    pub title: String,
-    pub text: String,
-}
-
-/// A stretch of one text; without a range, the text as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    /// 0 is the file, n the n-th `--set`.
-    pub text: usize,
-    pub range: Option<(usize, usize)>,
-}
-
-impl Place {
-    fn new(text: usize, range: &Range<usize>) -> Self {
-        Self { text, range: Some((range.start, range.end)) }
-    }
-
-    /// The file as a whole: for what is missing.
-    pub fn file() -> Self {
-        Self { text: 0, range: None }
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.text > 0
-    }
-}
+use super::place::Place;
+use super::problem::Problem;
 
 /// The entries of one table.
 pub(crate) type Table = BTreeMap<String, Entry>;

@@ -1,6 +1,6 @@
-//! What AdamW keeps of a trained tensor, and a tensor with its gradient.
+//! What AdamW keeps of a trained tensor, a tensor with its gradient, and what a step of all has seen.
 //!
-//! In: a trained tensor, or saved moments. Out: moments that the next step changes.
+//! In: a trained tensor, or saved moments. Out: moments that the next step changes. AdamW's bodies on every device use what stands here.
 
 use candle_core::{Result, Tensor, Var, bail};
 
@@ -20,7 +20,7 @@ impl Moments {
     }
 
     /// The same, to be replaced.
-    pub(super) fn tensors_mut(&mut self) -> &mut [Tensor; 2] {
+    pub(crate) fn tensors_mut(&mut self) -> &mut [Tensor; 2] {
         &mut self.0
     }
 
@@ -41,4 +41,22 @@ pub struct Trained<'a> {
     pub gradient: &'a Tensor,
     /// Its moments.
     pub moments: &'a mut Moments,
+}
+
+/// What a clipped step has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clipped {
+    /// The norm of the gradients before they were scaled down; not a number where a scalar is not
+    /// finite.
+    pub norm: f64,
+    /// The scalars' values.
+    pub scalars: Vec<f64>,
+}
+
+impl Clipped {
+    /// A step of gradients with this norm, beside these scalars.
+    pub fn new(norm: f64, scalars: Vec<f64>) -> Self {
+        let finite = scalars.iter().all(|v| v.is_finite());
+        Self { norm: if finite { norm } else { f64::NAN }, scalars }
+    }
 }
