@@ -8,14 +8,17 @@
 //! computes their probabilities again. On the host there are three bodies: `portable` for any
 //! processor, `query_blocks`, and `bf16` for products of bf16.
 
+#![expect(unsafe_code, reason = "the heads' tasks write elements of their own into the gradients")]
+
 #[cfg(target_arch = "x86_64")]
 mod bf16;
 mod operands;
 mod portable;
 mod query_blocks;
 
+use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::host;
-use crate::cpu::uninit_output::par_fill;
+use crate::cpu::uninit_output::fill_three_uninit;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(target_arch = "x86_64")]
@@ -203,22 +206,28 @@ fn backward(
     let (q, k, v, dy) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(dy)?);
     let (y, wanted) = (y.map(host::values).transpose()?, [wanted[0], wanted[1] || wanted[2]]);
     let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: y.as_deref().unwrap_or_default(), lse, wanted };
-    let heads = (0..sizes.batch * sizes.heads).into_par_iter();
-    let parts: Vec<HeadGradients> = heads.map(|i| body.backward_head(sizes, operands, i)).collect();
-    let of_keys = |which: usize| wanted[1].then(|| join(sizes, &parts, which, sizes.keys)).transpose();
-    Ok([wanted[0].then(|| join(sizes, &parts, 0, sizes.queries)).transpose()?, of_keys(1)?, of_keys(2)?])
-}
-
-/// The heads' parts as one tensor [B, rows, heads · d].
-fn join(sizes: &AttentionShape, parts: &[HeadGradients], which: usize, rows: usize) -> Result<Tensor> {
-    let all = par_fill(sizes.batch * rows * sizes.width(), sizes.width(), |i, mut all| {
-        let (sample, row) = (i / rows, i % rows);
-        let heads = &parts[sample * sizes.heads..];
-        for HeadGradients { of, row: length } in &heads[..sizes.heads] {
-            all.copy(&of[which][row * length..][..sizes.d]);
-        }
-    });
-    host::tensor(all, (sizes.batch, rows, sizes.width()))
+    let length = |is_wanted: bool, rows: usize| if is_wanted { sizes.batch * rows * sizes.width() } else { 0 };
+    let (of_q, of_k) = (length(wanted[0], sizes.queries), length(wanted[1], sizes.keys));
+    let write = |results: [DisjointOutput; 3]| {
+        (0..sizes.batch * sizes.heads).into_par_iter().with_max_len(1).for_each(|i| {
+            let HeadGradients { of, row } = body.backward_head(sizes, operands, i);
+            for ((values, result), rows) in of.iter().zip(results).zip([sizes.queries, sizes.keys, sizes.keys]) {
+                let first = (i / sizes.heads * rows * sizes.heads + i % sizes.heads) * sizes.d;
+                for (n, values) in values.chunks_exact(row).take(rows).enumerate() {
+                    // SAFETY: this head of this row is this task's.
+                    unsafe { result.write_scaled(first + n * sizes.width(), &values[..sizes.d], 1.0) };
+                }
+            }
+        });
+    };
+    // SAFETY: the tasks write all heads of all rows, where they are wanted.
+    let [dq, dk, dv] = unsafe { fill_three_uninit([of_q, of_k, of_k], write) };
+    let of_keys = (sizes.batch, sizes.keys, sizes.width());
+    Ok([
+        wanted[0].then(|| host::tensor(dq, (sizes.batch, sizes.queries, sizes.width()))).transpose()?,
+        wanted[1].then(|| host::tensor(dk, of_keys)).transpose()?,
+        wanted[1].then(|| host::tensor(dv, of_keys)).transpose()?,
+    ])
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{thread, time::Duration};
 
 /// From this size on a block is kept, bytes.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 1 << 16;
 
 /// Kept bytes by which the program may be larger than all of its blocks were at their most.
 const SLACK: usize = 128 << 20;
@@ -194,7 +194,7 @@ fn end(size: usize) -> ! {
     }
     let mut line = [0; 256];
     let mut rest = &mut line[..];
-    let (size, unit) = if size < LARGE { (size, "bytes") } else { (size >> 20, "MiB") };
+    let (size, unit) = if size < 1 << 20 { (size, "bytes") } else { (size >> 20, "MiB") };
     // It is long enough.
     let _ = writeln!(
         rest,

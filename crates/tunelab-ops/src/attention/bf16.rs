@@ -31,16 +31,16 @@ use crate::cpu::uninit_output::fill_uninit;
 use crate::gemm::transpose::transpose_into;
 use crate::gemm_bf16::kernel::{block, block_onto};
 use crate::gemm_bf16::operand::{Accumulators, BLOCK, Operand, Steps, TILE};
-use crate::gemm_bf16::pack::{load_padded, pack_pairs, pack_row, to_line};
+use crate::gemm_bf16::pack::{pack_pairs, pack_row, to_line};
 use crate::gemm_bf16::unit::{ConfiguredUnit, Unit};
 use crate::shapes::AttentionShape;
 use crate::simd::Avx512;
-use crate::simd::isa::{ALL, Isa, LANES};
+use crate::simd::isa::{ALL, Isa, LANES, first_lanes};
 use rayon::prelude::*;
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps,
-    _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-    _mm512_sub_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 use std::mem::MaybeUninit;
 
@@ -114,9 +114,10 @@ fn right(lines: &[CacheLine], first: usize, second: usize) -> Operand<'_> {
 /// The rows of one sample's head in [rows, heads · d]; no values where there is no row.
 #[derive(Clone, Copy)]
 struct Head<'a> {
+    /// From the first row's first value on.
     values: &'a [f32],
+    rows: usize,
     width: usize,
-    first: usize,
     d: usize,
 }
 
@@ -125,19 +126,21 @@ impl<'a> Head<'a> {
     fn new(sizes: &AttentionShape, t: &'a [f32], i: usize, rows: usize) -> Self {
         let (sample, head) = (i / sizes.heads, i % sizes.heads);
         let values = &t[sample * rows * sizes.width()..][..rows * sizes.width()];
-        Self { values, width: sizes.width(), first: head * sizes.d, d: sizes.d }
-    }
-
-    fn row(&self, i: usize) -> &'a [f32] {
-        let first = i * self.width + self.first;
-        self.values.get(first..first + self.d).unwrap_or_default()
+        let values = values.get(head * sizes.d..).unwrap_or_default();
+        assert!(rows == 0 || (rows - 1) * sizes.width() + sizes.d <= values.len(), "attention: a head is too short");
+        Self { values, rows, width: sizes.width(), d: sizes.d }
     }
 
     /// Vector `n` of row `i`, zeros behind the last value.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn vector(&self, i: usize, n: usize) -> __m512 {
-        load_padded(self.row(i).get(n * LANES..).unwrap_or_default())
+        if i >= self.rows {
+            return _mm512_setzero_ps();
+        }
+        let mask = first_lanes(self.d.saturating_sub(n * LANES).min(LANES));
+        // SAFETY: the row is there, as was measured, and the mask holds the load to its d values.
+        unsafe { _mm512_maskz_loadu_ps(mask, self.values.as_ptr().wrapping_add(i * self.width + n * LANES)) }
     }
 
     /// Rows from `first` on, as rows of `row` lines.
@@ -179,7 +182,8 @@ impl<'a> Head<'a> {
     /// Rows from `first` on as columns of values: for each value a row of `lines` lines of 32 rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_across(&self, first: usize, lines: usize, out: &mut [CacheLine]) {
-        for (n, out) in out.chunks_exact_mut(TILE * lines).enumerate() {
+        // Nothing reads what would stand behind the last value.
+        for (n, out) in out.chunks_exact_mut(TILE * lines).enumerate().take(self.d.div_ceil(TILE)) {
             for block in 0..lines {
                 let rows = std::array::from_fn(|pair| {
                     let row = first + block * BLOCK + 2 * pair;

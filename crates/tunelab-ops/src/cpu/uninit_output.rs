@@ -7,6 +7,7 @@
     reason = "memory of a result is handed out before anything has been written to it; loops over slices that have been measured check no value's place"
 )]
 
+use crate::cpu::disjoint_output::DisjointOutput;
 use crate::simd::vectorize;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -30,6 +31,21 @@ pub(crate) unsafe fn fill_uninit(n: usize, write: impl FnOnce(&mut [MaybeUninit<
     // SAFETY: there is room for n values, and `write` has written all of them, says the caller.
     unsafe { values.set_len(n) };
     values
+}
+
+/// Three results of so many values each, that `write` writes.
+///
+/// # Safety
+/// `write` writes all of all three.
+pub(crate) unsafe fn fill_three_uninit(n: [usize; 3], write: impl FnOnce([DisjointOutput; 3])) -> [Vec<f32>; 3] {
+    let [mut second, mut third] = [const { Vec::new() }; 2];
+    // SAFETY: all of all three are written, says the caller.
+    let first = unsafe {
+        fill_uninit(n[0], |a| {
+            second = fill_uninit(n[1], |b| third = fill_uninit(n[2], |c| write([a.into(), b.into(), c.into()])));
+        })
+    };
+    [first, second, third]
 }
 
 /// `n` values in parts of `part`, shared out over all threads: `task` gets a part's number, and

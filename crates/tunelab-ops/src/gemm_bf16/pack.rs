@@ -72,7 +72,7 @@ fn mask(n: usize) -> u16 {
 /// Up to 16 values, zeros behind them.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(crate) fn load_padded(values: &[f32]) -> __m512 {
+fn load_padded(values: &[f32]) -> __m512 {
     // SAFETY: the mask holds the load to the slice.
     unsafe { _mm512_maskz_loadu_ps(mask(values.len().min(TILE)), values.as_ptr()) }
 }
