@@ -83,6 +83,13 @@ impl Prefetch {
     }
 }
 
+/// Asks for the first `lines` lines of some rows of a result, into the nearest cache: they are written once the sums are
+/// there, and stores that waited for them would hold up what follows.
+#[inline(always)]
+pub(crate) fn ask_for_result(at: *const f32, row: usize, lines: usize, rows: usize) {
+    Prefetch::new(at, row, lines, rows).fetch_next::<true>(lines * rows);
+}
+
 /// Asks for a line, into the nearest cache or the second.
 #[inline(always)]
 fn ask<const NEAR: bool>(at: *const f32) {

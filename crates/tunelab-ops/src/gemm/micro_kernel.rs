@@ -3,7 +3,7 @@
 //! In: rows of A where they lie, a packed panel of B. Out: an output tile of C.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::cpu::prefetch::Prefetch;
+use crate::cpu::prefetch::{Prefetch, ask_for_result};
 use crate::simd::isa::{Isa, LANES};
 
 /// Vectors of columns of a tile at most, for any instructions.
@@ -107,6 +107,9 @@ impl OutputTile<'_> {
         let mut rows = [self.a; M];
         for (i, row) in rows.iter_mut().enumerate() {
             *row = self.a.wrapping_add(i * self.row);
+        }
+        for out in &self.out[..N] {
+            ask_for_result(*out, self.out_row, 1, M);
         }
         let mut at = 0;
         // SAFETY: A has M rows of so many steps, B so many vectors and C M rows of the masks'

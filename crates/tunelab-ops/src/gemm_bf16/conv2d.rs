@@ -5,13 +5,15 @@
 
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
+use crate::cpu::prefetch::ask_for_result;
 use crate::gemm_bf16::epilogue::images;
-use crate::gemm_bf16::grid::Grid;
+use crate::gemm_bf16::grid::{Grid, Run};
 use crate::gemm_bf16::kernel::block;
 use crate::gemm_bf16::operand::{BLOCK, Operand, Steps, TILE};
 use crate::gemm_bf16::pack;
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::gemm_bf16::schedule;
+use crate::simd::isa::LANES;
 
 /// The images that a convolution looks at: samples, height and width.
 pub(crate) type Images = (usize, usize, usize);
@@ -47,6 +49,7 @@ pub(crate) fn convolve<'y>(
     schedule::forward(weight, blocks, weight.inputs * BLOCK * 2, |tiles, sums, (a, prefetch), output, column| {
         let b = Operand { lines: packed, first: column * 2 * LINE_BYTES, row: plane * LINE_BYTES, second: LINE_BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+        ask_for_images(target, (weight.outputs, pixels), output * BLOCK, runs);
         block(tiles, a, b, (BLOCK, runs.len()), (&steps, prefetch), sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         images(weight.simd().avx512(), sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
@@ -80,7 +83,16 @@ pub(crate) fn convolve_back<'y>(
         let first = column * BLOCK * row * LINE_BYTES;
         let a = Operand { lines: packed, first, row: row * LINE_BYTES, second: TILE * row * LINE_BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
+        ask_for_images(target, (weight.inputs, of.1 * of.2), input * BLOCK, runs);
         block(tiles, a, b, (TILE * runs.len(), 2), (&steps, prefetch), sums);
         images(weight.simd().avx512(), sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
     });
+}
+
+/// Asks for the pixels of 32 channels from `channel` on that `runs` begin with.
+fn ask_for_images(target: DisjointOutput, (channels, pixels): (usize, usize), channel: usize, runs: &[Vec<Run>]) {
+    if let Some(run) = runs.iter().flatten().next() {
+        let at = target.first().wrapping_add((run.sample * channels + channel) * pixels + run.pixel);
+        ask_for_result(at, pixels, BLOCK / LANES, BLOCK);
+    }
 }

@@ -4,12 +4,14 @@
 
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
+use crate::cpu::prefetch::ask_for_result;
 use crate::gemm_bf16::epilogue::rows;
 use crate::gemm_bf16::kernel::block;
 use crate::gemm_bf16::operand::{BLOCK, Operand, Steps, TILE};
 use crate::gemm_bf16::pack;
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::gemm_bf16::schedule;
+use crate::simd::isa::LANES;
 
 /// y [m, outputs] = x [m, inputs] Wᵀ + b.
 ///
@@ -36,6 +38,8 @@ pub(crate) fn multiply<'y>(
     schedule::forward(weight, blocks, 2 * second, |tiles, sums, (a, prefetch), output, column| {
         let b = Operand { lines: packed, first: column * 2 * second, row: LINE_BYTES, second };
         let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
+        let at = target.first().wrapping_add(column * BLOCK * n + output * BLOCK);
+        ask_for_result(at, n, BLOCK / LANES, BLOCK.min(m - column * BLOCK));
         block(tiles, a, b, (BLOCK, wide), (&steps, prefetch), sums);
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         rows(weight.simd().avx512(), sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
@@ -56,6 +60,8 @@ pub(crate) fn multiply_back<'y>(dx: impl Into<DisjointOutput<'y>>, m: usize, dy:
     schedule::backward(weight, m.div_ceil(BLOCK), |tiles, sums, (b, prefetch), input, number| {
         let first = number * BLOCK;
         let a = Operand { lines: packed, first: first * row, row, second: TILE * row };
+        let at = target.first().wrapping_add(first * k + input * BLOCK);
+        ask_for_result(at, k, BLOCK / LANES, BLOCK.min(m - first));
         block(tiles, a, b, (BLOCK.min(m - first), 2), (&steps, prefetch), sums);
         rows(weight.simd().avx512(), sums, false, target, (k, m), (first, input * BLOCK), None);
     });
