@@ -169,7 +169,9 @@ pub(crate) fn matmul<S: Isa>(
     }
     let small = m * vectors * LANES * k < SMALL;
     let groups = vectors.div_ceil(NC_VECTORS);
-    let apart = groups >= TASKS || (vectors >= 2 * TASKS && vectors * LANES * k > LARGE);
+    // Each group reads all of A, and would upcast it.
+    let is_cheap = matches!(a.values, Values::F32(_));
+    let apart = groups >= TASKS || (is_cheap && vectors >= 2 * TASKS && vectors * LANES * k > LARGE);
     // Blocks of k of equal length, a multiple of the taps and, without any, of the vectors.
     let most = if apart { KC_SHORT } else { S::KC };
     let unit = if a.taps == 1 { LANES } else { a.taps };

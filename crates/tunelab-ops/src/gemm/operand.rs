@@ -54,6 +54,31 @@ impl<'a> Values<'a> {
     }
 }
 
+/// A value as it lies in memory.
+pub(super) trait Value: Copy {
+    /// 16 of them in f32.
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn load<S: Isa>(isa: S, at: *const Self) -> S::F32;
+}
+
+impl Value for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Isa>(isa: S, at: *const Self) -> S::F32 {
+        // SAFETY: 16 values are there, says the caller.
+        unsafe { isa.load(at) }
+    }
+}
+
+impl Value for bf16 {
+    #[inline(always)]
+    unsafe fn load<S: Isa>(isa: S, at: *const Self) -> S::F32 {
+        // SAFETY: 16 values are there, says the caller.
+        unsafe { isa.upcast(at) }
+    }
+}
+
 /// Values in f32.
 pub(super) fn upcast<S: Isa>(isa: S, values: &[bf16], out: &mut [f32]) {
     assert_eq!(values.len(), out.len(), "upcast: as many values");

@@ -5,11 +5,12 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use super::columns::Columns;
-use super::operand::{Values, upcast};
+use super::operand::{Value, Values, upcast};
 use super::patches::{PatchRows, Patches};
 use super::transpose::transpose_into;
 use crate::cpu::prefetch::Prefetch;
 use crate::simd::isa::{Isa, LANES};
+use half::bf16;
 use std::ops::Range;
 
 /// B [k, n], which is packed in panels before it is used.
@@ -61,16 +62,8 @@ impl Rows<'_> {
             // The panel's columns lie side by side.
             let (at, row) = (segment * self.segment + k.start * self.columns.width + first, self.columns.width);
             return match self.values {
-                Values::F32(values) => match vectors.len() {
-                    1 => copy::<S, 1>(isa, &values[at..], row, out),
-                    2 => copy::<S, 2>(isa, &values[at..], row, out),
-                    _ => copy::<S, 3>(isa, &values[at..], row, out),
-                },
-                Values::Bf16(values) => {
-                    for (out, row) in out.chunks_exact_mut(width).zip(values[at..].chunks(row)) {
-                        upcast(isa, &row[..width], out);
-                    }
-                }
+                Values::F32(values) => rows_of(isa, &values[at..], row, vectors.len(), out),
+                Values::Bf16(values) => rows_of(isa, &values[at..], row, vectors.len(), out),
             };
         }
         for (i, vector) in vectors.enumerate() {
@@ -88,8 +81,16 @@ impl Rows<'_> {
     }
 }
 
-/// The first N vectors of as many rows as `out` has room for.
-fn copy<S: Isa, const N: usize>(isa: S, rows: &[f32], row: usize, out: &mut [f32]) {
+/// The first `vectors` vectors of as many rows as `out` has room for.
+fn rows_of<S: Isa, V: Value>(isa: S, rows: &[V], row: usize, vectors: usize, out: &mut [f32]) {
+    match vectors {
+        1 => copy::<S, V, 1>(isa, rows, row, out),
+        2 => copy::<S, V, 2>(isa, rows, row, out),
+        _ => copy::<S, V, 3>(isa, rows, row, out),
+    }
+}
+
+fn copy<S: Isa, V: Value, const N: usize>(isa: S, rows: &[V], row: usize, out: &mut [f32]) {
     let count = out.len() / (N * LANES);
     assert!((count == 0 || (count - 1) * row + N * LANES <= rows.len()), "pack: too few values");
     isa.run(
@@ -99,7 +100,7 @@ fn copy<S: Isa, const N: usize>(isa: S, rows: &[f32], row: usize, out: &mut [f32
             for out in out.chunks_exact_mut(N * LANES) {
                 for i in 0..N {
                     // SAFETY: N vectors of this row are there, as measured, and `out` is as many long.
-                    unsafe { isa.store(out.as_mut_ptr().add(i * LANES), isa.load(at.add(i * LANES))) };
+                    unsafe { isa.store(out.as_mut_ptr().add(i * LANES), V::load(isa, at.add(i * LANES))) };
                 }
                 at = at.wrapping_add(row);
             }
@@ -131,6 +132,10 @@ impl Transposed<'_> {
                 let mut upcasted = [[0.0; LANES]; LANES];
                 let (rows, row) = match self.values {
                     Values::F32(values) => (&values[at..][..(n - 1) * self.row + length], self.row),
+                    Values::Bf16(values) if (n, length) == (LANES, LANES) => {
+                        copy::<S, bf16, 1>(isa, &values[at..], self.row, upcasted.as_flattened_mut());
+                        (upcasted.as_flattened(), LANES)
+                    }
                     Values::Bf16(values) => {
                         for (row, out) in values[at..].chunks(self.row).zip(&mut upcasted).take(n) {
                             upcast(isa, &row[..length], &mut out[..length]);
