@@ -11,3 +11,9 @@ pub(crate) mod line_buffer;
 pub(crate) mod prefetch;
 pub(crate) mod uninit_output;
 pub(crate) mod vector_math;
+
+/// Pieces that work is split into: at least so many, and two for each thread. Only where a number's sum is the same however
+/// the work is split.
+pub(crate) fn pieces(least: usize) -> usize {
+    least.max(2 * rayon::current_num_threads())
+}

@@ -431,6 +431,47 @@ fn threads_change_nothing() {
     assert!(all(1) == all(4));
 }
 
+/// Sizes that are split into more pieces where there are more threads: wide products, Winograd's tiles, few of them and
+/// many, attention.
+#[test]
+fn many_threads_change_nothing() {
+    let same = Padding::same(1);
+    let weights: [Weight; 4] = [
+        randn(&[640, 320], 1).into(),
+        Weight::bf16(&randn(&[640, 320], 2)).unwrap(),
+        randn(&[160, 160, 3, 3], 3).into(),
+        Weight::bf16(&randn(&[160, 160, 3, 3], 4)).unwrap(),
+    ];
+    let all = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let of = |x: &[usize], op: &(dyn Fn(&Tensor) -> Result<Tensor> + Sync)| {
+            let (y, mut dx) = pool.install(|| run(&[Trained(x)], DType::F32, &|t| op(&t[0]))).unwrap();
+            [y, dx.remove(0).unwrap()].iter().flat_map(values).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let mut found = Vec::new();
+        for weight in &weights[..2] {
+            for rows in [20, 200] {
+                found.push(of(&[1, rows, 320], &|x| weight.linear(x, None)));
+            }
+        }
+        for weight in &weights[2..] {
+            for side in [4, 8, 20] {
+                found.push(of(&[1, 160, side, side], &|x| weight.conv2d(x, None, 1, same)));
+            }
+        }
+        for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
+            found.push(of(&[1, 300, 120], &|x| ops::attention_with(x, x, x, 3, AttentionMask::None, precision)));
+        }
+        found
+    };
+    let one = all(1);
+    for threads in [2, 5, 32] {
+        for (number, (one, many)) in one.iter().zip(&all(threads)).enumerate() {
+            assert!(one == many, "operation {number} with {threads} threads");
+        }
+    }
+}
+
 /// Value and gradient of an operation with a weight in bf16, against the same in f32. Where there
 /// are products of bf16 the operands are rounded too, each to 8 bits.
 #[track_caller]

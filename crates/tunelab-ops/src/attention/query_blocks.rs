@@ -15,6 +15,7 @@
 use crate::attention::operands::{HeadGradients, Operands};
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::pieces;
 use crate::cpu::uninit_output::fill_uninit;
 use crate::cpu::vector_math::sum_of_pairs;
 use crate::gemm::blocked::Lhs;
@@ -338,7 +339,7 @@ pub(super) fn forward<S: Isa>(isa: S, sizes: &AttentionShape, q: &[f32], k: &[f3
     });
     let (k_packed, v_packed) = (&*k_packed, &*v_packed);
     let width = sizes.width();
-    let each = sizes.queries.div_ceil(TASKS).next_multiple_of(QUERY_BLOCK);
+    let each = sizes.queries.div_ceil(pieces(TASKS)).next_multiple_of(QUERY_BLOCK);
     let tasks = sizes.queries.div_ceil(each);
     let task = |number: usize, y: DisjointOutput| {
         let (b, begin) = (number / tasks, number % tasks * each);

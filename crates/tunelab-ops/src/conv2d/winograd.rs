@@ -36,6 +36,7 @@ pub(super) use crate::conv2d::winograd::tiling::Images;
 use crate::conv2d::winograd::tiling::{PLANES, Tiling};
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::pieces;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
 use crate::simd::isa::{Isa, LANES};
@@ -74,8 +75,9 @@ pub(super) fn convolve<'y, S: Isa, T: FilterValue>(
     let most = if tiling.tiles() <= small_tiles::MAX_TILES { small_tiles::DEPTH } else { MAX_DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
     let job = Job { isa, tiling, filters, bias, m, k, depth, chunk };
-    // Parts of whole vectors of rows, of which two threads get equally many.
-    let parts = m.div_ceil(MAX_ROWS).next_multiple_of(2).min(m.div_ceil(LANES));
+    // Parts of whole vectors of rows, of which two threads get equally many, and more threads at least two each.
+    let least = pieces(1).div_ceil(vectors.div_ceil(chunk));
+    let parts = m.div_ceil(MAX_ROWS).max(least).next_multiple_of(2).min(m.div_ceil(LANES));
     let rows = |i: usize| {
         let vectors = split_range(0..m.div_ceil(LANES), parts, i);
         vectors.start * LANES..m.min(vectors.end * LANES)

@@ -14,6 +14,7 @@
 
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::pieces;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::{Columns, split_range};
 use crate::gemm::micro_kernel::{Init, MAX_VECTORS, OutputTile, times};
@@ -29,7 +30,7 @@ use std::ops::Range;
 const KC_SHORT: usize = 256;
 /// Vectors of columns in a group at most: with [`Isa::KC`], a part of B that stays in the second cache.
 const NC_VECTORS: usize = 12;
-/// Pieces of work at least, where there is enough to share out.
+/// Pieces of work at least, where there is enough to share out, and groups of columns from which on each packs its own.
 const TASKS: usize = 8;
 /// Products of fewer multiplications are left to one thread: to wake the others would take as long.
 const SMALL: usize = 1 << 19;
@@ -179,7 +180,7 @@ pub(crate) fn matmul<S: Isa>(
     let gemm = Gemm { isa, c, transposed, accumulate, m, k, n, a, bias, block };
     if apart {
         // Enough groups of columns: each task packs its own.
-        let groups = groups.next_multiple_of(TASKS);
+        let groups = groups.next_multiple_of(pieces(TASKS)).min(vectors);
         let group = |i: usize| split_range(0..vectors, groups, i);
         share(groups, small, |i| {
             let next = if i + 1 < groups { group(i + 1) } else { 0..0 };
@@ -195,7 +196,7 @@ pub(crate) fn matmul<S: Isa>(
     let packed = &*packed;
     let unit = if transposed { LANES } else { S::TILE.0 };
     let units = m.div_ceil(unit);
-    let parts = (2 * TASKS).div_ceil(groups).min(units);
+    let parts = pieces(2 * TASKS).div_ceil(groups).min(units);
     share(parts * groups, small, |task| {
         let rows = split_range(0..units, parts, task / groups);
         let group = group(task % groups);

@@ -5,6 +5,7 @@
 //! In: a packed weight, and what a block does. Out: every block done, by one thread each.
 
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
+use crate::cpu::pieces;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
 use crate::gemm_bf16::operand::{Accumulators, Operand, TILE};
@@ -43,7 +44,8 @@ pub(super) fn forward(
     bytes: usize,
     sum: impl Fn(&ConfiguredUnit, &mut Accumulators, (Operand, Prefetch), usize, usize) + Sync,
 ) {
-    let (outputs, each) = (weight.output_blocks(), (GROUP / bytes).clamp(1, columns));
+    let outputs = weight.output_blocks();
+    let each = (GROUP / bytes).min((columns * outputs).div_ceil(pieces(1))).clamp(1, columns);
     let tasks = columns.div_ceil(each) * outputs;
     let looks = prefetches(tasks);
     let task = |task: usize| {
@@ -68,16 +70,19 @@ pub(super) fn backward(
     sum: impl Fn(&ConfiguredUnit, &mut Accumulators, (Operand, Prefetch), usize, usize) + Sync,
 ) {
     let inputs = weight.input_blocks();
-    let looks = prefetches(inputs);
-    (0..inputs).into_par_iter().with_max_len(1).for_each(|input| {
+    // Each part interleaves the weight's rows anew.
+    let parts = pieces(1).div_ceil(inputs).min(rows);
+    let looks = parts == 1 && prefetches(inputs);
+    (0..inputs * parts).into_par_iter().with_max_len(1).for_each(|task| {
+        let (input, rows) = (task / parts, split_range(0..rows, parts, task % parts));
         let (tiles, mut sums, mut buffer) =
             (ConfiguredUnit::new(weight.unit), Accumulators::zeros(), LineBuffer::new());
         pack::interleaved(&mut buffer, weight, input);
         let lines = buffer.first(weight.output_blocks() * weight.taps() * LINES);
         let b = Operand { lines, first: 0, row: LINE_BYTES, second: TILE * LINE_BYTES };
         let next = (looks && input + 1 < inputs).then(|| weight.block(0, input + 1, 0));
-        for row in 0..rows {
-            sum(&tiles, &mut sums, (b, share(weight, next, row, rows)), input, row);
+        for row in rows.clone() {
+            sum(&tiles, &mut sums, (b, share(weight, next, row - rows.start, rows.len())), input, row);
         }
     });
 }
