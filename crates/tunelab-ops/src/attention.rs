@@ -212,6 +212,7 @@ fn backward(
         (0..sizes.batch * sizes.heads).into_par_iter().with_max_len(1).for_each(|i| {
             let HeadGradients { of, row } = body.backward_head(sizes, operands, i);
             for ((values, result), rows) in of.iter().zip(results).zip([sizes.queries, sizes.keys, sizes.keys]) {
+                assert!(result.len() == 0 || values.len() >= rows * row, "attention: a head's gradient lacks rows");
                 let first = (i / sizes.heads * rows * sizes.heads + i % sizes.heads) * sizes.d;
                 for (n, values) in values.chunks_exact(row).take(rows).enumerate() {
                     // SAFETY: this head of this row is this task's.

@@ -47,7 +47,7 @@
 //! | `gemm` | products in f32: the crate's, and our own with packing and micro-kernel |
 //! | `gemm_bf16` | products in bf16 with sums in f32: tile registers or vectors |
 //! | `conv2d`, `attention`, `linear` | the bodies of these operations |
-//! | `moments` | what AdamW keeps of a tensor; imports nothing of ours |
+//! | `moments` | what AdamW keeps of a tensor, and what a step of all has seen; imports nothing of ours |
 //! | `cuda` | the bodies on CUDA cards, and CUDA graphs |
 //! | [`weight`] | a weight in f32 or bf16, and what is computed with it |
 //! | [`tape`], `sum` | what backward needs, noted; how gradients are added |

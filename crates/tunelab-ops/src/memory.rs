@@ -1,4 +1,4 @@
-//! The program's memory: large blocks stay with the program when they are freed, and lie in large
+//! The program's memory: blocks that are not small stay with the program when they are freed, and the large ones lie in large
 //! pages.
 //!
 //! A step of training, of sampling or of the VAE asks for the same blocks as the one before. To
@@ -22,12 +22,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{thread, time::Duration};
 
 /// From this size on a block is kept, bytes.
-const LARGE: usize = 1 << 16;
+const KEPT: usize = 1 << 16;
 
-/// Kept bytes by which the program may be larger than all of its blocks were at their most.
+/// From this size on it has pages of its own. Those below are the system allocator's, and kept in a list of their own: many small ones
+/// drive out no large one.
+const LARGE: usize = 1 << 20;
+
+/// Kept bytes by which the program may be larger than all of its blocks were at their most: of large ones, and of the others.
 const SLACK: usize = 128 << 20;
+const SMALL_SLACK: usize = 16 << 20;
 
-/// Kept blocks at most, so that the list of them is itself small.
+/// Kept blocks of a list at most.
 const MOST: usize = 4096;
 
 /// The alignment of large blocks at least, a cache line: vectors that are read from one, one behind
@@ -38,9 +43,11 @@ const ALIGN: usize = 64;
 #[derive(Debug)]
 pub struct Memory;
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
+static LARGE_ONES: Mutex<Kept> = Mutex::new(Kept::new(SLACK));
+static SMALL_ONES: Mutex<Kept> = Mutex::new(Kept::new(SMALL_SLACK));
 
 /// A freed block.
+#[derive(Clone, Copy)]
 struct Block {
     address: *mut u8,
     size: usize,
@@ -49,63 +56,113 @@ struct Block {
 // SAFETY: nobody else has a freed block's address.
 unsafe impl Send for Block {}
 
-/// Freed blocks, the one that has waited longest first, and how much is in use.
+/// Freed blocks, the one that has waited longest first, and how much is in use. Nothing here may allocate: the list is locked.
 struct Kept {
-    blocks: Vec<Block>,
+    blocks: [Block; MOST],
+    count: usize,
     bytes: usize,
     in_use: usize,
     most_in_use: usize,
+    slack: usize,
 }
 
 impl Kept {
-    const fn new() -> Self {
-        Self { blocks: Vec::new(), bytes: 0, in_use: 0, most_in_use: 0 }
+    const fn new(slack: usize) -> Self {
+        let none = Block { address: std::ptr::null_mut(), size: 0 };
+        Self { blocks: [none; MOST], count: 0, bytes: 0, in_use: 0, most_in_use: 0, slack }
+    }
+
+    fn blocks(&self) -> &[Block] {
+        &self.blocks[..self.count]
     }
 
     /// The block of this size that has been freed last. If there is none, room is made for a new
     /// one.
     fn take(&mut self, size: usize) -> Option<*mut u8> {
-        let found = self.blocks.iter().rposition(|b| b.size == size).map(|at| self.blocks.remove(at).address);
-        if found.is_some() {
+        let found = self.blocks().iter().rposition(|b| b.size == size).map(|at| {
+            let address = self.blocks[at].address;
+            self.blocks.copy_within(at + 1..self.count, at);
+            self.count -= 1;
             self.bytes -= size;
-        }
+            address
+        });
         self.resized(0, size);
         found
     }
 
     fn keep(&mut self, block: Block) {
-        let size = block.size;
-        self.blocks.push(block);
-        self.bytes += size;
-        self.resized(size, 0);
+        if self.count == MOST {
+            self.give_back(1);
+        }
+        self.blocks[self.count] = block;
+        self.count += 1;
+        self.bytes += block.size;
+        self.resized(block.size, 0);
     }
 
-    /// A block in use has another size, 0 before and after its use; small ones do not count.
+    /// A block in use has another size, 0 before and after its use.
     fn resized(&mut self, from: usize, to: usize) {
-        let large = |size: usize| if size >= LARGE { size } else { 0 };
-        self.in_use = self.in_use - large(from) + large(to);
+        self.in_use = self.in_use - from + to;
         self.most_in_use = self.most_in_use.max(self.in_use);
-        self.shrink(self.most_in_use + SLACK);
+        self.shrink(self.most_in_use + self.slack);
     }
 
-    /// Gives back what has waited longest, until everything fits `room`, and the list is small.
+    /// Gives back what has waited longest, until everything fits `room`.
     fn shrink(&mut self, room: usize) {
-        let mut enough = 0;
-        while enough < self.blocks.len() && (self.in_use + self.bytes > room || self.blocks.len() - enough > MOST) {
-            let Block { address, size } = self.blocks[enough];
+        let (mut enough, mut bytes) = (0, self.bytes);
+        while enough < self.count && self.in_use + bytes > room {
+            bytes -= self.blocks[enough].size;
+            enough += 1;
+        }
+        self.give_back(enough);
+    }
+
+    /// Gives back so many of those that have waited longest.
+    fn give_back(&mut self, count: usize) {
+        for &Block { address, size } in &self.blocks[..count] {
             // SAFETY: the block came from `get` with this size, and is in nobody's use.
             unsafe { free(address, size) };
             self.bytes -= size;
-            enough += 1;
         }
-        self.blocks.drain(..enough);
+        self.blocks.copy_within(count..self.count, 0);
+        self.count -= count;
     }
 }
 
-/// Memory from the system, all zeros, for a large block; null if there is none. Large pages are
-/// asked for; a system that has none, or whose small ones are larger than 4 KiB, goes on without.
-#[cfg(target_os = "linux")]
+/// The list of blocks of this size.
+fn kept(size: usize) -> MutexGuard<'static, Kept> {
+    let list = if size >= LARGE { &LARGE_ONES } else { &SMALL_ONES };
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory from the system, all zeros; null if there is none.
 fn get(size: usize) -> *mut u8 {
+    if size >= LARGE {
+        return pages(size);
+    }
+    // SAFETY: the size is not 0, and has a layout.
+    unsafe { System.alloc_zeroed(Layout::from_size_align_unchecked(size, ALIGN)) }
+}
+
+/// Gives a block back to the system.
+///
+/// # Safety
+/// It came from [`get`] with this size, and is in nobody's use.
+unsafe fn free(address: *mut u8, size: usize) {
+    // SAFETY: the block came from one of these with this size, says the caller.
+    unsafe {
+        if size >= LARGE {
+            free_pages(address, size);
+        } else {
+            System.dealloc(address, Layout::from_size_align_unchecked(size, ALIGN));
+        }
+    }
+}
+
+/// Pages, all zeros; null if there are none. Large ones are asked for; a system that has none, or whose small ones are larger than
+/// 4 KiB, goes on without.
+#[cfg(target_os = "linux")]
+fn pages(size: usize) -> *mut u8 {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: new pages, which nobody has; the advice changes nothing that is in them.
     unsafe {
@@ -118,58 +175,56 @@ fn get(size: usize) -> *mut u8 {
     }
 }
 
-/// Gives a block back to the system.
+/// Gives pages back to the system.
 ///
 /// # Safety
-/// It came from [`get`] with this size, and is in nobody's use.
+/// They came from [`pages`] with this size, and are in nobody's use.
 #[cfg(target_os = "linux")]
-unsafe fn free(address: *mut u8, size: usize) {
-    // SAFETY: these are `size` bytes of pages from `get`, which nobody uses, says the caller.
+unsafe fn free_pages(address: *mut u8, size: usize) {
+    // SAFETY: these are `size` bytes of pages from `pages`, which nobody uses, says the caller.
     unsafe { libc::munmap(address.cast(), size) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn get(size: usize) -> *mut u8 {
-    // SAFETY: `is_large` has seen to it that the size is not 0 and has a layout.
+fn pages(size: usize) -> *mut u8 {
+    // SAFETY: the size is not 0, and has a layout.
     unsafe { System.alloc_zeroed(Layout::from_size_align_unchecked(size, ALIGN)) }
 }
 
 #[cfg(not(target_os = "linux"))]
-unsafe fn free(address: *mut u8, size: usize) {
-    // SAFETY: the block came from `get` with this layout, says the caller.
+unsafe fn free_pages(address: *mut u8, size: usize) {
+    // SAFETY: the block came from `pages` with this layout, says the caller.
     unsafe { System.dealloc(address, Layout::from_size_align_unchecked(size, ALIGN)) };
 }
 
-fn kept() -> MutexGuard<'static, Kept> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_large(layout: Layout) -> bool {
-    layout.size() >= LARGE && layout.align() <= ALIGN && layout.size() <= isize::MAX as usize - ALIGN
+fn is_kept(layout: Layout) -> bool {
+    layout.size() >= KEPT && layout.align() <= ALIGN && layout.size() <= isize::MAX as usize - ALIGN
 }
 
 /// Gives all that is kept back to the system: where work of another kind begins.
 pub fn release_cached() {
-    let mut kept = kept();
-    kept.shrink(0);
-    kept.most_in_use = kept.in_use;
+    for mut kept in [LARGE, KEPT].map(kept) {
+        kept.shrink(0);
+        kept.most_in_use = kept.in_use;
+    }
 }
 
-/// A large block: a kept one, with whatever is in it, or a new one of zeros; and whether it is a
-/// kept one.
+/// A block: a kept one, with whatever is in it, or a new one of zeros; and whether it is a kept one.
 fn block(size: usize) -> (*mut u8, bool) {
-    let found = kept().take(size);
+    let found = kept(size).take(size);
     if let Some(address) = found {
         return (address, true);
     }
     let mut address = get(size);
     if address.is_null() {
         // What is kept may be what is missing.
-        kept().shrink(0);
+        for size in [LARGE, KEPT] {
+            kept(size).shrink(0);
+        }
         address = get(size);
     }
     if address.is_null() {
-        kept().resized(size, 0);
+        kept(size).resized(size, 0);
     }
     (address, false)
 }
@@ -194,7 +249,7 @@ fn end(size: usize) -> ! {
     }
     let mut line = [0; 256];
     let mut rest = &mut line[..];
-    let (size, unit) = if size < 1 << 20 { (size, "bytes") } else { (size >> 20, "MiB") };
+    let (size, unit) = if size < LARGE { (size, "bytes") } else { (size >> 20, "MiB") };
     // It is long enough.
     let _ = writeln!(
         rest,
@@ -221,24 +276,24 @@ fn last_words(line: &[u8]) -> ! {
     std::process::exit(1)
 }
 
-// SAFETY: a large block is one of `get`'s or one that was freed with the same size; all others are
+// SAFETY: a block that is kept is one of `get`'s or one that was freed with the same size; all others are
 // the system allocator's. Which one it is depends on the layout alone, and both are aligned as it
 // says.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the layout is not empty, says the caller.
-        let address = if is_large(layout) { block(layout.size()).0 } else { unsafe { System.alloc(layout) } };
+        let address = if is_kept(layout) { block(layout.size()).0 } else { unsafe { System.alloc(layout) } };
         or_end(address, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !is_large(layout) {
+        if !is_kept(layout) {
             // SAFETY: the layout is not empty, says the caller.
             return or_end(unsafe { System.alloc_zeroed(layout) }, layout.size());
         }
-        let (block, is_kept) = block(layout.size());
+        let (block, is_used) = block(layout.size());
         let block = or_end(block, layout.size());
-        if is_kept {
+        if is_used {
             // SAFETY: the block is this large.
             unsafe { block.write_bytes(0, layout.size()) };
         }
@@ -246,8 +301,8 @@ unsafe impl GlobalAlloc for Memory {
     }
 
     unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
-        if is_large(layout) {
-            kept().keep(Block { address, size: layout.size() });
+        if is_kept(layout) {
+            kept(layout.size()).keep(Block { address, size: layout.size() });
         } else {
             // SAFETY: the block is the system allocator's and of this layout, says the caller.
             unsafe { System.dealloc(address, layout) }
@@ -257,7 +312,7 @@ unsafe impl GlobalAlloc for Memory {
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the new size is one of a layout of this alignment, says the caller.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if !is_large(layout) && !is_large(new) {
+        if !is_kept(layout) && !is_kept(new) {
             // SAFETY: the block is the system allocator's and of this layout, and stays one: both
             // sizes are small.
             return or_end(unsafe { System.realloc(address, layout, size) }, size);
@@ -287,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_freed_block_is_handed_out_again_for_its_own_size_only() {
-        let mut kept = Kept::new();
+        let mut kept = Kept::new(SLACK);
         let (a, b) = (made(&mut kept, SIZE), made(&mut kept, SIZE));
         let (first, last) = (a.address, b.address);
         kept.keep(a);
@@ -300,12 +355,12 @@ mod tests {
             kept.keep(Block { address, size: SIZE });
         }
         kept.shrink(0);
-        assert!(kept.blocks.is_empty());
+        assert!(kept.blocks().is_empty());
     }
 
     #[test]
     fn new_blocks_replace_those_that_have_waited_longest() {
-        let mut kept = Kept::new();
+        let mut kept = Kept::new(SLACK);
         let blocks: Vec<Block> = (0..8).map(|i| made(&mut kept, SIZE + i)).collect();
         let most = kept.in_use;
         for b in blocks {
@@ -318,7 +373,7 @@ mod tests {
         let fit = SLACK / SIZE;
         let new: Vec<Block> = (0..fit + 3).map(|i| made(&mut kept, SIZE + 100 + i)).collect();
         assert!(kept.in_use + kept.bytes <= most + SLACK);
-        let left: Vec<usize> = kept.blocks.iter().map(|b| b.size - SIZE).collect();
+        let left: Vec<usize> = kept.blocks().iter().map(|b| b.size - SIZE).collect();
         assert!(left == [3, 4, 5, 6, 7] || left == [4, 5, 6, 7], "{left:?}");
         for b in new {
             kept.keep(b);
@@ -355,9 +410,9 @@ mod tests {
             Memory.dealloc(grown, layout(size));
             Memory.dealloc(Memory.alloc(layout(size)), layout(size));
         }
-        assert!(kept().bytes >= size);
+        assert!(kept(size).bytes >= size);
         release_cached();
-        let kept = kept();
+        let kept = kept(size);
         assert_eq!((kept.bytes, kept.in_use), (0, 0));
     }
 }

@@ -436,7 +436,9 @@ fn threads_change_nothing() {
 #[test]
 fn many_threads_change_nothing() {
     let same = Padding::same(1);
-    let weights: [Weight; 4] = [
+    let weights: [Weight; 5] = [
+        // As wide as one whose columns are packed by each task.
+        randn(&[1600, 320], 5).into(),
         randn(&[640, 320], 1).into(),
         Weight::bf16(&randn(&[640, 320], 2)).unwrap(),
         randn(&[160, 160, 3, 3], 3).into(),
@@ -449,12 +451,12 @@ fn many_threads_change_nothing() {
             [y, dx.remove(0).unwrap()].iter().flat_map(values).map(f32::to_bits).collect::<Vec<_>>()
         };
         let mut found = Vec::new();
-        for weight in &weights[..2] {
+        for weight in &weights[..3] {
             for rows in [20, 200] {
                 found.push(of(&[1, rows, 320], &|x| weight.linear(x, None)));
             }
         }
-        for weight in &weights[2..] {
+        for weight in &weights[3..] {
             for side in [4, 8, 20] {
                 found.push(of(&[1, 160, side, side], &|x| weight.conv2d(x, None, 1, same)));
             }

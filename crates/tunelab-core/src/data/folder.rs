@@ -3,7 +3,8 @@
 //! In: the folder. Out: the folder that really holds the pictures (a dataset repository may keep them in `train/`, as the
 //! hub's `ImageFolder` layout has it) and the relative paths in it, sorted by their bytes so that no file system's order
 //! reaches a result. Passed over are names that come with every repository or operating system, and, with a note, what other
-//! programs that train leave beside pictures, and the results of our own; nothing else is.
+//! programs that train leave beside pictures, and the results of our own; nothing else is. Also how images, captions, tables and
+//! masks are told by their names.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

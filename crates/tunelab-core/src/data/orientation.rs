@@ -1,6 +1,6 @@
 //! Which way up a picture is stored, and how large it is upright.
 //!
-//! In: a file's bytes and format. Out: the turn that sets it upright, found where Pillow's `exif_transpose` finds it: EXIF in the
+//! In: a file's bytes. Out: height and width of the upright image by its header; and the turn that sets it upright, found where Pillow's `exif_transpose` finds it: EXIF in the
 //! format's own place, in PNG else the text chunk `Raw profile type exif`; and only where EXIF says nothing of it,
 //! `tiff:Orientation` of XMP. In PNG all of them may stand behind the pixels. What cannot be read counts as not there: a bad tag must
 //! not lose a good picture.

@@ -1,7 +1,7 @@
 //! How large a dataset's images are, without decoding them: for a plan, before anything is loaded.
 //!
-//! In: a folder of pictures, or a file's bytes. Out: names, and heights and widths of the upright images; what cannot be read is
-//! left out, for a run tells it.
+//! In: a folder of pictures. Out: names, and heights and widths of the upright images; what cannot be read is left out, for a run
+//! tells it.
 
 use std::path::Path;
 

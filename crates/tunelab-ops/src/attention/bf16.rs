@@ -182,7 +182,7 @@ impl<'a> Head<'a> {
     /// Rows from `first` on as columns of values: for each value a row of `lines` lines of 32 rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_across(&self, first: usize, lines: usize, out: &mut [CacheLine]) {
-        // Nothing reads what would stand behind the last value.
+        // What would stand behind the last value may be multiplied, but no result reads it.
         for (n, out) in out.chunks_exact_mut(TILE * lines).enumerate().take(self.d.div_ceil(TILE)) {
             for block in 0..lines {
                 let rows = std::array::from_fn(|pair| {

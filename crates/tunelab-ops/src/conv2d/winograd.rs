@@ -75,7 +75,7 @@ pub(super) fn convolve<'y, S: Isa, T: FilterValue>(
     let most = if tiling.tiles() <= small_tiles::MAX_TILES { small_tiles::DEPTH } else { MAX_DEPTH };
     let depth = k.div_ceil(k.div_ceil(most)).next_multiple_of(STEPS);
     let job = Job { isa, tiling, filters, bias, m, k, depth, chunk };
-    // Parts of whole vectors of rows, of which two threads get equally many, and more threads at least two each.
+    // Parts of whole vectors of rows, of which two threads get equally many, and more threads two each, as long as there are so many.
     let least = pieces(1).div_ceil(vectors.div_ceil(chunk));
     let parts = m.div_ceil(MAX_ROWS).max(least).next_multiple_of(2).min(m.div_ceil(LANES));
     let rows = |i: usize| {

@@ -1,7 +1,7 @@
 //! Results in memory that nothing clears before, filled by all threads and the vector units.
 //!
 //! In: how many values, and tasks that write them from the front on. Out: a `Vec` of them. That all
-//! were written is counted.
+//! were written is counted, or promised by who calls what is unsafe here.
 #![expect(
     unsafe_code,
     reason = "memory of a result is handed out before anything has been written to it; loops over slices that have been measured check no value's place"
