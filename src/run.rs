@@ -1,10 +1,11 @@
 //! The recipe: the order of everything that `tunelab run` does.
 //!
-//! In: a plan and a folder. Out: the folder's files. `several` is the command, `room` what its
-//! experiments share and one after the other of them, `jobs` several at once, each in a process of its own (`job`), `outcome` what became of each, `sources` finds and loads the photographs, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs` sees whether a
-//! finished run's are still the same, `experiment` is one run under way,
-//! `class_images` and `base_images` make what runs share, `phases` how long it will take, `metrics` measures the images, `record` says what came of it,
-//! `next` what to look at, `events` the event file for TensorBoard, `resample` draws again.
+//! In: a plan and a folder. Out: the folder's files. `several` is the command, `room` what its experiments share and one after the
+//! other of them, `jobs` several at once, each in a process of its own (`job`), `outcome` what became of each, `experiment` is one
+//! run under way. `sources` finds and loads the photographs, `prepare` gathers what a run needs and `run_inputs` holds it, `inputs`
+//! sees whether a finished run's are still the same, `class_images` and `base_images` make what runs share, `phases` how long it
+//! will take, `metrics` measures the images, `record` says what came of it, `next` what to look at, `events` the event file for
+//! TensorBoard, `resample` draws again.
 
 mod base_images;
 mod class_images;

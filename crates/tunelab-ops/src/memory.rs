@@ -120,6 +120,10 @@ impl Kept {
 
     /// Gives back so many of those that have waited longest.
     fn give_back(&mut self, count: usize) {
+        if count == 0 {
+            // Most often; the list need not be moved onto itself.
+            return;
+        }
         for &Block { address, size } in &self.blocks[..count] {
             // SAFETY: the block came from `get` with this size, and is in nobody's use.
             unsafe { free(address, size) };
