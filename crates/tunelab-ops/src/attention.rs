@@ -5,20 +5,20 @@
 //! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the
 //! projections, so no transposed copy is made. On the host, and on a CUDA card for heads of up to
 //! 160 values, the N x M matrix is never written as a whole: some queries at a time, and backward
-//! computes their probabilities again. On the host there are three bodies: `portable` for any
-//! processor, `query_blocks`, and `bf16` for products of bf16.
+//! computes their probabilities again. On the host there are two bodies: `portable` for any
+//! processor, and `blocks` for products of f32 or of bf16.
 
-#![expect(unsafe_code, reason = "the heads' tasks write elements of their own into the gradients")]
-
-#[cfg(target_arch = "x86_64")]
-mod bf16;
+mod blocks;
 mod operands;
+mod pack;
 mod portable;
-mod query_blocks;
+mod products;
+#[cfg(target_arch = "x86_64")]
+mod products_bf16;
+mod products_f32;
+mod softmax;
 
-use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::host;
-use crate::cpu::uninit_output::fill_three_uninit;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(target_arch = "x86_64")]
@@ -27,8 +27,8 @@ use crate::shapes::{AttentionMask, AttentionShape, MatmulPrecision};
 use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor, bail};
-use operands::{HeadGradients, Operands};
-use rayon::prelude::*;
+use operands::Operands;
+use products_f32::F32;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -48,7 +48,13 @@ pub fn attention_with(
 ) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
-    if heads == 0 || !width.is_multiple_of(heads) || k.dims() != [batch, keys, width] || v.dims() != k.dims() {
+    let is_empty = q.elem_count() == 0 || k.elem_count() == 0;
+    if is_empty
+        || heads == 0
+        || !width.is_multiple_of(heads)
+        || k.dims() != [batch, keys, width]
+        || v.dims() != k.dims()
+    {
         bail!("attention: q {:?}, k {:?} and v {:?} do not fit {heads} heads", q.dims(), k.dims(), v.dims());
     }
     let sizes = AttentionShape { batch, queries, keys, heads, d: width / heads, mask };
@@ -152,44 +158,42 @@ fn from_candle(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Attention
 /// Which body computes it.
 #[derive(Clone, Copy)]
 enum Body {
-    /// Products of rounded values.
+    /// In blocks, of rounded values.
     #[cfg(target_arch = "x86_64")]
     Bf16(Unit),
-    /// In blocks of queries, in f32.
-    QueryBlocks(Vectors),
+    /// In blocks, in f32.
+    F32(Vectors),
     Portable,
 }
 
 impl Body {
     /// The fastest one for products of this precision.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one body"))]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one precision"))]
     fn of(precision: MatmulPrecision) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(unit) = Unit::detect().filter(|_| precision == MatmulPrecision::Bf16) {
             return Self::Bf16(unit);
         }
-        Vectors::detect().map_or(Self::Portable, Self::QueryBlocks)
+        Vectors::detect().map_or(Self::Portable, Self::F32)
     }
 
     /// y, and what backward asks for of each query's sum: nothing, if this body's does not.
     fn forward(self, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let y = match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Bf16(unit) => return bf16::forward(unit, sizes, q, k, v),
-            Self::QueryBlocks(vectors) => with_isa!(vectors, isa => query_blocks::forward(isa, sizes, q, k, v)),
-            Self::Portable => portable::forward(sizes, q, k, v),
-        };
-        (y, Vec::new())
-    }
-
-    fn backward_head(self, sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16(unit) => bf16::backward_head(unit, sizes, operands, i),
-            Self::QueryBlocks(vectors) => {
-                with_isa!(vectors, isa => query_blocks::backward_head(isa, sizes, operands, i))
-            }
-            Self::Portable => portable::backward_head(sizes, operands, i),
+            Self::Bf16(unit) => blocks::forward(unit, sizes, q, k, v),
+            Self::F32(vectors) => with_isa!(vectors, isa => blocks::forward(F32(isa), sizes, q, k, v)),
+            Self::Portable => (portable::forward(sizes, q, k, v), Vec::new()),
+        }
+    }
+
+    /// dq, dk, dv where they are wanted.
+    fn backward(self, sizes: &AttentionShape, operands: Operands) -> [Vec<f32>; 3] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16(unit) => blocks::backward(unit, sizes, operands),
+            Self::F32(vectors) => with_isa!(vectors, isa => blocks::backward(F32(isa), sizes, operands)),
+            Self::Portable => portable::backward(sizes, operands),
         }
     }
 }
@@ -205,24 +209,8 @@ fn backward(
 ) -> Result<[Option<Tensor>; 3]> {
     let (q, k, v, dy) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(dy)?);
     let (y, wanted) = (y.map(host::values).transpose()?, [wanted[0], wanted[1] || wanted[2]]);
-    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: y.as_deref().unwrap_or_default(), lse, wanted };
-    let length = |is_wanted: bool, rows: usize| if is_wanted { sizes.batch * rows * sizes.width() } else { 0 };
-    let (of_q, of_k) = (length(wanted[0], sizes.queries), length(wanted[1], sizes.keys));
-    let write = |results: [DisjointOutput; 3]| {
-        (0..sizes.batch * sizes.heads).into_par_iter().with_max_len(1).for_each(|i| {
-            let HeadGradients { of, row } = body.backward_head(sizes, operands, i);
-            for ((values, result), rows) in of.iter().zip(results).zip([sizes.queries, sizes.keys, sizes.keys]) {
-                assert!(result.len() == 0 || values.len() >= rows * row, "attention: a head's gradient lacks rows");
-                let first = (i / sizes.heads * rows * sizes.heads + i % sizes.heads) * sizes.d;
-                for (n, values) in values.chunks_exact(row).take(rows).enumerate() {
-                    // SAFETY: this head of this row is this task's.
-                    unsafe { result.write_scaled(first + n * sizes.width(), &values[..sizes.d], 1.0) };
-                }
-            }
-        });
-    };
-    // SAFETY: the tasks write all heads of all rows, where they are wanted.
-    let [dq, dk, dv] = unsafe { fill_three_uninit([of_q, of_k, of_k], write) };
+    let y = y.as_deref().unwrap_or_default();
+    let [dq, dk, dv] = body.backward(sizes, Operands { q: &q, k: &k, v: &v, dy: &dy, y, lse, wanted });
     let of_keys = (sizes.batch, sizes.keys, sizes.width());
     Ok([
         wanted[0].then(|| host::tensor(dq, (sizes.batch, sizes.queries, sizes.width()))).transpose()?,
@@ -236,36 +224,38 @@ mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
 
-    /// Heads that fill vectors and that do not, rests of query blocks and of panels of keys, keys
-    /// that a query may not look at.
+    /// Heads that fill vectors and that do not, rests of blocks, queries in several parts, keys that a query
+    /// may not look at, and gradients that are not wanted.
     #[test]
-    fn query_blocks_equal_products_of_the_gemm_crate() {
+    fn blocks_equal_products_of_the_gemm_crate() {
         for (batch, queries, keys, heads, d, mask) in [
             (1, 5, 7, 1, 3, AttentionMask::None),
             (2, 50, 77, 3, 40, AttentionMask::None),
             (1, 24, 64, 2, 80, AttentionMask::None),
             (1, 70, 33, 2, 160, AttentionMask::None),
             (1, 130, 257, 1, 64, AttentionMask::None),
+            (1, 700, 50, 2, 20, AttentionMask::None),
             (2, 77, 77, 2, 20, AttentionMask::Causal),
+            (1, 600, 600, 1, 8, AttentionMask::Causal),
         ] {
             let sizes = AttentionShape { batch, queries, keys, heads, d, mask };
             let width = heads * d;
             let (q, dy) = (values(batch * queries * width, 1), values(batch * queries * width, 2));
             let (k, v) = (values(batch * keys * width, 3), values(batch * keys * width, 4));
+            // Scores of several sizes, so that the largest one so far changes.
+            let q: Vec<f32> = q.iter().map(|v| 4.0 * v).collect();
             let y = portable::forward(&sizes, &q, &k, &v);
-            let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &[], wanted: [true; 2] };
             for vectors in Vectors::all() {
                 let what = format!("{vectors:?} at {sizes:?}");
-                let body = Body::QueryBlocks(vectors);
-                close(&body.forward(&sizes, &q, &k, &v).0, &y, &what);
-                for i in 0..batch * heads {
-                    let ours = body.backward_head(&sizes, operands, i);
-                    let theirs = portable::backward_head(&sizes, operands, i);
-                    for (which, rows) in [queries, keys, keys].into_iter().enumerate() {
-                        let there = |of: &HeadGradients| -> Vec<f32> {
-                            of.of[which].chunks(of.row).take(rows).flat_map(|row| row[..d].to_vec()).collect()
-                        };
-                        close(&there(&ours), &there(&theirs), &format!("gradient {which} of {what}"));
+                let body = Body::F32(vectors);
+                let (ours, lse) = body.forward(&sizes, &q, &k, &v);
+                close(&ours, &y, &what);
+                for wanted in [[true, true], [true, false], [false, true]] {
+                    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &ours, lse: &lse, wanted };
+                    let (ours, theirs) = (body.backward(&sizes, operands), portable::backward(&sizes, operands));
+                    for (which, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+                        assert_eq!(theirs.is_empty(), !wanted[which.min(1)]);
+                        close(ours, theirs, &format!("gradient {which} of {what}"));
                     }
                 }
             }

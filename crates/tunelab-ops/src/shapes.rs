@@ -141,6 +141,11 @@ impl AttentionShape {
         1.0 / (self.d as f32).sqrt()
     }
 
+    /// Where head `i` of all samples' has its row `row` of `rows` in [B, rows, heads · d].
+    pub(crate) fn place(&self, i: usize, row: usize, rows: usize) -> usize {
+        (i / self.heads * rows + row) * self.width() + i % self.heads * self.d
+    }
+
     /// How many keys query `query` may look at.
     pub(crate) fn visible_keys(&self, query: usize) -> usize {
         match self.mask {

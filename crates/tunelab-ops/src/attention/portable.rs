@@ -1,8 +1,8 @@
 //! Attention in blocks of queries, with products from the gemm crate: on any processor.
 //!
-//! In: q, k, v and dy as slices. Out: y, or a head's gradients.
+//! In: q, k, v and dy as slices. Out: y, or the gradients.
 
-use crate::attention::operands::{HeadGradients, Operands};
+use crate::attention::operands::Operands;
 use crate::cpu::vector_math::{exp, max, sum_of, sum_of_pairs};
 use crate::gemm::portable::{Dst, Mat, Threads, gemm};
 use crate::shapes::AttentionShape;
@@ -69,9 +69,28 @@ pub(super) fn forward(sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -
     y
 }
 
+/// dq, dk, dv where they are wanted.
+pub(super) fn backward(sizes: &AttentionShape, operands: Operands) -> [Vec<f32>; 3] {
+    let heads = (0..sizes.batch * sizes.heads).into_par_iter().with_max_len(1);
+    let heads: Vec<_> = heads.map(|i| backward_head(sizes, operands, i)).collect();
+    let rows = [sizes.queries, sizes.keys, sizes.keys];
+    let mut result = rows.map(|rows| vec![0.0; sizes.batch * rows * sizes.width()]);
+    for (which, (result, rows)) in result.iter_mut().zip(rows).enumerate() {
+        if !operands.wanted[which.min(1)] {
+            *result = Vec::new();
+        }
+        for (i, head) in heads.iter().enumerate() {
+            for (row, values) in head[which].chunks_exact(sizes.d).enumerate() {
+                result[sizes.place(i, row, rows)..][..sizes.d].copy_from_slice(values);
+            }
+        }
+    }
+    result
+}
+
 /// dq, dk, dv of sample and head `i`: dV = Pᵀ dY, dP = dY Vᵀ, dS = P ∘ (dP - Σ P dP), dQ = dS K /
 /// √d, dK = dSᵀ Q / √d.
-pub(super) fn backward_head(sizes: &AttentionShape, operands: Operands, i: usize) -> HeadGradients {
+fn backward_head(sizes: &AttentionShape, operands: Operands, i: usize) -> [Vec<f32>; 3] {
     let Operands { q, k, v, dy, wanted, .. } = operands;
     let (m, d, threads) = (sizes.keys, sizes.d, Threads::One);
     let mut dq = vec![0.0; if wanted[0] { sizes.queries * d } else { 0 }];
@@ -102,7 +121,7 @@ pub(super) fn backward_head(sizes: &AttentionShape, operands: Operands, i: usize
             gemm(&mut dk, d, (m, d, n), Mat::rows(&ds, m).t(), qs, sizes.scale(), Dst::Add, threads);
         }
     }
-    HeadGradients { of: [dq, dk, dv], row: d }
+    [dq, dk, dv]
 }
 
 /// In place, with the largest value taken off first.

@@ -9,9 +9,10 @@
 //! cache.
 #![expect(unsafe_code, reason = "vector instructions are called by name, on operands that `kernel` has measured")]
 
+use crate::cpu::accumulators::{Accumulators, BLOCK, TILE};
 use crate::cpu::line_buffer::LINE_BYTES;
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm_bf16::operand::{Accumulators, BLOCK, Operand, Step, Steps, TILE};
+use crate::gemm_bf16::operand::{Operand, Step, Steps};
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_loadu_si512, _mm512_set1_epi32,
     _mm512_setzero_ps, _mm512_store_ps,

@@ -6,9 +6,9 @@
     reason = "vector instructions are called by name; tasks write elements of their own into one result"
 )]
 
+use crate::cpu::accumulators::{Accumulators, TILE};
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::gemm_bf16::grid::Run;
-use crate::gemm_bf16::operand::{Accumulators, TILE};
 use crate::simd::Avx512;
 use crate::simd::isa::Isa;
 use std::arch::x86_64::{

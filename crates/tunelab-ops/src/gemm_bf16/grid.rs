@@ -9,7 +9,7 @@
 //! Sums for those positions are computed too, and dropped. Without a border (1x1) positions
 //! are pixels.
 
-use crate::gemm_bf16::operand::TILE;
+use crate::cpu::accumulators::TILE;
 
 /// The line of positions.
 #[derive(Clone, Copy)]

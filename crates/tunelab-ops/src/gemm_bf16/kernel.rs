@@ -8,10 +8,11 @@
 )]
 
 use super::avx512_bf16;
-use super::operand::{Accumulators, BLOCK, Operand, Step, Steps};
 use super::unit::{ConfiguredUnit, Unit};
+use crate::cpu::accumulators::{Accumulators, BLOCK};
 use crate::cpu::line_buffer::LINE_BYTES;
 use crate::cpu::prefetch::Prefetch;
+use crate::gemm_bf16::operand::{Operand, Step, Steps};
 use std::arch::asm;
 use std::mem::offset_of;
 

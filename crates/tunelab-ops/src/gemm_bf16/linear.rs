@@ -2,12 +2,13 @@
 //!
 //! In: x or dy as slices, a packed weight. Out: y or dx.
 
+use crate::cpu::accumulators::{BLOCK, TILE};
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
 use crate::cpu::prefetch::ask_for_result;
 use crate::gemm_bf16::epilogue::rows;
 use crate::gemm_bf16::kernel::block;
-use crate::gemm_bf16::operand::{BLOCK, Operand, Steps, TILE};
+use crate::gemm_bf16::operand::{Operand, Steps};
 use crate::gemm_bf16::pack;
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::gemm_bf16::schedule;

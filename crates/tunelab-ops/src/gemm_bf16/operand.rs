@@ -1,25 +1,10 @@
-//! The operands of a block's product: where its tiles lie, step by step, and the sums.
+//! The operands of a block's product: where its tiles lie, step by step.
 //!
-//! In: lines of bf16 pairs. Out: [`Operand`], [`Steps`] and [`Accumulators`], measured for
+//! In: lines of bf16 pairs. Out: [`Operand`] and [`Steps`], measured for
 //! [`super::kernel::block`].
 
+use crate::cpu::accumulators::TILE;
 use crate::cpu::line_buffer::{CacheLine, LINE_BYTES};
-
-/// Rows and columns of a block: two tiles each way.
-pub(crate) const BLOCK: usize = 32;
-/// Rows and columns of a tile of sums.
-pub(crate) const TILE: usize = 16;
-
-/// What a block's sums are left in: 32 rows of 32.
-#[derive(Clone)]
-#[repr(C, align(64))]
-pub(crate) struct Accumulators(pub [[f32; BLOCK]; BLOCK]);
-
-impl Accumulators {
-    pub(crate) const fn zeros() -> Self {
-        Self([[0.0; BLOCK]; BLOCK])
-    }
-}
 
 /// One side of a product: tiles of 16 rows, `row` bytes apart, the second tile `second` bytes
 /// behind the first.
@@ -77,11 +62,6 @@ impl Steps {
         let all: Vec<_> = (0..count).map(step).collect();
         let last = all.iter().fold([0, 0], |[a, b], step| [a.max(step.left), b.max(step.right)]);
         Self { all, last, pairs: TILE }
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
     }
 
     /// The same, where behind so many pairs of the last step both operands have zeros, which tiles

@@ -7,9 +7,9 @@
     reason = "vector instructions are called by name, on pointers into slices whose sizes are checked"
 )]
 
+use crate::cpu::accumulators::{BLOCK, TILE};
 use crate::cpu::line_buffer::{CacheLine, LineBuffer, ZERO_LINE};
 use crate::gemm_bf16::grid::Grid;
-use crate::gemm_bf16::operand::{BLOCK, TILE};
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::simd::isa::Isa;
 use crate::simd::{Avx512, Avx512Bf16};

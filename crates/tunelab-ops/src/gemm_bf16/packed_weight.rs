@@ -2,8 +2,8 @@
 //!
 //! In: a tensor. Out: its lines, and the tensor again.
 
+use crate::cpu::accumulators::BLOCK;
 use crate::cpu::line_buffer::{CacheLine, ZERO_LINE};
-use crate::gemm_bf16::operand::BLOCK;
 use crate::gemm_bf16::unit::Unit;
 use crate::shapes::Padding;
 use crate::simd::Avx512Bf16;

@@ -4,11 +4,12 @@
 //!
 //! In: a packed weight, and what a block does. Out: every block done, by one thread each.
 
+use crate::cpu::accumulators::{Accumulators, TILE};
 use crate::cpu::line_buffer::{LINE_BYTES, LineBuffer};
 use crate::cpu::pieces;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::gemm_bf16::operand::{Accumulators, Operand, TILE};
+use crate::gemm_bf16::operand::Operand;
 use crate::gemm_bf16::pack;
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
 use crate::gemm_bf16::unit::ConfiguredUnit;

@@ -1,13 +1,14 @@
 //! Products against plain loops over the same rounded numbers. Without products of bf16 in the
 //! processor there is nothing to test.
 
+use crate::cpu::accumulators::{Accumulators, BLOCK, TILE};
 use crate::cpu::checks::{close, values};
 use crate::cpu::line_buffer::{CacheLine, LINE_BYTES};
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm_bf16::conv2d::{convolve, convolve_back};
 use crate::gemm_bf16::kernel::block;
 use crate::gemm_bf16::linear::{multiply, multiply_back};
-use crate::gemm_bf16::operand::{Accumulators, BLOCK, Operand, Steps, TILE};
+use crate::gemm_bf16::operand::{Operand, Steps};
 use crate::gemm_bf16::packed_weight::PackedBf16;
 use crate::gemm_bf16::schedule::share;
 use crate::gemm_bf16::unit::{ConfiguredUnit, Unit};

@@ -6,14 +6,13 @@ use super::isa::{ALL, Isa, LANES};
 use half::bf16;
 use std::arch::x86_64::{
     __m128, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_castsi128_ps, _mm_cvtss_f32, _mm_loadu_ps, _mm_loadu_si128,
-    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_set_epi64x, _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castpd_ps, _mm256_castps_pd,
-    _mm256_castps128_ps256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cvtepu16_epi32,
-    _mm256_cvtps_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_i32gather_ps,
-    _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd,
-    _mm256_unpacklo_ps,
+    _mm_movehl_ps, _mm_set_epi64x, _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_blendv_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps128_ps256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cvtepu16_epi32, _mm256_cvtps_epi32, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_i32gather_ps, _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
 /// Values of a register.
@@ -84,15 +83,6 @@ fn fours(a: [__m256; 2], b: [__m256; 2]) -> [__m256; 4] {
     ]))
 }
 
-/// The sum or the maximum of four values.
-macro_rules! of_four {
-    ($four:expr, $pairs:ident, $one:ident) => {{
-        let four = $four;
-        let two = $pairs(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32($one(two, _mm_shuffle_ps::<1>(two, two)))
-    }};
-}
-
 #[inline(always)]
 fn with_upper(low: __m128, high: __m128) -> __m256 {
     by_witness!(_mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high))
@@ -155,14 +145,13 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn times_power_of_two(self, mask: u16, a: Self::F32, n: Self::F32) -> Self::F32 {
+    fn times_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32 {
         /// What the exponent of 1 is, and of 0 with its sign: below -126 a power has no bits.
         const BIAS: i32 = 127;
         both!(|I| {
             let n = _mm256_cvtps_epi32(_mm256_max_ps(n[I], _mm256_set1_ps(-(BIAS as f32))));
             let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(BIAS))));
-            let product = _mm256_mul_ps(a[I], power);
-            if mask == ALL { product } else { _mm256_and_ps(product, _mm256_castsi256_ps(lanes(mask, I))) }
+            _mm256_mul_ps(a[I], power)
         })
     }
 
@@ -170,23 +159,9 @@ impl Isa for Avx2 {
     fn reduce_add(self, a: Self::F32) -> f32 {
         by_witness!({
             let eight = _mm256_add_ps(a[0], a[1]);
-            of_four!(
-                _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)),
-                _mm_add_ps,
-                _mm_add_ss
-            )
-        })
-    }
-
-    #[inline(always)]
-    fn reduce_max(self, a: Self::F32) -> f32 {
-        by_witness!({
-            let eight = _mm256_max_ps(a[0], a[1]);
-            of_four!(
-                _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)),
-                _mm_max_ps,
-                _mm_max_ss
-            )
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
         })
     }
 

@@ -10,10 +10,10 @@ use std::arch::x86_64::{
     _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castps256_ps512, _mm512_castps512_ps256, _mm512_castsi512_ps,
     _mm512_cvtepu16_epi32, _mm512_extractf32x4_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_fnmadd_ps,
     _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_epi32, _mm512_loadu_ps,
-    _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_scalef_ps, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_permutex2var_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_ps,
-    _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
+    _mm512_reduce_add_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 /// Every second of two vectors' values.
@@ -85,18 +85,13 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn times_power_of_two(self, mask: u16, a: __m512, n: __m512) -> __m512 {
-        by_witness!(_mm512_maskz_scalef_ps(mask, a, n))
+    fn times_power_of_two(self, a: __m512, n: __m512) -> __m512 {
+        by_witness!(_mm512_scalef_ps(a, n))
     }
 
     #[inline(always)]
     fn reduce_add(self, a: __m512) -> f32 {
         by_witness!(_mm512_reduce_add_ps(a))
-    }
-
-    #[inline(always)]
-    fn reduce_max(self, a: __m512) -> f32 {
-        by_witness!(_mm512_reduce_max_ps(a))
     }
 
     #[inline(always)]

@@ -52,11 +52,10 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// To the nearest whole number.
     fn round(self, a: Self::F32) -> Self::F32;
-    /// a · 2ⁿ where the mask says so, 0 elsewhere, for whole n of 0 or below. What is smaller than
+    /// a · 2ⁿ, for whole n of 0 or below. What is smaller than
     /// normal numbers are may be 0.
-    fn times_power_of_two(self, mask: u16, a: Self::F32, n: Self::F32) -> Self::F32;
+    fn times_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32;
     fn reduce_add(self, a: Self::F32) -> f32;
-    fn reduce_max(self, a: Self::F32) -> f32;
 
     /// The transpose of 16 rows of 16. It is best read by reference: to iterate over it by value
     /// copies it first.

@@ -109,32 +109,19 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    fn times_power_of_two(self, mask: u16, a: Self::F32, n: Self::F32) -> Self::F32 {
+    fn times_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32 {
         /// What the exponent of 1 is, and of 0 with its sign: below -126 a power has no bits.
         const BIAS: i32 = 127;
-        let products: Self::F32 = each!(|I| {
+        each!(|I| {
             let n = vcvtnq_s32_f32(vmaxq_f32(n[I], vdupq_n_f32(-(BIAS as f32))));
             let power = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(BIAS))));
             vmulq_f32(a[I], power)
-        });
-        if mask == ALL {
-            return products;
-        }
-        let mut values = [0.0; LANES];
-        // SAFETY: there is room for all.
-        unsafe { self.store_masked(values.as_mut_ptr(), mask, products) };
-        // SAFETY: all are there.
-        unsafe { self.load(values.as_ptr()) }
+        })
     }
 
     #[inline(always)]
     fn reduce_add(self, [a, b, c, d]: Self::F32) -> f32 {
         neon!(vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d))))
-    }
-
-    #[inline(always)]
-    fn reduce_max(self, [a, b, c, d]: Self::F32) -> f32 {
-        neon!(vmaxvq_f32(vmaxq_f32(vmaxq_f32(a, b), vmaxq_f32(c, d))))
     }
 
     #[inline(always)]

@@ -56,16 +56,12 @@ impl Isa for Plain {
         a.map(f32::round_ties_even)
     }
 
-    fn times_power_of_two(self, mask: u16, a: Self::F32, n: Self::F32) -> Self::F32 {
-        from_fn(|i| if has(mask, i) { a[i] * n[i].exp2() } else { 0.0 })
+    fn times_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] * n[i].exp2())
     }
 
     fn reduce_add(self, a: Self::F32) -> f32 {
         a.iter().sum()
-    }
-
-    fn reduce_max(self, a: Self::F32) -> f32 {
-        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 
     fn transpose(self, rows: &[Self::F32; LANES]) -> [Self::F32; LANES] {
