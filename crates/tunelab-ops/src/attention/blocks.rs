@@ -328,15 +328,15 @@ fn means<P: Products>(p: P, dy: &Head, y: &Head, first: usize) -> [f32; CHUNK] {
             for (tile, means) in means.chunks_exact_mut(TILE).enumerate() {
                 let mut sum = isa.zero();
                 for n in 0..dy.d.div_ceil(LANES) {
-                    let mut rows = [[isa.zero(); TILE]; 2];
-                    for i in 0..TILE {
+                    let (mut dy_rows, mut y_rows) = ([isa.zero(); TILE], [isa.zero(); TILE]);
+                    for (i, (dy_row, y_row)) in dy_rows.iter_mut().zip(&mut y_rows).enumerate() {
                         let at = first + tile * TILE + i;
                         let mut word = [isa.zero(); 2];
                         // The upper value of a pair of bf16 is, with zeros below, that value in f32.
                         word[P::WORD - 1] = dy.vector(isa, at, n);
-                        (rows[0][i], rows[1][i]) = (p.columns(word), y.vector(isa, at, n));
+                        (*dy_row, *y_row) = (p.columns(word), y.vector(isa, at, n));
                     }
-                    for (dy, y) in isa.transpose(&rows[0]).iter().zip(&isa.transpose(&rows[1])) {
+                    for (dy, y) in isa.transpose(&dy_rows).iter().zip(&isa.transpose(&y_rows)) {
                         sum = isa.fma(*dy, *y, sum);
                     }
                 }
