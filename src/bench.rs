@@ -3,8 +3,10 @@
 //! In: what to time (a training step with LoRA or of all weights, a denoising step with guidance,
 //! the VAE, the text encoder). Out: seconds, GFLOP/s, the share of what sums in registers (on a
 //! GPU: a matrix product) reach, and the peak of memory. Operations are those of plain products:
-//! Winograd's algorithm takes four times fewer for 3 x 3 kernels, so a share may be above 100 %. The networks have the shapes of Stable Diffusion 1.5, 2.1
-//! or XL and random weights, which changes no cost; the code is that of a run.
+//! Winograd's algorithm takes four times fewer for 3 x 3 kernels, so a share may be above 100 %.
+//! With `--dtype bf16` the registers are those of the processor's unit for bf16, where it has one,
+//! also for what is summed in f32 beside its products. The networks have the shapes of Stable
+//! Diffusion 1.5, 2.1 or XL and random weights, which changes no cost; the code is that of a run.
 
 mod convolutions;
 mod operations;
@@ -17,6 +19,7 @@ use crate::cli::output::print;
 use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
+use crate::model::Dtype;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -58,14 +61,12 @@ pub struct Measured {
     pub gflop: f64,
     /// Operations in a second, in 10⁹.
     pub gflops: f64,
-    /// The same of sums in the vector registers of all cores in f32 or, where the kernels use none, of
-    /// a matrix product.
+    /// The same of `peak_of`.
     pub peak_gflops: f64,
+    /// What is the peak: sums in the registers of all cores or, where the kernels use none, a matrix product.
+    pub peak_of: &'static str,
     /// The share of that.
     pub share_of_peak: f64,
-    /// Whether that is the registers'.
-    #[serde(skip)]
-    of_registers: bool,
     /// The most memory of this process, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_mib: Option<f64>,
@@ -106,8 +107,7 @@ pub fn command(args: &BenchArgs) -> Result<()> {
 pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
     device::prepare(device, args.tf32);
     // Before memory is taken, while the processor is as it will be.
-    let registers = if device.is_cpu() { ops::simd::peak() } else { None };
-    let peak = registers.map_or_else(|| matrix_product(device), |peak| Ok(peak / 1e9))?;
+    let (peak, peak_of) = peak(device, Dtype::named(&args.dtype))?;
     let timed = work::time(args, device)?;
     let Steps { seconds, device_busy_percent, launched, graphs, peak_device_mib } = timed.steps;
     let median = median(&seconds);
@@ -125,8 +125,8 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         gflop,
         gflops: gflop / median,
         peak_gflops: peak,
+        peak_of,
         share_of_peak: gflop / median / peak,
-        of_registers: registers.is_some(),
         peak_rss_mib: peak_memory_mib(),
         peak_device_mib,
         device_busy_percent,
@@ -172,7 +172,7 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
             m.gflops,
             100.0 * m.share_of_peak,
             m.peak_gflops,
-            if m.of_registers { "sums in registers in f32" } else { "a matrix product" }
+            m.peak_of
         ),
     ];
     lines.extend(m.peak_rss_mib.map(|mib| format!("  {:.2} GiB of memory at most", mib / 1024.0)));
@@ -189,11 +189,26 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     lines.join("\n") + "\n"
 }
 
-fn median(seconds: &[f64]) -> f64 {
+/// The middle one, or between the two in the middle.
+pub(crate) fn median(seconds: &[f64]) -> f64 {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] }
+}
+
+/// GFLOP/s that work in `dtype` is measured by, and of what.
+fn peak(device: &Device, dtype: Option<Dtype>) -> Result<(f64, &'static str)> {
+    let bf16 = || if dtype == Some(Dtype::Bf16) { ops::simd::peak_bf16() } else { None };
+    let registers = || {
+        bf16()
+            .map(|peak| (peak, "sums in registers in bf16"))
+            .or_else(|| ops::simd::peak().map(|peak| (peak, "sums in registers in f32")))
+    };
+    match device.is_cpu().then(registers).flatten() {
+        Some((peak, of)) => Ok((peak / 1e9, of)),
+        None => Ok((matrix_product(device)?, "a matrix product")),
+    }
 }
 
 /// GFLOP/s of the fastest of some products of square matrices.

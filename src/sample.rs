@@ -24,6 +24,7 @@ use crate::random::Generator;
 use crate::results::ImageMetadata;
 use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
+use std::time::Instant;
 use tunelab_ops::replay::Replay;
 
 /// The networks that draw, without gradients.
@@ -35,6 +36,8 @@ pub struct ImageGenerator<'a> {
     interrupt: &'a Interrupt,
     /// What is kept of the UNet's calls on a GPU.
     replay: RefCell<Replay>,
+    /// Seconds of each denoising step.
+    seconds: RefCell<Vec<f64>>,
 }
 
 impl<'a> ImageGenerator<'a> {
@@ -47,12 +50,25 @@ impl<'a> ImageGenerator<'a> {
         device: &'a Device,
         interrupt: &'a Interrupt,
     ) -> Self {
-        Self { unet, vae, schedule, device, interrupt, replay: RefCell::new(Replay::new(device)) }
+        Self {
+            unet,
+            vae,
+            schedule,
+            device,
+            interrupt,
+            replay: RefCell::new(Replay::new(device)),
+            seconds: RefCell::default(),
+        }
     }
 
     /// How a GPU was given the UNet's calls, where there is a choice: as graphs, or why not.
     pub fn replayed(&self) -> Option<std::result::Result<(), String>> {
         self.replay.borrow().state().map(|state| state.map_err(str::to_owned))
+    }
+
+    /// The seconds that each denoising step took so far: one call of the UNet, without the VAE.
+    pub fn seconds(&self) -> Vec<f64> {
+        self.seconds.borrow().clone()
     }
 
     /// Calls of the UNet for one image: what a bar counts.
@@ -133,6 +149,7 @@ impl<'a> ImageGenerator<'a> {
         let timesteps = run.timesteps().to_vec();
         for (call, &t) in timesteps.iter().enumerate() {
             self.interrupt.check()?;
+            let begun = Instant::now();
             let input = run.scale_model_input(&x, call)?;
             let mut replay = self.replay.borrow_mut();
             let output =
@@ -142,6 +159,8 @@ impl<'a> ImageGenerator<'a> {
                 let of = timesteps.len();
                 return Err(not_a_number(shot, &format!("step {} of {of} (timestep {t}) gave latents", call + 1)));
             }
+            // The values were read: a GPU is done with them.
+            self.seconds.borrow_mut().push(begun.elapsed().as_secs_f64());
             bar.inc(1);
         }
         Ok(x)

@@ -7,6 +7,7 @@
 use super::{ImageGenerator, check_base, load, trained_model};
 use crate::adapter::file as lora_file;
 use crate::assets;
+use crate::bench::median;
 use crate::cli::{SampleArgs, StepChoice};
 use crate::config::local;
 use crate::config::{Dtype, Plan, SampleParams, Source};
@@ -172,6 +173,8 @@ pub fn command(args: &SampleArgs) -> Result<()> {
         }
         rows.push(Row { label: prompt.clone(), images });
     }
+    // Of a step as `bench sample` times it: the bar's own speed counts the VAE, and the first step.
+    bar.set_message(format!("{:.3} s a step without the VAE", median(&generator.seconds())));
     bar.finish();
     if let Some(Err(why)) = generator.replayed() {
         progress.line(format!("note: {NO_GRAPHS}: {why}"));

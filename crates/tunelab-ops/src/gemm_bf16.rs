@@ -27,6 +27,7 @@ pub(crate) mod linear;
 pub(crate) mod operand;
 pub(crate) mod pack;
 pub(crate) mod packed_weight;
+pub(crate) mod peak;
 mod schedule;
 #[cfg(test)]
 mod tests;

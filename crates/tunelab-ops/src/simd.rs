@@ -39,7 +39,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Amx, Avx2, Avx512, Avx512Bf16};
 
-pub use peak::peak;
+pub use peak::{peak, peak_bf16};
 
 /// The environment variable that names the set.
 pub const VARIABLE: &str = "TUNELAB_SIMD";

@@ -1,7 +1,8 @@
 //! How many operations a second all cores could do, if nothing but sums in registers held them up:
 //! what the kernels' speed is measured by.
 //!
-//! In: nothing. Out: operations in f32, two for each multiplication with its addition.
+//! In: nothing. Out: operations in f32, or of pairs of bf16, two for each multiplication with its
+//! addition.
 
 use super::isa::Isa;
 use super::{Vectors, with_isa};
@@ -13,32 +14,58 @@ const STEPS: usize = 1 << 15;
 /// How long each thread sums.
 const TIME: Duration = Duration::from_millis(200);
 
-/// Operations a second of all threads together, of the set in use; `None` where it has no kernels.
+/// Operations a second of all threads together in f32, of the set in use; `None` where it has no
+/// kernels.
 #[must_use]
 pub fn peak() -> Option<f64> {
     let vectors = Vectors::detect()?;
-    let each = rayon::broadcast(|_| with_isa!(vectors, isa => of_thread(isa)));
-    Some(each.iter().sum())
+    Some(of_all_threads(|| with_isa!(vectors, isa => best(|| sums(isa)))))
 }
 
-/// Of this thread: in the best of the intervals, for another process may have taken its part of others.
-fn of_thread<S: Isa>(isa: S) -> f64 {
-    let (begun, mut best) = (Instant::now(), f64::INFINITY);
-    let sums = S::TILE.0 * S::TILE.1;
+/// The same of pairs of bf16 on the unit that multiplies them; `None` where there is none.
+#[must_use]
+pub fn peak_bf16() -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use crate::gemm_bf16::{peak::sum, unit::ConfiguredUnit, unit::Unit};
+        let unit = Unit::detect()?;
+        Some(of_all_threads(|| {
+            let on = ConfiguredUnit::new(unit);
+            best(|| sum(&on, STEPS))
+        }))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+fn of_all_threads(of_thread: impl Fn() -> f64 + Sync) -> f64 {
+    rayon::broadcast(|_| of_thread()).iter().sum()
+}
+
+/// Operations a second of this thread: in the best of the intervals, for another process may have
+/// taken its part of others. `work` says how many an interval has.
+fn best(work: impl Fn() -> usize) -> f64 {
+    let (begun, mut best) = (Instant::now(), 0.0f64);
     while begun.elapsed() < TIME {
         let start = Instant::now();
-        let factors = black_box([0.999, 0.001]);
-        let result = isa.run(
-            #[inline(always)]
-            || match S::TILE {
-                (6, 1) => sum::<S, 6>(isa, factors),
-                _ => sum::<S, 24>(isa, factors),
-            },
-        );
-        black_box(result);
-        best = best.min(start.elapsed().as_secs_f64());
+        let operations = work() as f64;
+        best = best.max(operations / start.elapsed().as_secs_f64());
     }
-    (2 * super::isa::LANES * sums * STEPS) as f64 / best
+    best
+}
+
+/// Does sums in f32, and counts their operations.
+fn sums<S: Isa>(isa: S) -> usize {
+    let factors = black_box([0.999, 0.001]);
+    let result = isa.run(
+        #[inline(always)]
+        || match S::TILE {
+            (6, 1) => sum::<S, 6>(isa, factors),
+            _ => sum::<S, 24>(isa, factors),
+        },
+    );
+    black_box(result);
+    2 * super::isa::LANES * S::TILE.0 * S::TILE.1 * STEPS
 }
 
 /// As many sums as a product's tile has.

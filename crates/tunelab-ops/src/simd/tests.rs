@@ -176,3 +176,11 @@ fn of_moves<S: Isa>(isa: S) {
     assert_eq!(quarters.concat(), all[2 * LANES..3 * LANES]);
     assert_eq!(out.iter().filter(|v| **v != 0.0).count(), 2 * LANES);
 }
+
+/// A unit for bf16 is there for its speed: it does no fewer operations than vectors in f32.
+#[test]
+fn the_unit_for_bf16_is_no_slower() {
+    let (Some(f32), Some(bf16)) = (peak(), peak_bf16()) else { return };
+    // Half of it, for other tests run meanwhile.
+    assert!(bf16 > 0.5 * f32, "{bf16:e} in bf16, {f32:e} in f32");
+}
