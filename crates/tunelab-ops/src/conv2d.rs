@@ -34,13 +34,13 @@ use winograd::{FilterValue, Filters};
 
 /// Fewer result channels than this are computed straight from the image.
 const DIRECT_MAX_OUTPUTS: usize = 128;
-/// From this many pixels on the gradient of a weight is computed in panels.
-const IMPLICIT_GEMM_MIN_PIXELS: usize = 256;
 /// Winograd's algorithm transforms weights at every call, which pays from this many tiles of 4x4
 /// pixels on (a weight in bf16 is upcast besides, so with many registers it pays always), and
-/// pixels and results, which pays from this many channels on.
+/// pixels and results, which pays from this many channels on. The gradient of a weight is summed over tiles, and the
+/// transforms pay where they are many.
 const WINOGRAD_MIN_TILES: usize = 2;
 const WINOGRAD_MIN_CHANNELS: usize = 32;
+const WINOGRAD_MIN_TILES_SUMMED: usize = 8;
 
 /// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
@@ -220,15 +220,20 @@ impl Upcast {
 /// dW: for each weight the sum of dy · x over samples and pixels.
 fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let dw = add_to_zeros(g.o * g.patch(), |dw| match weight_gradient_algorithm(g) {
+    let n = g.o * g.patch();
+    let dw = match weight_gradient_algorithm(g) {
         ConvAlgorithm::Direct(vectors, x_of) => {
-            with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw));
+            add_to_zeros(n, |dw| with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw)))
         }
+        // SAFETY: each weight has a gradient.
+        ConvAlgorithm::Winograd(vectors, x_of) => unsafe {
+            fill_uninit(n, |dw| with_isa!(vectors, isa => winograd::weight_gradient(isa, x_of, &x, &dy, dw)))
+        },
         ConvAlgorithm::ImplicitGemm(vectors) => {
-            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy, dw));
+            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy))
         }
-        _ => im2col::backward_weight(g, &x, &dy, dw),
-    });
+        ConvAlgorithm::Im2col => add_to_zeros(n, |dw| im2col::backward_weight(g, &x, &dy, dw)),
+    };
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
 }
 
@@ -259,16 +264,12 @@ fn algorithm(g: &ConvShape, from: usize, to: usize) -> ConvAlgorithm {
 
 /// The way to the gradient of the weight.
 fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm {
-    if let Some(vectors) = Vectors::detect() {
-        if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
-            return ConvAlgorithm::Direct(vectors, x);
-        }
-        // From few pixels the product is narrow, and the gemm crate's packing pays.
-        if g.pixels_out() >= IMPLICIT_GEMM_MIN_PIXELS && !g.is_pointwise() {
-            return ConvAlgorithm::ImplicitGemm(vectors);
-        }
+    let Some(vectors) = Vectors::detect() else { return ConvAlgorithm::Im2col };
+    if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
+        return ConvAlgorithm::Direct(vectors, x);
     }
-    ConvAlgorithm::Im2col
+    let images = g.winograd_images(g.c.min(g.o)).filter(|x| x.tiles() >= WINOGRAD_MIN_TILES_SUMMED);
+    images.map_or(ConvAlgorithm::ImplicitGemm(vectors), |images| ConvAlgorithm::Winograd(vectors, images))
 }
 
 /// db = the sum of dy over samples and pixels.
@@ -340,10 +341,9 @@ mod tests {
             implicit_gemm::forward(isa, &g, &x, Values::F32(&weight), Some(&b), &mut ours);
             im2col::forward(&g, &x, &weight, Some(&b), &mut other);
             close(&ours, &other, &format!("y of {what}"));
-            let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
-            implicit_gemm::backward_weight(isa, &g, &x, &dy, &mut ours);
+            let mut other = vec![0.0; weight.len()];
             im2col::backward_weight(&g, &x, &dy, &mut other);
-            close(&ours, &other, &format!("dW of {what}"));
+            close(&implicit_gemm::backward_weight(isa, &g, &x, &dy), &other, &format!("dW of {what}"));
             if implicit_gemm::supports_backward_x(&g) {
                 // A weight in bf16 gives the sums of its upcast values, to the bit.
                 let rounded: Vec<bf16> = weight.iter().map(|v| bf16::from_f32(*v)).collect();

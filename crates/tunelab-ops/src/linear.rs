@@ -19,10 +19,6 @@ use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
 
-/// The gradient of a weight with fewer rows or columns than this, such as a LoRA's, is computed in
-/// panels: the gemm crate's kernels take many at a time.
-const NARROW: usize = 32;
-
 /// A linear map of the last axis. `weight` is [out, in]; `bias`, if any, is `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
@@ -137,7 +133,7 @@ pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), 
 pub(crate) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
     let x = host::values(x)?;
-    if let Some(vectors) = Vectors::detect().filter(|_| n.min(k) < NARROW) {
+    if let Some(vectors) = Vectors::detect() {
         // SAFETY: a product writes all of its result.
         let dw = with_isa!(vectors, isa => unsafe { fill_uninit(n * k, |dw| blocked::multiply_weight(isa, dw, (m, n, k), &x, dy)) });
         return host::tensor(dw, (n, k));
@@ -162,6 +158,7 @@ fn backward_bias(n: usize, dy: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::buffer::Scratch;
     use crate::cpu::checks::{close, values};
     use crate::simd::isa::Isa;
     use half::bf16;
@@ -208,16 +205,36 @@ mod tests {
         }
     }
 
+    /// Large gradients of whole lines are stored past the caches.
+    #[test]
+    fn gradients_past_the_caches_equal_the_gemm_crate() {
+        let (m, n, k) = (21, 1031, 1024);
+        let (x, dy, mut crates) = (values(m * k, 1), values(m * n, 4), vec![0.0; n * k]);
+        multiply_weight(&mut crates, (m, n, k), &x, &dy);
+        for vectors in Vectors::all() {
+            let mut scratch = Scratch::new();
+            let ours = scratch.first(n * k);
+            ours.fill(f32::NAN);
+            with_isa!(vectors, isa => blocked::multiply_weight(isa, &mut *ours, (m, n, k), &x, &dy));
+            close(ours, &crates, "dW past the caches");
+        }
+    }
+
     #[test]
     fn linear_in_our_kernels_does_not_depend_on_the_number_of_threads() {
         for vectors in Vectors::all() {
             for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
-                let (x, w) = (values(m * k, 1), values(n * k, 2));
+                let (x, w, dy) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
                 let run = |threads: usize| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    let mut y = vec![0.0; m * n];
-                    pool.install(|| with_isa!(vectors, isa => blocked::multiply(isa, &mut y, (m, n, k), &x, Values::F32(&w), None)));
-                    y
+                    let (mut y, mut dw) = (vec![0.0; m * n], vec![0.0; n * k]);
+                    pool.install(|| {
+                        with_isa!(vectors, isa => {
+                            blocked::multiply(isa, &mut y, (m, n, k), &x, Values::F32(&w), None);
+                            blocked::multiply_weight(isa, &mut dw, (m, n, k), &x, &dy);
+                        });
+                    });
+                    [y, dw]
                 };
                 let one = run(1);
                 assert_eq!(one, run(2));

@@ -5,13 +5,15 @@
 //! dx is the same convolution of dy with each kernel rotated by 180 degrees, from result channels
 //! to channels: the weight is read across. dW is the product of dy and the patches' transpose,
 //! summed over the samples in order.
+#![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
+use crate::cpu::uninit_output::fill_uninit;
 use crate::gemm::blocked::{Bias, Lhs, Output, is_skinny, matmul};
 use crate::gemm::columns::Columns;
 use crate::gemm::operand::Values;
-use crate::gemm::pack::{Rhs, Rows};
+use crate::gemm::pack::{Rhs, Rows, Transposed};
 use crate::gemm::patches::{Padded, PatchRows, Patches, Window};
 use crate::shapes::ConvShape;
 use crate::simd::isa::Isa;
@@ -93,14 +95,23 @@ pub(super) fn backward_x<'y, S: Isa>(isa: S, g: &ConvShape, w: Values, dy: &[f32
 }
 
 /// dW = Σ dy · patchesᵀ
-pub(super) fn backward_weight<S: Isa>(isa: S, g: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn backward_weight<S: Isa>(isa: S, g: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let mut scratch = Scratch::new();
-    let of = padded(g, x, &mut scratch);
-    let image = of.values.len() / g.batch;
-    for (sample, (values, dy)) in of.values.chunks(image).zip(dy.chunks(g.o * g.pixels_out())).enumerate() {
-        let patches = Rhs::PatchRows(PatchRows { of: Padded { values, ..of }, window: window(g) });
-        let dw = if sample == 0 { Output::Rows(dw.into()) } else { Output::Accumulate(dw) };
-        let dy = Lhs::rows(dy.into(), g.pixels_out());
+    let of = if g.is_pointwise() { None } else { Some(padded(g, x, &mut scratch)) };
+    let multiply = |sample: usize, dw: Output| {
+        let part = |values: &'_ [f32]| sample * (values.len() / g.batch)..(sample + 1) * (values.len() / g.batch);
+        let patches = match of {
+            Some(of) => Rhs::PatchRows(PatchRows {
+                of: Padded { values: &of.values[part(of.values)], ..of },
+                window: window(g),
+            }),
+            None => Rhs::Transposed(Transposed { values: x[part(x)].into(), row: g.pixels_out(), columns: g.c }),
+        };
+        let dy = Lhs::rows(dy[part(dy)].into(), g.pixels_out());
         matmul(isa, dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, Bias::None);
-    }
+    };
+    // SAFETY: a product writes all of its result.
+    let mut dw = unsafe { fill_uninit(g.o * g.patch(), |dw| multiply(0, Output::Gradient(dw.into()))) };
+    (1..g.batch).for_each(|sample| multiply(sample, Output::Accumulate(&mut dw)));
+    dw
 }

@@ -11,7 +11,7 @@
 //! and sums block by block, in memory that stays in the second cache, so there is no transformed
 //! copy of a weight, and while a block is computed the next one's filters are fetched. Where there
 //! are few tiles, filters are transformed halfway (`small_tiles`). The gradient of x is the same
-//! with the filters rotated by 180 degrees and read across. The error is about twice that of plain
+//! with the filters rotated by 180 degrees and read across; that of the filters is `weight_gradient`. The error is about twice that of plain
 //! products.
 //!
 //! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of
@@ -27,6 +27,7 @@ mod small_tiles;
 #[cfg(test)]
 mod tests;
 mod tiling;
+mod weight_gradient;
 
 use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, room, wide};
 use crate::conv2d::winograd::filter_transform::Pieces;
@@ -34,6 +35,7 @@ pub(super) use crate::conv2d::winograd::filter_transform::{FilterValue, Filters}
 use crate::conv2d::winograd::output_transform::Sums;
 pub(super) use crate::conv2d::winograd::tiling::Images;
 use crate::conv2d::winograd::tiling::{PLANES, Tiling};
+pub(super) use crate::conv2d::winograd::weight_gradient::weight_gradient;
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::pieces;

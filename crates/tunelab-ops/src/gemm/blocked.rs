@@ -21,7 +21,7 @@ use crate::gemm::micro_kernel::{Init, MAX_VECTORS, OutputTile, times};
 use crate::gemm::operand::{Values, upcast};
 use crate::gemm::pack::Rhs;
 use crate::gemm::transpose::store_transposed;
-use crate::simd::isa::{ALL, Isa, LANES, first_lanes};
+use crate::simd::isa::{ALL, Isa, LANES, first_lanes, stores_are_seen};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -81,6 +81,15 @@ impl Lhs<Values<'_>> {
         }
     }
 
+    /// Whether a tile's rows are best copied where they are read by several panels: an upcast, and steps whose values
+    /// lie far apart, each in another page.
+    fn is_copied(&self, panels: usize) -> bool {
+        match self.values {
+            Values::F32(_) => self.taps == 1 && self.step > LANES && panels > 2,
+            Values::Bf16(_) => true,
+        }
+    }
+
     /// `m` rows from the `first` on, for `steps` steps from `k` on, as f32: where they lie, or in
     /// `room`.
     fn rows_in_f32<S: Isa>(
@@ -92,7 +101,26 @@ impl Lhs<Values<'_>> {
     ) -> (*const f32, usize, usize) {
         let at = self.at(first, k);
         let values = match self.values {
-            Values::F32(values) => return (values.as_ptr().wrapping_add(at), self.row, self.step),
+            Values::F32(values) if room.is_empty() => return (values.as_ptr().wrapping_add(at), self.row, self.step),
+            Values::F32(values) => {
+                let values = &values[at..][..(steps - 1) * self.step + m];
+                assert!(room.len() >= (steps - 1) * m + LANES, "matmul: the room is too small");
+                isa.run(
+                    #[inline(always)]
+                    || {
+                        for i in 0..steps {
+                            // SAFETY: m values of each step are there, and room for 16 behind each step's first, which the
+                            // next step's replace.
+                            unsafe {
+                                let values =
+                                    isa.load_or(isa.zero(), first_lanes(m), values.as_ptr().add(i * self.step));
+                                isa.store(room.as_mut_ptr().add(i * m), values);
+                            }
+                        }
+                    },
+                );
+                return (room.as_ptr(), 1, m);
+            }
             Values::Bf16(values) => &values[at..],
         };
         if self.step == 1 {
@@ -114,6 +142,8 @@ impl Lhs<Values<'_>> {
 pub(crate) enum Output<'a> {
     /// Segments of row-major [m, width], one behind the other.
     Rows(DisjointOutput<'a>),
+    /// The same, of which nobody reads anything soon.
+    Gradient(DisjointOutput<'a>),
     /// The same, added to what stands there.
     Accumulate(&'a mut [f32]),
     /// Its transpose, row-major [width, m], of a single segment.
@@ -149,10 +179,11 @@ pub(crate) fn matmul<S: Isa>(
     if m * vectors == 0 {
         return;
     }
-    let (c, transposed, accumulate) = match c {
-        Output::Rows(c) => (c, false, false),
-        Output::Accumulate(c) => (c.into(), false, true),
-        Output::Transposed(c) => (c, true, false),
+    let (c, transposed, accumulate, unread) = match c {
+        Output::Rows(c) => (c, false, false, false),
+        Output::Gradient(c) => (c, false, false, true),
+        Output::Accumulate(c) => (c.into(), false, true, false),
+        Output::Transposed(c) => (c, true, false, false),
     };
     let steps = k / a.taps;
     assert!(k > 0 && steps * a.taps == k, "matmul: k is no multiple of the taps");
@@ -177,7 +208,9 @@ pub(crate) fn matmul<S: Isa>(
     let most = if apart { KC_SHORT } else { S::KC };
     let unit = if a.taps == 1 { LANES } else { a.taps };
     let block = k.div_ceil(k.div_ceil(most)).next_multiple_of(unit);
-    let gemm = Gemm { isa, c, transposed, accumulate, m, k, n, a, bias, block };
+    let in_lines = n.width.is_multiple_of(LANES) && c.first().addr().is_multiple_of(LANES * size_of::<f32>());
+    let past_caches = unread && in_lines && k <= block && c.len() >= LARGE && matches!(bias, Bias::None);
+    let gemm = Gemm { isa, c, transposed, accumulate, m, k, n, a, bias, past_caches, block };
     if apart {
         // Enough groups of columns: each task packs its own.
         let groups = groups.next_multiple_of(pieces(TASKS)).min(vectors);
@@ -264,6 +297,8 @@ struct Gemm<'a, S> {
     n: Columns,
     a: Lhs<Values<'a>>,
     bias: Bias<'a>,
+    /// Whether C is stored past the caches: a product of a single block, of whole lines.
+    past_caches: bool,
     /// The length of a block of k.
     block: usize,
 }
@@ -306,6 +341,9 @@ impl<S: Isa> Gemm<'_, S> {
                 }
             }
         }
+        if self.past_caches {
+            stores_are_seen();
+        }
         if self.transposed {
             let (_, first, _) = self.n.of(group.start);
             for row in (0..rows.len()).step_by(LANES) {
@@ -314,7 +352,9 @@ impl<S: Isa> Gemm<'_, S> {
                     let out = (first + column) * self.m + rows.start + row;
                     let out = self.c.at(out, (counts.1 - 1) * self.m + counts.0);
                     // SAFETY: this part of C was measured, and no other task has it.
-                    unsafe { store_transposed(self.isa, &sums[row * width + column..], width, counts, out, self.m) };
+                    unsafe {
+                        store_transposed(self.isa, &sums[row * width + column..], width, counts, (out, self.m), false);
+                    };
                 }
             }
         }
@@ -335,13 +375,13 @@ impl<S: Isa> Gemm<'_, S> {
         let times = times(steps, a.taps) * group.len().div_ceil(S::TILE.1);
         let lines = prefetch.as_ref().map(|prefetch| prefetch.share(times * rows.len().div_ceil(S::TILE.0)));
         let mut room = Scratch::new();
-        let room = room.first(if matches!(a.values, Values::F32(_)) { 0 } else { S::TILE.0 * k.len() });
         let panels: Vec<(usize, usize, [_; MAX_VECTORS])> = panels::<S>(group.clone())
             .map(|panel| {
                 let of = |i| if i < panel.len() { self.n.of(panel.start + i) } else { (0, 0, 0) };
                 (panel.len(), (panel.start - group.start) * LANES, std::array::from_fn(of))
             })
             .collect();
+        let room = room.first(if a.is_copied(panels.len()) { S::TILE.0 * k.len() + LANES } else { 0 });
         let mut first = rows.start;
         while first < rows.end {
             let left = rows.end - first;
@@ -372,7 +412,8 @@ impl<S: Isa> Gemm<'_, S> {
                     Bias::PerColumn(bias) => Init::PerColumn(columns.map(|(_, at, n)| &bias[at..at + n])),
                 };
                 let b = &block.packed[column * block.length + block.skip * wide * LANES..][..k.len() * wide * LANES];
-                let tile = OutputTile { steps, a: at, row, step, b, out, out_row, masks, init };
+                let tile =
+                    OutputTile { steps, a: at, row, step, b, out, out_row, masks, init, past_caches: self.past_caches };
                 // SAFETY: `matmul` measured A and C; the rows and columns of this tile lie inside
                 // them, no other task has them, and the panel and the sums were measured above.
                 unsafe { tile.run(self.isa, (m, wide, a.taps), prefetch, lines) };

@@ -37,6 +37,8 @@ pub(crate) struct OutputTile<'a> {
     /// Which of a vector's columns there are.
     pub masks: [u16; MAX_VECTORS],
     pub init: Init<'a>,
+    /// Whether what begins with zeros is stored past the caches: then whole vectors, each at a cache line.
+    pub past_caches: bool,
 }
 
 /// How many times lines are asked for while `steps` steps are summed.
@@ -108,7 +110,7 @@ impl OutputTile<'_> {
         for (i, row) in rows.iter_mut().enumerate() {
             *row = self.a.wrapping_add(i * self.row);
         }
-        for out in &self.out[..N] {
+        for out in self.out[..N].iter().filter(|_| !self.past_caches) {
             ask_for_result(*out, self.out_row, 1, M);
         }
         let mut at = 0;
@@ -139,6 +141,10 @@ impl OutputTile<'_> {
             for (i, sums) in sums.into_iter().enumerate() {
                 for (j, sum) in sums.into_iter().enumerate() {
                     let (at, mask) = (self.out[j].wrapping_add(i * self.out_row), self.masks[j]);
+                    if self.past_caches {
+                        isa.store_past_caches(at, sum);
+                        continue;
+                    }
                     let sum = match self.init {
                         Init::Zero => sum,
                         Init::Accumulate => isa.add(sum, isa.load_or(isa.zero(), mask, at)),

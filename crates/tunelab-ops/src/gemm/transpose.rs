@@ -22,10 +22,12 @@ pub(crate) unsafe fn transpose_into<S: Isa>(
         #[inline(always)]
         || {
             let mut r = [isa.zero(); LANES];
-            for (i, values) in r.iter_mut().enumerate().take(n) {
-                // SAFETY: n rows of `length` values are there, says the caller, and the mask admits
-                // no more.
-                *values = unsafe { isa.load_or(isa.zero(), first_lanes(length), rows.as_ptr().add(i * row)) };
+            for (i, values) in r.iter_mut().enumerate() {
+                if i < n {
+                    // SAFETY: n rows of `length` values are there, says the caller, and the mask admits
+                    // no more.
+                    *values = unsafe { isa.load_or(isa.zero(), first_lanes(length), rows.as_ptr().add(i * row)) };
+                }
             }
             for (index, values) in isa.transpose(&r).iter().take(length).enumerate() {
                 // SAFETY: `length` columns of 16 are there, says the caller.
@@ -44,7 +46,7 @@ pub(crate) fn transposed_16x16<S: Isa>(isa: S, rows: &[f32], row: usize) -> [[f3
     columns
 }
 
-/// Stores the transpose of the first values of rows that are `row` apart: `counts` are how many
+/// Stores, or adds to what stands there, the transpose of the first values of rows that are `row` apart: `counts` are how many
 /// rows there are, and how many values of each, of 16 each at most. The transpose's rows are
 /// `out_row` apart.
 ///
@@ -55,21 +57,26 @@ pub(crate) unsafe fn store_transposed<S: Isa>(
     rows: &[f32],
     row: usize,
     counts: (usize, usize),
-    out: *mut f32,
-    out_row: usize,
+    (out, out_row): (*mut f32, usize),
+    add: bool,
 ) {
     assert!(counts.0 <= LANES && (counts.0 - 1) * row + LANES <= rows.len(), "pack: too few values");
     isa.run(
         #[inline(always)]
         || {
             let mut r = [isa.zero(); LANES];
-            for (i, values) in r.iter_mut().enumerate().take(counts.0) {
-                // SAFETY: the rows were measured.
-                *values = unsafe { isa.load(rows.as_ptr().add(i * row)) };
+            for (i, values) in r.iter_mut().enumerate() {
+                // SAFETY: the rows were measured; what is read for one behind the last is not stored.
+                *values = unsafe { isa.load(rows.as_ptr().add(i.min(counts.0 - 1) * row)) };
             }
             for (i, values) in isa.transpose(&r).iter().take(counts.1).enumerate() {
+                let mask = first_lanes(counts.0);
                 // SAFETY: this part of `out` is there, says the caller, and the mask admits no more.
-                unsafe { isa.store_masked(out.add(i * out_row), first_lanes(counts.0), *values) };
+                unsafe {
+                    let out = out.add(i * out_row);
+                    let values = if add { isa.add(*values, isa.load_or(isa.zero(), mask, out)) } else { *values };
+                    isa.store_masked(out, mask, values);
+                }
             }
         },
     );

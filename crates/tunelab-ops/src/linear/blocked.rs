@@ -10,6 +10,9 @@ use crate::gemm::operand::Values;
 use crate::gemm::pack::{Rhs, Rows, Transposed};
 use crate::simd::isa::Isa;
 
+/// Rows of a weight of which a panel is made, where its gradient has no more.
+const NARROW: usize = 32;
+
 /// A row-major matrix with rows of `width` values.
 fn rows<'a>(values: impl Into<Values<'a>>, width: usize) -> Rhs<'a> {
     Rhs::Rows(Rows { values: values.into(), columns: Columns::one(width), segment: 0 })
@@ -64,7 +67,7 @@ fn back<S: Isa>(isa: S, dx: Output, (m, n, k): (usize, usize, usize), dy: &[f32]
     matmul(isa, dx, (m, n), Columns::one(k), Lhs::rows(dy.into(), n), &rows(w, k), Bias::None);
 }
 
-/// The narrow side becomes the columns of a panel.
+/// With few rows, such as a LoRA's, dWᵀ: they become the columns of a panel.
 pub(super) fn multiply_weight<'y, S: Isa>(
     isa: S,
     dw: impl Into<DisjointOutput<'y>>,
@@ -72,11 +75,11 @@ pub(super) fn multiply_weight<'y, S: Isa>(
     x: &[f32],
     dy: &[f32],
 ) {
-    if n < k {
+    if n < NARROW.min(k) {
         let dw = Output::Transposed(dw.into());
         matmul(isa, dw, (k, m), Columns::one(n), Lhs::transposed(x.into(), k), &rows(dy, n), Bias::None);
     } else {
-        let dw = Output::Rows(dw.into());
+        let dw = Output::Gradient(dw.into());
         matmul(isa, dw, (n, m), Columns::one(k), Lhs::transposed(dy.into(), n), &rows(x, k), Bias::None);
     }
 }

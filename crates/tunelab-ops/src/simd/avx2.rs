@@ -11,8 +11,8 @@ use std::arch::x86_64::{
     _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cvtepu16_epi32, _mm256_cvtps_epi32, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_i32gather_ps, _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_loadu_si256,
     _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_stream_ps,
+    _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
 /// Values of a register.
@@ -256,6 +256,11 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn store(self, at: *mut f32, a: Self::F32) {
         both!(|I| _mm256_storeu_ps(at.add(I * WIDTH), a[I]));
+    }
+
+    #[inline(always)]
+    unsafe fn store_past_caches(self, at: *mut f32, a: Self::F32) {
+        both!(|I| _mm256_stream_ps(at.add(I * WIDTH), a[I]));
     }
 
     #[inline(always)]

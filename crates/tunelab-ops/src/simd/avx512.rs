@@ -12,8 +12,8 @@ use std::arch::x86_64::{
     _mm512_i32gather_ps, _mm512_insertf32x4, _mm512_insertf64x4, _mm512_loadu_epi32, _mm512_loadu_ps,
     _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
     _mm512_reduce_add_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_shuffle_f32x4,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 /// Every second of two vectors' values.
@@ -221,6 +221,12 @@ impl Isa for Avx512 {
     unsafe fn store(self, at: *mut f32, a: __m512) {
         // SAFETY: as above, of the room.
         unsafe { _mm512_storeu_ps(at, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_past_caches(self, at: *mut f32, a: __m512) {
+        // SAFETY: there is room at the beginning of a line, says the caller.
+        unsafe { _mm512_stream_ps(at, a) }
     }
 
     #[inline(always)]

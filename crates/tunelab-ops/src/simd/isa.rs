@@ -26,6 +26,15 @@ pub(crate) const fn few_registers<S: Isa>() -> bool {
     S::TILE.1 == 1
 }
 
+/// After this, other threads see what was stored past the caches.
+pub(crate) fn stores_are_seen() {
+    // SAFETY: a fence is there on every such processor.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// A witness of instructions, and the operations that they are. What is loaded and stored through a
 /// pointer must be there, but for the lanes that a mask leaves out.
 pub(crate) trait Isa: Copy + Send + Sync + 'static {
@@ -97,6 +106,16 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     /// # Safety
     /// There is room for 16 values.
     unsafe fn store(self, at: *mut f32, a: Self::F32);
+    /// Past the caches, where there is a way: what nobody reads soon need not be read first to be written. The task that
+    /// has stored so ends with [`stores_are_seen`].
+    ///
+    /// # Safety
+    /// There is room for 16 values, at the beginning of a cache line.
+    #[inline(always)]
+    unsafe fn store_past_caches(self, at: *mut f32, a: Self::F32) {
+        // SAFETY: there is room, says the caller.
+        unsafe { self.store(at, a) }
+    }
     /// # Safety
     /// There is room for the mask's values.
     unsafe fn store_masked(self, at: *mut f32, mask: u16, a: Self::F32);

@@ -15,7 +15,7 @@ use half::bf16;
 use std::ops::Range;
 
 /// Taps of a filter.
-const TAPS: usize = 9;
+pub(super) const TAPS: usize = 9;
 /// Columns of a filter.
 pub(super) const COLUMNS: usize = 3;
 
@@ -296,6 +296,21 @@ pub(super) fn apply_g<S: Isa>(isa: S, [a, b, c]: [S::F32; 3]) -> [S::F32; INPUT_
     let (p, p2, q, q2) = (isa.splat(A), isa.splat(A2), isa.splat(B), isa.splat(B2));
     let (near, far) = (isa.fma(p2, c, a), isa.fma(q2, c, a));
     [a, isa.fma(p, b, near), isa.fnma(p, b, near), isa.fma(q, b, far), isa.fnma(q, b, far), c]
+}
+
+/// Gᵀ s of one column.
+#[inline(always)]
+pub(super) fn apply_gt<S: Isa>(
+    isa: S,
+    &[zero, a, minus_a, b, minus_b, infinity]: &[S::F32; INPUT_TILE],
+) -> [S::F32; COLUMNS] {
+    let (a_even, b_even) = (isa.add(a, minus_a), isa.add(b, minus_b));
+    let (a_odd, b_odd) = (isa.sub(a, minus_a), isa.sub(b, minus_b));
+    [
+        isa.add(zero, isa.add(a_even, b_even)),
+        isa.fma(isa.splat(B), b_odd, isa.mul(isa.splat(A), a_odd)),
+        isa.fma(isa.splat(B2), b_even, isa.fma(isa.splat(A2), a_even, infinity)),
+    ]
 }
 
 /// Four taps of 16 filters that are `row` apart: those of every fourth filter lie at `at`.

@@ -164,7 +164,7 @@ unsafe fn transform<S: Isa, const P: usize>(
 
 /// Bᵀ d of one column.
 #[inline(always)]
-fn apply_bt<S: Isa>(isa: S, d: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
+pub(super) fn apply_bt<S: Isa>(isa: S, d: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
     let ([a, minus_a], [b, minus_b]) = (apply_pair(isa, d, [A, B2], AT_A), apply_pair(isa, d, [B, A2], AT_B));
     // (x² - a²) (x² - b²), over its value at 0, and x times that as it is.
     let sum = f64::from(A2 + B2);

@@ -141,3 +141,12 @@ fn apply_at<S: Isa>(isa: S, &[zero, a, minus_a, b, minus_b, infinity]: &[S::F32;
         isa.fma(isa.splat(B3), b_odd, isa.fma(isa.splat(A3), a_odd, infinity)),
     ]
 }
+
+/// A y of the four results of one column, which stand between the pixels of their tile's border.
+#[inline(always)]
+pub(super) fn apply_a<S: Isa>(isa: S, &[_, a, b, c, d, _]: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
+    let (a_even, b_even) = (isa.fma(isa.splat(A2), c, a), isa.fma(isa.splat(B2), c, a));
+    let a_odd = isa.fma(isa.splat(A3), d, isa.mul(isa.splat(A), b));
+    let b_odd = isa.fma(isa.splat(B3), d, isa.mul(isa.splat(B), b));
+    [a, isa.add(a_even, a_odd), isa.sub(a_even, a_odd), isa.add(b_even, b_odd), isa.sub(b_even, b_odd), d]
+}

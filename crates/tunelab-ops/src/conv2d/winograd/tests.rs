@@ -1,7 +1,7 @@
 //! Against the products of columns, and against sums in f64.
 
 use crate::conv2d::im2col;
-use crate::conv2d::winograd::{Filters, Images, convolve};
+use crate::conv2d::winograd::{Filters, Images, convolve, weight_gradient};
 use crate::cpu::checks::{close, values};
 use crate::shapes::{ConvShape, Padding};
 use crate::simd::isa::Isa;
@@ -63,6 +63,10 @@ fn winograd_equals_im2col_in<S: Isa>(isa: S) {
         convolve(isa, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut ours);
         im2col::backward_x(&g, &weight, &dy, &mut other);
         close(&ours, &other, &format!("dx of {case:?}"));
+        let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
+        weight_gradient(isa, of, &x, &dy, &mut ours);
+        im2col::backward_weight(&g, &x, &dy, &mut other);
+        close(&ours, &other, &format!("dW of {case:?}"));
     }
 }
 
@@ -98,15 +102,19 @@ fn results_do_not_depend_on_threads() {
 
 fn results_do_not_depend_on_threads_in<S: Isa>(isa: S) {
     for case @ (samples, c, (h, w), o) in [(2, 100, (24, 20), 150), (2, 70, (8, 8), 150)] {
-        let (x, weight) = (values(samples * c * h * w, 1), values(o * c * 9, 2));
-        let y = |threads: usize| {
-            let mut y = vec![f32::NAN; samples * o * h * w];
+        let (x, weight, dy) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(samples * o * h * w, 3));
+        let run = |threads: usize| {
+            let (mut y, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; weight.len()]);
             let filters = Filters { values: &weight[..], inputs: c, flipped: false };
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| convolve(isa, images(case), &x, filters, None, &mut y));
-            y
+            pool.install(|| {
+                convolve(isa, images(case), &x, filters, None, &mut y);
+                weight_gradient(isa, images(case), &x, &dy, &mut dw);
+            });
+            [y, dw]
         };
-        assert_eq!(y(1), y(3));
+        let one = run(1);
+        assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one), "{case:?}");
     }
 }
 
@@ -140,6 +148,37 @@ fn errors_are_close_to_those_of_products_in<S: Isa>(isa: S) {
             let places = (0..y.len()).step_by(97);
             places.map(|at| (f64::from(y[at]) - exact(at)).powi(2)).sum::<f64>().sqrt()
         });
+        println!("{case:?}: {:.2} times the error of products", ours / plain);
+        assert!(ours < 3.0 * plain, "{case:?}: {ours:e}, products {plain:e}");
+    }
+}
+
+#[test]
+fn errors_of_gradients_are_close_to_those_of_products() {
+    for vectors in Vectors::all() {
+        with_isa!(vectors, isa => errors_of_gradients_are_close_in(isa));
+    }
+}
+
+fn errors_of_gradients_are_close_in<S: Isa>(isa: S) {
+    for case @ (_, c, (h, w), o) in [(1, 64, (32, 32), 48), (1, 96, (16, 16), 32), (1, 64, (8, 16), 64)] {
+        let (x, dy) = (values(c * h * w, 1), values(o * h * w, 2));
+        let (mut ours, mut plain) = (vec![f32::NAN; o * c * 9], vec![0.0; o * c * 9]);
+        weight_gradient(isa, images(case), &x, &dy, &mut ours);
+        im2col::backward_weight(&shape(case), &x, &dy, &mut plain);
+        let exact = |at: usize| {
+            let (o, c, i, j) = (at / (c * 9), at / 9 % c, at / 3 % 3, at % 3);
+            let mut sum = 0.0;
+            for (row, column) in (0..h).flat_map(|row| (0..w).map(move |column| (row, column))) {
+                if (1..=h).contains(&(row + i)) && (1..=w).contains(&(column + j)) {
+                    let pixel = x[(c * h + row + i - 1) * w + column + j - 1];
+                    sum += f64::from(dy[(o * h + row) * w + column]) * f64::from(pixel);
+                }
+            }
+            sum
+        };
+        let [ours, plain] = [ours, plain]
+            .map(|dw| (0..dw.len()).step_by(97).map(|at| (f64::from(dw[at]) - exact(at)).powi(2)).sum::<f64>().sqrt());
         println!("{case:?}: {:.2} times the error of products", ours / plain);
         assert!(ours < 3.0 * plain, "{case:?}: {ours:e}, products {plain:e}");
     }
