@@ -20,7 +20,7 @@ use crate::cpu::accumulators::{Accumulators, BLOCK, TILE};
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::line_buffer::{CacheLine, LineBuffer};
-use crate::cpu::uninit_output::{fill_three_uninit, fill_uninit};
+use crate::cpu::uninit_output::{TASK, fill_three_uninit, fill_uninit};
 use crate::gemm::transpose::transpose_into;
 use crate::shapes::AttentionShape;
 use crate::simd::isa::{Isa, LANES};
@@ -207,15 +207,16 @@ pub(super) fn backward<P: Products>(p: P, sizes: &AttentionShape, operands: Oper
     };
     // SAFETY: the tasks write all heads of all rows, where they are wanted.
     let [dq, mut dk, mut dv] = unsafe { fill_three_uninit([of_q, of_k, of_k], write) };
-    for (number, more) in more.chunks_exact(of_k.max(1)).enumerate() {
-        let sum = if number % 2 == 0 { &mut dk } else { &mut dv };
-        sum.par_iter_mut().with_min_len(ADDED).zip(more).for_each(|(sum, more)| *sum += more);
+    for (which, sum) in [&mut dk, &mut dv].into_iter().enumerate() {
+        let parts: Vec<_> = more.chunks_exact(of_k.max(1)).skip(which).step_by(2).collect();
+        sum.par_chunks_mut(TASK).enumerate().for_each(|(i, sum)| {
+            for part in &parts {
+                sum.iter_mut().zip(&part[i * TASK..]).for_each(|(sum, value)| *sum += value);
+            }
+        });
     }
     [dq, dk, dv]
 }
-
-/// Values of a sum that a thread adds at least.
-const ADDED: usize = 1 << 14;
 
 /// What the queries `from..to` of head `i` contribute: dq, and a sum for the gradients of k and v.
 ///
