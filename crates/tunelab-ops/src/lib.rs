@@ -21,8 +21,8 @@
 //!
 //! | operation | portable | AVX2, NEON, AVX-512 | AVX-512 BF16 | AMX | CUDA |
 //! |---|---|---|---|---|---|
-//! | [`linear()`] | gemm | `gemm::blocked` (a wide weight's gradient: gemm) | | | cuBLASLt |
-//! | [`conv2d()`] | im2col + gemm | Winograd, direct 3x3, implicit GEMM (few pixels' weight gradient: im2col + gemm) | | | cuDNN |
+//! | [`linear()`] | gemm | `gemm::blocked` | | | cuBLASLt |
+//! | [`conv2d()`] | im2col + gemm | Winograd, direct 3x3, implicit GEMM | | | cuDNN |
 //! | [`attention()`] | loops + gemm | `attention::blocks` in f32 | `attention::blocks` in bf16¹ | `attention::blocks` in bf16¹ | own kernels² |
 //! | frozen [`Weight`] in bf16, linear and 1x1 | upcast to f32 | upcast block by block in `gemm::blocked` | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
 //! | frozen [`Weight`] in bf16, 3x3 | upcast to f32 | upcast in Winograd's transform, a single tile under AVX2 and NEON in `gemm::blocked` | | `gemm_bf16` | cuDNN |

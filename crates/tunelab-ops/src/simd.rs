@@ -15,8 +15,7 @@
 //! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where there is that |
 //! | `amx` | products of bf16 on tile registers |
 //!
-//! The matrix products of the `gemm` crate, which `portable` goes through and some shapes of the
-//! others too, are not ours to choose: it takes the best instructions that the processor has,
+//! The matrix products of the `gemm` crate, which `portable` goes through, are not ours to choose: it takes the best instructions that the processor has,
 //! AVX-512 and FMA included, and offers no way to say otherwise; candle's own products are its too.
 //! On a processor without AVX-512 `avx2` is exact, and `portable` still has FMA in there.
 
