@@ -64,6 +64,8 @@ with tempfile.TemporaryDirectory() as folder:
 of = asked.steps + 1
 means = re.findall(rf"\| (\d+)/{of} - ([\d.]+)(s/it|it/s)", log.decode(errors="replace"))
 ends = {int(step): int(step) * (float(mean) if unit == "s/it" else 1 / float(mean)) for step, mean, unit in means}
+if len(ends) < of:
+    raise SystemExit(f"{os.environ['SD_CLI']} did not print the times of {of} steps: {log[-800:].decode(errors='replace')}")
 times = [ends[step] - ends.get(step - 1, 0) for step in range(1, of + 1)]
 print(json.dumps({
     "work": "sample", "res": asked.res, "dtype": asked.dtype, "seconds_per_step": round(statistics.mean(times[1:]), 4),

@@ -9,7 +9,6 @@
 //! processor, and `blocks` for products of f32 or of bf16.
 
 mod blocks;
-mod operands;
 mod pack;
 mod portable;
 mod products;
@@ -27,7 +26,7 @@ use crate::shapes::{AttentionMask, AttentionShape, MatmulPrecision};
 use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand};
 use candle_core::{D, Result, Tensor, bail};
-use operands::Operands;
+use products::Operands;
 use products_f32::F32;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -237,6 +236,10 @@ mod tests {
             (1, 700, 50, 2, 20, AttentionMask::None),
             (2, 77, 77, 2, 20, AttentionMask::Causal),
             (1, 600, 600, 1, 8, AttentionMask::Causal),
+            (2, 3, 33, 1, 1, AttentionMask::None),
+            (1, 513, 1, 1, 33, AttentionMask::None),
+            (1, 129, 31, 2, 37, AttentionMask::None),
+            (1, 40, 40, 1, 512, AttentionMask::None),
         ] {
             let sizes = AttentionShape { batch, queries, keys, heads, d, mask };
             let width = heads * d;
@@ -259,6 +262,44 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Where one key's score is far above the other's, its weight is 1, backward too.
+    #[test]
+    fn large_scores_keep_their_weights() {
+        let sizes = AttentionShape { batch: 1, queries: 1, keys: 2, heads: 1, d: 1, mask: AttentionMask::None };
+        for vectors in Vectors::all() {
+            for size in [1e5, 3e15] {
+                let (q, k, v, dy) = ([size], [size, 0.0], [1.0, -1.0], [1.0]);
+                let body = Body::F32(vectors);
+                let (y, lse) = body.forward(&sizes, &q, &k, &v);
+                let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &lse, wanted: [true; 2] };
+                assert_eq!((y[0], &body.backward(&sizes, operands)[2][..]), (1.0, &[1.0, 0.0][..]), "{vectors:?}");
+            }
+        }
+    }
+
+    /// Queries in several parts, and rests of blocks.
+    #[test]
+    fn attention_does_not_depend_on_the_number_of_threads() {
+        let sizes = AttentionShape { batch: 1, queries: 1100, keys: 70, heads: 2, d: 40, mask: AttentionMask::None };
+        let (q, dy) = (values(1100 * 80, 1), values(1100 * 80, 2));
+        let (k, v) = (values(70 * 80, 3), values(70 * 80, 4));
+        let bodies = Vectors::all().into_iter().map(Body::F32).chain([Body::of(MatmulPrecision::Bf16)]);
+        for body in bodies {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let (y, lse) = body.forward(&sizes, &q, &k, &v);
+                    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &lse, wanted: [true; 2] };
+                    let gradients = body.backward(&sizes, operands);
+                    (y, gradients)
+                })
+            };
+            let one = run(1);
+            assert_eq!(one, run(2));
+            assert_eq!(one, run(5));
         }
     }
 }

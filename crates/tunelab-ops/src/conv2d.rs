@@ -41,6 +41,7 @@ const DIRECT_MAX_OUTPUTS: usize = 128;
 const WINOGRAD_MIN_TILES: usize = 2;
 const WINOGRAD_MIN_CHANNELS: usize = 32;
 const WINOGRAD_MIN_TILES_SUMMED: usize = 8;
+const WINOGRAD_MIN_PIXELS_SUMMED: usize = 16;
 
 /// Convolution with square stride. `weight` is [out, in, kh, kw]; `bias`, if any, is `[out]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
@@ -264,11 +265,13 @@ fn algorithm(g: &ConvShape, from: usize, to: usize) -> ConvAlgorithm {
 
 /// The way to the gradient of the weight.
 fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm {
-    let Some(vectors) = Vectors::detect() else { return ConvAlgorithm::Im2col };
+    let Some(vectors) = Vectors::detect().filter(|_| g.batch > 0) else { return ConvAlgorithm::Im2col };
     if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
         return ConvAlgorithm::Direct(vectors, x);
     }
-    let images = g.winograd_images(g.c.min(g.o)).filter(|x| x.tiles() >= WINOGRAD_MIN_TILES_SUMMED);
+    let images = g
+        .winograd_images(g.c.min(g.o))
+        .filter(|x| x.tiles() >= WINOGRAD_MIN_TILES_SUMMED && g.pixels_out() >= WINOGRAD_MIN_PIXELS_SUMMED);
     images.map_or(ConvAlgorithm::ImplicitGemm(vectors), |images| ConvAlgorithm::Winograd(vectors, images))
 }
 

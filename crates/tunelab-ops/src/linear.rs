@@ -133,7 +133,7 @@ pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), 
 pub(crate) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
     let m = x.elem_count() / k;
     let x = host::values(x)?;
-    if let Some(vectors) = Vectors::detect() {
+    if let Some(vectors) = Vectors::detect().filter(|_| m > 0) {
         // SAFETY: a product writes all of its result.
         let dw = with_isa!(vectors, isa => unsafe { fill_uninit(n * k, |dw| blocked::multiply_weight(isa, dw, (m, n, k), &x, dy)) });
         return host::tensor(dw, (n, k));

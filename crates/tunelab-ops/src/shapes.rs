@@ -141,6 +141,11 @@ impl AttentionShape {
         1.0 / (self.d as f32).sqrt()
     }
 
+    /// What scores are multiplied with to be exponents of 2.
+    pub(crate) fn scale_of_exp2(&self) -> f32 {
+        self.scale() * std::f32::consts::LOG2_E
+    }
+
     /// Where head `i` of all samples' has its row `row` of `rows` in [B, rows, heads · d].
     pub(crate) fn place(&self, i: usize, row: usize, rows: usize) -> usize {
         (i / self.heads * rows + row) * self.width() + i % self.heads * self.d

@@ -12,9 +12,8 @@
 //! are zeros, and so is all that they add to a gradient.
 #![expect(unsafe_code, reason = "tasks write elements of their own")]
 
-use crate::attention::operands::Operands;
 use crate::attention::pack::{CHUNK, GROUP, Head, Lengths};
-use crate::attention::products::{Left, Products, Right};
+use crate::attention::products::{Left, Operands, Products, Right};
 use crate::attention::softmax::{Softmax, gradients, hide, rescale};
 use crate::cpu::accumulators::{Accumulators, BLOCK, TILE};
 use crate::cpu::buffer::Scratch;
@@ -48,15 +47,31 @@ fn add_across<P: Products>(
     }
 }
 
-/// The transposes of sums of 32 values each, side by side in rows of `row` values.
-fn transpose<S: Isa>(isa: S, sums: &[Accumulators], out: &mut [f32], row: usize) {
-    assert!(out.len() >= BLOCK * row, "attention: there is no room for 32 rows");
+/// Writes a block's first `n` columns as rows: `place` says where, and times what.
+///
+/// # Safety
+/// What is written is the calling task's.
+unsafe fn write_columns<P: Products>(
+    p: P,
+    of: &Lengths<P>,
+    sums: &[Accumulators],
+    n: usize,
+    out: DisjointOutput,
+    place: impl Fn(usize) -> (usize, f32),
+) {
+    let (row, mut rows) = (of.tiles * TILE, Scratch::new());
+    let rows = rows.first(BLOCK * row);
     for value in (0..row).step_by(LANES) {
         for column in [0, LANES] {
-            let rows = &sums[value / BLOCK].0.as_flattened()[value % BLOCK * BLOCK + column..];
+            let sums = &sums[value / BLOCK].0.as_flattened()[value % BLOCK * BLOCK + column..];
             // SAFETY: 16 rows of 16 values lie inside both.
-            unsafe { transpose_into(isa, rows, BLOCK, (LANES, LANES), &mut out[column * row + value..], row) };
+            unsafe { transpose_into(p.isa(), sums, BLOCK, (LANES, LANES), &mut rows[column * row + value..], row) };
         }
+    }
+    for (i, values) in rows.chunks_exact(row).take(n).enumerate() {
+        let (at, scale) = place(i);
+        // SAFETY: it is the calling task's, says the caller.
+        unsafe { out.write_scaled(at, &values[..of.d], scale) };
     }
 }
 
@@ -108,8 +123,7 @@ pub(super) fn forward<P: Products>(
                     P::block(&unit, operands, (BLOCK.min(sizes.keys - key), 2), &over_values, false, scores);
                     hide(sizes, (query, key), true, scores);
                 }
-                let scale = sizes.scale() * std::f32::consts::LOG2_E;
-                let factors = softmax[number].weights(p, &scores[..blocks], scale, weights);
+                let factors = softmax[number].weights(p, &scores[..blocks], sizes.scale_of_exp2(), weights);
                 let sums = &mut sums[number * of.blocks..][..of.blocks];
                 if factors.iter().any(|factor| factor.to_bits() != 1.0_f32.to_bits()) {
                     rescale(p.isa(), sums, &factors);
@@ -119,22 +133,14 @@ pub(super) fn forward<P: Products>(
                 add_across::<P>(&unit, (of.d, &over_keys), across, b, sums);
             }
         }
-        let row = of.tiles * TILE;
-        let mut rows = Scratch::new();
-        let rows = rows.first(BLOCK * row);
         for (number, first) in queries.enumerate() {
-            transpose(p.isa(), &sums[number * of.blocks..], rows, row);
-            let Softmax { top, sum } = &softmax[number];
-            for query in 0..BLOCK.min(sizes.queries - first) {
-                // SAFETY: this head of this query is this task's.
-                unsafe {
-                    y.write_scaled(
-                        sizes.place(i, first + query, sizes.queries),
-                        &rows[query * row..][..of.d],
-                        1.0 / sum[query],
-                    );
-                    lse.write_scaled(i * sizes.queries + first + query, &[top[query] + sum[query].log2()], 1.0);
-                }
+            let (Softmax { top, sum }, n) = (&softmax[number], BLOCK.min(sizes.queries - first));
+            let logarithms: [f32; BLOCK] = std::array::from_fn(|query| top[query] + sum[query].log2());
+            let place = |query: usize| (sizes.place(i, first + query, sizes.queries), 1.0 / sum[query]);
+            // SAFETY: this head of these queries is this task's.
+            unsafe {
+                write_columns(p, &of, &sums[number * of.blocks..], n, y, place);
+                lse.write_scaled(i * sizes.queries + first, &logarithms[..n], 1.0);
             }
         }
     };
@@ -170,7 +176,9 @@ pub(super) fn backward<P: Products>(p: P, sizes: &AttentionShape, operands: Oper
         let [k, v] = [operands.k, operands.v].map(|t| Head::new(sizes, t, i, sizes.keys));
         k.pack_columns(p, 0, of.row, k_columns);
         v.pack_columns(p, 0, of.row, v_columns);
-        k.pack_summed(p, of.keys, k_summed);
+        if operands.wanted[0] {
+            k.pack_summed(p, of.keys, k_summed);
+        }
     });
     let (k_columns, v_columns, k_summed) = (&*k_columns, &*v_columns, &*k_summed);
     // Each part of the queries has a sum of its own for the gradients of k and v.
@@ -243,7 +251,6 @@ unsafe fn backward_part<P: Products>(
         [q_rows, dy_rows, q_across, dy_across].map(|buffer| buffer.first(of.lines(CHUNK)));
     let ds_rows = ds_rows.first(CHUNK * Lengths::<P>::CHUNK_ROW);
     let [p_words, ds_words] = [p_words, ds_words].map(|buffer| buffer.first(GROUP * 2 * words));
-    let scale = sizes.scale() * std::f32::consts::LOG2_E;
     // The transposes of the gradients of k and v, for each block of keys.
     let size = if wanted[1] { of.keys / BLOCK * of.blocks } else { 0 };
     let [mut dk, mut dv] = [(); 2].map(|()| vec![const { Accumulators::zeros() }; size]);
@@ -273,7 +280,7 @@ unsafe fn backward_part<P: Products>(
                 let rows = &mut ds_rows[first * Lengths::<P>::CHUNK_ROW + n * Lengths::<P>::BLOCK_LINES..];
                 let right = [&mut *p_words, &mut *ds_words]
                     .map(|lines| &mut lines[n * 2 * words + query_block * BLOCK / P::WORD..]);
-                gradients(p, [&scores, &dp], scale, of_query, rows, right);
+                gradients(p, [&scores, &dp], sizes.scale_of_exp2(), of_query, rows, right);
             }
             let over_keys = P::steps((blocks * BLOCK).min(sizes.keys - key));
             for (number, sums) in dq_sums.iter_mut().enumerate() {
@@ -304,23 +311,18 @@ unsafe fn backward_part<P: Products>(
             }
         }
     }
-    let row = of.tiles * TILE;
-    let mut rows = Scratch::new();
-    let rows = rows.first(BLOCK * row);
     for ((transposed, out), scale) in [dk, dv].iter().zip(sums).zip([sizes.scale(), 1.0]) {
-        for (n, sums) in transposed.chunks_exact(of.blocks).enumerate() {
-            transpose(p.isa(), sums, rows, row);
-            for (key, values) in (n * BLOCK..sizes.keys).zip(rows.chunks_exact(row)) {
-                // SAFETY: this head of this key is nobody else's, says the caller.
-                unsafe { out.write_scaled(sizes.place(i, key, sizes.keys), &values[..of.d], scale) };
-            }
+        for (first, sums) in (0..sizes.keys).step_by(BLOCK).zip(transposed.chunks_exact(of.blocks)) {
+            let place = |key: usize| (sizes.place(i, first + key, sizes.keys), scale);
+            // SAFETY: this head of these keys is nobody else's, says the caller.
+            unsafe { write_columns(p, &of, sums, BLOCK.min(sizes.keys - first), out, place) };
         }
     }
 }
 
 /// For each of a chunk's queries from `first` on the mean of its probabilities' gradients, which is
-/// the product of dy, as it is multiplied, and y; summed in the order in which a block is, so that a
-/// query of one key has a gradient of 0.
+/// the product of dy, as it is multiplied, and y; summed in the order in which a block of f32 is, so that
+/// there a query of one key has a gradient of 0.
 fn means<P: Products>(p: P, dy: &Head, y: &Head, first: usize) -> [f32; CHUNK] {
     let (isa, mut means) = (p.isa(), [0.0; CHUNK]);
     p.run(

@@ -2,7 +2,7 @@
 //!
 //! In: q, k, v and dy as slices. Out: y, or the gradients.
 
-use crate::attention::operands::Operands;
+use crate::attention::products::Operands;
 use crate::cpu::vector_math::{exp, max, sum_of, sum_of_pairs};
 use crate::gemm::portable::{Dst, Mat, Threads, gemm};
 use crate::shapes::AttentionShape;

@@ -1,7 +1,8 @@
 //! What attention multiplies in: f32, or pairs of bf16 with sums in f32.
 //!
 //! In: a block's operands in cache lines, on the left rows of words, on the right for each word's place
-//! a line of 16 columns' words. A word is a value of f32 or a pair of bf16. Out: the block's sums.
+//! a line of 16 columns' words. A word is a value of f32 or a pair of bf16. Out: the block's sums. And what
+//! backward is given.
 
 use crate::cpu::accumulators::Accumulators;
 use crate::cpu::line_buffer::CacheLine;
@@ -63,4 +64,19 @@ pub(super) trait Products: Copy + Send + Sync {
         onto: bool,
         sums: &mut Accumulators,
     );
+}
+
+/// What backward reads, all samples and heads.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) dy: &'a [f32],
+    /// What forward made.
+    pub(super) y: &'a [f32],
+    /// Of each query the logarithm of its sum, if the body returned it.
+    pub(super) lse: &'a [f32],
+    /// Whether a gradient is wanted for q, and for k and v.
+    pub(super) wanted: [bool; 2],
 }

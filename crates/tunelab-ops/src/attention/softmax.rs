@@ -11,8 +11,8 @@ use crate::cpu::line_buffer::CacheLine;
 use crate::shapes::AttentionShape;
 use crate::simd::isa::{Isa, LANES};
 
-/// The score of a key that a query may not look at: its weight is 0.
-const HIDDEN: f32 = -1e30;
+/// The score of a key that a query may not look at: its weight is 0 beside every score that is larger.
+const HIDDEN: f32 = -1e37;
 
 /// Hides the scores of the keys from `key` on that the queries from `query` on may not look at.
 /// Queries are the rows of `scores` or, if it is `across`, its columns.
@@ -71,7 +71,7 @@ impl Softmax {
                     for (rows, out) in rows.zip(out) {
                         let mut weights = [isa.zero(); 2];
                         for ((row, weight), sum) in rows.iter().zip(&mut weights).zip(&mut sums) {
-                            // Rounded as the largest is, whose weight is 1.
+                            // The product is rounded before `top` is taken off, as the largest was, whose weight is exactly 1.
                             *weight = p.exp2(isa.sub(isa.mul(vector(isa, row, half), scale), top));
                             *sum = isa.add(*sum, *weight);
                         }
@@ -133,27 +133,24 @@ pub(super) fn gradients<P: Products>(
         || {
             let scale = isa.splat(scale);
             for word in 0..BLOCK / P::WORD {
-                // Of each half the rows' probabilities, and of each row the halves' gradients, both ways.
-                let (mut weights, mut ds, mut ds_rows) =
-                    ([[isa.zero(); 2]; 2], [[isa.zero(); 2]; 2], [[isa.zero(); 2]; 2]);
+                let (mut weights, mut ds) = ([[isa.zero(); 2]; 2], [[isa.zero(); 2]; 2]);
                 for i in 0..P::WORD {
                     let row = word * P::WORD + i;
-                    let [lse, mean] = of_query(row);
-                    let (lse, mean) = (isa.splat(-lse), isa.splat(mean));
+                    let [lse, mean] = of_query(row).map(|value| isa.splat(value));
                     for half in 0..2 {
-                        let weight = p.exp2(isa.fma(vector(isa, &scores.0[row], half), scale, lse));
-                        let d = isa.mul(weight, isa.sub(vector(isa, &dp.0[row], half), mean));
-                        (weights[half][i], ds[half][i], ds_rows[i][half]) = (weight, d, d);
+                        let score = isa.mul(vector(isa, &scores.0[row], half), scale);
+                        weights[i][half] = p.exp2(isa.sub(score, lse));
+                        ds[i][half] = isa.mul(weights[i][half], isa.sub(vector(isa, &dp.0[row], half), mean));
                     }
                     for line in 0..Lengths::<P>::BLOCK_LINES {
-                        let values = if P::WORD == 2 { ds_rows[i] } else { [ds_rows[i][line]; 2] };
-                        put(isa, &mut rows[row * Lengths::<P>::CHUNK_ROW + line], p.row(values));
+                        let words = p.row([ds[i][line * P::WORD], ds[i][1]]);
+                        put(isa, &mut rows[row * Lengths::<P>::CHUNK_ROW + line], words);
                     }
                 }
                 for half in 0..2 {
                     let at = half * Lengths::<P>::CHUNK_WORDS + word;
-                    put(isa, &mut p_words[at], p.columns(weights[half]));
-                    put(isa, &mut ds_words[at], p.columns(ds[half]));
+                    put(isa, &mut p_words[at], p.columns([weights[0][half], weights[1][half]]));
+                    put(isa, &mut ds_words[at], p.columns([ds[0][half], ds[1][half]]));
                 }
             }
         },

@@ -17,6 +17,7 @@ use crate::gemm::pack::{Rhs, Rows, Transposed};
 use crate::gemm::patches::{Padded, PatchRows, Patches, Window};
 use crate::shapes::ConvShape;
 use crate::simd::isa::Isa;
+use std::mem::MaybeUninit;
 
 /// Taps of the kernels that can be turned.
 const FLIPPED: (usize, usize) = (3, 3);
@@ -110,8 +111,12 @@ pub(super) fn backward_weight<S: Isa>(isa: S, g: &ConvShape, x: &[f32], dy: &[f3
         let dy = Lhs::rows(dy[part(dy)].into(), g.pixels_out());
         matmul(isa, dw, (g.o, g.pixels_out()), Columns::one(g.patch()), dy, &patches, Bias::None);
     };
+    let first = |dw: &mut [MaybeUninit<f32>]| {
+        // What further samples are added to is read soon.
+        multiply(0, if g.batch == 1 { Output::Gradient(dw.into()) } else { Output::Rows(dw.into()) });
+    };
     // SAFETY: a product writes all of its result.
-    let mut dw = unsafe { fill_uninit(g.o * g.patch(), |dw| multiply(0, Output::Gradient(dw.into()))) };
+    let mut dw = unsafe { fill_uninit(g.o * g.patch(), first) };
     (1..g.batch).for_each(|sample| multiply(sample, Output::Accumulate(&mut dw)));
     dw
 }

@@ -11,8 +11,8 @@
 //! and sums block by block, in memory that stays in the second cache, so there is no transformed
 //! copy of a weight, and while a block is computed the next one's filters are fetched. Where there
 //! are few tiles, filters are transformed halfway (`small_tiles`). The gradient of x is the same
-//! with the filters rotated by 180 degrees and read across; that of the filters is `weight_gradient`. The error is about twice that of plain
-//! products.
+//! with the filters rotated by 180 degrees and read across; that of the filters is
+//! `weight_gradient`. The error is about twice that of plain products.
 //!
 //! Blocks depend on the shapes alone, so each number is summed in one order, whatever the number of
 //! threads. Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).

@@ -7,7 +7,7 @@ pub(crate) const BLOCK: usize = 32;
 /// Rows and columns of a tile of sums.
 pub(crate) const TILE: usize = 16;
 
-/// What a block's sums are left in.
+/// What a block's sums are left in. Rows and halves of rows that a product is not asked for may hold anything.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(crate) struct Accumulators(pub [[f32; BLOCK]; BLOCK]);

@@ -18,7 +18,7 @@ pub(crate) struct DisjointOutput<'a> {
 // SAFETY: tasks write disjoint elements through it, while the slice that it points into is
 // borrowed.
 unsafe impl Send for DisjointOutput<'_> {}
-// SAFETY: tasks write disjoint elements through it, and none reads them.
+// SAFETY: tasks write disjoint elements through it, and none reads another's.
 unsafe impl Sync for DisjointOutput<'_> {}
 
 impl<'a> From<&'a mut [MaybeUninit<f32>]> for DisjointOutput<'a> {

@@ -1,10 +1,10 @@
 //! Buffers of whole cache lines for intermediate values, which keep their memory from call to call.
 //!
-//! In: how many lines. Out: a slice of so many. A tile's row is a line of 16 pairs of bf16 (VNNI).
+//! In: how many lines. Out: a slice of so many. A line is 16 values of f32, or of 16 pairs of bf16 (VNNI).
 
 use std::cell::RefCell;
 
-/// A row of a tile: 16 pairs of bf16, the first of a pair in the lower half.
+/// 16 words: values of f32, or a tile's row of pairs of bf16, the first of a pair in the lower half.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct CacheLine(pub [u32; 16]);
@@ -13,6 +13,7 @@ pub(crate) struct CacheLine(pub [u32; 16]);
 pub(crate) const ZERO_LINE: CacheLine = CacheLine([0; 16]);
 
 /// Bytes of a line.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const LINE_BYTES: usize = size_of::<CacheLine>();
 
 /// Lines for intermediate values, which keep their memory from call to call.

@@ -34,7 +34,8 @@ const NC_VECTORS: usize = 12;
 const TASKS: usize = 8;
 /// Products of fewer multiplications are left to one thread: to wake the others would take as long.
 const SMALL: usize = 1 << 19;
-/// Values of B from which on it is not packed as a whole, if the tasks have columns enough.
+/// Values of B from which on it is not packed as a whole, if the tasks have columns enough; and of a gradient from which on
+/// it is stored past the caches.
 const LARGE: usize = 1 << 20;
 
 /// Whether a weight [n, k] is better read where it lies, as A or as rows of B, than packed as B or
@@ -85,7 +86,7 @@ impl Lhs<Values<'_>> {
     /// lie far apart, each in another page.
     fn is_copied(&self, panels: usize) -> bool {
         match self.values {
-            Values::F32(_) => self.taps == 1 && self.step > LANES && panels > 2,
+            Values::F32(_) => (self.row, self.taps) == (1, 1) && self.step > LANES && panels > 2,
             Values::Bf16(_) => true,
         }
     }
@@ -109,8 +110,8 @@ impl Lhs<Values<'_>> {
                     #[inline(always)]
                     || {
                         for i in 0..steps {
-                            // SAFETY: m values of each step are there, and room for 16 behind each step's first, which the
-                            // next step's replace.
+                            // SAFETY: m values of each step are there, and room for 16 from each step's first on, which
+                            // the next step's replace.
                             unsafe {
                                 let values =
                                     isa.load_or(isa.zero(), first_lanes(m), values.as_ptr().add(i * self.step));
@@ -179,11 +180,11 @@ pub(crate) fn matmul<S: Isa>(
     if m * vectors == 0 {
         return;
     }
-    let (c, transposed, accumulate, unread) = match c {
-        Output::Rows(c) => (c, false, false, false),
-        Output::Gradient(c) => (c, false, false, true),
-        Output::Accumulate(c) => (c.into(), false, true, false),
-        Output::Transposed(c) => (c, true, false, false),
+    let unread = matches!(c, Output::Gradient(_));
+    let (c, transposed, accumulate) = match c {
+        Output::Rows(c) | Output::Gradient(c) => (c, false, false),
+        Output::Accumulate(c) => (c.into(), false, true),
+        Output::Transposed(c) => (c, true, false),
     };
     let steps = k / a.taps;
     assert!(k > 0 && steps * a.taps == k, "matmul: k is no multiple of the taps");
@@ -407,13 +408,13 @@ impl<S: Isa> Gemm<'_, S> {
                 };
                 let init = match self.bias {
                     _ if self.accumulate || k.start > 0 => Init::Accumulate,
+                    Bias::None if self.past_caches => Init::PastCaches,
                     Bias::None => Init::Zero,
                     Bias::PerRow(bias) => Init::PerRow(&bias[first..first + m]),
                     Bias::PerColumn(bias) => Init::PerColumn(columns.map(|(_, at, n)| &bias[at..at + n])),
                 };
                 let b = &block.packed[column * block.length + block.skip * wide * LANES..][..k.len() * wide * LANES];
-                let tile =
-                    OutputTile { steps, a: at, row, step, b, out, out_row, masks, init, past_caches: self.past_caches };
+                let tile = OutputTile { steps, a: at, row, step, b, out, out_row, masks, init };
                 // SAFETY: `matmul` measured A and C; the rows and columns of this tile lie inside
                 // them, no other task has them, and the panel and the sums were measured above.
                 unsafe { tile.run(self.isa, (m, wide, a.taps), prefetch, lines) };

@@ -15,6 +15,8 @@ const STEPS: usize = LANES;
 #[derive(Clone, Copy)]
 pub(crate) enum Init<'a> {
     Zero,
+    /// The same, and they are stored past the caches: whole vectors, each at a cache line.
+    PastCaches,
     Accumulate,
     PerRow(&'a [f32]),
     PerColumn([&'a [f32]; MAX_VECTORS]),
@@ -37,8 +39,6 @@ pub(crate) struct OutputTile<'a> {
     /// Which of a vector's columns there are.
     pub masks: [u16; MAX_VECTORS],
     pub init: Init<'a>,
-    /// Whether what begins with zeros is stored past the caches: then whole vectors, each at a cache line.
-    pub past_caches: bool,
 }
 
 /// How many times lines are asked for while `steps` steps are summed.
@@ -110,7 +110,8 @@ impl OutputTile<'_> {
         for (i, row) in rows.iter_mut().enumerate() {
             *row = self.a.wrapping_add(i * self.row);
         }
-        for out in self.out[..N].iter().filter(|_| !self.past_caches) {
+        let past_caches = matches!(self.init, Init::PastCaches);
+        for out in self.out[..N].iter().filter(|_| !past_caches) {
             ask_for_result(*out, self.out_row, 1, M);
         }
         let mut at = 0;
@@ -141,12 +142,12 @@ impl OutputTile<'_> {
             for (i, sums) in sums.into_iter().enumerate() {
                 for (j, sum) in sums.into_iter().enumerate() {
                     let (at, mask) = (self.out[j].wrapping_add(i * self.out_row), self.masks[j]);
-                    if self.past_caches {
-                        isa.store_past_caches(at, sum);
-                        continue;
-                    }
                     let sum = match self.init {
                         Init::Zero => sum,
+                        Init::PastCaches => {
+                            isa.store_past_caches(at, sum);
+                            continue;
+                        }
                         Init::Accumulate => isa.add(sum, isa.load_or(isa.zero(), mask, at)),
                         Init::PerRow(bias) => isa.add(sum, isa.splat(bias[i])),
                         Init::PerColumn(bias) => isa.add(sum, isa.load_or(isa.zero(), mask, bias[j].as_ptr())),

@@ -22,6 +22,7 @@ pub(crate) unsafe fn transpose_into<S: Isa>(
         #[inline(always)]
         || {
             let mut r = [isa.zero(); LANES];
+            // All 16, so that they stay in registers.
             for (i, values) in r.iter_mut().enumerate() {
                 if i < n {
                     // SAFETY: n rows of `length` values are there, says the caller, and the mask admits
@@ -46,8 +47,8 @@ pub(crate) fn transposed_16x16<S: Isa>(isa: S, rows: &[f32], row: usize) -> [[f3
     columns
 }
 
-/// Stores, or adds to what stands there, the transpose of the first values of rows that are `row` apart: `counts` are how many
-/// rows there are, and how many values of each, of 16 each at most. The transpose's rows are
+/// Stores, or adds to what stands there, the transpose of the first values of rows that are `row`
+/// apart: `counts` are how many rows there are, and how many values of each, of 16 each at most. The transpose's rows are
 /// `out_row` apart.
 ///
 /// # Safety

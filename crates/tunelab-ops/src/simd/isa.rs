@@ -61,8 +61,7 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// To the nearest whole number.
     fn round(self, a: Self::F32) -> Self::F32;
-    /// a · 2ⁿ, for whole n of 0 or below. What is smaller than
-    /// normal numbers are may be 0.
+    /// a · 2ⁿ, for whole n of 1 or below. What is smaller than normal numbers are may be 0.
     fn times_power_of_two(self, a: Self::F32, n: Self::F32) -> Self::F32;
     fn reduce_add(self, a: Self::F32) -> f32;
 
@@ -106,8 +105,8 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     /// # Safety
     /// There is room for 16 values.
     unsafe fn store(self, at: *mut f32, a: Self::F32);
-    /// Past the caches, where there is a way: what nobody reads soon need not be read first to be written. The task that
-    /// has stored so ends with [`stores_are_seen`].
+    /// Past the caches, where there is a way: what nobody reads soon need not be read first to be written.
+    /// The task that has stored so ends with [`stores_are_seen`].
     ///
     /// # Safety
     /// There is room for 16 values, at the beginning of a cache line.

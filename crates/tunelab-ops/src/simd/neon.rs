@@ -6,9 +6,9 @@ use super::isa::{ALL, Isa, LANES};
 use half::bf16;
 use std::arch::aarch64::{
     float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vcombine_f32, vcvtnq_s32_f32, vdupq_n_f32, vdupq_n_s32, vfmaq_f32,
-    vfmsq_f32, vld1_f32, vld1_u16, vld1q_f32, vmaxq_f32, vmaxvq_f32, vmulq_f32, vreinterpretq_f32_f64,
-    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_f64_f32, vrndnq_f32, vshll_n_u16, vshlq_n_s32,
-    vst1q_f32, vsubq_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
+    vfmsq_f32, vld1_f32, vld1_u16, vld1q_f32, vmaxq_f32, vmulq_f32, vreinterpretq_f32_f64, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_f64_f32, vrndnq_f32, vshll_n_u16, vshlq_n_s32, vst1q_f32, vsubq_f32,
+    vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
 };
 
 /// Registers of a vector.

@@ -22,7 +22,7 @@ use crate::simd::isa::{Isa, LANES};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Vectors of result channels of a task: few enough that two threads get equally many.
+/// Vectors of result channels of a task: 320 channels are ten tasks.
 const VECTORS: usize = 2;
 /// Tiles that are summed in one go at most, or a row of them: the gradients of a task stay in the second cache.
 const MAX_TILES: usize = 128;
