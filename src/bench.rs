@@ -20,6 +20,7 @@ use crate::cli::{BenchArgs, BenchWork};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::model::Dtype;
+use crate::numbers::median;
 use crate::results::peak_memory_mib;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -110,7 +111,7 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
     let (peak, peak_of) = peak(device, Dtype::named(&args.dtype))?;
     let timed = work::time(args, device)?;
     let Steps { seconds, device_busy_percent, launched, graphs, peak_device_mib } = timed.steps;
-    let median = median(&seconds);
+    let seconds_per_step = median(&seconds);
     let gflop = timed.operations / 1e9;
     Ok(Measured {
         work: args.work.name(),
@@ -121,17 +122,17 @@ pub fn measure(args: &BenchArgs, device: &Device) -> Result<Measured> {
         dtype: args.dtype.clone(),
         simd: ops::simd::current().name(),
         trained_parameters: timed.trained_parameters,
-        seconds_per_step: median,
+        seconds_per_step,
         gflop,
-        gflops: gflop / median,
+        gflops: gflop / seconds_per_step,
         peak_gflops: peak,
         peak_of,
-        share_of_peak: gflop / median / peak,
+        share_of_peak: gflop / seconds_per_step / peak,
         peak_rss_mib: peak_memory_mib(),
         peak_device_mib,
         device_busy_percent,
         cuda_graphs: graphs.as_ref().map(std::result::Result::is_ok),
-        launch_seconds: (!launched.is_empty()).then(|| self::median(&launched)),
+        launch_seconds: (!launched.is_empty()).then(|| median(&launched)),
         no_cuda_graphs: graphs.and_then(std::result::Result::err),
         seconds_by_kind: timed.by_kind,
         convolutions: chosen(device),
@@ -189,14 +190,6 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The middle one, or between the two in the middle.
-pub(crate) fn median(seconds: &[f64]) -> f64 {
-    let mut sorted = seconds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] }
-}
-
 /// GFLOP/s that work in `dtype` is measured by, and of what.
 fn peak(device: &Device, dtype: Option<Dtype>) -> Result<(f64, &'static str)> {
     let bf16 = || if dtype == Some(Dtype::Bf16) { ops::simd::peak_bf16() } else { None };
@@ -222,15 +215,4 @@ fn matrix_product(device: &Device) -> Result<f64> {
         best = best.min(begun.elapsed().as_secs_f64());
     }
     Ok(2.0 * (SIDE as f64).powi(3) / best / 1e9)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_between_two_where_there_are_two() {
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
-        assert!((median(&[4.0, 1.0, 2.0, 8.0]) - 3.0).abs() < 1e-12);
-    }
 }

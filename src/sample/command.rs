@@ -7,7 +7,6 @@
 use super::{ImageGenerator, check_base, load, trained_model};
 use crate::adapter::file as lora_file;
 use crate::assets;
-use crate::bench::median;
 use crate::cli::{SampleArgs, StepChoice};
 use crate::config::local;
 use crate::config::{Dtype, Plan, SampleParams, Source};
@@ -16,6 +15,7 @@ use crate::device;
 use crate::diffusion::Sampler;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::numbers::median;
 use crate::pipeline::load::passed_over;
 use crate::pipeline::{Pipeline, tokenize};
 use crate::progress::Progress;

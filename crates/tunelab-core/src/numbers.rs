@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 //!
-//! In: counts, bytes, seconds. Out: words, the same in messages, tables and reports.
+//! In: counts, bytes, seconds. Out: words, the same in messages, tables and reports; and the median of some.
 
 use std::fmt::Display;
 
@@ -43,6 +43,18 @@ pub fn listed(names: &[impl AsRef<str>], most: usize) -> String {
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
+/// The middle one of some values, or what is between the two in the middle.
+///
+/// # Panics
+///
+/// If there is none.
+pub fn median(seconds: &[f64]) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +78,11 @@ mod tests {
         let names = ["a", "b", "c"];
         assert_eq!((listed(&names, 3), listed(&names, 2)), ("a, b, c".to_owned(), "a, b and 1 more".to_owned()));
         assert_eq!(listed(&[] as &[&str], 2), "");
+    }
+
+    #[test]
+    fn the_median_is_between_two_where_there_are_two() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
+        assert!((median(&[4.0, 1.0, 2.0, 8.0]) - 3.0).abs() < 1e-12);
     }
 }
