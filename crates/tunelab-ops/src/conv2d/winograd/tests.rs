@@ -120,6 +120,15 @@ fn results_do_not_depend_on_threads_in<S: Isa>(isa: S) {
 
 /// The additions before and after the products round too: the error may be at most three times that
 /// of plain products.
+fn at_most_three_times_as_far([ours, plain]: [Vec<f32>; 2], exact: impl Fn(usize) -> f64, what: &str) {
+    let [ours, plain] = [ours, plain].map(|y| {
+        let places = (0..y.len()).step_by(97);
+        places.map(|at| (f64::from(y[at]) - exact(at)).powi(2)).sum::<f64>().sqrt()
+    });
+    println!("{what}: {:.2} times the error of products", ours / plain);
+    assert!(ours < 3.0 * plain, "{what}: {ours:e}, products {plain:e}");
+}
+
 #[test]
 fn errors_are_close_to_those_of_products() {
     for vectors in Vectors::all() {
@@ -144,12 +153,7 @@ fn errors_are_close_to_those_of_products_in<S: Isa>(isa: S) {
             }
             sum
         };
-        let [ours, plain] = [ours, plain].map(|y| {
-            let places = (0..y.len()).step_by(97);
-            places.map(|at| (f64::from(y[at]) - exact(at)).powi(2)).sum::<f64>().sqrt()
-        });
-        println!("{case:?}: {:.2} times the error of products", ours / plain);
-        assert!(ours < 3.0 * plain, "{case:?}: {ours:e}, products {plain:e}");
+        at_most_three_times_as_far([ours, plain], exact, &format!("{case:?}"));
     }
 }
 
@@ -177,9 +181,6 @@ fn errors_of_gradients_are_close_in<S: Isa>(isa: S) {
             }
             sum
         };
-        let [ours, plain] = [ours, plain]
-            .map(|dw| (0..dw.len()).step_by(97).map(|at| (f64::from(dw[at]) - exact(at)).powi(2)).sum::<f64>().sqrt());
-        println!("{case:?}: {:.2} times the error of products", ours / plain);
-        assert!(ours < 3.0 * plain, "{case:?}: {ours:e}, products {plain:e}");
+        at_most_three_times_as_far([ours, plain], exact, &format!("{case:?}"));
     }
 }

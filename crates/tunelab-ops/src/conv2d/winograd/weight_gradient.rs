@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::PLANE_GAP;
-use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, place, room};
+use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, place, room, wide};
 use crate::conv2d::winograd::filter_transform::{COLUMNS, TAPS, apply_gt};
 use crate::conv2d::winograd::input_transform::apply_bt;
 use crate::conv2d::winograd::output_transform::apply_a;
@@ -53,10 +53,10 @@ pub(in crate::conv2d) fn weight_gradient<'w, S: Isa>(
             );
         });
         let gradients = gradients.first(outputs.div_ceil(LANES) * vector);
-        gradients.par_chunks_mut(wide::<S>() * vector).enumerate().for_each(|(i, out)| {
+        gradients.par_chunks_mut(vectors::<S>() * vector).enumerate().for_each(|(i, out)| {
             let width = out.len() / vector * LANES;
             for at in (0..width).step_by(LANES) {
-                let channels = (i * wide::<S>() * LANES + at, outputs);
+                let channels = (i * vectors::<S>() * LANES + at, outputs);
                 isa.run(
                     #[inline(always)]
                     || transform::<S, true>(isa, &tiling, dy, channels, rows.clone(), &mut out[at..], width),
@@ -71,8 +71,8 @@ pub(in crate::conv2d) fn weight_gradient<'w, S: Isa>(
 }
 
 /// Vectors of result channels that are summed together at most.
-const fn wide<S: Isa>() -> usize {
-    if S::TILE.1 < VECTORS { S::TILE.1 } else { VECTORS }
+fn vectors<S: Isa>() -> usize {
+    wide::<S>().min(VECTORS)
 }
 
 /// Transforms rows of tiles in 16 channels, from the first on, or as many as there are: the planes of a tile
@@ -156,11 +156,11 @@ impl<S: Isa> Job<'_, S> {
     /// The filters that lead to some channels of the result, from `output` on.
     fn task(&self, output: usize, gradients: &[f32]) {
         let (mut sums, mut taps) = (Scratch::new(), Scratch::new());
-        let sums = sums.first(PLANES * (LANES * wide::<S>() * LANES + PLANE_GAP));
+        let sums = sums.first(PLANES * (LANES * vectors::<S>() * LANES + PLANE_GAP));
         let taps = taps.first(TAPS * LANES * LANES);
         for (input, pixels) in (0..self.inputs).step_by(LANES).zip(self.pixels.chunks_exact(self.vector)) {
             let count = LANES.min(self.inputs - input);
-            for (i, gradients) in gradients.chunks(wide::<S>() * self.vector).enumerate() {
+            for (i, gradients) in gradients.chunks(vectors::<S>() * self.vector).enumerate() {
                 let width = gradients.len() / self.vector * LANES;
                 let plane = LANES * width + PLANE_GAP;
                 self.sum(gradients, width, pixels, count, sums);
@@ -169,7 +169,7 @@ impl<S: Isa> Job<'_, S> {
                         #[inline(always)]
                         || transform_back(self.isa, &sums[at..], (width, plane), count, taps),
                     );
-                    let output = output + i * wide::<S>() * LANES + at;
+                    let output = output + i * vectors::<S>() * LANES + at;
                     let outputs = LANES.min(self.outputs - output);
                     for (n, taps) in taps.chunks_exact(LANES * LANES).enumerate().take((count * TAPS).div_ceil(LANES)) {
                         let counts = (LANES.min(count * TAPS - n * LANES), outputs);
