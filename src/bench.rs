@@ -193,15 +193,13 @@ fn plain(args: &BenchArgs, m: &Measured) -> String {
 /// GFLOP/s that work in `dtype` is measured by, and of what.
 fn peak(device: &Device, dtype: Option<Dtype>) -> Result<(f64, &'static str)> {
     let bf16 = || if dtype == Some(Dtype::Bf16) { ops::simd::peak_bf16() } else { None };
-    let registers = || {
-        bf16()
-            .map(|peak| (peak, "sums in registers in bf16"))
-            .or_else(|| ops::simd::peak().map(|peak| (peak, "sums in registers in f32")))
-    };
-    match device.is_cpu().then(registers).flatten() {
-        Some((peak, of)) => Ok((peak / 1e9, of)),
-        None => Ok((matrix_product(device)?, "a matrix product")),
+    if !device.is_cpu() {
+        return Ok((matrix_product(device)?, "a matrix product"));
     }
+    Ok(match bf16() {
+        Some(peak) => (peak / 1e9, "sums in registers in bf16"),
+        None => (ops::simd::peak() / 1e9, "sums in registers in f32"),
+    })
 }
 
 /// GFLOP/s of the fastest of some products of square matrices.

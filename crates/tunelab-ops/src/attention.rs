@@ -5,12 +5,10 @@
 //! q [B, N, heads · d], k and v [B, M, heads · d] → [B, N, heads · d]: the layout of the
 //! projections, so no transposed copy is made. On the host, and on a CUDA card for heads of up to
 //! 160 values, the N x M matrix is never written as a whole: some queries at a time, and backward
-//! computes their probabilities again. On the host there are two bodies: `portable` for any
-//! processor, and `blocks` for products of f32 or of bf16.
+//! computes their probabilities again. On the host they are `blocks`, with products of f32 or of bf16.
 
 mod blocks;
 mod pack;
-mod portable;
 mod products;
 #[cfg(target_arch = "x86_64")]
 mod products_bf16;
@@ -72,14 +70,12 @@ pub fn attention_with(
     let operands = [q.clone(), k.clone(), v.clone()];
     // The result, which does not exist as a tensor before its node does.
     let result = Rc::new(OnceCell::new());
-    let (kept, needs_result) = (Rc::clone(&result), !lse.is_empty());
+    let kept = Rc::clone(&result);
     let y = node(y, q.dims(), [&q, &k, &v], move |dy, wanted| {
         backward(body, &sizes, operands.each_ref(), (kept.get(), &lse), dy, wanted)
     })?;
-    if needs_result {
-        // Nothing else holds the cell, and it is empty.
-        let _ = result.set(y.detach());
-    }
+    // Nothing else holds the cell, and it is empty.
+    let _ = result.set(y.detach());
     Ok(y)
 }
 
@@ -157,12 +153,10 @@ fn from_candle(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Attention
 /// Which body computes it.
 #[derive(Clone, Copy)]
 enum Body {
-    /// In blocks, of rounded values.
+    /// Of values rounded to bf16.
     #[cfg(target_arch = "x86_64")]
     Bf16(Unit),
-    /// In blocks, in f32.
     F32(Vectors),
-    Portable,
 }
 
 impl Body {
@@ -173,16 +167,15 @@ impl Body {
         if let Some(unit) = Unit::detect().filter(|_| precision == MatmulPrecision::Bf16) {
             return Self::Bf16(unit);
         }
-        Vectors::detect().map_or(Self::Portable, Self::F32)
+        Self::F32(Vectors::detect())
     }
 
-    /// y, and what backward asks for of each query's sum: nothing, if this body's does not.
+    /// y, and the logarithm of each query's sum.
     fn forward(self, sizes: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16(unit) => blocks::forward(unit, sizes, q, k, v),
             Self::F32(vectors) => with_isa!(vectors, isa => blocks::forward(F32(isa), sizes, q, k, v)),
-            Self::Portable => (portable::forward(sizes, q, k, v), Vec::new()),
         }
     }
 
@@ -192,7 +185,6 @@ impl Body {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16(unit) => blocks::backward(unit, sizes, operands),
             Self::F32(vectors) => with_isa!(vectors, isa => blocks::backward(F32(isa), sizes, operands)),
-            Self::Portable => portable::backward(sizes, operands),
         }
     }
 }
@@ -222,11 +214,12 @@ fn backward(
 mod tests {
     use super::*;
     use crate::cpu::checks::{close, values};
+    use candle_core::{DType, Device, Var};
 
     /// Heads that fill vectors and that do not, rests of blocks, queries in several parts, keys that a query
     /// may not look at, and gradients that are not wanted.
     #[test]
-    fn blocks_equal_products_of_the_gemm_crate() {
+    fn blocks_equal_candle_in_f64() {
         for (batch, queries, keys, heads, d, mask) in [
             (1, 5, 7, 1, 3, AttentionMask::None),
             (2, 50, 77, 3, 40, AttentionMask::None),
@@ -247,22 +240,36 @@ mod tests {
             let (k, v) = (values(batch * keys * width, 3), values(batch * keys * width, 4));
             // Scores of several sizes, so that the largest one so far changes.
             let q: Vec<f32> = q.iter().map(|v| 4.0 * v).collect();
-            let y = portable::forward(&sizes, &q, &k, &v);
+            let of_f64 = |wanted: [bool; 2]| in_f64(&sizes, [&q, &k, &v], &dy, wanted);
             for vectors in Vectors::all() {
                 let what = format!("{vectors:?} at {sizes:?}");
                 let body = Body::F32(vectors);
-                let (ours, lse) = body.forward(&sizes, &q, &k, &v);
-                close(&ours, &y, &what);
+                let (y, lse) = body.forward(&sizes, &q, &k, &v);
                 for wanted in [[true, true], [true, false], [false, true]] {
-                    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &ours, lse: &lse, wanted };
-                    let (ours, theirs) = (body.backward(&sizes, operands), portable::backward(&sizes, operands));
-                    for (which, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-                        assert_eq!(theirs.is_empty(), !wanted[which.min(1)]);
-                        close(ours, theirs, &format!("gradient {which} of {what}"));
+                    let operands = Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse: &lse, wanted };
+                    let [want, gradients @ ..] = of_f64(wanted);
+                    close(&y, &want, &what);
+                    for (which, (ours, want)) in body.backward(&sizes, operands).iter().zip(&gradients).enumerate() {
+                        close(ours, want, &format!("gradient {which} of {what}"));
                     }
                 }
             }
         }
+    }
+
+    /// y, dq, dk and dv of candle's operations in f64; nothing of a gradient that is not wanted.
+    fn in_f64(sizes: &AttentionShape, qkv: [&[f32]; 3], dy: &[f32], wanted: [bool; 2]) -> [Vec<f32>; 4] {
+        let rows = [sizes.queries, sizes.keys, sizes.keys];
+        let tensor = |values: &[f32], rows: usize| {
+            let of = Tensor::from_slice(values, (sizes.batch, rows, sizes.width()), &Device::Cpu);
+            of.unwrap().to_dtype(DType::F64).unwrap()
+        };
+        let values = |t: &Tensor| t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let [q, k, v] = [0, 1, 2].map(|i| Var::from_tensor(&tensor(qkv[i], rows[i])).unwrap());
+        let y = from_candle(&q, &k, &v, sizes.heads, sizes.mask).unwrap();
+        let gradients = (&y * tensor(dy, sizes.queries)).unwrap().sum_all().unwrap().backward().unwrap();
+        let of = |var: &Var, is_wanted: bool| if is_wanted { values(gradients.get(var).unwrap()) } else { Vec::new() };
+        [values(&y), of(&q, wanted[0]), of(&k, wanted[1]), of(&v, wanted[1])]
     }
 
     /// Where one key's score is far above the other's, its weight is 1, backward too.

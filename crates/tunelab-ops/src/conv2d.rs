@@ -3,14 +3,14 @@
 //! In: tensors. Out: a tensor, noted on the tape; and the convolutions alone, on slices, for
 //! [`crate::weight`].
 //!
-//! Four bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's
+//! Three bodies, of which the fastest for the sizes at hand is taken: 3x3 filters by Winograd's
 //! algorithm (`winograd`), 3x3 filters straight from the image for few channels
-//! (`direct_3x3`), products of the weight and panels of patches (`implicit_gemm`), and for any processor products of the weight and columns of patches (`im2col`).
-//! Backward computes each gradient only where it is wanted; x is kept for the weight's alone.
+//! (`direct_3x3`), and products of the weight and panels of patches (`implicit_gemm`).
+//! Backward computes each gradient only where it is wanted; x is kept for the weight's alone. That of
+//! x with a stride is that without, of a dy between whose pixels zeros stand.
 #![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
 mod direct_3x3;
-mod im2col;
 mod implicit_gemm;
 mod winograd;
 
@@ -26,7 +26,7 @@ use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::simd::isa::{Isa, few_registers};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 use direct_3x3::Direction;
 use half::bf16;
 use rayon::prelude::*;
@@ -116,48 +116,72 @@ impl ConvShape {
 }
 
 pub(crate) fn forward(g: &ConvShape, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
-    let n = g.batch * g.o * g.pixels_out();
+    let (n, vectors) = (g.batch * g.o * g.pixels_out(), Vectors::detect());
     match algorithm(g, g.c, g.o) {
-        ConvAlgorithm::Direct(vectors, x_of) => {
-            add_to_zeros(n, |y| with_isa!(vectors, isa => direct_3x3::conv(isa, x_of, x, w, Direction::Forward, b, y)))
+        ConvAlgorithm::Direct(of) => {
+            let mut y = vec![0.0; n];
+            with_isa!(vectors, isa => direct_3x3::conv(isa, of, x, w, Direction::Forward, b, &mut y));
+            y
         }
-        ConvAlgorithm::Winograd(vectors, x_of) => {
-            winograd_conv(vectors, x_of, x, Filters { values: w, inputs: g.c, flipped: false }, b)
+        ConvAlgorithm::Winograd(of) => {
+            winograd_conv(vectors, of, x, Filters { values: w, inputs: g.c, flipped: false }, b)
         }
         // SAFETY: the result is a product.
-        ConvAlgorithm::ImplicitGemm(vectors) => unsafe {
+        ConvAlgorithm::ImplicitGemm => unsafe {
             fill_uninit(n, |y| with_isa!(vectors, isa => implicit_gemm::forward(isa, g, x, w.into(), b, y)))
         },
-        ConvAlgorithm::Im2col => add_to_zeros(n, |y| im2col::forward(g, x, w, b, y)),
     }
-}
-
-/// For what adds to its result: `n` zeros, and what `add` makes of them.
-fn add_to_zeros(n: usize, add: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut sums = vec![0.0; n];
-    add(&mut sums);
-    sums
 }
 
 /// dx: the adjoint, from o to c channels.
 pub(crate) fn backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if !implicit_gemm::supports_backward_x(&g.without_stride()) {
+        return candle_backward_x(g, weight, dy);
+    }
+    if g.stride > 1 {
+        return backward_x(&g.without_stride(), weight, &between_zeros(g, dy)?);
+    }
+    let (n, vectors) = (g.batch * g.c * g.pixels_in(), Vectors::detect());
     let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let n = g.batch * g.c * g.pixels_in();
     let dx = match algorithm(g, g.o, g.c) {
-        ConvAlgorithm::Direct(vectors, dy_of) => add_to_zeros(
-            n,
-            |dx| with_isa!(vectors, isa => direct_3x3::conv(isa, dy_of, &dy, &w, Direction::Backward, None, dx)),
-        ),
-        ConvAlgorithm::Winograd(vectors, dy_of) => {
-            winograd_conv(vectors, dy_of, &dy, Filters { values: &w[..], inputs: g.c, flipped: true }, None)
+        ConvAlgorithm::Direct(of) => {
+            let mut dx = vec![0.0; n];
+            with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, &w, Direction::Backward, None, &mut dx));
+            dx
+        }
+        ConvAlgorithm::Winograd(of) => {
+            winograd_conv(vectors, of, &dy, Filters { values: &w[..], inputs: g.c, flipped: true }, None)
         }
         // SAFETY: the result is a product.
-        ConvAlgorithm::ImplicitGemm(vectors) if implicit_gemm::supports_backward_x(g) => unsafe {
+        ConvAlgorithm::ImplicitGemm => unsafe {
             fill_uninit(n, |dx| with_isa!(vectors, isa => implicit_gemm::backward_x(isa, g, Values::F32(&w), &dy, dx)))
         },
-        _ => add_to_zeros(n, |dx| im2col::backward_x(g, &w, &dy, dx)),
     };
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
+}
+
+/// dy where a convolution without the stride has these results, and zeros where it has others.
+fn between_zeros(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
+    let (whole, dy) = (g.without_stride(), host::values(dy)?);
+    let mut y = vec![0.0; g.batch * g.o * whole.pixels_out()];
+    y.par_chunks_mut(whole.pixels_out()).zip(dy.par_chunks(g.pixels_out())).for_each(|(y, dy)| {
+        for (y, dy) in y.chunks_exact_mut(whole.wo).step_by(g.stride).zip(dy.chunks_exact(g.wo)) {
+            y.iter_mut().step_by(g.stride).zip(dy).for_each(|(y, dy)| *y = *dy);
+        }
+    });
+    host::tensor(y, whole.result())
+}
+
+/// dx of a kernel that none of the bodies turns, which no network here has, by candle's gradient.
+fn candle_backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let x = Var::zeros((g.batch, g.c, g.h, g.w), dy.dtype(), dy.device())?;
+    let after =
+        |out: usize, kernel: usize, pixels: usize| ((out - 1) * g.stride + kernel).saturating_sub(pixels + g.pad);
+    let after = after(g.ho, g.kh, g.h).max(after(g.wo, g.kw, g.w));
+    let y = portable(x.as_tensor(), weight, None, g.stride, Padding { before: g.pad, after })?;
+    let y = y.narrow(2, 0, g.ho)?.narrow(3, 0, g.wo)?;
+    let mut gradients = (y * dy)?.sum_all()?.backward()?;
+    gradients.remove(&x).ok_or_else(|| candle_core::Error::Msg("conv2d: no gradient".into()).bt())
 }
 
 /// Images of all channels that the filters lead to.
@@ -190,7 +214,7 @@ impl Upcast {
     /// If this is one of many channels that keeps the size, or one of single pixels.
     pub(crate) fn new(g: ConvShape) -> Option<Self> {
         let keeps_size = g.keeps_size() && g.c.min(g.o) >= WINOGRAD_MIN_CHANNELS;
-        let vectors = Vectors::detect().filter(|_| keeps_size || g.is_pointwise())?;
+        let vectors = Some(Vectors::detect()).filter(|_| keeps_size || g.is_pointwise())?;
         let images = winograd::Images { samples: g.batch, height: g.h, width: g.w };
         let least = if with_isa!(vectors, isa => few_registers_of(isa)) { WINOGRAD_MIN_TILES } else { 1 };
         let winograd = Some(images).filter(|images| keeps_size && images.tiles() >= least);
@@ -221,58 +245,52 @@ impl Upcast {
 /// dW: for each weight the sum of dy · x over samples and pixels.
 fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (host::values(x)?, host::values(dy)?);
-    let n = g.o * g.patch();
+    let (n, vectors) = (g.o * g.patch(), Vectors::detect());
     let dw = match weight_gradient_algorithm(g) {
-        ConvAlgorithm::Direct(vectors, x_of) => {
-            add_to_zeros(n, |dw| with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, x_of, &x, &dy, dw)))
+        _ if g.batch == 0 => vec![0.0; n],
+        ConvAlgorithm::Direct(of) => {
+            let mut dw = vec![0.0; n];
+            with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, of, &x, &dy, &mut dw));
+            dw
         }
         // SAFETY: each weight has a gradient.
-        ConvAlgorithm::Winograd(vectors, x_of) => unsafe {
-            fill_uninit(n, |dw| with_isa!(vectors, isa => winograd::weight_gradient(isa, x_of, &x, &dy, dw)))
+        ConvAlgorithm::Winograd(of) => unsafe {
+            fill_uninit(n, |dw| with_isa!(vectors, isa => winograd::weight_gradient(isa, of, &x, &dy, dw)))
         },
-        ConvAlgorithm::ImplicitGemm(vectors) => {
-            with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy))
-        }
-        ConvAlgorithm::Im2col => add_to_zeros(n, |dw| im2col::backward_weight(g, &x, &dy, dw)),
+        ConvAlgorithm::ImplicitGemm => with_isa!(vectors, isa => implicit_gemm::backward_weight(isa, g, &x, &dy)),
     };
     host::tensor(dw, (g.o, g.c, g.kh, g.kw))
 }
 
-/// How the convolution is computed: what is fastest depends on its sizes and on the processor.
+/// How the convolution is computed: what is fastest depends on its sizes.
 enum ConvAlgorithm {
     /// Straight from the image.
-    Direct(Vectors, direct_3x3::Images),
+    Direct(direct_3x3::Images),
     /// By Winograd's algorithm.
-    Winograd(Vectors, winograd::Images),
+    Winograd(winograd::Images),
     /// As a product of the weight and patches in panels.
-    ImplicitGemm(Vectors),
-    /// As a product of the weight and patches in columns, on any processor.
-    Im2col,
+    ImplicitGemm,
 }
 
 /// The way from images of `from` channels to images of `to`.
 fn algorithm(g: &ConvShape, from: usize, to: usize) -> ConvAlgorithm {
-    if let Some(vectors) = Vectors::detect() {
-        // A panel is packed for all result channels at once, which does not pay for few of them.
-        if let Some(images) = g.direct_images(from).filter(|x| to < DIRECT_MAX_OUTPUTS && x.supported()) {
-            return ConvAlgorithm::Direct(vectors, images);
-        }
-        let images = g.winograd_images(from).filter(|_| to >= DIRECT_MAX_OUTPUTS);
-        return images.map_or(ConvAlgorithm::ImplicitGemm(vectors), |images| ConvAlgorithm::Winograd(vectors, images));
+    // A panel is packed for all result channels at once, which does not pay for few of them.
+    if let Some(images) = g.direct_images(from).filter(|x| to < DIRECT_MAX_OUTPUTS && x.supported()) {
+        return ConvAlgorithm::Direct(images);
     }
-    ConvAlgorithm::Im2col
+    let images = g.winograd_images(from).filter(|_| to >= DIRECT_MAX_OUTPUTS);
+    images.map_or(ConvAlgorithm::ImplicitGemm, ConvAlgorithm::Winograd)
 }
 
 /// The way to the gradient of the weight.
 fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm {
-    let Some(vectors) = Vectors::detect().filter(|_| g.batch > 0) else { return ConvAlgorithm::Im2col };
     if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
-        return ConvAlgorithm::Direct(vectors, x);
+        return ConvAlgorithm::Direct(x);
     }
     let images = g
         .winograd_images(g.c.min(g.o))
         .filter(|x| x.tiles() >= WINOGRAD_MIN_TILES_SUMMED && g.pixels_out() >= WINOGRAD_MIN_PIXELS_SUMMED);
-    images.map_or(ConvAlgorithm::ImplicitGemm(vectors), |images| ConvAlgorithm::Winograd(vectors, images))
+    images.map_or(ConvAlgorithm::ImplicitGemm, ConvAlgorithm::Winograd)
 }
 
 /// db = the sum of dy over samples and pixels.
@@ -308,7 +326,7 @@ pub fn chosen(device: &Device) -> Vec<Chosen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::checks::{close, values};
+    use crate::cpu::checks::{by_definition, close, values};
 
     /// Batch, channels, height and width, result channels, kernel, stride, padding.
     type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
@@ -328,25 +346,23 @@ mod tests {
     ];
 
     #[test]
-    fn implicit_gemm_equals_im2col() {
+    fn implicit_gemm_equals_the_definition() {
         for vectors in Vectors::all() {
-            with_isa!(vectors, isa => equals_im2col(isa));
+            with_isa!(vectors, isa => equals_the_definition(isa));
         }
     }
 
-    fn equals_im2col<S: Isa>(isa: S) {
+    fn equals_the_definition<S: Isa>(isa: S) {
         for (batch, c, (h, w), o, kernel, stride, padding) in CASES {
             let g = ConvShape::new((batch, c, h, w), (o, c, kernel, kernel), stride, padding).unwrap();
             let what = format!("{batch} x {c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}, {padding:?}");
             let (x, weight, b) = (values(batch * c * h * w, 1), values(o * g.patch(), 2), values(o, 3));
             let dy = values(batch * o * g.pixels_out(), 4);
-            let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-            implicit_gemm::forward(isa, &g, &x, Values::F32(&weight), Some(&b), &mut ours);
-            im2col::forward(&g, &x, &weight, Some(&b), &mut other);
-            close(&ours, &other, &format!("y of {what}"));
-            let mut other = vec![0.0; weight.len()];
-            im2col::backward_weight(&g, &x, &dy, &mut other);
-            close(&implicit_gemm::backward_weight(isa, &g, &x, &dy), &other, &format!("dW of {what}"));
+            let [want_y, want_dx, want_dw] = by_definition(&g, [&x, &weight, &b, &dy]);
+            let mut y = vec![f32::NAN; dy.len()];
+            implicit_gemm::forward(isa, &g, &x, Values::F32(&weight), Some(&b), &mut y);
+            close(&y, &want_y, &format!("y of {what}"));
+            close(&implicit_gemm::backward_weight(isa, &g, &x, &dy), &want_dw, &format!("dW of {what}"));
             if implicit_gemm::supports_backward_x(&g) {
                 // A weight in bf16 gives the sums of its upcast values, to the bit.
                 let rounded: Vec<bf16> = weight.iter().map(|v| bf16::from_f32(*v)).collect();
@@ -358,24 +374,47 @@ mod tests {
                     [y, dx]
                 });
                 assert!(half == full, "bf16 of {what}");
-                let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-                implicit_gemm::backward_x(isa, &g, Values::F32(&weight), &dy, &mut ours);
-                im2col::backward_x(&g, &weight, &dy, &mut other);
-                close(&ours, &other, &format!("dx of {what}"));
+                let mut dx = vec![f32::NAN; x.len()];
+                implicit_gemm::backward_x(isa, &g, Values::F32(&weight), &dy, &mut dx);
+                close(&dx, &want_dx, &format!("dx of {what}"));
             }
+        }
+    }
+
+    /// The gradient of x in whichever way it is computed: strides and kernels that are turned and that are not.
+    #[test]
+    fn gradients_of_x_equal_the_definition() {
+        let more = [
+            (2, 40, (16, 12), 36, 3, 2, Padding::same(1)),
+            (1, 33, (13, 15), 40, 3, 2, Padding::same(1)),
+            (1, 5, (11, 8), 6, 3, 3, Padding { before: 0, after: 1 }),
+            (2, 6, (7, 9), 5, 1, 2, Padding::same(0)),
+            (1, 3, (9, 10), 7, 2, 2, Padding::same(0)),
+            (1, 4, (9, 10), 3, 1, 2, Padding::same(1)),
+            (1, 3, (12, 11), 2, 5, 3, Padding { before: 1, after: 2 }),
+        ];
+        for (batch, c, (h, w), o, kernel, stride, padding) in CASES.into_iter().chain(more) {
+            let g = ConvShape::new((batch, c, h, w), (o, c, kernel, kernel), stride, padding).unwrap();
+            let (x, weight, dy) =
+                (values(batch * c * h * w, 1), values(o * g.patch(), 2), values(batch * o * g.pixels_out(), 4));
+            let [_, want, _] = by_definition(&g, [&x, &weight, &vec![0.0; o], &dy]);
+            let weight = Tensor::from_vec(weight, (o, c, kernel, kernel), &Device::Cpu).unwrap();
+            let dy = Tensor::from_vec(dy, g.result(), &Device::Cpu).unwrap();
+            let dx = backward_x(&g, &weight, &dy).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            close(&dx, &want, &format!("{c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}, {padding:?}"));
         }
     }
 
     /// Widths of quarters, halves and whole vectors; one and more tiles of channels; several
     /// samples.
     #[test]
-    fn direct_3x3_equals_im2col() {
+    fn direct_3x3_equals_the_definition() {
         for vectors in Vectors::all() {
-            with_isa!(vectors, isa => direct_equals_im2col(isa));
+            with_isa!(vectors, isa => direct_equals_the_definition(isa));
         }
     }
 
-    fn direct_equals_im2col<S: Isa>(isa: S) {
+    fn direct_equals_the_definition<S: Isa>(isa: S) {
         for (batch, c, (h, w), o) in [(2, 5, (4, 4), 3), (1, 7, (6, 8), 17), (3, 9, (5, 16), 29), (1, 33, (7, 48), 11)]
         {
             let g = ConvShape::new((batch, c, h, w), (o, c, 3, 3), 1, Padding::same(1)).unwrap();
@@ -383,19 +422,16 @@ mod tests {
             let (x, weight, b) = (values(batch * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
             let dy = values(batch * o * h * w, 4);
             let of = |channels| g.direct_images(channels).filter(direct_3x3::Images::supported).unwrap();
-            let (mut ours, mut other) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
-            direct_3x3::conv(isa, of(c), &x, &weight, Direction::Forward, Some(&b), &mut ours);
-            im2col::forward(&g, &x, &weight, Some(&b), &mut other);
-            close(&ours, &other, &format!("y of {what}"));
-            let (mut ours, mut other) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            direct_3x3::conv(isa, of(o), &dy, &weight, Direction::Backward, None, &mut ours);
-            im2col::backward_x(&g, &weight, &dy, &mut other);
-            close(&ours, &other, &format!("dx of {what}"));
+            let [want_y, want_dx, want_dw] = by_definition(&g, [&x, &weight, &b, &dy]);
+            let [mut y, mut dx, mut dw] = [&dy, &x, &weight].map(|like| vec![0.0; like.len()]);
+            direct_3x3::conv(isa, of(c), &x, &weight, Direction::Forward, Some(&b), &mut y);
+            close(&y, &want_y, &format!("y of {what}"));
+            direct_3x3::conv(isa, of(o), &dy, &weight, Direction::Backward, None, &mut dx);
+            close(&dx, &want_dx, &format!("dx of {what}"));
             if of(c).supports_weight_gradient(o) {
-                let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
-                direct_3x3::weight_gradient(isa, of(c), &x, &dy, &mut ours);
-                im2col::backward_weight(&g, &x, &dy, &mut other);
-                close(&ours, &other, &format!("dW of {what}"));
+                dw.fill(f32::NAN);
+                direct_3x3::weight_gradient(isa, of(c), &x, &dy, &mut dw);
+                close(&dw, &want_dw, &format!("dW of {what}"));
             }
         }
     }
@@ -403,7 +439,6 @@ mod tests {
     /// A weight in bf16 gives what its upcast values give, to the bit.
     #[test]
     fn pointwise_weights_in_bf16_are_upcast() {
-        let Some(vectors) = Vectors::detect() else { return };
         for (batch, c, (h, w), o) in [(1, 33, (3, 5), 40), (2, 40, (16, 16), 33), (1, 320, (4, 4), 64)] {
             let g = ConvShape::new((batch, c, h, w), (o, c, 1, 1), 1, Padding::same(0)).unwrap();
             let rounded: Vec<bf16> = values(o * c, 2).into_iter().map(bf16::from_f32).collect();
@@ -411,7 +446,7 @@ mod tests {
             let (x, b, dy) = (values(batch * c * h * w, 1), values(o, 3), values(batch * o * h * w, 4));
             let upcast = Upcast::new(g).unwrap();
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            with_isa!(vectors, isa => {
+            with_isa!(Vectors::detect(), isa => {
                 implicit_gemm::forward(isa, &g, &x, Values::F32(&widened), Some(&b), &mut y);
                 implicit_gemm::backward_x(isa, &g, Values::F32(&widened), &dy, &mut dx);
             });

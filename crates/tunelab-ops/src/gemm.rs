@@ -2,8 +2,7 @@
 //!
 //! In: slices. Out: a slice.
 //!
-//! [`portable`] is the `gemm` crate's product, for any processor. [`blocked`] is our own, for vectors:
-//! the blocking, over a [`micro_kernel`] that holds an output tile in registers, with the right
+//! [`blocked`] is the blocking, over a [`micro_kernel`] that holds an output tile in registers, with the right
 //! operand packed by [`pack`], of matrices or of an image's [`patches`].
 
 pub(crate) mod blocked;
@@ -12,5 +11,4 @@ mod micro_kernel;
 pub(crate) mod operand;
 pub(crate) mod pack;
 pub(crate) mod patches;
-pub(crate) mod portable;
 pub(crate) mod transpose;

@@ -53,7 +53,7 @@ pub fn to_image(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
 
 /// Every matrix [n, m] of x as its transpose [m, n].
 fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
-    let x = host::values(x)?;
+    let (x, vectors) = (host::values(x)?, Vectors::detect());
     // A part is some rows of one transpose.
     let rows = if m.is_multiple_of(TILE) { TILE } else { 1 };
     Ok(par_fill(x.len(), rows * n, |i, mut y| {
@@ -61,21 +61,13 @@ fn transposed(x: &Tensor, n: usize, m: usize) -> Result<Vec<f32>> {
         let whole = if rows == TILE { n / TILE * TILE } else { 0 };
         let mut y: [UninitOutput; TILE] = std::array::from_fn(|row| y.front(if row < rows { n } else { 0 }));
         for first in (0..whole).step_by(TILE) {
-            let tile = transposed_16x16(&x[first * m..], m);
+            let tile = with_isa!(vectors, isa => transpose::transposed_16x16(isa, &x[first * m..], m));
             y.iter_mut().zip(&tile).for_each(|(y, tile)| y.copy(tile));
         }
         for (row, y) in y.iter_mut().enumerate().take(rows) {
             y.write(n - whole, |j| x[(whole + j) * m + row]);
         }
     }))
-}
-
-/// The first 16 values of 16 rows, `row` apart, as columns.
-fn transposed_16x16(values: &[f32], row: usize) -> [[f32; TILE]; TILE] {
-    if let Some(vectors) = Vectors::detect() {
-        return with_isa!(vectors, isa => transpose::transposed_16x16(isa, values, row));
-    }
-    std::array::from_fn(|column| std::array::from_fn(|i| values[i * row + column]))
 }
 
 /// a [B, C, H, W] and b [B, C', H, W] → [B, C + C', H, W]

@@ -14,7 +14,6 @@ use crate::cpu::uninit_output::fill_uninit;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::gemm::operand::Values;
-use crate::gemm::portable::{Dst, Mat, Threads, gemm};
 use crate::simd::{Vectors, with_isa};
 use crate::tape::{composed, node, operand, tracked};
 use candle_core::{D, Result, Shape, Tensor};
@@ -71,76 +70,41 @@ pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: Values, b: Option<&[f32]>) 
 }
 
 /// x Wᵀ + b, with x [m, k] and W [n, k].
-fn forward_rows((m, n, k): (usize, usize, usize), x: &[f32], w: Values, b: Option<&[f32]>) -> Vec<f32> {
-    if let Some(vectors) = Vectors::detect() {
-        // SAFETY: a product writes all of its result.
-        return with_isa!(vectors, isa => unsafe { fill_uninit(m * n, |y| blocked::multiply(isa, y, (m, n, k), x, w, b)) });
-    }
-    let mut y = vec![0.0; m * n];
-    multiply(&mut y, (m, n, k), x, &w.in_f32(), b);
-    y
+fn forward_rows(sizes: (usize, usize, usize), x: &[f32], w: Values, b: Option<&[f32]>) -> Vec<f32> {
+    let multiply = |y: &mut [_]| with_isa!(Vectors::detect(), isa => blocked::multiply(isa, y, sizes, x, w, b));
+    // SAFETY: a product writes all of its result.
+    unsafe { fill_uninit(sizes.0 * sizes.1, multiply) }
 }
 
 /// y += x Wᵀ, with x [m, k] and W [n, k].
-pub(crate) fn forward_onto(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32]) {
-    if let Some(vectors) = Vectors::detect() {
-        return with_isa!(vectors, isa => blocked::multiply_onto(isa, y, (m, n, k), x, w.into()));
-    }
-    multiply(y, (m, n, k), x, w, None);
-}
-
-/// y = x Wᵀ + b, into zeros, or without a bias onto what stands there, with x [m, k] and W [n, k];
-/// on any processor.
-fn multiply(y: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], w: &[f32], b: Option<&[f32]>) {
-    if let Some(b) = b {
-        y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b));
-    }
-    gemm(y, n, (m, n, k), Mat::rows(x, k), Mat::rows(w, k).t(), 1.0, Dst::Add, Threads::All);
-}
-
-/// dx = dy W; on any processor.
-fn multiply_back(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-    gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Write, Threads::All);
-}
-
-/// dW = dyᵀ x; on any processor.
-fn multiply_weight(dw: &mut [f32], (m, n, k): (usize, usize, usize), x: &[f32], dy: &[f32]) {
-    gemm(dw, k, (n, k, m), Mat::rows(dy, n).t(), Mat::rows(x, k), 1.0, Dst::Write, Threads::All);
+pub(crate) fn forward_onto(y: &mut [f32], sizes: (usize, usize, usize), x: &[f32], w: &[f32]) {
+    with_isa!(Vectors::detect(), isa => blocked::multiply_onto(isa, y, sizes, x, w.into()));
 }
 
 /// dx = dy W
 pub(crate) fn backward_x(w: Values, (n, k): (usize, usize), dy: &Tensor) -> Result<Vec<f32>> {
     let (m, dy) = (dy.elem_count() / n, host::values(dy)?);
-    if let Some(vectors) = Vectors::detect() {
-        // SAFETY: a product writes all of its result.
-        let dx = with_isa!(vectors, isa => unsafe { fill_uninit(m * k, |dx| blocked::multiply_back(isa, dx, (m, n, k), &dy, w)) });
-        return Ok(dx);
-    }
-    let mut dx = vec![0.0; m * k];
-    multiply_back(&mut dx, (m, n, k), &dy, &w.in_f32());
-    Ok(dx)
+    let multiply =
+        |dx: &mut [_]| with_isa!(Vectors::detect(), isa => blocked::multiply_back(isa, dx, (m, n, k), &dy, w));
+    // SAFETY: a product writes all of its result.
+    Ok(unsafe { fill_uninit(m * k, multiply) })
 }
 
 /// dx += dy W, with dy [m, n] and W [n, k].
-pub(crate) fn backward_x_onto(dx: &mut [f32], (m, n, k): (usize, usize, usize), dy: &[f32], w: &[f32]) {
-    if let Some(vectors) = Vectors::detect() {
-        return with_isa!(vectors, isa => blocked::multiply_back_onto(isa, dx, (m, n, k), dy, w.into()));
-    }
-    gemm(dx, k, (m, k, n), Mat::rows(dy, n), Mat::rows(w, k), 1.0, Dst::Add, Threads::All);
+pub(crate) fn backward_x_onto(dx: &mut [f32], sizes: (usize, usize, usize), dy: &[f32], w: &[f32]) {
+    with_isa!(Vectors::detect(), isa => blocked::multiply_back_onto(isa, dx, sizes, dy, w.into()));
 }
 
 /// dW = dyᵀ x
 pub(crate) fn backward_weight(x: &Tensor, (n, k): (usize, usize), dy: &[f32]) -> Result<Tensor> {
-    let m = x.elem_count() / k;
-    let x = host::values(x)?;
-    if let Some(vectors) = Vectors::detect().filter(|_| m > 0) {
-        // SAFETY: a product writes all of its result.
-        let dw = with_isa!(vectors, isa => unsafe { fill_uninit(n * k, |dw| blocked::multiply_weight(isa, dw, (m, n, k), &x, dy)) });
-        return host::tensor(dw, (n, k));
+    let (m, x) = (x.elem_count() / k, host::values(x)?);
+    if m == 0 {
+        return host::tensor(vec![0.0; n * k], (n, k));
     }
-    let mut dw = vec![0.0; n * k];
-    multiply_weight(&mut dw, (m, n, k), &x, dy);
-    host::tensor(dw, (n, k))
+    let multiply =
+        |dw: &mut [_]| with_isa!(Vectors::detect(), isa => blocked::multiply_weight(isa, dw, (m, n, k), &x, dy));
+    // SAFETY: a product writes all of its result.
+    host::tensor(unsafe { fill_uninit(n * k, multiply) }, (n, k))
 }
 
 /// db = the sum of dy over all rows, in the order of the rows.
@@ -163,30 +127,41 @@ mod tests {
     use crate::simd::isa::Isa;
     use half::bf16;
 
+    /// C = A · B, summed in f64.
+    fn product(
+        (m, n, k): (usize, usize, usize),
+        a: impl Fn(usize, usize) -> f32,
+        b: impl Fn(usize, usize) -> f32,
+    ) -> Vec<f32> {
+        let sum = |i, j| (0..k).map(|l| f64::from(a(i, l)) * f64::from(b(l, j))).sum::<f64>() as f32;
+        (0..m * n).map(|at| sum(at / n, at % n)).collect()
+    }
+
     /// Shapes with and without rests of tiles, vectors and blocks; the last one has enough columns
     /// to be shared out by them.
     #[test]
-    fn linear_in_our_kernels_equals_the_gemm_crate() {
+    fn linear_equals_its_definition() {
         for vectors in Vectors::all() {
-            with_isa!(vectors, isa => equals_the_gemm_crate(isa));
+            with_isa!(vectors, isa => equals_its_definition(isa));
         }
     }
 
-    fn equals_the_gemm_crate<S: Isa>(isa: S) {
+    fn equals_its_definition<S: Isa>(isa: S) {
         for (m, n, k) in
             [(1, 1, 1), (13, 37, 101), (64, 48, 1280), (77, 320, 768), (15, 1100, 33), (16, 4, 320), (10, 300, 1600)]
         {
             let (x, w, b, dy) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
             for b in [Some(&b[..]), None] {
-                let (mut ours, mut crates) = (vec![0.0; m * n], vec![0.0; m * n]);
-                multiply(&mut crates, (m, n, k), &x, &w, b);
-                blocked::multiply(isa, &mut ours, (m, n, k), &x, Values::F32(&w), b);
-                close(&ours, &crates, &format!("y at {m} x {n} x {k}"));
+                let (mut y, mut want) =
+                    (vec![f32::NAN; m * n], product((m, n, k), |i, l| x[i * k + l], |l, j| w[j * k + l]));
+                blocked::multiply(isa, &mut y, (m, n, k), &x, Values::F32(&w), b);
+                want.iter_mut().enumerate().for_each(|(at, y)| *y += b.map_or(0.0, |b| b[at % n]));
+                close(&y, &want, &format!("y at {m} x {n} x {k}"));
             }
-            let (mut ours, mut crates) = (vec![0.0; m * k], vec![0.0; m * k]);
-            multiply_back(&mut crates, (m, n, k), &dy, &w);
-            blocked::multiply_back(isa, &mut ours, (m, n, k), &dy, Values::F32(&w));
-            close(&ours, &crates, &format!("dx at {m} x {n} x {k}"));
+            let mut dx = vec![f32::NAN; m * k];
+            blocked::multiply_back(isa, &mut dx, (m, n, k), &dy, Values::F32(&w));
+            let want = product((m, k, n), |i, l| dy[i * n + l], |l, j| w[l * k + j]);
+            close(&dx, &want, &format!("dx at {m} x {n} x {k}"));
             // A weight in bf16 gives the sums of its upcast values, to the bit.
             let rounded: Vec<bf16> = w.iter().map(|v| bf16::from_f32(*v)).collect();
             let upcast: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
@@ -198,30 +173,30 @@ mod tests {
                 [y, dx]
             });
             assert!(half == full, "bf16 at {m} x {n} x {k}");
-            let (mut ours, mut crates) = (vec![0.0; n * k], vec![0.0; n * k]);
-            multiply_weight(&mut crates, (m, n, k), &x, &dy);
-            blocked::multiply_weight(isa, &mut ours, (m, n, k), &x, &dy);
-            close(&ours, &crates, &format!("dW at {m} x {n} x {k}"));
+            let mut dw = vec![f32::NAN; n * k];
+            blocked::multiply_weight(isa, &mut dw, (m, n, k), &x, &dy);
+            let want = product((n, k, m), |i, l| dy[l * n + i], |l, j| x[l * k + j]);
+            close(&dw, &want, &format!("dW at {m} x {n} x {k}"));
         }
     }
 
     /// Large gradients of whole lines are stored past the caches.
     #[test]
-    fn gradients_past_the_caches_equal_the_gemm_crate() {
+    fn gradients_past_the_caches_equal_their_definition() {
         let (m, n, k) = (21, 1031, 1024);
-        let (x, dy, mut crates) = (values(m * k, 1), values(m * n, 4), vec![0.0; n * k]);
-        multiply_weight(&mut crates, (m, n, k), &x, &dy);
+        let (x, dy) = (values(m * k, 1), values(m * n, 4));
+        let want = product((n, k, m), |i, l| dy[l * n + i], |l, j| x[l * k + j]);
         for vectors in Vectors::all() {
             let mut scratch = Scratch::new();
             let ours = scratch.first(n * k);
             ours.fill(f32::NAN);
             with_isa!(vectors, isa => blocked::multiply_weight(isa, &mut *ours, (m, n, k), &x, &dy));
-            close(ours, &crates, "dW past the caches");
+            close(ours, &want, "dW past the caches");
         }
     }
 
     #[test]
-    fn linear_in_our_kernels_does_not_depend_on_the_number_of_threads() {
+    fn linear_does_not_depend_on_the_number_of_threads() {
         for vectors in Vectors::all() {
             for (m, n, k) in [(70, 130, 1300), (40, 1100, 700), (9, 1700, 300)] {
                 let (x, w, dy) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));

@@ -62,6 +62,12 @@ impl ConvShape {
         Ok(Self { batch, c, h, w, o, kh, kw, stride, pad: padding.before, ho, wo })
     }
 
+    /// The same with results between these, as many as there are pixels or, where these reach further, more.
+    pub(crate) fn without_stride(self) -> Self {
+        let reach = |n: usize, pixels: usize| pixels.max((n - 1) * self.stride + 1);
+        Self { stride: 1, ho: reach(self.ho, self.h), wo: reach(self.wo, self.w), ..self }
+    }
+
     /// The result's dimensions.
     pub(crate) fn result(&self) -> (usize, usize, usize, usize) {
         (self.batch, self.o, self.ho, self.wo)

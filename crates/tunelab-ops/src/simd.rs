@@ -9,15 +9,14 @@
 //!
 //! | set | what the CPU kernels use |
 //! |---|---|
-//! | `portable` | what every processor of the architecture has (SSE2, NEON); none of our kernels |
+//! | `portable` | kernels in arrays, which the compiler puts into what every processor of the architecture has (SSE2, NEON) |
 //! | `neon` | kernels in NEON (ARM's 64-bit processors alone) |
 //! | `avx2` | kernels in AVX2 with FMA |
 //! | `avx512` | kernels in AVX-512, and products of bf16 in AVX-512 BF16 where there is that |
 //! | `amx` | products of bf16 on tile registers |
 //!
-//! The matrix products of the `gemm` crate, which `portable` goes through, are not ours to choose: it takes the best instructions that the processor has,
-//! AVX-512 and FMA included, and offers no way to say otherwise; candle's own products are its too.
-//! On a processor without AVX-512 `avx2` is exact, and `portable` still has FMA in there.
+//! candle's own products, of operations that have no kernel here, are those of the `gemm` crate, which
+//! takes the best instructions that the processor has.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -30,7 +29,6 @@ pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod peak;
-#[cfg(test)]
 mod plain;
 #[cfg(test)]
 mod tests;
@@ -150,7 +148,6 @@ pub(crate) enum Vectors {
     Avx2(Avx2),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
-    #[cfg(test)]
     Plain(plain::Plain),
 }
 
@@ -160,25 +157,27 @@ pub(crate) enum Vectors {
 pub(crate) struct Neon(());
 
 impl Vectors {
-    /// The widest; `None` where the set in use has none of them.
+    /// The widest that the set in use has.
     #[inline]
-    pub(crate) fn detect() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return Avx512::detect().map(Self::Avx512).or_else(|| Avx2::detect().map(Self::Avx2));
-        #[cfg(target_arch = "aarch64")]
-        return (current() >= Simd::Neon).then_some(Self::Neon(Neon(())));
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        None
+    pub(crate) fn detect() -> Self {
+        Self::there().next().unwrap_or(Self::Plain(plain::Plain))
     }
 
-    /// All that the set in use has, and plain arrays, for tests.
+    /// All that the set in use has, and plain arrays.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
+        Self::there().chain([Self::Plain(plain::Plain)]).collect()
+    }
+
+    /// All vectors of registers that the set in use has, the widest first.
+    fn there() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let there = [Avx512::detect().map(Self::Avx512), Avx2::detect().map(Self::Avx2)];
-        #[cfg(not(target_arch = "x86_64"))]
-        let there = [Self::detect()];
-        there.into_iter().flatten().chain([Self::Plain(plain::Plain)]).collect()
+        #[cfg(target_arch = "aarch64")]
+        let there = [(current() >= Simd::Neon).then_some(Self::Neon(Neon(())))];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let there = [];
+        there.into_iter().flatten()
     }
 }
 
@@ -192,7 +191,6 @@ macro_rules! with_isa {
             $crate::simd::Vectors::Avx2($isa) => $body,
             #[cfg(target_arch = "aarch64")]
             $crate::simd::Vectors::Neon($isa) => $body,
-            #[cfg(test)]
             $crate::simd::Vectors::Plain($isa) => $body,
         }
     };

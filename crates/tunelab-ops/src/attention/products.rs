@@ -75,7 +75,7 @@ pub(super) struct Operands<'a> {
     pub(super) dy: &'a [f32],
     /// What forward made.
     pub(super) y: &'a [f32],
-    /// Of each query the logarithm of its sum, if the body returned it.
+    /// Of each query the logarithm of its sum.
     pub(super) lse: &'a [f32],
     /// Whether a gradient is wanted for q, and for k and v.
     pub(super) wanted: [bool; 2],

@@ -78,19 +78,6 @@ pub(crate) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) ->
     lanes.iter().sum()
 }
 
-/// The largest value.
-#[inline(always)]
-pub(crate) fn max(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let mut chunks = values.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane = if *v > *lane { *v } else { *lane };
-        }
-    }
-    chunks.remainder().iter().chain(&lanes).fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m })
-}
-
 /// Mean and (biased) variance in two passes; long slices are summed in blocks into f64.
 #[inline(always)]
 pub(crate) fn moments(values: &[f32]) -> (f32, f32) {
@@ -137,7 +124,6 @@ mod tests {
         let var = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
         let (m, v) = moments(&values);
         assert!((f64::from(m) - mean).abs() < 1e-5 && (f64::from(v) - var).abs() < 1e-4);
-        assert!((max(&values) - 8.0).abs() < 1e-6);
         let dot: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
         assert!((f64::from(sum_of_pairs(&values, &values, |a, b| a * b)) - dot).abs() < 1e-6 * dot);
     }

@@ -3,10 +3,8 @@
 //! In: slices. Out: values in f32.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::cpu::host;
 use crate::simd::isa::{Isa, LANES};
 use half::bf16;
-use std::borrow::Cow;
 
 /// A matrix's values.
 #[derive(Clone, Copy)]
@@ -28,14 +26,6 @@ impl<'a> From<&'a [bf16]> for Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// All of them in f32.
-    pub(crate) fn in_f32(self) -> Cow<'a, [f32]> {
-        match self {
-            Self::F32(values) => Cow::Borrowed(values),
-            Self::Bf16(values) => Cow::Owned(host::upcast_values(values)),
-        }
-    }
-
     pub(crate) fn len(self) -> usize {
         match self {
             Self::F32(values) => values.len(),

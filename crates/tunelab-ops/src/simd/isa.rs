@@ -55,9 +55,9 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// a · b + c
+    /// a · b + c, rounded once where there is an instruction for it.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
-    /// c - a · b
+    /// c - a · b, rounded like `fma`.
     fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// To the nearest whole number.
     fn round(self, a: Self::F32) -> Self::F32;

@@ -1,8 +1,8 @@
-//! Against the products of columns, and against sums in f64.
+//! Against sums in f64, and against the errors of products.
 
-use crate::conv2d::im2col;
+use crate::conv2d::implicit_gemm;
 use crate::conv2d::winograd::{Filters, Images, convolve, weight_gradient};
-use crate::cpu::checks::{close, values};
+use crate::cpu::checks::{by_definition, close, values};
 use crate::shapes::{ConvShape, Padding};
 use crate::simd::isa::Isa;
 use crate::simd::{Vectors, with_isa};
@@ -44,29 +44,25 @@ fn images((samples, _, (height, width), _): Case) -> Images {
 }
 
 #[test]
-fn winograd_equals_im2col() {
+fn winograd_equals_the_definition() {
     for vectors in Vectors::all() {
-        with_isa!(vectors, isa => winograd_equals_im2col_in(isa));
+        with_isa!(vectors, isa => winograd_equals_the_definition_in(isa));
     }
 }
 
-fn winograd_equals_im2col_in<S: Isa>(isa: S) {
+fn winograd_equals_the_definition_in<S: Isa>(isa: S) {
     for case @ (samples, c, (h, w), o) in CASES {
         let (g, of) = (shape(case), images(case));
         let (x, weight, b) = (values(samples * c * h * w, 1), values(o * c * 9, 2), values(o, 3));
         let dy = values(samples * o * h * w, 4);
-        let (mut ours, mut other) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-        convolve(isa, of, &x, Filters { values: &weight[..], inputs: c, flipped: false }, Some(&b), &mut ours);
-        im2col::forward(&g, &x, &weight, Some(&b), &mut other);
-        close(&ours, &other, &format!("y of {case:?}"));
-        let (mut ours, mut other) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-        convolve(isa, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut ours);
-        im2col::backward_x(&g, &weight, &dy, &mut other);
-        close(&ours, &other, &format!("dx of {case:?}"));
-        let (mut ours, mut other) = (vec![f32::NAN; weight.len()], vec![0.0; weight.len()]);
-        weight_gradient(isa, of, &x, &dy, &mut ours);
-        im2col::backward_weight(&g, &x, &dy, &mut other);
-        close(&ours, &other, &format!("dW of {case:?}"));
+        let [want_y, want_dx, want_dw] = by_definition(&g, [&x, &weight, &b, &dy]);
+        let [mut y, mut dx, mut dw] = [&dy, &x, &weight].map(|like| vec![f32::NAN; like.len()]);
+        convolve(isa, of, &x, Filters { values: &weight[..], inputs: c, flipped: false }, Some(&b), &mut y);
+        close(&y, &want_y, &format!("y of {case:?}"));
+        convolve(isa, of, &dy, Filters { values: &weight[..], inputs: c, flipped: true }, None, &mut dx);
+        close(&dx, &want_dx, &format!("dx of {case:?}"));
+        weight_gradient(isa, of, &x, &dy, &mut dw);
+        close(&dw, &want_dw, &format!("dW of {case:?}"));
     }
 }
 
@@ -118,6 +114,11 @@ fn results_do_not_depend_on_threads_in<S: Isa>(isa: S) {
     }
 }
 
+/// What all instructions are compared with.
+fn plain_arrays() -> Vectors {
+    Vectors::all().pop().unwrap()
+}
+
 /// The additions before and after the products round too: the error may be at most three times that
 /// of plain products.
 fn at_most_three_times_as_far([ours, plain]: [Vec<f32>; 2], exact: impl Fn(usize) -> f64, what: &str) {
@@ -141,7 +142,7 @@ fn errors_are_close_to_those_of_products_in<S: Isa>(isa: S) {
         let (x, weight) = (values(c * h * w, 1), values(o * c * 9, 2));
         let (mut ours, mut plain) = (vec![f32::NAN; o * h * w], vec![0.0; o * h * w]);
         convolve(isa, images(case), &x, Filters { values: &weight[..], inputs: c, flipped: false }, None, &mut ours);
-        im2col::forward(&shape(case), &x, &weight, None, &mut plain);
+        with_isa!(plain_arrays(), isa => implicit_gemm::forward(isa, &shape(case), &x, weight[..].into(), None, &mut plain));
         let exact = |at: usize| {
             let (o, row, column) = (at / (h * w), at / w % h, at % w);
             let mut sum = 0.0;
@@ -167,9 +168,9 @@ fn errors_of_gradients_are_close_to_those_of_products() {
 fn errors_of_gradients_are_close_in<S: Isa>(isa: S) {
     for case @ (_, c, (h, w), o) in [(1, 64, (32, 32), 48), (1, 96, (16, 16), 32), (1, 64, (8, 16), 64)] {
         let (x, dy) = (values(c * h * w, 1), values(o * h * w, 2));
-        let (mut ours, mut plain) = (vec![f32::NAN; o * c * 9], vec![0.0; o * c * 9]);
+        let mut ours = vec![f32::NAN; o * c * 9];
         weight_gradient(isa, images(case), &x, &dy, &mut ours);
-        im2col::backward_weight(&shape(case), &x, &dy, &mut plain);
+        let plain = with_isa!(plain_arrays(), isa => implicit_gemm::backward_weight(isa, &shape(case), &x, &dy));
         let exact = |at: usize| {
             let (o, c, i, j) = (at / (c * 9), at / 9 % c, at / 3 % 3, at % 3);
             let mut sum = 0.0;
