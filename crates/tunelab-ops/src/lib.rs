@@ -15,23 +15,21 @@
 //! # Operations and instructions
 //!
 //! Which body computes what, by the set that [`simd`] says is in use: a body serves the sets to its
-//! right too, until there is another. "loops" are plain Rust that is compiled once for each set;
-//! "gemm" is the `gemm` crate's product, which takes the best instructions that the processor has,
-//! whatever the set in use.
+//! right too, until there is another. "loops" are plain Rust that is compiled once for each set.
 //!
-//! | operation | portable | AVX2, NEON, AVX-512 | AVX-512 BF16 | AMX | CUDA |
-//! |---|---|---|---|---|---|
-//! | [`linear()`] | gemm | `gemm::blocked` | | | cuBLASLt |
-//! | [`conv2d()`] | im2col + gemm | Winograd, direct 3x3, implicit GEMM | | | cuDNN |
-//! | [`attention()`] | loops + gemm | `attention::blocks` in f32 | `attention::blocks` in bf16¹ | `attention::blocks` in bf16¹ | own kernels² |
-//! | frozen [`Weight`] in bf16, linear and 1x1 | upcast to f32 | upcast block by block in `gemm::blocked` | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
-//! | frozen [`Weight`] in bf16, 3x3 | upcast to f32 | upcast in Winograd's transform, a single tile under AVX2 and NEON in `gemm::blocked` | | `gemm_bf16` | cuDNN |
-//! | [`group_norm()`], [`layer_norm()`], activations, sums, [`adamw`] | loops | loops | | | own kernels |
-//! | [`to_rows`], [`to_image`] | plain Rust | transposes in registers | | | own kernels |
-//! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | | own kernels |
+//! | operation | portable, AVX2, NEON, AVX-512 | AVX-512 BF16 | AMX | CUDA |
+//! |---|---|---|---|---|
+//! | [`linear()`] | `gemm::blocked` | | | cuBLASLt |
+//! | [`conv2d()`] | Winograd, direct 3x3, implicit GEMM | | | cuDNN |
+//! | [`attention()`] | `attention::blocks` in f32 | `attention::blocks` in bf16¹ | `attention::blocks` in bf16¹ | own kernels² |
+//! | frozen [`Weight`] in bf16, linear and 1x1 | upcast block by block in `gemm::blocked` | `gemm_bf16` | `gemm_bf16` | cuBLASLt, cuDNN |
+//! | frozen [`Weight`] in bf16, 3x3 | upcast in Winograd's transform, a single tile under AVX2 and NEON in `gemm::blocked` | | `gemm_bf16` | cuDNN |
+//! | [`group_norm()`], [`layer_norm()`], activations, sums, [`adamw`] | loops | | | own kernels |
+//! | [`to_rows`], [`to_image`] | transposes in registers | | | own kernels |
+//! | [`upsample_nearest`], [`embedding()`], [`cat_channels`] | plain Rust | | | own kernels |
 //!
-//! The kernels of the third column are written once, for vectors of 16 values (`simd::isa`): one
-//! register of AVX-512, two of AVX2, four of NEON.
+//! The kernels of the second column are written once, for vectors of 16 values (`simd::isa`): one
+//! register of AVX-512, two of AVX2, four of NEON, and an array, which is `portable`.
 //!
 //! ¹ Where [`MatmulPrecision::Bf16`] is asked for; otherwise in f32. ² For heads of up to 160
 //! values.
@@ -44,7 +42,7 @@
 //! | [`simd`] | the set of instructions in use, the witnesses that kernels ask for, and the vectors that they are written in |
 //! | `shapes` | sizes and switches that an operation and its bodies share; imports nothing of ours |
 //! | `cpu` | host tensors as slices, memory for results, buffers, scalar functions, prefetching |
-//! | `gemm` | products in f32: the crate's, and our own with packing and micro-kernel |
+//! | `gemm` | products in f32: packing and micro-kernel |
 //! | `gemm_bf16` | products in bf16 with sums in f32: tile registers or vectors |
 //! | `conv2d`, `attention`, `linear` | the bodies of these operations |
 //! | `moments` | what AdamW keeps of a tensor, and what a step of all has seen; imports nothing of ours |
