@@ -26,9 +26,8 @@ use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::simd::isa::{Isa, few_registers};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use direct_3x3::Direction;
-use half::bf16;
 use rayon::prelude::*;
 use winograd::{FilterValue, Filters};
 
@@ -56,11 +55,11 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize,
     let (x, weight, bias) = (operand(x)?, operand(weight)?, bias.map(operand).transpose()?);
     let g = ConvShape::new(x.dims4()?, weight.dims4()?, stride, padding)?;
     let b = bias.as_ref().map(host::values).transpose()?;
-    let y = forward(&g, &host::values(&x)?, &host::values(&weight)?, b.as_deref());
+    let y = forward(&g, &host::values(&x)?, Values::F32(&host::values(&weight)?), b.as_deref());
     let (w, kept) = (weight.clone(), tracked(&weight).then(|| x.clone()));
     node(y, g.result(), [Some(&x), Some(&weight), bias.as_ref()], move |dy, [dx, _, db]| {
         Ok([
-            dx.then(|| backward_x(&g, &w, dy)).transpose()?,
+            dx.then(|| backward_x(&g, Values::F32(&host::values(&w)?), dy)).transpose()?,
             kept.map(|x| backward_weight(&g, &x, dy)).transpose()?,
             db.then(|| backward_bias(&g, dy)).transpose()?,
         ])
@@ -107,54 +106,49 @@ impl ConvShape {
         self.keeps_size().then_some(images)
     }
 
-    /// The images of `channels` channels for which Winograd's algorithm pays.
-    fn winograd_images(&self, channels: usize) -> Option<winograd::Images> {
+    /// The images of `channels` channels, if Winograd's algorithm pays from so many `tiles` on.
+    fn winograd_images(&self, channels: usize, tiles: usize) -> Option<winograd::Images> {
         let images = winograd::Images { samples: self.batch, height: self.h, width: self.w };
-        let pays = channels >= WINOGRAD_MIN_CHANNELS && images.tiles() >= WINOGRAD_MIN_TILES;
+        let pays = channels >= WINOGRAD_MIN_CHANNELS && images.tiles() >= tiles;
         (self.keeps_size() && pays).then_some(images)
     }
 }
 
-pub(crate) fn forward(g: &ConvShape, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+pub(crate) fn forward(g: &ConvShape, x: &[f32], w: Values, b: Option<&[f32]>) -> Vec<f32> {
     let (n, vectors) = (g.batch * g.o * g.pixels_out(), Vectors::detect());
-    match algorithm(g, g.c, g.o) {
-        ConvAlgorithm::Direct(of) => {
+    match algorithm(g, g.c, g.o, w) {
+        ConvAlgorithm::Direct(of, w) => {
             let mut y = vec![0.0; n];
             with_isa!(vectors, isa => direct_3x3::conv(isa, of, x, w, Direction::Forward, b, &mut y));
             y
         }
-        ConvAlgorithm::Winograd(of) => {
-            winograd_conv(vectors, of, x, Filters { values: w, inputs: g.c, flipped: false }, b)
-        }
+        ConvAlgorithm::Winograd(of) => winograd_conv(vectors, of, x, (w, g.c, false), b),
         // SAFETY: the result is a product.
         ConvAlgorithm::ImplicitGemm => unsafe {
-            fill_uninit(n, |y| with_isa!(vectors, isa => implicit_gemm::forward(isa, g, x, w.into(), b, y)))
+            fill_uninit(n, |y| with_isa!(vectors, isa => implicit_gemm::forward(isa, g, x, w, b, y)))
         },
     }
 }
 
 /// dx: the adjoint, from o to c channels.
-pub(crate) fn backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+pub(crate) fn backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor> {
     if !implicit_gemm::supports_backward_x(&g.without_stride()) {
-        return candle_backward_x(g, weight, dy);
+        return candle_backward_x(g, w, dy);
     }
     if g.stride > 1 {
-        return backward_x(&g.without_stride(), weight, &between_zeros(g, dy)?);
+        return backward_x(&g.without_stride(), w, &between_zeros(g, dy)?);
     }
-    let (n, vectors) = (g.batch * g.c * g.pixels_in(), Vectors::detect());
-    let (w, dy) = (host::values(weight)?, host::values(dy)?);
-    let dx = match algorithm(g, g.o, g.c) {
-        ConvAlgorithm::Direct(of) => {
+    let (n, vectors, dy) = (g.batch * g.c * g.pixels_in(), Vectors::detect(), host::values(dy)?);
+    let dx = match algorithm(g, g.o, g.c, w) {
+        ConvAlgorithm::Direct(of, w) => {
             let mut dx = vec![0.0; n];
-            with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, &w, Direction::Backward, None, &mut dx));
+            with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, w, Direction::Backward, None, &mut dx));
             dx
         }
-        ConvAlgorithm::Winograd(of) => {
-            winograd_conv(vectors, of, &dy, Filters { values: &w[..], inputs: g.c, flipped: true }, None)
-        }
+        ConvAlgorithm::Winograd(of) => winograd_conv(vectors, of, &dy, (w, g.c, true), None),
         // SAFETY: the result is a product.
         ConvAlgorithm::ImplicitGemm => unsafe {
-            fill_uninit(n, |dx| with_isa!(vectors, isa => implicit_gemm::backward_x(isa, g, Values::F32(&w), &dy, dx)))
+            fill_uninit(n, |dx| with_isa!(vectors, isa => implicit_gemm::backward_x(isa, g, w, &dy, dx)))
         },
     };
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
@@ -173,73 +167,49 @@ fn between_zeros(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
 }
 
 /// dx of a kernel that none of the bodies turns, which no network here has, by candle's gradient.
-fn candle_backward_x(g: &ConvShape, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let x = Var::zeros((g.batch, g.c, g.h, g.w), dy.dtype(), dy.device())?;
+fn candle_backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor> {
+    let dims = (g.o, g.c, g.kh, g.kw);
+    let weight = match w {
+        Values::F32(w) => Tensor::from_slice(w, dims, dy.device())?,
+        Values::Bf16(w) => Tensor::from_slice(w, dims, dy.device())?.to_dtype(DType::F32)?,
+    };
+    let x = Var::zeros((g.batch, g.c, g.h, g.w), DType::F32, dy.device())?;
     let after =
         |out: usize, kernel: usize, pixels: usize| ((out - 1) * g.stride + kernel).saturating_sub(pixels + g.pad);
     let after = after(g.ho, g.kh, g.h).max(after(g.wo, g.kw, g.w));
-    let y = portable(x.as_tensor(), weight, None, g.stride, Padding { before: g.pad, after })?;
+    let y = portable(x.as_tensor(), &weight, None, g.stride, Padding { before: g.pad, after })?;
     let y = y.narrow(2, 0, g.ho)?.narrow(3, 0, g.wo)?;
     let mut gradients = (y * dy)?.sum_all()?.backward()?;
     gradients.remove(&x).ok_or_else(|| candle_core::Error::Msg("conv2d: no gradient".into()).bt())
 }
 
-/// Images of all channels that the filters lead to.
-fn winograd_conv<T: FilterValue>(
+/// Images of all channels that the filters of a weight of so many `inputs` lead to.
+fn winograd_conv(
     vectors: Vectors,
     of: winograd::Images,
     x: &[f32],
-    filters: Filters<T>,
+    (w, inputs, flipped): (Values, usize, bool),
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let n = of.values(filters.sizes().0);
-    // SAFETY: every pixel of the result is one of a tile's.
-    unsafe { fill_uninit(n, |y| with_isa!(vectors, isa => winograd::convolve(isa, of, x, filters, bias, y))) }
+    fn of_type<T: FilterValue>(
+        v: Vectors,
+        of: winograd::Images,
+        x: &[f32],
+        f: Filters<T>,
+        b: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let n = of.values(f.sizes().0);
+        // SAFETY: every pixel of the result is one of a tile's.
+        unsafe { fill_uninit(n, |y| with_isa!(v, isa => winograd::convolve(isa, of, x, f, b, y))) }
+    }
+    match w {
+        Values::F32(values) => of_type(vectors, of, x, Filters { values, inputs, flipped }, bias),
+        Values::Bf16(values) => of_type(vectors, of, x, Filters { values, inputs, flipped }, bias),
+    }
 }
 
 fn few_registers_of<S: Isa>(_: S) -> bool {
     few_registers::<S>()
-}
-
-/// A convolution whose weight is bf16 and is upcast while it is used.
-#[derive(Clone, Copy)]
-pub(crate) struct Upcast {
-    vectors: Vectors,
-    g: ConvShape,
-    /// None for a kernel of one pixel, and with few registers for a single tile.
-    winograd: Option<winograd::Images>,
-}
-
-impl Upcast {
-    /// If this is one of many channels that keeps the size, or one of single pixels.
-    pub(crate) fn new(g: ConvShape) -> Option<Self> {
-        let keeps_size = g.keeps_size() && g.c.min(g.o) >= WINOGRAD_MIN_CHANNELS;
-        let vectors = Some(Vectors::detect()).filter(|_| keeps_size || g.is_pointwise())?;
-        let images = winograd::Images { samples: g.batch, height: g.h, width: g.w };
-        let least = if with_isa!(vectors, isa => few_registers_of(isa)) { WINOGRAD_MIN_TILES } else { 1 };
-        let winograd = Some(images).filter(|images| keeps_size && images.tiles() >= least);
-        Some(Self { vectors, g, winograd })
-    }
-
-    pub(crate) fn forward(&self, x: &[f32], w: &[bf16], b: Option<&[f32]>) -> Vec<f32> {
-        let g = &self.g;
-        if let Some(images) = self.winograd {
-            return winograd_conv(self.vectors, images, x, Filters { values: w, inputs: g.c, flipped: false }, b);
-        }
-        let forward = |y: &mut [_]| with_isa!(self.vectors, isa => implicit_gemm::forward(isa, g, x, w.into(), b, y));
-        // SAFETY: the result is a product.
-        unsafe { fill_uninit(g.batch * g.o * g.pixels_out(), forward) }
-    }
-
-    pub(crate) fn backward_x(&self, w: &[bf16], dy: &[f32]) -> Vec<f32> {
-        let g = &self.g;
-        if let Some(images) = self.winograd {
-            return winograd_conv(self.vectors, images, dy, Filters { values: w, inputs: g.c, flipped: true }, None);
-        }
-        let back = |dx: &mut [_]| with_isa!(self.vectors, isa => implicit_gemm::backward_x(isa, g, w.into(), dy, dx));
-        // SAFETY: the result is a product.
-        unsafe { fill_uninit(g.batch * g.c * g.pixels_in(), back) }
-    }
 }
 
 /// dW: for each weight the sum of dy · x over samples and pixels.
@@ -248,7 +218,7 @@ fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (n, vectors) = (g.o * g.patch(), Vectors::detect());
     let dw = match weight_gradient_algorithm(g) {
         _ if g.batch == 0 => vec![0.0; n],
-        ConvAlgorithm::Direct(of) => {
+        ConvAlgorithm::Direct(of, ()) => {
             let mut dw = vec![0.0; n];
             with_isa!(vectors, isa => direct_3x3::weight_gradient(isa, of, &x, &dy, &mut dw));
             dw
@@ -263,9 +233,9 @@ fn backward_weight(g: &ConvShape, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
 }
 
 /// How the convolution is computed: what is fastest depends on its sizes.
-enum ConvAlgorithm {
-    /// Straight from the image.
-    Direct(direct_3x3::Images),
+enum ConvAlgorithm<W> {
+    /// Straight from the image, with a weight in f32.
+    Direct(direct_3x3::Images, W),
     /// By Winograd's algorithm.
     Winograd(winograd::Images),
     /// As a product of the weight and patches in panels.
@@ -273,23 +243,38 @@ enum ConvAlgorithm {
 }
 
 /// The way from images of `from` channels to images of `to`.
-fn algorithm(g: &ConvShape, from: usize, to: usize) -> ConvAlgorithm {
-    // A panel is packed for all result channels at once, which does not pay for few of them.
-    if let Some(images) = g.direct_images(from).filter(|x| to < DIRECT_MAX_OUTPUTS && x.supported()) {
-        return ConvAlgorithm::Direct(images);
-    }
-    let images = g.winograd_images(from).filter(|_| to >= DIRECT_MAX_OUTPUTS);
+fn algorithm<'w>(g: &ConvShape, from: usize, to: usize, w: Values<'w>) -> ConvAlgorithm<&'w [f32]> {
+    let images = match w {
+        // A panel is packed for all result channels at once, which does not pay for few of them.
+        Values::F32(w) if to < DIRECT_MAX_OUTPUTS => {
+            match g.direct_images(from).filter(direct_3x3::Images::supported) {
+                Some(images) => return ConvAlgorithm::Direct(images, w),
+                None => None,
+            }
+        }
+        Values::F32(_) => g.winograd_images(from, WINOGRAD_MIN_TILES),
+        Values::Bf16(_) => {
+            let few = with_isa!(Vectors::detect(), isa => few_registers_of(isa));
+            g.winograd_images(from.min(to), if few { WINOGRAD_MIN_TILES } else { 1 })
+        }
+    };
     images.map_or(ConvAlgorithm::ImplicitGemm, ConvAlgorithm::Winograd)
 }
 
+/// Whether a weight in bf16 is upcast while it is used; few channels are computed straight from the image, with
+/// weights in f32.
+pub(crate) fn upcasts(g: &ConvShape) -> bool {
+    g.c.min(g.o) >= WINOGRAD_MIN_CHANNELS || g.is_pointwise()
+}
+
 /// The way to the gradient of the weight.
-fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm {
+fn weight_gradient_algorithm(g: &ConvShape) -> ConvAlgorithm<()> {
     if let Some(x) = g.direct_images(g.c).filter(|x| x.supports_weight_gradient(g.o)) {
-        return ConvAlgorithm::Direct(x);
+        return ConvAlgorithm::Direct(x, ());
     }
     let images = g
-        .winograd_images(g.c.min(g.o))
-        .filter(|x| x.tiles() >= WINOGRAD_MIN_TILES_SUMMED && g.pixels_out() >= WINOGRAD_MIN_PIXELS_SUMMED);
+        .winograd_images(g.c.min(g.o), WINOGRAD_MIN_TILES_SUMMED)
+        .filter(|_| g.pixels_out() >= WINOGRAD_MIN_PIXELS_SUMMED);
     images.map_or(ConvAlgorithm::ImplicitGemm, ConvAlgorithm::Winograd)
 }
 
@@ -327,6 +312,7 @@ pub fn chosen(device: &Device) -> Vec<Chosen> {
 mod tests {
     use super::*;
     use crate::cpu::checks::{by_definition, close, values};
+    use half::bf16;
 
     /// Batch, channels, height and width, result channels, kernel, stride, padding.
     type Case = (usize, usize, (usize, usize), usize, usize, usize, Padding);
@@ -398,9 +384,9 @@ mod tests {
             let (x, weight, dy) =
                 (values(batch * c * h * w, 1), values(o * g.patch(), 2), values(batch * o * g.pixels_out(), 4));
             let [_, want, _] = by_definition(&g, [&x, &weight, &vec![0.0; o], &dy]);
-            let weight = Tensor::from_vec(weight, (o, c, kernel, kernel), &Device::Cpu).unwrap();
             let dy = Tensor::from_vec(dy, g.result(), &Device::Cpu).unwrap();
-            let dx = backward_x(&g, &weight, &dy).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let dx =
+                backward_x(&g, Values::F32(&weight), &dy).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             close(&dx, &want, &format!("{c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}, {padding:?}"));
         }
     }
@@ -436,21 +422,28 @@ mod tests {
         }
     }
 
-    /// A weight in bf16 gives what its upcast values give, to the bit.
+    /// A weight in bf16 gives what its upcast values give where both are computed alike, to the bit.
     #[test]
-    fn pointwise_weights_in_bf16_are_upcast() {
-        for (batch, c, (h, w), o) in [(1, 33, (3, 5), 40), (2, 40, (16, 16), 33), (1, 320, (4, 4), 64)] {
-            let g = ConvShape::new((batch, c, h, w), (o, c, 1, 1), 1, Padding::same(0)).unwrap();
-            let rounded: Vec<bf16> = values(o * c, 2).into_iter().map(bf16::from_f32).collect();
+    fn weights_in_bf16_are_upcast() {
+        for (batch, c, (h, w), o, kernel, stride) in [
+            (1, 33, (3, 5), 40, 1, 1),
+            (2, 40, (16, 16), 33, 1, 1),
+            (1, 320, (4, 4), 64, 1, 1),
+            (1, 130, (8, 12), 140, 3, 1),
+            (1, 128, (6, 12), 130, 3, 2),
+        ] {
+            let g =
+                ConvShape::new((batch, c, h, w), (o, c, kernel, kernel), stride, Padding::same(kernel / 2)).unwrap();
+            let rounded: Vec<bf16> = values(o * g.patch(), 2).into_iter().map(bf16::from_f32).collect();
             let widened: Vec<f32> = rounded.iter().map(|v| v.to_f32()).collect();
-            let (x, b, dy) = (values(batch * c * h * w, 1), values(o, 3), values(batch * o * h * w, 4));
-            let upcast = Upcast::new(g).unwrap();
-            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            with_isa!(Vectors::detect(), isa => {
-                implicit_gemm::forward(isa, &g, &x, Values::F32(&widened), Some(&b), &mut y);
-                implicit_gemm::backward_x(isa, &g, Values::F32(&widened), &dy, &mut dx);
+            let (x, b) = (values(batch * c * h * w, 1), values(o, 3));
+            let dy = Tensor::from_vec(values(batch * o * g.pixels_out(), 4), g.result(), &Device::Cpu).unwrap();
+            assert!(upcasts(&g));
+            let [half, full] = [Values::Bf16(&rounded), Values::F32(&widened)].map(|w| {
+                let dx = backward_x(&g, w, &dy).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                [forward(&g, &x, w, Some(&b)), dx]
             });
-            assert!(upcast.forward(&x, &rounded, Some(&b)) == y && upcast.backward_x(&rounded, &dy) == dx);
+            assert!(half == full, "{c} x {h} x {w} to {o}, kernel {kernel}, stride {stride}");
         }
     }
 }

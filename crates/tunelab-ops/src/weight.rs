@@ -17,7 +17,6 @@
     expect(unsafe_code, reason = "results are not cleared before all of them is written")
 )]
 
-use crate::conv2d::Upcast;
 use crate::cpu::host;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::uninit_output::fill_uninit;
@@ -367,25 +366,24 @@ impl Weight {
         Ok(())
     }
 
-    /// A convolution in f32, with a weight that is upcast piece by piece or, where that is not
-    /// served, with a copy that is gone as soon as it was used, forward and backward.
+    /// A convolution in f32.
     fn upcast_conv2d(&self, x: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
         let (x, weight, bias) = (operand(x)?, self.clone(), bias.map(operand).transpose()?);
-        let b = bias.as_ref().map(host::values).transpose()?;
-        if let Self::Half(values) = self
-            && let Some(upcast) = Upcast::new(ConvShape::new(x.dims4()?, values.dims4()?, stride, padding)?)
-        {
-            let (dims, values, (s, _, h, w)) = (x.dims4()?, values.clone(), x.dims4()?);
-            let y = upcast.forward(&host::values(&x)?, &host::values_of(&values)?, b.as_deref());
-            return node(y, (s, values.dim(0)?, h, w), [&x], move |dy, [_]| {
-                let dx = upcast.backward_x(&host::values_of(&values)?, &host::values(dy)?);
-                Ok([Some(host::tensor(dx, dims)?)])
-            });
+        let (g, b) = (ConvShape::new(x.dims4()?, Shape::from(self.dims()).dims4()?, stride, padding)?, bias.as_ref());
+        let b = b.map(host::values).transpose()?;
+        let y = weight.upcast(&g, |w| Ok(conv2d::forward(&g, &host::values(&x)?, w, b.as_deref())))?;
+        node(y, g.result(), [&x], move |dy, [_]| Ok([Some(weight.upcast(&g, |w| conv2d::backward_x(&g, w, dy))?)]))
+    }
+
+    /// Convolves with a weight that is upcast piece by piece or, where that is not served, with a copy that is gone
+    /// afterwards.
+    fn upcast<T>(&self, g: &ConvShape, convolve: impl FnOnce(Values) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Half(values) if values.dtype() == DType::BF16 && conv2d::upcasts(g) => {
+                convolve(Values::Bf16(&host::values_of(values)?))
+            }
+            _ => convolve(Values::F32(&host::values(&self.values()?)?)),
         }
-        let values = self.values()?;
-        let g = ConvShape::new(x.dims4()?, values.dims4()?, stride, padding)?;
-        let y = conv2d::forward(&g, &host::values(&x)?, &host::values(&values)?, b.as_deref());
-        node(y, g.result(), [&x], move |dy, [_]| Ok([Some(conv2d::backward_x(&g, &weight.values()?, dy)?)]))
     }
 }
 
