@@ -227,7 +227,7 @@ pub(crate) fn vectorize<F: FnMut()>(f: F) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "the system is asked for the tile registers by a system call")]
+#[expect(unsafe_code, reason = "a system call asks for the tile registers; a witness enters what needs instructions")]
 mod x86 {
     //! Detection, and the witnesses.
 
@@ -285,6 +285,17 @@ mod x86 {
         #[inline]
         pub(crate) fn avx512(self) -> Avx512 {
             self.0
+        }
+
+        /// Runs what is compiled for these instructions.
+        #[inline(always)]
+        pub(crate) fn run<R>(self, kernel: impl FnOnce() -> R) -> R {
+            #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+            fn call<R>(kernel: impl FnOnce() -> R) -> R {
+                kernel()
+            }
+            // SAFETY: this is a witness of the instructions.
+            unsafe { call(kernel) }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::attention::products_f32::exp2;
 use crate::cpu::accumulators::{Accumulators, BLOCK, TILE};
 use crate::cpu::line_buffer::LINE_BYTES;
 use crate::cpu::prefetch::Prefetch;
-use crate::gemm_bf16::kernel::{block, block_onto};
+use crate::gemm_bf16::kernel::block;
 use crate::gemm_bf16::operand::{Operand, Steps};
 use crate::gemm_bf16::pack::{pack_pairs, pack_row};
 use crate::gemm_bf16::unit::{ConfiguredUnit, Unit};
@@ -46,12 +46,7 @@ impl Products for Unit {
 
     #[inline(always)]
     fn run<R>(self, kernel: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-        fn call<R>(kernel: impl FnOnce() -> R) -> R {
-            kernel()
-        }
-        // SAFETY: the unit is a witness of the instructions.
-        unsafe { call(kernel) }
+        self.avx512_bf16().run(kernel)
     }
 
     #[inline(always)]
@@ -82,11 +77,7 @@ impl Products for Unit {
         let row = a.row * LINE_BYTES;
         let a = Operand { lines: a.lines, first: 0, row, second: TILE * row };
         let b = Operand { lines: b.lines, first: 0, row: LINE_BYTES, second: b.second * LINE_BYTES };
-        if onto {
-            block_onto(unit, (a, b), size, steps, sums);
-        } else {
-            block(unit, a, b, size, (steps, Prefetch::NONE), sums);
-        }
+        block(unit, (a, b), size, (steps, Prefetch::NONE), (sums, onto));
     }
 }
 

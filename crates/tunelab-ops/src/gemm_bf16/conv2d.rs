@@ -51,7 +51,7 @@ pub(crate) fn convolve<'y>(
         let b = Operand { lines: packed, first: column * 2 * LINE_BYTES, row: plane * LINE_BYTES, second: LINE_BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
         ask_for_images(target, (weight.outputs, pixels), output * BLOCK, runs);
-        block(tiles, a, b, (BLOCK, runs.len()), (&steps, prefetch), sums);
+        block(tiles, (a, b), (BLOCK, runs.len()), (&steps, prefetch), (sums, false));
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         images(weight.simd().avx512(), sums, false, target, (weight.outputs, pixels), output * BLOCK, runs, bias);
     });
@@ -85,7 +85,7 @@ pub(crate) fn convolve_back<'y>(
         let a = Operand { lines: packed, first, row: row * LINE_BYTES, second: TILE * row * LINE_BYTES };
         let runs = &runs[2 * column..grid.tiles().min(2 * column + 2)];
         ask_for_images(target, (weight.inputs, of.1 * of.2), input * BLOCK, runs);
-        block(tiles, a, b, (TILE * runs.len(), 2), (&steps, prefetch), sums);
+        block(tiles, (a, b), (TILE * runs.len(), 2), (&steps, prefetch), (sums, false));
         images(weight.simd().avx512(), sums, true, target, (weight.inputs, of.1 * of.2), input * BLOCK, runs, None);
     });
 }

@@ -10,27 +10,26 @@ use crate::cpu::accumulators::{Accumulators, TILE};
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::gemm_bf16::grid::Run;
 use crate::simd::Avx512;
-use crate::simd::isa::Isa;
-use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_load_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-};
+use crate::simd::isa::{Isa, first_lanes};
+use std::arch::x86_64::{__m512, _mm512_maskz_compress_ps};
 
 impl Accumulators {
     /// The tile that begins there, or its transpose.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn tile(&self, row: usize, column: usize, transposed: bool) -> [__m512; TILE] {
-        // SAFETY: rows of 32 are aligned, and so are their halves.
-        let rows = std::array::from_fn(|i| unsafe { _mm512_load_ps(self.0[row + i][column..].as_ptr()) });
-        if transposed { Avx512::here().transpose(&rows) } else { rows }
+    #[inline(always)]
+    fn tile(&self, isa: Avx512, row: usize, column: usize, transposed: bool) -> [__m512; TILE] {
+        let mut rows = [isa.zero(); TILE];
+        for (i, values) in rows.iter_mut().enumerate() {
+            // SAFETY: a tile's row is 16 values.
+            *values = unsafe { isa.load(self.0[row + i][column..][..TILE].as_ptr()) };
+        }
+        if transposed { isa.transpose(&rows) } else { rows }
     }
 }
 
 /// Writes the sums as part of a matrix of rows of `width`, of which there are `height`, from (row,
 /// column) on; `transposed` if the sums' rows are its columns. A bias is for the columns.
 pub(super) fn rows(
-    _: Avx512,
+    isa: Avx512,
     sums: &Accumulators,
     transposed: bool,
     target: DisjointOutput,
@@ -38,32 +37,23 @@ pub(super) fn rows(
     (row, column): (usize, usize),
     bias: Option<&[f32]>,
 ) {
-    #[target_feature(enable = "avx512f")]
-    fn body(
-        sums: &Accumulators,
-        transposed: bool,
-        target: DisjointOutput,
-        (width, height): (usize, usize),
-        (row, column): (usize, usize),
-        bias: Option<&[f32]>,
-    ) {
-        for down in [0, TILE] {
-            for right in [0, TILE] {
-                let tile = if transposed { sums.tile(right, down, true) } else { sums.tile(down, right, false) };
+    isa.run(
+        #[inline(always)]
+        || {
+            for (down, right) in [(0, 0), (0, TILE), (TILE, 0), (TILE, TILE)] {
+                let (from_row, from_column) = if transposed { (right, down) } else { (down, right) };
+                let tile = sums.tile(isa, from_row, from_column, transposed);
                 // SAFETY: a bias has 32 values.
-                let bias =
-                    bias.map_or(_mm512_setzero_ps(), |b| unsafe { _mm512_loadu_ps(b[right..][..TILE].as_ptr()) });
+                let bias = bias.map_or(isa.zero(), |b| unsafe { isa.load(b[right..][..TILE].as_ptr()) });
                 let there = height.saturating_sub(row + down).min(TILE);
                 for (i, values) in tile.iter().take(there).enumerate() {
                     let at = target.at((row + down + i) * width + column + right, TILE);
                     // SAFETY: 16 elements are there, and are this task's.
-                    unsafe { _mm512_storeu_ps(at, _mm512_add_ps(*values, bias)) };
+                    unsafe { isa.store(at, isa.add(*values, bias)) };
                 }
             }
-        }
-    }
-    // SAFETY: a witness of AVX-512 was given.
-    unsafe { body(sums, transposed, target, (width, height), (row, column), bias) };
+        },
+    );
 }
 
 /// Writes the sums as pixels of 32 channels of images of `channels` channels, from `channel` on;
@@ -71,7 +61,7 @@ pub(super) fn rows(
 /// for each tile of positions.
 #[expect(clippy::too_many_arguments, reason = "a place in images has as many coordinates")]
 pub(super) fn images(
-    _: Avx512,
+    isa: Avx512,
     sums: &Accumulators,
     transposed: bool,
     target: DisjointOutput,
@@ -80,37 +70,23 @@ pub(super) fn images(
     runs: &[Vec<Run>],
     bias: Option<&[f32]>,
 ) {
-    #[target_feature(enable = "avx512f")]
-    fn body(
-        sums: &Accumulators,
-        transposed: bool,
-        target: DisjointOutput,
-        (channels, pixels): (usize, usize),
-        channel: usize,
-        runs: &[Vec<Run>],
-        bias: Option<&[f32]>,
-    ) {
-        for half in [0, TILE] {
-            for (number, runs) in runs.iter().enumerate() {
-                let positions = number * TILE;
-                let tile =
-                    if transposed { sums.tile(positions, half, true) } else { sums.tile(half, positions, false) };
-                for (i, values) in tile.iter().enumerate() {
-                    let bias = bias.map_or(0.0, |b| b[half + i]);
-                    let values = _mm512_add_ps(*values, _mm512_set1_ps(bias));
+    isa.run(
+        #[inline(always)]
+        || {
+            for (half, (number, runs)) in
+                [0, TILE].into_iter().flat_map(|half| runs.iter().enumerate().map(move |runs| (half, runs)))
+            {
+                let (row, column) = if transposed { (number * TILE, half) } else { (half, number * TILE) };
+                for (i, values) in sums.tile(isa, row, column, transposed).iter().enumerate() {
+                    let values = isa.add(*values, isa.splat(bias.map_or(0.0, |b| b[half + i])));
                     for run in runs {
                         let n = run.mask.count_ones() as usize;
                         let at = target.at((run.sample * channels + channel + half + i) * pixels + run.pixel, n);
-                        // SAFETY: `n` elements are there, and are this task's.
-                        unsafe {
-                            let wanted = _mm512_maskz_compress_ps(run.mask, values);
-                            _mm512_mask_storeu_ps(at, ((1u32 << n) - 1) as u16, wanted);
-                        }
+                        // SAFETY: there is a witness; `n` elements are there, and are this task's.
+                        unsafe { isa.store_masked(at, first_lanes(n), _mm512_maskz_compress_ps(run.mask, values)) };
                     }
                 }
             }
-        }
-    }
-    // SAFETY: a witness of AVX-512 was given.
-    unsafe { body(sums, transposed, target, (channels, pixels), channel, runs, bias) };
+        },
+    );
 }

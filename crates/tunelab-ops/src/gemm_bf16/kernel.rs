@@ -24,29 +24,16 @@ struct Rest {
     sums: *mut Accumulators,
 }
 
-/// What a block without anything to ask for in advance adds to the sums.
-pub(crate) fn block_onto(
+/// A block: the sum over all steps of left times right, of which the first `rows` are wanted; with `onto` it is
+/// added to what is there. With one tile of columns, the sums' right half is left as it was. Meanwhile each step
+/// asks for its lines of `prefetch`.
+pub(crate) fn block(
     on: &ConfiguredUnit,
     (a, b): (Operand, Operand),
-    size: (usize, usize),
-    steps: &Steps,
-    sums: &mut Accumulators,
+    (rows, tiles): (usize, usize),
+    (steps, prefetch): (&Steps, Prefetch),
+    (sums, onto): (&mut Accumulators, bool),
 ) {
-    if let Unit::Avx512Bf16(_) = on.unit() {
-        measure(a, b, size, steps);
-        // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the
-        // operands, as measured.
-        return unsafe { avx512_bf16::block(a, b, size, (steps, Prefetch::NONE), (sums, true)) };
-    }
-    let mut more = Accumulators::zeros();
-    block(on, a, b, size, (steps, Prefetch::NONE), &mut more);
-    for (sum, more) in sums.0.as_flattened_mut().iter_mut().zip(more.0.as_flattened()) {
-        *sum += more;
-    }
-}
-
-/// Finds that every step's tiles lie inside the operands.
-fn measure(a: Operand, b: Operand, (rows, tiles): (usize, usize), steps: &Steps) {
     assert!(
         rows <= BLOCK && (1..=2).contains(&tiles) && !steps.all.is_empty(),
         "gemm_bf16: a block has 32 rows and columns"
@@ -55,24 +42,16 @@ fn measure(a: Operand, b: Operand, (rows, tiles): (usize, usize), steps: &Steps)
         a.end(steps.last[0], 2) <= size_of_val(a.lines) && b.end(steps.last[1], tiles) <= size_of_val(b.lines),
         "gemm_bf16: an operand is too small"
     );
-}
-
-/// A block: the sum over all steps of left times right, of which the first `rows` are wanted. With
-/// one tile of columns, the sums' right half is left as it was. Meanwhile each step asks for its
-/// lines of `prefetch`.
-pub(crate) fn block(
-    on: &ConfiguredUnit,
-    a: Operand,
-    b: Operand,
-    (rows, tiles): (usize, usize),
-    (steps, prefetch): (&Steps, Prefetch),
-    sums: &mut Accumulators,
-) {
-    measure(a, b, (rows, tiles), steps);
     if let Unit::Avx512Bf16(_) = on.unit() {
         // SAFETY: the unit is a witness of the instructions; every step's tiles lie inside the
         // operands, as measured above.
-        return unsafe { avx512_bf16::block(a, b, (rows, tiles), (steps, prefetch), (sums, false)) };
+        return unsafe { avx512_bf16::block(a, b, (rows, tiles), (steps, prefetch), (sums, onto)) };
+    }
+    if onto {
+        let mut more = Accumulators::zeros();
+        block(on, (a, b), (rows, tiles), (steps, prefetch), (&mut more, false));
+        let sums = sums.0.as_flattened_mut().iter_mut().zip(more.0.as_flattened());
+        return sums.for_each(|(sum, more)| *sum += more);
     }
     let (at, lines) = prefetch.run();
     let (range, rest) = (steps.all.as_ptr_range(), Rest { at, lines, sums });

@@ -41,7 +41,7 @@ pub(crate) fn multiply<'y>(
         let wide = if column * BLOCK + TILE < m { 2 } else { 1 };
         let at = target.first().wrapping_add(column * BLOCK * n + output * BLOCK);
         ask_for_result(at, n, BLOCK / LANES, BLOCK.min(m - column * BLOCK));
-        block(tiles, a, b, (BLOCK, wide), (&steps, prefetch), sums);
+        block(tiles, (a, b), (BLOCK, wide), (&steps, prefetch), (sums, false));
         let bias = bias.map(|b| &b[output * BLOCK..][..BLOCK]);
         rows(weight.simd().avx512(), sums, true, target, (n, m), (column * BLOCK, output * BLOCK), bias);
     });
@@ -63,7 +63,7 @@ pub(crate) fn multiply_back<'y>(dx: impl Into<DisjointOutput<'y>>, m: usize, dy:
         let a = Operand { lines: packed, first: first * row, row, second: TILE * row };
         let at = target.first().wrapping_add(first * k + input * BLOCK);
         ask_for_result(at, k, BLOCK / LANES, BLOCK.min(m - first));
-        block(tiles, a, b, (BLOCK.min(m - first), 2), (&steps, prefetch), sums);
+        block(tiles, (a, b), (BLOCK.min(m - first), 2), (&steps, prefetch), (sums, false));
         rows(weight.simd().avx512(), sums, false, target, (k, m), (first, input * BLOCK), None);
     });
 }

@@ -59,7 +59,7 @@ fn blocks_equal_plain_loops() {
             let over = Steps::with_prefetch(steps, place).ending(pairs);
             let prefetch = Prefetch::one(right.as_ptr().cast(), fetched);
             let mut sums = Accumulators([[f32::NAN; BLOCK]; BLOCK]);
-            block(&on, a, b, (rows, tiles), (&over, prefetch), &mut sums);
+            block(&on, (a, b), (rows, tiles), (&over, prefetch), (&mut sums, false));
             let value = |pair: u32, odd: usize| bf16::from_bits((pair >> (16 * odd)) as u16).to_f32();
             for row in 0..rows {
                 let want: Vec<f32> = (0..tiles * TILE)
