@@ -288,6 +288,7 @@ mod x86 {
         }
 
         /// Runs what is compiled for these instructions.
+        #[expect(clippy::unused_self, reason = "whoever holds a witness may run it")]
         #[inline(always)]
         pub(crate) fn run<R>(self, kernel: impl FnOnce() -> R) -> R {
             #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]

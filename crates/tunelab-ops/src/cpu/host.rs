@@ -63,6 +63,6 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 
 /// A host tensor of bf16 in f32.
 pub(crate) fn upcast(t: &Tensor) -> Result<Tensor> {
-    let values = par_map(&*values_of(t)?, |value: bf16| f32::from_bits(u32::from(value.to_bits()) << 16));
+    let values = par_map(&values_of(t)?, |value: bf16| f32::from_bits(u32::from(value.to_bits()) << 16));
     tensor(values, t.dims())
 }

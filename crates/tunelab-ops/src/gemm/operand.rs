@@ -25,7 +25,7 @@ impl<'a> From<&'a [bf16]> for Values<'a> {
     }
 }
 
-impl<'a> Values<'a> {
+impl Values<'_> {
     pub(crate) fn len(self) -> usize {
         match self {
             Self::F32(values) => values.len(),

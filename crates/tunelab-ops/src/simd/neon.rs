@@ -127,13 +127,11 @@ impl Isa for Neon {
     #[inline(always)]
     fn transpose(self, rows: &[Self::F32; LANES]) -> [Self::F32; LANES] {
         let mut columns = *rows;
-        for right in 0..REGISTERS {
-            for lower in 0..REGISTERS {
-                let first = lower * WIDTH;
-                let four = [rows[first], rows[first + 1], rows[first + 2], rows[first + 3]];
-                let four = transpose_4x4([four[0][right], four[1][right], four[2][right], four[3][right]]);
-                for (i, column) in four.into_iter().enumerate() {
-                    columns[right * WIDTH + i][lower] = column;
+        for (right, columns) in columns.chunks_exact_mut(WIDTH).enumerate() {
+            for (lower, rows) in rows.chunks_exact(WIDTH).enumerate() {
+                let four = transpose_4x4([rows[0][right], rows[1][right], rows[2][right], rows[3][right]]);
+                for (column, value) in columns.iter_mut().zip(four) {
+                    column[lower] = value;
                 }
             }
         }
