@@ -6,7 +6,7 @@
 use crate::conv2d::winograd::tiling::PLANES;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::simd::isa::{Isa, LANES, few_registers};
+use crate::simd::isa::{Isa, LANES, few_registers, with_count};
 use std::ops::Range;
 
 /// Vectors of rows that are summed together at most.
@@ -80,19 +80,11 @@ impl Block<'_> {
             #[inline(always)]
             // SAFETY: all was measured.
             || unsafe {
-                match (self.wide, tiles) {
-                    (1, 1) => self.of::<S, 1, 1>(isa),
-                    (1, 2) => self.of::<S, 1, 2>(isa),
-                    (1, 3) => self.of::<S, 1, 3>(isa),
-                    (1, 4) => self.of::<S, 1, 4>(isa),
-                    (1, 5) => self.of::<S, 1, 5>(isa),
-                    (1, 6) => self.of::<S, 1, 6>(isa),
-                    (1, _) if !few_registers::<S>() => self.of::<S, 1, 8>(isa),
-                    (2, 4) if wide::<S>() >= 2 => self.of::<S, 2, 4>(isa),
-                    (2, _) if wide::<S>() >= 2 => self.of::<S, 2, 8>(isa),
-                    (3, 4) if wide::<S>() >= 3 => self.of::<S, 3, 4>(isa),
-                    (3, _) if wide::<S>() >= 3 => self.of::<S, 3, 8>(isa),
-                    _ => unreachable!("there are no more tiles and vectors of rows"),
+                if few_registers::<S>() {
+                    with_count!(tiles, S::TILE.0, T in [1 2 3 4 5 6] => self.of::<S, 1, T>(isa));
+                } else {
+                    with_count!(self.wide, S::TILE.1, N in [1 2 3] =>
+                        with_count!(tiles, S::TILE.0, T in [4 8] => self.of::<S, N, T>(isa)));
                 }
             },
         );
