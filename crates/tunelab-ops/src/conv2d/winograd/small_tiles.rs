@@ -11,8 +11,8 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room};
-use crate::conv2d::winograd::filter_transform::{COLUMNS, apply_g};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
+use crate::conv2d::winograd::transforms::{COLUMNS, apply_g};
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
 use crate::simd::isa::{Isa, LANES, few_registers};
@@ -203,7 +203,7 @@ impl Row {
                 for (i, value) in column.iter_mut().enumerate() {
                     *value = isa.load(halves.add(i * LANES));
                 }
-                for (j, (filter, sums)) in apply_g(isa, column).into_iter().zip(&mut sums).enumerate() {
+                for (j, (filter, sums)) in apply_g(isa, &column).into_iter().zip(&mut sums).enumerate() {
                     for (t, value) in sums.iter_mut().enumerate() {
                         *value = isa.fma(isa.splat(*pixels.add(j * T + t)), filter, *value);
                     }
