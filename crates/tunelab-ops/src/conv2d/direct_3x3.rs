@@ -108,18 +108,12 @@ impl Images {
                 return out.fill(0.0);
             }
             for (channel, out) in out.chunks_exact_mut(self.row()).enumerate() {
-                pad_row(&x[(sample * c + channel) * n + (y - 1) * w..][..w], out);
+                (out[0], out[w + 1]) = (0.0, 0.0);
+                out[1..=w].copy_from_slice(&x[(sample * c + channel) * n + (y - 1) * w..][..w]);
             }
         });
         padded
     }
-}
-
-/// A row between two zeros.
-fn pad_row(row: &[f32], out: &mut [f32]) {
-    let w = row.len();
-    (out[0], out[w + 1]) = (0.0, 0.0);
-    out[1..=w].copy_from_slice(row);
 }
 
 /// y [S, outputs, h, w] = x [S, C, h, w] * weight + bias; `weight` is [outputs, C, 3, 3], or [C,

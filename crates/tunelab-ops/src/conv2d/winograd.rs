@@ -182,13 +182,7 @@ impl<S: Isa, T: FilterValue> Job<'_, S, T> {
                 let lines = prefetch.share(small_tiles::times::<S>(steps) * small_tiles::groups::<S>(tiles).count());
                 self.isa.run(
                     #[inline(always)]
-                    || {
-                        if small_tiles::halfway::<S>() {
-                            self.filters.halves(self.isa, &some, &depths, filters);
-                        } else {
-                            self.filters.planes(self.isa, &some, &depths, filters);
-                        }
-                    },
+                    || self.filters.for_few_tiles(self.isa, &some, &depths, filters),
                 );
                 for group in small_tiles::groups::<S>(tiles) {
                     let (tiles, pixels) = (group.len(), &pixels[group.start * PLANES * self.depth..]);

@@ -74,9 +74,9 @@ impl Products<'_> {
     /// what comes.
     pub(super) fn add_to<S: Isa>(&self, isa: S, sums: &mut [f32], coming: Pieces) {
         let &Self { width, tiles, steps, first, .. } = self;
-        let most = wide::<S>() * LANES;
+        let (most, plane, vectors) = (wide::<S>() * LANES, plane(width, tiles), tiles.div_ceil(LANES));
         let of_vector = |vector| groups::<S>(LANES.min(tiles - vector * LANES)).map(move |group| (vector, group));
-        let groups: Vec<_> = (0..tiles.div_ceil(LANES)).flat_map(of_vector).collect();
+        let groups: Vec<_> = (0..vectors).flat_map(of_vector).collect();
         let share = coming.count.div_ceil(PLANES * width.div_ceil(most) * groups.len()).min(PREFETCHES - 1);
         let mut coming = coming.lines(steps.div_ceil(STEPS));
         let at = |vector: usize, number: usize| &self.pixels[vector * self.vector + number * STEPS * LANES..];
@@ -90,7 +90,7 @@ impl Products<'_> {
                     }
                     if group.start == 0 {
                         // The pixels that are needed next come from the third cache.
-                        let last = vector + 1 == tiles.div_ceil(LANES);
+                        let last = vector + 1 == vectors;
                         let next = number + usize::from(last && row + most >= width);
                         let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
                         prefetch[0] = Prefetch::new(at, room(STEPS) * LANES, STEPS, 1);
@@ -101,7 +101,7 @@ impl Products<'_> {
                         pixels: &at(*vector, number)[group.start..],
                         tiles: group.len(),
                         steps,
-                        sums: &mut sums[number * plane(width, tiles) + (vector * LANES + group.start) * width + row..],
+                        sums: &mut sums[number * plane + (vector * LANES + group.start) * width + row..],
                         tile: width,
                         first,
                         prefetch: &prefetch,

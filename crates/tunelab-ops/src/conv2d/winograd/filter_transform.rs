@@ -6,8 +6,9 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room, wide};
+use crate::conv2d::winograd::small_tiles::{self, halfway};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
-use crate::conv2d::winograd::transforms::{COLUMNS, apply_g, both_sides, one_side};
+use crate::conv2d::winograd::transforms::{COLUMNS, apply_g};
 use crate::cpu::prefetch::Prefetch;
 use crate::simd::isa::{Isa, LANES, with_count};
 use half::bf16;
@@ -86,71 +87,60 @@ impl<T: FilterValue> Filters<'_, T> {
             let (group, within) = (vector / wide::<S>(), vector % wide::<S>());
             let wide = wide::<S>().min(vectors - group * wide::<S>());
             let first = rows.start + vector * LANES;
-            let taps = self.taps(isa, first..rows.end.min(first + LANES), depths.start + step);
             let at = group * self::wide::<S>() * LANES * room(steps) + place(step, wide * LANES) + within * LANES;
             let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
-            // SAFETY: all planes lie inside the slice.
-            unsafe {
-                with_count!(wide, S::TILE.1, WIDE in [1 2 3] => transform(isa, &taps, out, STEPS * WIDE * LANES));
-            }
-        }
-    }
-
-    /// Transforms a block of up to 16 rows to planes, each of a vector for each column of the block.
-    #[inline(always)]
-    pub(super) fn planes<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let apart = depths.len() * LANES;
-        assert!(out.len() >= PLANES * apart, "winograd: too little room for filters");
-        for (depth, step) in depths.clone().zip((0..).step_by(LANES)) {
-            // SAFETY: `out` was measured.
-            unsafe { transform(isa, &self.taps(isa, rows.clone(), depth), &mut out[step..], apart) };
-        }
-    }
-
-    /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets,
-    /// for each column of the block, three vectors.
-    #[inline(always)]
-    pub(super) fn halves<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let step = COLUMNS * LANES;
-        assert!(out.len() >= INPUT_TILE * depths.len() * step, "winograd: too little room for filters");
-        for (n, depth) in depths.clone().enumerate() {
-            let taps = self.taps(isa, rows.clone(), depth);
-            let half = one_side(
-                isa,
+            self.sixteen(
+                first..rows.end.min(first + LANES),
+                depths.start + step,
                 #[inline(always)]
-                |column| apply_g(isa, column),
-                #[inline(always)]
-                |i, j| taps[i][j],
+                // SAFETY: there are 16 filters, and all planes lie inside `out`.
+                |filters, row| unsafe {
+                    with_count!(wide, S::TILE.1, WIDE in [1 2 3] =>
+                        transform(isa, self.flipped, filters, row, out, STEPS * WIDE * LANES));
+                },
             );
-            for (i, row) in half.iter().enumerate() {
-                for (j, value) in row.iter().enumerate() {
-                    // SAFETY: `out` was measured.
-                    unsafe { isa.store(out.as_mut_ptr().add((i * depths.len() + n) * step + j * LANES), *value) };
-                }
-            }
         }
     }
 
-    /// The taps of the filters of up to 16 rows in one column of the matrix, with 0 behind the last.
+    /// Transforms a block of up to 16 rows for few tiles: to planes of a vector for each column of the
+    /// block or, halfway, along the filters' columns alone, G g, to rows of three vectors.
     #[inline(always)]
-    fn taps<S: Isa>(&self, isa: S, rows: Range<usize>, depth: usize) -> [[S::F32; COLUMNS]; COLUMNS] {
+    pub(super) fn for_few_tiles<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+        let step = if halfway::<S>() { COLUMNS * LANES } else { LANES };
+        let apart = depths.len() * step;
+        assert!(out.len() >= small_tiles::filters::<S>(depths.len()), "winograd: too little room for filters");
+        for (n, depth) in depths.clone().enumerate() {
+            let out = &mut out[n * step..];
+            self.sixteen(
+                rows.clone(),
+                depth,
+                #[inline(always)]
+                // SAFETY: there are 16 filters, and `out` was measured.
+                |filters, row| unsafe {
+                    if !halfway::<S>() {
+                        return transform(isa, self.flipped, filters, row, out, apart);
+                    }
+                    for (i, row) in half(isa, self.flipped, filters, row).into_iter().enumerate() {
+                        for (j, value) in row.into_iter().enumerate() {
+                            isa.store(out.as_mut_ptr().add(i * apart + j * LANES), value);
+                        }
+                    }
+                },
+            );
+        }
+    }
+
+    /// Calls `transform` with 16 filters of one column of the matrix and how far they are apart:
+    /// those of up to 16 rows, and zeros behind them.
+    #[inline(always)]
+    fn sixteen(&self, rows: Range<usize>, depth: usize, mut transform: impl FnMut(&[T], usize)) {
         let (row, column) = self.apart();
-        let (first, count) = (rows.start * row + depth * column, rows.len());
-        let filters = &self.values[first..][..(count - 1) * row + TAPS];
-        let room;
-        let (filters, row) = if count < LANES {
-            room = whole(filters, row, count);
-            (&room[..], TAPS)
+        let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
+        if rows.len() < LANES {
+            transform(&whole(filters, row, rows.len()), TAPS);
         } else {
-            assert_eq!(count, LANES, "winograd: a vector has no more rows");
-            (filters, row)
-        };
-        // SAFETY: there are 16 filters of nine taps.
-        let ([a, b, c, d], [e, f, g, h], [_, _, _, i]) = unsafe {
-            let at = [0, 4, 8, 12].map(|filter| filters.as_ptr().add(filter * row));
-            (four(isa, at, row), four(isa, at.map(|at| at.add(4)), row), four(isa, at.map(|at| at.add(5)), row))
-        };
-        if self.flipped { [[i, h, g], [f, e, d], [c, b, a]] } else { [[a, b, c], [d, e, f], [g, h, i]] }
+            transform(filters, row);
+        }
     }
 }
 
@@ -191,22 +181,53 @@ impl Pieces {
     }
 }
 
-/// G g Gᵀ of 16 filters, in planes that are `apart` values from one another.
+/// G g Gᵀ of 16 filters that are `row` apart, in planes that are `apart` values from one another.
 ///
 /// # Safety
-/// There is room for all planes.
+/// There are 16 filters and all planes.
 #[inline(always)]
-unsafe fn transform<S: Isa>(isa: S, taps: &[[S::F32; COLUMNS]; COLUMNS], out: &mut [f32], apart: usize) {
-    both_sides(
-        isa,
-        #[inline(always)]
-        |column| apply_g(isa, column),
-        #[inline(always)]
-        |i, j| taps[i][j],
-        #[inline(always)]
-        // SAFETY: there is room for all planes, says the caller.
-        |i, j, value| unsafe { isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * apart), value) },
-    );
+unsafe fn transform<S: Isa, T: FilterValue>(
+    isa: S,
+    flip: bool,
+    filters: &[T],
+    row: usize,
+    out: &mut [f32],
+    apart: usize,
+) {
+    // SAFETY: 16 filters and all planes are there, says the caller.
+    unsafe {
+        for (i, row) in half(isa, flip, filters, row).into_iter().enumerate() {
+            for (j, value) in apply_g(isa, row).into_iter().enumerate() {
+                isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * apart), value);
+            }
+        }
+    }
+}
+
+/// The rows of G g of 16 filters that are `row` apart, rotated by 180 degrees or not.
+///
+/// # Safety
+/// There are 16 filters.
+#[inline(always)]
+unsafe fn half<S: Isa, T: FilterValue>(
+    isa: S,
+    flip: bool,
+    filters: &[T],
+    row: usize,
+) -> [[S::F32; COLUMNS]; INPUT_TILE] {
+    // SAFETY: 16 filters of nine taps are there, says the caller.
+    let ([a, b, c, d], [e, f, g, h], [_, _, _, i]) = unsafe {
+        let at = [0, 4, 8, 12].map(|filter| filters.as_ptr().add(filter * row));
+        (four(isa, at, row), four(isa, at.map(|at| at.add(4)), row), four(isa, at.map(|at| at.add(5)), row))
+    };
+    let columns = if flip { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] };
+    let mut rows = [columns[0]; INPUT_TILE];
+    for (j, column) in columns.into_iter().enumerate() {
+        for (row, value) in rows.iter_mut().zip(apply_g(isa, column)) {
+            row[j] = value;
+        }
+    }
+    rows
 }
 
 /// Four taps of 16 filters that are `row` apart: those of every fourth filter lie at `at`.

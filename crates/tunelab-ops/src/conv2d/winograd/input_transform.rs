@@ -54,8 +54,8 @@ impl Tiling {
                     // SAFETY: the places and all lines from each of them on lie inside `lines`, all
                     // planes inside `out`.
                     unsafe {
-                        with_count!(LANES / self.run, LANES, P in [1 2 4 8 16] =>
-                            transform::<S, P>(isa, lines, &places, pitch, out, plane));
+                        with_count!(self.run, LANES, RUN in [1 2 4 8 16] =>
+                            transform::<S, { LANES / RUN }>(isa, lines, &places, pitch, out, plane));
                     }
                 }
             }

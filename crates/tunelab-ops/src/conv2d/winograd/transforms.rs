@@ -33,28 +33,15 @@ const AT_A: f64 = 2.0 * A2 as f64 * (A2 as f64 - B2 as f64);
 const AT_B: f64 = 2.0 * B2 as f64 * (B2 as f64 - A2 as f64);
 
 /// M x Mᵀ of a square x, whose element (i, j) is `load(i, j)`: `apply` is M of a column, and
-/// `store(i, j, value)` is called for all elements, row by row.
+/// `store(i, j, value)` is called for all elements, row by row. The closures are themselves marked
+/// `#[inline(always)]`, and passed by value: functions and references to closures are not inlined.
 #[inline(always)]
 pub(super) fn both_sides<S: Isa, const N: usize, const R: usize>(
     isa: S,
-    apply: impl Fn(&[S::F32; N]) -> [S::F32; R] + Copy,
+    apply: impl Fn(&[S::F32; N]) -> [S::F32; R],
     load: impl Fn(usize, usize) -> S::F32,
     mut store: impl FnMut(usize, usize, S::F32),
 ) {
-    for (i, row) in one_side(isa, apply, load).iter().enumerate() {
-        for (j, value) in apply(row).into_iter().enumerate() {
-            store(i, j, value);
-        }
-    }
-}
-
-/// The rows of M x.
-#[inline(always)]
-pub(super) fn one_side<S: Isa, const N: usize, const R: usize>(
-    isa: S,
-    apply: impl Fn(&[S::F32; N]) -> [S::F32; R] + Copy,
-    load: impl Fn(usize, usize) -> S::F32,
-) -> [[S::F32; N]; R] {
     let mut rows = [[isa.zero(); N]; R];
     for j in 0..N {
         let mut column = [isa.zero(); N];
@@ -65,7 +52,11 @@ pub(super) fn one_side<S: Isa, const N: usize, const R: usize>(
             row[j] = value;
         }
     }
-    rows
+    for (i, row) in rows.iter().enumerate() {
+        for (j, value) in apply(row).into_iter().enumerate() {
+            store(i, j, value);
+        }
+    }
 }
 
 /// Bᵀ d of one column of pixels: a row of Bᵀ has the coefficients of the polynomial that is 1 at one
@@ -93,7 +84,7 @@ fn apply_pair<S: Isa>(isa: S, d: &[S::F32; INPUT_TILE], [p, q2]: [f32; 2], denom
 /// G g of one column of a filter: a row of G is (1 p p²) for each of the points, and (0 0 1) for the
 /// one at infinity.
 #[inline(always)]
-pub(super) fn apply_g<S: Isa>(isa: S, &[a, b, c]: &[S::F32; COLUMNS]) -> [S::F32; INPUT_TILE] {
+pub(super) fn apply_g<S: Isa>(isa: S, [a, b, c]: [S::F32; COLUMNS]) -> [S::F32; INPUT_TILE] {
     let (p, p2, q, q2) = (isa.splat(A), isa.splat(A2), isa.splat(B), isa.splat(B2));
     let (near, far) = (isa.fma(p2, c, a), isa.fma(q2, c, a));
     [a, isa.fma(p, b, near), isa.fnma(p, b, near), isa.fma(q, b, far), isa.fnma(q, b, far), c]
@@ -115,13 +106,12 @@ pub(super) fn apply_powers<S: Isa, const POWERS: usize>(
     isa: S,
     &[zero, a, minus_a, b, minus_b, infinity]: &[S::F32; INPUT_TILE],
 ) -> [S::F32; POWERS] {
-    // An even power's and an odd one's.
-    let of_a = [isa.add(a, minus_a), isa.sub(a, minus_a)];
-    let of_b = [isa.add(b, minus_b), isa.sub(b, minus_b)];
-    let mut sums = [isa.add(zero, isa.add(of_a[0], of_b[0])); POWERS];
+    let even = [isa.add(a, minus_a), isa.add(b, minus_b)];
+    let odd = [isa.sub(a, minus_a), isa.sub(b, minus_b)];
+    let mut sums = [isa.add(zero, isa.add(even[0], even[1])); POWERS];
     for (power, [a, b]) in [[A, B], [A2, B2], [A3, B3]].into_iter().enumerate().take(POWERS - 1) {
         let (power, a) = (power + 1, isa.splat(a));
-        let (of_a, of_b) = (of_a[power % 2], of_b[power % 2]);
+        let [of_a, of_b] = if power % 2 == 0 { even } else { odd };
         let near = if power + 1 == POWERS { isa.fma(a, of_a, infinity) } else { isa.mul(a, of_a) };
         sums[power] = isa.fma(isa.splat(b), of_b, near);
     }
