@@ -5,7 +5,7 @@
 //!
 //! The image is covered by tiles of 4x4 results (`tiling`), each of which depends on 6x6 pixels.
 //! `input_transform`, `filter_transform` and `output_transform` are linear maps to and from 36
-//! planes (`interpolation_points` says by which numbers), in each of which the convolution is a
+//! planes (`transforms` says by which numbers), in each of which the convolution is a
 //! product of matrices (`batched_gemm`): [m, tiles] =
 //! filters [m, k] · pixels [k, tiles]. The pixels are transformed once for all results; the filters
 //! and sums block by block, in memory that stays in the second cache, so there is no transformed
@@ -21,16 +21,15 @@
 mod batched_gemm;
 mod filter_transform;
 mod input_transform;
-mod interpolation_points;
 mod output_transform;
 mod small_tiles;
 #[cfg(test)]
 mod tests;
 mod tiling;
+mod transforms;
 mod weight_gradient;
 
-use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, room, wide};
-use crate::conv2d::winograd::filter_transform::Pieces;
+use crate::conv2d::winograd::batched_gemm::{Products, STEPS, plane, room};
 pub(super) use crate::conv2d::winograd::filter_transform::{FilterValue, Filters};
 use crate::conv2d::winograd::output_transform::Sums;
 pub(super) use crate::conv2d::winograd::tiling::Images;
@@ -39,7 +38,6 @@ pub(super) use crate::conv2d::winograd::weight_gradient::weight_gradient;
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
 use crate::cpu::pieces;
-use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
 use crate::simd::isa::{Isa, LANES};
 use rayon::prelude::*;
@@ -53,8 +51,6 @@ const MAX_DEPTH: usize = 32;
 const MAX_CHUNK: usize = 4;
 /// Values of transformed pixels that are kept at once (16 MiB), or those of a chunk.
 const MAX_VALUES: usize = 4 << 20;
-/// Values between the planes of sums, whose length may be a multiple of a page.
-const PLANE_GAP: usize = LANES;
 
 /// y [S, m, h, w] = x [S, k, h, w] * filters + bias
 pub(super) fn convolve<'y, S: Isa, T: FilterValue>(
@@ -186,13 +182,7 @@ impl<S: Isa, T: FilterValue> Job<'_, S, T> {
                 let lines = prefetch.share(small_tiles::times::<S>(steps) * small_tiles::groups::<S>(tiles).count());
                 self.isa.run(
                     #[inline(always)]
-                    || {
-                        if small_tiles::halfway::<S>() {
-                            self.filters.halves(self.isa, &some, &depths, filters);
-                        } else {
-                            self.filters.planes(self.isa, &some, &depths, filters);
-                        }
-                    },
+                    || self.filters.for_few_tiles(self.isa, &some, &depths, filters),
                 );
                 for group in small_tiles::groups::<S>(tiles) {
                     let (tiles, pixels) = (group.len(), &pixels[group.start * PLANES * self.depth..]);
@@ -204,34 +194,31 @@ impl<S: Isa, T: FilterValue> Job<'_, S, T> {
                     );
                 }
             }
-            let bias = self.biases(&some);
             for group in small_tiles::groups::<S>(tiles) {
                 let sums = Sums { values: &sums[of_group(&group)], tile: LANES, plane: group.len() * LANES };
-                self.isa.run(
-                    #[inline(always)]
-                    // SAFETY: y was measured; no other task has these channels' pixels.
-                    || unsafe {
-                        let channels = (first, some.len(), self.m);
-                        self.tiling.transform_output(self.isa, sums, &bias, group, channels, y.first());
-                    },
-                );
+                self.write(some.clone(), group, sums, y);
             }
         }
     }
 
-    /// The bias of up to 16 channels.
-    fn biases(&self, channels: &Range<usize>) -> [f32; LANES] {
+    /// Writes the results of up to 16 channels in up to 16 tiles, which no other task has.
+    fn write(&self, channels: Range<usize>, tiles: Range<usize>, sums: Sums, y: DisjointOutput) {
         let mut bias = [0.0; LANES];
         if let Some(values) = self.bias {
             bias[..channels.len()].copy_from_slice(&values[channels.clone()]);
         }
-        bias
+        let channels = (channels.start, channels.len(), self.m);
+        self.isa.run(
+            #[inline(always)]
+            // SAFETY: y was measured; no other task has these channels' pixels in these tiles.
+            || unsafe { self.tiling.transform_output(self.isa, sums, &bias, tiles, channels, y.first()) },
+        );
     }
 
     /// The results of some channels in the tiles of a chunk.
     fn results(&self, rows: Range<usize>, tiles: Range<usize>, pixels: &[f32], y: DisjointOutput) {
         let (width, vectors) = (rows.len().next_multiple_of(LANES), tiles.len().div_ceil(LANES));
-        let plane = width * vectors * LANES + PLANE_GAP;
+        let plane = plane(width, tiles.len());
         let (mut filters, mut sums) = (Scratch::new(), Scratch::new());
         let (filters, sums) = (filters.first(room(self.depth) * width), sums.first(PLANES * plane));
         for block in 0..self.blocks() {
@@ -242,73 +229,15 @@ impl<S: Isa, T: FilterValue> Job<'_, S, T> {
             );
             let coming = self.filters.pieces(&rows, &self.depths(block + 1));
             let pixels = &pixels[block * self.piece()..][..self.piece()];
-            self.sum(depths.len(), tiles.len(), (filters, width), pixels, (sums, plane, block == 0), coming);
+            let (vector, tiles, steps, first) = (self.vector(), tiles.len(), depths.len(), block == 0);
+            Products { filters, width, pixels, vector, tiles, steps, first }.add_to(self.isa, sums, coming);
         }
         for at in (0..rows.len()).step_by(LANES) {
-            let (channel, count) = (rows.start + at, LANES.min(rows.len() - at));
-            let bias = self.biases(&(channel..channel + count));
+            let channels = rows.start + at..rows.end.min(rows.start + at + LANES);
             for vector in 0..vectors {
                 let sums = Sums { values: &sums[vector * LANES * width + at..], tile: width, plane };
                 let first = tiles.start + vector * LANES;
-                let tiles = first..self.tiling.tiles().min(first + LANES);
-                self.isa.run(
-                    #[inline(always)]
-                    // SAFETY: y was measured; no other task has these channels' pixels in these
-                    // tiles.
-                    || unsafe {
-                        let channels = (channel, count, self.m);
-                        self.tiling.transform_output(self.isa, sums, &bias, tiles, channels, y.first());
-                    },
-                );
-            }
-        }
-    }
-
-    /// What a block of k contributes to the sums: for each plane those of all tiles, `width` values
-    /// each.
-    fn sum(
-        &self,
-        depth: usize,
-        tiles: usize,
-        (filters, width): (&[f32], usize),
-        pixels: &[f32],
-        (sums, plane, first): (&mut [f32], usize, bool),
-        coming: Pieces,
-    ) {
-        let most = wide::<S>() * LANES;
-        let of_vector = |vector| groups::<S>(LANES.min(tiles - vector * LANES)).map(move |group| (vector, group));
-        let groups: Vec<_> = (0..tiles.div_ceil(LANES)).flat_map(of_vector).collect();
-        let share = coming.count.div_ceil(PLANES * width.div_ceil(most) * groups.len()).min(PREFETCHES - 1);
-        let mut coming = coming.lines(depth.div_ceil(STEPS));
-        let at = |vector: usize, number: usize| &pixels[vector * self.vector() + number * STEPS * LANES..];
-        for number in 0..PLANES {
-            for row in (0..width).step_by(most) {
-                let wide = (width - row).min(most) / LANES;
-                for (vector, group) in &groups {
-                    let mut prefetch = [Prefetch::NONE; PREFETCHES];
-                    for (prefetch, coming) in prefetch.iter_mut().skip(1).zip((&mut coming).take(share)) {
-                        *prefetch = coming;
-                    }
-                    if group.start == 0 {
-                        // The pixels that are needed next come from the third cache.
-                        let last = vector + 1 == tiles.div_ceil(LANES);
-                        let next = number + usize::from(last && row + most >= width);
-                        let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
-                        prefetch[0] = Prefetch::new(at, room(STEPS) * LANES, STEPS, 1);
-                    }
-                    let block = Block {
-                        filters: &filters[row * room(depth) + number * STEPS * wide * LANES..],
-                        wide,
-                        pixels: &at(*vector, number)[group.start..],
-                        tiles: group.len(),
-                        steps: depth,
-                        sums: &mut sums[number * plane + (vector * LANES + group.start) * width + row..],
-                        tile: width,
-                        first,
-                        prefetch: &prefetch,
-                    };
-                    block.sum(self.isa);
-                }
+                self.write(channels.clone(), first..tiles.end.min(first + LANES), sums, y);
             }
         }
     }

@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::cpu::prefetch::{Prefetch, ask_for_result};
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{Isa, LANES, with_count};
 
 /// Vectors of columns of a tile at most, for any instructions.
 pub(crate) const MAX_VECTORS: usize = 3;
@@ -46,23 +46,6 @@ pub(crate) fn times(steps: usize, taps: usize) -> usize {
     if taps == 1 { steps.div_ceil(STEPS) } else { steps }
 }
 
-/// `OutputTile::sum` for the number of rows of this moment.
-macro_rules! sum_of_rows {
-    ($isa:ident, $m:expr, $vectors:literal, $taps:literal, $tile:expr, $prefetch:expr, $lines:expr) => {
-        match $m {
-            1 => $tile.sum::<S, 1, $vectors, $taps>($isa, $prefetch, $lines),
-            2 => $tile.sum::<S, 2, $vectors, $taps>($isa, $prefetch, $lines),
-            3 => $tile.sum::<S, 3, $vectors, $taps>($isa, $prefetch, $lines),
-            4 => $tile.sum::<S, 4, $vectors, $taps>($isa, $prefetch, $lines),
-            5 => $tile.sum::<S, 5, $vectors, $taps>($isa, $prefetch, $lines),
-            6 => $tile.sum::<S, 6, $vectors, $taps>($isa, $prefetch, $lines),
-            7 if S::TILE.0 >= 7 => $tile.sum::<S, 7, $vectors, $taps>($isa, $prefetch, $lines),
-            8 if S::TILE.0 >= 8 => $tile.sum::<S, 8, $vectors, $taps>($isa, $prefetch, $lines),
-            _ => unreachable!("a tile has no more rows"),
-        }
-    };
-}
-
 impl OutputTile<'_> {
     /// Sums `m` rows, of steps of 1 or 9 `taps`, and now and then asks for so many `lines`.
     ///
@@ -80,15 +63,10 @@ impl OutputTile<'_> {
             #[inline(always)]
             // SAFETY: the rows of A and C and the panel of B are there, says the caller.
             || unsafe {
-                match (vectors, taps) {
-                    (1, 1) => sum_of_rows!(isa, m, 1, 1, self, prefetch, lines),
-                    (1, _) => sum_of_rows!(isa, m, 1, 9, self, prefetch, lines),
-                    (2, 1) if S::TILE.1 >= 2 => sum_of_rows!(isa, m, 2, 1, self, prefetch, lines),
-                    (2, _) if S::TILE.1 >= 2 => sum_of_rows!(isa, m, 2, 9, self, prefetch, lines),
-                    (3, 1) if S::TILE.1 >= 3 => sum_of_rows!(isa, m, 3, 1, self, prefetch, lines),
-                    (3, _) if S::TILE.1 >= 3 => sum_of_rows!(isa, m, 3, 9, self, prefetch, lines),
-                    _ => unreachable!("a tile has no more vectors"),
-                }
+                with_count!(taps, 9, T in [1 9] =>
+                    with_count!(vectors, S::TILE.1, N in [1 2 3] =>
+                        with_count!(m, S::TILE.0, M in [1 2 3 4 5 6 7 8] =>
+                            self.sum::<S, M, N, T>(isa, prefetch, lines))));
             },
         );
     }

@@ -130,3 +130,36 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
         self.splat(0.0)
     }
 }
+
+/// A vector of P pieces, which lie at the places that `at` says.
+///
+/// # Safety
+/// 16 / P values are at each place.
+#[inline(always)]
+pub(crate) unsafe fn load_pieces<S: Isa, const P: usize>(isa: S, at: impl Fn(usize) -> *const f32) -> S::F32 {
+    // SAFETY: these values are there, says the caller.
+    unsafe {
+        match P {
+            1 => isa.load(at(0)),
+            2 => isa.load_halves([0, 1].map(at)),
+            4 => isa.load_quarters([0, 1, 2, 3].map(at)),
+            8 => isa.load_pairs([0, 1, 2, 3, 4, 5, 6, 7].map(at)),
+            _ => unreachable!("a vector has no such pieces"),
+        }
+    }
+}
+
+/// Computes something with a number of this moment, which is one of these and `most` at most, as a
+/// constant: the sums of a tile are so many registers.
+macro_rules! with_count {
+    ($number:expr, $most:expr, $count:ident in [$($value:literal)+] => $body:expr) => {
+        match $number {
+            $($value if $value <= const { $most } => {
+                const $count: usize = $value;
+                $body
+            })+
+            _ => unreachable!("a tile has no such number"),
+        }
+    };
+}
+pub(crate) use with_count;

@@ -1,12 +1,13 @@
-//! The product of a plane: sums of filters times pixels, with rows of the matrix as lanes.
+//! The products of all planes: sums of filters times pixels, with rows of the matrix as lanes.
 //!
 //! In: transformed filters and pixels. Out: sums, plane by plane.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
+use crate::conv2d::winograd::filter_transform::Pieces;
 use crate::conv2d::winograd::tiling::PLANES;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::simd::isa::{Isa, LANES, few_registers};
+use crate::simd::isa::{Isa, LANES, few_registers, with_count};
 use std::ops::Range;
 
 /// Vectors of rows that are summed together at most.
@@ -16,7 +17,7 @@ pub(super) const fn wide<S: Isa>() -> usize {
 
 /// The tiles of a vector that are summed together: with few registers in groups that are as large as
 /// one another, else in whole ones and a rest.
-pub(super) fn groups<S: Isa>(tiles: usize) -> impl Iterator<Item = Range<usize>> {
+fn groups<S: Isa>(tiles: usize) -> impl Iterator<Item = Range<usize>> {
     let groups = tiles.div_ceil(S::TILE.0);
     (0..groups).map(move |i| match S::TILE {
         (_, 1) => split_range(0..tiles, groups, i),
@@ -42,30 +43,97 @@ pub(super) fn room(steps: usize) -> usize {
     steps.div_ceil(STEPS) * PLANE_STRIDE * STEPS
 }
 
-/// How many runs of lines are asked for at once at most.
-pub(super) const PREFETCHES: usize = 4;
+/// Values between the planes of sums, whose length may be a multiple of a page.
+const PLANE_GAP: usize = LANES;
 
-/// A few tiles and vectors of rows, for a block of k.
-pub(super) struct Block<'a> {
-    /// For each step `wide` vectors of filters, at their [`place`].
+/// How many values the sums of `width` rows and so many tiles take in a plane.
+pub(super) fn plane(width: usize, tiles: usize) -> usize {
+    width * tiles.next_multiple_of(LANES) + PLANE_GAP
+}
+
+/// How many runs of lines are asked for at once at most.
+const PREFETCHES: usize = 4;
+
+/// What a block of k contributes to all planes' sums.
+pub(super) struct Products<'a> {
+    /// For each group of [`wide`] vectors of rows the filters of all steps, at their [`place`].
     pub filters: &'a [f32],
-    pub wide: usize,
-    /// For each step 16 pixels, at their place, of which those of the first `tiles` are used.
+    /// Rows, in whole vectors.
+    pub width: usize,
+    /// For each 16 tiles `vector` values: the pixels of all steps, at their place.
     pub pixels: &'a [f32],
+    pub vector: usize,
     pub tiles: usize,
     pub steps: usize,
-    /// The sums; those of the next tile are `tile` values further on.
-    pub sums: &'a mut [f32],
-    pub tile: usize,
     /// Whether there are no sums yet.
     pub first: bool,
-    pub prefetch: &'a [Prefetch; PREFETCHES],
+}
+
+impl Products<'_> {
+    /// Adds to the sums, for each [`plane`] those of all tiles, `width` values each; and asks for
+    /// what comes.
+    pub(super) fn add_to<S: Isa>(&self, isa: S, sums: &mut [f32], coming: Pieces) {
+        let &Self { width, tiles, steps, first, .. } = self;
+        let (most, plane, vectors) = (wide::<S>() * LANES, plane(width, tiles), tiles.div_ceil(LANES));
+        let of_vector = |vector| groups::<S>(LANES.min(tiles - vector * LANES)).map(move |group| (vector, group));
+        let groups: Vec<_> = (0..vectors).flat_map(of_vector).collect();
+        let share = coming.count.div_ceil(PLANES * width.div_ceil(most) * groups.len()).min(PREFETCHES - 1);
+        let mut coming = coming.lines(steps.div_ceil(STEPS));
+        let at = |vector: usize, number: usize| &self.pixels[vector * self.vector + number * STEPS * LANES..];
+        for number in 0..PLANES {
+            for row in (0..width).step_by(most) {
+                let wide = (width - row).min(most) / LANES;
+                for (vector, group) in &groups {
+                    let mut prefetch = [Prefetch::NONE; PREFETCHES];
+                    for (prefetch, coming) in prefetch.iter_mut().skip(1).zip((&mut coming).take(share)) {
+                        *prefetch = coming;
+                    }
+                    if group.start == 0 {
+                        // The pixels that are needed next come from the third cache.
+                        let last = vector + 1 == vectors;
+                        let next = number + usize::from(last && row + most >= width);
+                        let at = at(if last { 0 } else { vector + 1 }, next).as_ptr();
+                        prefetch[0] = Prefetch::new(at, room(STEPS) * LANES, STEPS, 1);
+                    }
+                    let block = Block {
+                        filters: &self.filters[row * room(steps) + number * STEPS * wide * LANES..],
+                        wide,
+                        pixels: &at(*vector, number)[group.start..],
+                        tiles: group.len(),
+                        steps,
+                        sums: &mut sums[number * plane + (vector * LANES + group.start) * width + row..],
+                        tile: width,
+                        first,
+                        prefetch: &prefetch,
+                    };
+                    block.sum(isa);
+                }
+            }
+        }
+    }
+}
+
+/// A few tiles and vectors of rows, for a block of k.
+struct Block<'a> {
+    /// For each step `wide` vectors of filters, at their [`place`].
+    filters: &'a [f32],
+    wide: usize,
+    /// For each step 16 pixels, at their place, of which those of the first `tiles` are used.
+    pixels: &'a [f32],
+    tiles: usize,
+    steps: usize,
+    /// The sums; those of the next tile are `tile` values further on.
+    sums: &'a mut [f32],
+    tile: usize,
+    /// Whether there are no sums yet.
+    first: bool,
+    prefetch: &'a [Prefetch; PREFETCHES],
 }
 
 impl Block<'_> {
     /// Adds the products of all steps to the sums.
     #[inline(always)]
-    pub(super) fn sum<S: Isa>(self, isa: S) {
+    fn sum<S: Isa>(self, isa: S) {
         // With many registers four tiles take as long as one; those behind the last count nothing.
         let tiles = if few_registers::<S>() { self.tiles } else { self.tiles.next_multiple_of(4) };
         assert!(
@@ -80,19 +148,11 @@ impl Block<'_> {
             #[inline(always)]
             // SAFETY: all was measured.
             || unsafe {
-                match (self.wide, tiles) {
-                    (1, 1) => self.of::<S, 1, 1>(isa),
-                    (1, 2) => self.of::<S, 1, 2>(isa),
-                    (1, 3) => self.of::<S, 1, 3>(isa),
-                    (1, 4) => self.of::<S, 1, 4>(isa),
-                    (1, 5) => self.of::<S, 1, 5>(isa),
-                    (1, 6) => self.of::<S, 1, 6>(isa),
-                    (1, _) if !few_registers::<S>() => self.of::<S, 1, 8>(isa),
-                    (2, 4) if wide::<S>() >= 2 => self.of::<S, 2, 4>(isa),
-                    (2, _) if wide::<S>() >= 2 => self.of::<S, 2, 8>(isa),
-                    (3, 4) if wide::<S>() >= 3 => self.of::<S, 3, 4>(isa),
-                    (3, _) if wide::<S>() >= 3 => self.of::<S, 3, 8>(isa),
-                    _ => unreachable!("there are no more tiles and vectors of rows"),
+                if few_registers::<S>() {
+                    with_count!(tiles, S::TILE.0, T in [1 2 3 4 5 6] => self.of::<S, 1, T>(isa));
+                } else {
+                    with_count!(self.wide, S::TILE.1, N in [1 2 3] =>
+                        with_count!(tiles, S::TILE.0, T in [4 8] => self.of::<S, N, T>(isa)));
                 }
             },
         );

@@ -1,5 +1,4 @@
-//! Filters as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time, where a row of G is (1 p p²)
-//! for each of the `points`, and (0 0 1) for the one at infinity.
+//! Filters as F(4x4, 3x3) multiplies by them: G g Gᵀ, 16 at a time.
 //!
 //! In: a block of a weight's filters. Out: their 36 planes, or the half of the transform.
 //!
@@ -7,17 +6,16 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room, wide};
-use crate::conv2d::winograd::interpolation_points::{A, A2, B, B2};
+use crate::conv2d::winograd::small_tiles::{self, halfway};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
+use crate::conv2d::winograd::transforms::{COLUMNS, apply_g};
 use crate::cpu::prefetch::Prefetch;
-use crate::simd::isa::{Isa, LANES};
+use crate::simd::isa::{Isa, LANES, with_count};
 use half::bf16;
 use std::ops::Range;
 
 /// Taps of a filter.
 pub(super) const TAPS: usize = 9;
-/// Columns of a filter.
-pub(super) const COLUMNS: usize = 3;
 
 /// What a weight's values are: f32, or bf16 that is upcast.
 pub(in crate::conv2d) trait FilterValue: Copy + Default + Sync {
@@ -81,107 +79,67 @@ impl<T: FilterValue> Filters<'_, T> {
     /// each of eight columns, the vectors plane by plane, with 0 behind the last row.
     #[inline(always)]
     pub(super) fn transform<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let vectors = rows.len().div_ceil(LANES);
+        let (vectors, steps) = (rows.len().div_ceil(LANES), depths.len());
         // In the order in which the weight lies in memory.
-        if self.flipped {
-            for step in 0..depths.len() {
-                for vector in 0..vectors {
-                    self.vector(isa, rows, depths, (vector, step), out);
-                }
-            }
+        let (outer, inner) = if self.flipped { (steps, vectors) } else { (vectors, steps) };
+        for (i, j) in (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j))) {
+            let (vector, step) = if self.flipped { (j, i) } else { (i, j) };
+            let (group, within) = (vector / wide::<S>(), vector % wide::<S>());
+            let wide = wide::<S>().min(vectors - group * wide::<S>());
+            let first = rows.start + vector * LANES;
+            let at = group * self::wide::<S>() * LANES * room(steps) + place(step, wide * LANES) + within * LANES;
+            let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
+            self.sixteen(
+                first..rows.end.min(first + LANES),
+                depths.start + step,
+                #[inline(always)]
+                // SAFETY: there are 16 filters, and all planes lie inside `out`.
+                |filters, row| unsafe {
+                    with_count!(wide, S::TILE.1, WIDE in [1 2 3] =>
+                        transform(isa, self.flipped, filters, row, out, STEPS * WIDE * LANES));
+                },
+            );
+        }
+    }
+
+    /// Transforms a block of up to 16 rows for few tiles: to planes of a vector for each column of the
+    /// block or, halfway, along the filters' columns alone, G g, to rows of three vectors.
+    #[inline(always)]
+    pub(super) fn for_few_tiles<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
+        let step = if halfway::<S>() { COLUMNS * LANES } else { LANES };
+        let apart = depths.len() * step;
+        assert!(out.len() >= small_tiles::filters::<S>(depths.len()), "winograd: too little room for filters");
+        for (n, depth) in depths.clone().enumerate() {
+            let out = &mut out[n * step..];
+            self.sixteen(
+                rows.clone(),
+                depth,
+                #[inline(always)]
+                // SAFETY: there are 16 filters, and `out` was measured.
+                |filters, row| unsafe {
+                    if !halfway::<S>() {
+                        return transform(isa, self.flipped, filters, row, out, apart);
+                    }
+                    for (i, row) in half(isa, self.flipped, filters, row).into_iter().enumerate() {
+                        for (j, value) in row.into_iter().enumerate() {
+                            isa.store(out.as_mut_ptr().add(i * apart + j * LANES), value);
+                        }
+                    }
+                },
+            );
+        }
+    }
+
+    /// Calls `transform` with 16 filters of one column of the matrix and how far they are apart:
+    /// those of up to 16 rows, and zeros behind them.
+    #[inline(always)]
+    fn sixteen(&self, rows: Range<usize>, depth: usize, mut transform: impl FnMut(&[T], usize)) {
+        let (row, column) = self.apart();
+        let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
+        if rows.len() < LANES {
+            transform(&whole(filters, row, rows.len()), TAPS);
         } else {
-            for vector in 0..vectors {
-                for step in 0..depths.len() {
-                    self.vector(isa, rows, depths, (vector, step), out);
-                }
-            }
-        }
-    }
-
-    /// The same for a vector of rows of one column.
-    #[inline(always)]
-    fn vector<S: Isa>(
-        &self,
-        isa: S,
-        rows: &Range<usize>,
-        depths: &Range<usize>,
-        (vector, step): (usize, usize),
-        out: &mut [f32],
-    ) {
-        let (row, column) = self.apart();
-        let vectors = rows.len().div_ceil(LANES);
-        let first = rows.start + vector * LANES;
-        let count = LANES.min(rows.end - first);
-        let (group, within) = (vector / wide::<S>(), vector % wide::<S>());
-        let wide = wide::<S>().min(vectors - group * wide::<S>());
-        let filters = &self.values[first * row + (depths.start + step) * column..][..(count - 1) * row + TAPS];
-        let at = group * self::wide::<S>() * LANES * room(depths.len()) + place(step, wide * LANES) + within * LANES;
-        let out = &mut out[at..][..(PLANES - 1) * STEPS * wide * LANES + LANES];
-        if count < LANES {
-            let whole = whole(filters, row, count);
-            // SAFETY: 16 filters and all planes lie inside the slices.
-            unsafe { self.turned_or_not(isa, &whole, TAPS, wide, out) };
-        } else {
-            // SAFETY: 16 filters and all planes lie inside the slices.
-            unsafe { self.turned_or_not(isa, filters, row, wide, out) };
-        }
-    }
-
-    /// Transforms 16 filters to planes of `wide` vectors.
-    ///
-    /// # Safety
-    /// There are 16 filters that are `row` apart and all planes.
-    #[inline(always)]
-    unsafe fn turned_or_not<S: Isa>(&self, isa: S, filters: &[T], row: usize, wide: usize, out: &mut [f32]) {
-        // SAFETY: 16 filters and all planes are there, says the caller.
-        unsafe {
-            match wide {
-                1 => transform(isa, self.flipped, filters, row, out, STEPS * LANES),
-                2 if self::wide::<S>() >= 2 => transform(isa, self.flipped, filters, row, out, STEPS * 2 * LANES),
-                3 if self::wide::<S>() >= 3 => transform(isa, self.flipped, filters, row, out, STEPS * 3 * LANES),
-                _ => unreachable!("there are no more vectors of rows"),
-            }
-        }
-    }
-
-    /// Transforms a block of up to 16 rows to planes, each of a vector for each column of the block.
-    #[inline(always)]
-    pub(super) fn planes<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let (row, column) = self.apart();
-        let apart = depths.len() * LANES;
-        assert!(rows.len() <= LANES && out.len() >= PLANES * apart, "winograd: too little room for filters");
-        for (step, depth) in depths.clone().enumerate() {
-            let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
-            let out = &mut out[step * LANES..];
-            // SAFETY: 16 filters are there, and `out` was measured.
-            unsafe {
-                if rows.len() < LANES {
-                    transform(isa, self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
-                } else {
-                    transform(isa, self.flipped, filters, row, out, apart);
-                }
-            }
-        }
-    }
-
-    /// Transforms the columns of a block of up to 16 rows: G g. For each row of that `out` gets,
-    /// for each column of the block, three vectors.
-    #[inline(always)]
-    pub(super) fn halves<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
-        let (row, column) = self.apart();
-        let apart = depths.len() * COLUMNS * LANES;
-        assert!(rows.len() <= LANES && out.len() >= INPUT_TILE * apart, "winograd: too little room for filters");
-        for (step, depth) in depths.clone().enumerate() {
-            let filters = &self.values[rows.start * row + depth * column..][..(rows.len() - 1) * row + TAPS];
-            let out = &mut out[step * COLUMNS * LANES..];
-            // SAFETY: 16 filters are there, and `out` was measured.
-            unsafe {
-                if rows.len() < LANES {
-                    half(isa, self.flipped, &whole(filters, row, rows.len()), TAPS, out, apart);
-                } else {
-                    half(isa, self.flipped, filters, row, out, apart);
-                }
-            }
+            transform(filters, row);
         }
     }
 }
@@ -207,6 +165,9 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// None.
+    pub(super) const NONE: Self = Self { first: std::ptr::null(), count: 0, length: 0, apart: 0 };
+
     /// All of their lines.
     pub(super) fn all(self) -> Prefetch {
         Prefetch::new(self.first, self.apart, self.length.div_ceil(LANES), self.count)
@@ -220,8 +181,7 @@ impl Pieces {
     }
 }
 
-/// Transforms 16 filters, rotated by 180 degrees or not, to planes that are `apart` values from one
-/// another.
+/// G g Gᵀ of 16 filters that are `row` apart, in planes that are `apart` values from one another.
 ///
 /// # Safety
 /// There are 16 filters and all planes.
@@ -236,8 +196,7 @@ unsafe fn transform<S: Isa, T: FilterValue>(
 ) {
     // SAFETY: 16 filters and all planes are there, says the caller.
     unsafe {
-        // G g, then its rows times Gᵀ.
-        for (i, row) in rows(isa, columns(isa, flip, filters, row)).into_iter().enumerate() {
+        for (i, row) in half(isa, flip, filters, row).into_iter().enumerate() {
             for (j, value) in apply_g(isa, row).into_iter().enumerate() {
                 isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * apart), value);
             }
@@ -245,42 +204,23 @@ unsafe fn transform<S: Isa, T: FilterValue>(
     }
 }
 
-/// G g of 16 filters, rotated by 180 degrees or not: rows of three vectors, `apart` values from one
-/// another.
-///
-/// # Safety
-/// There are 16 filters and all rows.
-#[inline(always)]
-unsafe fn half<S: Isa, T: FilterValue>(isa: S, flip: bool, filters: &[T], row: usize, out: &mut [f32], apart: usize) {
-    // SAFETY: 16 filters and all rows are there, says the caller.
-    unsafe {
-        for (i, row) in rows(isa, columns(isa, flip, filters, row)).into_iter().enumerate() {
-            for (j, value) in row.into_iter().enumerate() {
-                isa.store(out.as_mut_ptr().add(i * apart + j * LANES), value);
-            }
-        }
-    }
-}
-
-/// The columns of 16 filters that are `row` apart, rotated by 180 degrees or not.
+/// The rows of G g of 16 filters that are `row` apart, rotated by 180 degrees or not.
 ///
 /// # Safety
 /// There are 16 filters.
 #[inline(always)]
-unsafe fn columns<S: Isa, T: FilterValue>(isa: S, flip: bool, filters: &[T], row: usize) -> [[S::F32; 3]; COLUMNS] {
+unsafe fn half<S: Isa, T: FilterValue>(
+    isa: S,
+    flip: bool,
+    filters: &[T],
+    row: usize,
+) -> [[S::F32; COLUMNS]; INPUT_TILE] {
     // SAFETY: 16 filters of nine taps are there, says the caller.
-    unsafe {
+    let ([a, b, c, d], [e, f, g, h], [_, _, _, i]) = unsafe {
         let at = [0, 4, 8, 12].map(|filter| filters.as_ptr().add(filter * row));
-        let [a, b, c, d] = four(isa, at, row);
-        let [e, f, g, h] = four(isa, at.map(|at| at.add(4)), row);
-        let [_, _, _, i] = four(isa, at.map(|at| at.add(5)), row);
-        if flip { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] }
-    }
-}
-
-/// The rows of G g.
-#[inline(always)]
-fn rows<S: Isa>(isa: S, columns: [[S::F32; 3]; COLUMNS]) -> [[S::F32; COLUMNS]; INPUT_TILE] {
+        (four(isa, at, row), four(isa, at.map(|at| at.add(4)), row), four(isa, at.map(|at| at.add(5)), row))
+    };
+    let columns = if flip { [[i, f, c], [h, e, b], [g, d, a]] } else { [[a, d, g], [b, e, h], [c, f, i]] };
     let mut rows = [columns[0]; INPUT_TILE];
     for (j, column) in columns.into_iter().enumerate() {
         for (row, value) in rows.iter_mut().zip(apply_g(isa, column)) {
@@ -288,29 +228,6 @@ fn rows<S: Isa>(isa: S, columns: [[S::F32; 3]; COLUMNS]) -> [[S::F32; COLUMNS]; 
         }
     }
     rows
-}
-
-/// G g of one column.
-#[inline(always)]
-pub(super) fn apply_g<S: Isa>(isa: S, [a, b, c]: [S::F32; 3]) -> [S::F32; INPUT_TILE] {
-    let (p, p2, q, q2) = (isa.splat(A), isa.splat(A2), isa.splat(B), isa.splat(B2));
-    let (near, far) = (isa.fma(p2, c, a), isa.fma(q2, c, a));
-    [a, isa.fma(p, b, near), isa.fnma(p, b, near), isa.fma(q, b, far), isa.fnma(q, b, far), c]
-}
-
-/// Gᵀ s of one column.
-#[inline(always)]
-pub(super) fn apply_gt<S: Isa>(
-    isa: S,
-    &[zero, a, minus_a, b, minus_b, infinity]: &[S::F32; INPUT_TILE],
-) -> [S::F32; COLUMNS] {
-    let (a_even, b_even) = (isa.add(a, minus_a), isa.add(b, minus_b));
-    let (a_odd, b_odd) = (isa.sub(a, minus_a), isa.sub(b, minus_b));
-    [
-        isa.add(zero, isa.add(a_even, b_even)),
-        isa.fma(isa.splat(B), b_odd, isa.mul(isa.splat(A), a_odd)),
-        isa.fma(isa.splat(B2), b_even, isa.fma(isa.splat(A2), a_even, infinity)),
-    ]
 }
 
 /// Four taps of 16 filters that are `row` apart: those of every fourth filter lie at `at`.

@@ -1,6 +1,4 @@
-//! Pixels as F(4x4, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time. A row of Bᵀ has the
-//! coefficients of the polynomial that is 1 at one of the `points` and 0 at the others; the last
-//! row's is 0 at all of them.
+//! Pixels as F(4x4, 3x3) multiplies them: Bᵀ d B, 16 tiles at a time.
 //!
 //! In: images. Out: their 36 planes.
 //!
@@ -8,10 +6,10 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place};
-use crate::conv2d::winograd::interpolation_points::{A, A2, AT_A, AT_B, AT_ZERO, B, B2};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, OUTPUT_TILE, PLANES, Tiling};
+use crate::conv2d::winograd::transforms::{apply_bt, both_sides};
 use crate::cpu::buffer::Scratch;
-use crate::simd::isa::{Isa, LANES, first_lanes};
+use crate::simd::isa::{Isa, LANES, first_lanes, load_pieces, with_count};
 use std::ops::Range;
 
 /// Lines of a row of tiles: each row of pixels is split into every fourth.
@@ -56,13 +54,8 @@ impl Tiling {
                     // SAFETY: the places and all lines from each of them on lie inside `lines`, all
                     // planes inside `out`.
                     unsafe {
-                        match self.run {
-                            16 => transform::<S, 1>(isa, lines, &places, pitch, out, plane),
-                            8 => transform::<S, 2>(isa, lines, &places, pitch, out, plane),
-                            4 => transform::<S, 4>(isa, lines, &places, pitch, out, plane),
-                            2 => transform::<S, 8>(isa, lines, &places, pitch, out, plane),
-                            _ => transform::<S, 16>(isa, lines, &places, pitch, out, plane),
-                        }
+                        with_count!(self.run, LANES, RUN in [1 2 4 8 16] =>
+                            transform::<S, { LANES / RUN }>(isa, lines, &places, pitch, out, plane));
                     }
                 }
             }
@@ -140,63 +133,25 @@ unsafe fn transform<S: Isa, const P: usize>(
     out: &mut [f32],
     plane: usize,
 ) {
-    // SAFETY: all lines from the places on and all planes are there, says the caller.
-    unsafe {
-        // Bᵀ d, then its rows times B.
-        let mut rows = [[isa.zero(); INPUT_TILE]; INPUT_TILE];
-        for j in 0..INPUT_TILE {
-            let line = lines.as_ptr().add(j % OUTPUT_TILE * pitch + j / OUTPUT_TILE);
-            let mut column = [isa.zero(); INPUT_TILE];
-            for (i, value) in column.iter_mut().enumerate() {
-                *value = load::<S, P>(isa, line.add(i * OUTPUT_TILE * pitch), places);
+    // Line s of every fourth pixel has those of column s and, one further on, of column s + 4.
+    let line = |i: usize, j: usize| (i * OUTPUT_TILE + j % OUTPUT_TILE) * pitch + j / OUTPUT_TILE;
+    both_sides(
+        isa,
+        #[inline(always)]
+        |column| apply_bt(isa, column),
+        #[inline(always)]
+        |i, j| {
+            // SAFETY: all lines are there from the places on, says the caller.
+            unsafe {
+                let at = lines.as_ptr().add(line(i, j));
+                match P {
+                    LANES => isa.gather(at, places),
+                    _ => load_pieces::<S, P>(isa, |piece| at.add(places[piece * LANES / P] as usize)),
+                }
             }
-            for (row, value) in rows.iter_mut().zip(apply_bt(isa, &column)) {
-                row[j] = value;
-            }
-        }
-        for (i, row) in rows.iter().enumerate() {
-            for (j, value) in apply_bt(isa, row).into_iter().enumerate() {
-                isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * plane), value);
-            }
-        }
-    }
-}
-
-/// Bᵀ d of one column.
-#[inline(always)]
-pub(super) fn apply_bt<S: Isa>(isa: S, d: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
-    let ([a, minus_a], [b, minus_b]) = (apply_pair(isa, d, [A, B2], AT_A), apply_pair(isa, d, [B, A2], AT_B));
-    // (x² - a²) (x² - b²), over its value at 0, and x times that as it is.
-    let sum = f64::from(A2 + B2);
-    let even = isa.fnma(isa.splat((sum / AT_ZERO) as f32), d[2], d[0]);
-    let zero = isa.fma(isa.splat((1.0 / AT_ZERO) as f32), d[4], even);
-    let infinity = isa.fma(isa.splat(AT_ZERO as f32), d[1], isa.fnma(isa.splat(sum as f32), d[3], d[5]));
-    [zero, a, minus_a, b, minus_b, infinity]
-}
-
-/// The rows of ±p: x (x ± p) (x² - q²) over the denominator; what is even in p, and what is odd.
-#[inline(always)]
-fn apply_pair<S: Isa>(isa: S, d: &[S::F32; INPUT_TILE], [p, q2]: [f32; 2], denominator: f64) -> [S::F32; 2] {
-    let [one, p_factor, q2_factor, pq2_factor] = [1.0, p, q2, p * q2].map(|v: f32| (f64::from(v) / denominator) as f32);
-    let even = isa.fnma(isa.splat(q2_factor), d[2], isa.mul(isa.splat(one), d[4]));
-    let odd = isa.fnma(isa.splat(pq2_factor), d[1], isa.mul(isa.splat(p_factor), d[3]));
-    [isa.add(even, odd), isa.sub(even, odd)]
-}
-
-/// 16 values: P pieces that lie at the first, (16 / P)-th … of the places from `at` on.
-///
-/// # Safety
-/// These values may be read.
-#[inline(always)]
-unsafe fn load<S: Isa, const P: usize>(isa: S, at: *const f32, places: &[i32; LANES]) -> S::F32 {
-    // SAFETY: these values are there, says the caller.
-    unsafe {
-        match P {
-            1 => isa.load(at.add(places[0] as usize)),
-            2 => isa.load_halves([0, 8].map(|lane: usize| at.add(places[lane] as usize))),
-            4 => isa.load_quarters([0, 4, 8, 12].map(|lane: usize| at.add(places[lane] as usize))),
-            8 => isa.load_pairs([0, 2, 4, 6, 8, 10, 12, 14].map(|lane: usize| at.add(places[lane] as usize))),
-            _ => isa.gather(at, places),
-        }
-    }
+        },
+        #[inline(always)]
+        // SAFETY: all planes are there, says the caller.
+        |i, j, value| unsafe { isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * plane), value) },
+    );
 }

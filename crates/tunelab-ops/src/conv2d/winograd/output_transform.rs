@@ -1,11 +1,10 @@
-//! Sums as pixels: Aᵀ s A, where Aᵀ has the powers of the `points`, for 16 channels at a time and,
-//! to store rows of 16 pixels, four tiles.
+//! Sums as pixels: Aᵀ s A, for 16 channels at a time and, to store rows of 16 pixels, four tiles.
 //!
 //! In: sums of 36 planes. Out: pixels of the result, with a bias.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::conv2d::winograd::interpolation_points::{A, A2, A3, B, B2, B3};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, OUTPUT_TILE, PLANES, Tiling};
+use crate::conv2d::winograd::transforms::{apply_powers, both_sides};
 use crate::simd::isa::{Isa, LANES};
 use std::ops::Range;
 
@@ -38,10 +37,10 @@ impl Tiling {
         (channel, count, channels): (usize, usize, usize),
         y: *mut f32,
     ) {
-        let (first, tiles) = (tiles.start, tiles.len());
+        let (first, tiles, plane) = (tiles.start, tiles.len(), sums.plane);
         assert!(
             first + tiles <= self.tiles()
-                && sums.values.len() >= (PLANES - 1) * sums.plane + (tiles - 1) * sums.tile + LANES,
+                && sums.values.len() >= (PLANES - 1) * plane + (tiles - 1) * sums.tile + LANES,
             "winograd: too few sums"
         );
         assert!(
@@ -64,12 +63,16 @@ impl Tiling {
                 let bias = isa.load(bias.as_ptr());
                 let mut pixels = [[isa.zero(); LANES]; OUTPUT_TILE];
                 for tile in 0..tiles {
-                    let of_tile = transform_tile(isa, sums.values.as_ptr().add((some + tile) * sums.tile), sums.plane);
-                    for (pixels, values) in pixels.iter_mut().zip(of_tile) {
-                        for (pixel, value) in pixels[tile * OUTPUT_TILE..].iter_mut().zip(values) {
-                            *pixel = isa.add(value, bias);
-                        }
-                    }
+                    let sums = sums.values.as_ptr().add((some + tile) * sums.tile);
+                    both_sides(
+                        isa,
+                        #[inline(always)]
+                        |column| apply_powers::<S, OUTPUT_TILE>(isa, column),
+                        #[inline(always)]
+                        |i, j| isa.load(sums.add((INPUT_TILE * i + j) * plane)),
+                        #[inline(always)]
+                        |i, j, value| pixels[i][tile * OUTPUT_TILE + j] = isa.add(value, bias),
+                    );
                 }
                 for (i, pixels) in pixels.iter().enumerate() {
                     for (n, row) in isa.transpose(pixels).iter().enumerate().take(count) {
@@ -106,47 +109,4 @@ impl Tiling {
             }
         }
     }
-}
-
-/// Aᵀ s A of 16 channels in one tile.
-///
-/// # Safety
-/// There are 16 values in each plane.
-#[inline(always)]
-unsafe fn transform_tile<S: Isa>(isa: S, sums: *const f32, plane: usize) -> [[S::F32; OUTPUT_TILE]; OUTPUT_TILE] {
-    let mut rows = [[isa.zero(); INPUT_TILE]; OUTPUT_TILE];
-    for j in 0..INPUT_TILE {
-        let mut column = [isa.zero(); INPUT_TILE];
-        for (i, value) in column.iter_mut().enumerate() {
-            // SAFETY: 16 values in each plane are there, says the caller.
-            *value = unsafe { isa.load(sums.add((INPUT_TILE * i + j) * plane)) };
-        }
-        for (row, value) in rows.iter_mut().zip(apply_at(isa, &column)) {
-            row[j] = value;
-        }
-    }
-    let [a, b, c, d] = &rows;
-    [apply_at(isa, a), apply_at(isa, b), apply_at(isa, c), apply_at(isa, d)]
-}
-
-/// Aᵀ s of one column.
-#[inline(always)]
-fn apply_at<S: Isa>(isa: S, &[zero, a, minus_a, b, minus_b, infinity]: &[S::F32; INPUT_TILE]) -> [S::F32; OUTPUT_TILE] {
-    let ([a_even, b_even], [a_odd, b_odd]) =
-        ([isa.add(a, minus_a), isa.add(b, minus_b)], [isa.sub(a, minus_a), isa.sub(b, minus_b)]);
-    [
-        isa.add(zero, isa.add(a_even, b_even)),
-        isa.fma(isa.splat(B), b_odd, isa.mul(isa.splat(A), a_odd)),
-        isa.fma(isa.splat(B2), b_even, isa.mul(isa.splat(A2), a_even)),
-        isa.fma(isa.splat(B3), b_odd, isa.fma(isa.splat(A3), a_odd, infinity)),
-    ]
-}
-
-/// A y of the four results of one column, which stand between the pixels of their tile's border.
-#[inline(always)]
-pub(super) fn apply_a<S: Isa>(isa: S, &[_, a, b, c, d, _]: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
-    let (a_even, b_even) = (isa.fma(isa.splat(A2), c, a), isa.fma(isa.splat(B2), c, a));
-    let a_odd = isa.fma(isa.splat(A3), d, isa.mul(isa.splat(A), b));
-    let b_odd = isa.fma(isa.splat(B3), d, isa.mul(isa.splat(B), b));
-    [a, isa.add(a_even, a_odd), isa.sub(a_even, a_odd), isa.add(b_even, b_odd), isa.sub(b_even, b_odd), d]
 }

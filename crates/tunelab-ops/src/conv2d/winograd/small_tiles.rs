@@ -11,11 +11,11 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room};
-use crate::conv2d::winograd::filter_transform::{COLUMNS, apply_g};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
+use crate::conv2d::winograd::transforms::{COLUMNS, apply_g};
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;
-use crate::simd::isa::{Isa, LANES, few_registers};
+use crate::simd::isa::{Isa, LANES, few_registers, with_count};
 use std::ops::Range;
 
 /// Whether filters are transformed halfway: where registers hold the sums of six planes.
@@ -75,7 +75,7 @@ pub(super) fn packed(pixels: &[f32], depth: usize, group: &Range<usize>, out: &m
 /// What a block of channels contributes to 16 rows' sums: for each plane those of `tiles` tiles, 16
 /// values each.
 pub(super) struct Block<'a> {
-    /// The filters, [`halves`](super::Filters::halves) or [`planes`](super::Filters::planes).
+    /// The filters, [`for_few_tiles`](super::Filters::for_few_tiles).
     pub filters: &'a [f32],
     /// The pixels, [`packed`].
     pub pixels: &'a [f32],
@@ -111,14 +111,7 @@ impl Block<'_> {
                 };
                 // SAFETY: all was measured.
                 unsafe {
-                    match tiles {
-                        1 => plane.sum::<S, 1>(isa),
-                        2 => plane.sum::<S, 2>(isa),
-                        3 => plane.sum::<S, 3>(isa),
-                        4 => plane.sum::<S, 4>(isa),
-                        5 => plane.sum::<S, 5>(isa),
-                        _ => plane.sum::<S, 6>(isa),
-                    }
+                    with_count!(tiles, group_tiles::<S>(), T in [1 2 3 4 5 6] => plane.sum::<S, T>(isa));
                 }
             }
             return;

@@ -8,15 +8,12 @@
 //! computed for 16 channels at a time, all planes of which are transformed back while they are in the cache.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::conv2d::winograd::PLANE_GAP;
-use crate::conv2d::winograd::batched_gemm::{Block, PREFETCHES, STEPS, groups, place, room, wide};
-use crate::conv2d::winograd::filter_transform::{COLUMNS, TAPS, apply_gt};
-use crate::conv2d::winograd::input_transform::apply_bt;
-use crate::conv2d::winograd::output_transform::apply_a;
+use crate::conv2d::winograd::batched_gemm::{Products, STEPS, place, plane, room, wide};
+use crate::conv2d::winograd::filter_transform::{Pieces, TAPS};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, Images, OUTPUT_TILE, PLANES, Tiling};
+use crate::conv2d::winograd::transforms::{COLUMNS, apply_a, apply_bt, apply_powers, both_sides};
 use crate::cpu::buffer::Scratch;
 use crate::cpu::disjoint_output::DisjointOutput;
-use crate::cpu::prefetch::Prefetch;
 use crate::gemm::transpose::{store_transposed, transpose_into};
 use crate::simd::isa::{Isa, LANES};
 use rayon::prelude::*;
@@ -75,7 +72,7 @@ fn vectors<S: Isa>() -> usize {
     wide::<S>().min(VECTORS)
 }
 
-/// Transforms rows of tiles in 16 channels, from the first on, or as many as there are: the planes of a tile
+/// Transforms both sides of the tiles of some rows in 16 channels, from the first on, or as many as there are: the planes of a tile
 /// are at its `place`, of `width` values each.
 #[inline(always)]
 fn transform<S: Isa, const GRADIENT: bool>(
@@ -110,32 +107,21 @@ fn transform<S: Isa, const GRADIENT: bool>(
         for column in 0..tiling.across {
             let lines = lines[column * OUTPUT_TILE * LANES..].as_ptr();
             let out = &mut out[place(n * tiling.across + column, width)..][..(PLANES - 1) * STEPS * width + LANES];
-            // SAFETY: the line has six columns of 16 values from here on, and all planes were measured.
-            unsafe {
-                let mut rows = [[isa.zero(); INPUT_TILE]; INPUT_TILE];
-                for j in 0..INPUT_TILE {
-                    let mut column = [isa.zero(); INPUT_TILE];
-                    for (i, value) in column.iter_mut().enumerate() {
-                        *value = isa.load(lines.add(i * pitch + j * LANES));
-                    }
-                    for (row, value) in rows.iter_mut().zip(apply::<S, GRADIENT>(isa, &column)) {
-                        row[j] = value;
-                    }
-                }
-                for (i, row) in rows.iter().enumerate() {
-                    for (j, value) in apply::<S, GRADIENT>(isa, row).into_iter().enumerate() {
-                        isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * STEPS * width), value);
-                    }
-                }
-            }
+            both_sides(
+                isa,
+                #[inline(always)]
+                |column| if GRADIENT { apply_a(isa, column) } else { apply_bt(isa, column) },
+                #[inline(always)]
+                // SAFETY: the line has six columns of 16 values from here on.
+                |i, j| unsafe { isa.load(lines.add(i * pitch + j * LANES)) },
+                #[inline(always)]
+                // SAFETY: all planes were measured.
+                |i, j, value| unsafe {
+                    isa.store(out.as_mut_ptr().add((INPUT_TILE * i + j) * STEPS * width), value);
+                },
+            );
         }
     }
-}
-
-/// A of a column of gradients, or Bᵀ of one of pixels.
-#[inline(always)]
-fn apply<S: Isa, const GRADIENT: bool>(isa: S, column: &[S::F32; INPUT_TILE]) -> [S::F32; INPUT_TILE] {
-    if GRADIENT { apply_a(isa, column) } else { apply_bt(isa, column) }
 }
 
 /// The contribution of some tiles.
@@ -156,14 +142,23 @@ impl<S: Isa> Job<'_, S> {
     /// The filters that lead to some channels of the result, from `output` on.
     fn task(&self, output: usize, gradients: &[f32]) {
         let (mut sums, mut taps) = (Scratch::new(), Scratch::new());
-        let sums = sums.first(PLANES * (LANES * vectors::<S>() * LANES + PLANE_GAP));
+        let sums = sums.first(PLANES * plane(LANES * vectors::<S>(), LANES));
         let taps = taps.first(TAPS * LANES * LANES);
         for (input, pixels) in (0..self.inputs).step_by(LANES).zip(self.pixels.chunks_exact(self.vector)) {
             let count = LANES.min(self.inputs - input);
             for (i, gradients) in gradients.chunks(vectors::<S>() * self.vector).enumerate() {
                 let width = gradients.len() / self.vector * LANES;
-                let plane = LANES * width + PLANE_GAP;
-                self.sum(gradients, width, pixels, count, sums);
+                let products = Products {
+                    filters: gradients,
+                    width,
+                    pixels,
+                    vector: self.vector,
+                    tiles: count,
+                    steps: self.tiles,
+                    first: true,
+                };
+                products.add_to(self.isa, sums, Pieces::NONE);
+                let plane = plane(width, count);
                 for at in (0..width).step_by(LANES) {
                     self.isa.run(
                         #[inline(always)]
@@ -183,33 +178,6 @@ impl<S: Isa> Job<'_, S> {
             }
         }
     }
-
-    /// The sums over all tiles, of `width` results for each of `count` channels, plane by plane.
-    fn sum(&self, gradients: &[f32], width: usize, pixels: &[f32], count: usize, sums: &mut [f32]) {
-        let groups: Vec<_> = groups::<S>(count).collect();
-        for number in 0..PLANES {
-            let pixels = &pixels[number * STEPS * LANES..];
-            let next = pixels.as_ptr().wrapping_add(STEPS * LANES);
-            for group in &groups {
-                let mut prefetch = [Prefetch::NONE; PREFETCHES];
-                if group.start == 0 {
-                    prefetch[0] = Prefetch::new(next, room(STEPS) * LANES, STEPS.min(self.tiles), 1);
-                }
-                let block = Block {
-                    filters: &gradients[number * STEPS * width..],
-                    wide: width / LANES,
-                    pixels: &pixels[group.start..],
-                    tiles: group.len(),
-                    steps: self.tiles,
-                    sums: &mut sums[number * (LANES * width + PLANE_GAP) + group.start * width..],
-                    tile: width,
-                    first: true,
-                    prefetch: &prefetch,
-                };
-                block.sum(self.isa);
-            }
-        }
-    }
 }
 
 /// Gᵀ s G of 16 results for each of `count` channels, whose sums are `channel` values apart.
@@ -222,24 +190,17 @@ fn transform_back<S: Isa>(isa: S, sums: &[f32], (channel, plane): (usize, usize)
         "winograd: too few sums"
     );
     for n in 0..count {
-        // SAFETY: the sums of all planes and the taps of `count` channels are there.
-        unsafe {
-            let (sums, taps) = (sums.as_ptr().add(n * channel), taps.as_mut_ptr().add(n * TAPS * LANES));
-            let mut rows = [[isa.zero(); INPUT_TILE]; COLUMNS];
-            for j in 0..INPUT_TILE {
-                let mut column = [isa.zero(); INPUT_TILE];
-                for (i, value) in column.iter_mut().enumerate() {
-                    *value = isa.load(sums.add((INPUT_TILE * i + j) * plane));
-                }
-                for (row, value) in rows.iter_mut().zip(apply_gt(isa, &column)) {
-                    row[j] = value;
-                }
-            }
-            for (i, row) in rows.iter().enumerate() {
-                for (j, value) in apply_gt(isa, row).into_iter().enumerate() {
-                    isa.store(taps.add((COLUMNS * i + j) * LANES), value);
-                }
-            }
-        }
+        let (sums, taps) = (sums[n * channel..].as_ptr(), taps[n * TAPS * LANES..].as_mut_ptr());
+        both_sides(
+            isa,
+            #[inline(always)]
+            |column| apply_powers::<S, COLUMNS>(isa, column),
+            #[inline(always)]
+            // SAFETY: the sums of all planes of `count` channels are there.
+            |i, j| unsafe { isa.load(sums.add((INPUT_TILE * i + j) * plane)) },
+            #[inline(always)]
+            // SAFETY: there is room for the taps of `count` channels.
+            |i, j, value| unsafe { isa.store(taps.add((COLUMNS * i + j) * LANES), value) },
+        );
     }
 }
