@@ -117,11 +117,10 @@ impl ConvShape {
 pub(crate) fn forward(g: &ConvShape, x: &[f32], w: Values, b: Option<&[f32]>) -> Vec<f32> {
     let (n, vectors) = (g.batch * g.o * g.pixels_out(), Vectors::detect());
     match algorithm(g, g.c, g.o, w) {
-        ConvAlgorithm::Direct(of, w) => {
-            let mut y = vec![0.0; n];
-            with_isa!(vectors, isa => direct_3x3::conv(isa, of, x, w, Direction::Forward, b, &mut y));
-            y
-        }
+        // SAFETY: each pixel of the result is written.
+        ConvAlgorithm::Direct(of, w) => unsafe {
+            fill_uninit(n, |y| with_isa!(vectors, isa => direct_3x3::conv(isa, of, x, w, Direction::Forward, b, y)))
+        },
         ConvAlgorithm::Winograd(of) => winograd_conv(vectors, of, x, (w, g.c, false), b),
         // SAFETY: the result is a product.
         ConvAlgorithm::ImplicitGemm => unsafe {
@@ -140,11 +139,11 @@ pub(crate) fn backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor
     }
     let (n, vectors, dy) = (g.batch * g.c * g.pixels_in(), Vectors::detect(), host::values(dy)?);
     let dx = match algorithm(g, g.o, g.c, w) {
-        ConvAlgorithm::Direct(of, w) => {
-            let mut dx = vec![0.0; n];
-            with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, w, Direction::Backward, None, &mut dx));
-            dx
-        }
+        // SAFETY: each pixel of the result is written.
+        ConvAlgorithm::Direct(of, w) => unsafe {
+            let conv = |dx: &mut [_]| with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, w, Direction::Backward, None, dx));
+            fill_uninit(n, conv)
+        },
         ConvAlgorithm::Winograd(of) => winograd_conv(vectors, of, &dy, (w, g.c, true), None),
         // SAFETY: the result is a product.
         ConvAlgorithm::ImplicitGemm => unsafe {
@@ -409,13 +408,12 @@ mod tests {
             let dy = values(batch * o * h * w, 4);
             let of = |channels| g.direct_images(channels).filter(direct_3x3::Images::supported).unwrap();
             let [want_y, want_dx, want_dw] = by_definition(&g, [&x, &weight, &b, &dy]);
-            let [mut y, mut dx, mut dw] = [&dy, &x, &weight].map(|like| vec![0.0; like.len()]);
+            let [mut y, mut dx, mut dw] = [&dy, &x, &weight].map(|like| vec![f32::NAN; like.len()]);
             direct_3x3::conv(isa, of(c), &x, &weight, Direction::Forward, Some(&b), &mut y);
             close(&y, &want_y, &format!("y of {what}"));
             direct_3x3::conv(isa, of(o), &dy, &weight, Direction::Backward, None, &mut dx);
             close(&dx, &want_dx, &format!("dx of {what}"));
             if of(c).supports_weight_gradient(o) {
-                dw.fill(f32::NAN);
                 direct_3x3::weight_gradient(isa, of(c), &x, &dy, &mut dw);
                 close(&dw, &want_dw, &format!("dW of {what}"));
             }

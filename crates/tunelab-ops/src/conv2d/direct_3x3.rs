@@ -118,16 +118,16 @@ impl Images {
 
 /// y [S, outputs, h, w] = x [S, C, h, w] * weight + bias; `weight` is [outputs, C, 3, 3], or [C,
 /// outputs, 3, 3] if it is used backward.
-pub(super) fn conv<S: Isa>(
+pub(super) fn conv<'y, S: Isa>(
     isa: S,
     of: Images,
     x: &[f32],
     weight: &[f32],
     direction: Direction,
     bias: Option<&[f32]>,
-    y: &mut [f32],
+    y: impl Into<DisjointOutput<'y>>,
 ) {
-    let (c, n) = (of.channels, of.pixels());
+    let (c, n, y) = (of.channels, of.pixels(), y.into());
     let outputs = weight.len() / (c * TAPS);
     assert!(of.supported() && y.len() == of.samples * outputs * n, "direct_3x3: y has another size");
     assert!(bias.is_none_or(|b| b.len() == outputs), "direct_3x3: the bias has another size");
@@ -137,7 +137,6 @@ pub(super) fn conv<S: Isa>(
     let rows = outputs.div_ceil(outputs.div_ceil(tile_size::<S>().0));
     let blocks = outputs.div_ceil(rows);
     let together = of.samples.div_ceil(TASKS.div_ceil(blocks));
-    let y = DisjointOutput::from(y);
     (0..of.samples.div_ceil(together) * blocks).into_par_iter().for_each(|task| {
         let (sample, first) = (task / blocks * together, task % blocks * rows);
         let m = rows.min(outputs - first);
