@@ -85,8 +85,8 @@ impl Products<'_> {
                 let wide = (width - row).min(most) / LANES;
                 for (vector, group) in &groups {
                     let mut prefetch = [Prefetch::NONE; PREFETCHES];
-                    for (prefetch, coming) in prefetch.iter_mut().skip(1).zip((&mut coming).take(share)) {
-                        *prefetch = coming;
+                    for prefetch in &mut prefetch[1..=share] {
+                        *prefetch = coming.next().unwrap_or(Prefetch::NONE);
                     }
                     if group.start == 0 {
                         // The pixels that are needed next come from the third cache.
