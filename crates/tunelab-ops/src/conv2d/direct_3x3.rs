@@ -146,23 +146,21 @@ pub(super) fn conv<'y, S: Isa>(
         for sample in sample..of.samples.min(sample + together) {
             let x = &padded[sample * c * of.plane()..][..c * of.plane()];
             let y = y.at((sample * outputs + first) * n, m * n);
-            isa.run(
-                #[inline(always)]
-                || {
-                    for pixel in (0..n).step_by(tile_size::<S>().1 * LANES) {
-                        let vectors = tile_size::<S>().1.min((n - pixel) / LANES);
-                        // SAFETY: `supported` found that n is a multiple of 16; x holds h + 2 padded
-                        // rows of C channels, y m planes of n pixels that no other task has, and the
-                        // weights are those of C channels.
-                        unsafe {
-                            with_count!(vectors, tile_size::<S>().1, N in [1 2] =>
-                                with_count!(LANES / of.width.min(LANES), 4, P in [1 2 4] =>
-                                    with_count!(m, tile_size::<S>().0, M in [1 2 3 4 5 6 7 8 9 10 11 12 13 14] =>
-                                        tile::<S, M, N, P>(isa, of, weights, x, pixel, &bias, y))));
-                        }
-                    }
-                },
-            );
+            for pixel in (0..n).step_by(tile_size::<S>().1 * LANES) {
+                let vectors = tile_size::<S>().1.min((n - pixel) / LANES);
+                isa.run(
+                    #[inline(always)]
+                    // SAFETY: `supported` found that n is a multiple of 16; x holds h + 2 padded rows
+                    // of C channels, y m planes of n pixels that no other task has, and the weights are
+                    // those of C channels.
+                    || unsafe {
+                        with_count!(vectors, tile_size::<S>().1, N in [1 2] =>
+                            with_count!(LANES / of.width.min(LANES), 4, P in [1 2 4] =>
+                                with_count!(m, tile_size::<S>().0, M in [1 2 3 4 5 6 7 8 9 10 11 12 13 14] =>
+                                    tile::<S, M, N, P>(isa, of, weights, x, pixel, &bias, y))));
+                    },
+                );
+            }
         }
     });
 }
