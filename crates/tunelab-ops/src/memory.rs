@@ -29,9 +29,7 @@ const KEPT: usize = 1 << 16;
 const LARGE: usize = 1 << 20;
 
 /// Kept bytes by which the program may be larger than all of its blocks were at their most: of large ones, and of the others.
-/// When backward of full fine-tuning ends, the activations' blocks wait beside all gradients: 256 MiB hold Stable Diffusion
-/// 1.5's at 256 x 256, which would be mapped and zeroed anew at each step.
-const SLACK: usize = 256 << 20;
+const SLACK: usize = 128 << 20;
 const SMALL_SLACK: usize = 16 << 20;
 
 /// Kept blocks of a list at most.
