@@ -64,7 +64,7 @@ pub struct Measured {
     pub gflops: f64,
     /// The same of `peak_of`.
     pub peak_gflops: f64,
-    /// What is the peak: sums in the registers of all cores or, where the kernels use none, a matrix product.
+    /// What is the peak: sums in the registers of all cores or, on a GPU, a matrix product.
     pub peak_of: &'static str,
     /// The share of that.
     pub share_of_peak: f64,

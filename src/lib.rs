@@ -91,7 +91,7 @@
 //!    operation that the tape would not see is an error.
 //! 8. **Bans are mechanical.** `clippy.toml` forbids candle's operations without a (correct) backward and `std::fs`;
 //!    code without the compiler's checks is forbidden here and in [`tunelab_core`] and is in [`tunelab_ops`] alone, where vector
-//!    instructions, the matrix product, large blocks of memory and a GPU's kernels and libraries are called, and loops of values
+//!    instructions, large blocks of memory and a GPU's kernels and libraries are called, and loops of values
 //!    run without checks.
 //!
 //! # Where to add what

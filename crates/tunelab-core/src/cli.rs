@@ -192,8 +192,8 @@ Examples:
 
 The networks have the shapes of Stable Diffusion 1.5 (--family sd2, sdxl: 2.1, XL) and random weights. One step before those that are timed is not counted.
 GFLOP are those of the matrix products, convolutions and attention that a step needs. The peak that they are compared with is that of
-sums in the registers of all cores: in f32, or for --dtype bf16 in bf16 where the processor multiplies that. Without vector kernels, and
-on a GPU, it is the fastest of some matrix products. --json says which (peak_of).";
+sums in the registers of all cores: in f32, or for --dtype bf16 in bf16 where the processor multiplies that. On a GPU it is the fastest
+of some matrix products. --json says which (peak_of).";
 
 /// A declarative lab for fine-tuning Stable Diffusion: one TOML file is one experiment.
 #[derive(Debug, Parser)]

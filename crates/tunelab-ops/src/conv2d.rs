@@ -7,7 +7,8 @@
 //! algorithm (`winograd`), 3x3 filters straight from the image for few channels
 //! (`direct_3x3`), and products of the weight and panels of patches (`implicit_gemm`).
 //! Backward computes each gradient only where it is wanted; x is kept for the weight's alone. That of
-//! x with a stride is that without, of a dy between whose pixels zeros stand.
+//! x with a stride is that without, of a dilated dy; of kernels that are neither 1x1 nor 3x3 it is
+//! candle's.
 #![expect(unsafe_code, reason = "results are not cleared before all of them is written")]
 
 mod direct_3x3;
@@ -26,7 +27,7 @@ use crate::shapes::{ConvPlus, ConvShape, Padding};
 use crate::simd::isa::{Isa, few_registers};
 use crate::simd::{Vectors, vectorize, with_isa};
 use crate::tape::{composed, node, operand, tracked};
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 use direct_3x3::Direction;
 use rayon::prelude::*;
 use winograd::{FilterValue, Filters};
@@ -135,15 +136,16 @@ pub(crate) fn backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor
         return candle_backward_x(g, w, dy);
     }
     if g.stride > 1 {
-        return backward_x(&g.without_stride(), w, &between_zeros(g, dy)?);
+        return backward_x(&g.without_stride(), w, &dilated(g, dy)?);
     }
     let (n, vectors, dy) = (g.batch * g.c * g.pixels_in(), Vectors::detect(), host::values(dy)?);
     let dx = match algorithm(g, g.o, g.c, w) {
-        // SAFETY: each pixel of the result is written.
-        ConvAlgorithm::Direct(of, w) => unsafe {
-            let conv = |dx: &mut [_]| with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, w, Direction::Backward, None, dx));
-            fill_uninit(n, conv)
-        },
+        ConvAlgorithm::Direct(of, w) => {
+            let back = Direction::Backward;
+            let conv = |dx: &mut [_]| with_isa!(vectors, isa => direct_3x3::conv(isa, of, &dy, w, back, None, dx));
+            // SAFETY: each pixel of the result is written.
+            unsafe { fill_uninit(n, conv) }
+        }
         ConvAlgorithm::Winograd(of) => winograd_conv(vectors, of, &dy, (w, g.c, true), None),
         // SAFETY: the result is a product.
         ConvAlgorithm::ImplicitGemm => unsafe {
@@ -153,8 +155,8 @@ pub(crate) fn backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor
     host::tensor(dx, (g.batch, g.c, g.h, g.w))
 }
 
-/// dy where a convolution without the stride has these results, and zeros where it has others.
-fn between_zeros(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
+/// dy dilated by the stride: zeros where a convolution without it has results between these.
+fn dilated(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
     let (whole, dy) = (g.without_stride(), host::values(dy)?);
     let mut y = vec![0.0; g.batch * g.o * whole.pixels_out()];
     y.par_chunks_mut(whole.pixels_out()).zip(dy.par_chunks(g.pixels_out())).for_each(|(y, dy)| {
@@ -165,21 +167,19 @@ fn between_zeros(g: &ConvShape, dy: &Tensor) -> Result<Tensor> {
     host::tensor(y, whole.result())
 }
 
-/// dx of a kernel that none of the bodies turns, which no network here has, by candle's gradient.
+/// dx of a kernel that none of the bodies rotates, which no network here has, by candle.
 fn candle_backward_x(g: &ConvShape, w: Values, dy: &Tensor) -> Result<Tensor> {
     let dims = (g.o, g.c, g.kh, g.kw);
     let weight = match w {
         Values::F32(w) => Tensor::from_slice(w, dims, dy.device())?,
         Values::Bf16(w) => Tensor::from_slice(w, dims, dy.device())?.to_dtype(DType::F32)?,
     };
-    let x = Var::zeros((g.batch, g.c, g.h, g.w), DType::F32, dy.device())?;
-    let after =
-        |out: usize, kernel: usize, pixels: usize| ((out - 1) * g.stride + kernel).saturating_sub(pixels + g.pad);
-    let after = after(g.ho, g.kh, g.h).max(after(g.wo, g.kw, g.w));
-    let y = portable(x.as_tensor(), &weight, None, g.stride, Padding { before: g.pad, after })?;
-    let y = y.narrow(2, 0, g.ho)?.narrow(3, 0, g.wo)?;
-    let mut gradients = (y * dy)?.sum_all()?.backward()?;
-    gradients.remove(&x).ok_or_else(|| candle_core::Error::Msg("conv2d: no gradient".into()).bt())
+    let mut dx = dy.conv_transpose2d(&weight, 0, 0, g.stride, 1)?;
+    for (axis, n) in [(2, g.h), (3, g.w)] {
+        let missing = (g.pad + n).saturating_sub(dx.dim(axis)?);
+        dx = dx.pad_with_zeros(axis, 0, missing)?.narrow(axis, g.pad, n)?;
+    }
+    dx.contiguous()
 }
 
 /// Images of all channels that the filters of a weight of so many `inputs` lead to.
@@ -366,16 +366,18 @@ mod tests {
         }
     }
 
-    /// The gradient of x in whichever way it is computed: strides and kernels that are turned and that are not.
+    /// The gradient of x in whichever way it is computed: strides, and kernels that are rotated and that are candle's.
     #[test]
     fn gradients_of_x_equal_the_definition() {
         let more = [
+            (2, 40, (16, 12), 136, 3, 2, Padding::same(1)),
             (2, 40, (16, 12), 36, 3, 2, Padding::same(1)),
             (1, 33, (13, 15), 40, 3, 2, Padding::same(1)),
             (1, 5, (11, 8), 6, 3, 3, Padding { before: 0, after: 1 }),
             (2, 6, (7, 9), 5, 1, 2, Padding::same(0)),
             (1, 3, (9, 10), 7, 2, 2, Padding::same(0)),
             (1, 4, (9, 10), 3, 1, 2, Padding::same(1)),
+            (0, 1, (9, 8), 2, 5, 1, Padding::same(2)),
             (1, 3, (12, 11), 2, 5, 3, Padding { before: 1, after: 2 }),
         ];
         for (batch, c, (h, w), o, kernel, stride, padding) in CASES.into_iter().chain(more) {

@@ -62,8 +62,8 @@ pub(crate) fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
 
 pub(crate) fn forward(x: &[f32], x_shape: &Shape, w: Values, b: Option<&[f32]>) -> Result<(Vec<f32>, Shape)> {
     let inner = x_shape.dim(D::Minus1)?;
-    let (m, n) = (x.len() / inner, w.len() / inner);
-    if n * inner != w.len() {
+    let (m, n) = (x.len() / inner.max(1), w.len() / inner.max(1));
+    if n == 0 || n * inner != w.len() {
         candle_core::bail!("linear: x {x_shape:?} does not fit a weight of {} values", w.len());
     }
     Ok((forward_rows((m, n, inner), x, w, b), with_last(x_shape.dims(), n).into()))

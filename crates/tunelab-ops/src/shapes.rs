@@ -55,14 +55,14 @@ impl ConvShape {
         padding: Padding,
     ) -> Result<Self> {
         let (full_h, full_w) = (h + padding.before + padding.after, w + padding.before + padding.after);
-        if wc != c || full_h < kh || full_w < kw {
+        if wc != c || full_h < kh || full_w < kw || [c, h, w, o, kh, kw, stride].contains(&0) {
             bail!("conv2d: a weight [{o}, {wc}, {kh}, {kw}] does not fit an input [{batch}, {c}, {h}, {w}]");
         }
         let (ho, wo) = ((full_h - kh) / stride + 1, (full_w - kw) / stride + 1);
         Ok(Self { batch, c, h, w, o, kh, kw, stride, pad: padding.before, ho, wo })
     }
 
-    /// The same with results between these, as many as there are pixels or, where these reach further, more.
+    /// The same without a stride: as many results as there are pixels or, where these reach further, more.
     pub(crate) fn without_stride(self) -> Self {
         let reach = |n: usize, pixels: usize| pixels.max((n - 1) * self.stride + 1);
         Self { stride: 1, ho: reach(self.ho, self.h), wo: reach(self.wo, self.w), ..self }
@@ -96,7 +96,7 @@ impl ConvShape {
         self.h * self.w
     }
 
-    /// Whether the columns are the image itself.
+    /// Whether each result is of one pixel, at its place.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kh == 1 && self.kw == 1 && self.stride == 1 && self.pad == 0 && self.pixels_in() == self.pixels_out()
     }

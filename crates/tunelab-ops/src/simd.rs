@@ -176,7 +176,7 @@ impl Vectors {
         #[cfg(target_arch = "aarch64")]
         let there = [(current() >= Simd::Neon).then_some(Self::Neon(Neon(())))];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let there = [];
+        let there: [Option<Self>; 0] = [];
         there.into_iter().flatten()
     }
 }

@@ -188,9 +188,9 @@ fn conv2d_of_few_pixels() {
     }
 }
 
-/// 64 channels of 97x101 pixels need 5.6 million column values: two blocks.
+/// Many pixels whose rows are no whole vectors, for two results.
 #[test]
-fn conv2d_in_several_blocks() {
+fn conv2d_of_large_odd_images() {
     for (stride, padding) in [(1, Padding::same(1)), (2, Padding { before: 0, after: 1 })] {
         let side = 97 * stride;
         agree("blocks", &[Trained(&[1, 64, side, 101 * stride]), Trained(&[2, 64, 3, 3]), Trained(&[2])], |t| {
@@ -225,7 +225,7 @@ fn attention() {
     }
 }
 
-/// A block holds 2¹⁸ scores: here several blocks, the last one smaller.
+/// Several blocks of queries and of keys, the last ones smaller.
 #[test]
 fn attention_in_several_blocks() {
     for (n, m, mask) in [(611, 1009, AttentionMask::None), (701, 701, AttentionMask::Causal)] {
@@ -461,6 +461,10 @@ fn many_threads_change_nothing() {
                 found.push(of(&[1, 160, side, side], &|x| weight.conv2d(x, None, 1, same)));
             }
         }
+        // A stride, and few results straight from the image.
+        found.push(of(&[1, 160, 20, 20], &|x| weights[3].conv2d(x, None, 2, same)));
+        let few = randn(&[12, 160, 3, 3], 6);
+        found.push(of(&[2, 160, 16, 16], &|x| ops::conv2d(x, &few, None, 1, same)));
         for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
             found.push(of(&[1, 300, 120], &|x| ops::attention_with(x, x, x, 3, AttentionMask::None, precision)));
         }

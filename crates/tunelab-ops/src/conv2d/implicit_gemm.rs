@@ -19,10 +19,10 @@ use crate::shapes::ConvShape;
 use crate::simd::isa::Isa;
 use std::mem::MaybeUninit;
 
-/// Taps of the kernels that can be turned.
+/// Rows and columns of the kernels that can be rotated.
 const FLIPPED: (usize, usize) = (3, 3);
 
-/// Whether dx can be computed here: by a kernel that can be turned, on every pixel.
+/// Whether dx can be computed here: by a kernel that can be rotated, on every pixel.
 pub(super) fn supports_backward_x(g: &ConvShape) -> bool {
     g.is_pointwise() || ((g.kh, g.kw) == FLIPPED && g.stride == 1 && g.pad < g.kh)
 }
@@ -61,7 +61,7 @@ pub(super) fn forward<'y, S: Isa>(
     matmul(isa, y, (g.o, g.patch()), columns, weight, &patches, bias);
 }
 
-/// dx = the turned kernels · patches of dy
+/// dx = the rotated kernels · patches of dy
 pub(super) fn backward_x<'y, S: Isa>(isa: S, g: &ConvShape, w: Values, dy: &[f32], dx: impl Into<DisjointOutput<'y>>) {
     let dx = dx.into();
     let columns = Columns { segments: g.batch, width: g.pixels_in() };

@@ -33,6 +33,7 @@ impl Prefetch {
     }
 
     /// A single run of `lines` lines.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn one(at: *const f32, lines: usize) -> Self {
         Self::new(at, 0, lines, 1)
     }

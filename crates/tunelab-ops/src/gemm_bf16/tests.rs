@@ -60,6 +60,8 @@ fn blocks_equal_plain_loops() {
             let prefetch = Prefetch::one(right.as_ptr().cast(), fetched);
             let mut sums = Accumulators([[f32::NAN; BLOCK]; BLOCK]);
             block(&on, (a, b), (rows, tiles), (&over, prefetch), (&mut sums, false));
+            let mut twice = sums.clone();
+            block(&on, (a, b), (rows, tiles), (&over, prefetch), (&mut twice, true));
             let value = |pair: u32, odd: usize| bf16::from_bits((pair >> (16 * odd)) as u16).to_f32();
             for row in 0..rows {
                 let want: Vec<f32> = (0..tiles * TILE)
@@ -75,6 +77,8 @@ fn blocks_equal_plain_loops() {
                 let what =
                     format!("{unit:?}: row {row} of {rows}, {tiles} tiles, {steps} steps, the last of {pairs} pairs");
                 close(&sums.0[row][..tiles * TILE], &want, &format!("{what}, {shift} and {apart} apart"));
+                let want: Vec<f32> = want.iter().map(|v| 2.0 * v).collect();
+                close(&twice.0[row][..tiles * TILE], &want, &format!("{what}, added to themselves"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What kernels are written in: 16 values of f32 at a time, whatever the registers' width.
 //!
 //! In and out: values in registers. A kernel is written once, for any [`Isa`]; its witness gives
-//! the operations: one register of AVX-512, two of AVX2. A kernel's functions are all marked
+//! the operations: one register of AVX-512, two of AVX2, four of NEON, an array. A kernel's functions are all marked
 //! `#[inline(always)]`, and so is the closure that calls them by [`Isa::run`], which is compiled
 //! for the instructions.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers")]
@@ -55,7 +55,7 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// a · b + c, rounded once where there is an instruction for it.
+    /// a · b + c, rounded once, or of arrays twice.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// c - a · b, rounded like `fma`.
     fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
@@ -141,9 +141,9 @@ pub(crate) unsafe fn load_pieces<S: Isa, const P: usize>(isa: S, at: impl Fn(usi
     unsafe {
         match P {
             1 => isa.load(at(0)),
-            2 => isa.load_halves([0, 1].map(at)),
-            4 => isa.load_quarters([0, 1, 2, 3].map(at)),
-            8 => isa.load_pairs([0, 1, 2, 3, 4, 5, 6, 7].map(at)),
+            2 => isa.load_halves([at(0), at(1)]),
+            4 => isa.load_quarters([at(0), at(1), at(2), at(3)]),
+            8 => isa.load_pairs([at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)]),
             _ => unreachable!("a vector has no such pieces"),
         }
     }

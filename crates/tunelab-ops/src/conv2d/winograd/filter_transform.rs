@@ -108,6 +108,7 @@ impl<T: FilterValue> Filters<'_, T> {
     pub(super) fn for_few_tiles<S: Isa>(&self, isa: S, rows: &Range<usize>, depths: &Range<usize>, out: &mut [f32]) {
         let step = if halfway::<S>() { COLUMNS * LANES } else { LANES };
         let apart = depths.len() * step;
+        assert!(rows.len() <= LANES, "winograd: few tiles are of 16 rows");
         assert!(out.len() >= small_tiles::filters::<S>(depths.len()), "winograd: too little room for filters");
         for (n, depth) in depths.clone().enumerate() {
             let out = &mut out[n * step..];
