@@ -22,6 +22,7 @@ mod batched_gemm;
 mod filter_transform;
 mod input_transform;
 mod output_transform;
+mod pieces;
 mod small_tiles;
 #[cfg(test)]
 mod tests;

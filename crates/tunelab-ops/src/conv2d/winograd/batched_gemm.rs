@@ -3,7 +3,7 @@
 //! In: transformed filters and pixels. Out: sums, plane by plane.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
-use crate::conv2d::winograd::filter_transform::Pieces;
+use crate::conv2d::winograd::pieces::Pieces;
 use crate::conv2d::winograd::tiling::PLANES;
 use crate::cpu::prefetch::Prefetch;
 use crate::gemm::columns::split_range;

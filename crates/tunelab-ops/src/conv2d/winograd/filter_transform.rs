@@ -6,10 +6,10 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{STEPS, place, room, wide};
+use crate::conv2d::winograd::pieces::Pieces;
 use crate::conv2d::winograd::small_tiles::{self, halfway};
 use crate::conv2d::winograd::tiling::{INPUT_TILE, PLANES};
 use crate::conv2d::winograd::transforms::{COLUMNS, apply_g};
-use crate::cpu::prefetch::Prefetch;
 use crate::simd::isa::{Isa, LANES, with_count};
 use half::bf16;
 use std::ops::Range;
@@ -153,33 +153,6 @@ fn whole<T: FilterValue>(filters: &[T], row: usize, count: usize) -> [T; LANES *
         whole.copy_from_slice(&filters[i * row..i * row + TAPS]);
     }
     whole
-}
-
-/// So many pieces of memory, of `length` values each, from the first on `apart` values from one
-/// another.
-#[derive(Clone, Copy)]
-pub(super) struct Pieces {
-    first: *const f32,
-    pub count: usize,
-    length: usize,
-    apart: usize,
-}
-
-impl Pieces {
-    /// None.
-    pub(super) const NONE: Self = Self { first: std::ptr::null(), count: 0, length: 0, apart: 0 };
-
-    /// All of their lines.
-    pub(super) fn all(self) -> Prefetch {
-        Prefetch::new(self.first, self.apart, self.length.div_ceil(LANES), self.count)
-    }
-
-    /// For each piece its lines, spread over a number of groups of steps.
-    pub(super) fn lines(self, groups: usize) -> impl Iterator<Item = Prefetch> {
-        let lines = self.length.div_ceil(LANES).div_ceil(groups);
-        let prefetch = move |piece| Prefetch::new(self.first.wrapping_add(piece * self.apart), lines * LANES, lines, 1);
-        (0..self.count).map(prefetch)
-    }
 }
 
 /// G g Gᵀ of 16 filters that are `row` apart, in planes that are `apart` values from one another.

@@ -9,7 +9,8 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers into slices whose sizes are checked")]
 
 use crate::conv2d::winograd::batched_gemm::{Products, STEPS, place, plane, room, wide};
-use crate::conv2d::winograd::filter_transform::{Pieces, TAPS};
+use crate::conv2d::winograd::filter_transform::TAPS;
+use crate::conv2d::winograd::pieces::Pieces;
 use crate::conv2d::winograd::tiling::{INPUT_TILE, Images, OUTPUT_TILE, PLANES, Tiling};
 use crate::conv2d::winograd::transforms::{COLUMNS, apply_a, apply_bt, apply_powers, both_sides};
 use crate::cpu::buffer::Scratch;
