@@ -72,7 +72,8 @@ pub fn attention_with(
     let result = Rc::new(OnceCell::new());
     let kept = Rc::clone(&result);
     let y = node(y, q.dims(), [&q, &k, &v], move |dy, wanted| {
-        backward(body, &sizes, operands.each_ref(), (kept.get(), &lse), dy, wanted)
+        let Some(y) = kept.get() else { bail!("attention: its result was not kept") };
+        backward(body, &sizes, operands.each_ref(), (y, &lse), dy, wanted)
     })?;
     // Nothing else holds the cell, and it is empty.
     let _ = result.set(y.detach());
@@ -194,14 +195,13 @@ fn backward(
     body: Body,
     sizes: &AttentionShape,
     [q, k, v]: [&Tensor; 3],
-    (y, lse): (Option<&Tensor>, &[f32]),
+    (y, lse): (&Tensor, &[f32]),
     dy: &Tensor,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
     let (q, k, v, dy) = (host::values(q)?, host::values(k)?, host::values(v)?, host::values(dy)?);
-    let (y, wanted) = (y.map(host::values).transpose()?, [wanted[0], wanted[1] || wanted[2]]);
-    let y = y.as_deref().unwrap_or_default();
-    let [dq, dk, dv] = body.backward(sizes, Operands { q: &q, k: &k, v: &v, dy: &dy, y, lse, wanted });
+    let (y, wanted) = (host::values(y)?, [wanted[0], wanted[1] || wanted[2]]);
+    let [dq, dk, dv] = body.backward(sizes, Operands { q: &q, k: &k, v: &v, dy: &dy, y: &y, lse, wanted });
     let of_keys = (sizes.batch, sizes.keys, sizes.width());
     Ok([
         wanted[0].then(|| host::tensor(dq, (sizes.batch, sizes.queries, sizes.width()))).transpose()?,

@@ -11,7 +11,7 @@ use crate::cpu::accumulators::{BLOCK, TILE};
 use crate::cpu::line_buffer::{CacheLine, LineBuffer, ZERO_LINE};
 use crate::gemm_bf16::grid::Grid;
 use crate::gemm_bf16::packed_weight::{LINES, PackedBf16};
-use crate::simd::isa::Isa;
+use crate::simd::isa::{Isa, first_lanes};
 use crate::simd::{Avx512, Avx512Bf16};
 use rayon::prelude::*;
 use std::arch::x86_64::{
@@ -59,14 +59,9 @@ fn interleave(even: &[f32], odd: &[f32], out: &mut [u32]) {
         let pairs = pack_pairs(load_padded(even), load_padded(odd));
         // SAFETY: the mask holds the store to the chunk.
         unsafe {
-            std::arch::x86_64::_mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), mask(out.len()), pairs);
+            std::arch::x86_64::_mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), first_lanes(out.len()), pairs);
         }
     }
-}
-
-/// The lower bits: one for each of `n` values.
-fn mask(n: usize) -> u16 {
-    ((1u32 << n) - 1) as u16
 }
 
 /// Up to 16 values, zeros behind them.
@@ -74,7 +69,7 @@ fn mask(n: usize) -> u16 {
 #[inline]
 fn load_padded(values: &[f32]) -> __m512 {
     // SAFETY: the mask holds the load to the slice.
-    unsafe { _mm512_maskz_loadu_ps(mask(values.len().min(TILE)), values.as_ptr()) }
+    unsafe { _mm512_maskz_loadu_ps(first_lanes(values.len().min(TILE)), values.as_ptr()) }
 }
 
 /// Of two halves of 16 values of 16 bits the values in turn.

@@ -20,6 +20,12 @@ pub(crate) fn first_lanes(n: usize) -> u16 {
     ((1u32 << n) - 1) as u16
 }
 
+/// Whether a mask has lane `i`.
+#[inline(always)]
+pub(crate) fn has_lane(mask: u16, i: usize) -> bool {
+    mask >> i & 1 == 1
+}
+
 /// Whether there are so few registers that a product's tile is one vector wide.
 #[inline(always)]
 pub(crate) const fn few_registers<S: Isa>() -> bool {

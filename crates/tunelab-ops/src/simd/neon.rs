@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers; that they are there, the caller says")]
 
 use super::Neon;
-use super::isa::{ALL, Isa, LANES};
+use super::isa::{ALL, Isa, LANES, has_lane};
 use half::bf16;
 use std::arch::aarch64::{
     float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vcombine_f32, vcvtnq_s32_f32, vdupq_n_f32, vdupq_n_s32, vfmaq_f32,
@@ -49,12 +49,6 @@ fn transpose_4x4([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
             vreinterpretq_f32_f64(vtrn2q_f64(ab_odd, cd_odd)),
         ]
     })
-}
-
-/// Whether a mask has lane `i`.
-#[inline(always)]
-fn has(mask: u16, i: usize) -> bool {
-    mask >> i & 1 == 1
 }
 
 impl Isa for Neon {
@@ -177,7 +171,7 @@ impl Isa for Neon {
         // SAFETY: there is room for all; those that the mask has are there, says the caller.
         unsafe {
             self.store(values.as_mut_ptr(), other);
-            for (lane, value) in values.iter_mut().enumerate().filter(|(lane, _)| has(mask, *lane)) {
+            for (lane, value) in values.iter_mut().enumerate().filter(|(lane, _)| has_lane(mask, *lane)) {
                 *value = *at.add(lane);
             }
             self.load(values.as_ptr())
@@ -239,7 +233,7 @@ impl Isa for Neon {
         // SAFETY: there is room for all here, and there where the mask says so, says the caller.
         unsafe {
             self.store(values.as_mut_ptr(), a);
-            for (lane, value) in values.iter().enumerate().filter(|(lane, _)| has(mask, *lane)) {
+            for (lane, value) in values.iter().enumerate().filter(|(lane, _)| has_lane(mask, *lane)) {
                 *at.add(lane) = *value;
             }
         }

@@ -3,18 +3,13 @@
 //! are tested on any machine.
 #![expect(unsafe_code, reason = "values are loaded and stored through pointers; that they are there, the caller says")]
 
-use super::isa::{Isa, LANES};
+use super::isa::{Isa, LANES, has_lane};
 use half::bf16;
 use std::array::from_fn;
 
 /// It needs no witness.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plain;
-
-#[inline(always)]
-fn has(mask: u16, i: usize) -> bool {
-    mask >> i & 1 == 1
-}
 
 impl Isa for Plain {
     type F32 = [f32; LANES];
@@ -101,7 +96,7 @@ impl Isa for Plain {
     #[inline(always)]
     unsafe fn load_or(self, other: Self::F32, mask: u16, at: *const f32) -> Self::F32 {
         // SAFETY: as above.
-        from_fn(|i| if has(mask, i) { unsafe { *at.wrapping_add(i) } } else { other[i] })
+        from_fn(|i| if has_lane(mask, i) { unsafe { *at.wrapping_add(i) } } else { other[i] })
     }
 
     #[inline(always)]
@@ -150,7 +145,7 @@ impl Isa for Plain {
 
     #[inline(always)]
     unsafe fn store_masked(self, at: *mut f32, mask: u16, a: Self::F32) {
-        for (i, value) in a.into_iter().enumerate().filter(|(i, _)| has(mask, *i)) {
+        for (i, value) in a.into_iter().enumerate().filter(|(i, _)| has_lane(mask, *i)) {
             // SAFETY: as above.
             unsafe { *at.wrapping_add(i) = value };
         }
