@@ -210,7 +210,9 @@ impl Unet {
         for level in &self.up {
             for stage in &level.stages {
                 let skip = skips.pop().ok_or_else(|| Error::run("the UNet's configuration has too few skips"))?;
-                x = self.stage(stage, &ops::cat_channels(&x, &skip)?, &temb, text)?;
+                x = ops::cat_channels(&x, &skip)?;
+                drop(skip);
+                x = self.stage(stage, &x, &temb, text)?;
             }
             if let (Some(upsample), Some(skip)) = (&level.upsample, skips.last()) {
                 // To the size of the next skip: it is odd where the latents' size is no multiple of
