@@ -128,20 +128,21 @@ impl Conv2d {
         }
     }
 
-    /// The same plus what else comes to the result: `other`, as `plus` says. It is computed after what
-    /// an adapter adds, for adapters draw their dropout one after the other.
+    /// The same plus what else comes to the result: `other`, as `plus` says. On a CUDA card the convolution adds it. Elsewhere,
+    /// and beside an adapter, it is computed afterwards: adapters draw their dropout one after the other, and x is gone by then.
     pub fn forward_plus(
         &self,
-        x: &Tensor,
+        x: Tensor,
         other: impl FnOnce() -> Result<Tensor>,
         plus: fn(&Tensor) -> ConvPlus<'_>,
     ) -> Result<Tensor> {
         let Self { weight, bias, stride, padding, lora } = self;
-        if lora.is_some() {
-            let y = self.forward(x)?;
-            return Ok(plus(&other()?).add_to(&y)?);
+        if lora.is_none() && x.device().is_cuda() {
+            return Ok(weight.conv2d_plus(&x, Some(bias), plus(&other()?), *stride, *padding)?);
         }
-        Ok(weight.conv2d_plus(x, Some(bias), plus(&other()?), *stride, *padding)?)
+        let y = self.forward(&x)?;
+        drop(x);
+        Ok(plus(&other()?).add_to(&y)?)
     }
 }
 

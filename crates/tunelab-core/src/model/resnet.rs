@@ -54,14 +54,14 @@ impl Resnet {
         // What has been used is dropped before the next large tensor is made.
         let h = self.norm2.forward_silu(&self.hidden(x, temb)?)?;
         let residual = || self.shortcut.as_ref().map_or_else(|| Ok(x.clone()), |shortcut| shortcut.forward(x));
-        self.conv2.forward_plus(&h, residual, |t| ConvPlus::Residual(t))
+        self.conv2.forward_plus(h, residual, |t| ConvPlus::Residual(t))
     }
 
     /// The first convolution's result with the time embedding.
     fn hidden(&self, x: &Tensor, temb: Option<&Tensor>) -> Result<Tensor> {
         let h = self.norm1.forward_silu(x)?;
         match (&self.time_emb_proj, temb) {
-            (Some(proj), Some(temb)) => self.conv1.forward_plus(&h, || proj.forward(temb), |t| ConvPlus::Shift(t)),
+            (Some(proj), Some(temb)) => self.conv1.forward_plus(h, || proj.forward(temb), |t| ConvPlus::Shift(t)),
             _ => self.conv1.forward(&h),
         }
     }

@@ -159,7 +159,7 @@ impl Projection {
     fn to_picture(&self, x: &Tensor, size: (usize, usize), residual: &Tensor) -> Result<Tensor> {
         match self {
             Self::Conv(conv) => {
-                conv.forward_plus(&ops::to_image(x, size)?, || Ok(residual.clone()), |t| ConvPlus::Residual(t))
+                conv.forward_plus(ops::to_image(x, size)?, || Ok(residual.clone()), |t| ConvPlus::Residual(t))
             }
             Self::Linear(linear) => Ok(ops::add(&ops::to_image(&linear.forward(x)?, size)?, residual)?),
         }
